@@ -1,0 +1,208 @@
+//! A set of pages of a window, and how the kernel's debugfs prints one.
+
+use std::ops::Range;
+
+/// A set of pages, counted from the window's base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pages {
+    words: Vec<u64>,
+    /// Pages of the window: members are below.
+    end: u64,
+}
+
+/// Why a text is not the bitmap of a window.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// A word that is no number of 32 bits.
+    #[error("word {index} of the bitmap is \"{word}\", not a decimal number below 2^32")]
+    Word {
+        /// Which, from 0.
+        index: u64,
+        /// Its text, or the beginning of it.
+        word: String,
+    },
+    /// Too few or too many words.
+    #[error("the bitmap has {found} words of 32 bits; for {pages} pages it has {wanted}")]
+    Length {
+        /// Words that were found.
+        found: u64,
+        /// Words that there should be.
+        wanted: u64,
+        /// Pages of the window.
+        pages: u64,
+    },
+    /// A page that the window does not have.
+    #[error("the bitmap says that page {page} is allocated, but the window has {pages} pages")]
+    Beyond {
+        /// The page.
+        page: u64,
+        /// Pages of the window.
+        pages: u64,
+    },
+}
+
+impl Pages {
+    /// No page of a window of `pages` pages.
+    pub fn empty(pages: u64) -> Self {
+        // A set of more pages than there are addresses for words would not fit in memory anyway.
+        Self { words: vec![0; usize::try_from(pages.div_ceil(64)).unwrap_or(usize::MAX)], end: pages }
+    }
+
+    /// Reads what debugfs prints as `cma/NAME/bitmap`: decimal words of 32 bits, the lowest bit first, a bit for each
+    /// of `pages` pages (order_per_bit is 0 for windows of the DMA API).
+    ///
+    /// # Errors
+    /// If the text is not the bitmap of so many pages.
+    ///
+    /// ```
+    /// # use cma::map::Pages;
+    /// let pages = Pages::parse("6 0 1\n", 96)?;
+    /// assert_eq!(pages.runs().collect::<Vec<_>>(), [1..3, 64..65]);
+    /// # Ok::<(), cma::map::PageError>(())
+    /// ```
+    pub fn parse(text: &str, pages: u64) -> Result<Self, PageError> {
+        let wanted = pages.div_ceil(32);
+        let found = u64::try_from(text.split_ascii_whitespace().count()).unwrap_or(u64::MAX);
+        if found != wanted {
+            return Err(PageError::Length { found, wanted, pages });
+        }
+        let mut set = Self::empty(pages);
+        for (index, word) in (0_u64..).zip(text.split_ascii_whitespace()) {
+            let digits = word.bytes().all(|byte| byte.is_ascii_digit());
+            let Some(bits) = word.parse::<u32>().ok().filter(|_| digits) else {
+                return Err(PageError::Word { index, word: word.chars().take(40).collect() });
+            };
+            if let Some(word) = set.words.get_mut(index_of(index / 2)) {
+                *word |= u64::from(bits) << (index % 2 * 32);
+            }
+        }
+        match set.words.last() {
+            Some(last) if !pages.is_multiple_of(64) && last >> (pages % 64) != 0 => {
+                let page = pages / 64 * 64 + u64::from(63 - last.leading_zeros());
+                Err(PageError::Beyond { page, pages })
+            }
+            _ => Ok(set),
+        }
+    }
+
+    /// Adds `pages`, as far as they are pages of the window.
+    pub fn insert(&mut self, pages: Range<u64>) {
+        for (word, mask) in masks(pages.start..pages.end.min(self.end)) {
+            self.words[word] |= mask;
+        }
+    }
+
+    /// How many pages are in the set.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// How many of `pages` are in the set.
+    pub fn count_in(&self, pages: Range<u64>) -> u64 {
+        masks(pages.start..pages.end.min(self.end))
+            .map(|(word, mask)| u64::from((self.words[word] & mask).count_ones()))
+            .sum()
+    }
+
+    /// The runs of neighbouring pages, ascending, each as long as it is.
+    pub fn runs(&self) -> impl Iterator<Item = Range<u64>> {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let start = self.next(from, 0)?;
+            let end = self.next(start, u64::MAX).unwrap_or(self.end).min(self.end);
+            from = end;
+            Some(start..end)
+        })
+    }
+
+    /// The first page from `from` on that is in the set, or with all bits in `flip` is not.
+    fn next(&self, from: u64, flip: u64) -> Option<u64> {
+        let first = index_of(from / 64);
+        let mut words = self.words.iter().enumerate().skip(first).map(|(index, word)| {
+            let word = word ^ flip;
+            (index as u64, if index == first { word & (u64::MAX << (from % 64)) } else { word })
+        });
+        words.find(|(_, word)| *word != 0).map(|(index, word)| index * 64 + u64::from(word.trailing_zeros()))
+    }
+}
+
+/// The words that `pages` lie in, each with the bits of these pages.
+fn masks(pages: Range<u64>) -> impl Iterator<Item = (usize, u64)> {
+    let words = if pages.is_empty() { 0..0 } else { pages.start / 64..pages.end.div_ceil(64) };
+    words.map(move |word| {
+        let from = pages.start.max(word * 64) % 64;
+        let count = pages.end.min(word * 64 + 64) - word * 64 - from;
+        (index_of(word), u64::MAX >> (64 - count) << from)
+    })
+}
+
+/// An index into words; one that has no room in a usize is beyond the end of every slice.
+fn index_of(word: u64) -> usize {
+    usize::try_from(word).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_kernels_text() {
+        let pages = Pages::parse("4294967295 1 0\n", 96).unwrap();
+        assert_eq!(pages.runs().collect::<Vec<_>>(), [0..33]);
+        assert_eq!(pages.count(), 33);
+        let pages = Pages::parse("0 0 2147483648 7", 99).unwrap();
+        assert_eq!(pages.runs().collect::<Vec<_>>(), [95..99]);
+        assert_eq!(Pages::parse("", 0).unwrap().runs().count(), 0);
+    }
+
+    #[test]
+    fn hostile_texts_are_refused() {
+        for text in ["x", "-1", "+1", "4294967296", "0x10", "1.0", "\u{661}"] {
+            let error = Pages::parse(text, 32).unwrap_err();
+            assert_eq!(error, PageError::Word { index: 0, word: text.into() });
+        }
+        for (text, found) in [("", 0), ("0", 1), ("0 0 0", 3)] {
+            let error = Pages::parse(text, 64).unwrap_err();
+            assert_eq!(error, PageError::Length { found, wanted: 2, pages: 64 });
+        }
+        assert_eq!(Pages::parse("8", 3).unwrap_err(), PageError::Beyond { page: 3, pages: 3 });
+        assert_eq!(Pages::parse("0 0 32", 68).unwrap_err(), PageError::Beyond { page: 69, pages: 68 });
+        // No memory is taken for a window that the text does not fill.
+        assert!(matches!(Pages::parse("0", u64::MAX), Err(PageError::Length { .. })));
+    }
+
+    #[test]
+    fn what_lies_beyond_the_window_is_not_inserted() {
+        let mut pages = Pages::empty(70);
+        pages.insert(60..1000);
+        pages.insert(80..90);
+        assert_eq!(pages.runs().collect::<Vec<_>>(), [60..70]);
+        assert_eq!(pages.count_in(65..u64::MAX), 5);
+        assert_eq!(pages.count_in(90..95), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn as_a_list_of_bools(ranges in prop::collection::vec((0_u64..200, 0_u64..80), 0..6), from in 0_u64..210, len in 0_u64..210) {
+            let mut pages = Pages::empty(190);
+            let mut list = [false; 190];
+            for (start, len) in ranges {
+                pages.insert(start..start + len);
+                list.iter_mut().zip(0..).for_each(|(bit, page)| *bit |= (start..start + len).contains(&page));
+            }
+            let set = |page: &u64| usize::try_from(*page).is_ok_and(|page| list.get(page) == Some(&true));
+            prop_assert_eq!(pages.count_in(from..from + len), (from..from + len).filter(set).count() as u64);
+            let runs: Vec<_> = pages.runs().collect();
+            prop_assert!(runs.is_sorted_by(|one, next| one.end < next.start));
+            prop_assert!(runs.iter().all(|run| !run.is_empty()));
+            prop_assert_eq!(runs.into_iter().flatten().collect::<Vec<_>>(), (0..190).filter(set).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9 \n-]{0,60}", pages in 0_u64..300) {
+            let _ = Pages::parse(&text, pages);
+        }
+    }
+}

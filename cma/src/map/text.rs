@@ -1,0 +1,106 @@
+//! A map for a terminal.
+
+use std::fmt::Write as _;
+
+use super::{Cell, Map, human};
+use crate::PAGE_SIZE;
+
+/// Cells of a line.
+const COLUMNS: u64 = 64;
+/// Lines, at most.
+const ROWS: u64 = 32;
+
+impl Map {
+    /// The map as lines of at most 80 characters or so: a character for each cell of a power of two of pages. Equal
+    /// lines that follow each other are left out, as `hexdump` does, with a `*` in their place.
+    pub fn to_text(&self) -> String {
+        let mut text =
+            format!("{} at {:#x}, {}: {}\n", self.name, self.base, human(self.size), self.statistics());
+        let pages_per_cell = self.pages().div_ceil(COLUMNS * ROWS).next_power_of_two();
+        let _ = writeln!(
+            text,
+            "a character is {}: . free  + partly allocated  # allocated  w partly, W wholly allocated and written \
+             by the camera  - free, written before",
+            human(pages_per_cell * PAGE_SIZE)
+        );
+        let mut last = String::new();
+        let mut left_out = false;
+        let row_pages = COLUMNS * pages_per_cell;
+        for row in 0..self.pages().div_ceil(row_pages) {
+            let start = row * row_pages;
+            let end = (start + row_pages).min(self.pages());
+            let cells = (start..end).step_by(usize::try_from(pages_per_cell).unwrap_or(usize::MAX));
+            let line: String = cells.map(|page| symbol(self.cell(page..page + pages_per_cell))).collect();
+            if line == last && end < self.pages() {
+                if !left_out {
+                    text.push_str("*\n");
+                }
+                left_out = true;
+            } else {
+                let _ = writeln!(text, "{:#012x} {line}", self.address(start));
+                (last, left_out) = (line, false);
+            }
+        }
+        for owner in self.owners() {
+            let pages = owner.pages.end - owner.pages.start;
+            let _ = writeln!(text, "{:#012x} {}, {pages} pages", self.address(owner.pages.start), owner.name);
+        }
+        text
+    }
+}
+
+fn symbol(cell: Cell) -> char {
+    match cell {
+        Cell::Free => '.',
+        Cell::WrittenBefore => '-',
+        Cell::Allocated { whole: false } => '+',
+        Cell::Allocated { whole: true } => '#',
+        Cell::Written { whole: false } => 'w',
+        Cell::Written { whole: true } => 'W',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Window,
+        map::{Map, tests::small},
+    };
+
+    #[test]
+    fn the_small_map() {
+        let text = small().to_text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "isp at 0x40000000, 128 KiB: 9 of 32 pages allocated (28.1 %), largest free run 10 pages (40 KiB)",
+                "a character is 4 KiB: . free  + partly allocated  # allocated  w partly, W wholly allocated and \
+                 written by the camera  - free, written before",
+                "0x0040000000 ........WWWW....####....-.....#.",
+                "0x0040008000 buffer 0, 4 pages",
+                "0x0040010000 buffer 1, 4 pages",
+            ]
+        );
+    }
+
+    #[test]
+    fn equal_lines_are_left_out() {
+        let window = Window { name: "big".into(), base: 0x1_0000_0000, size: 4 << 30, default: false };
+        let mut map = Map::new(&window);
+        map.allocated.insert(80_000..80_001);
+        let text = map.to_text();
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(lines.len(), 6, "{text}");
+        assert!(lines[0].starts_with("0x0100000000 ...") && lines[1] == "*", "{text}");
+        assert!(lines[2].starts_with("0x0110000000 ") && lines[2].contains('+'), "{text}");
+        assert!(lines[3].starts_with("0x0118000000 ...") && lines[4] == "*", "{text}");
+        assert!(lines[5].starts_with("0x01f8000000 ...") && lines[5].len() <= 80, "{text}");
+    }
+
+    #[test]
+    fn a_window_of_no_pages() {
+        let window = Window { name: "none".into(), base: 0, size: 0, default: false };
+        assert_eq!(Map::new(&window).to_text().lines().count(), 2);
+    }
+}

@@ -1,0 +1,305 @@
+//! Where the windows go: placement in the guest's RAM, and what is refused.
+
+use std::ops::Range;
+
+use crate::{Window, size, spec::WindowSpec};
+
+/// What a window has to live with.
+#[derive(Debug, Clone)]
+pub struct Ground<'a> {
+    /// The guest's RAM, ascending, without overlap.
+    pub ram: &'a [Range<u64>],
+    /// What is there already, with the name that an error gives it.
+    pub taken: &'a [(&'a str, Range<u64>)],
+    /// What base and size must be a multiple of: the kernel's pageblock (mm/cma.c, cma_init_reserved_mem).
+    pub pageblock: u64,
+    /// Windows without a base lie below this address.
+    pub limit: u64,
+}
+
+/// Why a window has no place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// The kernel would refuse it with "incorrect alignment of CMA region".
+    #[error(
+        "the CMA window {name} has the {what} {value:#x}, which is not a multiple of the guest's pageblock of {}; \
+         {nearest:#x} would be", size::format(*.pageblock)
+    )]
+    Misaligned {
+        /// The window.
+        name: String,
+        /// Base or size.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+        /// The unit.
+        pageblock: u64,
+        /// The next multiple.
+        nearest: u64,
+    },
+    /// More than there is.
+    #[error(
+        "the CMA window {name} of {} is larger than the guest's memory of {}; make it smaller or --memory larger",
+        size::format(*.size), size::format(*.memory)
+    )]
+    LargerThanMemory {
+        /// The window.
+        name: String,
+        /// Its size.
+        size: u64,
+        /// The guest's memory.
+        memory: u64,
+    },
+    /// A fixed base outside of RAM.
+    #[error("the CMA window {name} at {range:#x?} lies outside the guest's RAM, which is {ram}")]
+    OutsideRam {
+        /// The window.
+        name: String,
+        /// Its range.
+        range: Range<u64>,
+        /// The RAM.
+        ram: String,
+    },
+    /// A fixed base over something else.
+    #[error(
+        "the CMA window {name} at {range:#x?} overlaps {other} at {other_range:#x?}; choose another base or leave it away"
+    )]
+    Overlap {
+        /// The window.
+        name: String,
+        /// Its range.
+        range: Range<u64>,
+        /// What it overlaps.
+        other: String,
+        /// The range of that.
+        other_range: Range<u64>,
+    },
+    /// Nowhere is there enough room.
+    #[error(
+        "there is no room for the CMA window {name} of {}: the largest free stretch of RAM below {limit:#x} is {}; \
+         make it smaller or --memory larger", size::format(*.size), size::format(*.largest)
+    )]
+    NoRoom {
+        /// The window.
+        name: String,
+        /// Its size.
+        size: u64,
+        /// What it has to stay below.
+        limit: u64,
+        /// Size of the largest stretch, in whole pageblocks.
+        largest: u64,
+    },
+    /// Two windows of one name.
+    #[error("two CMA windows have the name {0}; give each its own")]
+    SameName(String),
+    /// Two default windows.
+    #[error("the CMA windows {0} and {1} are both marked default; the kernel has one default window")]
+    TwoDefaults(String, String),
+}
+
+/// Gives each window a name and a place.
+///
+/// Fixed ones keep their base; then the others are placed, in the order given, each as high as it fits below the
+/// limit. High, because the kernel image and what it takes early (drivers' low memory, the crash kernel, bounce
+/// buffers) lie low. If none is marked default, the first one is.
+///
+/// # Errors
+/// The first window that cannot have what it asks for, and why.
+pub fn place(specs: &[WindowSpec], ground: &Ground<'_>) -> Result<Vec<Window>, PlaceError> {
+    let any_default = specs.iter().any(|spec| spec.default);
+    let mut windows: Vec<Window> = specs
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| Window {
+            name: spec.name.clone().unwrap_or_else(|| format!("cma{index}")),
+            base: spec.base.unwrap_or(0),
+            size: spec.size,
+            default: spec.default || (!any_default && index == 0),
+        })
+        .collect();
+
+    let mut defaults = windows.iter().filter(|window| window.default);
+    if let (Some(one), Some(other)) = (defaults.next(), defaults.next()) {
+        return Err(PlaceError::TwoDefaults(one.name.clone(), other.name.clone()));
+    }
+    for (index, window) in windows.iter().enumerate() {
+        if windows[..index].iter().any(|other| other.name == window.name) {
+            return Err(PlaceError::SameName(window.name.clone()));
+        }
+        check_size(window, ground)?;
+    }
+
+    let mut taken: Vec<(String, Range<u64>)> =
+        ground.taken.iter().map(|(name, range)| ((*name).to_owned(), range.clone())).collect();
+    for (window, _) in windows.iter().zip(specs).filter(|(_, spec)| spec.base.is_some()) {
+        check_fixed(window, ground, &taken)?;
+        taken.push((format!("the CMA window {}", window.name), window.range()));
+    }
+    for (window, _) in windows.iter_mut().zip(specs).filter(|(_, spec)| spec.base.is_none()) {
+        let holes = holes(ground, &taken);
+        let hole = holes.iter().rev().find(|hole| hole.end - hole.start >= window.size);
+        let Some(hole) = hole else {
+            let largest = holes.iter().map(|hole| hole.end - hole.start).max().unwrap_or(0);
+            let (name, size) = (window.name.clone(), window.size);
+            return Err(PlaceError::NoRoom { name, size, limit: ground.limit, largest });
+        };
+        window.base = hole.end - window.size;
+        taken.push((format!("the CMA window {}", window.name), window.range()));
+    }
+    Ok(windows)
+}
+
+fn misaligned(window: &Window, what: &'static str, value: u64, pageblock: u64) -> PlaceError {
+    let nearest = value.checked_next_multiple_of(pageblock).unwrap_or(value / pageblock * pageblock);
+    PlaceError::Misaligned { name: window.name.clone(), what, value, pageblock, nearest }
+}
+
+fn check_size(window: &Window, ground: &Ground<'_>) -> Result<(), PlaceError> {
+    let memory = ground.ram.iter().map(|range| range.end - range.start).sum();
+    if window.size > memory {
+        return Err(PlaceError::LargerThanMemory { name: window.name.clone(), size: window.size, memory });
+    }
+    if !window.size.is_multiple_of(ground.pageblock) {
+        return Err(misaligned(window, "size", window.size, ground.pageblock));
+    }
+    Ok(())
+}
+
+fn check_fixed(
+    window: &Window,
+    ground: &Ground<'_>,
+    taken: &[(String, Range<u64>)],
+) -> Result<(), PlaceError> {
+    if !window.base.is_multiple_of(ground.pageblock) {
+        return Err(misaligned(window, "base", window.base, ground.pageblock));
+    }
+    let range = window.base..window.base.saturating_add(window.size);
+    let inside = |ram: &Range<u64>| ram.start <= range.start && range.end <= ram.end;
+    if !ground.ram.iter().any(inside) {
+        let ram = ground.ram.iter().map(|ram| format!("{ram:#x?}")).collect::<Vec<_>>().join(" and ");
+        return Err(PlaceError::OutsideRam { name: window.name.clone(), range, ram });
+    }
+    if let Some((other, other_range)) =
+        taken.iter().find(|(_, other)| other.start < range.end && range.start < other.end)
+    {
+        let (name, other, other_range) = (window.name.clone(), other.clone(), other_range.clone());
+        return Err(PlaceError::Overlap { name, range, other, other_range });
+    }
+    Ok(())
+}
+
+/// The free stretches below the limit in whole pageblocks, ascending.
+fn holes(ground: &Ground<'_>, taken: &[(String, Range<u64>)]) -> Vec<Range<u64>> {
+    let mut taken: Vec<Range<u64>> = taken.iter().map(|(_, range)| range.clone()).collect();
+    taken.sort_by_key(|range| range.start);
+    let mut holes = Vec::new();
+    let mut add = |start: u64, end: u64| {
+        let start = start.next_multiple_of(ground.pageblock);
+        let end = end / ground.pageblock * ground.pageblock;
+        if start < end {
+            holes.push(start..end);
+        }
+    };
+    for ram in ground.ram {
+        let end = ram.end.min(ground.limit);
+        let mut at = ram.start;
+        for range in taken.iter().filter(|range| range.start < end && range.end > ram.start) {
+            if range.start > at {
+                add(at, range.start);
+            }
+            at = at.max(range.end);
+        }
+        if at < end {
+            add(at, end);
+        }
+    }
+    holes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const M: u64 = 1 << 20;
+
+    fn ground() -> Ground<'static> {
+        Ground {
+            ram: &[0..1024 * M, 4096 * M..5120 * M],
+            taken: &[("the kernel", 0..48 * M), ("the initrd", 1010 * M..1024 * M)],
+            pageblock: 4 * M,
+            limit: 4096 * M,
+        }
+    }
+
+    fn placed(specs: &[&str]) -> Result<Vec<Window>, PlaceError> {
+        let specs: Vec<WindowSpec> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+        place(&specs, &ground())
+    }
+
+    #[test]
+    fn a_window_goes_high_below_the_initrd() {
+        let windows = placed(&["256M"]).unwrap();
+        let window = Window { name: "cma0".into(), base: 752 * M, size: 256 * M, default: true };
+        assert_eq!(windows, [window]);
+    }
+
+    #[test]
+    fn fixed_ones_come_first_and_the_marked_one_is_default() {
+        let windows = placed(&["128M", "size=64M,name=isp,base=0x38000000,default"]).unwrap();
+        assert_eq!(windows[1].range(), 896 * M..960 * M);
+        assert_eq!(windows[0].range(), 768 * M..896 * M);
+        assert_eq!(windows.iter().map(|window| window.default).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn each_refusal_has_its_sentence() {
+        for (specs, part) in [
+            (&["3M"][..], "size 0x300000, which is not a multiple of the guest's pageblock of 4M; 0x400000"),
+            (&["64M,base=0x8100000"], "base 0x8100000, which is not a multiple"),
+            (&["4G"], "larger than the guest's memory of 2G"),
+            (
+                &["1G"],
+                "no room for the CMA window cma0 of 1G: the largest free stretch of RAM below 0x100000000 is 960M",
+            ),
+            (&["512M", "512M"], "no room for the CMA window cma1"),
+            (&["64M,base=0x3e000000"], "lies outside the guest's RAM, which is 0x0..0x40000000"),
+            (&["64M,base=0x80000000"], "lies outside"),
+            (&["64M,base=0xfffffffffc000000"], "lies outside"),
+            (&["64M,base=0x2000000"], "overlaps the kernel at 0x0..0x3000000"),
+            (&["64M,base=0x8000000", "64M,base=0xa000000"], "overlaps the CMA window cma0"),
+            (&["64M,name=a", "64M,name=a"], "two CMA windows have the name a"),
+            (&["64M,default", "64M,default"], "cma0 and cma1 are both marked default"),
+        ] {
+            let error = placed(specs).unwrap_err().to_string();
+            assert!(error.contains(part), "{specs:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn above_4g_only_by_base() {
+        assert_eq!(placed(&["64M,base=0x100000000"]).unwrap()[0].base, 4096 * M);
+    }
+
+    proptest! {
+        #[test]
+        fn placed_windows_keep_every_rule(sizes in prop::collection::vec(1u64..80, 1..6)) {
+            let specs: Vec<WindowSpec> =
+                sizes.iter().map(|size| WindowSpec { size: size * 4 * M, ..Default::default() }).collect();
+            let ground = ground();
+            if let Ok(windows) = place(&specs, &ground) {
+                for (index, window) in windows.iter().enumerate() {
+                    check_fixed(window, &ground, &[]).unwrap();
+                    let range = window.range();
+                    let clear = |other: &Range<u64>| other.end <= range.start || range.end <= other.start;
+                    prop_assert!(ground.taken.iter().all(|(_, taken)| clear(taken)));
+                    prop_assert!(windows[..index].iter().all(|other| clear(&other.range())));
+                    prop_assert!(range.end <= ground.limit);
+                }
+            } else {
+                prop_assert!(sizes.iter().sum::<u64>() * 4 > 1010 - 48 - 8 - 80 * 4);
+            }
+        }
+    }
+}
