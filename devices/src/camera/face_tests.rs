@@ -1,0 +1,390 @@
+//! The register face with time handed in, and without a worker.
+
+use super::*;
+use crate::camera::regs::{Access, REGISTERS};
+
+struct Rig {
+    face: Face,
+    irq: IrqLine,
+    now: Instant,
+}
+
+impl Rig {
+    fn new(spec: &str) -> Self {
+        let irq = IrqLine::new().unwrap();
+        let face = Face::new(spec.parse().unwrap(), irq.try_clone().unwrap());
+        Self { face, irq, now: Instant::now() }
+    }
+
+    /// Enabled, with all events raising the interrupt.
+    fn streaming(spec: &str) -> Self {
+        let mut rig = Self::new(spec);
+        rig.write(regs::IRQ_ENABLE, u32::MAX);
+        rig.write(regs::CTRL, regs::CTRL_ENABLE);
+        rig
+    }
+
+    fn write(&mut self, register: u32, value: u32) {
+        self.face.write(register, value, self.now);
+    }
+
+    fn commit(&mut self, address: u32) {
+        self.write(regs::CH_ADDR0_LO, address);
+        self.write(regs::CH_COMMIT, 1);
+    }
+
+    fn pass(&mut self, milliseconds: u64) {
+        self.now += Duration::from_millis(milliseconds);
+    }
+
+    #[track_caller]
+    fn job(&mut self) -> Job {
+        match self.face.poll(self.now) {
+            Task::Frame(job) => job,
+            other => panic!("a frame was expected, not {other:?}"),
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.face.finished(outcome, self.now);
+    }
+
+    /// Takes a frame to its end and acknowledges it.
+    #[track_caller]
+    fn frame(&mut self) -> Job {
+        let job = self.job();
+        self.face.started();
+        self.finish(WRITTEN);
+        self.acknowledge();
+        job
+    }
+
+    fn acknowledge(&mut self) -> u32 {
+        let status = self.face.read(regs::IRQ_STATUS);
+        self.write(regs::IRQ_STATUS, status);
+        status
+    }
+}
+
+const WRITTEN: Outcome = Outcome::Written { bytes: 100, span: 120 };
+
+#[test]
+fn reset_values_and_access_are_the_tables() {
+    let mut rig = Rig::new("scene=noise,fps=50,address-bits=36,timing=stall");
+    for round in 0..2 {
+        for register in REGISTERS {
+            let expected = match register.offset {
+                regs::CAPS => 1 | 3 << 4 | 36 << 8,
+                regs::TIMING => regs::TIMING_STALL,
+                regs::FRAME_INTERVAL => 20_000,
+                regs::PATTERN => regs::PATTERN_NOISE,
+                _ => register.reset,
+            };
+            assert_eq!(rig.face.read(register.offset), expected, "{} in round {round}", register.name);
+        }
+        for register in REGISTERS {
+            let before = rig.face.read(register.offset);
+            rig.write(register.offset, 0x5a5);
+            let (wanted, mask) = match (register.access, register.offset) {
+                (Access::Ro, _) => (before, u32::MAX),
+                (Access::Wo, _) => (0, u32::MAX),
+                (Access::W1c, _) => (0, u32::MAX),
+                (Access::Rw, regs::FRAME_INTERVAL) => (0x5a5, u32::MAX),
+                (Access::Rw, regs::CTRL) => (1, u32::MAX),
+                (Access::Rw, regs::IRQ_ENABLE) => (0x5a5, EVENTS),
+                // No pattern has that number.
+                (Access::Rw, regs::PATTERN) => (before, u32::MAX),
+                (Access::Rw, _) => (0x5a5, u32::MAX),
+            };
+            assert_eq!(rig.face.read(register.offset), wanted & mask, "{}", register.name);
+        }
+        rig.write(regs::CTRL, regs::CTRL_RESET | regs::CTRL_ENABLE);
+    }
+}
+
+#[test]
+fn offsets_without_a_register_read_as_zero_and_take_nothing() {
+    let mut rig = Rig::new("");
+    for offset in (0..0x2000).filter(|offset| !REGISTERS.iter().any(|register| register.offset == *offset)) {
+        rig.write(offset, u32::MAX);
+        assert_eq!(rig.face.read(offset), 0, "{offset:#x}");
+    }
+}
+
+#[test]
+fn the_frame_interval_is_clamped() {
+    let mut rig = Rig::new("");
+    for (value, clamped) in [(0, 1000), (u32::MAX, 10_000_000), (40_000, 40_000)] {
+        rig.write(regs::FRAME_INTERVAL, value);
+        assert_eq!(rig.face.read(regs::FRAME_INTERVAL), clamped);
+    }
+}
+
+#[test]
+fn a_commit_latches_all_registers_at_once_and_a_second_replaces_it() {
+    let mut rig = Rig::streaming("timing=stall");
+    rig.write(regs::CH_FORMAT, 1);
+    rig.write(regs::CH_SIZE, 120 << 16 | 160);
+    rig.write(regs::CH_ADDR1_HI, 2);
+    rig.write(regs::CH_LEN2, 3);
+    rig.write(regs::CH_STRIDE1, 4);
+    assert_eq!(rig.face.poll(rig.now), Task::Wait);
+    rig.commit(0x1000);
+    rig.commit(0x2000);
+    rig.write(regs::CH_FORMAT, 9);
+    assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_STREAMING | regs::STATUS_PENDING);
+    let job = rig.job();
+    assert_eq!(
+        job.config,
+        FrameConfig {
+            fourcc: 1,
+            width: 160,
+            height: 120,
+            strides: [0, 4, 0],
+            addresses: [0x2000, 2 << 32, 0],
+            lengths: [0, 0, 3]
+        }
+    );
+    assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_STREAMING | regs::STATUS_ACTIVE);
+    // The next is programmed while this one is written.
+    rig.commit(0x3000);
+    rig.finish(WRITTEN);
+    assert_eq!(rig.face.read(regs::DONE_ADDR_LO), 0x2000);
+    assert_eq!(rig.face.read(regs::DONE_BYTES), 120);
+    rig.acknowledge();
+    assert_eq!(rig.frame().config.addresses[0], 0x3000);
+}
+
+#[test]
+fn stall_waits_for_a_buffer_and_holds_one_frame_back_until_the_acknowledgement() {
+    let mut rig = Rig::streaming("timing=stall,fps=1000");
+    rig.pass(500);
+    assert_eq!(rig.face.poll(rig.now), Task::Wait);
+    rig.commit(0x1000);
+    assert_eq!(rig.job().sequence, 0);
+    rig.commit(0x2000);
+    rig.finish(WRITTEN);
+    // Frame 0 is not acknowledged: frame 1 is made, and held back; frame 2 does not begin.
+    assert_eq!(rig.job().sequence, 1);
+    rig.commit(0x3000);
+    rig.finish(WRITTEN);
+    assert_eq!(rig.face.poll(rig.now), Task::Wait);
+    assert_eq!((rig.face.read(regs::DONE_SEQUENCE), rig.face.read(regs::DONE_ADDR_LO)), (0, 0x1000));
+    assert_eq!(rig.acknowledge() & regs::IRQ_FRAME_DONE, regs::IRQ_FRAME_DONE);
+    assert_eq!(rig.face.read(regs::IRQ_STATUS), regs::IRQ_FRAME_DONE, "frame 1 is reported now");
+    assert_eq!((rig.face.read(regs::DONE_SEQUENCE), rig.face.read(regs::DONE_ADDR_LO)), (1, 0x2000));
+    assert_eq!(rig.job().sequence, 2);
+    rig.finish(Outcome::Refused(Refusal::Bus { plane: 0, address: 0 }));
+    assert_eq!(rig.face.read(regs::DONE_SEQUENCE), 1);
+    assert_eq!((rig.face.counters().irqs_late, rig.face.counters().drops), (0, 1));
+}
+
+#[test]
+fn stopping_waits_for_the_frame_that_is_held_back() {
+    let mut rig = Rig::streaming("timing=stall");
+    rig.commit(0x1000);
+    rig.job();
+    rig.finish(WRITTEN);
+    rig.commit(0x2000);
+    rig.job();
+    rig.finish(WRITTEN);
+    rig.write(regs::CTRL, 0);
+    assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_STREAMING);
+    assert_eq!(rig.acknowledge() & regs::IRQ_STOPPED, 0);
+    assert_eq!(rig.face.read(regs::STATUS), 0);
+    assert_eq!(rig.face.read(regs::DONE_ADDR_LO), 0x2000);
+    assert_eq!(rig.acknowledge(), regs::IRQ_FRAME_DONE | regs::IRQ_STOPPED);
+}
+
+#[test]
+fn free_timing_drops_what_finds_no_buffer_and_counts_it_in_the_sequence() {
+    let mut rig = Rig::streaming("fps=100");
+    rig.commit(0x1000);
+    assert_eq!(rig.face.poll(rig.now), Task::WaitUntil(rig.now + Duration::from_millis(10)));
+    rig.pass(10);
+    assert_eq!(rig.frame().sequence, 0);
+    assert_eq!(rig.face.poll(rig.now), Task::WaitUntil(rig.now + Duration::from_millis(10)));
+    rig.pass(25);
+    assert!(matches!(rig.face.poll(rig.now), Task::WaitUntil(_)));
+    assert_eq!(rig.acknowledge(), regs::IRQ_UNDERRUN);
+    assert_eq!(rig.face.read(regs::DROPS), 2);
+    rig.commit(0x1000);
+    assert!(matches!(rig.face.poll(rig.now), Task::WaitUntil(_)), "a frame begins at a tick only");
+    rig.pass(6);
+    let job = rig.frame();
+    assert_eq!((job.sequence, job.time), (3, Duration::from_millis(40)));
+    assert_eq!(rig.face.read(regs::DONE_TIME_LO), 40_000_000);
+    assert_eq!(rig.face.counters().irqs_late, 0);
+}
+
+#[test]
+fn a_tick_before_the_acknowledgement_is_late() {
+    let mut rig = Rig::streaming("fps=100");
+    rig.commit(0x1000);
+    rig.pass(10);
+    rig.job();
+    rig.finish(WRITTEN);
+    rig.commit(0x2000);
+    rig.pass(10);
+    assert_eq!(rig.job().sequence, 1);
+    rig.finish(WRITTEN);
+    rig.commit(0x3000);
+    rig.pass(20);
+    assert!(matches!(rig.face.poll(rig.now), Task::WaitUntil(_)), "frame 1 is held back");
+    assert_eq!((rig.face.read(regs::IRQS_LATE), rig.face.read(regs::DROPS)), (2, 2));
+    assert_eq!(rig.face.read(regs::DONE_ADDR_LO), 0x1000);
+    rig.acknowledge();
+    rig.pass(10);
+    assert_eq!(rig.frame().sequence, 4);
+}
+
+#[test]
+fn ticks_while_a_frame_is_in_work_or_the_host_slept_are_drops_but_nobodys_late_acknowledgement() {
+    let mut rig = Rig::streaming("fps=100");
+    rig.commit(0x1000);
+    rig.pass(10);
+    rig.job();
+    rig.commit(0x2000);
+    rig.pass(35);
+    rig.finish(WRITTEN);
+    assert_eq!((rig.face.read(regs::IRQS_LATE), rig.face.read(regs::DROPS)), (0, 3));
+    assert_eq!(rig.acknowledge(), regs::IRQ_UNDERRUN | regs::IRQ_FRAME_DONE);
+    rig.pass(30);
+    let job = rig.job();
+    assert_eq!((job.sequence, job.time), (6, Duration::from_millis(70)));
+    assert_eq!(rig.acknowledge(), 0);
+    assert_eq!((rig.face.read(regs::IRQS_LATE), rig.face.read(regs::DROPS)), (0, 5));
+}
+
+#[test]
+fn one_edge_for_each_gain_of_an_enabled_event() {
+    let mut rig = Rig::new("timing=stall");
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    rig.commit(0x1000);
+    rig.job();
+    rig.face.started();
+    rig.finish(WRITTEN);
+    assert!(!rig.irq.take(), "nothing is enabled");
+    rig.write(regs::IRQ_ENABLE, regs::IRQ_FRAME_DONE | regs::IRQ_CONFIG_ERROR);
+    assert!(rig.irq.take(), "enabling an event that is there is a gain");
+    assert_eq!(
+        rig.face.read(regs::IRQ_RAW),
+        regs::IRQ_FRAME_DONE | regs::IRQ_LATCHED | regs::IRQ_FRAME_START
+    );
+    assert_eq!(rig.acknowledge(), regs::IRQ_FRAME_DONE);
+    assert_eq!(rig.face.read(regs::IRQ_RAW), regs::IRQ_LATCHED | regs::IRQ_FRAME_START);
+    rig.write(regs::IRQ_STATUS, regs::IRQ_LATCHED);
+    assert_eq!(rig.face.read(regs::IRQ_RAW), regs::IRQ_FRAME_START, "also an event that is not enabled");
+    assert!(!rig.irq.take());
+    for edge in [true, false] {
+        rig.commit(0x1000);
+        rig.job();
+        rig.finish(Outcome::Refused(Refusal::Length { plane: 0, span: 2, length: 1 }));
+        assert_eq!(rig.irq.take(), edge, "the second time the event is there already");
+    }
+    assert_eq!(rig.face.counters().irqs, 2);
+    assert_eq!(rig.face.counters().config_errors, 2);
+}
+
+#[test]
+fn the_first_bus_error_is_held_until_it_is_acknowledged() {
+    let mut rig = Rig::streaming("timing=stall");
+    let read = |rig: &Rig| [regs::ERR_ADDR_LO, regs::ERR_ADDR_HI, regs::ERR_INFO].map(|at| rig.face.read(at));
+    for (plane, address) in [(1, 0x5_0000_1000), (2, 0x2000)] {
+        rig.commit(0);
+        rig.job();
+        rig.finish(Outcome::Refused(Refusal::Bus { plane, address }));
+        assert_eq!(read(&rig), [0x1000, 5, 1]);
+    }
+    assert_eq!(rig.acknowledge(), regs::IRQ_BUS_ERROR | regs::IRQ_LATCHED);
+    rig.commit(0);
+    rig.job();
+    rig.finish(Outcome::Refused(Refusal::Bus { plane: 2, address: 0x2000 }));
+    assert_eq!(read(&rig), [0x2000, 0, 2]);
+    assert_eq!((rig.face.read(regs::BUS_ERRORS), rig.face.read(regs::DROPS)), (3, 3));
+    assert_eq!(rig.face.read(regs::FRAMES), 0);
+}
+
+#[test]
+fn a_stop_waits_for_the_frame_in_work_and_discards_what_is_pending() {
+    let mut rig = Rig::streaming("timing=stall");
+    rig.commit(0x1000);
+    rig.job();
+    rig.commit(0x2000);
+    rig.write(regs::CTRL, 0);
+    assert_ne!(rig.face.read(regs::STATUS) & regs::STATUS_STREAMING, 0);
+    assert_eq!(rig.face.poll(rig.now), Task::Wait);
+    rig.finish(WRITTEN);
+    assert_eq!(rig.face.read(regs::STATUS), 0);
+    assert_eq!(rig.acknowledge(), regs::IRQ_FRAME_DONE | regs::IRQ_STOPPED);
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    assert_eq!(rig.face.poll(rig.now), Task::Wait);
+    rig.write(regs::CTRL, 0);
+    assert_eq!(
+        (rig.face.read(regs::STATUS), rig.acknowledge()),
+        (0, regs::IRQ_STOPPED),
+        "idle stops at once"
+    );
+}
+
+#[test]
+fn enabled_again_while_stopping_it_stops_and_starts_anew() {
+    let mut rig = Rig::streaming("timing=stall");
+    for _ in 0..2 {
+        rig.commit(0x1000);
+        rig.frame();
+    }
+    rig.commit(0x1000);
+    rig.job();
+    rig.write(regs::CTRL, 0);
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    rig.finish(WRITTEN);
+    assert_eq!(rig.acknowledge(), regs::IRQ_FRAME_DONE | regs::IRQ_STOPPED);
+    assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_STREAMING);
+    rig.commit(0x1000);
+    assert_eq!(rig.frame().sequence, 0);
+}
+
+#[test]
+fn a_reset_abandons_the_frame_in_work_and_hides_nothing_from_the_host() {
+    let mut rig = Rig::streaming("timing=stall");
+    rig.commit(0x1000);
+    rig.frame();
+    rig.commit(0x1000);
+    rig.job();
+    let abandon = rig.face.abandon();
+    rig.write(regs::CTRL, regs::CTRL_RESET);
+    assert!(abandon.load(Ordering::Relaxed));
+    assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_ACTIVE);
+    rig.face.started();
+    rig.finish(WRITTEN);
+    for register in REGISTERS.iter().filter(|register| ![regs::CAPS, regs::TIMING].contains(&register.offset))
+    {
+        assert_eq!(rig.face.read(register.offset), register.reset, "{}", register.name);
+    }
+    assert!(!abandon.load(Ordering::Relaxed));
+    assert_eq!(rig.face.counters().frames, 1);
+}
+
+#[test]
+fn started_and_stopped_again_before_the_abandoned_frame_ended() {
+    let mut rig = Rig::streaming("timing=stall");
+    rig.commit(0x1000);
+    rig.job();
+    rig.write(regs::CTRL, regs::CTRL_RESET);
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    rig.write(regs::CTRL, 0);
+    rig.finish(Outcome::Abandoned);
+    assert_eq!((rig.face.read(regs::STATUS), rig.face.read(regs::IRQ_RAW)), (0, regs::IRQ_STOPPED));
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    rig.commit(0x1000);
+    assert_eq!(rig.job().sequence, 0);
+}
+
+#[test]
+fn switched_off_it_makes_no_more_frames() {
+    let mut rig = Rig::streaming("timing=stall");
+    rig.commit(0x1000);
+    rig.face.switch_off();
+    assert_eq!(rig.face.poll(rig.now), Task::Off);
+}

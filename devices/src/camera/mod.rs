@@ -1,0 +1,165 @@
+//! The camera/ISP: a memory-mapped platform device that writes frames to addresses which the guest's driver programs.
+//!
+//! A frame flows one way. [`scene`](Pattern) draws what the sensor sees, `isp` turns it into a pixel format,
+//! `picture` keeps the result and stamps each frame ([`stamp`]), and `channel` checks the guest's configuration
+//! and writes the frame through the [`DmaPort`]. The register face ([`regs`] says what, `face` does it) knows
+//! nothing of pixels; the worker thread brings the two together, so that a vCPU never waits for a frame.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{bus::BusDevice, dma::DmaPort, irq::IrqLine};
+
+mod channel;
+mod clock;
+mod face;
+mod format;
+mod isp;
+mod picture;
+pub mod regs;
+mod scene;
+mod spec;
+pub mod stamp;
+mod worker;
+
+pub use format::{FORMATS, Format, Layout, LayoutError, MAX_PLANES, PlaneLayout, PlaneShape};
+pub use scene::Pattern;
+pub use spec::{CameraSpec, CameraSpecError, Timing};
+
+use face::Face;
+use worker::Shared;
+
+/// Stack of the camera's thread, in bytes: the default of 2 MiB may become a huge page at its first touch.
+const STACK: usize = 256 << 10;
+
+/// What a camera did since it was made. The names are stable in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Frames written.
+    pub frames: u64,
+    /// Frames dropped, for whatever reason.
+    pub drops: u64,
+    /// Overflows of the line buffer.
+    pub overflows: u64,
+    /// Frames refused because of an address that the DMA port does not permit.
+    pub bus_errors: u64,
+    /// Losses of the sensor link.
+    pub sync_losses: u64,
+    /// Frames refused because of their format, size, stride or length.
+    pub config_errors: u64,
+    /// Interrupt edges raised.
+    pub irqs: u64,
+    /// Ticks of the frame clock that found the last frame not acknowledged.
+    pub irqs_late: u64,
+    /// Bytes of pixels written to guest memory, padding of lines not counted.
+    pub bytes: u64,
+}
+
+/// A camera with its thread.
+///
+/// ```
+/// use devices::{bus::BusDevice, camera::{Camera, CameraSpec, Layout, regs, stamp}, dma::DmaPort, irq::IrqLine};
+/// use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+///
+/// let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)])?;
+/// let window = 0x4_0000..0x8_0000;
+/// let spec: CameraSpec = "scene=gradient,timing=stall".parse()?;
+/// let dma = DmaPort::new(memory.clone(), spec.address_bits, &[window]);
+/// let irq = IrqLine::new()?;
+/// let camera = Camera::new(spec, dma, irq.try_clone()?)?;
+///
+/// let grey = u32::from_le_bytes(*b"GREY");
+/// for (register, value) in [
+///     (regs::IRQ_ENABLE, regs::IRQ_FRAME_DONE),
+///     (regs::CH_FORMAT, grey),
+///     (regs::CH_SIZE, 120 << 16 | 160),
+///     (regs::CH_STRIDE0, 160),
+///     (regs::CH_ADDR0_LO, 0x4_0000),
+///     (regs::CH_LEN0, 160 * 120),
+///     (regs::CH_COMMIT, 1),
+///     (regs::CTRL, regs::CTRL_ENABLE),
+/// ] {
+///     camera.write(register.into(), &value.to_le_bytes());
+/// }
+/// while !irq.take() {
+///     std::thread::yield_now();
+/// }
+/// let mut frame = vec![0; 160 * 120];
+/// memory.read_slice(&mut frame, GuestAddress(0x4_0000))?;
+/// assert_eq!(stamp::check(&frame, &Layout::new(grey, 160, 120)?)?.sequence, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Camera {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Camera {
+    /// Makes a camera, idle, that reaches guest memory through `dma` and interrupts by `irq`.
+    ///
+    /// # Errors
+    /// When no thread can be made.
+    pub fn new(spec: CameraSpec, dma: DmaPort, irq: IrqLine) -> io::Result<Self> {
+        let seed = spec.seed.unwrap_or_default();
+        let shared = Arc::new(Shared::new(Face::new(spec, irq)));
+        let thread = thread::Builder::new().name("camera0".into()).stack_size(STACK).spawn({
+            let shared = Arc::clone(&shared);
+            move || worker::run(&shared, &dma, seed)
+        })?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What it did since it was made; a reset by the guest does not hide what happened before.
+    pub fn counters(&self) -> Counters {
+        self.shared.face().counters()
+    }
+
+    /// Switches the camera off: a frame in work is abandoned, and nothing is written to guest memory afterwards.
+    pub fn stop(&self) {
+        self.shared.face().switch_off();
+        self.shared.wake();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // An error is a panic of the thread, which was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl BusDevice for Camera {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let value = register(offset, data.len()).map_or(0, |register| self.shared.face().read(register));
+        for (byte, value) in data.iter_mut().zip(value.to_le_bytes().into_iter().chain(std::iter::repeat(0)))
+        {
+            *byte = value;
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        if let Some(register) = register(offset, data.len())
+            && let Ok(bytes) = data.try_into()
+            && self.shared.face().write(register, u32::from_le_bytes(bytes), Instant::now())
+        {
+            self.shared.wake();
+        }
+    }
+}
+
+/// The register at `offset`, for a whole and aligned access.
+fn register(offset: u64, len: usize) -> Option<u32> {
+    u32::try_from(offset).ok().filter(|register| len == 4 && register.is_multiple_of(4))
+}
+
+#[cfg(test)]
+mod tests;

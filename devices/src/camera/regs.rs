@@ -1,0 +1,210 @@
+//! The camera's registers: the one table from which the emulator, the driver's C header and the reference come.
+//!
+//! All registers are 32 bits wide, little-endian, and are accessed whole and aligned; any other access reads as
+//! zero and is dropped when written. A driver can be written from this page alone:
+//!
+//! - **Start**: check [`ID`] and [`VERSION`], enable events in [`IRQ_ENABLE`], program channel 0's next frame
+//!   (`CH_*`), write [`CH_COMMIT`], then set [`CTRL_ENABLE`].
+//! - **Shadow registers**: `CH_FORMAT` to `CH_LEN2` describe the *next* frame. [`CH_COMMIT`] takes them, all at
+//!   once, as the pending configuration ([`STATUS_PENDING`]); a second commit before it was latched replaces it.
+//!   At the start of a frame ([`IRQ_FRAME_START`]) the pending configuration becomes the active one
+//!   ([`IRQ_LATCHED`]), and the driver programs the next frame while this one is written.
+//! - **Done**: after a frame, `DONE_*` tell what was written and [`IRQ_FRAME_DONE`] is raised. They stay until
+//!   the driver acknowledges `IRQ_FRAME_DONE` (write 1 to clear). The next frame may be written meanwhile; it is
+//!   held back until then, and no further frame begins before it could be reported.
+//! - **Timing**: with [`TIMING_STALL`] a frame begins as soon as there is a pending configuration. Otherwise the
+//!   frame clock ([`FRAME_INTERVAL`]) ticks: a tick without a pending configuration, or while a frame
+//!   is held back, drops a frame ([`DROPS`]) and raises [`IRQ_UNDERRUN`]; the sequence number counts it.
+//! - **Errors**: a configuration that cannot be done is consumed when latched: nothing is written, the frame
+//!   counts as dropped, and [`IRQ_CONFIG_ERROR`] or [`IRQ_BUS_ERROR`] is raised with [`IRQ_LATCHED`], without
+//!   [`IRQ_FRAME_START`]; for a bus error [`ERR_ADDR_LO`] and [`ERR_ADDR_HI`] hold the first address refused and
+//!   [`ERR_INFO`] the plane, until it is acknowledged.
+//! - **Stop**: clear [`CTRL_ENABLE`]; the frame in work is finished and reported, what is pending is discarded, then
+//!   [`STATUS_STREAMING`] reads 0 and [`IRQ_STOPPED`] is raised. [`CTRL_RESET`] does not wait: the frame in work
+//!   is abandoned, [`STATUS_ACTIVE`] tells until it is, and all registers take their reset values.
+//! - **Interrupt**: one edge each time `IRQ_RAW & IRQ_ENABLE` gains a bit. A handler reads [`IRQ_STATUS`], writes
+//!   what it read back, and acts; an event that comes between makes another edge.
+
+/// Who may do what with a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read only; writes are dropped.
+    Ro,
+    /// Read and write.
+    Rw,
+    /// Read; writing a 1 clears the bit.
+    W1c,
+    /// Write only; reads as zero.
+    Wo,
+}
+
+/// One register.
+#[derive(Debug, Clone, Copy)]
+pub struct Register {
+    /// Offset from the start of the camera's range, in bytes.
+    pub offset: u32,
+    /// Name, in the emulator and (with the prefix `MINIVMM_CAM_`) in the driver.
+    pub name: &'static str,
+    /// Who may do what.
+    pub access: Access,
+    /// Value after reset.
+    pub reset: u32,
+    /// What it is, with units.
+    pub meaning: &'static str,
+}
+
+/// One bit of a register, or another constant of the interface.
+#[derive(Debug, Clone, Copy)]
+pub struct Constant {
+    /// Name, as for registers.
+    pub name: &'static str,
+    /// Value.
+    pub value: u32,
+    /// What it is.
+    pub meaning: &'static str,
+}
+
+macro_rules! registers {
+    ($($name:ident = $offset:literal, $access:ident, $reset:expr, $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $name: u32 = $offset;)*
+        /// All registers, by offset.
+        pub const REGISTERS: &[Register] = &[$(Register {
+            offset: $offset, name: stringify!($name), access: Access::$access, reset: $reset, meaning: $meaning,
+        }),*];
+    };
+}
+
+macro_rules! constants {
+    ($($name:ident = $value:expr, $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $name: u32 = $value;)*
+        /// Bits and limits, in the order of the registers they belong to.
+        pub const CONSTANTS: &[Constant] = &[$(Constant {
+            name: stringify!($name), value: $value, meaning: $meaning,
+        }),*];
+    };
+}
+
+registers! {
+    ID = 0x000, Ro, ID_VALUE, "Always ID_VALUE.";
+    VERSION = 0x004, Ro, VERSION_VALUE, "Version of this register map: major in bits 31:16, minor in 15:0.";
+    CAPS = 0x008, Ro, 0, "Bits 3:0 number of channels, 7:4 planes of a channel, 15:8 address lines (DMA mask); set by the machine.";
+    SIZE_MIN = 0x00c, Ro, SIZE_MIN_VALUE, "Smallest frame: width in bits 15:0, height in 31:16, in pixels.";
+    SIZE_MAX = 0x010, Ro, SIZE_MAX_VALUE, "Largest frame, as SIZE_MIN. Widths and heights are even.";
+    CTRL = 0x014, Rw, 0, "CTRL_* bits.";
+    STATUS = 0x018, Ro, 0, "STATUS_* bits.";
+    TIMING = 0x01c, Ro, 0, "TIMING_* bits; set by the machine.";
+    IRQ_RAW = 0x020, Ro, 0, "IRQ_* events that happened and were not acknowledged.";
+    IRQ_ENABLE = 0x024, Rw, 0, "IRQ_* events that raise the interrupt.";
+    IRQ_STATUS = 0x028, W1c, 0, "IRQ_RAW and IRQ_ENABLE; writing 1 clears the event, also in IRQ_RAW.";
+    ERR_ADDR_LO = 0x030, Ro, 0, "First address that the DMA port refused, bits 31:0; held until IRQ_BUS_ERROR is acknowledged.";
+    ERR_ADDR_HI = 0x034, Ro, 0, "The same, bits 63:32.";
+    ERR_INFO = 0x038, Ro, 0, "Plane in bits 7:0, channel in 15:8, of the address in ERR_ADDR.";
+    FRAME_INTERVAL = 0x040, Rw, 33_333, "Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX.";
+    PATTERN = 0x044, Rw, 0, "PATTERN_* scene that the sensor looks at, from the next frame on; reset value set by the machine.";
+    FRAMES = 0x0c0, Ro, 0, "Frames written since reset; wraps, as all counters do.";
+    DROPS = 0x0c4, Ro, 0, "Frames dropped since reset, for whatever reason.";
+    OVERFLOWS = 0x0c8, Ro, 0, "Line buffer overflows since reset.";
+    BUS_ERRORS = 0x0cc, Ro, 0, "Bus errors since reset.";
+    SYNC_LOSSES = 0x0d0, Ro, 0, "Losses of the sensor link since reset.";
+    CONFIG_ERRORS = 0x0d4, Ro, 0, "Configurations refused since reset.";
+    IRQS = 0x0d8, Ro, 0, "Interrupt edges raised since reset.";
+    IRQS_LATE = 0x0dc, Ro, 0, "Ticks of the frame clock that found a frame held back, as the one before was not acknowledged, since reset.";
+    CH_FORMAT = 0x100, Rw, 0, "V4L2 fourcc of the next frame.";
+    CH_SIZE = 0x104, Rw, 0, "Size of the next frame: width in bits 15:0, height in 31:16, in pixels.";
+    CH_STRIDE0 = 0x108, Rw, 0, "Bytes from line to line in plane 0.";
+    CH_STRIDE1 = 0x10c, Rw, 0, "The same for plane 1.";
+    CH_STRIDE2 = 0x110, Rw, 0, "The same for plane 2.";
+    CH_ADDR0_LO = 0x118, Rw, 0, "Address of plane 0, bits 31:0.";
+    CH_ADDR0_HI = 0x11c, Rw, 0, "The same, bits 63:32.";
+    CH_ADDR1_LO = 0x120, Rw, 0, "Address of plane 1, bits 31:0.";
+    CH_ADDR1_HI = 0x124, Rw, 0, "The same, bits 63:32.";
+    CH_ADDR2_LO = 0x128, Rw, 0, "Address of plane 2, bits 31:0.";
+    CH_ADDR2_HI = 0x12c, Rw, 0, "The same, bits 63:32.";
+    CH_LEN0 = 0x130, Rw, 0, "Bytes that plane 0 may take: nothing is written beyond.";
+    CH_LEN1 = 0x134, Rw, 0, "The same for plane 1.";
+    CH_LEN2 = 0x138, Rw, 0, "The same for plane 2.";
+    CH_COMMIT = 0x13c, Wo, 0, "Writing 1 makes CH_FORMAT to CH_LEN2 the pending configuration.";
+    DONE_ADDR_LO = 0x180, Ro, 0, "Address of plane 0 of the last frame written, bits 31:0; DONE_* hold until IRQ_FRAME_DONE is acknowledged.";
+    DONE_ADDR_HI = 0x184, Ro, 0, "The same, bits 63:32.";
+    DONE_BYTES = 0x188, Ro, 0, "Bytes of that frame in all planes, from the first to the last written, padding of lines included.";
+    DONE_SEQUENCE = 0x18c, Ro, 0, "Its sequence number: 0 for the first frame after CTRL_ENABLE was set, dropped frames counted.";
+    DONE_TIME_LO = 0x190, Ro, 0, "Its start of frame, in nanoseconds since CTRL_ENABLE was set, bits 31:0.";
+    DONE_TIME_HI = 0x194, Ro, 0, "The same, bits 63:32.";
+}
+
+constants! {
+    ID_VALUE = 0x4d56_434d, "ID: \"MCVM\" in memory order.";
+    VERSION_VALUE = 0x0001_0000, "VERSION: 1.0.";
+    SIZE_MIN_VALUE = 120 << 16 | 160, "SIZE_MIN: 160x120.";
+    SIZE_MAX_VALUE = 2160 << 16 | 3840, "SIZE_MAX: 3840x2160.";
+    CTRL_ENABLE = 1 << 0, "Stream while set.";
+    CTRL_RESET = 1 << 1, "Write 1 to reset; reads as zero.";
+    STATUS_STREAMING = 1 << 0, "Streaming, or not yet stopped.";
+    STATUS_ACTIVE = 1 << 1, "A frame is being written.";
+    STATUS_PENDING = 1 << 2, "A committed configuration waits for the start of a frame.";
+    TIMING_STALL = 1 << 0, "A frame begins when there is a buffer for it, not by the frame clock.";
+    IRQ_FRAME_START = 1 << 0, "A frame begins.";
+    IRQ_FRAME_DONE = 1 << 1, "A frame was written; see DONE_*.";
+    IRQ_LATCHED = 1 << 2, "The pending configuration became the active one: the next may be programmed.";
+    IRQ_STOPPED = 1 << 3, "Streaming has stopped.";
+    IRQ_OVERFLOW = 1 << 8, "The line buffer overflowed.";
+    IRQ_CONFIG_ERROR = 1 << 9, "Unknown format, bad size, stride or length too small: see the frame's configuration.";
+    IRQ_BUS_ERROR = 1 << 10, "The DMA port refused an address; see ERR_ADDR.";
+    IRQ_SYNC_LOSS = 1 << 11, "The sensor link was lost.";
+    IRQ_UNDERRUN = 1 << 12, "The frame clock ticked without a pending configuration.";
+    FRAME_INTERVAL_MIN = 1_000, "1000 frames a second.";
+    FRAME_INTERVAL_MAX = 10_000_000, "A frame in ten seconds.";
+    PATTERN_BARS = 0, "Colour bars.";
+    PATTERN_GRADIENT = 1, "Gradients of red, green and blue.";
+    PATTERN_CHECKER = 2, "Checkerboard.";
+    PATTERN_BOX = 3, "A box that moves over a grey field.";
+    PATTERN_ZONE_PLATE = 4, "Zone plate.";
+    PATTERN_NOISE = 5, "Noise from the machine's seed.";
+    PATTERN_FLAT = 6, "A flat grey field.";
+    PATTERN_COUNT = 7, "Number of patterns.";
+    MAPPED_SIZE = 0x1000, "Size of the register range, in bytes.";
+}
+
+/// The table as the C header that the kernel driver includes.
+pub fn c_header() -> String {
+    use std::fmt::Write as _;
+    let mut out = String::from(
+        "/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */\n\
+         /* Made from devices/src/camera/regs.rs: a test there holds the two equal, and says how to make this anew. */\n\
+         #ifndef MINIVMM_CAMERA_REGS_H\n#define MINIVMM_CAMERA_REGS_H\n\n",
+    );
+    for register in REGISTERS {
+        let Register { offset, name, access, meaning, .. } = register;
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "/* {access:?}. {meaning} */\n#define MINIVMM_CAM_{name} {offset:#05x}");
+    }
+    out.push('\n');
+    for Constant { name, value, meaning } in CONSTANTS {
+        let _ = writeln!(out, "/* {meaning} */\n#define MINIVMM_CAM_{name} {value:#x}");
+    }
+    out.push_str("\n#endif\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drivers_header_is_this_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-images/driver/minivmm-camera-regs.h");
+        if std::env::var_os("UPDATE_HEADER").is_some() {
+            std::fs::write(path, c_header()).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(path).unwrap_or_default() == c_header(),
+            "{path} differs from the table; make it anew with UPDATE_HEADER=1 cargo test -p devices"
+        );
+    }
+
+    #[test]
+    fn offsets_are_aligned_ascending_and_inside_the_range() {
+        assert!(REGISTERS.is_sorted_by(|a, b| a.offset < b.offset));
+        assert!(REGISTERS.iter().all(|register| register.offset % 4 == 0 && register.offset < MAPPED_SIZE));
+    }
+}

@@ -1,0 +1,395 @@
+//! The whole camera over guest memory, driven by its registers, without a VM.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::*;
+
+const BASE: u64 = 0x10_0000;
+const SIZE: usize = 0x100_0000;
+const WINDOW: std::ops::Range<u64> = 0x40_0000..0x100_0000;
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+struct Rig {
+    memory: GuestMemoryMmap,
+    camera: Camera,
+    irq: IrqLine,
+}
+
+impl Rig {
+    fn new(spec: &str) -> Self {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)]).unwrap();
+        let spec: CameraSpec = spec.parse().unwrap();
+        let dma = DmaPort::new(memory.clone(), spec.address_bits, &[WINDOW]);
+        let irq = IrqLine::new().unwrap();
+        let camera = Camera::new(spec, dma, irq.try_clone().unwrap()).unwrap();
+        Self { memory, camera, irq }
+    }
+
+    fn read(&self, register: u32) -> u32 {
+        let mut data = [0; 4];
+        self.camera.read(register.into(), &mut data);
+        u32::from_le_bytes(data)
+    }
+
+    fn write(&self, register: u32, value: u32) {
+        self.camera.write(register.into(), &value.to_le_bytes());
+    }
+
+    /// Programs a frame of `layout` whose planes follow each other from `address` on.
+    fn program(&self, layout: &Layout, address: u32) {
+        self.write(regs::CH_FORMAT, layout.format().fourcc);
+        self.write(regs::CH_SIZE, layout.height() << 16 | layout.width());
+        let mut at = address;
+        for (plane, index) in layout.planes().zip(0..) {
+            self.write(regs::CH_STRIDE0 + 4 * index, plane.stride);
+            self.write(regs::CH_ADDR0_LO + 8 * index, at);
+            self.write(regs::CH_LEN0 + 4 * index, plane.stride * plane.lines);
+            at += plane.stride * plane.lines;
+        }
+    }
+
+    fn commit(&self, layout: &Layout, address: u32) {
+        self.program(layout, address);
+        self.write(regs::CH_COMMIT, 1);
+    }
+
+    #[track_caller]
+    fn wait(&self, events: u32) {
+        let start = Instant::now();
+        while self.read(regs::IRQ_RAW) & events == 0 {
+            assert!(start.elapsed() < TIMEOUT, "none of {events:#x} in {:#x}", self.read(regs::IRQ_RAW));
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    fn bytes(&self, address: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.memory.read_slice(&mut bytes, GuestAddress(address)).unwrap();
+        bytes
+    }
+
+    fn all(&self) -> Vec<u8> {
+        self.bytes(BASE, SIZE)
+    }
+
+    /// The next frame, acknowledged.
+    #[track_caller]
+    fn frame(&self, layout: &Layout) -> Vec<u8> {
+        self.commit(layout, 0x40_0000);
+        self.wait(regs::IRQ_FRAME_DONE);
+        let len: u32 = layout.planes().map(|plane| plane.stride * plane.lines).sum();
+        let frame = self.bytes(0x40_0000, len as usize);
+        self.write(regs::IRQ_STATUS, regs::IRQ_FRAME_DONE);
+        frame
+    }
+}
+
+fn layout(code: &[u8; 4], width: u32, height: u32) -> Layout {
+    Layout::new(u32::from_le_bytes(*code), width, height).unwrap()
+}
+
+#[test]
+fn every_format_arrives_with_its_stamp_and_nothing_else_is_touched() {
+    let rig = Rig::new("scene=zone-plate,timing=stall");
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    for (sequence, format) in (0..).zip(FORMATS) {
+        rig.memory.write_slice(&vec![0xa5; SIZE], GuestAddress(BASE)).unwrap();
+        let tight = Layout::new(format.fourcc, 322, 242).unwrap();
+        let stride = |index: usize| tight.planes().nth(index).map_or(0, |plane| plane.line_bytes + 30);
+        let padded = tight.with_strides([stride(0), stride(1), stride(2)]).unwrap();
+        let frame = rig.frame(if sequence % 2 == 0 { &tight } else { &padded });
+        let layout = if sequence % 2 == 0 { tight } else { padded };
+        let stamp = stamp::check(&frame, &layout).unwrap_or_else(|error| panic!("{}: {error}", format.name));
+        assert_eq!(stamp.sequence, sequence);
+        let start = usize::try_from(0x40_0000 - BASE).unwrap();
+        let mut memory = rig.all();
+        assert!(padding(&frame, &layout).iter().all(|byte| *byte == 0xa5), "{}", format.name);
+        memory.drain(start..start + frame.len());
+        assert!(memory.iter().all(|byte| *byte == 0xa5), "{}", format.name);
+    }
+}
+
+fn padding(frame: &[u8], layout: &Layout) -> Vec<u8> {
+    let mut padding = Vec::new();
+    let mut at = 0;
+    for plane in layout.planes() {
+        for _ in 0..plane.lines {
+            padding.extend_from_slice(&frame[at + plane.line_bytes as usize..at + plane.stride as usize]);
+            at += plane.stride as usize;
+        }
+    }
+    padding
+}
+
+#[test]
+fn golden_pixels() {
+    let rig = Rig::new("scene=bars,timing=stall");
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    // Line 5 of frame 0 and line 3 of frame 1 are the same line of the scene, outside the ruler.
+    let rgb = rig.frame(&layout(b"RGB3", 640, 480));
+    assert_eq!(rgb[5 * 1920 + 79 * 3..][..6], [191, 191, 191, 191, 191, 0]);
+    assert_eq!(rgb[17 * 1920 + 160 * 3..][..3], [0, 95, 95], "the ruler");
+    let bgr = rig.frame(&layout(b"BX24", 640, 480));
+    assert_eq!(bgr[3 * 2560 + 79 * 4..][..8], [255, 191, 191, 191, 255, 191, 191, 0]);
+    let bayer = rig.frame(&layout(b"BA81", 640, 480));
+    // Yellow: blue nothing, green and red 191.
+    assert_eq!(
+        [bayer[640 * 4 + 80], bayer[640 * 4 + 81], bayer[640 * 5 + 80], bayer[640 * 5 + 81]],
+        [0, 191, 191, 191]
+    );
+    // 75 % red in BT.601, limited range: Y 65, Cb 100, Cr 212.
+    let yuyv = rig.frame(&layout(b"YUYV", 640, 480));
+    let near = |found: &[u8], expected: [u8; 4]| found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1);
+    assert!(near(&yuyv[1280 * 8 + 440 * 2..][..4], [65, 100, 65, 212]), "{:?}", &yuyv[1280 * 8 + 880..][..4]);
+}
+
+#[test]
+fn patterns_follow_the_register() {
+    let rig = Rig::new("scene=flat,timing=stall,seed=5");
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    let grey = layout(b"RGB3", 160, 120);
+    assert!(rig.frame(&grey)[stamp::LEN..].iter().all(|byte| *byte == 128));
+    rig.write(regs::PATTERN, regs::PATTERN_CHECKER);
+    assert!(rig.frame(&grey)[stamp::LEN..].iter().all(|byte| [0, 255].contains(byte)));
+    rig.write(regs::PATTERN, regs::PATTERN_NOISE);
+    let noise = rig.frame(&grey);
+    let other = Rig::new("scene=noise,timing=stall,seed=6");
+    other.write(regs::CTRL, regs::CTRL_ENABLE);
+    other.frame(&grey);
+    other.frame(&grey);
+    assert_ne!(other.frame(&grey), noise, "another seed");
+}
+
+#[test]
+fn two_runs_in_stall_timing_are_equal_byte_by_byte() {
+    let run = || {
+        let rig = Rig::new("scene=gradient,timing=stall,seed=5");
+        rig.write(regs::CTRL, regs::CTRL_ENABLE);
+        (0..3).map(|_| rig.frame(&layout(b"NV12", 320, 240))).collect::<Vec<_>>()
+    };
+    let first = run();
+    assert_ne!(first[0][stamp::LEN..], first[1][stamp::LEN..]);
+    assert_eq!(first, run());
+}
+
+#[test]
+fn the_frame_clock_keeps_its_rate_and_drops_without_buffers() {
+    let rig = Rig::new("timing=free,fps=1000");
+    rig.write(regs::FRAME_INTERVAL, 5000);
+    let yuyv = layout(b"YUYV", 160, 120);
+    let start = Instant::now();
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    let mut last = None;
+    for _ in 0..10 {
+        let sequence = stamp::check(&rig.frame(&yuyv), &yuyv).unwrap().sequence;
+        assert!(last.is_none_or(|last| sequence > last));
+        last = Some(sequence);
+    }
+    let time = u64::from(rig.read(regs::DONE_TIME_LO)) | u64::from(rig.read(regs::DONE_TIME_HI)) << 32;
+    assert_eq!(time, u64::from(last.unwrap() + 1) * 5_000_000, "the time of a frame is its tick's");
+    assert!(start.elapsed() >= Duration::from_nanos(time));
+    std::thread::sleep(Duration::from_millis(30));
+    rig.write(regs::CTRL, 0);
+    rig.wait(regs::IRQ_STOPPED);
+    let counters = rig.camera.counters();
+    assert_eq!(counters.frames, 10);
+    assert!(counters.drops >= 4, "{counters:?}");
+    assert_eq!(counters.bytes, 10 * 160 * 120 * 2);
+    assert_ne!(rig.read(regs::IRQ_RAW) & regs::IRQ_UNDERRUN, 0);
+}
+
+#[test]
+fn a_refused_address_is_told_and_nothing_is_written() {
+    let rig = Rig::new("timing=stall");
+    rig.memory.write_slice(&vec![0xa5; SIZE], GuestAddress(BASE)).unwrap();
+    rig.write(regs::IRQ_ENABLE, regs::IRQ_BUS_ERROR);
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    let nv12 = layout(b"NV12", 640, 480);
+    let (y, uv) = (640 * 480, 640 * 240);
+    for (planes, at, plane) in [
+        // Just below the window, just beyond its end, the first address that 32 lines cannot carry.
+        ([0x3f_ffff_u64, 0x50_0000], 0x3f_ffff, 0),
+        ([0x100_0000 - y + 1, 0x50_0000], 0x100_0000, 0),
+        ([0x40_0000, 0x100_0000 - uv + 1], 0x100_0000, 1),
+        ([0x40_0000, 0x20_0000], 0x20_0000, 1),
+        ([0xffff_ffff, 0x40_0000], 0x1_0000_0000, 0),
+        ([0x40_0000, u64::MAX], u64::MAX, 1),
+    ] {
+        rig.program(&nv12, 0);
+        for (address, register) in planes.into_iter().zip([regs::CH_ADDR0_LO, regs::CH_ADDR1_LO]) {
+            rig.write(register, u32::try_from(address & 0xffff_ffff).unwrap());
+            rig.write(register + 4, u32::try_from(address >> 32).unwrap());
+        }
+        rig.write(regs::CH_COMMIT, 1);
+        rig.wait(regs::IRQ_BUS_ERROR);
+        let found = u64::from(rig.read(regs::ERR_ADDR_LO)) | u64::from(rig.read(regs::ERR_ADDR_HI)) << 32;
+        assert_eq!((found, rig.read(regs::ERR_INFO)), (at, plane), "{planes:x?}");
+        assert!(rig.irq.take());
+        rig.write(regs::IRQ_STATUS, u32::MAX);
+    }
+    assert!(rig.all().iter().all(|byte| *byte == 0xa5));
+    assert_eq!((rig.read(regs::BUS_ERRORS), rig.read(regs::DROPS), rig.read(regs::FRAMES)), (6, 6, 0));
+    // The last byte of the window is still inside.
+    rig.program(&nv12, u32::try_from(0x100_0000 - y - uv).unwrap());
+    rig.write(regs::CH_ADDR0_HI, 0);
+    rig.write(regs::CH_ADDR1_HI, 0);
+    rig.write(regs::CH_COMMIT, 1);
+    rig.wait(regs::IRQ_FRAME_DONE);
+    assert_eq!(rig.read(regs::DONE_SEQUENCE), 6);
+}
+
+#[test]
+fn configurations_that_cannot_be_done_are_told_and_nothing_is_written() {
+    let rig = Rig::new("timing=stall");
+    rig.memory.write_slice(&vec![0xa5; SIZE], GuestAddress(BASE)).unwrap();
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    let nv12 = layout(b"NV12", 640, 480);
+    for (register, value) in [
+        (regs::CH_FORMAT, u32::from_le_bytes(*b"MJPG")),
+        (regs::CH_SIZE, 480 << 16 | 641),
+        (regs::CH_SIZE, 481 << 16 | 640),
+        (regs::CH_SIZE, 0),
+        (regs::CH_SIZE, u32::MAX),
+        (regs::CH_STRIDE0, 639),
+        (regs::CH_STRIDE1, 0),
+        (regs::CH_STRIDE1, u32::MAX),
+        (regs::CH_LEN0, 640 * 480 - 1),
+        (regs::CH_LEN1, 640 * 240 - 1),
+    ] {
+        rig.program(&nv12, 0x40_0000);
+        rig.write(register, value);
+        rig.write(regs::CH_COMMIT, 1);
+        rig.wait(regs::IRQ_CONFIG_ERROR);
+        assert_eq!(rig.read(regs::IRQ_RAW), regs::IRQ_CONFIG_ERROR | regs::IRQ_LATCHED);
+        rig.write(regs::IRQ_STATUS, u32::MAX);
+    }
+    assert!(rig.all().iter().all(|byte| *byte == 0xa5));
+    assert_eq!((rig.read(regs::CONFIG_ERRORS), rig.read(regs::DROPS)), (10, 10));
+    // The registers of planes that the format has not do not matter, and the last line's padding is not needed.
+    let padded = layout(b"YUYV", 640, 480).with_strides([2048, 0, 0]).unwrap();
+    rig.program(&padded, 0x40_0000);
+    rig.write(regs::CH_LEN0, 2048 * 479 + 1280);
+    rig.write(regs::CH_STRIDE2, 1);
+    rig.write(regs::CH_COMMIT, 1);
+    rig.wait(regs::IRQ_FRAME_DONE);
+    assert_eq!(rig.read(regs::DONE_BYTES), 2048 * 479 + 1280);
+}
+
+#[test]
+fn odd_accesses_read_zero_and_write_nothing() {
+    let rig = Rig::new("");
+    for (offset, len) in
+        [(0, 1), (0, 2), (0, 8), (1, 4), (2, 4), (3, 1), (0x1_0000_0000, 4), (u64::MAX - 3, 4)]
+    {
+        let mut data = vec![0xff; len];
+        rig.camera.read(offset, &mut data);
+        assert_eq!(data, vec![0; len], "{len} bytes at {offset:#x}");
+    }
+    for (offset, len) in [(0x24, 1), (0x24, 2), (0x24, 8), (0x22, 4), (0x23, 4), (0x1_0000_0024, 4)] {
+        rig.camera.write(offset, &vec![0xff; len]);
+        assert_eq!(rig.read(regs::IRQ_ENABLE), 0, "{len} bytes at {offset:#x}");
+    }
+}
+
+#[test]
+fn the_largest_frame_fits_and_a_frame_in_work_ends_promptly_when_reset_or_switched_off() {
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 34 << 20)]).unwrap();
+    let irq = IrqLine::new().unwrap();
+    let dma = DmaPort::new(memory.clone(), 32, &[0..34 << 20]);
+    let camera =
+        Camera::new("scene=zone-plate,timing=stall".parse().unwrap(), dma, irq.try_clone().unwrap()).unwrap();
+    let rig = Rig { memory, camera, irq };
+    let big = layout(b"BX24", 3840, 2160);
+    for wait in [0, 3, 10] {
+        rig.commit(&big, 0);
+        rig.write(regs::CTRL, regs::CTRL_ENABLE);
+        std::thread::sleep(Duration::from_millis(wait));
+        rig.write(regs::CTRL, regs::CTRL_RESET);
+        let start = Instant::now();
+        while rig.read(regs::STATUS) & regs::STATUS_ACTIVE != 0 {
+            assert!(start.elapsed() < Duration::from_secs(2), "the frame is not abandoned");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    rig.commit(&big, 0);
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    rig.wait(regs::IRQ_FRAME_DONE);
+    assert_eq!(stamp::check(&rig.bytes(0, 3840 * 2160 * 4), &big).unwrap().sequence, 0);
+    rig.write(regs::PATTERN, regs::PATTERN_NOISE);
+    rig.write(regs::IRQ_STATUS, u32::MAX);
+    rig.commit(&big, 0);
+    let start = Instant::now();
+    rig.camera.stop();
+    assert!(start.elapsed() < Duration::from_secs(2));
+    rig.camera.stop();
+    assert_eq!(rig.camera.counters().frames, 1, "the counters outlive the thread");
+}
+
+#[test]
+fn a_camera_without_work_ends_as_well() {
+    for spec in ["timing=stall", "timing=free,fps=0.1"] {
+        let rig = Rig::new(spec);
+        rig.write(regs::CTRL, regs::CTRL_ENABLE);
+        std::thread::sleep(Duration::from_millis(5));
+        let start = Instant::now();
+        drop(rig.camera);
+        assert!(start.elapsed() < Duration::from_secs(2), "{spec}");
+    }
+}
+
+/// A store to any register, with values that often make a frame.
+fn store() -> impl Strategy<Value = (u64, u32)> {
+    let address = prop_oneof![0x3f_0000..0x101_0000_u32, any::<u32>()];
+    let size =
+        (prop_oneof![160..400_u32, any::<u32>()], 120..300_u32).prop_map(|(w, h)| h << 16 | w & 0xffff);
+    prop_oneof![
+        (0..0x400_u64, any::<u32>()),
+        (0..REGISTER_COUNT, any::<u32>())
+            .prop_map(|(index, value)| (regs::REGISTERS[index].offset.into(), value)),
+        (0..FORMATS.len()).prop_map(|index| (regs::CH_FORMAT.into(), FORMATS[index].fourcc)),
+        size.prop_map(|size| (regs::CH_SIZE.into(), size)),
+        (0..3_u64, 0..2000_u32).prop_map(|(plane, stride)| (u64::from(regs::CH_STRIDE0) + 4 * plane, stride)),
+        (0..3_u64, address).prop_map(|(plane, at)| (u64::from(regs::CH_ADDR0_LO) + 8 * plane, at)),
+        (0..3_u64, 0..0x100_0000_u32).prop_map(|(plane, len)| (u64::from(regs::CH_LEN0) + 4 * plane, len)),
+        Just((regs::CH_COMMIT.into(), 1)),
+        Just((regs::CTRL.into(), regs::CTRL_ENABLE)),
+        Just((regs::IRQ_STATUS.into(), u32::MAX)),
+    ]
+}
+
+const REGISTER_COUNT: usize = regs::REGISTERS.len();
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn no_stores_write_outside_the_window(stores in prop::collection::vec(store(), 1..300), timing in 0..2_usize) {
+        let rig = Rig::new(["timing=stall", "timing=free,fps=1000"][timing]);
+        // A configuration that can be done, for the stores to spoil.
+        rig.commit(&layout(b"NV12", 160, 120), 0x40_0000);
+        rig.write(regs::CTRL, regs::CTRL_ENABLE);
+        for (offset, value) in stores {
+            rig.camera.write(offset, &value.to_le_bytes());
+            let mut data = [0; 4];
+            rig.camera.read(offset, &mut data);
+        }
+        // The camera still works.
+        rig.write(regs::CTRL, regs::CTRL_RESET);
+        let start = Instant::now();
+        while rig.read(regs::STATUS) != 0 {
+            prop_assert!(start.elapsed() < TIMEOUT);
+            std::thread::yield_now();
+        }
+        rig.write(regs::CTRL, regs::CTRL_ENABLE);
+        let small = layout(b"NV12", 160, 120);
+        for address in [regs::CH_ADDR0_HI, regs::CH_ADDR1_HI] {
+            rig.write(address, 0);
+        }
+        prop_assert!(stamp::check(&rig.frame(&small), &small).is_ok());
+        let below = usize::try_from(WINDOW.start - BASE).unwrap();
+        prop_assert!(rig.bytes(BASE, below).iter().all(|byte| *byte == 0));
+        prop_assert!(rig.bytes(WINDOW.end, 0x10_0000).iter().all(|byte| *byte == 0));
+    }
+}

@@ -1,0 +1,14 @@
+//! What the guest can touch: bus, interrupt line, serial, virtio-mmio devices, the DMA port and the camera.
+//!
+//! This crate knows guest memory. It knows nothing of KVM, nor of the architecture: an interrupt is an eventfd
+//! that somebody else connects, an address range is where somebody else placed a device.
+
+pub mod bus;
+pub mod camera;
+pub mod dma;
+pub mod exit;
+pub mod irq;
+pub mod machine_events;
+pub mod pvpanic;
+pub mod serial;
+pub mod virtio;

@@ -1,0 +1,72 @@
+//! pvpanic: the guest's kernel tells that it panicked (QEMU's docs/specs/pvpanic).
+
+use std::sync::Arc;
+
+use crate::{bus::BusDevice, machine_events::MachineEvents};
+
+/// The size of the device's range, in bytes: one register.
+pub const SIZE: u64 = 1;
+
+/// The kernel panicked, and nothing in the guest will handle it.
+const PANICKED: u8 = 1 << 0;
+/// The kernel panicked, and goes on in its crash kernel: the machine has nothing to do.
+const CRASH_LOADED: u8 = 1 << 1;
+
+/// One 8-bit register: it reads as the events that the machine understands, the guest writes the one that happened.
+#[derive(Debug)]
+pub struct PvPanic(Arc<MachineEvents>);
+
+impl PvPanic {
+    /// A device that tells `events`.
+    pub fn new(events: Arc<MachineEvents>) -> Self {
+        Self(events)
+    }
+}
+
+impl BusDevice for PvPanic {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        if let (0, [register]) = (offset, data) {
+            *register = PANICKED | CRASH_LOADED;
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        if let (0, [event]) = (offset, data)
+            && event & PANICKED != 0
+        {
+            self.0.panicked();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_and_a_crash_kernel_is_not() {
+        let events = Arc::new(MachineEvents::new().unwrap());
+        let device = PvPanic::new(events.clone());
+        device.write(0, &[CRASH_LOADED]);
+        device.write(1, &[PANICKED]);
+        device.write(0, &[PANICKED, 0]);
+        device.write(0, &[]);
+        assert!(!events.told().panicked);
+        assert!(events.eventfd().read().is_err());
+        device.write(0, &[PANICKED]);
+        assert!(events.told().panicked);
+        assert_eq!(events.eventfd().read().unwrap(), 1);
+    }
+
+    #[test]
+    fn the_register_reads_as_the_events_understood() {
+        let device = PvPanic::new(Arc::new(MachineEvents::new().unwrap()));
+        let mut data = [0];
+        device.read(0, &mut data);
+        assert_eq!(data, [0b11]);
+        let mut data = [0xff; 2];
+        device.read(0, &mut data);
+        assert_eq!(data, [0, 0]);
+    }
+}

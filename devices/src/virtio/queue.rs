@@ -1,0 +1,172 @@
+//! The queues as a device sees them: chains of buffers that are checked before it touches them.
+
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
+
+use crate::dma::DmaPort;
+
+/// The largest chain that is accepted, in bytes. Linux' drivers for these devices stay below one MiB.
+pub const MAX_CHAIN_BYTES: u64 = 16 << 20;
+
+/// What a device may take from its queues in one go before the event loop serves others, in bytes.
+const BUDGET: u64 = 1 << 20;
+
+/// What a chain costs beside its bytes, so that empty ones are not free.
+const CHAIN_COST: u64 = 4096;
+
+/// Something in a queue that the driver should not have put there.
+#[derive(Debug, thiserror::Error)]
+#[error("queue {queue} is malformed: {reason}")]
+pub struct QueueError {
+    queue: usize,
+    reason: Malformed,
+}
+
+/// What is wrong with a queue.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// The rings cannot be used.
+    #[error("{0}")]
+    Rings(#[from] virtio_queue::Error),
+    /// The chain does not end where it should.
+    #[error("a chain loops, or continues at a descriptor that does not exist")]
+    Endless,
+    /// More descriptors than the queue has, or more bytes than [`MAX_CHAIN_BYTES`].
+    #[error("a chain has more than {MAX_CHAIN_BYTES} bytes, or more descriptors than the queue")]
+    TooLong,
+    /// The driver's part of a chain comes first.
+    #[error("a buffer for the device to read follows one for it to write")]
+    Order,
+    /// A buffer is not in memory.
+    #[error("a buffer lies outside the memory that the device may touch")]
+    Memory,
+    /// The buffers for the device to write do not hold what it has to say.
+    #[error("there is no room to write {0} bytes")]
+    TooSmall(usize),
+}
+
+/// A chain of buffers that the driver handed over.
+pub struct Chain<'a> {
+    head: u16,
+    /// What the driver says.
+    pub reader: Reader<'a>,
+    /// Where the device answers.
+    pub writer: Writer<'a>,
+}
+
+/// All queues of a device, during one call of it.
+pub struct Queues<'a> {
+    queues: &'a mut [Queue],
+    memory: &'a DmaPort,
+    /// The driver is ready and nothing is wrong; otherwise nothing is in the queues.
+    running: bool,
+    budget: u64,
+    outcome: Outcome,
+}
+
+/// What the transport must do after a device's call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Outcome {
+    /// The budget was used up: call again.
+    pub(super) again: bool,
+    /// The driver wants to know about buffers that were used.
+    pub(super) interrupt: bool,
+    /// The configuration space changed.
+    pub(super) config_changed: bool,
+}
+
+impl<'a> Queues<'a> {
+    pub(super) fn new(queues: &'a mut [Queue], memory: &'a DmaPort, running: bool) -> Self {
+        Self { queues, memory, running, budget: BUDGET, outcome: Outcome::default() }
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Takes the next chain from queue `index`; every chain must be given back by [`push`](Self::push). If there
+    /// is none, the driver will notify when there is.
+    ///
+    /// None also ends a pass that took its share: the device is called again after others.
+    ///
+    /// # Errors
+    /// If the rings or the chain are malformed. A chain that is returned is finite, and its buffers are memory.
+    pub fn pop(&mut self, index: usize) -> Result<Option<Chain<'a>>, QueueError> {
+        if !self.running || !self.queues[index].ready() {
+            return Ok(None);
+        }
+        if self.budget == 0 {
+            self.outcome.again = true;
+            return Ok(None);
+        }
+        let malformed = |reason| QueueError { queue: index, reason };
+        let Some(chain) = self.next(index).map_err(|error| malformed(error.into()))? else {
+            return Ok(None);
+        };
+        let cost = cost(chain.clone(), self.queues[index].size()).map_err(malformed)?;
+        self.budget = self.budget.saturating_sub(cost);
+        let head = chain.head_index();
+        let reader = chain.clone().reader(self.memory).map_err(|_| malformed(Malformed::Memory))?;
+        let writer = chain.writer(self.memory).map_err(|_| malformed(Malformed::Memory))?;
+        Ok(Some(Chain { head, reader, writer }))
+    }
+
+    fn next(&mut self, index: usize) -> Result<Option<DescriptorChain<&'a DmaPort>>, virtio_queue::Error> {
+        let queue = &mut self.queues[index];
+        let next = queue.iter(self.memory)?.next();
+        // A chain that came before the driver was asked to notify comes without a notification.
+        if next.is_none() && queue.enable_notification(self.memory)? {
+            return Ok(queue.iter(self.memory)?.next());
+        }
+        Ok(next)
+    }
+
+    /// Gives `chain` back to the driver, with as many bytes as were written to it.
+    ///
+    /// # Errors
+    /// If the rings are malformed.
+    pub fn push(&mut self, index: usize, chain: &Chain<'_>) -> Result<(), QueueError> {
+        let queue = &mut self.queues[index];
+        // Fits: a chain has at most MAX_CHAIN_BYTES.
+        let written = u32::try_from(chain.writer.bytes_written()).unwrap_or(u32::MAX);
+        let notify = queue
+            .add_used(self.memory, chain.head, written)
+            .and_then(|()| queue.needs_notification(self.memory))
+            .map_err(|error| QueueError { queue: index, reason: error.into() })?;
+        self.outcome.interrupt |= notify;
+        Ok(())
+    }
+
+    /// Tells the driver that the configuration space changed.
+    pub fn config_changed(&mut self) {
+        self.outcome.config_changed = true;
+    }
+
+    /// The error for a chain from queue `index` that has no room for `bytes` bytes.
+    pub fn too_small(&self, index: usize, bytes: usize) -> QueueError {
+        QueueError { queue: index, reason: Malformed::TooSmall(bytes) }
+    }
+}
+
+/// Walks `chain` once to see that it is finite and orderly; returns what it takes from the budget.
+///
+/// The driver may change descriptors afterwards: that changes which memory is accessed, never that it is checked.
+fn cost(chain: DescriptorChain<&DmaPort>, queue_size: u16) -> Result<u64, Malformed> {
+    let mut bytes = 0;
+    let mut last = None;
+    for (count, descriptor) in chain.enumerate() {
+        bytes += u64::from(descriptor.len());
+        if count >= usize::from(queue_size) || bytes > MAX_CHAIN_BYTES {
+            return Err(Malformed::TooLong);
+        }
+        let writable = descriptor.is_write_only();
+        if last.is_some_and(|(was_writable, _)| was_writable && !writable) {
+            return Err(Malformed::Order);
+        }
+        last = Some((writable, descriptor.has_next()));
+    }
+    match last {
+        Some((_, false)) => Ok(bytes + CHAIN_COST),
+        // The iterator ends early at whatever it cannot follow.
+        _ => Err(Malformed::Endless),
+    }
+}
