@@ -1,0 +1,7 @@
+//! What differs between architectures. Every architecture's module offers the same items; nothing outside this
+//! folder asks which one it is.
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::*;

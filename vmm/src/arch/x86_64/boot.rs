@@ -1,0 +1,267 @@
+//! Direct boot: an ELF vmlinux or a bzImage, entered in 64-bit mode (Documentation/x86/boot.rst, "64-bit boot protocol").
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use linux_loader::{
+    bootparam::{SETUP_DTB, boot_e820_entry, boot_params, setup_header},
+    loader::{BzImage, Elf, Error as LoaderError, KernelLoader, elf},
+};
+use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::layout;
+
+/// Why a kernel was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The file cannot be opened or read.
+    #[error("the kernel {} cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Neither format.
+    #[error("{} is not a kernel: it is neither an ELF vmlinux nor a bzImage", .0.display())]
+    NotAKernel(PathBuf),
+    /// An ELF file of something else.
+    #[error("the kernel {} is for another machine: its ELF header says {what}, x86_64 needs a 64-bit EM_X86_64 (62)", path.display())]
+    OtherMachine {
+        /// The file.
+        path: PathBuf,
+        /// What its header says.
+        what: String,
+    },
+    /// The file ends early.
+    #[error("the kernel {} is truncated: its headers promise more than its {length} bytes", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        length: u64,
+    },
+    /// It does not fit.
+    #[error("the kernel {} does not fit in the guest's memory; give more with --memory", .0.display())]
+    DoesNotFit(PathBuf),
+    /// A format error that the loader found.
+    #[error("the kernel {} cannot be loaded: {source}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What the loader says.
+        source: LoaderError,
+    },
+    /// A bzImage without the 64-bit entry point.
+    #[error("the bzImage {} has no 64-bit entry point (XLF_KERNEL_64); take one built for x86_64", .0.display())]
+    No64BitEntry(PathBuf),
+}
+
+/// A kernel in guest memory.
+#[derive(Debug)]
+pub struct LoadedKernel {
+    /// Where the boot CPU starts.
+    pub entry: GuestAddress,
+    /// What it takes, its uninitialised data included.
+    pub range: Range<u64>,
+    /// The setup header of a bzImage.
+    header: Option<setup_header>,
+}
+
+/// The 64-bit entry point of a bzImage lies this far into the loaded part (boot.rst).
+const BZIMAGE_64_ENTRY: u64 = 0x200;
+/// setup_header.xloadflags: there is a 64-bit entry point.
+const XLF_KERNEL_64: u16 = 1;
+
+/// Loads the kernel at `path` into `memory`.
+///
+/// # Errors
+/// If it is missing, truncated, no kernel, of another architecture, or too large.
+pub fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<LoadedKernel, KernelError> {
+    let read = |source| KernelError::Read { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(read)?;
+    if file.metadata().map_err(read)?.is_dir() {
+        return Err(read(io::ErrorKind::IsADirectory.into()));
+    }
+    let length = file.seek(SeekFrom::End(0)).map_err(read)?;
+    file.rewind().map_err(read)?;
+    let mut start = Vec::new();
+    file.by_ref().take(0x206).read_to_end(&mut start).map_err(read)?;
+
+    let kernel = if start.starts_with(b"\x7fELF") {
+        load_elf(memory, path, &mut file, &start)
+    } else if start.get(0x202..0x206) == Some(b"HdrS") {
+        load_bzimage(memory, path, &mut file, length)
+    } else {
+        return Err(KernelError::NotAKernel(path.to_owned()));
+    };
+    kernel.map_err(|error| match error {
+        KernelError::Malformed {
+            source:
+                LoaderError::Elf(
+                    elf::Error::ReadElfHeader | elf::Error::ReadProgramHeader | elf::Error::ReadKernelImage,
+                ),
+            ..
+        } if file.stream_position().is_ok_and(|at| at >= length) => {
+            KernelError::Truncated { path: path.to_owned(), length }
+        }
+        KernelError::Malformed { source: LoaderError::Elf(elf::Error::ReadKernelImage), .. } => {
+            KernelError::DoesNotFit(path.to_owned())
+        }
+        other => other,
+    })
+}
+
+fn load_elf(
+    memory: &GuestMemoryMmap,
+    path: &Path,
+    file: &mut File,
+    start: &[u8],
+) -> Result<LoadedKernel, KernelError> {
+    const ELFCLASS64: u8 = 2;
+    const EM_X86_64: u16 = 62;
+    // e_ident[EI_CLASS] and e_machine, if the file is long enough; the loader finds it truncated otherwise.
+    if let (Some(&class), Some(machine)) = (start.get(4), start.get(18..20)) {
+        let machine = u16::from_le_bytes([machine[0], machine[1]]);
+        if class != ELFCLASS64 || machine != EM_X86_64 {
+            let what = format!("class {class}, machine {machine}");
+            return Err(KernelError::OtherMachine { path: path.to_owned(), what });
+        }
+    }
+    let loaded = Elf::load(memory, None, file, Some(GuestAddress(layout::HIMEM_START)))
+        .map_err(|source| KernelError::Malformed { path: path.to_owned(), source })?;
+    if loaded.kernel_end == 0 {
+        return Err(KernelError::NotAKernel(path.to_owned()));
+    }
+    Ok(LoadedKernel {
+        entry: loaded.kernel_load,
+        range: layout::HIMEM_START..loaded.kernel_end,
+        header: None,
+    })
+}
+
+fn load_bzimage(
+    memory: &GuestMemoryMmap,
+    path: &Path,
+    file: &mut File,
+    length: u64,
+) -> Result<LoadedKernel, KernelError> {
+    file.rewind().map_err(|source| KernelError::Read { path: path.to_owned(), source })?;
+    let loaded = BzImage::load(memory, None, file, Some(GuestAddress(layout::HIMEM_START)));
+    let loaded = match loaded {
+        Err(source) if bzimage_promises_more(file, length) => {
+            tracing::debug!("loader: {source}");
+            return Err(KernelError::Truncated { path: path.to_owned(), length });
+        }
+        Ok(_) if bzimage_promises_more(file, length) => {
+            return Err(KernelError::Truncated { path: path.to_owned(), length });
+        }
+        Err(_) => return Err(KernelError::DoesNotFit(path.to_owned())),
+        Ok(loaded) => loaded,
+    };
+    let header = loaded.setup_header.unwrap_or_default();
+    if header.xloadflags & XLF_KERNEL_64 == 0 {
+        return Err(KernelError::No64BitEntry(path.to_owned()));
+    }
+    let end = loaded.kernel_load.raw_value() + u64::from(header.init_size);
+    Ok(LoadedKernel {
+        entry: loaded.kernel_load.unchecked_add(BZIMAGE_64_ENTRY),
+        range: layout::HIMEM_START..end.max(loaded.kernel_end),
+        header: Some(header),
+    })
+}
+
+/// Whether the setup header speaks of more bytes than the file has: setup sectors and syssize paragraphs.
+fn bzimage_promises_more(file: &mut File, length: u64) -> bool {
+    let mut fields = [0; 7]; // setup_sects at 0x1f1, syssize at 0x1f4
+    if file.seek(SeekFrom::Start(0x1f1)).and_then(|_| file.read_exact(&mut fields)).is_err() {
+        return true;
+    }
+    let sectors = if fields[0] == 0 { 4 } else { u64::from(fields[0]) };
+    let paragraphs = u32::from_le_bytes([fields[3], fields[4], fields[5], fields[6]]);
+    (sectors + 1) * 512 + u64::from(paragraphs) * 16 > length
+}
+
+/// Writes what the kernel reads first: command line, tree (as setup_data), zero page, page tables, descriptors.
+///
+/// The caller has checked the lengths of `cmdline` and `tree`, and that there is this much RAM.
+///
+/// # Errors
+/// If something does not fit in guest memory.
+pub fn write_boot_data(
+    memory: &GuestMemoryMmap,
+    ram: &[Range<u64>],
+    kernel: &LoadedKernel,
+    initrd: Option<&Range<u64>>,
+    cmdline: &str,
+    tree: &[u8],
+) -> Result<(), vm_memory::GuestMemoryError> {
+    memory.write_slice(cmdline.as_bytes(), GuestAddress(layout::CMDLINE))?;
+    memory.write_obj(0_u8, GuestAddress(layout::CMDLINE + cmdline.len() as u64))?;
+
+    let length = u32::try_from(tree.len()).unwrap_or(u32::MAX);
+    memory.write_obj(0_u64, GuestAddress(layout::SETUP_DATA))?;
+    memory.write_obj(SETUP_DTB, GuestAddress(layout::SETUP_DATA + 8))?;
+    memory.write_obj(length, GuestAddress(layout::SETUP_DATA + 12))?;
+    memory.write_slice(tree, GuestAddress(layout::SETUP_DATA + layout::SETUP_DATA_HEADER))?;
+
+    memory.write_obj(zero_page(ram, kernel, initrd), GuestAddress(layout::ZERO_PAGE))?;
+    write_page_tables(memory)?;
+    for (index, entry) in super::vcpu::GDT.iter().enumerate() {
+        memory.write_obj(*entry, GuestAddress(layout::GDT + 8 * index as u64))?;
+    }
+    Ok(())
+}
+
+/// Longest kernel command line in bytes.
+pub const CMDLINE_MAX: usize = layout::CMDLINE_MAX - 1;
+
+#[allow(clippy::cast_possible_truncation)] // addresses below 4 GiB in 32-bit fields
+fn zero_page(ram: &[Range<u64>], kernel: &LoadedKernel, initrd: Option<&Range<u64>>) -> boot_params {
+    const E820_RAM: u32 = 1;
+    const LOADER_OTHER: u8 = 0xff;
+    let mut params = boot_params { hdr: kernel.header.unwrap_or_default(), ..Default::default() };
+    if kernel.header.is_none() {
+        params.hdr.boot_flag = 0xaa55;
+        params.hdr.header = u32::from_le_bytes(*b"HdrS");
+        params.hdr.kernel_alignment = 0x0100_0000;
+    }
+    params.hdr.type_of_loader = LOADER_OTHER;
+    params.hdr.cmd_line_ptr = layout::CMDLINE as u32;
+    params.hdr.cmdline_size = (layout::CMDLINE_MAX - 1) as u32;
+    params.hdr.setup_data = layout::SETUP_DATA;
+    if let Some(initrd) = initrd {
+        params.hdr.ramdisk_image = initrd.start as u32;
+        params.hdr.ramdisk_size = (initrd.end - initrd.start) as u32;
+    }
+    // The first range is cut where a PC's BIOS data and the legacy hole would be.
+    let first = ram[0].end;
+    let usable = [0..layout::LOW_RAM_END.min(first), layout::HIMEM_START..first];
+    for range in usable.into_iter().chain(ram[1..].iter().cloned()).filter(|range| !range.is_empty()) {
+        let entry = boot_e820_entry { addr: range.start, size: range.end - range.start, r#type: E820_RAM };
+        params.e820_table[usize::from(params.e820_entries)] = entry;
+        params.e820_entries += 1;
+    }
+    params
+}
+
+/// Maps the first 4 GiB to themselves with 2 MiB pages.
+fn write_page_tables(memory: &GuestMemoryMmap) -> Result<(), vm_memory::GuestMemoryError> {
+    const PRESENT_WRITABLE: u64 = 0b11;
+    const LARGE: u64 = 1 << 7;
+    let pdpt = layout::PAGE_TABLES + 0x1000;
+    memory.write_obj(pdpt | PRESENT_WRITABLE, GuestAddress(layout::PAGE_TABLES))?;
+    for gigabyte in 0..4 {
+        let directory = pdpt + 0x1000 * (gigabyte + 1);
+        memory.write_obj(directory | PRESENT_WRITABLE, GuestAddress(pdpt + 8 * gigabyte))?;
+        for entry in 0..512 {
+            let page = (gigabyte << 30) + (entry << 21);
+            memory.write_obj(page | PRESENT_WRITABLE | LARGE, GuestAddress(directory + 8 * entry))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The nodes of the tree that only x86 has: CPUs by APIC id, local and I/O APIC (arch/x86/kernel/devicetree.c).
+
+use vm_fdt::{Error, FdtWriter};
+
+/// The phandle of the interrupt controller that devices' interrupts go to.
+pub const INTERRUPT_PARENT: u32 = 1;
+
+/// What the bus node is compatible with: the first name makes Linux create devices for its children (ce4100_ids in
+/// arch/x86/kernel/devicetree.c).
+pub const BUS_COMPATIBLE: &[&str] = &["intel,ce4100-cp", "simple-bus"];
+
+const LAPIC_ADDRESS: u64 = 0xfee0_0000;
+const IOAPIC_ADDRESS: u64 = 0xfec0_0000;
+/// Second cell of an interrupt: rising edge (ioapic_type in arch/x86/kernel/devicetree.c, 6.1).
+const EDGE_RISING: u32 = 3;
+
+/// The cells of a device's `interrupts` property for interrupt line `irq`, edge-triggered.
+pub fn interrupt_specifier(irq: u32) -> [u32; 2] {
+    [irq, EDGE_RISING]
+}
+
+/// Writes /cpus.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_cpus(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
+    let parent = fdt.begin_node("cpus")?;
+    fdt.property_u32("#address-cells", 1)?;
+    fdt.property_u32("#size-cells", 0)?;
+    for apic_id in 0..u32::from(cpus) {
+        let node = fdt.begin_node(&format!("cpu@{apic_id:x}"))?;
+        fdt.property_string("device_type", "cpu")?;
+        fdt.property_string("compatible", "intel,ce4100")?;
+        fdt.property_u32("reg", apic_id)?;
+        fdt.end_node(node)?;
+    }
+    fdt.end_node(parent)
+}
+
+/// Writes the interrupt controllers, children of the root.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_interrupt_controllers(fdt: &mut FdtWriter) -> Result<(), Error> {
+    let lapic = fdt.begin_node(&format!("interrupt-controller@{LAPIC_ADDRESS:x}"))?;
+    fdt.property_string("compatible", "intel,ce4100-lapic")?;
+    fdt.property_array_u64("reg", &[LAPIC_ADDRESS, 0x1000])?;
+    fdt.end_node(lapic)?;
+
+    let ioapic = fdt.begin_node(&format!("interrupt-controller@{IOAPIC_ADDRESS:x}"))?;
+    fdt.property_string("compatible", "intel,ce4100-ioapic")?;
+    fdt.property_array_u64("reg", &[IOAPIC_ADDRESS, 0x1000])?;
+    fdt.property_null("interrupt-controller")?;
+    fdt.property_u32("#address-cells", 0)?;
+    fdt.property_u32("#interrupt-cells", 2)?;
+    fdt.property_phandle(INTERRUPT_PARENT)?;
+    fdt.end_node(ioapic)
+}

@@ -1,0 +1,174 @@
+//! Is this KVM a real one? A tiny guest times ring 0 and makes a system call.
+//!
+//! Some hosts offer a /dev/kvm that emulates privileged code (a PVM without hardware virtualization interprets ring 0,
+//! and leaves SYSCALL in ring 3): Linux cannot run there, small bare-metal guests can.
+
+use std::{
+    arch::global_asm,
+    time::{Duration, Instant},
+};
+
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry, kvm_regs, kvm_segment};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use crate::memory;
+
+/// What the tiny guest found.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    /// Turns of a two-instruction loop in ring 0, in a second.
+    pub loops_per_second: f64,
+    /// The privilege level that SYSCALL led to; 0 on a CPU.
+    pub syscall_level: u8,
+}
+
+/// Turns of the timed loop: a tenth of a millisecond on a CPU, a hundredth of a second where ring 0 is interpreted.
+const LOOPS: u32 = 30_000;
+/// How often it is timed: the best counts, as a busy host interrupts the others.
+const ROUNDS: u32 = 5;
+
+const PAGE_TABLES: u64 = 0x1000;
+const GDT: u64 = 0x4000;
+const CODE: u64 = 0x5000;
+const RESULT_PORT: u16 = 0x10;
+/// Kernel code, kernel data, user code (32-bit, unused), user data, user code: SYSCALL takes the first two.
+const DESCRIPTORS: [u64; 6] = [
+    0,
+    0x00af_9b00_0000_ffff,
+    0x00cf_9300_0000_ffff,
+    0x00cf_fb00_0000_ffff,
+    0x00cf_f300_0000_ffff,
+    0x00af_fb00_0000_ffff,
+];
+
+global_asm!(
+    ".pushsection .rodata.minivmm_probe",
+    ".global minivmm_probe_loop, minivmm_probe_syscall, minivmm_probe_handler, minivmm_probe_end",
+    "minivmm_probe_loop:",
+    "2: dec ecx",
+    "jnz 2b",
+    "out 0x10, al",
+    "hlt",
+    "minivmm_probe_syscall:",
+    "syscall",
+    "hlt",
+    "minivmm_probe_handler:",
+    "mov eax, cs",
+    "out 0x10, al",
+    "hlt",
+    "minivmm_probe_end:",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    static minivmm_probe_loop: u8;
+    static minivmm_probe_syscall: u8;
+    static minivmm_probe_handler: u8;
+    static minivmm_probe_end: u8;
+}
+
+/// The guest's code, and the offsets of its second and third part.
+fn code() -> (&'static [u8], u64, u64) {
+    let start = &raw const minivmm_probe_loop;
+    let offset = |label: *const u8| label as usize - start as usize;
+    let length = offset(&raw const minivmm_probe_end);
+    // SAFETY: the labels enclose `length` bytes of this program's read-only data.
+    let bytes = unsafe { std::slice::from_raw_parts(start, length) };
+    let syscall = offset(&raw const minivmm_probe_syscall) as u64;
+    let handler = offset(&raw const minivmm_probe_handler) as u64;
+    (bytes, syscall, handler)
+}
+
+/// Runs the tiny guest; takes milliseconds, or a tenth of a second on an unfit host.
+///
+/// # Errors
+/// What failed, for a person to read.
+pub fn probe(kvm: &Kvm) -> Result<Probe, String> {
+    let (bytes, syscall, handler) = code();
+    let memory = memory::create(&[0..0x20_0000], false).map_err(|error| error.to_string())?;
+    write_memory(&memory, bytes).map_err(|error| error.to_string())?;
+    let ioctl = |error: kvm_ioctls::Error| format!("KVM refused a small virtual machine: {error}");
+    let vm = kvm.create_vm().map_err(ioctl)?;
+    memory::register(&vm, &memory).map_err(ioctl)?;
+    let mut vcpu = vm.create_vcpu(0).map_err(ioctl)?;
+    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(ioctl)?;
+    vcpu.set_cpuid2(&cpuid).map_err(ioctl)?;
+    set_msrs(&vcpu, CODE + handler).map_err(ioctl)?;
+
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        set_registers(&vcpu, CODE, 0).map_err(ioctl)?;
+        let start = Instant::now();
+        run_to_result(&mut vcpu)?;
+        best = best.min(start.elapsed());
+    }
+    let loops_per_second = f64::from(LOOPS) / best.max(Duration::from_nanos(1)).as_secs_f64();
+
+    set_registers(&vcpu, CODE + syscall, 3).map_err(ioctl)?;
+    let syscall_level = run_to_result(&mut vcpu)? & 3;
+    Ok(Probe { loops_per_second, syscall_level })
+}
+
+fn write_memory(memory: &GuestMemoryMmap, code: &[u8]) -> Result<(), vm_memory::GuestMemoryError> {
+    const PRESENT_WRITABLE_USER: u64 = 0b111;
+    const LARGE: u64 = 1 << 7;
+    memory.write_obj((PAGE_TABLES + 0x1000) | PRESENT_WRITABLE_USER, GuestAddress(PAGE_TABLES))?;
+    memory.write_obj((PAGE_TABLES + 0x2000) | PRESENT_WRITABLE_USER, GuestAddress(PAGE_TABLES + 0x1000))?;
+    memory.write_obj(PRESENT_WRITABLE_USER | LARGE, GuestAddress(PAGE_TABLES + 0x2000))?;
+    for (index, descriptor) in (0..).zip(DESCRIPTORS) {
+        memory.write_obj(descriptor, GuestAddress(GDT + 8 * index))?;
+    }
+    memory.write_slice(code, GuestAddress(CODE))
+}
+
+fn set_msrs(vcpu: &VcpuFd, handler: u64) -> Result<(), kvm_ioctls::Error> {
+    const MSR_STAR: u32 = 0xc000_0081;
+    const MSR_LSTAR: u32 = 0xc000_0082;
+    /// Kernel selectors from 0x08, user selectors from 0x18.
+    const STAR: u64 = 0x08 << 32 | 0x18 << 48;
+    let entries = [
+        kvm_msr_entry { index: MSR_STAR, data: STAR, ..Default::default() },
+        kvm_msr_entry { index: MSR_LSTAR, data: handler, ..Default::default() },
+    ];
+    if let Ok(msrs) = Msrs::from_entries(&entries) {
+        vcpu.set_msrs(&msrs)?;
+    }
+    Ok(())
+}
+
+fn set_registers(vcpu: &VcpuFd, rip: u64, level: u8) -> Result<(), kvm_ioctls::Error> {
+    const CR0_PE_PG: u64 = 1 | 1 << 31;
+    const CR4_PAE: u64 = 1 << 5;
+    const EFER_SCE_LME_LMA: u64 = 1 | 1 << 8 | 1 << 10;
+    // Lets OUT work at every level.
+    const RFLAGS_IOPL3: u64 = 3 << 12 | 2;
+    let mut sregs = vcpu.get_sregs()?;
+    let (code, data) = if level == 0 { (0x08, 0x10) } else { (0x28 | 3, 0x20 | 3) };
+    let segment =
+        kvm_segment { limit: 0xffff_ffff, present: 1, s: 1, g: 1, dpl: level, ..Default::default() };
+    sregs.cs = kvm_segment { selector: code, type_: 0xb, l: 1, ..segment };
+    let data = kvm_segment { selector: data, type_: 0x3, db: 1, ..segment };
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    sregs.gdt.base = GDT;
+    sregs.gdt.limit = 8 * 6 - 1;
+    sregs.cr0 |= CR0_PE_PG;
+    sregs.cr3 = PAGE_TABLES;
+    sregs.cr4 |= CR4_PAE;
+    sregs.efer = EFER_SCE_LME_LMA;
+    vcpu.set_sregs(&sregs)?;
+    let rcx = u64::from(LOOPS);
+    vcpu.set_regs(&kvm_regs { rip, rcx, rsp: 0x8000, rflags: RFLAGS_IOPL3, ..Default::default() })
+}
+
+fn run_to_result(vcpu: &mut VcpuFd) -> Result<u8, String> {
+    loop {
+        match vcpu.run() {
+            Ok(VcpuExit::IoOut(RESULT_PORT, &[value])) => return Ok(value),
+            Ok(VcpuExit::Intr) => {}
+            Ok(exit) => return Err(format!("a tiny guest stopped with {exit:?}")),
+            Err(error) if error.errno() == libc::EINTR => {}
+            Err(error) => return Err(format!("a tiny guest could not run: {error}")),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The command line.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command as Process, ExitCode, Stdio},
+};
+
+use clap::{Args, Parser, Subcommand};
+use cma::{size, spec::WindowSpec};
+use devices::camera::CameraSpec;
+
+use crate::{
+    config::Config,
+    doctor::{self, KvmError},
+    images,
+    load::{LoadError, load, load_with},
+    machine::{Machine, MachineError, Streams},
+    output::Output,
+    report::{Outcome, Report},
+};
+
+/// Boots a Linux guest that has a CMA window and a camera which DMAs frames into it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "minivmm",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  minivmm --cma 256M                                   a shell in a guest with a 256 MiB window and /dev/video0
+  minivmm --cma 256M --exec 'cat /proc/meminfo'        one command's output, and its exit status
+  minivmm --cma 64M --cma size=32M,name=isp --camera window=isp,timing=stall
+  minivmm dtb --cma 256M                               the device tree that this guest would get
+
+Keys: Ctrl-A x stops the machine, Ctrl-A h says the keys.
+Exit status: the guest command's own with --exec; 2 for a bad request; 1 for a failure of the machine, a guest's
+panic or reset among them; 128 + N after signal N; otherwise 0."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boot a guest (the default command)
+    Run(RunArgs),
+    /// Print the generated device tree as source, for the same machine options
+    Dtb {
+        #[command(flatten)]
+        machine: MachineArgs,
+        /// Write the flattened tree (DTB) to this file instead
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Say whether this host can run Linux guests, and what to do if not
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+struct MachineArgs {
+    /// A CMA window: a size (256M), or size=64M[,name=isp][,base=0x40000000][,default]; may be repeated
+    #[arg(long, value_name = "SPEC")]
+    cma: Vec<WindowSpec>,
+    /// Guest memory, with K, M or G
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = size::parse)]
+    memory: u64,
+    /// Back guest memory with 2 MiB pages of the host's pool
+    #[arg(long)]
+    hugepages: bool,
+    /// Number of vCPUs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    cpus: u8,
+    /// vmlinux or bzImage [default: the guest image's]
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// Initramfs or initrd [default: the guest image's, if the kernel is]
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// Append to the kernel command line
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    cmdline: String,
+    #[arg(long, value_name = "SPEC", value_parser = parse_camera, help = camera_help())]
+    camera: Option<Camera>,
+    /// Run one command in the guest instead of a shell, and end with its exit status
+    #[arg(long, value_name = "CMD")]
+    exec: Option<String>,
+    /// Seed of everything random: the guest's entropy device, the camera's noise
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// `--camera`'s value: a camera, or none.
+#[derive(Debug, Clone)]
+struct Camera(Option<CameraSpec>);
+
+fn camera_help() -> String {
+    format!("The camera: none, or any of these fields with commas between\n{}", CameraSpec::HELP)
+}
+
+fn parse_camera(text: &str) -> Result<Camera, String> {
+    match text {
+        "none" => Ok(Camera(None)),
+        _ => text.parse().map(|spec| Camera(Some(spec))).map_err(|error| format!("{error}")),
+    }
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Folder for what the guest leaves in /out when --exec's command has ended
+    #[arg(long, value_name = "DIR", requires = "exec")]
+    out: Option<PathBuf>,
+    /// Write a report of the run to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write the flattened device tree to this file, then boot
+    #[arg(long, value_name = "FILE")]
+    dump_dtb: Option<PathBuf>,
+    /// Copy what the guest prints on its serial console to this file
+    #[arg(long, value_name = "FILE")]
+    console_log: Option<PathBuf>,
+    /// Boot also where `minivmm doctor` says that Linux cannot run: for bare-metal guests
+    #[arg(long)]
+    any_host: bool,
+    /// What minivmm logs on stderr: error, warn, info, debug, or module=level,...
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    log: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(
+        "there is no guest image in {}; build it with `cargo run --release -p guest-images -- build`, or give --kernel",
+        .0.display()
+    )]
+    NoImage(PathBuf),
+    #[error("{0}")]
+    Request(LoadError),
+    #[error(
+        "the log filter \"{filter}\" is not understood: {reason}; give a level such as debug, or module=level"
+    )]
+    LogFilter { filter: String, reason: String },
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error("{} cannot be written: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error(
+        "the tree cannot be printed as source: {0}; install the package device-tree-compiler, or give --out FILE.dtb"
+    )]
+    Dtc(String),
+}
+
+impl CliError {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::NoImage(_)
+            | Self::Request(_)
+            | Self::LogFilter { .. }
+            | Self::Write { .. }
+            | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => 2,
+            Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) => 1,
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => run(cli.run),
+        Some(Command::Run(args)) => run(args),
+        Some(Command::Dtb { machine, out }) => dtb(machine, out.as_deref()),
+        Some(Command::Doctor) => Ok(doctor()),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("minivmm: {error}");
+        ExitCode::from(error.exit_status())
+    })
+}
+
+fn doctor() -> ExitCode {
+    let (report, fit) = doctor::examine();
+    print!("{report}");
+    if fit { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn dtb(machine: MachineArgs, out: Option<&Path>) -> Result<ExitCode, CliError> {
+    // The tree can be looked at before there is an image: nothing but the windows' places depends on it.
+    let kernel = machine.kernel.clone();
+    let (config, image) = config(machine);
+    let kernel = kernel.or_else(|| image.is_ok().then(|| config.kernel.clone()));
+    let tree = load_with(&config, kernel.as_deref()).map_err(CliError::Request)?.tree;
+    match out {
+        Some(path) => write(path, &tree)?,
+        None => print_source(&tree).map_err(CliError::Dtc)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_source(tree: &[u8]) -> Result<(), String> {
+    let mut dtc = Process::new("dtc")
+        .args(["-I", "dtb", "-O", "dts", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("dtc: {error}"))?;
+    if let Some(mut stdin) = dtc.stdin.take() {
+        stdin.write_all(tree).map_err(|error| format!("dtc: {error}"))?;
+    }
+    let status = dtc.wait().map_err(|error| format!("dtc: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("dtc ended with {status}")) }
+}
+
+fn write(path: &Path, data: &[u8]) -> Result<(), CliError> {
+    fs::write(path, data).map_err(|source| CliError::Write { path: path.to_owned(), source })
+}
+
+/// The configuration that the options mean; the second value is the folder without an image, if one is needed.
+fn config(args: MachineArgs) -> (Config, Result<(), PathBuf>) {
+    let (kernel, initrd, image) = match (args.kernel, images::default_image()) {
+        (Some(kernel), _) => (kernel, args.initrd, Ok(())),
+        (None, Ok(image)) => (image.kernel, args.initrd.or(Some(image.initrd)), Ok(())),
+        (None, Err(folder)) => (folder.join("vmlinux"), args.initrd, Err(folder)),
+    };
+    let camera = args.camera.map_or_else(|| Some(CameraSpec::default()), |Camera(camera)| camera);
+    let config = Config {
+        memory: args.memory,
+        hugepages: args.hugepages,
+        cpus: args.cpus,
+        kernel,
+        initrd,
+        cmdline: args.cmdline,
+        windows: args.cma,
+        camera,
+        exec: args.exec,
+        out: None,
+        seed: args.seed,
+        console_log: None,
+    };
+    (config, image)
+}
+
+fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    start_log(&args.log)?;
+    let (mut config, image) = config(args.machine);
+    image.map_err(CliError::NoImage)?;
+    config.out = args.out;
+    config.console_log = args.console_log;
+    // What was asked for is looked at before the host is.
+    let loaded = load(&config).map_err(CliError::Request)?;
+    if let Some(path) = &args.dump_dtb {
+        write(path, &loaded.tree)?;
+    }
+    if let Some(path) = &args.report {
+        // A report that cannot be written is better refused before the run than after.
+        write(path, b"")?;
+    }
+
+    let kvm = doctor::open_kvm()?;
+    if !args.any_host {
+        doctor::check_fit(&kvm)?;
+    }
+    let streams =
+        Streams { stdout: Output::new(io::stdout()), stderr: Output::new(io::stderr()), process: true };
+    let report = Machine::start(&kvm, &config, loaded, streams)?.run()?;
+    if let Some(path) = &args.report {
+        let json = serde_json::to_vec_pretty(&report)
+            .map_err(|error| CliError::Write { path: path.clone(), source: error.into() })?;
+        write(path, &json)?;
+    }
+    explain(&report, &config);
+    Ok(ExitCode::from(exit_status(&report, &config)))
+}
+
+/// The exit status. A command that never handed back a status has failed, however the machine ended.
+fn exit_status(report: &Report, config: &Config) -> u8 {
+    match report.outcome {
+        Outcome::Halted if config.exec.is_some() => 1,
+        _ => report.outcome.exit_status(),
+    }
+}
+
+/// Says on stderr how the machine ended, where that is not what was asked for.
+fn explain(report: &Report, config: &Config) {
+    let what = match &report.outcome {
+        Outcome::Exit { .. } => return,
+        Outcome::Quit => "stopped by Ctrl-A x".to_owned(),
+        Outcome::Signal { signal } => format!("stopped by signal {signal}"),
+        Outcome::Panic => "the guest's kernel panicked".to_owned(),
+        Outcome::Halted => "the guest halted".to_owned(),
+        Outcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),
+        Outcome::Failed { reason } => reason.clone(),
+    };
+    eprintln!("minivmm: {what}");
+    let failed = matches!(report.outcome, Outcome::Panic | Outcome::Reset | Outcome::Failed { .. });
+    // Without a command they are on the screen already.
+    if config.exec.is_some() && failed && !report.last_console_lines.is_empty() {
+        eprintln!("minivmm: the last lines of its console:");
+        for line in &report.last_console_lines {
+            eprintln!("  {line}");
+        }
+    }
+}
+
+fn start_log(filter: &str) -> Result<(), CliError> {
+    let parsed = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| CliError::LogFilter { filter: filter.to_owned(), reason: error.to_string() })?;
+    tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr).without_time().init();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default_command() {
+        let cli = Cli::parse_from(["minivmm", "--cma", "256M", "--cpus", "2"]);
+        assert!(cli.command.is_none());
+        assert_eq!(cli.run.machine.cma, ["256M".parse().unwrap()]);
+        assert!(matches!(
+            Cli::parse_from(["minivmm", "run", "--cma", "1G"]).command,
+            Some(Command::Run(args)) if args.machine.cma[0].size == 1 << 30
+        ));
+        assert!(Cli::try_parse_from(["minivmm", "--cma", "0"]).is_err());
+        assert!(Cli::try_parse_from(["minivmm", "--colour"]).is_err());
+        assert!(Cli::try_parse_from(["minivmm", "--out", "x"]).is_err());
+    }
+}

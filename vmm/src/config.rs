@@ -1,0 +1,42 @@
+//! What a machine is asked to be: plain data, from the command line or from a test.
+
+use std::path::PathBuf;
+
+use cma::spec::WindowSpec;
+use devices::camera::CameraSpec;
+
+/// A machine as asked for.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Guest memory in bytes.
+    pub memory: u64,
+    /// Back guest memory with 2 MiB pages of the host's pool.
+    pub hugepages: bool,
+    /// Number of vCPUs.
+    pub cpus: u8,
+    /// vmlinux or bzImage.
+    pub kernel: PathBuf,
+    /// initramfs or initrd.
+    pub initrd: Option<PathBuf>,
+    /// Appended to the kernel command line.
+    pub cmdline: String,
+    /// CMA windows.
+    pub windows: Vec<WindowSpec>,
+    /// The camera, if there is one.
+    pub camera: Option<CameraSpec>,
+    /// A command to run in the guest instead of a shell.
+    pub exec: Option<String>,
+    /// Where files that the guest hands back land.
+    pub out: Option<PathBuf>,
+    /// Seed of everything random: the entropy device, noise. None: the host's entropy.
+    pub seed: Option<u64>,
+    /// A copy of everything the guest prints to its serial console.
+    pub console_log: Option<PathBuf>,
+}
+
+/// Smallest guest memory in bytes: what the kernel image, its page tables and the initramfs take at the least.
+pub const MEMORY_MIN: u64 = 32 << 20;
+/// Largest guest memory in bytes: the 40 address bits that every 64-bit CPU has.
+pub const MEMORY_MAX: u64 = 1 << 39;
+/// Most vCPUs: APIC ids of 8 bits, of which 255 is the broadcast.
+pub const CPUS_MAX: u8 = 254;

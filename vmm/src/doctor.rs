@@ -1,0 +1,188 @@
+//! Is this host fit? What /dev/kvm is, what it can do, whether Linux can run on it, and what to do if not.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io,
+    os::fd::IntoRawFd,
+};
+
+use kvm_ioctls::{Cap, Kvm};
+
+use crate::{arch, images};
+
+/// The device that KVM is behind.
+const DEV_KVM: &str = "/dev/kvm";
+/// The only version of KVM's interface that ever was stable (Documentation/virt/kvm/api.rst, KVM_GET_API_VERSION).
+const API_VERSION: i32 = 12;
+/// Fewer turns of the probe's loop in a second mean that ring 0 is interpreted: it is at most 3 million there, 300 million
+/// in a CPU that is itself emulated.
+const LOOPS_MIN: f64 = 10e6;
+
+/// What minivmm needs of KVM.
+const NEEDED: [(Cap, &str); 6] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
+    (Cap::Irqfd, "KVM_CAP_IRQFD"),
+    (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
+    (Cap::MpState, "KVM_CAP_MP_STATE"),
+    (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
+];
+
+/// Why KVM cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KvmError {
+    /// No such device.
+    #[error(
+        "there is no {DEV_KVM} on this host: turn virtualization on in its firmware and load kvm_intel or kvm_amd, or use `{0}`"
+    )]
+    Absent(String),
+    /// Not for us.
+    #[error("{DEV_KVM} may not be opened by this user: add the user to the group kvm, or run as root")]
+    NotPermitted,
+    /// Some other error.
+    #[error("{DEV_KVM} cannot be opened: {0}")]
+    Open(io::Error),
+    /// Not KVM.
+    #[error("{DEV_KVM} has interface version {0}, not {API_VERSION}: this is no KVM that minivmm knows")]
+    Version(i32),
+    /// Too old or too limited.
+    #[error("this host's KVM lacks {0}, which minivmm needs")]
+    Lacks(&'static str),
+    /// It does not run Linux.
+    #[error("this host's KVM cannot run Linux: {reason}; use `{lab}`")]
+    Unfit {
+        /// What the probe saw.
+        reason: String,
+        /// The command that runs the same in the lab host.
+        lab: String,
+    },
+}
+
+/// How to run the same command in the lab host.
+fn lab_command() -> String {
+    let mut command = "cargo lab -- minivmm".to_owned();
+    for argument in std::env::args().skip(1) {
+        let plain = argument.chars().all(|c| c.is_ascii_alphanumeric() || "-_=,./:@%+".contains(c));
+        if plain && !argument.is_empty() {
+            let _ = write!(command, " {argument}");
+        } else {
+            let _ = write!(command, " '{}'", argument.replace('\'', r"'\''"));
+        }
+    }
+    command
+}
+
+/// Opens KVM and checks that it has what minivmm needs.
+///
+/// # Errors
+/// If it is not there, not permitted, or lacks something.
+pub fn open_kvm() -> Result<Kvm, KvmError> {
+    let file =
+        OpenOptions::new().read(true).write(true).open(DEV_KVM).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => KvmError::Absent(lab_command()),
+            io::ErrorKind::PermissionDenied => KvmError::NotPermitted,
+            _ => KvmError::Open(error),
+        })?;
+    // SAFETY: the descriptor is that of /dev/kvm, and is handed over.
+    let kvm = unsafe { std::os::fd::FromRawFd::from_raw_fd(file.into_raw_fd()) };
+    let kvm: Kvm = kvm;
+    match kvm.get_api_version() {
+        API_VERSION => {}
+        version => return Err(KvmError::Version(version)),
+    }
+    match NEEDED.iter().find(|(cap, _)| !kvm.check_extension(*cap)) {
+        Some((_, name)) => Err(KvmError::Lacks(name)),
+        None => Ok(kvm),
+    }
+}
+
+/// Checks that Linux can run on this KVM.
+///
+/// # Errors
+/// If it cannot: the reason, and the command for the lab host.
+pub fn check_fit(kvm: &Kvm) -> Result<(), KvmError> {
+    match unfit_reason(&arch::probe(kvm)) {
+        Some(reason) => Err(KvmError::Unfit { reason, lab: lab_command() }),
+        None => Ok(()),
+    }
+}
+
+fn unfit_reason(probe: &Result<arch::Probe, String>) -> Option<String> {
+    match probe {
+        Err(reason) => Some(reason.clone()),
+        Ok(probe) if probe.syscall_level != 0 => {
+            Some(format!("SYSCALL leads to privilege level {} instead of 0", probe.syscall_level))
+        }
+        Ok(probe) if probe.loops_per_second < LOOPS_MIN => Some(format!(
+            "its ring 0 is interpreted, at {:.1} million turns of a small loop a second",
+            probe.loops_per_second / 1e6
+        )),
+        Ok(_) => None,
+    }
+}
+
+/// `minivmm doctor`: what was looked at, line by line, and whether this host is fit for Linux guests.
+pub fn examine() -> (String, bool) {
+    let mut report = String::new();
+    let mut fit = true;
+    let mut line = |good: bool, text: &str| {
+        let _ = writeln!(report, "{} {text}", if good { "ok  " } else { "BAD " });
+        fit &= good;
+    };
+    match open_kvm() {
+        Err(error) => line(false, &error.to_string()),
+        Ok(kvm) => {
+            line(true, &format!("{DEV_KVM} opens, with interface version {API_VERSION}"));
+            let names: Vec<&str> = NEEDED.iter().map(|(_, name)| *name).collect();
+            line(true, &format!("it has {}", names.join(", ")));
+            line(true, &format!("it takes up to {} vCPUs a guest", kvm.get_max_vcpus()));
+            let probe = arch::probe(&kvm);
+            if let Some(reason) = unfit_reason(&probe) {
+                line(false, &format!("Linux cannot run on it: {reason}"));
+            } else {
+                line(true, "Linux can run on it: a tiny guest's system call came to ring 0");
+            }
+            if let Ok(probe) = probe {
+                let millions = probe.loops_per_second / 1e6;
+                line(true, &format!("its ring 0 makes {millions:.1} million turns of a small loop a second"));
+            }
+        }
+    }
+    match images::default_image() {
+        Ok(image) => line(true, &format!("the default guest image is {}", image.kernel.display())),
+        Err(folder) => line(
+            false,
+            &format!(
+                "there is no guest image in {}: build it with `cargo run --release -p guest-images -- build`",
+                folder.display()
+            ),
+        ),
+    }
+    let free = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+    let free = free.map_or_else(|_| "no".to_owned(), |free| free.trim().to_owned());
+    line(true, &format!("{free} huge pages of 2 MiB are free for --hugepages"));
+    let verdict = if fit {
+        "This host is fit: `minivmm --cma 256M` boots Linux here.".to_owned()
+    } else {
+        "This host is not fit for Linux guests by itself: `cargo lab -- minivmm --cma 256M` boots one in the lab \
+         host, an emulated machine with a whole KVM."
+            .to_owned()
+    };
+    let _ = writeln!(report, "{verdict}");
+    (report, fit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unfit() {
+        let probe = |loops_per_second, syscall_level| Ok(arch::Probe { loops_per_second, syscall_level });
+        assert_eq!(unfit_reason(&probe(300e6, 0)), None);
+        assert!(unfit_reason(&probe(300e6, 3)).unwrap().contains("privilege level 3"));
+        assert!(unfit_reason(&probe(1.5e6, 0)).unwrap().contains("interpreted, at 1.5 million"));
+        assert_eq!(unfit_reason(&Err("x".to_owned())), Some("x".to_owned()));
+    }
+}

@@ -1,0 +1,77 @@
+//! The tree: the only description of the machine that the guest gets.
+
+use std::ops::Range;
+
+use cma::Window;
+use vm_fdt::{Error, FdtWriter};
+
+use crate::{
+    arch,
+    config::Config,
+    platform::{self, Entry, Kind},
+};
+
+/// Generates the flattened tree.
+///
+/// # Errors
+/// Those of the writer, for a name or a value that no tree can hold.
+pub fn generate(
+    config: &Config,
+    cmdline: &str,
+    ram: &[Range<u64>],
+    windows: &[Window],
+    devices: &[Entry],
+) -> Result<Vec<u8>, Error> {
+    let mut fdt = FdtWriter::new()?;
+    let root = fdt.begin_node("")?;
+    fdt.property_string("compatible", "minivmm,virt")?;
+    fdt.property_string("model", "minivmm")?;
+    fdt.property_u32("#address-cells", 2)?;
+    fdt.property_u32("#size-cells", 2)?;
+    fdt.property_u32("interrupt-parent", arch::INTERRUPT_PARENT)?;
+
+    let chosen = fdt.begin_node("chosen")?;
+    fdt.property_string("bootargs", cmdline)?;
+    if let Some(serial) = devices.iter().find(|entry| matches!(entry.kind, Kind::Serial)) {
+        fdt.property_string("stdout-path", &serial.path())?;
+    }
+    if let Some(command) = &config.exec {
+        fdt.property_string("minivmm,exec", command)?;
+    }
+    if config.out.is_some() {
+        fdt.property_null("minivmm,out")?;
+    }
+    fdt.end_node(chosen)?;
+
+    arch::write_cpus(&mut fdt, config.cpus)?;
+    for range in ram {
+        let memory = fdt.begin_node(&format!("memory@{:x}", range.start))?;
+        fdt.property_string("device_type", "memory")?;
+        fdt.property_array_u64("reg", &[range.start, range.end - range.start])?;
+        fdt.end_node(memory)?;
+    }
+    let phandles: Vec<u32> = (0..windows.len()).map(platform::window_phandle).collect();
+    cma::node::write(&mut fdt, windows, &phandles)?;
+    arch::write_interrupt_controllers(&mut fdt)?;
+
+    let soc = fdt.begin_node("soc")?;
+    fdt.property_string_list("compatible", arch::BUS_COMPATIBLE.iter().map(ToString::to_string).collect())?;
+    fdt.property_u32("#address-cells", 2)?;
+    fdt.property_u32("#size-cells", 2)?;
+    fdt.property_null("ranges")?;
+    for entry in devices {
+        entry.write_node(&mut fdt)?;
+    }
+    fdt.end_node(soc)?;
+
+    // `poweroff` in the guest writes the exit device's EXIT register, with status 0.
+    let poweroff = fdt.begin_node("poweroff")?;
+    fdt.property_string("compatible", "syscon-poweroff")?;
+    fdt.property_u32("regmap", platform::EXIT_PHANDLE)?;
+    fdt.property_u32("offset", 4)?;
+    fdt.property_u32("value", 0x100)?;
+    fdt.property_u32("mask", 0x1ff)?;
+    fdt.end_node(poweroff)?;
+    fdt.end_node(root)?;
+    fdt.finish()
+}

@@ -1,0 +1,34 @@
+//! Where the default guest image is: in the user's cache folder, where the builder of guest-images leaves it.
+
+use std::{env, path::PathBuf};
+
+use crate::arch;
+
+/// A kernel and an initramfs that belong together.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// ELF kernel.
+    pub kernel: PathBuf,
+    /// Initramfs.
+    pub initrd: PathBuf,
+}
+
+/// The folder that the builder's link `current` stands in.
+fn folder() -> PathBuf {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("MINIVMM_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("minivmm")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/minivmm")))
+        .unwrap_or_else(|| PathBuf::from("/var/cache/minivmm"));
+    cache.join("guest").join(arch::NAME).join("current")
+}
+
+/// The default image, or where it would be if it were built.
+///
+/// # Errors
+/// The folder, if there is no image in it.
+pub fn default_image() -> Result<Image, PathBuf> {
+    let folder = folder();
+    let image = Image { kernel: folder.join("vmlinux"), initrd: folder.join("initramfs") };
+    if image.kernel.exists() && image.initrd.exists() { Ok(image) } else { Err(folder) }
+}

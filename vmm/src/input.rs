@@ -1,0 +1,84 @@
+//! What is typed on the host's terminal, on its way to the guest: escape keys taken out, held while the guest is slow.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read},
+    sync::mpsc::{Receiver, sync_channel},
+    thread,
+};
+
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::terminal::{Key, Keys, RawMode};
+
+/// How much one read takes, in bytes.
+const PIECE: usize = 4096;
+/// How much waits here for the guest, in bytes; the rest waits in the terminal or in the pipe.
+const WAITING_MAX: usize = 64 << 10;
+
+/// Standard input. It is read on a thread of its own, as not everything that can be stdin can be polled (a file).
+#[derive(Debug)]
+pub struct Input {
+    pieces: Receiver<Vec<u8>>,
+    event: EventFd,
+    keys: Keys,
+    waiting: VecDeque<u8>,
+    /// Restores the terminal when dropped.
+    _raw: Option<RawMode>,
+}
+
+impl Input {
+    /// Begins to read stdin, in raw mode if it is a terminal. The thread ends with the stream or the process.
+    ///
+    /// # Errors
+    /// If the terminal cannot be set, or the host refuses a thread.
+    pub fn from_stdin() -> io::Result<Self> {
+        let raw = RawMode::enter()?;
+        let event = EventFd::new(EFD_NONBLOCK)?;
+        let wake = event.try_clone()?;
+        let (sender, pieces) = sync_channel(1);
+        thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+            let mut buffer = vec![0; PIECE];
+            while let Ok(count @ 1..) = io::stdin().read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    return;
+                }
+                let _ = wake.write(1);
+            }
+            drop(sender);
+            let _ = wake.write(1);
+        })?;
+        Ok(Self { pieces, event, keys: Keys::default(), waiting: VecDeque::new(), _raw: raw })
+    }
+
+    /// Readable when something was typed.
+    pub fn eventfd(&self) -> &EventFd {
+        &self.event
+    }
+
+    /// Hands what was typed to `send`, which takes as much as it has room for and returns how much that was.
+    /// True if somebody asked minivmm to quit.
+    pub fn pump(&mut self, mut send: impl FnMut(&[u8]) -> usize) -> bool {
+        let _ = self.event.read();
+        // Read on while the guest does not take anything: somebody may press the keys that end it.
+        while self.waiting.len() < WAITING_MAX
+            && let Ok(piece) = self.pieces.try_recv()
+        {
+            for byte in piece {
+                match self.keys.take(byte) {
+                    Key::Guest(byte) => self.waiting.push_back(byte),
+                    Key::Quit => return true,
+                    Key::Help => {
+                        eprint!("\r\nCtrl-A x: stop the machine; Ctrl-A Ctrl-A: send Ctrl-A\r\n");
+                    }
+                    Key::Nothing => {}
+                }
+            }
+        }
+        if !self.waiting.is_empty() {
+            let taken = send(self.waiting.make_contiguous());
+            self.waiting.drain(..taken);
+        }
+        false
+    }
+}

@@ -1,0 +1,25 @@
+//! What makes a machine of the devices: configuration, memory layout, tree, boot, vCPUs and the event loop.
+//!
+//! The way of a machine: [`config::Config`] says what is asked for; [`load::load`] makes guest memory of it that is
+//! ready to run; [`machine::Machine`] adds KVM, the devices of the [`platform`]'s list and the vCPUs, and runs
+//! until something ends it; [`report::Report`] says how that went.
+
+pub mod arch;
+pub mod cli;
+pub mod config;
+pub mod doctor;
+pub mod fdt;
+pub mod guest_agent;
+pub mod images;
+pub mod input;
+pub mod load;
+pub mod machine;
+pub mod memory;
+pub mod output;
+pub mod platform;
+pub mod report;
+pub mod serial_log;
+pub mod signals;
+pub mod terminal;
+pub mod vcpu;
+pub mod wakeups;

@@ -1,0 +1,228 @@
+//! From a configuration to guest memory that is ready to run: RAM, kernel, initrd, windows, devices' places, tree.
+//!
+//! Needs no KVM: `minivmm dtb` ends here.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use cma::{
+    Window,
+    place::{Ground, PlaceError},
+    size,
+};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use crate::{
+    arch::{self, KernelError, LoadedKernel},
+    config::{CPUS_MAX, Config, MEMORY_MAX, MEMORY_MIN},
+    fdt,
+    memory::{self, MemoryError},
+    platform::{self, Entry},
+};
+
+/// Why a machine cannot be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// `--memory` out of bounds.
+    #[error(
+        "guest memory of {} is {}; give --memory between {} and {}",
+        size::format(*.0), if *.0 < MEMORY_MIN { "too small" } else { "too large" },
+        size::format(MEMORY_MIN), size::format(MEMORY_MAX)
+    )]
+    MemorySize(u64),
+    /// `--memory` not in pages.
+    #[error("guest memory of {0} bytes is not a multiple of {1} bytes, the {2} size")]
+    MemoryUnit(u64, u64, &'static str),
+    /// `--cpus` out of bounds.
+    #[error("{0} CPUs cannot be had; give --cpus between 1 and {CPUS_MAX}")]
+    Cpus(u8),
+    /// The host has no such memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The initrd cannot be read.
+    #[error("the initrd {} cannot be read: {source}", path.display())]
+    Initrd {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The initrd does not fit.
+    #[error(
+        "the initrd {} of {length} bytes does not fit above the kernel in guest memory of {}; give more with --memory",
+        path.display(), size::format(*.memory)
+    )]
+    InitrdTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        length: u64,
+        /// Guest memory.
+        memory: u64,
+    },
+    /// A CMA window.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// `--camera window=`.
+    #[error("the camera's window \"{name}\" is none of the CMA windows ({}); add --cma size=...,name={name}", list(.windows))]
+    CameraWindow {
+        /// What the camera asks for.
+        name: String,
+        /// What there is.
+        windows: Vec<String>,
+    },
+    /// The command line is too long.
+    #[error("the kernel command line has {0} bytes; the kernel takes at most {max}", max = arch::CMDLINE_MAX)]
+    Cmdline(usize),
+    /// The tree cannot be written: a string in it holds a zero byte.
+    #[error("the device tree cannot be made: {0}; is there a zero byte in --cmdline or --exec?")]
+    Tree(#[from] vm_fdt::Error),
+    /// The tree is too large.
+    #[error("the device tree has {0} bytes; there is room for {max}: shorten --exec", max = arch::TREE_MAX_SIZE)]
+    TreeTooLarge(usize),
+    /// Guest memory refused a write.
+    #[error("boot data does not fit in guest memory: {0}")]
+    Write(#[from] vm_memory::GuestMemoryError),
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "there are none".to_owned() } else { names.join(", ") }
+}
+
+/// Guest memory, ready to run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// RAM with everything in it.
+    pub memory: GuestMemoryMmap,
+    /// The kernel; absent when only the tree is wanted.
+    pub kernel: Option<LoadedKernel>,
+    /// The CMA windows.
+    pub windows: Vec<Window>,
+    /// The devices.
+    pub devices: Vec<Entry>,
+    /// The flattened tree.
+    pub tree: Vec<u8>,
+}
+
+/// Loads everything, with the kernel of the configuration.
+///
+/// # Errors
+/// The first thing that does not fit, in one sentence.
+pub fn load(config: &Config) -> Result<Loaded, LoadError> {
+    load_with(config, Some(&config.kernel))
+}
+
+/// As [`load`], but with `kernel` instead of the configuration's; without one for looking at the tree alone.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadError> {
+    check_size(config)?;
+    let ram = arch::ram(config.memory);
+    let memory = memory::create(&ram, config.hugepages)?;
+    let kernel = kernel.map(|path| arch::load_kernel(&memory, path)).transpose()?;
+    let kernel_end = kernel.as_ref().map_or(0, |kernel| kernel.range.end);
+    if let (Some(kernel), true) = (&kernel, kernel_end > ram[0].end) {
+        tracing::debug!("kernel at {:#x?}, RAM {:#x?}", kernel.range, ram);
+        return Err(KernelError::DoesNotFit(config.kernel.clone()).into());
+    }
+    let initrd = match &config.initrd {
+        Some(path) => Some(load_initrd(&memory, path, kernel_end..ram[0].end, config.memory)?),
+        None => None,
+    };
+
+    let mut taken = vec![arch::taken_before_linux()];
+    taken.extend(kernel.as_ref().map(|kernel| ("the kernel", kernel.range.clone())));
+    taken.extend(initrd.clone().map(|range| ("the initrd", range)));
+    let ground = Ground { ram: &ram, taken: &taken, pageblock: arch::PAGEBLOCK, limit: 1 << 32 };
+    let windows = cma::place::place(&config.windows, &ground)?;
+
+    let devices = platform::plan(config, camera_window(config, &windows)?);
+    let cmdline = cmdline(config);
+    if cmdline.len() > arch::CMDLINE_MAX {
+        return Err(LoadError::Cmdline(cmdline.len()));
+    }
+    let tree = fdt::generate(config, &cmdline, &ram, &windows, &devices)?;
+    if tree.len() > arch::TREE_MAX_SIZE {
+        return Err(LoadError::TreeTooLarge(tree.len()));
+    }
+    if let Some(kernel) = &kernel {
+        arch::write_boot_data(&memory, &ram, kernel, initrd.as_ref(), &cmdline, &tree)?;
+    }
+    Ok(Loaded { memory, kernel, windows, devices, tree })
+}
+
+fn check_size(config: &Config) -> Result<(), LoadError> {
+    if !(MEMORY_MIN..=MEMORY_MAX).contains(&config.memory) {
+        return Err(LoadError::MemorySize(config.memory));
+    }
+    let (unit, name) =
+        if config.hugepages { (memory::HUGE_PAGE, "huge page") } else { (cma::PAGE_SIZE, "page") };
+    if !config.memory.is_multiple_of(unit) {
+        return Err(LoadError::MemoryUnit(config.memory, unit, name));
+    }
+    if config.cpus == 0 || config.cpus > CPUS_MAX {
+        return Err(LoadError::Cpus(config.cpus));
+    }
+    Ok(())
+}
+
+/// Puts the initrd as high as it fits in `room`.
+fn load_initrd(
+    memory: &GuestMemoryMmap,
+    path: &Path,
+    room: Range<u64>,
+    memory_size: u64,
+) -> Result<Range<u64>, LoadError> {
+    let error = |source| LoadError::Initrd { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(error)?;
+    let metadata = file.metadata().map_err(error)?;
+    if metadata.is_dir() {
+        return Err(error(io::ErrorKind::IsADirectory.into()));
+    }
+    let length = metadata.len();
+    let too_large = || LoadError::InitrdTooLarge { path: path.to_owned(), length, memory: memory_size };
+    let start = room.end.checked_sub(length).ok_or_else(too_large)? / cma::PAGE_SIZE * cma::PAGE_SIZE;
+    if start < room.start {
+        return Err(too_large());
+    }
+    let count = usize::try_from(length).map_err(|_| too_large())?;
+    memory.read_exact_volatile_from(GuestAddress(start), &mut file, count)?;
+    Ok(start..start + length)
+}
+
+/// The window that the camera uses: the one it names, else the default one.
+fn camera_window(config: &Config, windows: &[Window]) -> Result<Option<usize>, LoadError> {
+    let Some(camera) = &config.camera else { return Ok(None) };
+    match &camera.window {
+        None => Ok(windows.iter().position(|window| window.default)),
+        Some(name) => match windows.iter().position(|window| window.name == *name) {
+            Some(index) => Ok(Some(index)),
+            None => Err(LoadError::CameraWindow {
+                name: name.clone(),
+                windows: windows.iter().map(|window| window.name.clone()).collect(),
+            }),
+        },
+    }
+}
+
+/// The kernel command line: what every machine needs, what this architecture needs, what the user adds.
+fn cmdline(config: &Config) -> String {
+    // A panic ends the machine at once (panic=-1 reboots without delay); a command's run needs no boot log.
+    let mut cmdline = format!("console=ttyS0 panic=-1 {}", arch::CMDLINE);
+    if config.exec.is_some() && config.console_log.is_none() {
+        cmdline.push_str(" quiet");
+    }
+    if !config.cmdline.is_empty() {
+        cmdline.push(' ');
+        cmdline.push_str(&config.cmdline);
+    }
+    cmdline
+}

@@ -1,0 +1,524 @@
+//! The machine: memory, vCPUs and devices put together, run until something ends it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use devices::{
+    bus::{Bus, BusDevice},
+    camera::{Camera, CameraSpec},
+    dma::DmaPort,
+    exit::ExitDevice,
+    irq::IrqLine,
+    machine_events::MachineEvents,
+    pvpanic::PvPanic,
+    serial::SerialDevice,
+    virtio::{
+        VirtioDevice,
+        console::{Console, ConsoleHandle, Sink},
+        mmio::{MmioTransport, QUEUE_NOTIFY},
+        rng::Entropy,
+    },
+};
+use event_manager::{EventManager, EventSubscriber, SubscriberOps};
+use kvm_ioctls::{IoEventAddress, Kvm, VmFd};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::timerfd::TimerFd;
+
+use crate::{
+    arch,
+    config::Config,
+    guest_agent::{Control, Files, port},
+    input::Input,
+    load::Loaded,
+    memory,
+    output::Output,
+    platform::{Entry, Kind},
+    report::{Outcome, Report, WindowReport, overhead, runs, since_process_start},
+    serial_log::{SerialLog, SerialSink},
+    signals::Signals,
+    terminal,
+    vcpu::{End, Vcpus},
+    wakeups::{Wake, Wakeups},
+};
+
+/// Where a machine's streams go on the host.
+pub struct Streams {
+    /// The guest's terminal, or the command's standard output.
+    pub stdout: Output,
+    /// The command's standard error.
+    pub stderr: Output,
+    /// The machine is this process' only job: it takes over signals and, without a command, the terminal.
+    pub process: bool,
+}
+
+/// Why a machine could not be built or run.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// An ioctl of KVM.
+    #[error("KVM refused {what}: {source}; `minivmm doctor` says what this host can do")]
+    Kvm {
+        /// What was asked.
+        what: &'static str,
+        /// What it answered.
+        source: kvm_ioctls::Error,
+    },
+    /// `--out`.
+    #[error("the output folder {} cannot be written to: {source}; give --out a folder that can", path.display())]
+    Out {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `--console-log`.
+    #[error("the console log {} cannot be written: {source}", path.display())]
+    ConsoleLog {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Two devices at one place.
+    #[error(transparent)]
+    Bus(#[from] devices::bus::BusError),
+    /// The host refused a file descriptor or a thread.
+    #[error("the host refused {what}: {source}")]
+    Host {
+        /// What was asked.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Standard output went away.
+    #[error("standard output cannot be written to: {0}")]
+    Stdout(io::Error),
+    /// What the guest sent for `--out`.
+    #[error("the files that the guest sent for {} could not be unpacked: {source}", path.display())]
+    Files {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn kvm(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> MachineError {
+    move |source| MachineError::Kvm { what, source }
+}
+
+fn host(what: &'static str) -> impl Fn(io::Error) -> MachineError {
+    move |source| MachineError::Host { what, source }
+}
+
+/// How often what makes no event is looked at: a guest that halted for good, one that opened its serial port.
+const TICK: Duration = Duration::from_millis(500);
+/// The console's port that is the guest's terminal.
+const TERMINAL: usize = 0;
+/// How many of the last console lines a report has.
+const LAST_LINES: usize = 40;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Subscriber = Arc<dyn EventSubscriber>;
+
+/// A machine whose guest runs. Fields are dropped in order: the vCPUs first, so that no guest runs when devices go.
+pub struct Machine {
+    vcpus: Vcpus,
+    devices: Devices,
+    manager: EventManager<Subscriber>,
+    wakeups: Arc<Mutex<Wakeups>>,
+    serial_log: SerialLog,
+    input: Option<Input>,
+    signals: Option<Signals>,
+    tick: TimerFd,
+    stdout: Output,
+    windows: Vec<cma::Window>,
+    memory_size: u64,
+    overhead_at_boot_mark: Option<u64>,
+    /// Folder of `--out`.
+    out: Option<PathBuf>,
+    _vm: VmFd,
+    _memory: GuestMemoryMmap,
+}
+
+/// What the event loop needs of the devices.
+struct Devices {
+    events: Arc<MachineEvents>,
+    serial: Arc<SerialDevice>,
+    console: Arc<MmioTransport<Console>>,
+    terminal: ConsoleHandle,
+    control: Control,
+    files: Option<Files>,
+    camera: Option<(Arc<Camera>, DmaPort)>,
+}
+
+impl Machine {
+    /// Builds a machine around what was `loaded` for `config`, and starts its vCPUs; [`run`](Self::run) then looks
+    /// after it.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had.
+    pub fn start(
+        kvm_fd: &Kvm,
+        config: &Config,
+        loaded: Loaded,
+        streams: Streams,
+    ) -> Result<Self, MachineError> {
+        if let Some(path) = &config.out {
+            check_writable(path).map_err(|source| MachineError::Out { path: path.clone(), source })?;
+        }
+        let console_log = config
+            .console_log
+            .as_ref()
+            .map(|path| {
+                File::create(path).map_err(|source| MachineError::ConsoleLog { path: path.clone(), source })
+            })
+            .transpose()?;
+        let Loaded { memory, kernel, windows, devices: entries, .. } = loaded;
+
+        let vm = kvm_fd.create_vm().map_err(kvm("a virtual machine"))?;
+        memory::register(&vm, &memory).map_err(kvm("guest memory"))?;
+        arch::create_interrupt_controllers(&vm).map_err(kvm("interrupt controllers"))?;
+
+        let mut manager = EventManager::new().map_err(|error| event_loop(&error))?;
+        let serial_stdout = config.exec.is_none().then(|| streams.stdout.clone());
+        let (serial_log, serial_sink) =
+            SerialLog::new(serial_stdout, console_log).map_err(host("an eventfd"))?;
+        let place = Place { vm: &vm, memory: &memory, manager: &mut manager, bus: Bus::new() };
+        let (devices, bus) = place.devices(config, &entries, &windows, &streams, serial_sink)?;
+
+        let mut vcpus = Vec::new();
+        let entry = kernel.map(|kernel| kernel.entry).unwrap_or_default();
+        for index in 0..config.cpus {
+            let vcpu = vm.create_vcpu(u64::from(index)).map_err(kvm("a vCPU"))?;
+            arch::set_up_vcpu(kvm_fd, &vcpu, index, config.cpus, entry).map_err(kvm("a vCPU's state"))?;
+            vcpus.push(vcpu);
+        }
+
+        let mut tick = TimerFd::new().map_err(|error| host("a timer")(error.into()))?;
+        tick.reset(TICK, Some(TICK)).map_err(|error| host("a timer")(error.into()))?;
+        let signals =
+            streams.process.then(Signals::take_over).transpose().map_err(host("signal handlers"))?;
+        let interactive = streams.process && config.exec.is_none();
+        let input = interactive.then(Input::from_stdin).transpose().map_err(host("the terminal"))?;
+        if interactive && let Some((columns, rows)) = terminal::size() {
+            devices.terminal.set_size(columns, rows);
+        }
+        let vcpus = Vcpus::start(vcpus, &Arc::new(bus)).map_err(host("a vCPU thread"))?;
+
+        let mut sources = Wakeups::default();
+        sources.add(devices.events.eventfd(), Wake::Guest);
+        sources.add(vcpus.eventfd(), Wake::Vcpu);
+        sources.add(serial_log.eventfd(), Wake::Serial);
+        sources.add(devices.serial.room_event(), Wake::InputRoom);
+        sources.add(devices.terminal.event(), Wake::InputRoom);
+        sources.add(&tick, Wake::Tick);
+        if let Some(input) = &input {
+            sources.add(input.eventfd(), Wake::Input);
+        }
+        if let Some(signals) = &signals {
+            sources.add(signals, Wake::Signal);
+        }
+        let wakeups = Arc::new(Mutex::new(sources));
+        manager.add_subscriber(wakeups.clone());
+
+        Ok(Self {
+            vcpus,
+            devices,
+            manager,
+            wakeups,
+            serial_log,
+            input,
+            signals,
+            tick,
+            stdout: streams.stdout,
+            windows,
+            memory_size: config.memory,
+            overhead_at_boot_mark: None,
+            out: config.out.clone(),
+            _vm: vm,
+            _memory: memory,
+        })
+    }
+
+    /// Looks after the machine until something ends it, and reports.
+    ///
+    /// # Errors
+    /// If the host fails: the event loop, standard output, the output folder.
+    pub fn run(mut self) -> Result<Report, MachineError> {
+        let outcome = loop {
+            self.manager.run().map_err(|error| event_loop(&error))?;
+            if let Some(outcome) = self.look_after()? {
+                break outcome;
+            }
+        };
+        self.finish(outcome)
+    }
+
+    /// What woke the loop: moves on what waits, and says if the machine is to end.
+    fn look_after(&mut self) -> Result<Option<Outcome>, MachineError> {
+        let woken = lock(&self.wakeups).take();
+        let mut outcome = None;
+        for wake in woken {
+            match wake {
+                Wake::Guest => {
+                    let _ = self.devices.events.eventfd().read();
+                }
+                Wake::Serial => {
+                    self.serial_log.pump().map_err(host("writing the console log"))?;
+                }
+                Wake::Vcpu => outcome = outcome.or(self.vcpus.end().map(Outcome::from)),
+                Wake::Input | Wake::InputRoom => {
+                    if self.pump_input() {
+                        outcome = Some(Outcome::Quit);
+                    }
+                }
+                Wake::Signal => outcome = outcome.or(self.signal()),
+                Wake::Tick => {
+                    let _ = self.tick.wait();
+                    // That the guest opened its serial port makes no event.
+                    if self.pump_input() {
+                        outcome = Some(Outcome::Quit);
+                    }
+                    if self.vcpus.look_for_halt() {
+                        outcome = outcome.or(Some(Outcome::Halted));
+                    }
+                }
+            }
+        }
+        if let Some(error) = self.stdout.error() {
+            return Err(MachineError::Stdout(error));
+        }
+        let told = self.devices.events.told();
+        if told.booted.is_some() && self.overhead_at_boot_mark.is_none() {
+            self.overhead_at_boot_mark = Some(overhead());
+        }
+        // What the guest said before it ended counts more than how it ended.
+        if let Some(status) = self.devices.control.exit().or(told.exit) {
+            return Ok(Some(Outcome::Exit { status }));
+        }
+        if told.panicked {
+            return Ok(Some(Outcome::Panic));
+        }
+        Ok(outcome)
+    }
+
+    /// Hands what was typed to the terminal that the guest reads from: the virtio console's if the guest has a driver
+    /// for it, else the serial port's. Until that is open, what was typed waits.
+    fn pump_input(&mut self) -> bool {
+        let Devices { terminal, serial, .. } = &self.devices;
+        let _ = terminal.event().read();
+        let _ = serial.room_event().read();
+        let send = |data: &[u8]| {
+            if terminal.is_driven() {
+                terminal.send(TERMINAL, data)
+            } else if serial.is_open() {
+                serial.enqueue(data)
+            } else {
+                0
+            }
+        };
+        self.input.as_mut().is_some_and(|input| input.pump(send))
+    }
+
+    fn signal(&mut self) -> Option<Outcome> {
+        let (end, resized) = self.signals.as_mut()?.pending();
+        if resized && let Some((columns, rows)) = terminal::size() {
+            self.devices.terminal.set_size(columns, rows);
+        }
+        end.map(|signal| Outcome::Signal { signal })
+    }
+
+    /// Stops the guest, brings home what is on its way, and makes the report.
+    fn finish(self, outcome: Outcome) -> Result<Report, MachineError> {
+        let Self { vcpus, devices, manager, mut serial_log, input, windows, .. } = self;
+        drop(vcpus);
+        devices.console.drain();
+        serial_log.pump().map_err(host("writing the console log"))?;
+        drop(input);
+        let Devices { events, console, terminal, files, camera, .. } = devices;
+        // The last clones of the console hold the files port's sink: dropping them ends the stream.
+        drop((manager, console, terminal));
+        if let (Some(files), Some(path)) = (files, self.out) {
+            files.finish().map_err(|source| MachineError::Files { path, source })?;
+        }
+        let camera_report = camera.as_ref().map(|(camera, _)| camera.counters());
+        let written = camera.map(|(_, dma)| dma.written()).unwrap_or_default();
+        let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
+
+        let now = Instant::now();
+        let process = since_process_start();
+        let seconds_to_boot_mark =
+            events.told().booted.zip(process).map(|(mark, process)| {
+                process.saturating_sub(now.saturating_duration_since(mark)).as_secs_f64()
+            });
+        let ended_well = matches!(outcome, Outcome::Exit { .. });
+        Ok(Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            outcome,
+            seconds_to_boot_mark,
+            seconds: process.unwrap_or_default().as_secs_f64(),
+            memory: self.memory_size,
+            overhead_at_boot_mark: self.overhead_at_boot_mark,
+            overhead_at_end: overhead(),
+            windows,
+            camera: camera_report,
+            last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },
+        })
+    }
+}
+
+impl From<End> for Outcome {
+    fn from(end: End) -> Self {
+        match end {
+            End::Halted => Self::Halted,
+            End::Reset => Self::Reset,
+            End::Failed(reason) => Self::Failed { reason },
+        }
+    }
+}
+
+fn event_loop(error: &event_manager::Error) -> MachineError {
+    MachineError::Host { what: "the event loop", source: io::Error::other(format!("{error:?}")) }
+}
+
+fn check_writable(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let probe = folder.join(".minivmm-probe");
+    File::create(&probe)?;
+    fs::remove_file(probe)
+}
+
+fn window_report(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> WindowReport {
+    let bitmap = written.iter().find(|(range, _)| *range == window.range()).map(|(_, bitmap)| &bitmap[..]);
+    let runs_written = runs(bitmap.unwrap_or_default());
+    WindowReport {
+        name: window.name,
+        base: window.base,
+        size: window.size,
+        pages_written: runs_written.iter().map(|(_, count)| count).sum(),
+        runs_written,
+    }
+}
+
+/// Where devices are put: on the bus, on interrupt lines, in the event loop.
+struct Place<'a> {
+    vm: &'a VmFd,
+    memory: &'a GuestMemoryMmap,
+    manager: &'a mut EventManager<Subscriber>,
+    bus: Bus,
+}
+
+impl Place<'_> {
+    /// Walks the list once and makes each device.
+    fn devices(
+        mut self,
+        config: &Config,
+        entries: &[Entry],
+        windows: &[cma::Window],
+        streams: &Streams,
+        serial_sink: SerialSink,
+    ) -> Result<(Devices, Bus), MachineError> {
+        let events = Arc::new(MachineEvents::new().map_err(host("an eventfd"))?);
+        let control = Control::default();
+        let mut files = None;
+        let mut serial_sink = Some(serial_sink);
+        let (mut serial, mut console, mut terminal, mut camera) = (None, None, None, None);
+        for entry in entries {
+            let device: Arc<dyn BusDevice> = match &entry.kind {
+                Kind::Serial => {
+                    let sink: Box<dyn Write + Send> = match serial_sink.take() {
+                        Some(sink) => Box::new(sink),
+                        None => Box::new(io::sink()),
+                    };
+                    let device = SerialDevice::new(self.irq(entry)?, sink).map_err(host("an eventfd"))?;
+                    serial.insert(Arc::new(device)).clone()
+                }
+                Kind::Exit => Arc::new(ExitDevice::new(events.clone())),
+                Kind::Pvpanic => Arc::new(PvPanic::new(events.clone())),
+                Kind::Console => {
+                    let (device, unpacking) = console_device(config, streams, &control)?;
+                    files = unpacking;
+                    terminal = Some(device.handle());
+                    console.insert(self.virtio(entry, device)?).clone()
+                }
+                Kind::Rng => self.virtio(entry, config.seed.map_or_else(Entropy::host, Entropy::seeded))?,
+                Kind::Camera { spec, window } => {
+                    let permitted: Vec<_> = window.iter().map(|&index| windows[index].range()).collect();
+                    let dma = DmaPort::new(self.memory.clone(), spec.address_bits, &permitted);
+                    let spec = CameraSpec { seed: spec.seed.or(config.seed), ..spec.clone() };
+                    let device = Camera::new(spec, dma.clone(), self.irq(entry)?);
+                    let device = Arc::new(device.map_err(host("the camera's thread"))?);
+                    camera = Some((device.clone(), dma));
+                    device
+                }
+            };
+            self.bus.insert(entry.name(), entry.range.clone(), device)?;
+        }
+        let (Some(serial), Some(console), Some(terminal)) = (serial, console, terminal) else {
+            unreachable!("the platform's list has a serial port and a console");
+        };
+        Ok((Devices { events, serial, console, terminal, control, files, camera }, self.bus))
+    }
+
+    /// The interrupt line of `entry`, connected to the guest's interrupt controller.
+    fn irq(&self, entry: &Entry) -> Result<IrqLine, MachineError> {
+        let line = IrqLine::new().map_err(host("an eventfd"))?;
+        if let Some(irq) = entry.irq {
+            self.vm.register_irqfd(line.eventfd(), irq).map_err(kvm("an irqfd"))?;
+        }
+        Ok(line)
+    }
+
+    /// A virtio device behind its transport: queue notifications go to the event loop without a stop of the vCPU
+    /// in user space.
+    fn virtio<D: VirtioDevice + 'static>(
+        &mut self,
+        entry: &Entry,
+        device: D,
+    ) -> Result<Arc<MmioTransport<D>>, MachineError> {
+        let memory = DmaPort::unrestricted(self.memory.clone());
+        let transport = MmioTransport::new(device, memory, self.irq(entry)?).map_err(host("an eventfd"))?;
+        let notify = IoEventAddress::Mmio(entry.range.start + QUEUE_NOTIFY);
+        for (queue, event) in (0_u32..).zip(transport.queue_events()) {
+            self.vm.register_ioevent(event, &notify, queue).map_err(kvm("an ioeventfd"))?;
+        }
+        let transport = Arc::new(transport);
+        self.manager.add_subscriber(transport.clone());
+        Ok(transport)
+    }
+}
+
+/// The console with its ports: the terminal, and the agent's.
+fn console_device(
+    config: &Config,
+    streams: &Streams,
+    control: &Control,
+) -> Result<(Console, Option<Files>), MachineError> {
+    let (files, files_sink): (_, Sink) = match &config.out {
+        Some(folder) => {
+            let (files, sink) = Files::unpack_into(folder).map_err(host("a thread for --out"))?;
+            (Some(files), Box::new(sink))
+        }
+        None => (None, Box::new(io::sink())),
+    };
+    // A command's run is silent on the terminal: its output has ports of its own.
+    let terminal: Sink =
+        if config.exec.is_some() { Box::new(io::sink()) } else { Box::new(streams.stdout.clone()) };
+    let named: Vec<(&str, Sink)> = vec![
+        (port::STDOUT, Box::new(streams.stdout.clone())),
+        (port::STDERR, Box::new(streams.stderr.clone())),
+        (port::CONTROL, Box::new(control.clone())),
+        (port::FILES, files_sink),
+    ];
+    let named = named.into_iter().map(|(name, sink)| (name.to_owned(), sink)).collect();
+    Ok((Console::new(terminal, named).map_err(host("an eventfd"))?, files))
+}

@@ -1,0 +1,94 @@
+//! Guest memory: one memfd, mapped shared, so that its pages are told apart from the VMM's own (RssShmem).
+
+use std::{fs::File, io, ops::Range, os::fd::FromRawFd};
+
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
+};
+
+/// Why there is no guest memory.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// memfd_create or its size.
+    #[error("cannot make {} of guest memory{}: {source}", cma::size::format(*.size), hint(*.hugepages))]
+    Create {
+        /// Bytes asked for.
+        size: u64,
+        /// Whether in huge pages.
+        hugepages: bool,
+        /// Why.
+        source: io::Error,
+    },
+    /// mmap.
+    #[error("cannot map {} of guest memory{}: {source}", cma::size::format(*.size), hint(*.hugepages))]
+    Map {
+        /// Bytes asked for.
+        size: u64,
+        /// Whether in huge pages.
+        hugepages: bool,
+        /// Why.
+        source: vm_memory::mmap::FromRangesError,
+    },
+}
+
+fn hint(hugepages: bool) -> &'static str {
+    if hugepages { " in huge pages (are enough of them free? see /proc/sys/vm/nr_hugepages)" } else { "" }
+}
+
+/// Size of a huge page that `--hugepages` uses, in bytes.
+pub const HUGE_PAGE: u64 = 2 << 20;
+
+/// Makes the guest's RAM.
+///
+/// # Errors
+/// If the host has not that much memory to give.
+pub fn create(ram: &[Range<u64>], hugepages: bool) -> Result<GuestMemoryMmap, MemoryError> {
+    let size: u64 = ram.iter().map(|range| range.end - range.start).sum();
+    let flags = libc::MFD_CLOEXEC | if hugepages { libc::MFD_HUGETLB | libc::MFD_HUGE_2MB } else { 0 };
+    // SAFETY: the name is a C string; the call touches no other memory.
+    let fd = unsafe { libc::memfd_create(c"guest-memory".as_ptr(), flags) };
+    if fd < 0 {
+        return Err(MemoryError::Create { size, hugepages, source: io::Error::last_os_error() });
+    }
+    // SAFETY: the call above has just opened it, and nobody else has it.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(size).map_err(|source| MemoryError::Create { size, hugepages, source })?;
+
+    let mut offset = 0;
+    let mut ranges = Vec::new();
+    for range in ram {
+        let length = range.end - range.start;
+        let file = file.try_clone().map_err(|source| MemoryError::Create { size, hugepages, source })?;
+        let length_here = usize::try_from(length).unwrap_or(usize::MAX);
+        ranges.push((GuestAddress(range.start), length_here, Some(FileOffset::new(file, offset))));
+        offset += length;
+    }
+    GuestMemoryMmap::from_ranges_with_files(ranges).map_err(|source| MemoryError::Map {
+        size,
+        hugepages,
+        source,
+    })
+}
+
+/// Gives the guest its RAM.
+///
+/// # Errors
+/// Those of KVM_SET_USER_MEMORY_REGION.
+pub fn register(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), kvm_ioctls::Error> {
+    for (slot, region) in (0..).zip(memory.iter()) {
+        // A region of ours is a mapping: it has a host address for its first byte.
+        let Ok(host) = region.get_host_address(MemoryRegionAddress(0)) else { continue };
+        let mapping = kvm_userspace_memory_region {
+            slot,
+            guest_phys_addr: region.start_addr().0,
+            memory_size: region.len(),
+            userspace_addr: host as u64,
+            flags: 0,
+        };
+        // SAFETY: the range is a mapping that `memory` owns, and the machine keeps `memory` longer than the VM.
+        unsafe { vm.set_user_memory_region(mapping) }?;
+    }
+    Ok(())
+}

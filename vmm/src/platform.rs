@@ -1,0 +1,122 @@
+//! The list of devices: from each entry come its bus range, its interrupt and its node in the tree.
+
+use std::ops::Range;
+
+use devices::camera::CameraSpec;
+use vm_fdt::{Error, FdtWriter};
+
+use crate::{arch, config::Config};
+
+/// What a device is.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// 16550 UART: the kernel's log.
+    Serial,
+    /// Boot mark and exit status.
+    Exit,
+    /// Tells about a guest's panic.
+    Pvpanic,
+    /// Terminal and agent ports.
+    Console,
+    /// Entropy.
+    Rng,
+    /// The camera; `window` is the index of the CMA window that it uses.
+    Camera {
+        /// What was asked for.
+        spec: CameraSpec,
+        /// Index of its window.
+        window: Option<usize>,
+    },
+}
+
+/// A device with its place.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it answers.
+    pub range: Range<u64>,
+    /// Its interrupt line.
+    pub irq: Option<u32>,
+}
+
+/// Every device has a page of its own, so that a guest can map each to a process by itself.
+const DEVICE_SIZE: u64 = 0x1000;
+/// Reference clock of the UART: 115200 baud times 16.
+const UART_CLOCK: u32 = 1_843_200;
+/// phandle of the exit device, which the tree's `poweroff` node writes to.
+pub const EXIT_PHANDLE: u32 = 2;
+/// phandle of the first CMA window.
+const WINDOW_PHANDLE: u32 = 0x10;
+
+/// The phandle of CMA window `index`.
+#[allow(clippy::cast_possible_truncation)] // at most MAX_CMA_AREAS of them
+pub fn window_phandle(index: usize) -> u32 {
+    WINDOW_PHANDLE + index as u32
+}
+
+/// Walks down the list of devices that `config` has and gives each its place.
+pub fn plan(config: &Config, camera_window: Option<usize>) -> Vec<Entry> {
+    let mut kinds = vec![Kind::Serial, Kind::Exit, Kind::Pvpanic, Kind::Console, Kind::Rng];
+    if let Some(spec) = &config.camera {
+        kinds.push(Kind::Camera { spec: spec.clone(), window: camera_window });
+    }
+    let mut base = arch::MMIO_START;
+    let mut irqs = arch::IRQS;
+    kinds
+        .into_iter()
+        .map(|kind| {
+            let range = base..base + DEVICE_SIZE;
+            base = range.end;
+            let irq = if matches!(kind, Kind::Exit | Kind::Pvpanic) { None } else { irqs.next() };
+            Entry { kind, range, irq }
+        })
+        .collect()
+}
+
+impl Entry {
+    /// Generic name of the node (Devicetree Specification, section 2.2.2).
+    pub fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Serial => "serial",
+            Kind::Exit => "exit",
+            Kind::Pvpanic => "pvpanic",
+            Kind::Console | Kind::Rng => "virtio",
+            Kind::Camera { .. } => "camera",
+        }
+    }
+
+    /// Path of the node.
+    pub fn path(&self) -> String {
+        format!("/soc/{}@{:x}", self.name(), self.range.start)
+    }
+
+    /// Writes the node.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_node(&self, fdt: &mut FdtWriter) -> Result<(), Error> {
+        let node = fdt.begin_node(&format!("{}@{:x}", self.name(), self.range.start))?;
+        let compatible: &[&str] = match self.kind {
+            Kind::Serial => &["ns16550a"],
+            Kind::Exit => &["minivmm,exit", "syscon"],
+            Kind::Pvpanic => &["qemu,pvpanic-mmio"],
+            Kind::Console | Kind::Rng => &["virtio,mmio"],
+            Kind::Camera { .. } => &["minivmm,camera"],
+        };
+        fdt.property_string_list("compatible", compatible.iter().map(ToString::to_string).collect())?;
+        fdt.property_array_u64("reg", &[self.range.start, self.range.end - self.range.start])?;
+        if let Some(irq) = self.irq {
+            fdt.property_array_u32("interrupts", &arch::interrupt_specifier(irq))?;
+        }
+        match &self.kind {
+            Kind::Serial => fdt.property_u32("clock-frequency", UART_CLOCK)?,
+            Kind::Exit => fdt.property_phandle(EXIT_PHANDLE)?,
+            Kind::Camera { window: Some(window), .. } => {
+                fdt.property_u32("memory-region", window_phandle(*window))?;
+            }
+            _ => {}
+        }
+        fdt.end_node(node)
+    }
+}

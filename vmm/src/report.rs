@@ -1,0 +1,141 @@
+//! What a run was: the JSON of `--report`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How the machine ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Outcome {
+    /// The guest handed back a status: the command's, or that of a power-off (0).
+    Exit {
+        /// The status.
+        status: u8,
+    },
+    /// The guest's kernel panicked.
+    Panic,
+    /// All CPUs halted with interrupts off.
+    Halted,
+    /// The guest asked for a reset or fell into a triple fault; minivmm does not start it again.
+    Reset,
+    /// Somebody pressed the escape key and x.
+    Quit,
+    /// A signal to minivmm.
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
+    /// KVM could not run the guest any further.
+    Failed {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// The exit status of a minivmm that ran a command or a shell: the guest's own, 1 for a failure of the machine.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Exit { status } => *status,
+            Self::Quit | Self::Halted => 0,
+            Self::Signal { signal } => u8::try_from(128 + signal).unwrap_or(1),
+            Self::Panic | Self::Reset | Self::Failed { .. } => 1,
+        }
+    }
+}
+
+/// A CMA window at the end of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WindowReport {
+    /// Name of its node.
+    pub name: String,
+    /// First address.
+    pub base: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Number of its pages that the camera wrote to.
+    pub pages_written: u64,
+    /// Which: (first page, number of pages) of each run, pages counted from the window's base.
+    pub runs_written: Vec<(u64, u64)>,
+}
+
+/// The report of a run. Times are in seconds, sizes in bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// minivmm's version.
+    pub version: String,
+    /// How the machine ended.
+    pub outcome: Outcome,
+    /// From the start of the process to the boot mark that the guest's init makes; null if it never came.
+    pub seconds_to_boot_mark: Option<f64>,
+    /// From the start of the process to the end of the machine.
+    pub seconds: f64,
+    /// Guest memory.
+    pub memory: u64,
+    /// Resident memory of the process beyond the guest's, at the boot mark; null if it never came.
+    pub overhead_at_boot_mark: Option<u64>,
+    /// The same at the end of the machine.
+    pub overhead_at_end: u64,
+    /// The CMA windows.
+    pub windows: Vec<WindowReport>,
+    /// The camera's counters; null without a camera.
+    pub camera: Option<devices::camera::Counters>,
+    /// The last lines of the guest's serial console, if it did not end by itself.
+    pub last_console_lines: Vec<String>,
+}
+
+/// Resident memory of this process that is not shared memory, as guest memory is: anonymous and file pages
+/// (VmRSS - RssShmem, proc(5)).
+pub fn overhead() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    (field("RssAnon").unwrap_or(0) + field("RssFile").unwrap_or(0)) * 1024
+}
+
+/// Seconds since this process was started, by the kernel's own record (proc_pid_stat(5), starttime).
+pub fn since_process_start() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The fields after the command's name in parentheses; starttime is field 22, the first of these is 3.
+    let start_ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?.parse().ok()?;
+    // SAFETY: sysconf reads no memory of ours.
+    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    let uptime: f64 =
+        std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    Duration::try_from_secs_f64(uptime - start_ticks as f64 / per_second as f64).ok()
+}
+
+/// The set bits of `bitmap` as runs of (first, count).
+pub fn runs(bitmap: &[u64]) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for (word, bits) in (0_u64..).zip(bitmap) {
+        for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
+            let page = word * 64 + bit;
+            match runs.last_mut() {
+                Some((first, count)) if *first + *count == page => *count += 1,
+                _ => runs.push((page, 1)),
+            }
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_cross_words() {
+        assert_eq!(runs(&[0b0110 | 1 << 63, 0b1011]), [(1, 2), (63, 3), (67, 1)]);
+        assert_eq!(runs(&[]), []);
+    }
+
+    #[test]
+    fn this_process_has_memory_and_an_age() {
+        assert!(overhead() > 100 << 10);
+        assert!(since_process_start().unwrap() < Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,114 @@
+//! What the guest prints on its serial port: to the terminal, to a file, and the last of it kept for reports.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::output::Output;
+
+/// How much of the end is kept, in bytes: the oops and call trace of a panic fit.
+const KEPT: usize = 64 << 10;
+/// Most that waits for the event loop, in bytes: what a guest prints beyond is lost, with a mark.
+const WAITING_MAX: usize = 4 << 20;
+
+/// The port's end on vCPU threads: a byte goes into a buffer, and the event loop is woken. Never waits.
+#[derive(Debug)]
+pub struct SerialSink(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Vec<u8>>,
+    event: EventFd,
+}
+
+impl Write for SerialSink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < WAITING_MAX {
+            let first = waiting.is_empty();
+            waiting.extend_from_slice(data);
+            if first {
+                // The only error is EAGAIN at a full counter, and then the loop is awake.
+                let _ = self.0.event.write(1);
+            }
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The event loop's end.
+pub struct SerialLog {
+    shared: Arc<Shared>,
+    stdout: Option<Output>,
+    file: Option<File>,
+    last: VecDeque<u8>,
+}
+
+impl SerialLog {
+    /// A log that also goes to `stdout` and to `file`, if wanted.
+    ///
+    /// # Errors
+    /// The error of eventfd(2).
+    pub fn new(stdout: Option<Output>, file: Option<File>) -> io::Result<(Self, SerialSink)> {
+        let shared = Arc::new(Shared { waiting: Mutex::default(), event: EventFd::new(EFD_NONBLOCK)? });
+        let sink = SerialSink(shared.clone());
+        Ok((Self { shared, stdout, file, last: VecDeque::new() }, sink))
+    }
+
+    /// Readable when something waits for [`pump`](Self::pump).
+    pub fn eventfd(&self) -> &EventFd {
+        &self.shared.event
+    }
+
+    /// Moves on what waits.
+    ///
+    /// # Errors
+    /// Those of writing to the file.
+    pub fn pump(&mut self) -> io::Result<()> {
+        let _ = self.shared.event.read();
+        let data = std::mem::take(&mut *self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.last.extend(&data);
+        let surplus = self.last.len().saturating_sub(KEPT);
+        self.last.drain(..surplus);
+        if let Some(file) = &mut self.file {
+            file.write_all(&data)?;
+        }
+        match &mut self.stdout {
+            Some(stdout) => stdout.write_all(&data),
+            None => Ok(()),
+        }
+    }
+
+    /// The last `lines` lines.
+    pub fn last_lines(&self, lines: usize) -> Vec<String> {
+        let text: Vec<u8> = self.last.iter().copied().collect();
+        let text = String::from_utf8_lossy(&text);
+        let all: Vec<&str> = text.lines().map(|line| line.trim_end_matches('\r')).collect();
+        all[all.len().saturating_sub(lines)..].iter().map(ToString::to_string).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept() {
+        let (mut log, mut sink) = SerialLog::new(None, None).unwrap();
+        for line in 0..20_000 {
+            write!(sink, "line {line}\r\n").unwrap();
+        }
+        log.pump().unwrap();
+        assert_eq!(log.last_lines(2), ["line 19998", "line 19999"]);
+        assert!(log.last.len() <= KEPT);
+    }
+}

@@ -1,0 +1,173 @@
+//! vCPU threads: run the guest, hand its loads and stores to the bus, and always stop.
+
+use std::{
+    io,
+    os::unix::thread::JoinHandleExt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use devices::bus::Bus;
+use kvm_ioctls::{VcpuExit, VcpuFd};
+use vmm_sys_util::{
+    eventfd::{EFD_NONBLOCK, EventFd},
+    signal::{SIGRTMIN, register_signal_handler},
+};
+
+use crate::arch;
+
+/// Stack of a vCPU's thread, in bytes. The default of 2 MiB becomes a huge page at its first touch on hosts that
+/// have transparent huge pages always on: most of what minivmm takes beyond guest memory.
+const STACK: usize = 256 << 10;
+
+/// Why a vCPU stopped the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Every CPU of the guest halted with interrupts off.
+    Halted,
+    /// The guest asked for a reset, or fell into a triple fault.
+    Reset,
+    /// KVM cannot run the guest any further.
+    Failed(String),
+}
+
+/// The threads of a machine's vCPUs. Dropping it stops and joins them.
+#[derive(Debug)]
+pub struct Vcpus {
+    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    ends: Receiver<End>,
+    rounds_halted: u32,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    /// How many vCPUs found themselves halted for good since the last look.
+    halted: AtomicUsize,
+    /// Wakes the event loop when a vCPU has sent its end.
+    ended: EventFd,
+}
+
+impl Vcpus {
+    /// Starts a thread for each of `vcpus`.
+    ///
+    /// # Errors
+    /// If the host refuses a thread, a signal handler or a file descriptor.
+    pub fn start(vcpus: Vec<VcpuFd>, bus: &Arc<Bus>) -> io::Result<Self> {
+        // The signal only makes KVM_RUN return with EINTR.
+        extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+        register_signal_handler(SIGRTMIN(), nothing).map_err(io::Error::from)?;
+
+        let (sender, ends) = channel();
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            halted: AtomicUsize::new(0),
+            ended: EventFd::new(EFD_NONBLOCK)?,
+        });
+        let mut started = Self { threads: Vec::new(), shared, ends, rounds_halted: 0 };
+        for (index, mut vcpu) in vcpus.into_iter().enumerate() {
+            let (bus, shared, sender) = (bus.clone(), started.shared.clone(), sender.clone());
+            let run = move || run(&mut vcpu, &bus, &shared, &sender);
+            let builder = std::thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK);
+            started.threads.push(builder.spawn(run)?);
+        }
+        Ok(started)
+    }
+
+    /// Becomes readable when a vCPU has ended; then [`end`](Self::end) says how.
+    pub fn eventfd(&self) -> &EventFd {
+        &self.shared.ended
+    }
+
+    /// How a vCPU ended, if one did.
+    pub fn end(&self) -> Option<End> {
+        let _ = self.shared.ended.read();
+        self.ends.try_recv().ok()
+    }
+
+    /// Looks, when called now and then, whether all CPUs have halted for good: with the interrupt controllers in
+    /// the kernel, KVM does not tell. True when two rounds in a row found it so.
+    pub fn look_for_halt(&mut self) -> bool {
+        let all = self.shared.halted.swap(0, Ordering::Relaxed) == self.threads.len();
+        self.rounds_halted = if all { self.rounds_halted + 1 } else { 0 };
+        self.kick();
+        self.rounds_halted >= 2
+    }
+
+    fn kick(&self) {
+        for thread in self.threads.iter().filter(|thread| !thread.is_finished()) {
+            // SAFETY: the thread was not joined, so its handle is valid; the signal has a handler.
+            unsafe { libc::pthread_kill(thread.as_pthread_t(), SIGRTMIN()) };
+        }
+    }
+}
+
+impl Drop for Vcpus {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        // A signal between a thread's look at `stop` and its KVM_RUN is lost: send until all have ended.
+        while self.threads.iter().any(|thread| !thread.is_finished()) {
+            self.kick();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a vCPU thread panicked");
+            }
+        }
+    }
+}
+
+fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared, sender: &Sender<End>) {
+    let end = loop {
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        match vcpu.run() {
+            Ok(VcpuExit::MmioRead(address, data)) => {
+                if !bus.read(address, data) {
+                    tracing::debug!("load of {} bytes from {address:#x}, where nothing is", data.len());
+                }
+            }
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                if !bus.write(address, data) {
+                    tracing::debug!("store of {data:02x?} to {address:#x}, where nothing is");
+                }
+            }
+            Ok(VcpuExit::IoIn(port, data)) => arch::port_read(port, data),
+            Ok(VcpuExit::IoOut(port, data)) => {
+                if arch::port_write(port, data) {
+                    break End::Reset;
+                }
+            }
+            // Only without interrupt controllers in the kernel.
+            Ok(VcpuExit::Hlt) => break End::Halted,
+            Ok(VcpuExit::Shutdown) => break End::Reset,
+            Ok(VcpuExit::Intr) => {}
+            Ok(exit) => {
+                let exit = format!("{exit:?}");
+                break failed(vcpu, &exit);
+            }
+            Err(error) if error.errno() == libc::EINTR || error.errno() == libc::EAGAIN => {
+                if arch::halted_for_good(vcpu).unwrap_or(false) {
+                    shared.halted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err(error) => break failed(vcpu, &format!("KVM_RUN: {error}")),
+        }
+    };
+    // The machine may have ended meanwhile; then nobody asks.
+    let _ = sender.send(end);
+    let _ = shared.ended.write(1);
+}
+
+fn failed(vcpu: &VcpuFd, exit: &str) -> End {
+    let at = vcpu.get_regs().map_or_else(|error| error.to_string(), |regs| format!("{:#x}", arch::pc(&regs)));
+    End::Failed(format!("KVM cannot run the guest any further, at {at}: {exit}"))
+}

@@ -1,0 +1,58 @@
+//! What wakes the event loop, other than devices' queues: it notes which descriptors are ready, the loop looks after them.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+
+/// Who woke the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// The guest told its machine something.
+    Guest,
+    /// A vCPU ended.
+    Vcpu,
+    /// The serial port printed.
+    Serial,
+    /// Somebody typed.
+    Input,
+    /// The guest has room for input again, or opened its terminal.
+    InputRoom,
+    /// A signal arrived.
+    Signal,
+    /// The clock of what makes no event.
+    Tick,
+}
+
+/// The subscriber for all of them. The descriptors' owners outlive the event manager.
+#[derive(Debug, Default)]
+pub struct Wakeups {
+    sources: Vec<(RawFd, Wake)>,
+    woken: Vec<Wake>,
+}
+
+impl Wakeups {
+    /// Adds a source; before the subscriber is added to the event manager.
+    pub fn add(&mut self, source: &impl AsRawFd, wake: Wake) {
+        self.sources.push((source.as_raw_fd(), wake));
+    }
+
+    /// Takes what woke the loop since the last call.
+    pub fn take(&mut self) -> Vec<Wake> {
+        std::mem::take(&mut self.woken)
+    }
+}
+
+impl MutEventSubscriber for Wakeups {
+    fn process(&mut self, events: Events, _ops: &mut EventOps<'_>) {
+        let source = usize::try_from(events.data()).ok().and_then(|index| self.sources.get(index));
+        self.woken.extend(source.map(|(_, wake)| *wake));
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        for (index, (fd, wake)) in (0..).zip(&self.sources) {
+            if let Err(error) = ops.add(Events::with_data_raw(*fd, index, EventSet::IN)) {
+                tracing::warn!("cannot listen to {wake:?}: {error:?}");
+            }
+        }
+    }
+}
