@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What tests and the curious see in debugfs, under minivmm-camera/DEVICE/:
+ *
+ *   buffers   a line for each buffer of the queue: index, DMA address, bytes,
+ *             and dequeued, queued, inflight or done
+ *   counters  a line for each of the device's counters: name, value
+ */
+
+#include <linux/debugfs.h>
+#include <linux/seq_file.h>
+
+#include "minivmm-camera.h"
+
+static struct dentry *mcam_debugfs_root;
+
+static const char *mcam_buffer_state(struct mcam *cam, struct mcam_buffer *buf)
+{
+	struct mcam_buffer *inflight;
+
+	list_for_each_entry(inflight, &cam->inflight, queue)
+		if (inflight == buf)
+			return "inflight";
+	switch (buf->vb.vb2_buf.state) {
+	case VB2_BUF_STATE_QUEUED:
+	case VB2_BUF_STATE_ACTIVE:
+		return "queued";
+	case VB2_BUF_STATE_DONE:
+	case VB2_BUF_STATE_ERROR:
+		return "done";
+	default:
+		return "dequeued";
+	}
+}
+
+static int mcam_buffers_show(struct seq_file *s, void *unused)
+{
+	struct mcam *cam = s->private;
+	struct mcam_buffer *buf;
+
+	mutex_lock(&cam->lock);
+	spin_lock_irq(&cam->slock);
+	list_for_each_entry(buf, &cam->buffers, entry)
+		seq_printf(s, "%u %pad %lu %s\n", buf->vb.vb2_buf.index,
+			   &buf->addr, vb2_plane_size(&buf->vb.vb2_buf, 0),
+			   mcam_buffer_state(cam, buf));
+	spin_unlock_irq(&cam->slock);
+	mutex_unlock(&cam->lock);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(mcam_buffers);
+
+static const struct {
+	const char *name;
+	u32 reg;
+} mcam_counters[] = {
+	{ "frames", MINIVMM_CAM_FRAMES },
+	{ "drops", MINIVMM_CAM_DROPS },
+	{ "overflows", MINIVMM_CAM_OVERFLOWS },
+	{ "bus_errors", MINIVMM_CAM_BUS_ERRORS },
+	{ "sync_losses", MINIVMM_CAM_SYNC_LOSSES },
+	{ "config_errors", MINIVMM_CAM_CONFIG_ERRORS },
+	{ "irqs", MINIVMM_CAM_IRQS },
+	{ "irqs_late", MINIVMM_CAM_IRQS_LATE },
+};
+
+static int mcam_counters_show(struct seq_file *s, void *unused)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mcam_counters); i++)
+		seq_printf(s, "%s %u\n", mcam_counters[i].name,
+			   mcam_read(s->private, mcam_counters[i].reg));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(mcam_counters);
+
+void mcam_debugfs_add(struct mcam *cam)
+{
+	cam->debugfs = debugfs_create_dir(dev_name(cam->dev),
+					  mcam_debugfs_root);
+	debugfs_create_file("buffers", 0444, cam->debugfs, cam,
+			    &mcam_buffers_fops);
+	debugfs_create_file("counters", 0444, cam->debugfs, cam,
+			    &mcam_counters_fops);
+}
+
+void mcam_debugfs_remove(struct mcam *cam)
+{
+	debugfs_remove(cam->debugfs);
+}
+
+void mcam_debugfs_init(void)
+{
+	mcam_debugfs_root = debugfs_create_dir(MCAM_NAME, NULL);
+}
+
+void mcam_debugfs_exit(void)
+{
+	debugfs_remove(mcam_debugfs_root);
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * V4L2 driver of minivmm's camera: binding to the device, and letting go of it.
+ *
+ * The camera is a device-tree platform device (compatible = "minivmm,camera")
+ * that writes frames by DMA to physical addresses; minivmm-camera-regs.h has
+ * its registers. The driver makes of it one capture node, whose buffers come
+ * from the CMA area that the device's memory-region names, or, if the tree
+ * names none, from the default one (videobuf2-dma-contig).
+ *
+ * The other parts: video.c is the node (formats, ioctls, the control
+ * TEST_PATTERN), stream.c the queue, the frames and the interrupt, debugfs.c
+ * shows the buffers' physical addresses and the device's counters.
+ *
+ * To build: make -C KERNEL M=$PWD modules
+ */
+
+#include <linux/dma-mapping.h>
+#include <linux/module.h>
+#include <linux/of.h>
+#include <linux/of_reserved_mem.h>
+#include <linux/platform_device.h>
+#include <linux/slab.h>
+#include <media/videobuf2-dma-contig.h>
+
+#include "minivmm-camera.h"
+
+/* Checks what is there, and leaves it in its reset state. */
+static int mcam_init_device(struct mcam *cam)
+{
+	u32 id = mcam_read(cam, MINIVMM_CAM_ID);
+	u32 version = mcam_read(cam, MINIVMM_CAM_VERSION);
+	u32 caps = mcam_read(cam, MINIVMM_CAM_CAPS);
+	unsigned int channels = caps & 0xf;
+	unsigned int planes = caps >> 4 & 0xf;
+	unsigned int lines = caps >> 8 & 0xff;
+	int ret;
+
+	if (id != MINIVMM_CAM_ID_VALUE)
+		return dev_err_probe(cam->dev, -ENODEV,
+				     "not a minivmm camera: ID is %#x, not %#x\n",
+				     id, MINIVMM_CAM_ID_VALUE);
+	if (version >> 16 != MINIVMM_CAM_VERSION_VALUE >> 16)
+		return dev_err_probe(cam->dev, -ENODEV,
+				     "register map is %u.%u, this driver is for %u\n",
+				     version >> 16, version & 0xffff,
+				     MINIVMM_CAM_VERSION_VALUE >> 16);
+	if (channels < 1 || planes < 2 || lines < 1 || lines > 64)
+		return dev_err_probe(cam->dev, -ENODEV,
+				     "%u channels, %u planes and %u address lines, where 1, 2 and 1 to 64 are needed\n",
+				     channels, planes, lines);
+
+	ret = dma_set_mask_and_coherent(cam->dev, DMA_BIT_MASK(lines));
+	if (ret)
+		return dev_err_probe(cam->dev, ret,
+				     "no DMA with %u address lines\n", lines);
+	vb2_dma_contig_set_max_seg_size(cam->dev, UINT_MAX);
+	return mcam_reset(cam);
+}
+
+/* A device without a memory-region takes the default area. */
+static int mcam_init_memory(struct mcam *cam)
+{
+	int ret = of_reserved_mem_device_init(cam->dev);
+
+	if (!ret || !of_find_property(cam->dev->of_node, "memory-region", NULL))
+		return 0;
+	return dev_err_probe(cam->dev, ret,
+			     "memory-region is not an area that the kernel reserved\n");
+}
+
+/* The last user is gone: closed, unmapped and unbound. */
+static void mcam_release(struct v4l2_device *v4l2_dev)
+{
+	struct mcam *cam = container_of(v4l2_dev, struct mcam, v4l2_dev);
+
+	v4l2_ctrl_handler_free(&cam->ctrls);
+	media_device_cleanup(&cam->mdev);
+	mutex_destroy(&cam->lock);
+	/*
+	 * Not before: a buffer that a program has mapped goes back to the area
+	 * when it is unmapped. A device that was bound again keeps the area.
+	 */
+	if (!dev_get_drvdata(cam->dev))
+		of_reserved_mem_device_release(cam->dev);
+	put_device(cam->dev);
+	kfree(cam);
+}
+
+static void mcam_put(void *data)
+{
+	struct mcam *cam = data;
+
+	dev_set_drvdata(cam->dev, NULL);
+	v4l2_device_unregister(&cam->v4l2_dev);
+	v4l2_device_put(&cam->v4l2_dev);
+}
+
+static struct mcam *mcam_alloc(struct device *dev)
+{
+	struct mcam *cam;
+	int ret;
+
+	cam = kzalloc(sizeof(*cam), GFP_KERNEL);
+	if (!cam)
+		return ERR_PTR(-ENOMEM);
+
+	cam->dev = get_device(dev);
+	mutex_init(&cam->lock);
+	spin_lock_init(&cam->slock);
+	init_completion(&cam->stopped);
+	INIT_LIST_HEAD(&cam->buffers);
+	INIT_LIST_HEAD(&cam->queued);
+	INIT_LIST_HEAD(&cam->inflight);
+
+	cam->mdev.dev = dev;
+	strscpy(cam->mdev.model, MCAM_CARD, sizeof(cam->mdev.model));
+	media_device_init(&cam->mdev);
+
+	dev_set_drvdata(dev, cam);
+	cam->v4l2_dev.mdev = &cam->mdev;
+	cam->v4l2_dev.release = mcam_release;
+	ret = v4l2_device_register(dev, &cam->v4l2_dev);
+	if (ret)
+		mcam_put(cam);
+	else
+		ret = devm_add_action_or_reset(dev, mcam_put, cam);
+	return ret ? ERR_PTR(ret) : cam;
+}
+
+static void mcam_unregister(void *data)
+{
+	struct mcam *cam = data;
+
+	mcam_debugfs_remove(cam);
+	vb2_video_unregister_device(&cam->vdev);
+	media_device_unregister(&cam->mdev);
+}
+
+static int mcam_register(struct mcam *cam)
+{
+	int ret;
+
+	ret = devm_add_action_or_reset(cam->dev, mcam_unregister, cam);
+	if (ret)
+		return ret;
+	mcam_debugfs_add(cam);
+	ret = video_register_device(&cam->vdev, VFL_TYPE_VIDEO, -1);
+	if (ret)
+		return dev_err_probe(cam->dev, ret, "no video device\n");
+	ret = media_device_register(&cam->mdev);
+	if (ret)
+		return dev_err_probe(cam->dev, ret, "no media device\n");
+	return 0;
+}
+
+/* All is undone by devm in reverse order; there is no remove(). */
+static int mcam_probe(struct platform_device *pdev)
+{
+	struct device *dev = &pdev->dev;
+	struct mcam *cam;
+	int irq, ret;
+
+	cam = mcam_alloc(dev);
+	if (IS_ERR(cam))
+		return PTR_ERR(cam);
+
+	cam->regs = devm_platform_ioremap_resource(pdev, 0);
+	if (IS_ERR(cam->regs))
+		return dev_err_probe(dev, PTR_ERR(cam->regs), "no registers\n");
+	irq = platform_get_irq(pdev, 0);
+	if (irq < 0)
+		return irq;
+
+	ret = mcam_init_device(cam);
+	if (ret)
+		return ret;
+	ret = mcam_init_memory(cam);
+	if (ret)
+		return ret;
+	ret = mcam_queue_init(cam);
+	if (ret)
+		return dev_err_probe(dev, ret, "no queue\n");
+	ret = mcam_video_init(cam);
+	if (ret)
+		return dev_err_probe(dev, ret, "no capture node\n");
+	ret = devm_request_irq(dev, irq, mcam_irq, 0, dev_name(dev), cam);
+	if (ret)
+		return dev_err_probe(dev, ret, "no interrupt\n");
+	return mcam_register(cam);
+}
+
+static const struct of_device_id mcam_of_match[] = {
+	{ .compatible = "minivmm,camera" },
+	{ }
+};
+MODULE_DEVICE_TABLE(of, mcam_of_match);
+
+static struct platform_driver mcam_driver = {
+	.probe = mcam_probe,
+	.driver = {
+		.name = MCAM_NAME,
+		.of_match_table = mcam_of_match,
+	},
+};
+
+static int __init mcam_init(void)
+{
+	int ret;
+
+	mcam_debugfs_init();
+	ret = platform_driver_register(&mcam_driver);
+	if (ret)
+		mcam_debugfs_exit();
+	return ret;
+}
+module_init(mcam_init);
+
+static void __exit mcam_exit(void)
+{
+	platform_driver_unregister(&mcam_driver);
+	mcam_debugfs_exit();
+}
+module_exit(mcam_exit);
+
+MODULE_DESCRIPTION("V4L2 driver of minivmm's camera");
+MODULE_LICENSE("GPL");

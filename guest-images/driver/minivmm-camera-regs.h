@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* Made from devices/src/camera/regs.rs: a test there holds the two equal, and says how to make this anew. */
+#ifndef MINIVMM_CAMERA_REGS_H
+#define MINIVMM_CAMERA_REGS_H
+
+/* Ro. Always ID_VALUE. */
+#define MINIVMM_CAM_ID 0x000
+/* Ro. Version of this register map: major in bits 31:16, minor in 15:0. */
+#define MINIVMM_CAM_VERSION 0x004
+/* Ro. Bits 3:0 number of channels, 7:4 planes of a channel, 15:8 address lines (DMA mask); set by the machine. */
+#define MINIVMM_CAM_CAPS 0x008
+/* Ro. Smallest frame: width in bits 15:0, height in 31:16, in pixels. */
+#define MINIVMM_CAM_SIZE_MIN 0x00c
+/* Ro. Largest frame, as SIZE_MIN. Widths and heights are even. */
+#define MINIVMM_CAM_SIZE_MAX 0x010
+/* Rw. CTRL_* bits. */
+#define MINIVMM_CAM_CTRL 0x014
+/* Ro. STATUS_* bits. */
+#define MINIVMM_CAM_STATUS 0x018
+/* Ro. TIMING_* bits; set by the machine. */
+#define MINIVMM_CAM_TIMING 0x01c
+/* Ro. IRQ_* events that happened and were not acknowledged. */
+#define MINIVMM_CAM_IRQ_RAW 0x020
+/* Rw. IRQ_* events that raise the interrupt. */
+#define MINIVMM_CAM_IRQ_ENABLE 0x024
+/* W1c. IRQ_RAW and IRQ_ENABLE; writing 1 clears the event, also in IRQ_RAW. */
+#define MINIVMM_CAM_IRQ_STATUS 0x028
+/* Ro. First address that the DMA port refused, bits 31:0; held until IRQ_BUS_ERROR is acknowledged. */
+#define MINIVMM_CAM_ERR_ADDR_LO 0x030
+/* Ro. The same, bits 63:32. */
+#define MINIVMM_CAM_ERR_ADDR_HI 0x034
+/* Ro. Plane in bits 7:0, channel in 15:8, of the address in ERR_ADDR. */
+#define MINIVMM_CAM_ERR_INFO 0x038
+/* Rw. Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX. */
+#define MINIVMM_CAM_FRAME_INTERVAL 0x040
+/* Rw. PATTERN_* scene that the sensor looks at, from the next frame on; reset value set by the machine. */
+#define MINIVMM_CAM_PATTERN 0x044
+/* Ro. Frames written since reset; wraps, as all counters do. */
+#define MINIVMM_CAM_FRAMES 0x0c0
+/* Ro. Frames dropped since reset, for whatever reason. */
+#define MINIVMM_CAM_DROPS 0x0c4
+/* Ro. Line buffer overflows since reset. */
+#define MINIVMM_CAM_OVERFLOWS 0x0c8
+/* Ro. Bus errors since reset. */
+#define MINIVMM_CAM_BUS_ERRORS 0x0cc
+/* Ro. Losses of the sensor link since reset. */
+#define MINIVMM_CAM_SYNC_LOSSES 0x0d0
+/* Ro. Configurations refused since reset. */
+#define MINIVMM_CAM_CONFIG_ERRORS 0x0d4
+/* Ro. Interrupt edges raised since reset. */
+#define MINIVMM_CAM_IRQS 0x0d8
+/* Ro. Ticks of the frame clock that found a frame held back, as the one before was not acknowledged, since reset. */
+#define MINIVMM_CAM_IRQS_LATE 0x0dc
+/* Rw. V4L2 fourcc of the next frame. */
+#define MINIVMM_CAM_CH_FORMAT 0x100
+/* Rw. Size of the next frame: width in bits 15:0, height in 31:16, in pixels. */
+#define MINIVMM_CAM_CH_SIZE 0x104
+/* Rw. Bytes from line to line in plane 0. */
+#define MINIVMM_CAM_CH_STRIDE0 0x108
+/* Rw. The same for plane 1. */
+#define MINIVMM_CAM_CH_STRIDE1 0x10c
+/* Rw. The same for plane 2. */
+#define MINIVMM_CAM_CH_STRIDE2 0x110
+/* Rw. Address of plane 0, bits 31:0. */
+#define MINIVMM_CAM_CH_ADDR0_LO 0x118
+/* Rw. The same, bits 63:32. */
+#define MINIVMM_CAM_CH_ADDR0_HI 0x11c
+/* Rw. Address of plane 1, bits 31:0. */
+#define MINIVMM_CAM_CH_ADDR1_LO 0x120
+/* Rw. The same, bits 63:32. */
+#define MINIVMM_CAM_CH_ADDR1_HI 0x124
+/* Rw. Address of plane 2, bits 31:0. */
+#define MINIVMM_CAM_CH_ADDR2_LO 0x128
+/* Rw. The same, bits 63:32. */
+#define MINIVMM_CAM_CH_ADDR2_HI 0x12c
+/* Rw. Bytes that plane 0 may take: nothing is written beyond. */
+#define MINIVMM_CAM_CH_LEN0 0x130
+/* Rw. The same for plane 1. */
+#define MINIVMM_CAM_CH_LEN1 0x134
+/* Rw. The same for plane 2. */
+#define MINIVMM_CAM_CH_LEN2 0x138
+/* Wo. Writing 1 makes CH_FORMAT to CH_LEN2 the pending configuration. */
+#define MINIVMM_CAM_CH_COMMIT 0x13c
+/* Ro. Address of plane 0 of the last frame written, bits 31:0; DONE_* hold until IRQ_FRAME_DONE is acknowledged. */
+#define MINIVMM_CAM_DONE_ADDR_LO 0x180
+/* Ro. The same, bits 63:32. */
+#define MINIVMM_CAM_DONE_ADDR_HI 0x184
+/* Ro. Bytes of that frame in all planes, from the first to the last written, padding of lines included. */
+#define MINIVMM_CAM_DONE_BYTES 0x188
+/* Ro. Its sequence number: 0 for the first frame after CTRL_ENABLE was set, dropped frames counted. */
+#define MINIVMM_CAM_DONE_SEQUENCE 0x18c
+/* Ro. Its start of frame, in nanoseconds since CTRL_ENABLE was set, bits 31:0. */
+#define MINIVMM_CAM_DONE_TIME_LO 0x190
+/* Ro. The same, bits 63:32. */
+#define MINIVMM_CAM_DONE_TIME_HI 0x194
+
+/* ID: "MCVM" in memory order. */
+#define MINIVMM_CAM_ID_VALUE 0x4d56434d
+/* VERSION: 1.0. */
+#define MINIVMM_CAM_VERSION_VALUE 0x10000
+/* SIZE_MIN: 160x120. */
+#define MINIVMM_CAM_SIZE_MIN_VALUE 0x7800a0
+/* SIZE_MAX: 3840x2160. */
+#define MINIVMM_CAM_SIZE_MAX_VALUE 0x8700f00
+/* Stream while set. */
+#define MINIVMM_CAM_CTRL_ENABLE 0x1
+/* Write 1 to reset; reads as zero. */
+#define MINIVMM_CAM_CTRL_RESET 0x2
+/* Streaming, or not yet stopped. */
+#define MINIVMM_CAM_STATUS_STREAMING 0x1
+/* A frame is being written. */
+#define MINIVMM_CAM_STATUS_ACTIVE 0x2
+/* A committed configuration waits for the start of a frame. */
+#define MINIVMM_CAM_STATUS_PENDING 0x4
+/* A frame begins when there is a buffer for it, not by the frame clock. */
+#define MINIVMM_CAM_TIMING_STALL 0x1
+/* A frame begins. */
+#define MINIVMM_CAM_IRQ_FRAME_START 0x1
+/* A frame was written; see DONE_*. */
+#define MINIVMM_CAM_IRQ_FRAME_DONE 0x2
+/* The pending configuration became the active one: the next may be programmed. */
+#define MINIVMM_CAM_IRQ_LATCHED 0x4
+/* Streaming has stopped. */
+#define MINIVMM_CAM_IRQ_STOPPED 0x8
+/* The line buffer overflowed. */
+#define MINIVMM_CAM_IRQ_OVERFLOW 0x100
+/* Unknown format, bad size, stride or length too small: see the frame's configuration. */
+#define MINIVMM_CAM_IRQ_CONFIG_ERROR 0x200
+/* The DMA port refused an address; see ERR_ADDR. */
+#define MINIVMM_CAM_IRQ_BUS_ERROR 0x400
+/* The sensor link was lost. */
+#define MINIVMM_CAM_IRQ_SYNC_LOSS 0x800
+/* The frame clock ticked without a pending configuration. */
+#define MINIVMM_CAM_IRQ_UNDERRUN 0x1000
+/* 1000 frames a second. */
+#define MINIVMM_CAM_FRAME_INTERVAL_MIN 0x3e8
+/* A frame in ten seconds. */
+#define MINIVMM_CAM_FRAME_INTERVAL_MAX 0x989680
+/* Colour bars. */
+#define MINIVMM_CAM_PATTERN_BARS 0x0
+/* Gradients of red, green and blue. */
+#define MINIVMM_CAM_PATTERN_GRADIENT 0x1
+/* Checkerboard. */
+#define MINIVMM_CAM_PATTERN_CHECKER 0x2
+/* A box that moves over a grey field. */
+#define MINIVMM_CAM_PATTERN_BOX 0x3
+/* Zone plate. */
+#define MINIVMM_CAM_PATTERN_ZONE_PLATE 0x4
+/* Noise from the machine's seed. */
+#define MINIVMM_CAM_PATTERN_NOISE 0x5
+/* A flat grey field. */
+#define MINIVMM_CAM_PATTERN_FLAT 0x6
+/* Number of patterns. */
+#define MINIVMM_CAM_PATTERN_COUNT 0x7
+/* Size of the register range, in bytes. */
+#define MINIVMM_CAM_MAPPED_SIZE 0x1000
+
+#endif

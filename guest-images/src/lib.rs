@@ -1,0 +1,113 @@
+//! The guest images as a library: what they consist of, where the cache is, how they are built.
+
+use std::{io, path::Path};
+
+pub mod arch;
+mod builder;
+pub mod cache;
+mod command;
+pub mod debian;
+mod driver;
+mod initramfs;
+mod kernel;
+mod progress;
+mod recipe;
+
+pub use builder::{Image, build, clean, current};
+
+/// This crate's folder in the checkout: what images are made from.
+const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Why an image, or something that it needs, could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Packages are not installed, and we may not install them.
+    #[error("these Debian packages are missing: {}; run: {}", packages.join(" "), install_line(packages))]
+    Missing {
+        /// Their names.
+        packages: Vec<String>,
+    },
+    /// apt's lists have no such package.
+    #[error("apt knows no package {package}; refresh its lists, run: apt-get update")]
+    Unknown {
+        /// Its name.
+        package: String,
+    },
+    /// A program could not be run, or failed.
+    #[error("`{command}` {outcome}")]
+    Command {
+        /// The program with its arguments.
+        command: String,
+        /// What became of it.
+        outcome: String,
+    },
+    /// The kernel's configuration is not what was asked for.
+    #[error(
+        "the kernel's configuration did not take {}; correct guest-images/kernel/*.config: name options that this \
+         kernel has, and what they depend on",
+        options.join(", ")
+    )]
+    Config {
+        /// The lines that were not taken.
+        options: Vec<String>,
+    },
+    /// The initramfs lacks a program or a library.
+    #[error("{needed_by} needs {file}, which is in none of the packages {packages}; add the one that has it")]
+    NotInPackages {
+        /// What is missing.
+        file: String,
+        /// What needs it.
+        needed_by: String,
+        /// The packages that were searched.
+        packages: String,
+    },
+    /// The cache is where the kernel's makefiles cannot work.
+    #[error(
+        "the cache folder {path} has a space or a colon in its path; set MINIVMM_CACHE to one that has not"
+    )]
+    CachePath {
+        /// Its path.
+        path: String,
+    },
+    /// No image was built yet.
+    #[error("there is no guest image yet; build it, run: cargo run -p guest-images -- build")]
+    NotBuilt,
+    /// A file or folder could not be read or written.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What could not be done.
+        action: &'static str,
+        /// With which file or folder.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err`: the error of not being able to do `action` with `path`.
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// The one line that installs `packages`.
+fn install_line(packages: &[String]) -> String {
+    format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_ends_with_the_line_that_installs_it() {
+        let error = Error::Missing { packages: vec!["flex".into(), "bison".into()] };
+        assert_eq!(
+            error.to_string(),
+            "these Debian packages are missing: flex bison; \
+             run: sudo apt-get install --no-install-recommends flex bison"
+        );
+    }
+}
