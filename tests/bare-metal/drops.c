@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Drops: a free frame clock goes on without buffers, and counts the frames that it lost. */
+#include "camera.h"
+
+static int guest(void)
+{
+	u32 drops, sequence;
+
+	interrupts_on(CAMERA_IRQ);
+	CHECK(cam_read(CAM(TIMING)) == 0);
+	/* The clock's limit: a period of 1 ms. */
+	cam_write(CAM(FRAME_INTERVAL), 1);
+	CHECK(cam_read(CAM(FRAME_INTERVAL)) == CAM(FRAME_INTERVAL_MIN));
+	cam_write(CAM(FRAME_INTERVAL), 2000);
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_UNDERRUN));
+	cam_write(CAM(CTRL), CAM(CTRL_ENABLE));
+	for (u32 i = 0; i < 3; i++)
+		CHECK(cam_wait(CAM(IRQ_UNDERRUN)) == CAM(IRQ_UNDERRUN));
+	CHECK(cam_read(CAM(FRAMES)) == 0);
+
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_FRAME_DONE));
+	drops = cam_read(CAM(DROPS));
+	CHECK(drops >= 3);
+	cam_commit_grey(WINDOW);
+	CHECK(cam_wait(CAM(IRQ_FRAME_DONE)) & CAM(IRQ_FRAME_DONE));
+	sequence = cam_read(CAM(DONE_SEQUENCE));
+	/* The sequence number counts what was dropped. */
+	CHECK(sequence >= drops);
+	CHECK(sequence <= cam_read(CAM(DROPS)));
+	CHECK(stamp_at(WINDOW)->magic == STAMP_MAGIC);
+	CHECK(stamp_at(WINDOW)->sequence == sequence);
+	CHECK(cam_read(CAM(FRAMES)) == 1);
+
+	/* It stops without a frame in work, and then nothing is dropped any more. */
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_STOPPED));
+	cam_write(CAM(CTRL), 0);
+	CHECK(cam_wait(CAM(IRQ_STOPPED)) & CAM(IRQ_STOPPED));
+	drops = cam_read(CAM(DROPS));
+	for (u32 i = 0; i < 1000; i++)
+		(void)cam_read(CAM(STATUS));
+	CHECK(cam_read(CAM(DROPS)) == drops);
+	return 0;
+}

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Never ends by itself. */
+#include "guest.h"
+
+static int guest(void)
+{
+	write32(EXIT, 1);
+	for (;;)
+		;
+}

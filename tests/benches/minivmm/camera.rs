@@ -1,0 +1,195 @@
+//! Frames that the camera DMAs to a bare-metal guest on the native /dev/kvm, beside a memcpy of the same bytes.
+//!
+//! The guest (tests/bare-metal/stream.c) takes an interrupt for each frame, looks at its stamp and commits the next
+//! buffer. The time is the camera's own, from the start of one frame to the start of another [`MEASURED`] frames
+//! later: it has all that a frame costs, interrupts and the guest's answers included, but neither the guest's boot
+//! nor the [`WARM_UP`] frames before, in which the picture is drawn, its checksums are made, and memory is first
+//! touched. The memcpy copies whole planes, in a thread of its own, from a picture of the same shape to as many
+//! buffers in memory made as guest memory is, warmed up by as many frames. Rounds of the two take turns.
+//!
+//! The guest's CPU spins while it waits, as not every KVM can wake a bare-metal guest: a thread spins beside the
+//! memcpy too, so that both have the same share of a machine that does other work as well.
+
+use std::{
+    error::Error,
+    hint, ptr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Instant,
+};
+
+use serde::Serialize;
+use tests::bare_metal::BareMetal;
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vmm::{memory, report::Outcome};
+
+use crate::{median, verdict};
+
+/// Frames before the measured ones: the camera's pictures repeat after 61.
+const WARM_UP: usize = 62;
+/// Frames that are measured in each round: what the guest's interrupt vectors are enough for.
+const MEASURED: usize = 150;
+/// Buffers that the guest streams to.
+const BUFFERS: usize = 3;
+/// Odd, for medians.
+const ROUNDS: usize = 7;
+/// Goal for frames as DMAed beside frames as copied.
+const RATIO_GOAL: f64 = 0.9;
+/// The camera's picture has so many phases, each two lines further down (devices/src/camera/picture.rs).
+const PHASES: usize = 61;
+const PHASE_LINES: usize = 2;
+/// As guest memory is created: enough for the guest and its buffers.
+const MEMORY: u64 = 128 << 20;
+const WINDOW: u64 = 64 << 20;
+
+/// One size and format.
+struct Case {
+    name: &'static str,
+    width: usize,
+    height: usize,
+    fourcc: &'static str,
+    /// Bytes of a line, and for how many lines of the picture there is one, for each plane.
+    planes: &'static [(usize, usize)],
+}
+
+const CASES: [Case; 4] = [
+    Case { name: "1080p YUYV", width: 1920, height: 1080, fourcc: "YUYV", planes: &[(3840, 1)] },
+    Case { name: "1080p NV12", width: 1920, height: 1080, fourcc: "NV12", planes: &[(1920, 1), (1920, 2)] },
+    Case { name: "2160p YUYV", width: 3840, height: 2160, fourcc: "YUYV", planes: &[(7680, 1)] },
+    Case { name: "2160p NV12", width: 3840, height: 2160, fourcc: "NV12", planes: &[(3840, 1), (3840, 2)] },
+];
+
+impl Case {
+    fn frame_bytes(&self) -> usize {
+        self.planes.iter().map(|(line, lines)| line * (self.height / lines)).sum()
+    }
+}
+
+/// What was measured of one size and format: medians of the rounds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    /// Size and format.
+    name: &'static str,
+    /// Bytes of a frame.
+    frame_bytes: usize,
+    /// Frames a second that the guest got.
+    frames_per_second: f64,
+    /// Bytes a second that the guest got.
+    bytes_per_second: f64,
+    /// Bytes a second that memcpy made.
+    memcpy_bytes_per_second: f64,
+    /// The guest's beside memcpy's of the same round.
+    ratio: f64,
+    /// That of each round.
+    ratios: Vec<f64>,
+    /// Whether `ratio` meets the goal.
+    goal_met: bool,
+}
+
+pub(crate) fn run() -> Result<Vec<Figures>, Box<dyn Error>> {
+    println!("Camera to a bare-metal guest on /dev/kvm, medians of {ROUNDS} rounds of {MEASURED} frames");
+    println!("{:<12}{:>10}{:>10}{:>14}{:>8}", "", "frames/s", "GB/s", "memcpy GB/s", "ratio");
+    let folder = tempfile::tempdir()?;
+    let mut all = Vec::new();
+    for case in &CASES {
+        let guest = guest(case)?.build(folder.path());
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            rounds.push((stream(&guest)?, copy(case)?));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let bytes = (MEASURED * case.frame_bytes()) as f64;
+        let ratios: Vec<f64> = rounds.iter().map(|(camera, memcpy)| memcpy / camera).collect();
+        let seconds = median(rounds.iter().map(|(camera, _)| *camera));
+        let ratio = median(ratios.iter().copied());
+        let figures = Figures {
+            name: case.name,
+            frame_bytes: case.frame_bytes(),
+            frames_per_second: MEASURED as f64 / seconds,
+            bytes_per_second: bytes / seconds,
+            memcpy_bytes_per_second: bytes / median(rounds.iter().map(|(_, memcpy)| *memcpy)),
+            ratio,
+            ratios,
+            goal_met: ratio >= RATIO_GOAL,
+        };
+        println!(
+            "{:<12}{:>10.0}{:>10.2}{:>14.2}{:>8.2}  {}",
+            figures.name,
+            figures.frames_per_second,
+            figures.bytes_per_second / 1e9,
+            figures.memcpy_bytes_per_second / 1e9,
+            figures.ratio,
+            verdict(figures.goal_met)
+        );
+        all.push(figures);
+    }
+    Ok(all)
+}
+
+fn guest(case: &Case) -> Result<BareMetal, Box<dyn Error>> {
+    let characters: Vec<String> = case.fourcc.chars().map(|character| format!("'{character}'")).collect();
+    let mut guest = BareMetal::new("stream")
+        .define("FORMAT", format!("FOURCC({})", characters.join(",")))
+        .define("WIDTH", case.width)
+        .define("HEIGHT", case.height)
+        .define("PLANES", case.planes.len())
+        .define("BUFFERS", BUFFERS)
+        .define("WARM_UP", WARM_UP)
+        .define("MEASURED", MEASURED);
+    guest.config.memory = MEMORY;
+    guest.config.windows = vec![cma::size::format(WINDOW).parse()?];
+    guest.config.camera = Some("timing=stall".parse()?);
+    Ok(guest)
+}
+
+/// Streams to `guest`: the seconds that the measured frames took.
+fn stream(guest: &BareMetal) -> Result<f64, Box<dyn Error>> {
+    let (report, printed) = guest.run();
+    if report.outcome != (Outcome::Exit { status: 0 }) {
+        return Err(format!("the streaming guest ended with {:?}: {printed}", report.outcome).into());
+    }
+    let nanoseconds: f64 = printed.trim().parse()?;
+    Ok(nanoseconds / 1e9)
+}
+
+/// Copies as many frames, beside a thread that spins: the seconds that the measured ones took.
+fn copy(case: &Case) -> Result<f64, Box<dyn Error>> {
+    let memory = memory::create(&[0..MEMORY], false)?;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                hint::spin_loop();
+            }
+        });
+        let copying = scope.spawn(|| copy_frames(case, &memory));
+        let seconds = copying.join();
+        done.store(true, Ordering::Relaxed);
+        seconds.map_err(|_| "the memcpy thread panicked".into())
+    })
+}
+
+fn copy_frames(case: &Case, memory: &GuestMemoryMmap) -> f64 {
+    let picture: Vec<Vec<u8>> = case
+        .planes
+        .iter()
+        .map(|(line, lines)| vec![0x80; line * ((case.height + (PHASES - 1) * PHASE_LINES) / lines)])
+        .collect();
+    let pages = case.frame_bytes().next_multiple_of(4096);
+    let mut begun = Instant::now();
+    for frame in 0..WARM_UP + MEASURED {
+        if frame == WARM_UP {
+            begun = Instant::now();
+        }
+        let mut at = MEMORY - WINDOW + (frame % BUFFERS * pages) as u64;
+        for (plane, (line, lines)) in picture.iter().zip(case.planes) {
+            let bytes = line * (case.height / lines);
+            let phase = &plane[frame % PHASES * PHASE_LINES / lines * line..][..bytes];
+            let destination = memory.get_slice(GuestAddress(at), bytes).expect("buffers lie in the memory");
+            // SAFETY: both are of `bytes` bytes, and nobody else has this memory.
+            unsafe { ptr::copy_nonoverlapping(phase.as_ptr(), destination.ptr_guard_mut().as_ptr(), bytes) };
+            at += bytes as u64;
+        }
+    }
+    begun.elapsed().as_secs_f64()
+}

@@ -1,0 +1,315 @@
+//! The demo: boots a guest with a CMA window, streams the camera, checks every frame, leaves a picture of a frame and
+//! one of the window.
+
+mod report;
+
+use std::{
+    fmt, fs, io,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use cma::map::{Map, Pages};
+use devices::camera::Layout;
+use guest_images::Error as ImageError;
+use rustix::process::{Signal, set_parent_process_death_signal};
+use vmm::doctor::{self, KvmError};
+
+pub use report::{Host, Report, WindowReport};
+
+use crate::{
+    frames::{self, Buffer, Checked},
+    lab::{Lab, LabError, Note, Output},
+    programs,
+};
+
+/// What runs in the guest.
+const GUEST: &str = include_str!("demo/guest.sh");
+/// The window asked for, in KiB, as /proc/meminfo counts.
+const CMA_KIB: u64 = 256 << 10;
+/// Frames that [`GUEST`] streams, their format and size: RGB24, so that a frame is a picture as it stands.
+const FRAMES: u64 = 60;
+const FOURCC: u32 = u32::from_le_bytes(*b"RGB3");
+const SIZE: (u32, u32) = (640, 480);
+/// The frame of the picture.
+const PICTURED: u64 = FRAMES / 2;
+/// When the lab is given up.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Why the demo failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The guest image could not be built.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The lab could not run minivmm.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// A file or a program.
+    #[error("{what}: {source}")]
+    Io {
+        /// What could not be done, and with what.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// minivmm or the program in the guest failed.
+    #[error("minivmm ended with {status}: {said}; the guest's console is in {}", console.display())]
+    Machine {
+        /// Its exit status.
+        status: String,
+        /// The last thing it said.
+        said: String,
+        /// The log of the console.
+        console: PathBuf,
+    },
+    /// The machine ran, but something was not as it should be.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl DemoError {
+    /// For `map_err`: the error of not being able to do `action` with `path`.
+    fn io(action: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let what = format!("cannot {action} {}", path.display());
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// What the demo says at its end, in one line.
+#[derive(Debug)]
+pub struct Summary {
+    report: Report,
+    folder: PathBuf,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { frames, bad_frames, drops, cma_total_kib, .. } = self.report;
+        let Report { peak_pages_used, seconds_to_init, seconds, .. } = self.report;
+        write!(
+            f,
+            "{frames} frames, {bad_frames} bad, {drops} dropped; CmaTotal {cma_total_kib} kB, at most \
+             {peak_pages_used} pages used; init after {seconds_to_init:.1} s, all in {seconds:.1} s; pictures in {}",
+            self.folder.display()
+        )
+    }
+}
+
+/// Runs the demo. What it leaves is in the folder `demo` of cargo's target folder.
+///
+/// # Errors
+/// If anything is not as it should be. What was found by then is in the folder.
+pub fn run() -> Result<Summary, DemoError> {
+    let begun = Instant::now();
+    let io_error = |what: &str| {
+        let what = what.to_owned();
+        move |source| DemoError::Io { what, source }
+    };
+    let programs = programs::folder().map_err(io_error("cannot find this program"))?;
+    let folder = programs.with_file_name("demo");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(DemoError::io("empty", &folder))?;
+    }
+    let guest = folder.join("guest");
+    fs::create_dir_all(&guest).map_err(DemoError::io("create", &guest))?;
+    guest_images::build()?;
+    let minivmm = programs::minivmm().map_err(io_error("cannot build minivmm"))?;
+
+    let (host, output) = boot(&minivmm, &folder)?;
+    if output.status != 0 {
+        let status = format!("status {}", output.status);
+        let said = String::from_utf8_lossy(&output.stderr).trim_end().lines().last().map(str::to_owned);
+        let said = said.unwrap_or_else(|| "it said nothing".to_owned());
+        return Err(DemoError::Machine { status, said, console: folder.join("console.log") });
+    }
+    let report = examine(&folder, host, begun)?;
+    Ok(Summary { report, folder })
+}
+
+/// Boots the guest, here if this host's KVM is fit, else in the lab.
+fn boot(minivmm: &Path, folder: &Path) -> Result<(Host, Output), DemoError> {
+    let arguments = [
+        "--cma".into(),
+        "256M".into(),
+        "--camera".into(),
+        "timing=stall".into(),
+        "--exec".into(),
+        GUEST.into(),
+        "--out".into(),
+        folder.join("guest").into_os_string(),
+        "--console-log".into(),
+        folder.join("console.log").into_os_string(),
+        "--report".into(),
+        folder.join("machine.json").into_os_string(),
+    ];
+    let fit = doctor::open_kvm().and_then(|kvm| doctor::check_fit(&kvm));
+    let Err(unfit) = fit else {
+        eprintln!("This machine's KVM runs Linux: the guest boots on it");
+        let mut command = Command::new(minivmm);
+        // Should we be ended alone, the machine ends with us.
+        let prepare = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
+        // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+        unsafe { command.pre_exec(prepare) };
+        let output = command.args(arguments).output().map_err(DemoError::io("run", minivmm))?;
+        let status = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        return Ok((Host::Kvm, Output { status, stdout: output.stdout, stderr: output.stderr }));
+    };
+    eprintln!("{}: the guest boots in the lab", reason(&unfit));
+    let lab = Lab::new().timeout(Some(LIMIT)).writable(folder).stop_on_signals().note(say);
+    let command = std::iter::once(minivmm.into()).chain(arguments);
+    Ok((Host::Lab, lab.output(command, &[])?))
+}
+
+fn say(note: Note) {
+    eprintln!("{note}");
+}
+
+/// Why not on this host, in a few words.
+fn reason(error: &KvmError) -> String {
+    match error {
+        KvmError::Absent(_) => "This machine has no /dev/kvm".to_owned(),
+        KvmError::Unfit { reason, .. } => format!("This machine's KVM cannot run Linux ({reason})"),
+        other => format!("This machine's KVM cannot be used ({other})"),
+    }
+}
+
+/// Looks at what the run left, makes the pictures and the report, and judges.
+fn examine(folder: &Path, host: Host, begun: Instant) -> Result<Report, DemoError> {
+    let json = folder.join("machine.json");
+    let machine = fs::read(&json).map_err(DemoError::io("read", &json))?;
+    let machine: vmm::report::Report = serde_json::from_slice(&machine)
+        .map_err(io::Error::from)
+        .map_err(DemoError::io("understand", &json))?;
+    let missing = |what| DemoError::Wrong(format!("minivmm's report has no {what}"));
+    let seconds_to_init = machine.seconds_to_boot_mark.ok_or_else(|| missing("boot mark"))?;
+    let overhead_bytes = machine.overhead_at_boot_mark.ok_or_else(|| missing("overhead"))?;
+    let camera = machine.camera.ok_or_else(|| missing("camera"))?;
+    let guest = folder.join("guest");
+    let layout = Layout::new(FOURCC, SIZE.0, SIZE.1).map_err(|error| DemoError::Wrong(error.to_string()))?;
+    let raw = guest.join("frames.raw");
+    let checked = frames::check_file(&raw, &layout).map_err(DemoError::io("read", &raw))?;
+    let [window] = &machine.windows[..] else {
+        return Err(DemoError::Wrong(format!(
+            "the machine has {} windows instead of 1",
+            machine.windows.len()
+        )));
+    };
+    let buffers = frames::parse_buffers(&read(&guest.join("camera/buffers"))?)
+        .map_err(|error| DemoError::Wrong(error.to_string()))?;
+    let map = map(&guest, window, &buffers)?;
+    let report = Report {
+        frames: checked.frames,
+        bad_frames: checked.bad.len() as u64,
+        drops: camera.drops,
+        cma_total_kib: cma_total(&read(&guest.join("meminfo"))?)?,
+        window: WindowReport { name: window.name.clone(), base: window.base, size: window.size },
+        peak_pages_used: map.allocated.count(),
+        buffers,
+        seconds_to_init,
+        seconds: begun.elapsed().as_secs_f64(),
+        overhead_bytes,
+        overhead_bytes_at_end: machine.overhead_at_end,
+        host,
+        camera,
+    };
+    report.write(&folder.join("report.json"))?;
+    let svg = folder.join("cma-map.svg");
+    fs::write(&svg, map.to_svg()).map_err(DemoError::io("write", &svg))?;
+    judge(&report, &checked)?;
+    let frame = frames::read_frame(&raw, &layout, PICTURED).map_err(DemoError::io("read", &raw))?;
+    picture(&frame, &folder.join("frame.png"))?;
+    Ok(report)
+}
+
+/// The map of the window as it was in the middle of streaming.
+fn map(guest: &Path, window: &vmm::report::WindowReport, buffers: &[Buffer]) -> Result<Map, DemoError> {
+    let wrong = |error: &dyn fmt::Display| DemoError::Wrong(error.to_string());
+    let place =
+        cma::Window { name: window.name.clone(), base: window.base, size: window.size, default: true };
+    let mut map = Map::new(&place);
+    let areas = guest.join("cma");
+    for area in fs::read_dir(&areas).map_err(DemoError::io("read", &areas))? {
+        let area = area.map_err(DemoError::io("read", &areas))?.path();
+        let number = |file| {
+            let text = read(&area.join(file))?;
+            text.trim()
+                .parse::<u64>()
+                .map_err(|_| wrong(&format!("{file} of {} is no number", area.display())))
+        };
+        if number("base_pfn")? != window.base / cma::PAGE_SIZE {
+            continue;
+        }
+        let count = number("count")?;
+        if count != map.pages() {
+            let pages = map.pages();
+            return Err(wrong(&format!("the guest's window has {count} pages, not {pages}")));
+        }
+        map.allocated = Pages::parse(&read(&area.join("bitmap"))?, count).map_err(|error| wrong(&error))?;
+        let (used, bits) = (number("used")?, map.allocated.count());
+        if used != bits {
+            return Err(wrong(&format!("the guest says that {used} pages are used, but its bitmap {bits}")));
+        }
+        for buffer in buffers {
+            let name = format!("buffer {}", buffer.index);
+            map.add_owner(&name, buffer.address, buffer.bytes).map_err(|error| wrong(&error))?;
+        }
+        for &(first, count) in &window.runs_written {
+            map.written.insert(first..first.saturating_add(count));
+        }
+        return Ok(map);
+    }
+    Err(wrong(&format!("the guest has no CMA window at {:#x}", window.base)))
+}
+
+/// The CMA memory that the guest's /proc/meminfo tells of, in KiB.
+fn cma_total(meminfo: &str) -> Result<u64, DemoError> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("CmaTotal:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+        .ok_or_else(|| DemoError::Wrong("the guest's /proc/meminfo has no line CmaTotal".to_owned()))
+}
+
+/// Whether all is as it should be.
+fn judge(report: &Report, checked: &Checked) -> Result<(), DemoError> {
+    let wrong = |text| Err(DemoError::Wrong(text));
+    if let Some((index, error)) = checked.bad.first() {
+        let (bad, frames) = (checked.bad.len(), checked.frames);
+        return wrong(format!(
+            "{bad} of {frames} frames are bad; the first is frame {index} of the file: {error}"
+        ));
+    }
+    if report.frames != FRAMES {
+        return wrong(format!("{} frames were streamed instead of {FRAMES}", report.frames));
+    }
+    if report.drops != 0 {
+        return wrong(format!("the camera dropped {} frames; with stall timing it drops none", report.drops));
+    }
+    if report.cma_total_kib != CMA_KIB {
+        return wrong(format!("the guest has CmaTotal {} kB instead of {CMA_KIB} kB", report.cma_total_kib));
+    }
+    let pages: u64 = report.buffers.iter().map(|buffer| buffer.bytes.div_ceil(cma::PAGE_SIZE)).sum();
+    if pages == 0 || report.peak_pages_used < pages {
+        let used = report.peak_pages_used;
+        return wrong(format!("the buffers take {pages} pages, but {used} of the window's were used"));
+    }
+    Ok(())
+}
+
+/// Writes a frame as a picture.
+fn picture(frame: &[u8], path: &Path) -> Result<(), DemoError> {
+    let (width, height) = SIZE;
+    let file = fs::File::create(path).map_err(DemoError::io("create", path))?;
+    let mut encoder = png::Encoder::new(io::BufWriter::new(file), width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder
+        .write_header()
+        .and_then(|mut writer| writer.write_image_data(frame).and_then(|()| writer.finish()))
+        .map_err(io::Error::other)
+        .map_err(DemoError::io("write", path))
+}
+
+fn read(path: &Path) -> Result<String, DemoError> {
+    fs::read_to_string(path).map_err(DemoError::io("read", path))
+}

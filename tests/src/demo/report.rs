@@ -1,0 +1,69 @@
+//! The demo's report.json.
+
+use std::{fs, io, path::Path};
+
+use devices::camera::Counters;
+use serde::Serialize;
+
+use super::DemoError;
+use crate::frames::Buffer;
+
+/// Where minivmm ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Host {
+    /// On this machine's own KVM.
+    Kvm,
+    /// In the lab, an emulated machine.
+    Lab,
+}
+
+/// What the demo found: report.json. Times are in seconds, sizes in bytes if not said otherwise.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Frames that the program in the guest received.
+    pub frames: u64,
+    /// Those that were torn, damaged, lost or repeated.
+    pub bad_frames: u64,
+    /// Frames that the camera dropped.
+    pub drops: u64,
+    /// CmaTotal in the guest's /proc/meminfo, in KiB.
+    pub cma_total_kib: u64,
+    /// The CMA window.
+    pub window: WindowReport,
+    /// Pages of the window that the guest's kernel had handed out in the middle of streaming, when all buffers are.
+    pub peak_pages_used: u64,
+    /// The driver's buffers at that moment.
+    pub buffers: Vec<Buffer>,
+    /// From the start of minivmm to the guest's init.
+    pub seconds_to_init: f64,
+    /// The whole demo: building what was not built, booting, streaming, checking.
+    pub seconds: f64,
+    /// Resident memory of minivmm beyond the guest's, when the guest's init began.
+    pub overhead_bytes: u64,
+    /// The same at the end, when all frames were streamed.
+    pub overhead_bytes_at_end: u64,
+    /// Where minivmm ran.
+    pub host: Host,
+    /// The camera's counters at the end.
+    pub camera: Counters,
+}
+
+/// A CMA window and its place.
+#[derive(Debug, Clone, Serialize)]
+pub struct WindowReport {
+    /// Name of its node in the device tree.
+    pub name: String,
+    /// First address.
+    pub base: u64,
+    /// Size.
+    pub size: u64,
+}
+
+impl Report {
+    /// Writes the report to `path`, as JSON.
+    pub(super) fn write(&self, path: &Path) -> Result<(), DemoError> {
+        let json = serde_json::to_vec_pretty(self).map_err(io::Error::from);
+        json.and_then(|json| fs::write(path, json)).map_err(DemoError::io("write", path))
+    }
+}

@@ -1,0 +1,251 @@
+//! The lab's kernel and initramfs: prepared once from Debian packages, then taken from the cache.
+
+use std::{
+    fs,
+    fs::File,
+    io,
+    io::{Read as _, Write as _},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use guest_images::{cache::cache_dir, debian};
+use sha2::{Digest as _, Sha256};
+
+use super::{LabError, Note, recipe::Recipe};
+
+const INIT: &str = include_str!("init.sh");
+
+/// Where the lab's kernel and initramfs are.
+pub(super) struct Image {
+    pub kernel: PathBuf,
+    pub initramfs: PathBuf,
+}
+
+/// Finds the image of `recipe` in the cache, or makes it.
+pub(super) fn prepare(recipe: &Recipe, note: &dyn Fn(Note)) -> Result<Image, LabError> {
+    debian::install(recipe.packages)?;
+    let base = cache_dir().join("lab");
+    let folder = base.join(name(recipe));
+    if !folder.is_dir() {
+        note(Note::Preparing);
+        fs::create_dir_all(&base).map_err(LabError::io("cannot create the folder", &base))?;
+        let partial =
+            tempfile::tempdir_in(&base).map_err(LabError::io("cannot create a folder in", &base))?;
+        make(recipe, partial.path())?;
+        // Whoever was faster made the same.
+        if let Err(error) = fs::rename(partial.path(), &folder)
+            && !folder.is_dir()
+        {
+            return Err(LabError::io("cannot create the folder", &folder)(error));
+        }
+    }
+    Ok(Image { kernel: folder.join("kernel"), initramfs: folder.join("initramfs") })
+}
+
+/// The hash of all of ours that goes into an image. Debian's kernel is the one of the day when it is made: asking
+/// apt each time costs more than a second.
+fn name(recipe: &Recipe) -> String {
+    let hash = Sha256::digest(format!("{recipe:?}{INIT}"));
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn make(recipe: &Recipe, folder: &Path) -> Result<(), LabError> {
+    let package = kernel_package(recipe.kernel)?;
+    let unpacked = debian::unpacked(&package)?;
+    let version = package.trim_start_matches("linux-image-");
+    let vmlinuz = unpacked.join("boot").join(format!("vmlinuz-{version}"));
+    let image = fs::read(&vmlinuz).map_err(LabError::io("cannot read", &vmlinuz))?;
+    let kernel = folder.join("kernel");
+    fs::write(&kernel, unwrap_kernel(image)?).map_err(LabError::io("cannot write", &kernel))?;
+
+    let busybox = debian::unpacked(recipe.busybox)?.join("bin/busybox");
+    let initramfs = folder.join("initramfs");
+    let mut archive = Archive::default();
+    for name in ["bin", "dev", "lab", "modules", "proc", "sys"] {
+        archive.folder(name);
+    }
+    archive.file("init", INIT.as_bytes());
+    archive.file("bin/busybox", &fs::read(&busybox).map_err(LabError::io("cannot read", &busybox))?);
+    for (index, module) in modules(recipe, &unpacked, version, folder)?.iter().enumerate() {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        let data = fs::read(module).map_err(LabError::io("cannot read", module))?;
+        archive.file(&format!("modules/{index:02}-{name}"), &data);
+    }
+    fs::write(&initramfs, archive.finish()).map_err(LabError::io("cannot write", &initramfs))
+}
+
+/// The package with the kernel that `metapackage` stands for.
+fn kernel_package(metapackage: &str) -> Result<String, LabError> {
+    let shown = capture(Command::new("apt-cache").args(["show", "--no-all-versions", metapackage]), None)?;
+    String::from_utf8_lossy(&shown)
+        .lines()
+        .find_map(|line| line.strip_prefix("Depends: ")?.split([' ', ',']).next().map(ToString::to_string))
+        .ok_or_else(|| LabError::Prepare(format!("apt knows no package {metapackage}; run: apt-get update")))
+}
+
+/// The ELF kernel inside a bzImage: the lab boots it by PVH and spares itself 4 s of unpacking. A kernel that is not
+/// wrapped like that stays as it is.
+fn unwrap_kernel(image: Vec<u8>) -> Result<Vec<u8>, LabError> {
+    const XZ: &[u8] = b"\xfd7zXZ\0";
+    // Fields of the setup header: see Documentation/x86/boot.rst.
+    let word = |at: usize| {
+        let bytes = image.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let payload = (|| {
+        if image.get(0x202..0x206)? != b"HdrS" {
+            return None;
+        }
+        let setup = (usize::from(*image.get(0x1f1)?) + 1) * 512;
+        let start = setup.checked_add(word(0x248)?)?;
+        image.get(start..start.checked_add(word(0x24c)?)?)
+    })();
+    match payload {
+        // The payload's last four bytes are its unpacked size, which xz must not take for another stream.
+        Some(payload) if payload.starts_with(XZ) => {
+            capture(Command::new("xz").args(["--decompress", "--stdout", "--single-stream"]), Some(payload))
+        }
+        _ => Ok(image),
+    }
+}
+
+/// The files of the recipe's modules and of what they depend on, in the order in which to load them.
+fn modules(recipe: &Recipe, unpacked: &Path, version: &str, folder: &Path) -> Result<Vec<PathBuf>, LabError> {
+    // depmod writes beside the modules: it gets a tree of links, for the package's is not ours.
+    let tree = tempfile::tempdir_in(folder).map_err(LabError::io("cannot create a folder in", folder))?;
+    let links = tree.path().join("lib/modules").join(version);
+    let original = unpacked.join("lib/modules").join(version);
+    fs::create_dir_all(&links).map_err(LabError::io("cannot create the folder", &links))?;
+    for name in ["kernel", "modules.order", "modules.builtin", "modules.builtin.modinfo"] {
+        let link = links.join(name);
+        symlink(original.join(name), &link).map_err(LabError::io("cannot create the link", &link))?;
+    }
+    capture(Command::new("/sbin/depmod").arg("-b").arg(tree.path()).arg(version), None)?;
+    let mut files: Vec<PathBuf> = Vec::new();
+    for module in recipe.modules {
+        let mut modprobe = Command::new("/sbin/modprobe");
+        modprobe.arg("-d").arg(tree.path()).args(["-S", version, "--show-depends", module]);
+        let shown = capture(&mut modprobe, None)?;
+        for line in String::from_utf8_lossy(&shown).lines() {
+            // "insmod FILE OPTIONS", or "builtin NAME".
+            let Some(file) = line.strip_prefix("insmod ").and_then(|rest| rest.split(' ').next()) else {
+                continue;
+            };
+            let file = fs::canonicalize(file).map_err(LabError::io("cannot find", Path::new(file)))?;
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// What `command` prints, given `input`.
+fn capture(command: &mut Command, input: Option<&[u8]>) -> Result<Vec<u8>, LabError> {
+    let shown = format!("{command:?}");
+    let failed = |why: String| LabError::Prepare(format!("{shown} failed: {why}"));
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut child = command
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let pipe = child.stdin.take();
+    let output = std::thread::scope(|scope| {
+        // A program that does not want all of its input says so by its status.
+        scope.spawn(move || pipe.zip(input).map(|(mut pipe, input)| pipe.write_all(input)));
+        child.wait_with_output()
+    })
+    .map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(failed(stderr.lines().last().unwrap_or("it did not say why").into()))
+}
+
+/// A cpio archive as the kernel unpacks it; several in a row are as good as one.
+#[derive(Default)]
+struct Archive {
+    data: Vec<u8>,
+    inodes: u32,
+}
+
+impl Archive {
+    fn folder(&mut self, name: &str) {
+        self.entry(name, 0o040_755, &[]);
+    }
+
+    fn file(&mut self, name: &str, data: &[u8]) {
+        self.entry(name, 0o100_755, data);
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, data: &[u8]) {
+        self.inodes += 1;
+        let size = u32::try_from(data.len()).expect("no program or module has 4 GiB");
+        let mut writer =
+            cpio::NewcBuilder::new(name).ino(self.inodes).mode(mode).nlink(1).write(&mut self.data, size);
+        writer
+            .write_all(data)
+            .and_then(|()| writer.finish().map(drop))
+            .expect("writing to memory cannot fail");
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        cpio::newc::trailer(&mut self.data).expect("writing to memory cannot fail");
+        self.data
+    }
+}
+
+impl Image {
+    /// The initramfs with `script` as `/lab/run`, in a file that exists in memory only.
+    pub(super) fn initramfs_with(&self, script: &[u8]) -> Result<File, LabError> {
+        let mut archive = Archive::default();
+        archive.file("lab/run", script);
+        let copy = || -> io::Result<File> {
+            let memory = rustix::fs::memfd_create("initramfs", rustix::fs::MemfdFlags::CLOEXEC)?;
+            let mut memory = File::from(memory);
+            let mut prepared = Vec::new();
+            File::open(&self.initramfs)?.read_to_end(&mut prepared)?;
+            memory.write_all(&prepared)?;
+            memory.write_all(&archive.finish())?;
+            Ok(memory)
+        };
+        copy().map_err(LabError::io("cannot copy", &self.initramfs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_is_no_bzimage_stays_as_it_is() {
+        for image in [Vec::new(), vec![0; 0x300], b"\x7fELF".to_vec()] {
+            assert_eq!(unwrap_kernel(image.clone()).unwrap(), image);
+        }
+        // A header that points outside of the file.
+        let mut image = vec![0xff; 0x400];
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        assert_eq!(unwrap_kernel(image.clone()).unwrap(), image);
+    }
+
+    #[test]
+    fn archives_are_read_back() {
+        let mut archive = Archive::default();
+        archive.folder("bin");
+        archive.file("bin/a", b"12345");
+        let data = archive.finish();
+        assert_eq!(data.len() % 4, 0);
+        let reader = cpio::NewcReader::new(&data[..]).unwrap();
+        assert_eq!((reader.entry().name(), reader.entry().mode()), ("bin", 0o040_755));
+        let mut reader = cpio::NewcReader::new(reader.finish().unwrap()).unwrap();
+        assert_eq!(reader.entry().name(), "bin/a");
+        let mut content = Vec::new();
+        reader.read_to_end(&mut content).unwrap();
+        assert_eq!(content, b"12345");
+    }
+}

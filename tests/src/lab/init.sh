@@ -1,0 +1,110 @@
+#!/bin/busybox sh
+# The lab's init: makes a writable copy of the host's root, runs one command in it, tells how it ended.
+# /lab/run, which is made anew for each run, says what to run and with what; see script.rs.
+
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+. /lab/run
+
+# One line on the control port, and nothing more happens: the host ends the machine.
+tell() {
+    echo "$*" >&3
+    while :; do sleep 1000; done
+}
+
+# The device of the port called $1. It appears some time after its driver was loaded.
+port() {
+    while :; do
+        for name in /sys/class/virtio-ports/*/name; do
+            node=/dev/$(basename "$(dirname "$name")")
+            [ "$(cat "$name" 2>/dev/null)" = "$1" ] && [ -c "$node" ] && echo "$node" && return
+        done
+        usleep 10000
+    done
+}
+
+for module in /modules/*; do
+    insmod "$module" || echo "lab: cannot load $module"
+done
+exec 3<>"$(port control)"
+
+options=trans=virtio,version=9p2000.L,msize=512000
+mkdir -p /lower /upper /new
+mount -t 9p -o $options,ro,cache=loose root /lower || tell "failed cannot mount the host's root"
+mount -t tmpfs -o size=90%,huge=within_size upper /upper
+mkdir /upper/data /upper/work
+mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work root /new ||
+    tell "failed cannot mount an overlay above the host's root"
+
+ln -s /proc/self/fd /dev/fd
+ln -s fd/0 /dev/stdin
+ln -s fd/1 /dev/stdout
+ln -s fd/2 /dev/stderr
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o ptmxmode=666 devpts /dev/pts
+mount -t tmpfs shm /dev/shm
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mkdir /sys/fs/cgroup/lab
+for folder in dev proc sys; do
+    mount --rbind /$folder /new/$folder || tell "failed cannot mount /$folder"
+done
+mount -t tmpfs run /new/run
+
+# Mounts the share $1, which the host may look at meanwhile, at the path $2.
+share() {
+    mkdir -p "/new$2" && mount -t 9p -o $options,cache=mmap "$1" "/new$2" || tell "failed cannot mount $2"
+}
+shares
+
+# Memory of guests comes from memfd: with huge pages a guest touches it eight times as fast here, where each page
+# costs an emulated fault.
+echo always >/sys/kernel/mm/transparent_hugepage/shmem_enabled
+hostname lab
+ifconfig lo 127.0.0.1
+
+# Each output ends with the host's mark, so that the host knows when it has all of it.
+if [ "$terminal" ]; then
+    tty=/dev/hvc0
+    while [ ! -c $tty ]; do usleep 10000; done
+    # A terminal that nobody has open forgets its size.
+    exec 4<>$tty
+    # $terminal is its size; the host tells when it changes.
+    resize() { stty rows "$1" cols "$2" <$tty; }
+    resize $terminal
+    while read -r size; do resize $size; done <&3 &
+    in=$tty out=$tty leader='setsid -c'
+    end() { printf %s "$mark" >$tty; }
+else
+    mkfifo /lab/in /lab/out
+    in=/lab/in out=/lab/out leader=
+    cat "$(port stdin)" >$in &
+    { cat $out; printf %s "$mark"; } >"$(port stdout)" &
+    outputs=$!
+    end() { :; }
+fi
+if [ "$errors" ]; then
+    mkfifo /lab/err
+    err=/lab/err
+    { cat $err; printf %s "$mark"; } >"$(port stderr)" &
+    outputs="$outputs $!"
+else
+    err=$tty
+fi
+
+echo started >&3
+(
+    echo 0 >/sys/fs/cgroup/lab/cgroup.procs
+    exec 3>&- 4>&-
+    command
+) <$in >$out 2>$err
+status=$?
+
+# What the command left running must not hold its output open.
+echo 1 >/sys/fs/cgroup/lab/cgroup.kill
+[ "$outputs" ] && wait $outputs
+end
+sync
+tell "exit $status"

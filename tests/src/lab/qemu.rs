@@ -1,0 +1,184 @@
+//! The emulator as a child process that cannot outlive us.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt as _},
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Signal, getpid, getppid, set_parent_process_death_signal},
+};
+
+use super::recipe::Recipe;
+
+/// A running emulator; dropping it ends it. It also ends when the thread that started it ends, however that ends.
+pub(super) struct Qemu(Child);
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The emulator's arguments, and the descriptors that it inherits.
+pub(super) struct Builder {
+    program: &'static str,
+    arguments: Vec<OsString>,
+    inherited: Vec<OwnedFd>,
+}
+
+impl Builder {
+    /// The machine of `recipe` with `memory` MiB and `cpus` CPUs, and nothing else on it.
+    pub(super) fn new(recipe: &Recipe, memory: u32, cpus: u32) -> Self {
+        let mut builder = Self { program: recipe.qemu, arguments: Vec::new(), inherited: Vec::new() };
+        builder.arguments.extend(recipe.machine.iter().map(OsString::from));
+        builder.add(["-nodefaults", "-display", "none", "-no-reboot"]);
+        builder.add(["-m", &format!("{memory}M"), "-smp", &cpus.to_string()]);
+        builder.add(["-device", "virtio-serial-pci,max_ports=8"]);
+        builder
+    }
+
+    fn add<S: Into<OsString>>(&mut self, arguments: impl IntoIterator<Item = S>) {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+    }
+
+    /// Boots `kernel` with `initramfs`.
+    pub(super) fn boot(&mut self, kernel: &Path, initramfs: File, cmdline: &str) {
+        let initramfs = OwnedFd::from(initramfs);
+        self.add([OsStr::new("-kernel"), kernel.as_os_str()]);
+        self.add(["-initrd", &format!("/dev/fd/{}", initramfs.as_raw_fd()), "-append", cmdline]);
+        self.inherited.push(initramfs);
+    }
+
+    /// The host's folder `path` as the 9p share `tag`.
+    pub(super) fn share(&mut self, tag: &str, path: &Path, writable: bool) {
+        let readonly = if writable { "off" } else { "on" };
+        let mut fsdev: OsString =
+            format!("local,id={tag},security_model=none,multidevs=remap,readonly={readonly},path=").into();
+        // In a list of options a comma is written twice.
+        fsdev.push(double_commas(path.as_os_str()));
+        self.add([OsStr::new("-fsdev"), &fsdev]);
+        self.add(["-device", &format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}")]);
+    }
+
+    /// The port `name`, which Linux finds by that name; returns our end.
+    pub(super) fn port(&mut self, name: &str) -> io::Result<UnixStream> {
+        let ours = self.socket(name)?;
+        self.add(["-device", &format!("virtserialport,chardev={name},name={name}")]);
+        Ok(ours)
+    }
+
+    /// A terminal, hvc0; returns our end.
+    pub(super) fn terminal(&mut self) -> io::Result<UnixStream> {
+        let ours = self.socket("terminal")?;
+        // Number 0 is for a console, and its default when it comes first.
+        self.add(["-device", "virtconsole,chardev=terminal,nr=0"]);
+        Ok(ours)
+    }
+
+    fn socket(&mut self, name: &str) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        self.add(["-chardev", &format!("socket,id={name},fd={}", theirs.as_raw_fd())]);
+        self.inherited.push(theirs.into());
+        Ok(ours)
+    }
+
+    /// Starts the emulator. The stream returned has what the kernel says on its serial port and the emulator on its
+    /// standard error, and ends with the emulator.
+    pub(super) fn start(mut self) -> io::Result<(Qemu, UnixStream)> {
+        let log = self.socket("log")?;
+        self.add(["-serial", "chardev:log"]);
+        let errors = self.inherited.last().expect("the log was just added").try_clone()?;
+        let mut command = Command::new(self.program);
+        // A group of its own: Ctrl-C at the terminal is for us to see, not for the emulator.
+        command.args(self.arguments).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(errors));
+        let parent = getpid();
+        let inherited = self.inherited;
+        let prepare = move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            if getppid() != Some(parent) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            for fd in &inherited {
+                fcntl_setfd(fd.as_fd(), FdFlags::empty())?;
+            }
+            Ok(())
+        };
+        // SAFETY: the closure makes system calls that are safe between fork and exec, and nothing else.
+        unsafe { command.pre_exec(prepare) };
+        // The command goes with this function, and with it our copies of the emulator's ends.
+        command.spawn().map(|child| (Qemu(child), log))
+    }
+}
+
+fn double_commas(path: &OsStr) -> OsString {
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    let mut doubled = Vec::new();
+    for &byte in path.as_bytes() {
+        doubled.push(byte);
+        if byte == b',' {
+            doubled.push(byte);
+        }
+    }
+    OsString::from_vec(doubled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read as _, thread};
+
+    use super::*;
+
+    /// Starts a program that never ends by itself; returns it with a stream that ends when it does.
+    fn start() -> (Qemu, UnixStream) {
+        let recipe =
+            Recipe { qemu: "sh", machine: &["-c", "exec sleep 1000"], ..super::super::recipe::X86_64 };
+        Builder::new(&recipe, 256, 1).start().unwrap()
+    }
+
+    fn wait_for_end(mut log: UnixStream) {
+        assert_eq!(log.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn it_ends_with_its_owner() {
+        let (qemu, log) = start();
+        drop(qemu);
+        wait_for_end(log);
+    }
+
+    #[test]
+    fn it_ends_when_the_owner_panics() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let owner = thread::spawn(move || {
+            let (_qemu, log) = start();
+            sender.send(log).unwrap();
+            panic!("this panic is part of the test");
+        });
+        assert!(owner.join().is_err());
+        wait_for_end(receiver.recv().unwrap());
+    }
+
+    #[test]
+    fn it_ends_with_the_thread_that_started_it() {
+        let (qemu, log) = thread::spawn(start).join().unwrap();
+        wait_for_end(log);
+        drop(qemu);
+    }
+
+    #[test]
+    fn a_comma_in_a_path_is_doubled() {
+        assert_eq!(double_commas(OsStr::new("/a,b/,")), "/a,,b/,,");
+    }
+}

@@ -1,0 +1,148 @@
+//! `/lab/run`: the shell fragment that tells the lab's init what to run, and with what.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+/// One run of a command, as the lab's init sees it.
+pub(super) struct Script<'a> {
+    pub command: &'a [OsString],
+    pub directory: &'a Path,
+    pub environment: &'a [(OsString, OsString)],
+    /// The host's folders that are writable; the n-th is the share `share<n>`.
+    pub writable: &'a [PathBuf],
+    /// What ends each output.
+    pub mark: &'a str,
+    /// If the command's standard streams are a terminal of the lab's: its rows and columns.
+    pub terminal: Option<&'a str>,
+    /// Whether standard error comes through its own port nevertheless.
+    pub errors: bool,
+}
+
+impl Script<'_> {
+    /// The fragment's text.
+    pub(super) fn text(&self) -> Vec<u8> {
+        let mut text = format!(
+            "mark={}\nterminal='{}'\nerrors={}\nshares() {{\n:\n",
+            self.mark,
+            self.terminal.unwrap_or_default(),
+            if self.errors { "1" } else { "" },
+        )
+        .into_bytes();
+        for (index, folder) in self.writable.iter().enumerate() {
+            text.extend(format!("share share{index} ").as_bytes());
+            quote(&mut text, folder.as_os_str());
+            text.push(b'\n');
+        }
+        // env(1) of the host: it takes names that a shell cannot, and says what is wrong as everybody knows it.
+        text.extend(b"}\ncommand() {\nexec $leader chroot /new /usr/bin/env -i --chdir=");
+        quote(&mut text, self.directory.as_os_str());
+        for (name, value) in self.environment {
+            text.push(b' ');
+            let mut pair = name.clone();
+            pair.push("=");
+            pair.push(value);
+            quote(&mut text, &pair);
+        }
+        for word in self.command {
+            text.push(b' ');
+            quote(&mut text, word);
+        }
+        text.extend(b"\n}\n");
+        text
+    }
+}
+
+/// Appends `word` so that the shell takes it as it is.
+fn quote(text: &mut Vec<u8>, word: &OsStr) {
+    text.push(b'\'');
+    for &byte in word.as_bytes() {
+        if byte == b'\'' {
+            text.extend(br"'\''");
+        } else {
+            text.push(byte);
+        }
+    }
+    text.push(b'\'');
+}
+
+/// Our own environment, with `programs` before all else in PATH.
+pub(super) fn environment(programs: Option<&Path>) -> io::Result<Vec<(OsString, OsString)>> {
+    // These name sockets and pipes of the host's, which the lab cannot reach.
+    const UNREACHABLE: &[&str] = &[
+        "CARGO_MAKEFLAGS",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "DISPLAY",
+        "MAKEFLAGS",
+        "MFLAGS",
+        "SSH_AUTH_SOCK",
+        "WAYLAND_DISPLAY",
+        "XDG_RUNTIME_DIR",
+    ];
+    let mut pairs: Vec<_> = env::vars_os()
+        .filter(|(name, _)| name != "PATH" && !UNREACHABLE.iter().any(|unreachable| name == unreachable))
+        .collect();
+    let inherited = env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
+    let folders = programs.map(Path::to_path_buf).into_iter().chain(env::split_paths(&inherited));
+    pairs.push(("PATH".into(), env::join_paths(folders).map_err(io::Error::other)?));
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_shell_gives_every_word_back_unchanged() {
+        let words: Vec<OsString> = ["", "a b", "it's", "$HOME `id` \\ \"", "two\nlines", "'"]
+            .into_iter()
+            .map(OsString::from)
+            .chain([OsStr::from_bytes(b"\xff\xfe").to_owned()])
+            .collect();
+        let script = Script {
+            command: &words,
+            directory: Path::new("/it's here"),
+            environment: &[("FUNC%%".into(), "x'y".into())],
+            writable: &["/a b".into()],
+            mark: "0",
+            terminal: None,
+            errors: true,
+        };
+        // `exec` becomes a function that prints its arguments, each with a NUL after it.
+        let mut text = b"share() { printf '%s\\0' \"$@\"; }\nleader=\n".to_vec();
+        text.extend(script.text());
+        let mut text =
+            String::from_utf8(text.iter().map(|&byte| if byte > 127 { b'?' } else { byte }).collect())
+                .unwrap();
+        text = text.replace("exec $leader", "printf '%s\\0'");
+        text.push_str("shares\ncommand\n");
+        let output = Command::new("sh").arg("-c").arg(&text).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let mut expected = vec![
+            "share0",
+            "/a b",
+            "chroot",
+            "/new",
+            "/usr/bin/env",
+            "-i",
+            "--chdir=/it's here",
+            "FUNC%%=x'y",
+        ];
+        expected.extend(["", "a b", "it's", "$HOME `id` \\ \"", "two\nlines", "'", "??", ""]);
+        assert_eq!(printed.split('\0').collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn programs_come_first_in_path() {
+        let pairs = environment(Some(Path::new("/x/release"))).unwrap();
+        let path = &pairs.iter().find(|(name, _)| name == "PATH").unwrap().1;
+        assert_eq!(env::split_paths(path).next().unwrap(), Path::new("/x/release"));
+        assert_eq!(pairs.iter().filter(|(name, _)| name == "PATH").count(), 1);
+    }
+}

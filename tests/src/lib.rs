@@ -1,0 +1,8 @@
+//! What proves minivmm: the lab host, tests that boot Linux, the demo.
+
+pub mod bare_metal;
+pub mod demo;
+pub mod frames;
+pub mod ground;
+pub mod lab;
+pub mod programs;

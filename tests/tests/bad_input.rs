@@ -1,0 +1,207 @@
+//! What minivmm says to a bad request: one sentence with the offending value, exit status 2 (1 for the host's faults).
+//! Needs neither Linux nor a fit KVM.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output},
+    sync::LazyLock,
+};
+
+use tests::{bare_metal::BareMetal, ground, programs};
+
+static MINIVMM: LazyLock<std::path::PathBuf> =
+    LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
+
+fn minivmm(arguments: &[&str]) -> Output {
+    Command::new(&*MINIVMM).args(arguments).output().unwrap()
+}
+
+/// Asserts that minivmm refuses `arguments` with `status` and a sentence that contains `parts`.
+#[track_caller]
+fn refused(arguments: &[&str], status: i32, parts: &[&str]) {
+    check(&minivmm(arguments), arguments, status, parts);
+}
+
+#[track_caller]
+fn check(output: &Output, arguments: &[&str], status: i32, parts: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{arguments:?}: \"{part}\" is missing in: {stderr}");
+    }
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+}
+
+/// A bare-metal kernel that loads everywhere.
+fn good_kernel(folder: &Path) -> String {
+    BareMetal::new("hello").build(folder).config.kernel.display().to_string()
+}
+
+#[test]
+fn kernels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let missing = path("missing");
+    refused(&["--kernel", &missing], 2, &["the kernel", "missing cannot be read: No such file"]);
+    refused(&["--kernel", folder.path().to_str().unwrap()], 2, &["cannot be read", "directory"]);
+
+    let good = good_kernel(folder.path());
+    let elf = fs::read(&good).unwrap();
+    for length in [5, 40, 64, 100, elf.len() * 2 / 3] {
+        let short = path("short");
+        fs::write(&short, &elf[..length.min(elf.len())]).unwrap();
+        let output = minivmm(&["--kernel", &short]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{length}: {stderr}");
+        assert!(stderr.contains("truncated"), "{length} of {} bytes: {stderr}", elf.len());
+    }
+    for (name, content) in
+        [("empty", Vec::new()), ("text", b"#!/bin/sh\n".to_vec()), ("zeroes", vec![0; 4096])]
+    {
+        fs::write(path(name), content).unwrap();
+        refused(
+            &["--kernel", &path(name)],
+            2,
+            &[name, "is not a kernel", "neither an ELF vmlinux nor a bzImage"],
+        );
+    }
+    let mut other = elf;
+    other[18] = 183; // EM_AARCH64
+    fs::write(path("other"), other).unwrap();
+    refused(&["--kernel", &path("other")], 2, &["is for another machine", "machine 183"]);
+
+    let mut bzimage = vec![0; 0x1000];
+    bzimage[0x1f1] = 1;
+    bzimage[0x1f4..0x1f8].copy_from_slice(&0x1000_u32.to_le_bytes());
+    bzimage[0x202..0x206].copy_from_slice(b"HdrS");
+    bzimage[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+    bzimage[0x211] = 1;
+    bzimage[0x214..0x218].copy_from_slice(&0x10_0000_u32.to_le_bytes());
+    fs::write(path("bzimage"), &bzimage).unwrap();
+    refused(&["--kernel", &path("bzimage")], 2, &["is truncated"]);
+}
+
+#[test]
+fn initrds() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = good_kernel(folder.path());
+    let initrd = folder.path().join("initrd");
+    let path = initrd.display().to_string();
+    refused(&["--kernel", &kernel, "--initrd", &path], 2, &["the initrd", "cannot be read: No such file"]);
+    fs::File::create(&initrd).unwrap().set_len(2 << 30).unwrap();
+    refused(
+        &["--kernel", &kernel, "--initrd", &path],
+        2,
+        &["does not fit above the kernel in guest memory of 1G", "--memory"],
+    );
+}
+
+#[test]
+fn sizes_and_windows() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = good_kernel(folder.path());
+    let with = |arguments: &[&str], parts: &[&str]| {
+        refused(&[&["--kernel", &kernel], arguments].concat(), 2, parts);
+    };
+    with(&["--memory", "1M"], &["guest memory of 1M is too small; give --memory between 32M and"]);
+    with(&["--memory", "100T"], &["guest memory of 100T is too large"]);
+    with(&["--memory", "lots"], &["\"lots\" is not a size"]);
+    with(&["--memory", "67108865"], &["not a multiple of 4096 bytes"]);
+    with(&["--memory", "65M", "--hugepages"], &["not a multiple of 2097152 bytes, the huge page size"]);
+    with(&["--cpus", "0"], &["0 CPUs cannot be had; give --cpus between 1 and 254"]);
+    with(&["--cpus", "1000"], &["1000 is not in 0..=255"]);
+    with(&["--cma", "0"], &["size zero"]);
+    with(&["--cma", "256Q"], &["\"256Q\" is not a size"]);
+    with(&["--cma", "2G"], &["larger than the guest's memory of 1G"]);
+    with(&["--cma", "1020M"], &["there is no room for the CMA window cma0", "the largest free stretch"]);
+    with(&["--cma", "5M"], &["not a multiple of the guest's pageblock of 4M"]);
+    with(&["--cma", "64M,base=0x20001000"], &["base 0x20001000"]);
+    with(&["--cma", "64M,base=0x1000000"], &["overlaps"]);
+    with(
+        &["--cma", "64M,base=0x20000000", "--cma", "64M,base=0x22000000"],
+        &["overlaps the CMA window cma0"],
+    );
+    with(&["--cma", "64M,base=0x80000000"], &["outside the guest's RAM"]);
+    with(
+        &["--camera", "window=isp"],
+        &["the camera's window \"isp\" is none of the CMA windows (there are none)"],
+    );
+    with(&["--camera", "scene=moon"], &["moon"]);
+    with(&["--cmdline", &"x".repeat(3000)], &["the kernel takes at most 2047"]);
+    with(&["--log", "a=b=c"], &["the log filter"]);
+}
+
+#[test]
+fn options() {
+    refused(&["--colour"], 2, &["unexpected argument '--colour'"]);
+    refused(&["bake"], 2, &["bake"]);
+    refused(&["--out", "x"], 2, &["--exec"]);
+}
+
+#[test]
+fn places_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = good_kernel(folder.path());
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let below = file.join("below").display().to_string();
+    let base = ["--kernel", &kernel, "--any-host", "--exec", "true"];
+    for (option, part) in [
+        ("--out", "the output folder"),
+        ("--console-log", "the console log"),
+        ("--report", "cannot be written"),
+        ("--dump-dtb", "cannot be written"),
+    ] {
+        refused(&[&base[..], &[option, &below]].concat(), 2, &[part, "below"]);
+    }
+}
+
+/// Runs minivmm where /dev is what `prepare` makes of it, in a mount namespace of its own.
+fn with_dev(prepare: &str, run: &str, arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    // A place that every user can reach.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("minivmm");
+    fs::copy(&*MINIVMM, &program).unwrap();
+    let script = format!("{prepare} && exec {run} {} \"$@\"", program.display());
+    // SAFETY: geteuid reads no memory of ours.
+    let root = unsafe { libc::geteuid() } == 0;
+    let mut unshare = Command::new("unshare");
+    unshare.arg("--mount");
+    if !root {
+        unshare.arg("--map-root-user");
+    }
+    unshare.args(["sh", "-c", &script, "sh"]).args(arguments).output().unwrap()
+}
+
+#[test]
+fn hosts_without_kvm() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let kernel = good_kernel(folder.path());
+    let arguments = ["--kernel", &kernel, "--cma", "16M"];
+    let absent = with_dev("mount -t tmpfs none /dev", "", &arguments);
+    let parts = ["there is no /dev/kvm on this host", "cargo lab -- minivmm --kernel", "--cma 16M"];
+    check(&absent, &arguments, 1, &parts);
+
+    let prepare = "mount -t tmpfs none /dev && touch /dev/kvm && chmod 000 /dev/kvm";
+    let forbidden = with_dev(prepare, "setpriv --bounding-set=-all --inh-caps=-all", &arguments);
+    check(&forbidden, &arguments, 1, &["/dev/kvm may not be opened by this user", "group kvm"]);
+
+    let prepare = "mount -t tmpfs none /dev && touch /dev/kvm";
+    check(&with_dev(prepare, "", &arguments), &arguments, 1, &["/dev/kvm has interface version -1, not 12"]);
+}
+
+#[test]
+fn an_unfit_host_is_told_with_the_labs_command() {
+    let Some(reason) = ground::unfit() else {
+        eprintln!("This host is fit: there is nothing to refuse here.");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = good_kernel(folder.path());
+    let parts = [reason.split("; use").next().unwrap(), "cargo lab -- minivmm --kernel", "--exec 'echo hi'"];
+    refused(&["--kernel", &kernel, "--exec", "echo hi"], 1, &parts);
+}

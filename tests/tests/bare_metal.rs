@@ -1,0 +1,113 @@
+//! Fast tests of boot, bus, interrupts and the camera's registers: bare-metal guests on the machine's own /dev/kvm.
+
+use std::path::Path;
+
+use tests::bare_metal::BareMetal;
+use vmm::report::{Outcome, Report};
+
+fn run(guest: BareMetal) -> (Report, String) {
+    let folder = tempfile::tempdir().unwrap();
+    guest.build(folder.path()).run()
+}
+
+fn exits_with(guest: BareMetal, status: u8) -> (Report, String) {
+    let (report, printed) = run(guest);
+    assert_eq!(report.outcome, Outcome::Exit { status }, "{printed}");
+    (report, printed)
+}
+
+#[test]
+fn hello_marks_its_boot_prints_and_ends() {
+    let (report, printed) = exits_with(BareMetal::new("hello"), 42);
+    assert_eq!(printed, "hello\n");
+    assert!(report.seconds_to_boot_mark.is_some());
+    assert!(report.overhead_at_boot_mark.unwrap() > 0);
+}
+
+#[test]
+fn the_bus_survives_every_width() {
+    exits_with(BareMetal::new("bus"), 0);
+}
+
+#[test]
+fn a_halted_guest_ends_the_machine() {
+    assert_eq!(run(BareMetal::new("halt")).0.outcome, Outcome::Halted);
+    let mut two = BareMetal::new("halt");
+    two.config.cpus = 2;
+    assert_eq!(run(two).0.outcome, Outcome::Halted);
+}
+
+#[test]
+fn a_triple_fault_is_a_reset() {
+    assert_eq!(run(BareMetal::new("reset")).0.outcome, Outcome::Reset);
+}
+
+/// A guest with a camera and a window.
+fn with_camera(name: &'static str, camera: &str) -> BareMetal {
+    let mut guest = BareMetal::new(name);
+    guest.config.windows = vec!["16M".parse().unwrap()];
+    guest.config.camera = Some(camera.parse().unwrap());
+    guest
+}
+
+#[test]
+fn the_camera_keeps_to_its_registers() {
+    let (report, _) = exits_with(with_camera("camera", "timing=stall"), 0);
+    let camera = report.camera.unwrap();
+    assert_eq!((camera.bus_errors, camera.config_errors), (5, 0));
+    // The guest resets the camera while the last may be in work.
+    assert!((6..=7).contains(&camera.frames));
+    // There are two buffers of five pages, and what was refused is not written.
+    assert_eq!(report.windows[0].pages_written, 10);
+}
+
+#[test]
+fn a_free_frame_clock_drops_frames() {
+    let (report, _) = exits_with(with_camera("drops", ""), 0);
+    let camera = report.camera.unwrap();
+    assert_eq!(camera.frames, 1);
+    assert!(camera.drops >= 3);
+}
+
+#[test]
+fn a_stream_has_every_frame() {
+    let stream = with_camera("stream", "timing=stall")
+        .define("FORMAT", "FOURCC('N','V','1','2')")
+        .define("WIDTH", 640)
+        .define("HEIGHT", 480)
+        .define("PLANES", 2)
+        .define("BUFFERS", 3)
+        .define("WARM_UP", 10)
+        .define("MEASURED", 100);
+    let (report, printed) = exits_with(stream, 0);
+    assert!(printed.trim_end().parse::<u64>().unwrap() > 0);
+    let camera = report.camera.unwrap();
+    // The guest ends while the next frame is in work.
+    assert!((111..=113).contains(&camera.frames));
+    assert_eq!(camera.bytes, camera.frames * 640 * 480 * 3 / 2);
+    assert_eq!(camera.drops, 0);
+}
+
+#[test]
+fn machines_leave_nothing_behind() {
+    let count = |what: &str| std::fs::read_dir(Path::new("/proc/self").join(what)).unwrap().count();
+    let folder = tempfile::tempdir().unwrap();
+    let hello = BareMetal::new("hello").build(folder.path());
+    hello.run();
+    // Other tests of this program run beside this one: ask a process of its own.
+    let program = std::env::current_exe().unwrap();
+    if std::env::var_os("BARE_METAL_ALONE").is_none() {
+        let status = std::process::Command::new(program)
+            .args(["machines_leave_nothing_behind", "--exact", "--test-threads=1"])
+            .env("BARE_METAL_ALONE", "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let before = (count("fd"), count("task"));
+    for _ in 0..20 {
+        hello.run();
+    }
+    assert_eq!((count("fd"), count("task")), before);
+}

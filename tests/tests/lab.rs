@@ -1,0 +1,202 @@
+//! The command `lab`: what passes between host and lab, and that nothing is left behind.
+
+use std::{
+    fs,
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
+};
+
+fn lab(options: &[&str], command: &[&str]) -> Command {
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    lab.arg("run").args(options).arg("--").args(command);
+    lab
+}
+
+/// The process's children.
+fn children(process: u32) -> Vec<u32> {
+    let listed = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Waits for the emulator that `lab` starts, which may have to be prepared first.
+fn emulator(lab: &Child) -> u32 {
+    let is_emulator = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu"))
+    };
+    wait(600, "the emulator", || children(lab.id()).into_iter().find(is_emulator))
+}
+
+/// Waits until the process is gone, or dead and nobody asked for its status.
+fn assert_gone(process: u32) {
+    wait(10, "the emulator's end", || {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        matches!(state, None | Some('Z' | 'X')).then_some(())
+    });
+}
+
+fn wait<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what} did not come in {seconds} s");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(process: u32, signal: Signal) {
+    kill_process(Pid::from_raw(process.cast_signed()).unwrap(), signal).unwrap();
+}
+
+/// All that one boot can show: streams, status, working directory, environment, rights, writable folders.
+#[test]
+fn a_command_runs_as_on_the_host_and_its_results_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = folder.path().join("it's, shared");
+    let hidden = folder.path().join("hidden");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("from-host"), "host").unwrap();
+    // Bytes of every value, in an order that repeats late.
+    let input: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let script = r#"
+        cat
+        exec >&2
+        pwd
+        printf '%s|' "$ODD" "$1" "$2"
+        id -u
+        test -c /dev/kvm && echo kvm
+        cat "$SHARED/from-host"
+        dd if=/dev/zero of="$SHARED/from-lab" bs=64k count=64 2>/dev/null
+        chmod 640 "$SHARED/from-lab"
+        echo secret > "$HIDDEN" && cat "$HIDDEN"
+        echo again > /dev/stderr
+        sleep 1000 &
+        kill -s TERM $$
+    "#;
+    let mut lab = lab(
+        &["--writable", shared.to_str().unwrap(), "--timeout", "300"],
+        &["sh", "-c", script, "sh", "it's \"one\"", "two\nlines"],
+    )
+    .current_dir(folder.path())
+    .env("ODD", "a 'b' $c")
+    .env("SHARED", &shared)
+    .env("HIDDEN", &hidden)
+    .stdin(Stdio::piped())
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let mut stdin = lab.stdin.take().unwrap();
+    let sent = input.clone();
+    let sender = thread::spawn(move || stdin.write_all(&sent));
+    let output = lab.wait_with_output().unwrap();
+    sender.join().unwrap().unwrap();
+
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let (first, said) = stderr.split_once('\n').unwrap();
+    assert!(first.contains("lab"), "{first}");
+    let directory = fs::canonicalize(folder.path()).unwrap();
+    let expected =
+        format!("{}\na 'b' $c|it's \"one\"|two\nlines|0\nkvm\nhostsecret\nagain\n", directory.display());
+    assert!(said.ends_with(&expected), "{stderr}");
+    assert!(output.stdout == input, "{} bytes came back of {}", output.stdout.len(), input.len());
+    assert_eq!(output.status.code(), Some(128 + 15), "{stderr}");
+    let written = fs::metadata(shared.join("from-lab")).unwrap();
+    assert_eq!(written.len(), 4 << 20);
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&written.permissions()) & 0o777, 0o640);
+    assert!(!hidden.exists());
+}
+
+#[test]
+fn a_terminal_reaches_the_command_whole_and_is_restored() {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let device =
+        || OwnedFd::from(File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap());
+    let kept = device();
+    tcsetwinsize(&kept, Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let script = "trap 'echo interrupted; stty size; exit 5' INT; stty size; echo ready; \
+                  while :; do sleep 0.1; done";
+    let mut lab = lab(&["--timeout", "300"], &["sh", "-c", script])
+        .stdin(device())
+        .stdout(device())
+        .stderr(device())
+        .spawn()
+        .unwrap();
+    let mut terminal = File::from(terminal);
+    let mut seen = String::new();
+    let mut read_until = |wanted: &str| {
+        while !seen.contains(wanted) {
+            let mut buffer = [0; 1024];
+            let count = terminal.read(&mut buffer).unwrap();
+            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        terminal.try_clone().unwrap()
+    };
+    let mut keyboard = read_until("ready\r\n");
+    assert!(
+        !tcgetattr(&kept).unwrap().local_modes.contains(LocalModes::ISIG),
+        "the terminal is raw meanwhile"
+    );
+    let larger = Winsize { ws_row: 44, ws_col: 88, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&kept, larger).unwrap();
+    // It is not the controlling terminal of the lab, which the kernel would tell.
+    signal(lab.id(), Signal::WINCH);
+    thread::sleep(Duration::from_secs(2));
+    keyboard.write_all(b"\x03").unwrap();
+    read_until("44 88\r\n");
+    assert_eq!(lab.wait().unwrap().code(), Some(5));
+    assert!(tcgetattr(&kept).unwrap().local_modes.contains(LocalModes::ISIG | LocalModes::ECHO));
+    assert!(seen.contains("33 77\r\n") && seen.contains("interrupted\r\n"), "{seen}");
+}
+
+#[test]
+fn nothing_survives_the_lab() {
+    for (how, status) in [(Signal::KILL, None), (Signal::INT, Some(130)), (Signal::TERM, Some(143))] {
+        let mut lab = lab(&[], &["true"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let emulator = emulator(&lab);
+        signal(lab.id(), how);
+        assert_eq!(lab.wait().unwrap().code(), status, "{how:?}");
+        assert_gone(emulator);
+    }
+}
+
+#[test]
+fn the_time_limit_ends_the_lab() {
+    let mut lab =
+        lab(&["--timeout", "1"], &["true"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let emulator = emulator(&lab);
+    let mut stderr = String::new();
+    lab.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(lab.wait().unwrap().code(), Some(124), "{stderr}");
+    assert_gone(emulator);
+    assert!(stderr.contains("time limit of 1 s was reached while the lab was booting"), "{stderr}");
+}
+
+#[test]
+fn a_lab_that_cannot_be_ends_with_125() {
+    for (options, command, expected) in [
+        (&["--writable", "/no/such/folder"][..], &["true"][..], "/no/such/folder"),
+        (&["--log", "/no/such/folder/log"], &["true"], "/no/such/folder/log"),
+        (&[], &["A=1"], "assignment"),
+    ] {
+        let output = lab(options, command).stdin(Stdio::null()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(125), "{stderr}");
+        assert!(stderr.lines().last().unwrap().contains(expected), "{stderr}");
+    }
+}

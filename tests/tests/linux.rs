@@ -1,0 +1,439 @@
+//! Tests that boot Linux: by the lab host, or directly where /dev/kvm is fit.
+//!
+//! This program has a main function of its own, as it runs itself again in the lab; it takes the options of any test
+//! program (a filter, --list, --test-threads).
+
+use std::{
+    io::{Read, Write},
+    process::{Command, ExitCode, Output, Stdio},
+    sync::LazyLock,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use devices::camera::Layout;
+use libtest_mimic::{Arguments, Trial};
+use tests::{frames, ground, programs};
+
+/// Time limit of everything together: twice what it takes on two cores.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Time limit of one guest: a hang is a failure that says where.
+const GUEST_LIMIT: Duration = Duration::from_secs(120);
+
+static MINIVMM: LazyLock<std::path::PathBuf> =
+    LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // A guest takes a whole CPU of an emulated lab, and its devices another.
+    arguments.test_threads = arguments.test_threads.or(Some(1));
+    if !arguments.list {
+        LazyLock::force(&MINIVMM);
+        if let Err(error) = guest_images::build() {
+            eprintln!("there is no guest image: {error}");
+            return ExitCode::FAILURE;
+        }
+        if let Some(status) = ground::move_to_lab_if_unfit(LIMIT) {
+            return status;
+        }
+    }
+    let tests: [(&str, fn()); 18] = [
+        ("meminfo_and_nothing_else", meminfo_and_nothing_else),
+        ("the_exit_status_is_the_commands", the_exit_status_is_the_commands),
+        ("output_is_byte_exact", output_is_byte_exact),
+        ("files_come_out", files_come_out),
+        ("a_panic_ends_with_1_and_the_last_lines", a_panic_ends_with_1_and_the_last_lines),
+        ("reboot_and_halt_end_the_machine", reboot_and_halt_end_the_machine),
+        ("a_signal_ends_the_machine", a_signal_ends_the_machine),
+        ("a_shell_on_the_console", a_shell_on_the_console),
+        ("two_cpus", two_cpus),
+        ("a_bzimage_boots", a_bzimage_boots),
+        ("windows_are_where_they_were_asked_for", windows_are_where_they_were_asked_for),
+        ("a_guest_without_window_and_camera", a_guest_without_window_and_camera),
+        ("every_format_streams_right", every_format_streams_right),
+        ("large_frames_and_the_frame_clock", large_frames_and_the_frame_clock),
+        ("other_clients_stream", other_clients_stream),
+        ("v4l2_compliance", v4l2_compliance),
+        ("entropy_comes_from_the_host", entropy_comes_from_the_host),
+        ("sixty_runs_leave_nothing_behind", sixty_runs_leave_nothing_behind),
+    ];
+    let trials = tests.map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
+}
+
+/// Runs minivmm with `arguments` (words) and a command in the guest.
+fn exec(arguments: &str, command: &str) -> Output {
+    run(Command::new(&*MINIVMM).args(arguments.split_whitespace()).args(["--exec", command]))
+}
+
+/// Runs a command to its end within the limit of a guest.
+#[track_caller]
+fn run(command: &mut Command) -> Output {
+    run_within(command, GUEST_LIMIT)
+}
+
+#[track_caller]
+fn run_within(command: &mut Command, limit: Duration) -> Output {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("it starts");
+    let pid = child.id();
+    let waiting = std::thread::spawn(move || child.wait_with_output().expect("it can be waited for"));
+    end_within(&waiting, pid, limit);
+    waiting.join().expect("the waiting thread ends")
+}
+
+/// Waits until `thread`, which waits for the process `pid`, has ended.
+#[track_caller]
+fn end_within<T>(thread: &JoinHandle<T>, pid: u32, limit: Duration) {
+    let start = Instant::now();
+    while !thread.is_finished() {
+        if start.elapsed() > limit {
+            let threads = waits(pid);
+            kill(pid, "KILL");
+            panic!("no end after {limit:?}; its threads wait in {threads}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// In which function of the kernel each thread of a process waits, for the report of a hang.
+fn waits(pid: u32) -> String {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let read = |thread: &std::fs::DirEntry, file| {
+        std::fs::read_to_string(thread.path().join(file)).unwrap_or_default()
+    };
+    threads.map(|thread| format!("{} {}; ", read(&thread, "comm").trim(), read(&thread, "wchan"))).collect()
+}
+
+fn kill(pid: u32, signal: &str) {
+    let _ = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status();
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What the command printed, if it ended with 0 and nothing was on stderr.
+#[track_caller]
+fn printed(output: &Output) -> String {
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && stderr.is_empty(), "{}: {stderr}\n{stdout}", output.status);
+    stdout
+}
+
+fn meminfo_and_nothing_else() {
+    let meminfo = printed(&exec("--cma 256M", "cat /proc/meminfo"));
+    assert!(meminfo.starts_with("MemTotal:"), "{meminfo}");
+    for line in meminfo.lines() {
+        let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{line} is no line of meminfo"));
+        let number = value.trim().trim_end_matches(" kB").parse::<u64>();
+        assert!(number.is_ok(), "{line} is no line of meminfo");
+        if name == "CmaTotal" {
+            assert_eq!(number, Ok(262_144));
+        }
+    }
+    assert!(meminfo.contains("CmaTotal:") && meminfo.ends_with(" kB\n"), "{meminfo}");
+}
+
+fn the_exit_status_is_the_commands() {
+    assert_eq!(exec("--cma 256M", "exit 7").status.code(), Some(7));
+    let missing = exec("", "no-such-program");
+    assert_eq!(missing.status.code(), Some(127));
+    assert!(text(&missing.stderr).contains("not found"), "{missing:?}");
+    assert_eq!(exec("", "kill -9 $$").status.code(), Some(137));
+}
+
+fn output_is_byte_exact() {
+    // Every byte value, many times, on both streams at once; no newline at the end.
+    let command = r"i=0; while [ $i -lt 256 ]; do printf \\$(printf %03o $i); i=$((i+1)); done > /tmp/all
+        for i in 1 2 3 4 5 6 7 8; do cat /tmp/all /tmp/all > /tmp/more; cat /tmp/more /tmp/more > /tmp/all; done
+        cat /tmp/all; printf end; tail -c 1000 /tmp/all >&2; printf end >&2";
+    let output = exec("", command);
+    assert_eq!(output.status.code(), Some(0));
+    let all: Vec<u8> = (0..=255).cycle().take(256 << 16).collect();
+    assert_eq!(output.stdout.len(), all.len() + 3);
+    assert!(output.stdout[..all.len()] == all && output.stdout.ends_with(b"end"));
+    assert!(output.stderr[..1000] == all[all.len() - 1000..] && &output.stderr[1000..] == b"end");
+}
+
+fn files_come_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("new/out");
+    let command =
+        "mkdir /out/sub; head -c 3000000 /dev/urandom > /out/sub/random; md5sum < /out/sub/random; exit 3";
+    let output = exec(&format!("--out {}", out.display()), command);
+    assert_eq!(output.status.code(), Some(3));
+    let here = Command::new("md5sum").arg(out.join("sub/random")).output().unwrap();
+    assert_eq!(text(&here.stdout).split(' ').next(), text(&output.stdout).split(' ').next());
+}
+
+fn a_panic_ends_with_1_and_the_last_lines() {
+    let output = exec("--cma 256M", "echo c > /proc/sysrq-trigger");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("the guest's kernel panicked"), "{stderr}");
+    assert!(stderr.contains("Kernel panic - not syncing: sysrq triggered crash"), "{stderr}");
+    assert!(output.stdout.is_empty());
+}
+
+fn reboot_and_halt_end_the_machine() {
+    let reboot = exec("", "echo b > /proc/sysrq-trigger");
+    assert_eq!(reboot.status.code(), Some(1));
+    assert!(text(&reboot.stderr).contains("reset itself"), "{reboot:?}");
+    // Halts with interrupts off, behind init's back.
+    let halt = exec("--cpus 2", "busybox halt -f; sleep 100");
+    assert_eq!(halt.status.code(), Some(1));
+    assert!(text(&halt.stderr).contains("the guest halted"), "{halt:?}");
+}
+
+fn a_signal_ends_the_machine() {
+    for (signal, status) in [("TERM", 143), ("INT", 130)] {
+        let mut child = Command::new(&*MINIVMM)
+            .args(["--cpus", "2", "--exec", "echo up; while :; do :; done"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let running = std::thread::spawn(move || {
+            let mut up = [0; 3];
+            child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+            kill(pid, signal);
+            let start = Instant::now();
+            (child.wait().unwrap(), start.elapsed())
+        });
+        end_within(&running, pid, GUEST_LIMIT);
+        let (ended, took) = running.join().unwrap();
+        assert_eq!(ended.code(), Some(status), "{signal}");
+        assert!(took < Duration::from_secs(20), "{signal} took {took:?}");
+    }
+}
+
+fn a_shell_on_the_console() {
+    for (end, status) in [("exit", 0), ("poweroff", 0), ("reboot", 1)] {
+        let mut child = Command::new(&*MINIVMM)
+            .args(["--cma", "64M"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let pid = child.id();
+        let talking = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            let mut typed = false;
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+                seen.extend_from_slice(&buffer[..count]);
+                if !typed && text(&seen).contains("minivmm:~# ") {
+                    write!(stdin, "echo $((6 * 7)) from $(tty)\n{end}\n").unwrap();
+                    typed = true;
+                }
+            }
+            (text(&seen), child.wait().unwrap())
+        });
+        end_within(&talking, pid, GUEST_LIMIT);
+        let (seen, ended) = talking.join().unwrap();
+        assert_eq!(ended.code(), Some(status), "{end}: {seen}");
+        assert!(seen.contains("42 from /dev/hvc0"), "{seen}");
+        assert!(seen.contains("created CMA memory pool"), "the kernel's log is on the terminal too: {seen}");
+    }
+}
+
+fn two_cpus() {
+    let output = printed(&exec(
+        "--cpus 2 --cma 64M",
+        "nproc; grep -c ^processor /proc/cpuinfo; grep LOC /proc/interrupts",
+    ));
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines[..2], ["2", "2"]);
+    let ticks: Vec<u64> = lines[2].split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(ticks.len() == 2 && ticks.iter().all(|&count| count > 0), "both CPUs have a timer: {output}");
+}
+
+fn a_bzimage_boots() {
+    let image = guest_images::current().unwrap();
+    let arguments =
+        format!("--kernel {} --initrd {} --cma 128M", image.bzimage.display(), image.initramfs.display());
+    assert!(printed(&exec(&arguments, "grep CmaTotal /proc/meminfo")).contains("131072 kB"));
+}
+
+fn windows_are_where_they_were_asked_for() {
+    let arguments = "--memory 1G --cma size=64M,name=isp,base=0x20000000 --cma 128M,default --camera window=isp,timing=stall";
+    let command = "dmesg | grep -e 'Reserved memory' -e 'reserved memory node'; grep CmaTotal /proc/meminfo
+        for w in /sys/kernel/debug/cma/*; do echo ${w##*/} $(cat $w/base_pfn $w/count $w/order_per_bit); done
+        v4l2-ctl --stream-mmap=3 --stream-count=2 > /dev/null 2>&1";
+    let output = printed(&exec(arguments, command));
+    for line in [
+        "created CMA memory pool at 0x0000000020000000, size 64 MiB",
+        "assigned reserved memory node isp@20000000",
+        "CmaTotal:         196608 kB",
+        "isp@20000000 131072 16384 0",
+    ] {
+        assert!(output.contains(line), "{line} is missing in\n{output}");
+    }
+}
+
+fn a_guest_without_window_and_camera() {
+    let output = printed(&exec(
+        "--memory 128M --camera none",
+        "grep Cma /proc/meminfo; ls /dev/video* 2>&1; ls /dev/hwrng",
+    ));
+    assert!(output.contains("CmaTotal:              0 kB"), "{output}");
+    assert!(output.contains("/dev/video*: No such file"), "{output}");
+    assert!(output.contains("/dev/hwrng"), "{output}");
+}
+
+/// A stream to check: fourcc, width, height, number of frames.
+type Stream = (&'static str, u32, u32, u32);
+
+/// Streams in one guest and checks every frame: stamp, checksum, sequence without a gap, and that the buffers lay in
+/// the window.
+fn stream(arguments: &str, streams: &[Stream]) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    // The driver's list of buffers is taken while they exist.
+    let mut command = String::from(
+        "stream() {
+          v4l2-ctl -v width=$2,height=$3,pixelformat=$1 --stream-mmap=4 --stream-count=$4 --stream-to=/out/$1-$2.raw \
+            > /tmp/log 2>&1 &
+          pid=$!
+          while kill -0 $pid 2> /dev/null; do
+            cat /sys/kernel/debug/minivmm-camera/*/buffers > /tmp/b; [ -s /tmp/b ] && cp /tmp/b /out/$1-$2.buffers
+          done
+          wait $pid || { cat /tmp/log >&2; exit 1; }
+        }
+        cat /sys/kernel/debug/cma/*/base_pfn > /out/base; cat /sys/kernel/debug/cma/*/count > /out/count\n",
+    );
+    for (fourcc, width, height, count) in streams {
+        command.push_str(&format!("stream {fourcc} {width} {height} {count}\n"));
+    }
+    let output = exec(&format!("--cma 256M {arguments} --out {}", out.display()), &command);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+
+    let read = |name: String| {
+        std::fs::read_to_string(out.join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let number = |name: &str| -> u64 { read(name.to_owned()).trim().parse().unwrap() };
+    let window = number("base") * 4096..(number("base") + number("count")) * 4096;
+    for &(fourcc, width, height, count) in streams {
+        let file = out.join(format!("{fourcc}-{width}.raw"));
+        let code = u32::from_le_bytes(fourcc.as_bytes().try_into().unwrap());
+        let checked = frames::check_file(&file, &Layout::new(code, width, height).unwrap()).unwrap();
+        assert!(checked.bad.is_empty() && checked.frames == u64::from(count), "{fourcc}: {checked:?}");
+
+        let buffers = frames::parse_buffers(&read(format!("{fourcc}-{width}.buffers"))).unwrap();
+        assert!(buffers.len() >= 2, "{buffers:?}");
+        for buffer in &buffers {
+            assert!(
+                window.contains(&buffer.address) && buffer.address + buffer.bytes <= window.end,
+                "{buffer:?} is not in {window:#x?}"
+            );
+        }
+    }
+}
+
+fn every_format_streams_right() {
+    let formats =
+        ["YUYV", "UYVY", "NV12", "RGB3", "BGR3", "BX24", "XR24", "GREY", "RGGB", "GRBG", "GBRG", "BA81"];
+    stream("--camera timing=stall,scene=noise", &formats.map(|fourcc| (fourcc, 320, 240, 6)));
+}
+
+fn large_frames_and_the_frame_clock() {
+    let large = [("YUYV", 160, 120, 70), ("YUYV", 1920, 1080, 8), ("NV12", 3840, 2160, 5)];
+    stream("--camera timing=stall,scene=zone-plate --cpus 2", &large);
+    // The frame clock runs on when nobody takes frames: they are dropped, and the sequence counts them.
+    let command = "v4l2-ctl --stream-mmap=2 --stream-count=30 2>&1 > /dev/null
+        cat /sys/kernel/debug/minivmm-camera/*/counters";
+    let counters = text(&exec("--cma 64M --camera timing=free,fps=20", command).stdout);
+    let counter = |name: &str| -> u64 {
+        let line = counters.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {counters}"))
+    };
+    assert!(
+        counter("frames ") >= 30 && counter("bus_errors ") == 0 && counter("config_errors ") == 0,
+        "{counters}"
+    );
+}
+
+fn other_clients_stream() {
+    let command = "yavta -c5 -n3 -f YUYV -s 640x480 /dev/video0 && media-ctl -p && v4l2-ctl --all";
+    let output = printed(&exec("--cma 64M --camera timing=stall", command));
+    assert!(output.contains("Captured 5 frames in"), "{output}");
+    assert!(output.contains("driver          minivmm-camera"), "{output}");
+    assert!(output.contains("Pixel Format      : 'YUYV'"), "{output}");
+}
+
+fn v4l2_compliance() {
+    let output = exec("--cma 256M --camera timing=free,fps=10", "v4l2-compliance -d /dev/video0 -s 2>&1");
+    let log = text(&output.stdout);
+    let summary = log.lines().last().unwrap_or_default();
+    assert!(output.status.success() && summary.contains("Failed: 0"), "{}", log.replace('\r', "\n"));
+    println!("{summary}");
+}
+
+fn entropy_comes_from_the_host() {
+    // That a seed repeats the stream is tested at the device: in Linux a thread of the kernel reads from it as well.
+    let command = "cat /sys/class/misc/hw_random/rng_current; head -c 4096 /dev/hwrng | tee /tmp/r | wc -c; md5sum < /tmp/r";
+    let (one, other) = (printed(&exec("", command)), printed(&exec("--seed 7", command)));
+    assert!(one.starts_with("virtio_rng.0\n4096\n"), "{one}");
+    assert_ne!(one, other);
+}
+
+/// In one process, so that what a machine leaves behind would add up.
+fn sixty_runs_leave_nothing_behind() {
+    let image = guest_images::current().unwrap();
+    let config = vmm::config::Config {
+        memory: 256 << 20,
+        hugepages: false,
+        cpus: 1,
+        kernel: image.vmlinux,
+        initrd: Some(image.initramfs),
+        cmdline: String::new(),
+        windows: vec!["64M".parse().unwrap()],
+        camera: Some("timing=stall".parse().unwrap()),
+        exec: Some("v4l2-ctl --stream-mmap=3 --stream-count=5 --stream-to=/dev/null 2> /dev/null".to_owned()),
+        out: None,
+        seed: None,
+        console_log: None,
+    };
+    // Counted in a process of its own: other tests run beside this one.
+    if std::env::var_os("SIXTY_RUNS_ALONE").is_none() {
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        alone
+            .args(["sixty_runs_leave_nothing_behind", "--exact", "--test-threads=1"])
+            .env("SIXTY_RUNS_ALONE", "1");
+        let mut child = alone.stdin(Stdio::null()).spawn().unwrap();
+        let pid = child.id();
+        let running = std::thread::spawn(move || child.wait().unwrap());
+        end_within(&running, pid, 6 * GUEST_LIMIT);
+        assert!(running.join().unwrap().success());
+        return;
+    }
+    let kvm = vmm::doctor::open_kvm().unwrap();
+    let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+    let mut before = None;
+    for turn in 0..60 {
+        let loaded = vmm::load::load(&config).unwrap();
+        let (stdout, stderr) =
+            (vmm::output::Output::new(std::io::sink()), vmm::output::Output::new(std::io::sink()));
+        let streams = vmm::machine::Streams { stdout, stderr, process: false };
+        let report =
+            vmm::machine::Machine::start(&kvm, &config, loaded, streams).and_then(vmm::machine::Machine::run);
+        let report = report.unwrap_or_else(|error| panic!("run {turn}: {error}"));
+        assert_eq!(report.outcome, vmm::report::Outcome::Exit { status: 0 }, "run {turn}: {report:#?}");
+        assert!(report.camera.is_some_and(|camera| camera.frames >= 5), "run {turn}");
+        if turn % 10 == 9 {
+            eprintln!("{} runs, {:.0} s", turn + 1, report.seconds);
+        }
+        let now = (count("fd"), count("task"));
+        assert_eq!(*before.get_or_insert(now), now, "run {turn} left a file descriptor or a thread");
+    }
+}
