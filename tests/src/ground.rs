@@ -4,7 +4,7 @@ use std::{env, ffi::OsString, process::ExitCode, time::Duration};
 
 use vmm::doctor::{check_fit, open_kvm};
 
-use crate::lab::{Lab, LabError};
+use crate::lab::Lab;
 
 /// Set in the lab, so that a lab whose own KVM is unfit does not boot another.
 const IN_LAB: &str = "MINIVMM_IN_LAB";
@@ -39,13 +39,7 @@ pub fn move_to_lab_if_unfit(limit: Duration) -> Option<ExitCode> {
         }
     };
     let lab = Lab::new().timeout(Some(limit)).stop_on_signals().note(|note| eprintln!("{note}"));
-    let mut result = lab.run(command.clone());
-    // A guest that hangs is killed by its test, and fails it. A lab that does not end is the emulator's failure.
-    if matches!(result, Err(LabError::Timeout { .. })) {
-        eprintln!("THE LAB ITSELF HUNG for {} s: once more, from the start.", limit.as_secs());
-        result = lab.run(command);
-    }
-    Some(match result {
+    Some(match lab.run(command) {
         Ok(status) => status.into(),
         Err(error) => {
             eprintln!("lab: {error}");

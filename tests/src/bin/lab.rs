@@ -33,8 +33,8 @@ struct Run {
     /// Memory of the lab, with the suffix M or G
     #[arg(long, value_name = "SIZE", default_value = "3G", value_parser = mebibytes)]
     memory: u32,
-    /// CPUs of the lab
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// CPUs of the lab, which take turns on one of this machine's
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
     /// Lets the command write to this folder; can be repeated
     #[arg(long, value_name = "DIR")]

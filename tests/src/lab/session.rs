@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use guest_images::cache::cache_dir;
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH},
@@ -21,6 +22,7 @@ use signal_hook::{
 use super::{
     Lab, LabError, Note, Output,
     flow::{Flow, Sink},
+    host_cpu::HostCpu,
     image, qemu,
     recipe::X86_64,
     script::{self, Script},
@@ -65,6 +67,7 @@ pub(super) fn run(
     };
 
     let begun = Instant::now();
+    let cpu = HostCpu::take(&cache_dir().join("lab")).map_err(failed("cannot choose a CPU for the lab"))?;
     let mut machine = qemu::Builder::new(recipe, lab.memory, lab.cpus);
     machine.boot(&image.kernel, image.initramfs_with(&text)?, recipe.cmdline);
     machine.share("root", "/".as_ref(), false);
@@ -89,7 +92,7 @@ pub(super) fn run(
         None
     };
     (lab.note)(Note::Booting);
-    let (_qemu, log) = machine.start().map_err(failed(&format!("cannot start {}", recipe.qemu)))?;
+    let (_qemu, log) = machine.start(cpu.set).map_err(failed(&format!("cannot start {}", recipe.qemu)))?;
 
     let sink = |fd| if input.is_some() { Sink::Memory(Vec::new()) } else { Sink::Descriptor(fd) };
     let source = input.is_none().then_some(stdin.as_fd());

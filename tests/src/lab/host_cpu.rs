@@ -1,0 +1,59 @@
+//! The one CPU of this machine that a lab's emulator runs on.
+//!
+//! QEMU 7.2 changes a CPU's pending events (`interrupt_request`) without a lock when the emulated CPU enters or leaves a
+//! guest (target/i386/tcg/sysemu/svm_helper.c), while its main loop raises timers and interrupts there: now and then one
+//! is lost, and the lab or the guest waits for it for ever. Threads that share a CPU do not meet in the middle of an
+//! instruction.
+
+use std::{fs, fs::File, io, path::Path};
+
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+/// A CPU, which other labs leave alone for as long as this lives, if there are enough.
+pub(super) struct HostCpu {
+    /// The CPU, alone in a set.
+    pub set: CpuSet,
+    _lock: Option<File>,
+}
+
+impl HostCpu {
+    /// Takes a CPU that no other lab of ours has; `folder` is for the files that tell.
+    pub(super) fn take(folder: &Path) -> io::Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+        fs::create_dir_all(folder)?;
+        for &cpu in &cpus {
+            let lock = File::create(folder.join(format!("cpu{cpu}.lock")))?;
+            if lock.try_lock().is_ok() {
+                return Ok(Self { set: only(cpu), _lock: Some(lock) });
+            }
+        }
+        let shared = std::process::id() as usize % cpus.len().max(1);
+        Ok(Self { set: only(cpus.get(shared).copied().unwrap_or_default()), _lock: None })
+    }
+}
+
+fn only(cpu: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_lab_has_its_own_as_far_as_they_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = sched_getaffinity(None).unwrap().count() as usize;
+        let taken: Vec<HostCpu> = (0..=count).map(|_| HostCpu::take(folder.path()).unwrap()).collect();
+        assert!(taken.iter().all(|cpu| cpu.set.count() == 1));
+        for (index, cpu) in taken[..count].iter().enumerate() {
+            assert!(taken[..index].iter().all(|other| other.set != cpu.set));
+        }
+        let first = taken[0].set;
+        drop(taken);
+        assert_eq!(HostCpu::take(folder.path()).unwrap().set, first);
+    }
+}
