@@ -118,21 +118,24 @@ impl DmaPort {
         if len == 0 {
             return Ok(None);
         }
-        let last = match address.checked_add(len - 1) {
-            Some(last) if last <= self.mask => last,
-            // The first address that the lines cannot carry.
-            _ => return refuse(address.max(self.mask.saturating_add(1)), DmaRefusal::Mask),
-        };
-        let window = if self.windows.is_empty() {
-            None
-        } else {
-            let Some(window) = self.windows.iter().find(|window| window.range.contains(&address)) else {
-                return refuse(address, DmaRefusal::Window);
-            };
-            if last >= window.range.end {
-                return refuse(window.range.end, DmaRefusal::Window);
-            }
-            Some(window)
+        // A transfer goes upwards, so the first address refused is the lowest: its start, the window's end, or the
+        // first that the lines cannot carry.
+        if address > self.mask {
+            return refuse(address, DmaRefusal::Mask);
+        }
+        let window = self.windows.iter().find(|window| window.range.contains(&address));
+        if window.is_none() && !self.windows.is_empty() {
+            return refuse(address, DmaRefusal::Window);
+        }
+        let last = address.checked_add(len - 1);
+        if let Some(window) = window
+            && window.range.end - 1 < self.mask
+            && last.is_none_or(|last| last >= window.range.end)
+        {
+            return refuse(window.range.end, DmaRefusal::Window);
+        }
+        let Some(last) = last.filter(|last| *last <= self.mask) else {
+            return refuse(self.mask.saturating_add(1), DmaRefusal::Mask);
         };
         let mut at = address;
         while at <= last {
@@ -219,11 +222,12 @@ mod tests {
         for (address, len, at, reason) in [
             (0x3fff, 2, 0x3fff, DmaRefusal::Window),
             (0x7fff, 2, 0x8000, DmaRefusal::Window),
-            (0xffff_ffff, 2, 0x1_0000_0000, DmaRefusal::Mask),
+            (0x7000, 1 << 33, 0x8000, DmaRefusal::Window),
+            (0xffff_ffff, 2, 0xffff_ffff, DmaRefusal::Window),
             (u64::MAX, 2, u64::MAX, DmaRefusal::Mask),
         ] {
             assert_eq!(port.check(address, len), Err(DmaError { address: at, len, reason }), "{address:#x}");
-            assert!(port.write_slice(&[9; 2], GuestAddress(address)).is_err());
+            assert!(port.slice_for_writing(address, len).is_err());
         }
         assert_eq!(memory_byte(&port, 0x7fff), 7);
     }
@@ -240,6 +244,11 @@ mod tests {
         assert_eq!(port.check(0xf_ffff, 2).unwrap_err().address, 0x10_0000);
         let port = DmaPort::new(memory(), 32, &[]);
         assert_eq!(port.check(0x1_0000_0000, 1).unwrap_err().reason, DmaRefusal::Mask);
+        // A window that the lines do not reach the end of.
+        let port = DmaPort::new(memory(), 15, &[0x4000..0x9000]);
+        assert_eq!(port.check(0x7fff, 1), Ok(()));
+        let refused = port.check(0x7fff, 0x10_0000).unwrap_err();
+        assert_eq!((refused.address, refused.reason), (0x8000, DmaRefusal::Mask));
     }
 
     #[test]

@@ -58,11 +58,33 @@ static int mcam_init_device(struct mcam *cam)
 	return mcam_reset(cam);
 }
 
-/* A device without a memory-region takes the default area. */
+static bool mcam_has_area(struct device *dev)
+{
+#ifdef CONFIG_DMA_CMA
+	if (dev->cma_area)
+		return true;
+#endif
+#ifdef CONFIG_DMA_DECLARE_COHERENT
+	if (dev->dma_mem)
+		return true;
+#endif
+	return false;
+}
+
+/*
+ * A device without a memory-region takes the default area.
+ *
+ * The area is the device's, not the binding's, and is never released: a buffer
+ * that is mapped or exported outlives the binding, even the module, and goes
+ * back to the area that the device has then.
+ */
 static int mcam_init_memory(struct mcam *cam)
 {
-	int ret = of_reserved_mem_device_init(cam->dev);
+	int ret;
 
+	if (mcam_has_area(cam->dev))
+		return 0;
+	ret = of_reserved_mem_device_init(cam->dev);
 	if (!ret || !of_find_property(cam->dev->of_node, "memory-region", NULL))
 		return 0;
 	return dev_err_probe(cam->dev, ret,
@@ -77,12 +99,6 @@ static void mcam_release(struct v4l2_device *v4l2_dev)
 	v4l2_ctrl_handler_free(&cam->ctrls);
 	media_device_cleanup(&cam->mdev);
 	mutex_destroy(&cam->lock);
-	/*
-	 * Not before: a buffer that a program has mapped goes back to the area
-	 * when it is unmapped. A device that was bound again keeps the area.
-	 */
-	if (!dev_get_drvdata(cam->dev))
-		of_reserved_mem_device_release(cam->dev);
 	put_device(cam->dev);
 	kfree(cam);
 }
@@ -134,6 +150,14 @@ static void mcam_unregister(void *data)
 
 	mcam_debugfs_remove(cam);
 	vb2_video_unregister_device(&cam->vdev);
+	/*
+	 * A program in its first read() does not own the queue yet, and may wait
+	 * for the lock: end its stream, and let no other begin.
+	 */
+	mutex_lock(&cam->lock);
+	cam->gone = true;
+	vb2_queue_release(&cam->vbq);
+	mutex_unlock(&cam->lock);
 	media_device_unregister(&cam->mdev);
 }
 

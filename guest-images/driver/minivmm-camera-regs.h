@@ -31,7 +31,7 @@
 #define MINIVMM_CAM_ERR_ADDR_HI 0x034
 /* Ro. Plane in bits 7:0, channel in 15:8, of the address in ERR_ADDR. */
 #define MINIVMM_CAM_ERR_INFO 0x038
-/* Rw. Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX. */
+/* Rw. Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX; reset value set by the machine. */
 #define MINIVMM_CAM_FRAME_INTERVAL 0x040
 /* Rw. PATTERN_* scene that the sensor looks at, from the next frame on; reset value set by the machine. */
 #define MINIVMM_CAM_PATTERN 0x044
@@ -89,7 +89,7 @@
 #define MINIVMM_CAM_DONE_BYTES 0x188
 /* Ro. Its sequence number: 0 for the first frame after CTRL_ENABLE was set, dropped frames counted. */
 #define MINIVMM_CAM_DONE_SEQUENCE 0x18c
-/* Ro. Its start of frame, in nanoseconds since CTRL_ENABLE was set, bits 31:0. */
+/* Ro. Its start of frame, in nanoseconds since streaming began, bits 31:0. */
 #define MINIVMM_CAM_DONE_TIME_LO 0x190
 /* Ro. The same, bits 63:32. */
 #define MINIVMM_CAM_DONE_TIME_HI 0x194
@@ -130,7 +130,7 @@
 #define MINIVMM_CAM_IRQ_BUS_ERROR 0x400
 /* The sensor link was lost. */
 #define MINIVMM_CAM_IRQ_SYNC_LOSS 0x800
-/* The frame clock ticked without a pending configuration. */
+/* The frame clock ticked and no frame could begin: none pending, or one in work or held back. */
 #define MINIVMM_CAM_IRQ_UNDERRUN 0x1000
 /* 1000 frames a second. */
 #define MINIVMM_CAM_FRAME_INTERVAL_MIN 0x3e8

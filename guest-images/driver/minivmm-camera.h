@@ -53,6 +53,7 @@ struct mcam {
 	struct v4l2_pix_format format;
 	struct v4l2_fract interval;
 	struct list_head buffers;
+	bool gone;
 
 	/* Guards what the interrupt handler shares with the queue. */
 	spinlock_t slock;

@@ -197,16 +197,6 @@ static bool mcam_device_is_idle(struct mcam *cam)
 		 MINIVMM_CAM_IRQ_FRAME_DONE);
 }
 
-static void mcam_follow(struct mcam *cam, u32 events)
-{
-	if (events & MINIVMM_CAM_IRQ_FRAME_DONE)
-		mcam_frame_done(cam);
-	else if ((events & MCAM_IRQ_ERRORS) && mcam_device_is_idle(cam))
-		mcam_fail_before(cam, NULL);
-
-	mcam_commit_next(cam);
-}
-
 irqreturn_t mcam_irq(int irq, void *data)
 {
 	struct mcam *cam = data;
@@ -219,15 +209,22 @@ irqreturn_t mcam_irq(int irq, void *data)
 		mcam_report_errors(cam, events);
 
 	/*
-	 * Before the status is read, so that what happens after that is a new
-	 * edge. Only FRAME_DONE holds the DONE registers until they were read.
+	 * Before the device's state is looked at, so that what happens after
+	 * that is a new edge. Only FRAME_DONE holds the DONE registers until they
+	 * were read; with its acknowledgement a frame held back takes them.
 	 */
 	if (events != done)
 		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, events ^ done);
-	if (cam->streaming)
-		mcam_follow(cam, events);
-	if (done)
+	if (done) {
+		if (cam->streaming)
+			mcam_frame_done(cam);
 		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, done);
+	}
+	if (cam->streaming) {
+		if ((events & MCAM_IRQ_ERRORS) && mcam_device_is_idle(cam))
+			mcam_fail_before(cam, NULL);
+		mcam_commit_next(cam);
+	}
 	spin_unlock(&cam->slock);
 
 	if (events & MINIVMM_CAM_IRQ_STOPPED)
@@ -311,6 +308,10 @@ static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 	struct mcam *cam = vb2_get_drv_priv(vq);
 	int ret;
 
+	if (cam->gone) {
+		ret = -ENODEV;
+		goto err_return;
+	}
 	/* Only a stream that could not be stopped leaves the device busy. */
 	if (mcam_read(cam, MINIVMM_CAM_STATUS)) {
 		ret = mcam_reset(cam);

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command as Process, ExitCode, Stdio},
 };
@@ -150,8 +151,10 @@ enum CliError {
     Kvm(#[from] KvmError),
     #[error(transparent)]
     Machine(#[from] MachineError),
-    #[error("{} cannot be written: {source}", path.display())]
+    #[error("{} cannot be written: {source}; name a file in a folder that can", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("the report {} cannot be written: {source}", path.display())]
+    Report { path: PathBuf, source: io::Error },
     #[error(
         "the tree cannot be printed as source: {0}; install the package device-tree-compiler, or give --out FILE.dtb"
     )]
@@ -161,12 +164,13 @@ enum CliError {
 impl CliError {
     fn exit_status(&self) -> u8 {
         match self {
+            Self::Request(LoadError::Memory(_)) => 1,
             Self::NoImage(_)
             | Self::Request(_)
             | Self::LogFilter { .. }
             | Self::Write { .. }
             | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => 2,
-            Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) => 1,
+            Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) | Self::Report { .. } => 1,
         }
     }
 }
@@ -258,10 +262,8 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     if let Some(path) = &args.dump_dtb {
         write(path, &loaded.tree)?;
     }
-    if let Some(path) = &args.report {
-        // A report that cannot be written is better refused before the run than after.
-        write(path, b"")?;
-    }
+    // A report that cannot be written is better refused before the run than after.
+    let report_file = args.report.as_deref().map(ReportFile::open).transpose()?;
 
     let kvm = doctor::open_kvm()?;
     if !args.any_host {
@@ -270,13 +272,49 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let streams =
         Streams { stdout: Output::new(io::stdout()), stderr: Output::new(io::stderr()), process: true };
     let report = Machine::start(&kvm, &config, loaded, streams)?.run()?;
-    if let Some(path) = &args.report {
-        let json = serde_json::to_vec_pretty(&report)
-            .map_err(|error| CliError::Write { path: path.clone(), source: error.into() })?;
-        write(path, &json)?;
+    if let Some(file) = report_file {
+        file.write(&report)?;
     }
     explain(&report, &config);
     Ok(ExitCode::from(exit_status(&report, &config)))
+}
+
+/// Where `--report` goes. A file appears whole or stays as it was, and is never written through a link that a guest
+/// left in its `--out` folder; a pipe or a terminal is written to.
+enum ReportFile {
+    Whole(tempfile::NamedTempFile, PathBuf),
+    Stream(fs::File, PathBuf),
+}
+
+impl ReportFile {
+    fn open(path: &Path) -> Result<Self, CliError> {
+        let error = |source| CliError::Write { path: path.to_owned(), source };
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            let file = fs::File::options().write(true).open(path).map_err(error)?;
+            return Ok(Self::Stream(file, path.to_owned()));
+        }
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new()
+            .prefix(".minivmm-report-")
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(error)?;
+        Ok(Self::Whole(file, path.to_owned()))
+    }
+
+    fn write(self, report: &Report) -> Result<(), CliError> {
+        let json = serde_json::to_vec_pretty(report).map_err(io::Error::from);
+        let (result, path) = match self {
+            Self::Stream(mut file, path) => (json.and_then(|json| file.write_all(&json)), path),
+            Self::Whole(mut file, path) => {
+                let written = json.and_then(|json| file.write_all(&json));
+                let renamed =
+                    written.and_then(|()| file.persist(&path).map(drop).map_err(|error| error.error));
+                (renamed, path)
+            }
+        };
+        result.map_err(|source| CliError::Report { path, source })
+    }
 }
 
 /// The exit status. A command that never handed back a status has failed, however the machine ended.
@@ -293,6 +331,7 @@ fn explain(report: &Report, config: &Config) {
         Outcome::Exit { .. } => return,
         Outcome::Quit => "stopped by Ctrl-A x".to_owned(),
         Outcome::Signal { signal } => format!("stopped by signal {signal}"),
+        Outcome::PoweredOff => "the guest powered off before its command had ended".to_owned(),
         Outcome::Panic => "the guest's kernel panicked".to_owned(),
         Outcome::Halted => "the guest halted".to_owned(),
         Outcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),

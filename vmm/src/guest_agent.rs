@@ -1,11 +1,15 @@
 //! The host's end of the guest agent's ports: the exit status, and the files for `--out`.
 
 use std::{
-    io::{self, PipeWriter, Write},
-    path::Path,
+    fs::{self, OpenOptions},
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    os::unix::{ffi::OsStringExt, fs::OpenOptionsExt},
+    path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
+
+use tar::EntryType;
 
 /// Names of the agent's ports, as guest-images/init knows them.
 pub mod port {
@@ -21,6 +25,8 @@ pub mod port {
 
 /// Longest line that the agent can mean.
 const LINE_MAX: usize = 4096;
+/// Longest path that a file can have on Linux, with its final zero (PATH_MAX).
+const PATH_MAX: u64 = 4096;
 
 /// The control port: collects lines, keeps the exit status. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +36,7 @@ pub struct Control(Arc<Mutex<ControlState>>);
 struct ControlState {
     line: Vec<u8>,
     exit: Option<u8>,
+    warned: bool,
 }
 
 impl Control {
@@ -53,7 +60,11 @@ impl Write for Control {
             let line = String::from_utf8_lossy(&std::mem::take(&mut state.line)).into_owned();
             match line.strip_prefix("exit ").and_then(|status| status.trim().parse().ok()) {
                 Some(status) if state.exit.is_none() => state.exit = Some(status),
-                _ => tracing::warn!("the guest agent said {line:?}, which means nothing"),
+                // Once: it is the guest that decides how much it says.
+                _ if !std::mem::replace(&mut state.warned, true) => {
+                    tracing::warn!("the guest agent said {line:?}, which means nothing");
+                }
+                _ => {}
             }
         }
         Ok(data.len())
@@ -79,11 +90,7 @@ impl Files {
         let (mut reader, writer) = io::pipe()?;
         let folder = folder.to_owned();
         let thread = std::thread::Builder::new().name("files".to_owned()).spawn(move || {
-            let mut archive = tar::Archive::new(&mut reader);
-            archive.set_preserve_mtime(false);
-            archive.set_preserve_permissions(false);
-            // The guest is not trusted: `unpack` refuses paths that lead out of the folder.
-            let unpacked = archive.unpack(&folder);
+            let unpacked = unpack(&mut reader, &folder);
             // The guest may send more: take it, so that its port does not stall.
             let _ = io::copy(&mut reader, &mut io::sink());
             unpacked
@@ -98,6 +105,64 @@ impl Files {
     pub fn finish(self) -> io::Result<()> {
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the unpacking thread panicked")))
     }
+}
+
+/// Unpacks the files and folders of a tar stream into `folder`.
+///
+/// The guest is not trusted. What is neither a file nor a folder is left out, links above all: what is written later,
+/// by this run or the next, would follow them out of the folder. Only the headers of a long name are read into
+/// memory, as far as a path goes.
+fn unpack(stream: &mut PipeReader, folder: &Path) -> io::Result<()> {
+    let mut archive = tar::Archive::new(stream);
+    let mut long_name = None;
+    let mut left_out = 0;
+    for entry in archive.entries()?.raw(true) {
+        let mut entry = entry?;
+        let kind = entry.header().entry_type();
+        if kind == EntryType::GNULongName {
+            let mut name = Vec::new();
+            entry.by_ref().take(PATH_MAX).read_to_end(&mut name)?;
+            name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
+            long_name = Some(PathBuf::from(std::ffi::OsString::from_vec(name)));
+            continue;
+        }
+        let name = long_name.take().map_or_else(|| entry.path().map(PathBuf::from), Ok)?;
+        let path = inside(&name).map(|name| folder.join(name));
+        match (kind, path) {
+            (EntryType::Directory, Some(path)) => fs::create_dir_all(path)?,
+            (EntryType::Regular, Some(path)) => {
+                if let Some(parent) = path.parent() {
+                    fs::create_dir_all(parent)?;
+                }
+                // What an earlier run left; a folder stays, and is an error.
+                if let Err(error) = fs::remove_file(&path)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    return Err(error);
+                }
+                let mode = 0o600 | entry.header().mode()? & 0o777;
+                let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+                io::copy(&mut entry, &mut file)?;
+            }
+            _ => left_out += 1,
+        }
+    }
+    if left_out > 0 {
+        tracing::warn!(
+            "{left_out} of the guest's files were left out: neither files nor folders, or outside of /out"
+        );
+    }
+    Ok(())
+}
+
+/// The path below a folder that `name` means, if it stays there.
+fn inside(name: &Path) -> Option<PathBuf> {
+    name.components().filter(|part| *part != Component::CurDir).try_fold(PathBuf::new(), |path, part| {
+        match part {
+            Component::Normal(part) => Some(path.join(part)),
+            _ => None,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -122,27 +187,67 @@ mod tests {
         }
     }
 
+    /// A header whose name is written as it is: the builder refuses some.
+    fn header(name: &str, kind: EntryType, link: &str, size: u64) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_entry_type(kind);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_cksum();
+        header
+    }
+
     #[test]
     fn files_are_unpacked_and_stay_inside() {
         let outer = tempfile::tempdir().unwrap();
         let folder = outer.path().join("out");
-        std::fs::create_dir(&folder).unwrap();
-        let (files, sink) = Files::unpack_into(&folder).unwrap();
-        let mut builder = tar::Builder::new(sink);
-        let mut header = tar::Header::new_gnu();
-        header.set_size(5);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, "sub/frame.raw", &b"hello"[..]).unwrap();
-        // append_data refuses such a name, so write it into the header by hand.
-        let name = b"../escaped";
-        header.as_old_mut().name[..name.len()].copy_from_slice(name);
-        header.as_old_mut().name[name.len()] = 0;
-        header.set_cksum();
-        builder.append(&header, &b"hello"[..]).unwrap();
-        drop(builder.into_inner().unwrap());
-        files.finish().unwrap();
-        assert_eq!(std::fs::read(folder.join("sub/frame.raw")).unwrap(), b"hello");
+        fs::create_dir(&folder).unwrap();
+        let precious = outer.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        let outside = outer.path().to_str().unwrap();
+        let long = format!("./{}/file", "x".repeat(200));
+
+        // Twice: the second run meets what the first has left.
+        for _ in 0..2 {
+            let (files, sink) = Files::unpack_into(&folder).unwrap();
+            let mut tar = tar::Builder::new(sink);
+            tar.append_data(&mut header("", EntryType::Regular, "", 5), "sub/frame.raw", &b"hello"[..])
+                .unwrap();
+            tar.append_data(&mut header("", EntryType::Regular, "", 4), &long, &b"long"[..]).unwrap();
+            for (name, kind, link) in [
+                ("../escaped", EntryType::Regular, ""),
+                ("/escaped", EntryType::Regular, ""),
+                ("up", EntryType::Symlink, outside),
+                ("up/escaped", EntryType::Regular, ""),
+                ("precious", EntryType::Link, "../precious"),
+                ("device", EntryType::Char, ""),
+            ] {
+                let data = if kind == EntryType::Regular { &b"hello"[..] } else { &[] };
+                tar.append(&header(name, kind, link, data.len() as u64), data).unwrap();
+            }
+            drop(tar.into_inner().unwrap());
+            files.finish().unwrap();
+        }
+        assert_eq!(fs::read(folder.join("sub/frame.raw")).unwrap(), b"hello");
+        assert_eq!(fs::read(folder.join(&long)).unwrap(), b"long");
+        assert!(folder.join("up").is_dir() && !folder.join("up").is_symlink());
+        assert!(!folder.join("precious").exists() && !folder.join("device").exists());
         assert!(!outer.path().join("escaped").exists());
+        assert_eq!(fs::read(precious).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_name_without_end_takes_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, mut sink) = Files::unpack_into(folder.path()).unwrap();
+        sink.write_all(header("././@LongLink", EntryType::GNULongName, "", 1 << 40).as_bytes()).unwrap();
+        for _ in 0..1000 {
+            sink.write_all(&[b'x'; 4096]).unwrap();
+        }
+        drop(sink);
+        assert!(files.finish().is_err());
     }
 
     #[test]

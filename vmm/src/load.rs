@@ -35,7 +35,7 @@ pub enum LoadError {
     )]
     MemorySize(u64),
     /// `--memory` not in pages.
-    #[error("guest memory of {0} bytes is not a multiple of {1} bytes, the {2} size")]
+    #[error("guest memory of {0} bytes is not a multiple of {1} bytes, the {2} size; round it up")]
     MemoryUnit(u64, u64, &'static str),
     /// `--cpus` out of bounds.
     #[error("{0} CPUs cannot be had; give --cpus between 1 and {CPUS_MAX}")]
@@ -54,6 +54,9 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing that an initrd can be read from.
+    #[error("the initrd {} is not a file with something in it; give the archive itself, not a folder or a pipe", .0.display())]
+    NoInitrd(PathBuf),
     /// The initrd does not fit.
     #[error(
         "the initrd {} of {length} bytes does not fit above the kernel in guest memory of {}; give more with --memory",
@@ -126,7 +129,8 @@ pub fn load(config: &Config) -> Result<Loaded, LoadError> {
 pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadError> {
     check_size(config)?;
     let ram = arch::ram(config.memory);
-    let memory = memory::create(&ram, config.hugepages)?;
+    // A machine that is only looked at takes no huge pages from anybody.
+    let memory = memory::create(&ram, config.hugepages && kernel.is_some())?;
     let kernel = kernel.map(|path| arch::load_kernel(&memory, path)).transpose()?;
     let kernel_end = kernel.as_ref().map_or(0, |kernel| kernel.range.end);
     if let (Some(kernel), true) = (&kernel, kernel_end > ram[0].end) {
@@ -184,17 +188,20 @@ fn load_initrd(
     let error = |source| LoadError::Initrd { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(error)?;
     let metadata = file.metadata().map_err(error)?;
-    if metadata.is_dir() {
-        return Err(error(io::ErrorKind::IsADirectory.into()));
-    }
     let length = metadata.len();
+    // A pipe has no length to find a place for.
+    if !metadata.is_file() || length == 0 {
+        return Err(LoadError::NoInitrd(path.to_owned()));
+    }
     let too_large = || LoadError::InitrdTooLarge { path: path.to_owned(), length, memory: memory_size };
     let start = room.end.checked_sub(length).ok_or_else(too_large)? / cma::PAGE_SIZE * cma::PAGE_SIZE;
     if start < room.start {
         return Err(too_large());
     }
     let count = usize::try_from(length).map_err(|_| too_large())?;
-    memory.read_exact_volatile_from(GuestAddress(start), &mut file, count)?;
+    memory
+        .read_exact_volatile_from(GuestAddress(start), &mut file, count)
+        .map_err(|source| error(io::Error::other(source)))?;
     Ok(start..start + length)
 }
 

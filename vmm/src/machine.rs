@@ -145,6 +145,8 @@ pub struct Machine {
     overhead_at_boot_mark: Option<u64>,
     /// Folder of `--out`.
     out: Option<PathBuf>,
+    /// The guest runs one command, whose status it has to hand back.
+    exec: bool,
     _vm: VmFd,
     _memory: GuestMemoryMmap,
 }
@@ -244,6 +246,7 @@ impl Machine {
             memory_size: config.memory,
             overhead_at_boot_mark: None,
             out: config.out.clone(),
+            exec: config.exec.is_some(),
             _vm: vm,
             _memory: memory,
         })
@@ -252,7 +255,7 @@ impl Machine {
     /// Looks after the machine until something ends it, and reports.
     ///
     /// # Errors
-    /// If the host fails: the event loop, standard output, the output folder.
+    /// If the host fails: the event loop, standard output, the output folder of a guest that ended well.
     pub fn run(mut self) -> Result<Report, MachineError> {
         let outcome = loop {
             self.manager.run().map_err(|error| event_loop(&error))?;
@@ -339,16 +342,35 @@ impl Machine {
 
     /// Stops the guest, brings home what is on its way, and makes the report.
     fn finish(self, outcome: Outcome) -> Result<Report, MachineError> {
-        let Self { vcpus, devices, manager, mut serial_log, input, windows, .. } = self;
+        let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, .. } = self;
         drop(vcpus);
-        devices.console.drain();
+        let Devices { events, console, terminal, control, files, camera, .. } = devices;
+        if let Some((camera, _)) = &camera {
+            camera.stop();
+        }
+        console.drain();
         serial_log.pump().map_err(host("writing the console log"))?;
         drop(input);
-        let Devices { events, console, terminal, files, camera, .. } = devices;
+        // The status may have been the last thing on its way. Without one, a command has failed, however the guest
+        // ended.
+        let outcome = match (control.exit(), outcome) {
+            (Some(status), _) => Outcome::Exit { status },
+            (None, Outcome::Exit { .. }) if self.exec => Outcome::PoweredOff,
+            (None, outcome) => outcome,
+        };
         // The last clones of the console hold the files port's sink: dropping them ends the stream.
         drop((manager, console, terminal));
-        if let (Some(files), Some(path)) = (files, self.out) {
-            files.finish().map_err(|source| MachineError::Files { path, source })?;
+        if let (Some(files), Some(path)) = (files, self.out)
+            && let Err(source) = files.finish()
+        {
+            // A guest that was cut short cuts its files short: how it ended says more.
+            if matches!(outcome, Outcome::Exit { .. }) {
+                return Err(MachineError::Files { path, source });
+            }
+            tracing::warn!("the guest's files for {} are not complete: {source}", path.display());
+        }
+        if let Some(error) = stdout.error() {
+            return Err(MachineError::Stdout(error));
         }
         let camera_report = camera.as_ref().map(|(camera, _)| camera.counters());
         let written = camera.map(|(_, dma)| dma.written()).unwrap_or_default();
@@ -390,11 +412,10 @@ fn event_loop(error: &event_manager::Error) -> MachineError {
     MachineError::Host { what: "the event loop", source: io::Error::other(format!("{error:?}")) }
 }
 
+/// Makes the folder if need be, and a file in it that has no name: a guest may have left any name there.
 fn check_writable(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let probe = folder.join(".minivmm-probe");
-    File::create(&probe)?;
-    fs::remove_file(probe)
+    tempfile::tempfile_in(folder).map(drop)
 }
 
 fn window_report(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> WindowReport {

@@ -1,6 +1,11 @@
 //! Guest memory: one memfd, mapped shared, so that its pages are told apart from the VMM's own (RssShmem).
 
-use std::{fs::File, io, ops::Range, os::fd::FromRawFd};
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::fd::{AsRawFd, FromRawFd},
+};
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
@@ -54,13 +59,22 @@ pub fn create(ram: &[Range<u64>], hugepages: bool) -> Result<GuestMemoryMmap, Me
     }
     // SAFETY: the call above has just opened it, and nobody else has it.
     let file = unsafe { File::from_raw_fd(fd) };
-    file.set_len(size).map_err(|source| MemoryError::Create { size, hugepages, source })?;
+    let create = |source| MemoryError::Create { size, hugepages, source };
+    file.set_len(size).map_err(create)?;
+    if hugepages {
+        // Takes them from the pool now: where too few are left, a touch later would be the end (SIGBUS).
+        // SAFETY: the call touches no memory of ours.
+        let failed = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, size.cast_signed()) } != 0;
+        if failed {
+            return Err(create(io::Error::last_os_error()));
+        }
+    }
 
     let mut offset = 0;
     let mut ranges = Vec::new();
     for range in ram {
         let length = range.end - range.start;
-        let file = file.try_clone().map_err(|source| MemoryError::Create { size, hugepages, source })?;
+        let file = file.try_clone().map_err(create)?;
         let length_here = usize::try_from(length).unwrap_or(usize::MAX);
         ranges.push((GuestAddress(range.start), length_here, Some(FileOffset::new(file, offset))));
         offset += length;

@@ -13,6 +13,8 @@ pub enum Outcome {
         /// The status.
         status: u8,
     },
+    /// The guest powered off before its command had handed back a status.
+    PoweredOff,
     /// The guest's kernel panicked.
     Panic,
     /// All CPUs halted with interrupts off.
@@ -40,7 +42,7 @@ impl Outcome {
             Self::Exit { status } => *status,
             Self::Quit | Self::Halted => 0,
             Self::Signal { signal } => u8::try_from(128 + signal).unwrap_or(1),
-            Self::Panic | Self::Reset | Self::Failed { .. } => 1,
+            Self::PoweredOff | Self::Panic | Self::Reset | Self::Failed { .. } => 1,
         }
     }
 }

@@ -8,33 +8,42 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FrameClock {
     start: Instant,
-    last: Option<Instant>,
+    last: Instant,
+    next: Instant,
 }
 
 impl FrameClock {
-    pub(super) fn new(start: Instant) -> Self {
-        Self { start, last: None }
+    pub(super) fn new(start: Instant, interval: Duration) -> Self {
+        Self { start, last: start, next: start + interval }
     }
 
     /// When it ticks next.
-    pub(super) fn next(&self, interval: Duration) -> Instant {
-        self.last.unwrap_or(self.start) + interval
+    pub(super) fn next(&self) -> Instant {
+        self.next
     }
 
     /// How often it ticked since the last call, up to `now`.
     pub(super) fn ticks(&mut self, now: Instant, interval: Duration) -> u32 {
-        let next = self.next(interval);
-        if next > now {
+        if self.next > now {
             return 0;
         }
-        let more = u32::try_from((now - next).as_nanos() / interval.as_nanos()).unwrap_or(u32::MAX - 1);
-        self.last = Some(next + interval * more);
+        let more = u32::try_from((now - self.next).as_nanos() / interval.as_nanos()).unwrap_or(u32::MAX - 1);
+        self.last = self.next + interval * more;
+        self.next = self.last + interval;
         more + 1
+    }
+
+    /// The interval is another from `now` on: it counts from the last tick, but what has passed of it makes no more
+    /// than one.
+    pub(super) fn change(&mut self, now: Instant, interval: Duration) {
+        if self.next > now {
+            self.next = (self.last + interval).max(now);
+        }
     }
 
     /// When it ticked last, counted from its start.
     pub(super) fn last_tick(&self) -> Duration {
-        self.last.map_or(Duration::ZERO, |last| last - self.start)
+        self.last - self.start
     }
 
     /// Its age.
@@ -51,14 +60,18 @@ mod tests {
     fn ticks_do_not_drift_and_none_is_lost() {
         let start = Instant::now();
         let ms = Duration::from_millis;
-        let mut clock = FrameClock::new(start);
+        let mut clock = FrameClock::new(start, ms(10));
         assert_eq!(clock.ticks(start, ms(10)), 0);
         assert_eq!(clock.ticks(start + ms(10), ms(10)), 1);
         assert_eq!(clock.ticks(start + ms(19), ms(10)), 0);
         assert_eq!(clock.ticks(start + ms(24), ms(10)), 1);
-        assert_eq!(clock.next(ms(10)), start + ms(30));
+        assert_eq!(clock.next(), start + ms(30));
         assert_eq!(clock.ticks(start + ms(59), ms(10)), 3);
         assert_eq!(clock.last_tick(), ms(50));
-        assert_eq!(clock.next(ms(20)), start + ms(70), "a new interval counts from the last tick");
+        clock.change(start + ms(59), ms(20));
+        assert_eq!(clock.next(), start + ms(70), "a new interval counts from the last tick");
+        clock.change(start + ms(69), ms(1));
+        assert_eq!(clock.ticks(start + ms(69), ms(1)), 1, "there were no ticks of the new interval before");
+        assert_eq!(clock.ticks(start + ms(71), ms(1)), 2);
     }
 }

@@ -258,7 +258,13 @@ impl Face {
                 let events = self.publish_held(now);
                 self.event(events);
             }
-            regs::FRAME_INTERVAL => self.state.frame_interval = clamp_interval(value),
+            regs::FRAME_INTERVAL => {
+                self.state.frame_interval = clamp_interval(value);
+                let interval = self.state.interval();
+                if let Stream::Streaming(clock) = &mut self.state.stream {
+                    clock.change(now, interval);
+                }
+            }
             regs::PATTERN => {
                 // A value that is no pattern leaves the sensor as it is.
                 self.state.pattern = Pattern::from_register(value).unwrap_or(self.state.pattern);
@@ -288,9 +294,9 @@ impl Face {
             Timing::Stall if ready => clock.elapsed(now),
             Timing::Stall => return Task::Wait,
             Timing::Free => match clock.ticks(now, interval) {
-                0 => return Task::WaitUntil(clock.next(interval)),
+                0 => return Task::WaitUntil(clock.next()),
                 ticks => {
-                    let (time, next) = (clock.last_tick(), clock.next(interval));
+                    let (time, next) = (clock.last_tick(), clock.next());
                     if !ready {
                         self.underrun(ticks);
                         return Task::WaitUntil(next);
@@ -392,7 +398,7 @@ impl Face {
     }
 
     fn start(&mut self, now: Instant) {
-        self.state.stream = Stream::Streaming(FrameClock::new(now));
+        self.state.stream = Stream::Streaming(FrameClock::new(now, self.state.interval()));
         self.state.next_sequence = 0;
     }
 

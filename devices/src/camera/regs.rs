@@ -14,7 +14,7 @@
 //!   held back until then, and no further frame begins before it could be reported.
 //! - **Timing**: with [`TIMING_STALL`] a frame begins as soon as there is a pending configuration. Otherwise the
 //!   frame clock ([`FRAME_INTERVAL`]) ticks: a tick without a pending configuration, or while a frame
-//!   is held back, drops a frame ([`DROPS`]) and raises [`IRQ_UNDERRUN`]; the sequence number counts it.
+//!   is held back or still in work, drops a frame ([`DROPS`]) and raises [`IRQ_UNDERRUN`]; the sequence number counts it.
 //! - **Errors**: a configuration that cannot be done is consumed when latched: nothing is written, the frame
 //!   counts as dropped, and [`IRQ_CONFIG_ERROR`] or [`IRQ_BUS_ERROR`] is raised with [`IRQ_LATCHED`], without
 //!   [`IRQ_FRAME_START`]; for a bus error [`ERR_ADDR_LO`] and [`ERR_ADDR_HI`] hold the first address refused and
@@ -22,8 +22,10 @@
 //! - **Stop**: clear [`CTRL_ENABLE`]; the frame in work is finished and reported, what is pending is discarded, then
 //!   [`STATUS_STREAMING`] reads 0 and [`IRQ_STOPPED`] is raised. [`CTRL_RESET`] does not wait: the frame in work
 //!   is abandoned, [`STATUS_ACTIVE`] tells until it is, and all registers take their reset values.
-//! - **Interrupt**: one edge each time `IRQ_RAW & IRQ_ENABLE` gains a bit. A handler reads [`IRQ_STATUS`], writes
-//!   what it read back, and acts; an event that comes between makes another edge.
+//! - **Interrupt**: one edge each time `IRQ_RAW & IRQ_ENABLE` gains a bit. A handler reads [`IRQ_STATUS`] and writes
+//!   back what it read, but `IRQ_FRAME_DONE` and `IRQ_BUS_ERROR` only after it has read what they hold (`DONE_*`,
+//!   `ERR_*`); then it looks at [`STATUS`] and programs what is next. An event that comes between makes another edge,
+//!   as does a frame that was held back.
 
 /// Who may do what with a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +101,7 @@ registers! {
     ERR_ADDR_LO = 0x030, Ro, 0, "First address that the DMA port refused, bits 31:0; held until IRQ_BUS_ERROR is acknowledged.";
     ERR_ADDR_HI = 0x034, Ro, 0, "The same, bits 63:32.";
     ERR_INFO = 0x038, Ro, 0, "Plane in bits 7:0, channel in 15:8, of the address in ERR_ADDR.";
-    FRAME_INTERVAL = 0x040, Rw, 33_333, "Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX.";
+    FRAME_INTERVAL = 0x040, Rw, 33_333, "Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX; reset value set by the machine.";
     PATTERN = 0x044, Rw, 0, "PATTERN_* scene that the sensor looks at, from the next frame on; reset value set by the machine.";
     FRAMES = 0x0c0, Ro, 0, "Frames written since reset; wraps, as all counters do.";
     DROPS = 0x0c4, Ro, 0, "Frames dropped since reset, for whatever reason.";
@@ -128,7 +130,7 @@ registers! {
     DONE_ADDR_HI = 0x184, Ro, 0, "The same, bits 63:32.";
     DONE_BYTES = 0x188, Ro, 0, "Bytes of that frame in all planes, from the first to the last written, padding of lines included.";
     DONE_SEQUENCE = 0x18c, Ro, 0, "Its sequence number: 0 for the first frame after CTRL_ENABLE was set, dropped frames counted.";
-    DONE_TIME_LO = 0x190, Ro, 0, "Its start of frame, in nanoseconds since CTRL_ENABLE was set, bits 31:0.";
+    DONE_TIME_LO = 0x190, Ro, 0, "Its start of frame, in nanoseconds since streaming began, bits 31:0.";
     DONE_TIME_HI = 0x194, Ro, 0, "The same, bits 63:32.";
 }
 
@@ -151,7 +153,7 @@ constants! {
     IRQ_CONFIG_ERROR = 1 << 9, "Unknown format, bad size, stride or length too small: see the frame's configuration.";
     IRQ_BUS_ERROR = 1 << 10, "The DMA port refused an address; see ERR_ADDR.";
     IRQ_SYNC_LOSS = 1 << 11, "The sensor link was lost.";
-    IRQ_UNDERRUN = 1 << 12, "The frame clock ticked without a pending configuration.";
+    IRQ_UNDERRUN = 1 << 12, "The frame clock ticked and no frame could begin: none pending, or one in work or held back.";
     FRAME_INTERVAL_MIN = 1_000, "1000 frames a second.";
     FRAME_INTERVAL_MAX = 10_000_000, "A frame in ten seconds.";
     PATTERN_BARS = 0, "Colour bars.";

@@ -210,12 +210,12 @@ fn a_refused_address_is_told_and_nothing_is_written() {
     let nv12 = layout(b"NV12", 640, 480);
     let (y, uv) = (640 * 480, 640 * 240);
     for (planes, at, plane) in [
-        // Just below the window, just beyond its end, the first address that 32 lines cannot carry.
+        // Just below the window, just beyond its end, far from it, and what 32 lines cannot carry.
         ([0x3f_ffff_u64, 0x50_0000], 0x3f_ffff, 0),
         ([0x100_0000 - y + 1, 0x50_0000], 0x100_0000, 0),
         ([0x40_0000, 0x100_0000 - uv + 1], 0x100_0000, 1),
         ([0x40_0000, 0x20_0000], 0x20_0000, 1),
-        ([0xffff_ffff, 0x40_0000], 0x1_0000_0000, 0),
+        ([0xffff_ffff, 0x40_0000], 0xffff_ffff, 0),
         ([0x40_0000, u64::MAX], u64::MAX, 1),
     ] {
         rig.program(&nv12, 0);

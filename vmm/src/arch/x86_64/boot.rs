@@ -167,7 +167,13 @@ fn load_bzimage(
     if header.xloadflags & XLF_KERNEL_64 == 0 {
         return Err(KernelError::No64BitEntry(path.to_owned()));
     }
-    let end = loaded.kernel_load.raw_value() + u64::from(header.init_size);
+    // Where the decompressor will run the kernel (arch/x86/boot/compressed/head_64.S): not below pref_address, whatever
+    // was loaded where. A relocatable kernel is aligned first.
+    let loaded_at = loaded.kernel_load.raw_value();
+    let alignment = u64::from(header.kernel_alignment).max(1);
+    let aligned = loaded_at.checked_next_multiple_of(alignment).filter(|_| header.relocatable_kernel != 0);
+    let start = aligned.unwrap_or(loaded_at).max(header.pref_address);
+    let end = start.saturating_add(u64::from(header.init_size));
     Ok(LoadedKernel {
         entry: loaded.kernel_load.unchecked_add(BZIMAGE_64_ENTRY),
         range: layout::HIMEM_START..end.max(loaded.kernel_end),
