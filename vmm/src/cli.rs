@@ -20,6 +20,7 @@ use crate::{
     machine::{Machine, MachineError, Streams},
     output::Output,
     report::{Outcome, Report},
+    signals::Signals,
 };
 
 /// Boots a Linux guest that has a CMA window and a camera which DMAs frames into it.
@@ -192,7 +193,8 @@ pub fn main() -> ExitCode {
 
 fn doctor() -> ExitCode {
     let (report, fit) = doctor::examine();
-    print!("{report}");
+    // Whoever closed the pipe knows enough.
+    let _ = write!(io::stdout(), "{report}");
     if fit { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -269,14 +271,21 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     if !args.any_host {
         doctor::check_fit(&kvm)?;
     }
-    let streams =
-        Streams { stdout: Output::new(io::stdout()), stderr: Output::new(io::stderr()), process: true };
+    let streams = streams().map_err(|source| MachineError::Host { what: "signal handlers", source })?;
     let report = Machine::start(&kvm, &config, loaded, streams)?.run()?;
     if let Some(file) = report_file {
         file.write(&report)?;
     }
     explain(&report, &config);
     Ok(ExitCode::from(exit_status(&report, &config)))
+}
+
+/// This process' own streams and signals.
+fn streams() -> io::Result<Streams> {
+    let signals = Signals::take_over()?;
+    let stdout = Output::new(signals.writer(&io::stdout())?);
+    let stderr = Output::new(signals.writer(&io::stderr())?);
+    Ok(Streams { stdout, stderr, signals: Some(signals) })
 }
 
 /// Where `--report` goes. A file appears whole or stays as it was, and is never written through a link that a guest

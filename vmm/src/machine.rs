@@ -53,8 +53,8 @@ pub struct Streams {
     pub stdout: Output,
     /// The command's standard error.
     pub stderr: Output,
-    /// The machine is this process' only job: it takes over signals and, without a command, the terminal.
-    pub process: bool,
+    /// The machine is this process' only job: these signals end it and, without a command, it has the terminal.
+    pub signals: Option<Signals>,
 }
 
 /// Why a machine could not be built or run.
@@ -207,9 +207,8 @@ impl Machine {
 
         let mut tick = TimerFd::new().map_err(|error| host("a timer")(error.into()))?;
         tick.reset(TICK, Some(TICK)).map_err(|error| host("a timer")(error.into()))?;
-        let signals =
-            streams.process.then(Signals::take_over).transpose().map_err(host("signal handlers"))?;
-        let interactive = streams.process && config.exec.is_none();
+        let signals = streams.signals;
+        let interactive = signals.is_some() && config.exec.is_none();
         let input = interactive.then(Input::from_stdin).transpose().map_err(host("the terminal"))?;
         if interactive && let Some((columns, rows)) = terminal::size() {
             devices.terminal.set_size(columns, rows);

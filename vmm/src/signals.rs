@@ -1,21 +1,33 @@
-//! Signals that end the machine in order: SIGINT, SIGTERM, SIGHUP; and SIGWINCH, which resizes its terminal.
+//! Signals that end the machine in order; and SIGWINCH, which resizes its terminal.
 
 use std::{
-    io,
+    fs::File,
+    io::{self, Write},
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsFd, AsRawFd, RawFd},
         unix::net::UnixStream,
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
 };
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH},
     iterator::{backend::SignalDelivery, exfiltrator::SignalOnly},
 };
 
+/// The signals that end the machine.
+const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
 /// The process' signals as an event source; their default action is restored by nobody, so one per process.
 #[derive(Debug)]
-pub struct Signals(SignalDelivery<UnixStream, SignalOnly>);
+pub struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    /// Set by the handlers of the signals that end the machine.
+    ended: Arc<AtomicBool>,
+}
 
 impl Signals {
     /// Takes over the signals.
@@ -23,15 +35,31 @@ impl Signals {
     /// # Errors
     /// If the host refuses a socket or a handler.
     pub fn take_over() -> io::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        for signal in ENDING {
+            signal_hook::flag::register(signal, ended.clone())?;
+        }
         let (read, write) = UnixStream::pair()?;
-        SignalDelivery::with_pipe(read, write, SignalOnly, [SIGINT, SIGTERM, SIGHUP, SIGWINCH]).map(Self)
+        let delivery =
+            SignalDelivery::with_pipe(read, write, SignalOnly, ENDING.into_iter().chain([SIGWINCH]))?;
+        Ok(Self { delivery, ended })
+    }
+
+    /// A writer to `stream` that waits as long as nobody takes what is written, but no longer than until a signal that
+    /// ends the machine: then it drops what it gets.
+    ///
+    /// # Errors
+    /// If the process has no file descriptor left.
+    pub fn writer(&self, stream: &impl AsFd) -> io::Result<impl Write + Send + 'static> {
+        let file = File::from(stream.as_fd().try_clone_to_owned()?);
+        Ok(Patient { file, ended: self.ended.clone() })
     }
 
     /// Reads what has come: the signal that ends the machine, if there was one, and whether the terminal changed.
     pub fn pending(&mut self) -> (Option<i32>, bool) {
         let mut end = None;
         let mut resized = false;
-        for signal in self.0.pending() {
+        for signal in self.delivery.pending() {
             if signal == SIGWINCH {
                 resized = true;
             } else {
@@ -44,6 +72,36 @@ impl Signals {
 
 impl AsRawFd for Signals {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.get_read().as_raw_fd()
+        self.delivery.get_read().as_raw_fd()
+    }
+}
+
+struct Patient {
+    file: File,
+    ended: Arc<AtomicBool>,
+}
+
+impl Write for Patient {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        // What a pipe that poll calls writable takes without waiting (pipe(7), PIPE_BUF).
+        const STEP: usize = 4096;
+        // A signal may come to another thread, or before the wait: look again now and then.
+        const LOOK_AGAIN_MS: i32 = 100;
+        let mut waiting = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+        loop {
+            // SAFETY: one structure of ours.
+            let ready = unsafe { libc::poll(&raw mut waiting, 1, LOOK_AGAIN_MS) };
+            // An error of poll is one of the write, too; EINTR is no answer.
+            if ready > 0 || (ready < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted) {
+                return self.file.write(&data[..data.len().min(STEP)]);
+            }
+            if self.ended.load(Ordering::Relaxed) {
+                return Ok(data.len());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

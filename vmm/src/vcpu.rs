@@ -3,10 +3,11 @@
 use std::{
     io,
     os::unix::thread::JoinHandleExt,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, channel},
     },
     thread::JoinHandle,
     time::Duration,
@@ -73,7 +74,17 @@ impl Vcpus {
         let mut started = Self { threads: Vec::new(), shared, ends, rounds_halted: 0 };
         for (index, mut vcpu) in vcpus.into_iter().enumerate() {
             let (bus, shared, sender) = (bus.clone(), started.shared.clone(), sender.clone());
-            let run = move || run(&mut vcpu, &bus, &shared, &sender);
+            let run = move || {
+                let ran = panic::catch_unwind(AssertUnwindSafe(|| run(&mut vcpu, &bus, &shared)));
+                let end = ran.unwrap_or_else(|_| {
+                    Some(End::Failed("a vCPU's thread panicked, which is a mistake of minivmm's".to_owned()))
+                });
+                if let Some(end) = end {
+                    // The machine may have ended meanwhile; then nobody asks.
+                    let _ = sender.send(end);
+                    let _ = shared.ended.write(1);
+                }
+            };
             let builder = std::thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK);
             started.threads.push(builder.spawn(run)?);
         }
@@ -117,17 +128,17 @@ impl Drop for Vcpus {
             std::thread::sleep(Duration::from_millis(1));
         }
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a vCPU thread panicked");
-            }
+            // Its panic was told as the machine's end.
+            let _ = thread.join();
         }
     }
 }
 
-fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared, sender: &Sender<End>) {
+/// Runs the guest until it ends, or until it is to stop: then there is no end to tell.
+fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared) -> Option<End> {
     let end = loop {
         if shared.stop.load(Ordering::Relaxed) {
-            return;
+            return None;
         }
         match vcpu.run() {
             Ok(VcpuExit::MmioRead(address, data)) => {
@@ -162,9 +173,7 @@ fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared, sender: &Sender<End>) {
             Err(error) => break failed(vcpu, &format!("KVM_RUN: {error}")),
         }
     };
-    // The machine may have ended meanwhile; then nobody asks.
-    let _ = sender.send(end);
-    let _ = shared.ended.write(1);
+    Some(end)
 }
 
 fn failed(vcpu: &VcpuFd, exit: &str) -> End {
