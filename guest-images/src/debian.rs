@@ -96,14 +96,12 @@ pub(crate) fn unpack(package: &str, file: &str) -> Result<PathBuf, Error> {
 }
 
 /// The names, without `.deb`, of the files that apt would download for `packages`, in their order. Fetches apt's
-/// lists if it does not know a package and we are root.
+/// lists if it does not know a package and we may.
 pub(crate) fn candidates(packages: &[&str]) -> Result<Vec<String>, Error> {
     find_candidates(packages).or_else(|error| {
-        if !is_root() {
-            return Err(error);
-        }
+        let Some(prefix) = privilege() else { return Err(error) };
         eprintln!("Fetching the lists of Debian packages");
-        update(&[])?;
+        update(prefix)?;
         find_candidates(packages)
     })
 }

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
@@ -134,6 +135,22 @@ fn sizes_and_windows() {
 }
 
 #[test]
+fn no_image() {
+    for (variable, value) in
+        [("MINIVMM_CACHE", "/no/cache"), ("XDG_CACHE_HOME", "/no/cache"), ("HOME", "/no/home")]
+    {
+        let output = Command::new(&*MINIVMM)
+            .env_remove("MINIVMM_CACHE")
+            .env_remove("XDG_CACHE_HOME")
+            .env(variable, value)
+            .output()
+            .unwrap();
+        let place = if variable == "HOME" { "/no/home/.cache/minivmm" } else { value };
+        check(&output, &[variable], 2, &["there is no guest image in", place, "guest-images -- build"]);
+    }
+}
+
+#[test]
 fn options() {
     refused(&["--colour"], 2, &["unexpected argument '--colour'"]);
     refused(&["bake"], 2, &["bake"]);
@@ -197,11 +214,12 @@ fn hosts_without_kvm() {
 #[test]
 fn an_unfit_host_is_told_with_the_labs_command() {
     let Some(reason) = ground::unfit() else {
-        eprintln!("This host is fit: there is nothing to refuse here.");
+        // To the terminal itself, as a test's own output is not shown.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: this host is fit, there is nothing to refuse here.");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
-    let parts = [reason.split("; use").next().unwrap(), "cargo lab -- minivmm --kernel", "--exec 'echo hi'"];
+    let parts = [reason.as_str(), "cargo lab -- minivmm --kernel", "--exec 'echo hi'"];
     refused(&["--kernel", &kernel, "--exec", "echo hi"], 1, &parts);
 }

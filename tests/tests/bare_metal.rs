@@ -1,9 +1,40 @@
-//! Fast tests of boot, bus, interrupts and the camera's registers: bare-metal guests on the machine's own /dev/kvm.
+//! Fast tests of boot, bus, interrupts and the camera's registers: bare-metal guests on the machine's own /dev/kvm, or
+//! in the lab where there is none.
 
-use std::path::Path;
+use std::{path::Path, process::ExitCode, time::Duration};
 
-use tests::bare_metal::BareMetal;
+use libtest_mimic::{Arguments, Trial};
+use tests::{bare_metal::BareMetal, ground};
 use vmm::report::{Outcome, Report};
+
+/// Time limit of everything together, where it runs in the lab.
+const LIMIT: Duration = Duration::from_secs(300);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if !arguments.list
+        && let Some(status) = ground::move_to_lab_without_kvm(LIMIT)
+    {
+        return status;
+    }
+    let tests: [(&str, fn()); 8] = [
+        ("hello_marks_its_boot_prints_and_ends", hello_marks_its_boot_prints_and_ends),
+        ("the_bus_survives_every_width", the_bus_survives_every_width),
+        ("a_halted_guest_ends_the_machine", a_halted_guest_ends_the_machine),
+        ("a_triple_fault_is_a_reset", a_triple_fault_is_a_reset),
+        ("the_camera_keeps_to_its_registers", the_camera_keeps_to_its_registers),
+        ("a_free_frame_clock_drops_frames", a_free_frame_clock_drops_frames),
+        ("a_stream_has_every_frame", a_stream_has_every_frame),
+        ("machines_leave_nothing_behind", machines_leave_nothing_behind),
+    ];
+    let trials = tests.map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
+}
 
 fn run(guest: BareMetal) -> (Report, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -16,7 +47,6 @@ fn exits_with(guest: BareMetal, status: u8) -> (Report, String) {
     (report, printed)
 }
 
-#[test]
 fn hello_marks_its_boot_prints_and_ends() {
     let (report, printed) = exits_with(BareMetal::new("hello"), 42);
     assert_eq!(printed, "hello\n");
@@ -24,12 +54,10 @@ fn hello_marks_its_boot_prints_and_ends() {
     assert!(report.overhead_at_boot_mark.unwrap() > 0);
 }
 
-#[test]
 fn the_bus_survives_every_width() {
     exits_with(BareMetal::new("bus"), 0);
 }
 
-#[test]
 fn a_halted_guest_ends_the_machine() {
     assert_eq!(run(BareMetal::new("halt")).0.outcome, Outcome::Halted);
     let mut two = BareMetal::new("halt");
@@ -37,7 +65,6 @@ fn a_halted_guest_ends_the_machine() {
     assert_eq!(run(two).0.outcome, Outcome::Halted);
 }
 
-#[test]
 fn a_triple_fault_is_a_reset() {
     assert_eq!(run(BareMetal::new("reset")).0.outcome, Outcome::Reset);
 }
@@ -50,7 +77,6 @@ fn with_camera(name: &'static str, camera: &str) -> BareMetal {
     guest
 }
 
-#[test]
 fn the_camera_keeps_to_its_registers() {
     let (report, _) = exits_with(with_camera("camera", "timing=stall"), 0);
     let camera = report.camera.unwrap();
@@ -61,7 +87,6 @@ fn the_camera_keeps_to_its_registers() {
     assert_eq!(report.windows[0].pages_written, 10);
 }
 
-#[test]
 fn a_free_frame_clock_drops_frames() {
     let (report, _) = exits_with(with_camera("drops", ""), 0);
     let camera = report.camera.unwrap();
@@ -69,7 +94,6 @@ fn a_free_frame_clock_drops_frames() {
     assert!(camera.drops >= 3);
 }
 
-#[test]
 fn a_stream_has_every_frame() {
     let stream = with_camera("stream", "timing=stall")
         .define("FORMAT", "FOURCC('N','V','1','2')")
@@ -88,7 +112,6 @@ fn a_stream_has_every_frame() {
     assert_eq!(camera.drops, 0);
 }
 
-#[test]
 fn machines_leave_nothing_behind() {
     let count = |what: &str| std::fs::read_dir(Path::new("/proc/self").join(what)).unwrap().count();
     let folder = tempfile::tempdir().unwrap();

@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
@@ -140,7 +141,14 @@ fn a_terminal_reaches_the_command_whole_and_is_restored() {
     let mut terminal = File::from(terminal);
     let mut seen = String::new();
     let mut read_until = |wanted: &str| {
+        let end = Instant::now() + Duration::from_secs(120);
         while !seen.contains(wanted) {
+            let mut ready = [PollFd::new(&terminal, PollFlags::IN)];
+            let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+            if poll(&mut ready, Some(&second)).unwrap() == 0 {
+                assert!(Instant::now() < end, "{wanted:?} did not come after {seen}");
+                continue;
+            }
             let mut buffer = [0; 1024];
             let count = terminal.read(&mut buffer).unwrap();
             seen.push_str(&String::from_utf8_lossy(&buffer[..count]));

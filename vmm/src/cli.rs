@@ -17,7 +17,7 @@ use crate::{
     doctor::{self, KvmError},
     images,
     load::{LoadError, load, load_with},
-    machine::{Machine, MachineError, Streams},
+    machine::{Machine, MachineError, Streams, prepare_places},
     output::Output,
     report::{Outcome, Report},
     signals::Signals,
@@ -267,11 +267,14 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     // A report that cannot be written is better refused before the run than after.
     let report_file = args.report.as_deref().map(ReportFile::open).transpose()?;
 
+    let console_log = prepare_places(&config)?;
+
     let kvm = doctor::open_kvm()?;
     if !args.any_host {
         doctor::check_fit(&kvm)?;
     }
-    let streams = streams().map_err(|source| MachineError::Host { what: "signal handlers", source })?;
+    let streams =
+        streams(console_log).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
     let report = Machine::start(&kvm, &config, loaded, streams)?.run()?;
     if let Some(file) = report_file {
         file.write(&report)?;
@@ -281,11 +284,11 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
 }
 
 /// This process' own streams and signals.
-fn streams() -> io::Result<Streams> {
+fn streams(console_log: Option<fs::File>) -> io::Result<Streams> {
     let signals = Signals::take_over()?;
     let stdout = Output::new(signals.writer(&io::stdout())?);
     let stderr = Output::new(signals.writer(&io::stderr())?);
-    Ok(Streams { stdout, stderr, signals: Some(signals) })
+    Ok(Streams { stdout, stderr, console_log, signals: Some(signals) })
 }
 
 /// Where `--report` goes. A file appears whole or stays as it was, and is never written through a link that a guest

@@ -13,13 +13,13 @@ pub struct Image {
     pub initrd: PathBuf,
 }
 
-/// The folder that the builder's link `current` stands in.
+/// The folder that the builder's link `current` stands in: below `$MINIVMM_CACHE`, else `$XDG_CACHE_HOME/minivmm`, else
+/// `~/.cache/minivmm`. Relative paths in the variables do not count (XDG Base Directory Specification).
 fn folder() -> PathBuf {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = set("MINIVMM_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("minivmm")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/minivmm")))
-        .unwrap_or_else(|| PathBuf::from("/var/cache/minivmm"));
+        .unwrap_or_else(|| env::home_dir().unwrap_or_else(env::temp_dir).join(".cache/minivmm"));
     cache.join("guest").join(arch::NAME).join("current")
 }
 

@@ -53,6 +53,8 @@ pub struct Streams {
     pub stdout: Output,
     /// The command's standard error.
     pub stderr: Output,
+    /// A copy of what the guest prints on its serial port, from [`prepare_places`].
+    pub console_log: Option<File>,
     /// The machine is this process' only job: these signals end it and, without a command, it has the terminal.
     pub signals: Option<Signals>,
 }
@@ -77,7 +79,7 @@ pub enum MachineError {
         source: io::Error,
     },
     /// `--console-log`.
-    #[error("the console log {} cannot be written: {source}", path.display())]
+    #[error("the console log {} cannot be written: {source}; name a file in a folder that can", path.display())]
     ConsoleLog {
         /// The file.
         path: PathBuf,
@@ -172,18 +174,8 @@ impl Machine {
         kvm_fd: &Kvm,
         config: &Config,
         loaded: Loaded,
-        streams: Streams,
+        mut streams: Streams,
     ) -> Result<Self, MachineError> {
-        if let Some(path) = &config.out {
-            check_writable(path).map_err(|source| MachineError::Out { path: path.clone(), source })?;
-        }
-        let console_log = config
-            .console_log
-            .as_ref()
-            .map(|path| {
-                File::create(path).map_err(|source| MachineError::ConsoleLog { path: path.clone(), source })
-            })
-            .transpose()?;
         let Loaded { memory, kernel, windows, devices: entries, .. } = loaded;
 
         let vm = kvm_fd.create_vm().map_err(kvm("a virtual machine"))?;
@@ -193,7 +185,7 @@ impl Machine {
         let mut manager = EventManager::new().map_err(|error| event_loop(&error))?;
         let serial_stdout = config.exec.is_none().then(|| streams.stdout.clone());
         let (serial_log, serial_sink) =
-            SerialLog::new(serial_stdout, console_log).map_err(host("an eventfd"))?;
+            SerialLog::new(serial_stdout, streams.console_log.take()).map_err(host("an eventfd"))?;
         let place = Place { vm: &vm, memory: &memory, manager: &mut manager, bus: Bus::new() };
         let (devices, bus) = place.devices(config, &entries, &windows, &streams, serial_sink)?;
 
@@ -409,6 +401,20 @@ impl From<End> for Outcome {
 
 fn event_loop(error: &event_manager::Error) -> MachineError {
     MachineError::Host { what: "the event loop", source: io::Error::other(format!("{error:?}")) }
+}
+
+/// Prepares where the machine of `config` will write to on the host; returns the console log's file, if there is one.
+///
+/// # Errors
+/// The place that cannot be written to.
+pub fn prepare_places(config: &Config) -> Result<Option<File>, MachineError> {
+    if let Some(path) = &config.out {
+        check_writable(path).map_err(|source| MachineError::Out { path: path.clone(), source })?;
+    }
+    let create = |path: &PathBuf| {
+        File::create(path).map_err(|source| MachineError::ConsoleLog { path: path.clone(), source })
+    };
+    config.console_log.as_ref().map(create).transpose()
 }
 
 /// Makes the folder if need be, and a file in it that has no name: a guest may have left any name there.

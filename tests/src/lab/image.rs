@@ -78,6 +78,8 @@ fn make(recipe: &Recipe, folder: &Path) -> Result<(), LabError> {
 
 /// The package with the kernel that `metapackage` stands for.
 fn kernel_package(metapackage: &str) -> Result<String, LabError> {
+    // Fetches apt's lists if there are none.
+    debian::version(metapackage)?;
     let shown = capture(Command::new("apt-cache").args(["show", "--no-all-versions", metapackage]), None)?;
     String::from_utf8_lossy(&shown)
         .lines()
