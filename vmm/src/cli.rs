@@ -233,7 +233,7 @@ fn config(args: MachineArgs) -> (Config, Result<(), PathBuf>) {
     let (kernel, initrd, image) = match (args.kernel, images::default_image()) {
         (Some(kernel), _) => (kernel, args.initrd, Ok(())),
         (None, Ok(image)) => (image.kernel, args.initrd.or(Some(image.initrd)), Ok(())),
-        (None, Err(folder)) => (folder.join("vmlinux"), args.initrd, Err(folder)),
+        (None, Err(folder)) => (PathBuf::new(), args.initrd, Err(folder)),
     };
     let camera = args.camera.map_or_else(|| Some(CameraSpec::default()), |Camera(camera)| camera);
     let config = Config {

@@ -36,7 +36,3 @@ pub struct Config {
 
 /// Smallest guest memory in bytes: what the kernel image, its page tables and the initramfs take at the least.
 pub const MEMORY_MIN: u64 = 32 << 20;
-/// Largest guest memory in bytes: the 40 address bits that every 64-bit CPU has.
-pub const MEMORY_MAX: u64 = 1 << 39;
-/// Most vCPUs: APIC ids of 8 bits, of which 255 is the broadcast.
-pub const CPUS_MAX: u8 = 254;

@@ -7,7 +7,7 @@ use std::{
     os::fd::IntoRawFd,
 };
 
-use kvm_ioctls::{Cap, Kvm};
+use kvm_ioctls::Kvm;
 
 use crate::{arch, images};
 
@@ -15,26 +15,12 @@ use crate::{arch, images};
 const DEV_KVM: &str = "/dev/kvm";
 /// The only version of KVM's interface that ever was stable (Documentation/virt/kvm/api.rst, KVM_GET_API_VERSION).
 const API_VERSION: i32 = 12;
-/// Fewer turns of the probe's loop in a second mean that ring 0 is interpreted: it is at most 3 million there, 300 million
-/// in a CPU that is itself emulated.
-const LOOPS_MIN: f64 = 10e6;
-
-/// What minivmm needs of KVM.
-const NEEDED: [(Cap, &str); 6] = [
-    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
-    (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
-    (Cap::Irqfd, "KVM_CAP_IRQFD"),
-    (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
-    (Cap::MpState, "KVM_CAP_MP_STATE"),
-    (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
-];
-
 /// Why KVM cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KvmError {
     /// No such device.
     #[error(
-        "there is no {DEV_KVM} on this host: turn virtualization on in its firmware and load kvm_intel or kvm_amd, or use `{0}`"
+        "there is no {DEV_KVM} on this host: turn virtualization on in its firmware and load its kvm module, or use `{0}`"
     )]
     Absent(String),
     /// Not for us.
@@ -91,7 +77,7 @@ pub fn open_kvm() -> Result<Kvm, KvmError> {
         API_VERSION => {}
         version => return Err(KvmError::Version(version)),
     }
-    match NEEDED.iter().find(|(cap, _)| !kvm.check_extension(*cap)) {
+    match arch::NEEDED.iter().find(|(cap, _)| !kvm.check_extension(*cap)) {
         Some((_, name)) => Err(KvmError::Lacks(name)),
         None => Ok(kvm),
     }
@@ -111,14 +97,7 @@ pub fn check_fit(kvm: &Kvm) -> Result<(), KvmError> {
 fn unfit_reason(probe: &Result<arch::Probe, String>) -> Option<String> {
     match probe {
         Err(reason) => Some(reason.clone()),
-        Ok(probe) if probe.syscall_level != 0 => {
-            Some(format!("SYSCALL leads to privilege level {} instead of 0", probe.syscall_level))
-        }
-        Ok(probe) if probe.loops_per_second < LOOPS_MIN => Some(format!(
-            "its ring 0 is interpreted, at {:.1} million turns of a small loop a second",
-            probe.loops_per_second / 1e6
-        )),
-        Ok(_) => None,
+        Ok(probe) => probe.unfit_reason(),
     }
 }
 
@@ -134,18 +113,17 @@ pub fn examine() -> (String, bool) {
         Err(error) => line(false, &error.to_string()),
         Ok(kvm) => {
             line(true, &format!("{DEV_KVM} opens, with interface version {API_VERSION}"));
-            let names: Vec<&str> = NEEDED.iter().map(|(_, name)| *name).collect();
+            let names: Vec<&str> = arch::NEEDED.iter().map(|(_, name)| *name).collect();
             line(true, &format!("it has {}", names.join(", ")));
             line(true, &format!("it takes up to {} vCPUs a guest", kvm.get_max_vcpus()));
             let probe = arch::probe(&kvm);
             if let Some(reason) = unfit_reason(&probe) {
                 line(false, &format!("Linux cannot run on it: {reason}"));
             } else {
-                line(true, "Linux can run on it: a tiny guest's system call came to ring 0");
+                line(true, "Linux can run on it: a tiny guest's system call came to the kernel's level");
             }
             if let Ok(probe) = probe {
-                let millions = probe.loops_per_second / 1e6;
-                line(true, &format!("its ring 0 makes {millions:.1} million turns of a small loop a second"));
+                line(true, &probe.to_string());
             }
         }
     }
@@ -171,18 +149,4 @@ pub fn examine() -> (String, bool) {
     };
     let _ = writeln!(report, "{verdict}");
     (report, fit)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_unfit() {
-        let probe = |loops_per_second, syscall_level| Ok(arch::Probe { loops_per_second, syscall_level });
-        assert_eq!(unfit_reason(&probe(300e6, 0)), None);
-        assert!(unfit_reason(&probe(300e6, 3)).unwrap().contains("privilege level 3"));
-        assert!(unfit_reason(&probe(1.5e6, 0)).unwrap().contains("interpreted, at 1.5 million"));
-        assert_eq!(unfit_reason(&Err("x".to_owned())), Some("x".to_owned()));
-    }
 }

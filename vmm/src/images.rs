@@ -7,7 +7,7 @@ use crate::arch;
 /// A kernel and an initramfs that belong together.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// ELF kernel.
+    /// The kernel.
     pub kernel: PathBuf,
     /// Initramfs.
     pub initrd: PathBuf,
@@ -29,6 +29,6 @@ fn folder() -> PathBuf {
 /// The folder, if there is no image in it.
 pub fn default_image() -> Result<Image, PathBuf> {
     let folder = folder();
-    let image = Image { kernel: folder.join("vmlinux"), initrd: folder.join("initramfs") };
+    let image = Image { kernel: folder.join(arch::KERNEL_FILE), initrd: folder.join("initramfs") };
     if image.kernel.exists() && image.initrd.exists() { Ok(image) } else { Err(folder) }
 }

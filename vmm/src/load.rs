@@ -17,8 +17,8 @@ use cma::{
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
-    arch::{self, KernelError, LoadedKernel},
-    config::{CPUS_MAX, Config, MEMORY_MAX, MEMORY_MIN},
+    arch::{self, CPUS_MAX, KernelError, LoadedKernel, MEMORY_MAX},
+    config::{Config, MEMORY_MIN},
     fdt,
     memory::{self, MemoryError},
     platform::{self, Entry},

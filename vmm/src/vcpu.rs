@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::ControlFlow,
     os::unix::thread::JoinHandleExt,
     panic::{self, AssertUnwindSafe},
     sync::{
@@ -151,20 +152,12 @@ fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared) -> Option<End> {
                     tracing::debug!("store of {data:02x?} to {address:#x}, where nothing is");
                 }
             }
-            Ok(VcpuExit::IoIn(port, data)) => arch::port_read(port, data),
-            Ok(VcpuExit::IoOut(port, data)) => {
-                if arch::port_write(port, data) {
-                    break End::Reset;
-                }
-            }
-            // Only without interrupt controllers in the kernel.
-            Ok(VcpuExit::Hlt) => break End::Halted,
-            Ok(VcpuExit::Shutdown) => break End::Reset,
             Ok(VcpuExit::Intr) => {}
-            Ok(exit) => {
-                let exit = format!("{exit:?}");
-                break failed(vcpu, &exit);
-            }
+            Ok(exit) => match arch::handle_exit(exit) {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(Ok(end)) => break end,
+                ControlFlow::Break(Err(exit)) => break failed(vcpu, &exit),
+            },
             Err(error) if error.errno() == libc::EINTR || error.errno() == libc::EAGAIN => {
                 if arch::halted_for_good(vcpu).unwrap_or(false) {
                     shared.halted.fetch_add(1, Ordering::Relaxed);
@@ -177,6 +170,6 @@ fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared) -> Option<End> {
 }
 
 fn failed(vcpu: &VcpuFd, exit: &str) -> End {
-    let at = vcpu.get_regs().map_or_else(|error| error.to_string(), |regs| format!("{:#x}", arch::pc(&regs)));
+    let at = arch::pc(vcpu).map_or_else(|error| error.to_string(), |pc| format!("{pc:#x}"));
     End::Failed(format!("KVM cannot run the guest any further, at {at}: {exit}"))
 }

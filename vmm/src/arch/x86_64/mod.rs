@@ -10,12 +10,15 @@ pub use boot::{CMDLINE_MAX, KernelError, LoadedKernel, load_kernel, write_boot_d
 pub use fdt::{
     BUS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_interrupt_controllers,
 };
-pub use layout::{IRQS, MMIO_START, PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux};
+pub use layout::{CPUS_MAX, IRQS, MEMORY_MAX, MMIO_START, PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux};
 pub use probe::{Probe, probe};
-pub use vcpu::{create_interrupt_controllers, halted_for_good, pc, port_read, port_write, set_up_vcpu};
+pub use vcpu::{NEEDED, create_interrupt_controllers, halted_for_good, handle_exit, pc, set_up_vcpu};
 
 /// Name of the architecture, as in the cache of guest images and in rustc's targets.
 pub const NAME: &str = "x86_64";
+
+/// The kernel in a guest image that this machine boots.
+pub const KERNEL_FILE: &str = "vmlinux";
 
 /// What the kernel command line says on this architecture: a triple fault is the reset that KVM reports.
 pub const CMDLINE: &str = "reboot=t";

@@ -5,6 +5,7 @@
 
 use std::{
     arch::global_asm,
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,30 @@ pub struct Probe {
     pub loops_per_second: f64,
     /// The privilege level that SYSCALL led to; 0 on a CPU.
     pub syscall_level: u8,
+}
+
+/// Fewer turns of the loop in a second mean that ring 0 is interpreted: it is at most 3 million there, 300 million in a
+/// CPU that is itself emulated.
+const LOOPS_MIN: f64 = 10e6;
+
+impl Probe {
+    /// Why Linux cannot run on such a KVM, if it cannot.
+    pub fn unfit_reason(&self) -> Option<String> {
+        if self.syscall_level != 0 {
+            return Some(format!("SYSCALL leads to privilege level {} instead of 0", self.syscall_level));
+        }
+        (self.loops_per_second < LOOPS_MIN).then(|| {
+            let millions = self.loops_per_second / 1e6;
+            format!("its ring 0 is interpreted, at {millions:.1} million turns of a small loop a second")
+        })
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millions = self.loops_per_second / 1e6;
+        write!(f, "its ring 0 makes {millions:.1} million turns of a small loop a second")
+    }
 }
 
 /// Turns of the timed loop: a tenth of a millisecond on a CPU, a hundredth of a second where ring 0 is interpreted.
@@ -170,5 +195,19 @@ fn run_to_result(vcpu: &mut VcpuFd) -> Result<u8, String> {
             Err(error) if error.errno() == libc::EINTR => {}
             Err(error) => return Err(format!("a tiny guest could not run: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unfit() {
+        let reason =
+            |loops_per_second, syscall_level| Probe { loops_per_second, syscall_level }.unfit_reason();
+        assert_eq!(reason(300e6, 0), None);
+        assert!(reason(300e6, 3).unwrap().contains("privilege level 3"));
+        assert!(reason(1.5e6, 0).unwrap().contains("interpreted, at 1.5 million"));
     }
 }

@@ -1,13 +1,26 @@
-//! vCPUs of an x86_64 guest: CPUID, registers at the start, port I/O, and when a CPU has halted for good.
+//! vCPUs of an x86_64 guest: CPUID, registers at the start, exits, and when a CPU has halted for good.
+
+use std::ops::ControlFlow;
 
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED,
     KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_fpu, kvm_msr_entry, kvm_regs, kvm_segment,
 };
-use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::GuestAddress;
 
 use super::layout;
+use crate::vcpu::End;
+
+/// What minivmm needs of KVM.
+pub const NEEDED: &[(Cap, &str)] = &[
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
+    (Cap::Irqfd, "KVM_CAP_IRQFD"),
+    (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
+    (Cap::MpState, "KVM_CAP_MP_STATE"),
+    (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
+];
 
 /// Three pages that Intel's VMX needs somewhere in the gap below 4 GiB (KVM_SET_TSS_ADDR).
 const TSS_ADDRESS: usize = 0xfffb_d000;
@@ -141,19 +154,28 @@ pub fn halted_for_good(vcpu: &VcpuFd) -> Result<bool, kvm_ioctls::Error> {
 }
 
 /// The program counter.
-pub fn pc(regs: &kvm_regs) -> u64 {
-    regs.rip
+///
+/// # Errors
+/// Those of the ioctl.
+pub fn pc(vcpu: &VcpuFd) -> Result<u64, kvm_ioctls::Error> {
+    vcpu.get_regs().map(|regs| regs.rip)
 }
 
-/// A load from an I/O port: there is none, so it reads as ones, as on a PC.
-pub fn port_read(_port: u16, data: &mut [u8]) {
-    data.fill(0xff);
-}
-
-/// A store to an I/O port; true if it resets the machine: the keyboard controller's reset command, which is what
-/// Linux tries first without `reboot=t`.
-pub fn port_write(port: u16, data: &[u8]) -> bool {
+/// What this architecture's own exits mean: the guest goes on, or it ends, or KVM cannot run it any further (the exit,
+/// for a person to read).
+pub fn handle_exit(exit: VcpuExit) -> ControlFlow<Result<End, String>> {
     const I8042_COMMAND: u16 = 0x64;
     const I8042_RESET: u8 = 0xfe;
-    port == I8042_COMMAND && data == [I8042_RESET]
+    match exit {
+        // There are no I/O ports: they read as ones, as on a PC.
+        VcpuExit::IoIn(_, data) => data.fill(0xff),
+        // The keyboard controller's reset command, which is what Linux tries first without `reboot=t`.
+        VcpuExit::IoOut(I8042_COMMAND, &[I8042_RESET]) => return ControlFlow::Break(Ok(End::Reset)),
+        VcpuExit::IoOut(..) => {}
+        // Only without interrupt controllers in the kernel.
+        VcpuExit::Hlt => return ControlFlow::Break(Ok(End::Halted)),
+        VcpuExit::Shutdown => return ControlFlow::Break(Ok(End::Reset)),
+        exit => return ControlFlow::Break(Err(format!("{exit:?}"))),
+    }
+    ControlFlow::Continue(())
 }
