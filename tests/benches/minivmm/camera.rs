@@ -29,8 +29,6 @@ use crate::{median, verdict};
 const WARM_UP: usize = 62;
 /// Frames that are measured in each round: what the guest's interrupt vectors are enough for.
 const MEASURED: usize = 150;
-/// Buffers that the guest streams to.
-const BUFFERS: usize = 3;
 /// Odd, for medians.
 const ROUNDS: usize = 7;
 /// Goal for frames as DMAed beside frames as copied.
@@ -62,6 +60,15 @@ const CASES: [Case; 4] = [
 impl Case {
     fn frame_bytes(&self) -> usize {
         self.planes.iter().map(|(line, lines)| line * (self.height / lines)).sum()
+    }
+
+    fn buffer_bytes(&self) -> usize {
+        self.frame_bytes().next_multiple_of(4096)
+    }
+
+    /// Buffers to stream to: all that the window holds, so that frames go to memory and not round and round in a cache.
+    fn buffers(&self) -> usize {
+        WINDOW as usize / self.buffer_bytes()
     }
 }
 
@@ -133,7 +140,7 @@ fn guest(case: &Case) -> Result<BareMetal, Box<dyn Error>> {
         .define("WIDTH", case.width)
         .define("HEIGHT", case.height)
         .define("PLANES", case.planes.len())
-        .define("BUFFERS", BUFFERS)
+        .define("BUFFERS", case.buffers())
         .define("WARM_UP", WARM_UP)
         .define("MEASURED", MEASURED);
     guest.config.memory = MEMORY;
@@ -175,13 +182,12 @@ fn copy_frames(case: &Case, memory: &GuestMemoryMmap) -> f64 {
         .iter()
         .map(|(line, lines)| vec![0x80; line * ((case.height + (PHASES - 1) * PHASE_LINES) / lines)])
         .collect();
-    let pages = case.frame_bytes().next_multiple_of(4096);
     let mut begun = Instant::now();
     for frame in 0..WARM_UP + MEASURED {
         if frame == WARM_UP {
             begun = Instant::now();
         }
-        let mut at = MEMORY - WINDOW + (frame % BUFFERS * pages) as u64;
+        let mut at = MEMORY - WINDOW + (frame % case.buffers() * case.buffer_bytes()) as u64;
         for (plane, (line, lines)) in picture.iter().zip(case.planes) {
             let bytes = line * (case.height / lines);
             let phase = &plane[frame % PHASES * PHASE_LINES / lines * line..][..bytes];
