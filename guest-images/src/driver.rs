@@ -27,7 +27,7 @@ impl<'a> Driver<'a> {
         let mut sources = vec![ours.join("Kbuild")];
         sources.extend(kernel::sorted_files(&ours, "c")?);
         sources.extend(kernel::sorted_files(&ours, "h")?);
-        let mut recipe = Recipe::new("driver").with(&kernel.name);
+        let mut recipe = Recipe::new("driver").with(include_str!("driver.rs")).with(&kernel.name);
         for source in &sources {
             recipe = recipe.with_file(source)?;
         }

@@ -56,7 +56,11 @@ impl<'a> Initramfs<'a> {
     /// The initramfs for `arch` as the checkout wants it, from the files `packages` of the guest's packages. Packs
     /// nothing yet.
     pub(crate) fn new(arch: &'a Arch, driver: &'a Driver<'a>, packages: Vec<String>) -> Result<Self, Error> {
-        let mut recipe = Recipe::new("initramfs").with(&driver.name).with(SKELETON).with(PROGRAMS.join(" "));
+        let mut recipe = Recipe::new("initramfs")
+            .with(include_str!("initramfs.rs"))
+            .with(&driver.name)
+            .with(SKELETON)
+            .with(PROGRAMS.join(" "));
         for (name, content) in FILES {
             recipe = recipe.with(name).with(content);
         }

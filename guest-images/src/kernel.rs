@@ -70,7 +70,11 @@ impl<'a> Kernel<'a> {
             let path = ours.join(file);
             fragment += &fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
         }
-        let mut recipe = Recipe::new("kernel").with(arch.name).with(&source_name).with(&fragment);
+        let mut recipe = Recipe::new("kernel")
+            .with(include_str!("kernel.rs"))
+            .with(arch.name)
+            .with(&source_name)
+            .with(&fragment);
         for (variable, value) in ENVIRONMENT {
             recipe = recipe.with(variable).with(value);
         }

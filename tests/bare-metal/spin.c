@@ -2,7 +2,7 @@
 /* Never ends by itself. */
 #include "guest.h"
 
-static int guest(void)
+static int __attribute__((noreturn)) guest(void)
 {
 	write32(EXIT, 1);
 	for (;;)

@@ -1,23 +1,41 @@
 //! Fast tests of boot, bus, interrupts and the camera's registers: bare-metal guests on the machine's own /dev/kvm, or
 //! in the lab where there is none.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{
+    fs::File,
+    io::Write as _,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use libtest_mimic::{Arguments, Trial};
-use tests::{bare_metal::BareMetal, ground};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr},
+};
+use tests::{bare_metal::BareMetal, ground, programs};
 use vmm::report::{Outcome, Report};
 
 /// Time limit of everything together, where it runs in the lab.
 const LIMIT: Duration = Duration::from_secs(300);
 
+static MINIVMM: LazyLock<PathBuf> = LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    if !arguments.list {
+        LazyLock::force(&MINIVMM);
+    }
     if !arguments.list
         && let Some(status) = ground::move_to_lab_without_kvm(LIMIT)
     {
         return status;
     }
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
         ("hello_marks_its_boot_prints_and_ends", hello_marks_its_boot_prints_and_ends),
         ("the_bus_survives_every_width", the_bus_survives_every_width),
         ("a_halted_guest_ends_the_machine", a_halted_guest_ends_the_machine),
@@ -26,6 +44,7 @@ fn main() -> ExitCode {
         ("a_free_frame_clock_drops_frames", a_free_frame_clock_drops_frames),
         ("a_stream_has_every_frame", a_stream_has_every_frame),
         ("machines_leave_nothing_behind", machines_leave_nothing_behind),
+        ("the_terminal_is_raw_meanwhile_and_restored", the_terminal_is_raw_meanwhile_and_restored),
     ];
     let trials = tests.map(|(name, test)| {
         Trial::test(name, move || {
@@ -133,4 +152,71 @@ fn machines_leave_nothing_behind() {
         hello.run();
     }
     assert_eq!((count("fd"), count("task")), before);
+}
+
+/// How a machine in a terminal ends.
+enum Way {
+    Keys(&'static [u8]),
+    Signal(Signal),
+    Itself,
+}
+
+fn the_terminal_is_raw_meanwhile_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = |name| BareMetal::new(name).build(folder.path()).config.kernel;
+    for (way, status) in [
+        (Way::Keys(b"\x01x"), 0),
+        // Ctrl-C is the guest's.
+        (Way::Keys(b"\x03\x01\x01x\x01x"), 0),
+        (Way::Signal(Signal::TERM), 143),
+        (Way::Signal(Signal::INT), 130),
+        (Way::Signal(Signal::HUP), 129),
+        (Way::Signal(Signal::QUIT), 131),
+        (Way::Itself, 42),
+    ] {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let device =
+            || OwnedFd::from(File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap());
+        let kept = device();
+        let before = tcgetattr(&kept).unwrap().local_modes;
+        assert!(before.contains(LocalModes::ISIG | LocalModes::ECHO | LocalModes::ICANON));
+
+        let guest = if matches!(way, Way::Itself) { "hello" } else { "spin" };
+        let mut machine = Command::new(&*MINIVMM)
+            .args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"])
+            .arg(kernel(guest))
+            .stdin(device())
+            .stdout(device())
+            .stderr(device())
+            .spawn()
+            .unwrap();
+        let modes = || tcgetattr(&kept).unwrap().local_modes;
+        if !matches!(way, Way::Itself) {
+            wait("raw mode", || {
+                !modes().intersects(LocalModes::ISIG | LocalModes::ECHO | LocalModes::ICANON)
+            });
+        }
+        match way {
+            Way::Keys(keys) => File::from(terminal.try_clone().unwrap()).write_all(keys).unwrap(),
+            Way::Signal(signal) => {
+                let pid = Pid::from_raw(machine.id().cast_signed()).unwrap();
+                kill_process(pid, signal).unwrap();
+            }
+            Way::Itself => {}
+        }
+        wait("the machine's end", || machine.try_wait().unwrap().is_some());
+        assert_eq!(machine.wait().unwrap().code(), Some(status));
+        assert_eq!(modes(), before, "the terminal after status {status}");
+    }
+}
+
+fn wait(what: &str, mut come: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !come() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

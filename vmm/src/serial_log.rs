@@ -22,20 +22,29 @@ pub struct SerialSink(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    waiting: Mutex<Vec<u8>>,
+    waiting: Mutex<Waiting>,
     event: EventFd,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    data: Vec<u8>,
+    /// Bytes that found no room.
+    lost: u64,
 }
 
 impl Write for SerialSink {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < WAITING_MAX {
-            let first = waiting.is_empty();
-            waiting.extend_from_slice(data);
+        if waiting.data.len() < WAITING_MAX {
+            let first = waiting.data.is_empty();
+            waiting.data.extend_from_slice(data);
             if first {
                 // The only error is EAGAIN at a full counter, and then the loop is awake.
                 let _ = self.0.event.write(1);
             }
+        } else {
+            waiting.lost += data.len() as u64;
         }
         Ok(data.len())
     }
@@ -75,7 +84,13 @@ impl SerialLog {
     /// Those of writing to the file.
     pub fn pump(&mut self) -> io::Result<()> {
         let _ = self.shared.event.read();
-        let data = std::mem::take(&mut *self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let Waiting { mut data, lost } =
+            std::mem::take(&mut *self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        if lost > 0 {
+            data.extend_from_slice(
+                format!("\r\n[minivmm: {lost} bytes of the guest's output were lost]\r\n").as_bytes(),
+            );
+        }
         self.last.extend(&data);
         let surplus = self.last.len().saturating_sub(KEPT);
         self.last.drain(..surplus);
@@ -110,5 +125,17 @@ mod tests {
         log.pump().unwrap();
         assert_eq!(log.last_lines(2), ["line 19998", "line 19999"]);
         assert!(log.last.len() <= KEPT);
+    }
+
+    #[test]
+    fn what_is_lost_is_told() {
+        let (mut log, mut sink) = SerialLog::new(None, None).unwrap();
+        sink.write_all(&[b'x'; WAITING_MAX]).unwrap();
+        sink.write_all(b"lost").unwrap();
+        log.pump().unwrap();
+        assert_eq!(log.last_lines(1), ["[minivmm: 4 bytes of the guest's output were lost]"]);
+        sink.write_all(b"on").unwrap();
+        log.pump().unwrap();
+        assert_eq!(log.last_lines(1), ["on"]);
     }
 }

@@ -68,7 +68,7 @@ impl Case {
 
     /// Buffers to stream to: all that the window holds, so that frames go to memory and not round and round in a cache.
     fn buffers(&self) -> usize {
-        WINDOW as usize / self.buffer_bytes()
+        (WINDOW / self.buffer_bytes() as u64).try_into().unwrap_or(usize::MAX)
     }
 }
 

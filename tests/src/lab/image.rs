@@ -44,10 +44,10 @@ pub(super) fn prepare(recipe: &Recipe, note: &dyn Fn(Note)) -> Result<Image, Lab
     Ok(Image { kernel: folder.join("kernel"), initramfs: folder.join("initramfs") })
 }
 
-/// The hash of all of ours that goes into an image. Debian's kernel is the one of the day when it is made: asking
+/// The hash of all of ours that goes into an image, this file included. Debian's kernel is the one of the day when it is made: asking
 /// apt each time costs more than a second.
 fn name(recipe: &Recipe) -> String {
-    let hash = Sha256::digest(format!("{recipe:?}{INIT}"));
+    let hash = Sha256::digest(format!("{recipe:?}{INIT}{}", include_str!("image.rs")));
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
