@@ -4,6 +4,8 @@
  *
  *   buffers   a line for each buffer of the queue: index, DMA address, bytes,
  *             and dequeued, queued, inflight or done
+ *   extent    the lowest address of all buffers since the driver was bound, and
+ *             the one behind the highest
  *   counters  a line for each of the device's counters: name, value
  */
 
@@ -50,6 +52,17 @@ static int mcam_buffers_show(struct seq_file *s, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(mcam_buffers);
 
+static int mcam_extent_show(struct seq_file *s, void *unused)
+{
+	struct mcam *cam = s->private;
+
+	mutex_lock(&cam->lock);
+	seq_printf(s, "%pad %pad\n", &cam->extent_start, &cam->extent_end);
+	mutex_unlock(&cam->lock);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(mcam_extent);
+
 static const struct {
 	const char *name;
 	u32 reg;
@@ -81,6 +94,8 @@ void mcam_debugfs_add(struct mcam *cam)
 					  mcam_debugfs_root);
 	debugfs_create_file("buffers", 0444, cam->debugfs, cam,
 			    &mcam_buffers_fops);
+	debugfs_create_file("extent", 0444, cam->debugfs, cam,
+			    &mcam_extent_fops);
 	debugfs_create_file("counters", 0444, cam->debugfs, cam,
 			    &mcam_counters_fops);
 }

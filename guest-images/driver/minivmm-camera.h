@@ -53,6 +53,8 @@ struct mcam {
 	struct v4l2_pix_format format;
 	struct v4l2_fract interval;
 	struct list_head buffers;
+	dma_addr_t extent_start;
+	dma_addr_t extent_end;
 	bool gone;
 
 	/* Guards what the interrupt handler shares with the queue. */

@@ -255,9 +255,14 @@ static int mcam_buf_init(struct vb2_buffer *vb)
 {
 	struct mcam *cam = vb2_get_drv_priv(vb->vb2_queue);
 	struct mcam_buffer *buf = to_mcam_buffer(vb);
+	dma_addr_t end;
 
 	buf->addr = vb2_dma_contig_plane_dma_addr(vb, 0);
 	list_add_tail(&buf->entry, &cam->buffers);
+	end = buf->addr + vb2_plane_size(vb, 0);
+	if (!cam->extent_end || buf->addr < cam->extent_start)
+		cam->extent_start = buf->addr;
+	cam->extent_end = max(cam->extent_end, end);
 	return 0;
 }
 

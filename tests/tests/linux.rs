@@ -125,6 +125,16 @@ fn kill(pid: u32, signal: Signal) {
     kill_process(pid, signal).expect("a child of ours takes a signal");
 }
 
+/// In the guest: `in_window NAME` ends with 9 if a buffer of the camera's driver ever lay outside the CMA window NAME, or
+/// if there was none.
+const IN_WINDOW: &str = r#"in_window() {
+        set -- "$1" $(cat /sys/kernel/debug/minivmm-camera/*/extent) /sys/kernel/debug/cma/$1*
+        base=$(($(cat $4/base_pfn) * 4096))
+        [ $(($2)) -ge $base ] && [ $(($3)) -le $((base + $(cat $4/count) * 4096)) ] && [ $(($3)) -gt $(($2)) ] ||
+            { echo "buffers at $2 to $3 are not in the window $1 at $base" >&2; exit 9; }
+    }
+    "#;
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -310,8 +320,9 @@ fn windows_are_where_they_were_asked_for() {
     let arguments = "--memory 1G --cma size=64M,name=isp,base=0x20000000 --cma 128M,default --camera window=isp,timing=stall";
     let command = "dmesg | grep -e 'Reserved memory' -e 'reserved memory node'; grep CmaTotal /proc/meminfo
         for w in /sys/kernel/debug/cma/*; do echo ${w##*/} $(cat $w/base_pfn $w/count $w/order_per_bit); done
-        v4l2-ctl --stream-mmap=3 --stream-count=2 > /dev/null 2>&1";
-    let output = printed(&exec(arguments, command));
+        v4l2-ctl --stream-mmap=3 --stream-count=2 > /dev/null 2>&1
+        in_window isp";
+    let output = printed(&exec(arguments, &format!("{IN_WINDOW}{command}")));
     for line in [
         "created CMA memory pool at 0x0000000020000000, size 64 MiB",
         "assigned reserved memory node isp@20000000",
@@ -391,8 +402,9 @@ fn large_frames_and_the_frame_clock() {
     stream("--camera timing=stall,scene=zone-plate --cpus 2", &large);
     // The frame clock runs on when nobody takes frames: they are dropped, and the sequence counts them.
     let command = "v4l2-ctl --stream-mmap=2 --stream-count=30 --stream-to=- 2> /dev/null | { usleep 500000; cat > /dev/null; }
-        cat /sys/kernel/debug/minivmm-camera/*/counters";
-    let counters = printed(&exec("--cma 64M --camera timing=free,fps=20", command));
+        in_window cma0; cat /sys/kernel/debug/minivmm-camera/*/counters";
+    let command = format!("{IN_WINDOW}{command}");
+    let counters = printed(&exec("--cma 64M --camera timing=free,fps=20", &command));
     for (name, least) in [("frames ", 30), ("drops ", 1)] {
         assert!(counter(&counters, name) >= least, "{counters}");
     }
@@ -411,8 +423,10 @@ fn counter(counters: &str, name: &str) -> u64 {
 }
 
 fn other_clients_stream() {
-    let command = "yavta -c5 -n3 -f YUYV -s 640x480 /dev/video0 && media-ctl -p && v4l2-ctl --all";
-    let output = printed(&exec("--cma 64M --camera timing=stall", command));
+    let command =
+        "yavta -c5 -n3 -f YUYV -s 640x480 /dev/video0 && media-ctl -p && v4l2-ctl --all && in_window cma0";
+    let command = format!("{IN_WINDOW}{command}");
+    let output = printed(&exec("--cma 64M --camera timing=stall", &command));
     assert!(output.contains("Captured 5 frames in"), "{output}");
     assert!(output.contains("driver          minivmm-camera"), "{output}");
     assert!(output.contains("Pixel Format      : 'YUYV'"), "{output}");
@@ -422,10 +436,16 @@ fn other_clients_stream() {
 fn buffers_outside_the_window_are_errors() {
     let command = "v4l2-ctl -v width=640,height=480,pixelformat=RGB3 --stream-mmap=6 --stream-count=12 \
             --stream-to=/dev/null > /tmp/log 2>&1 || { cat /tmp/log >&2; exit 1; }
-        cat /sys/kernel/debug/minivmm-camera/*/counters; dmesg";
+        cat /sys/kernel/debug/minivmm-camera/*/counters; dmesg
+        # The others are outside, and seen to be.
+        (in_window cma0) 2>&1";
+    let command = format!("{IN_WINDOW}{command}");
     for timing in ["stall", "free"] {
         let arguments = format!("--memory 256M --cma 4M --camera timing={timing}");
-        let output = printed(&exec(&arguments, command));
+        let output = exec(&arguments, &command);
+        assert_eq!(output.status.code(), Some(9), "{output:?}");
+        let output = text(&output.stdout);
+        assert!(output.contains("are not in the window cma0"), "{output}");
         assert!(counter(&output, "frames ") >= 8, "{output}");
         assert!(counter(&output, "bus_errors ") >= 2, "{output}");
         assert!(output.contains("bus error at 0x"), "{output}");
@@ -449,11 +469,12 @@ fn the_driver_lets_go_while_streaming() {
         insmod /lib/modules/minivmm-camera.ko
         v4l2-ctl -p 30 > /dev/null
         v4l2-ctl --stream-mmap=3 --stream-count=5 --stream-to=/dev/null > /dev/null 2>&1
+        in_window isp
         cat /sys/kernel/debug/minivmm-camera/*/counters
-        cat /sys/kernel/debug/cma/isp@*/used
         dmesg";
+    let command = format!("{IN_WINDOW}{command}");
     let arguments = "--cma 64M,name=other,default --cma 64M,name=isp --camera window=isp,fps=0.2";
-    let output = printed(&exec(arguments, command));
+    let output = printed(&exec(arguments, &command));
     assert!(counter(&output, "frames ") >= 5 && counter(&output, "bus_errors ") == 0, "{output}");
     for bad in ["WARNING", "BUG", "Oops", "resetting", "still busy"] {
         assert!(!output.contains(bad), "{bad} in {output}");
@@ -461,7 +482,8 @@ fn the_driver_lets_go_while_streaming() {
 }
 
 fn v4l2_compliance() {
-    let output = exec("--cma 256M --camera timing=free,fps=10", "v4l2-compliance -d /dev/video0 -s 2>&1");
+    let command = format!("{IN_WINDOW}v4l2-compliance -d /dev/video0 -s 2>&1 && in_window cma0");
+    let output = exec("--cma 256M --camera timing=free,fps=10", &command);
     let log = text(&output.stdout);
     let summary = log.lines().last().unwrap_or_default();
     assert!(output.status.success() && summary.contains("Failed: 0"), "{}", log.replace('\r', "\n"));
@@ -488,7 +510,9 @@ fn sixty_runs_leave_nothing_behind() {
         cmdline: String::new(),
         windows: vec!["64M".parse().unwrap()],
         camera: Some("timing=stall".parse().unwrap()),
-        exec: Some("v4l2-ctl --stream-mmap=3 --stream-count=5 --stream-to=/dev/null 2> /dev/null".to_owned()),
+        exec: Some(format!(
+            "{IN_WINDOW}v4l2-ctl --stream-mmap=3 --stream-count=5 --stream-to=/dev/null 2> /dev/null && in_window cma0"
+        )),
         out: None,
         seed: None,
         console_log: None,
