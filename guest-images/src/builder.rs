@@ -70,6 +70,8 @@ pub fn build() -> Result<Image, Error> {
 
     let own = base.join(arch.name);
     fs::create_dir_all(&own).map_err(Error::io("cannot create the folder", &own))?;
+    // First, as it may fetch fresh lists of what there is.
+    debian::install(arch.tools)?;
     let packages = [&[kernel::PACKAGE], arch.guest_packages].concat();
     let mut files = debian::candidates(&packages)?;
     let kernel = Kernel::new(arch, &base, files.remove(0))?;
@@ -78,7 +80,6 @@ pub fn build() -> Result<Image, Error> {
     let name = Recipe::new("image").with(&kernel.name).with(&initramfs.name).name();
     let folder = own.join(name);
     if !folder.is_dir() {
-        debian::install(arch.tools)?;
         kernel.build(&lock)?;
         driver.build(&lock)?;
         cache::create_whole(&folder, |partial| {

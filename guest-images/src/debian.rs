@@ -60,9 +60,12 @@ pub fn install(packages: &[&str]) -> Result<(), Error> {
 /// # Errors
 /// If apt knows no such package.
 pub fn version(package: &str) -> Result<String, Error> {
-    let file = &candidates(&[package])?[0];
-    // NAME_VERSION_ARCH, where the version's colon is escaped.
-    Ok(file.split('_').nth(1).unwrap_or_default().replace("%3a", ":"))
+    Ok(version_of(&candidates(&[package])?[0]))
+}
+
+/// The version in a file name NAME_VERSION_ARCH, where its colon is escaped.
+fn version_of(file: &str) -> String {
+    file.split('_').nth(1).unwrap_or_default().replace("%3a", ":")
 }
 
 /// The folder into which the current version of `package` is unpacked; it is downloaded first if need be. Works
@@ -86,8 +89,14 @@ pub(crate) fn unpack(package: &str, file: &str) -> Result<PathBuf, Error> {
         return Ok(folder);
     }
     cache::create_whole(&folder, |partial| {
-        // apt checks the file's hash against its signed lists.
-        command::output(apt_get(&[]).current_dir(partial).args(["download", package]))?;
+        // That version and no other: the folder has its name. apt checks the file's hash against its signed lists.
+        let exact = format!("{package}={}", version_of(file));
+        let download = || command::output(apt_get(&[]).current_dir(partial).args(["download", &exact]));
+        // Old lists name files that are gone; with fresh ones it deserves a second try.
+        download().or_else(|error| match privilege() {
+            Some(prefix) => update(prefix).and_then(|()| download()),
+            None => Err(error),
+        })?;
         let deb = partial.join(format!("{file}.deb"));
         command::output(Command::new("dpkg-deb").arg("--extract").args([&deb, partial]))?;
         fs::remove_file(&deb).map_err(Error::io("cannot remove", &deb))
@@ -178,6 +187,7 @@ mod tests {
                     'http://h/a_3.deb' a_3_amd64.deb 9 SHA256:0\n";
         let files = pick_candidates(uris, &["a:amd64", "b", "a:arm64"]).unwrap();
         assert_eq!(files, ["a_3_amd64", "b_1%3a1.35-4+b1_amd64", "a_2_arm64"]);
+        assert_eq!(version_of(&files[1]), "1:1.35-4+b1");
         let error = pick_candidates(uris, &["a", "c"]).unwrap_err().to_string();
         assert!(error.contains("package c;"), "{error}");
     }
