@@ -1,7 +1,8 @@
-//! What CMA (the Contiguous Memory Allocator) is: window specification, placement, reserved-memory node, map.
+//! What CMA (the Contiguous Memory Allocator) is: window specification, placement, allocator, reserved-memory node, map.
 //!
 //! Pure: no KVM, no I/O beyond what it is handed. Addresses and sizes are in bytes of guest physical memory.
 
+pub mod area;
 pub mod map;
 pub mod node;
 pub mod place;
