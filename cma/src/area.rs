@@ -215,6 +215,11 @@ impl Area {
         &self.name
     }
 
+    /// Pages of a bit of its bitmap, as an order.
+    pub fn order_per_bit(&self) -> u32 {
+        self.order_per_bit
+    }
+
     /// Its pages, as page frame numbers.
     pub fn pfns(&self) -> Range<u64> {
         self.base_pfn..self.base_pfn + self.count
