@@ -236,16 +236,18 @@ impl FromStr for Script {
 impl Script {
     /// The verbs, one a line.
     pub const HELP: &str = "\
-window SIZE [base=A] [name=S] [order_per_bit=N]   the window, first and once; base and size are whole pages
-alloc ID PAGES [align=N]     cma_alloc; N is an order of pages, by default the DMA API's for so many pages
-free ID                      cma_release
-busy PFN COUNT               pages that cannot be migrated from now on: pinned, under writeback
-idle PFN COUNT               pages that can
-repeat N ... end             N times what lies between; {i} in an ID is the turn, from 0; {j}, {k} are those outside
-expect ok|-12|-16            what the last alloc should have answered
-map                          draw the window
-stats                        what is free, in what pieces, how many more of the last request would fit
-# ...                        a comment";
+window SIZE [base=A] [name=S] [order_per_bit=N]
+                         the window, first and once; base and size are whole pages
+alloc ID PAGES [align=N] cma_alloc; N is an order of pages, by default the DMA API's
+free ID                  cma_release
+busy PFN COUNT           pages that cannot be migrated from now on: pinned, under writeback
+idle PFN COUNT           pages that can
+repeat N ... end         N times the lines between; {i} in an ID is the turn, from 0
+                         ({j}, {k}: the turns of the repeats around it)
+expect ok|-12|-16        what the last alloc should have answered
+map                      draw the window
+stats                    what is free, in what pieces; how many more of the last request fit
+# ...                    a comment";
 
     /// Runs it on an empty window: what the kernel does for each line, one after the other.
     pub fn run(&self) -> Run<'_> {

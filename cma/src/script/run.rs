@@ -253,8 +253,11 @@ impl fmt::Display for Event {
             What::Busy { pfn, count } => write!(f, "busy: {} at pfn {pfn:#x}", plural(*count))?,
             What::Idle { pfn, count } => write!(f, "idle: {} at pfn {pfn:#x}", plural(*count))?,
             What::Expect { expected, found, held } => {
-                let so = if *held { "so it was" } else { "but it was" };
-                write!(f, "expect {}: {so} {}", answer(*expected), answer(*found))?;
+                let (expected, found) = (answer(*expected), answer(*found));
+                match held {
+                    true => write!(f, "expect {expected}: so it was")?,
+                    false => write!(f, "expect {expected}: it was not, the last alloc answered {found}")?,
+                }
             }
             What::Map { text } => write!(f, "map: {}", text.trim_end().replace('\n', "\n  "))?,
             What::Stats { statistics, last_request } => {

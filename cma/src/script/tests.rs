@@ -76,13 +76,13 @@ fn what_people_read() {
             "line 5: alloc b, 15 pages at alignment 4: -12, no run of free pages is long enough at that alignment\n  \
              cma: cma_alloc: cma0@80000000: alloc failed, req-size: 15 pages, ret: -12\n  \
              cma: number of available pages: 2@0+10@3=> 12 free of 16 total pages",
-            "line 6: expect -12: so it was -12",
+            "line 6: expect -12: so it was",
             "line 7: free a, 3 pages at pfn 0x80002",
             "line 8: alloc b2, 15 pages at alignment 0: -16, each run that is long enough has a page in it that is in \
              use and cannot be migrated\n  busy and passed over, 1 in all: pfn 0x80000\n  \
              cma: cma_alloc: cma0@80000000: alloc failed, req-size: 15 pages, ret: -16\n  \
              cma: number of available pages: 16@0=> 16 free of 16 total pages",
-            "line 9: expect ok: but it was -16",
+            "line 9: expect ok: it was not, the last alloc answered -16",
             "line 10: idle: 1 page at pfn 0x80000",
             "line 11: free b: nothing to free, as its alloc failed",
             "line 12: alloc c, 20 pages at alignment 5: -12, that is more than the whole area, which cma_alloc refuses \
