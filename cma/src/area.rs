@@ -9,7 +9,7 @@ use std::{fmt::Write as _, ops::Range};
 
 use serde::Serialize;
 
-use crate::{PAGE_SIZE, map::Pages};
+use crate::{PAGE_SIZE, Window, map::Pages};
 
 /// The largest alignment that the DMA API asks for, as an order of pages: CONFIG_CMA_ALIGNMENT.
 pub const CMA_ALIGNMENT: u32 = 8;
@@ -70,6 +70,18 @@ pub enum AreaError {
         base_pfn: u64,
         /// Its pages.
         count: u64,
+    },
+    /// Base or size are not whole pages.
+    #[error(
+        "the CMA area {name} has the {what} {value:#x}, which is not a multiple of the page size of {PAGE_SIZE}"
+    )]
+    NotPages {
+        /// The area.
+        name: String,
+        /// Which.
+        what: &'static str,
+        /// Its value.
+        value: u64,
     },
     /// The last bit would stand for pages beyond the end (mm/cma.c, cma_declare_contiguous_nid).
     #[error(
@@ -210,6 +222,21 @@ impl Area {
         Ok(Self { name, base_pfn, count, order_per_bit, bitmap, busy })
     }
 
+    /// The area of a window of the device tree, which has the name of its node with the unit address.
+    ///
+    /// # Errors
+    /// If the window is not whole pages, or there is no such area.
+    pub fn of_window(window: &Window, order_per_bit: u32) -> Result<Self, AreaError> {
+        let Window { name, base, size, .. } = window;
+        let name = format!("{name}@{base:x}");
+        for (what, value) in [("size", *size), ("base", *base)] {
+            if !value.is_multiple_of(PAGE_SIZE) {
+                return Err(AreaError::NotPages { name, what, value });
+            }
+        }
+        Self::new(&name, base / PAGE_SIZE, size / PAGE_SIZE, order_per_bit)
+    }
+
     /// Its name: of an area of the device tree, the node's with its unit address.
     pub fn name(&self) -> &str {
         &self.name
@@ -319,13 +346,19 @@ impl Area {
 
     /// How many more requests for `count` pages at alignment `align` would be granted, one after the other.
     pub fn fits(&self, count: u64, align: u32) -> u64 {
+        self.clone().fill(count, align)
+    }
+
+    /// Grants requests for `count` pages at alignment `align` for as long as cma_alloc would; returns how many.
+    pub fn fill(&mut self, count: u64, align: u32) -> u64 {
         let Ok(request) = self.request(count, align) else { return 0 };
         // What was passed over for one is passed over for the next: the places before are still used or busy.
         let mut start = 0;
         let mut granted = 0;
         while let Some(bit) = self.first_fit(request, start, |_| ()) {
-            granted += 1;
             start = bit + request.bits;
+            self.bitmap.insert(bit..start);
+            granted += 1;
         }
         granted
     }

@@ -126,14 +126,6 @@ pub enum Problem {
         /// Its value.
         order: u64,
     },
-    /// Base or size are not whole pages.
-    #[error("the window has the {what} {value:#x}, which is not a multiple of the page size of {PAGE_SIZE}")]
-    NotPages {
-        /// Which.
-        what: &'static str,
-        /// Its value.
-        value: u64,
-    },
     /// A name that no node of a device tree can have.
     #[error(
         "the window has the name {0:?}, which no device-tree node can have; use 1 to 31 of the characters \
@@ -457,13 +449,9 @@ fn window(words: &[&str], form: &'static str) -> Result<(Window, Area), Problem>
     if !is_node_name(name) {
         return Err(Problem::Name(excerpt(name)));
     }
-    for (what, value) in [("size", size), ("base", base)] {
-        if !value.is_multiple_of(PAGE_SIZE) {
-            return Err(Problem::NotPages { what, value });
-        }
-    }
-    let area = Area::new(&format!("{name}@{base:x}"), base / PAGE_SIZE, size / PAGE_SIZE, bit)?;
-    Ok((Window { name: name.to_owned(), base, size, default: true }, area))
+    let window = Window { name: name.to_owned(), base, size, default: true };
+    let area = Area::of_window(&window, bit)?;
+    Ok((window, area))
 }
 
 /// The values of the fields `names`, each at most once and no others.

@@ -1,7 +1,10 @@
-//! `minivmm model`: an allocation script on the model of the kernel's CMA allocator.
+//! `minivmm model`: an allocation script, or a camera's frames, on the model of the kernel's CMA allocator.
+
+pub mod frames;
 
 use std::{
     collections::BTreeSet,
+    fmt::Display,
     fs::{self, File},
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
@@ -9,7 +12,14 @@ use std::{
 };
 
 use clap::Args;
-use cma::script::{Event, Run, Script, ScriptError, What};
+use cma::{
+    area::AreaError,
+    script::{Run, Script, ScriptError, What},
+    spec::WindowSpec,
+};
+use serde::Serialize;
+
+use frames::Frame;
 
 /// Size of a script in bytes, at most.
 const MAX_SCRIPT: u64 = 16 << 20;
@@ -19,13 +29,21 @@ const MAX_SCRIPT: u64 = 16 << 20;
 #[command(after_help = help())]
 pub struct ModelArgs {
     /// The script's file, or - for stdin
-    script: PathBuf,
-    /// Draw the window as it is at the end into this file, as SVG
-    #[arg(long, value_name = "FILE")]
+    #[arg(required_unless_present = "frames")]
+    script: Option<PathBuf>,
+    /// Draw the window as it is at the end of the script into this file, as SVG
+    #[arg(long, value_name = "FILE", conflicts_with = "frames")]
     svg: Option<PathBuf>,
-    /// Print what happens as JSON: an array with an object for each step
+    /// Print JSON: an array with an object for each step of the script, or for each of --frames
     #[arg(long)]
     json: bool,
+    /// Instead of a script: say how many such frames fit in --window, and what the next one is answered; a size (480p,
+    /// which is 640x480, 720p, 1080p, 2160p or WIDTHxHEIGHT) and a format of the camera; may be repeated
+    #[arg(long, value_name = "SIZE:FORMAT", requires = "window", conflicts_with = "script")]
+    frames: Vec<Frame>,
+    /// The window for --frames, as --cma takes it
+    #[arg(long, value_name = "SPEC", requires = "frames", conflicts_with = "script")]
+    window: Option<WindowSpec>,
 }
 
 fn help() -> String {
@@ -33,6 +51,7 @@ fn help() -> String {
         "\
 Examples:
   minivmm model fill.cma --svg window.svg
+  minivmm model --frames 1080p:NV12 --window 64M
   printf 'window 64M\\n repeat 17\\n alloc b{{i}} 1013\\n end\\n stats' | minivmm model -
 
 A script has a verb a line. Numbers are decimal or 0x..., with K, M or G; sizes are in bytes; a
@@ -76,8 +95,11 @@ pub enum ModelError {
         source: io::Error,
     },
     /// Standard output takes no more.
-    #[error("what the script does cannot be printed: {0}")]
-    Print(io::Error),
+    #[error("standard output cannot be written: {0}")]
+    Print(#[from] io::Error),
+    /// There can be no such window.
+    #[error(transparent)]
+    Window(#[from] AreaError),
 }
 
 impl ModelError {
@@ -85,22 +107,41 @@ impl ModelError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Print(_) => 1,
-            Self::Read { .. } | Self::TooLarge(_) | Self::Script { .. } | Self::Svg { .. } => 2,
+            Self::Read { .. }
+            | Self::TooLarge(_)
+            | Self::Script { .. }
+            | Self::Svg { .. }
+            | Self::Window(_) => 2,
         }
     }
 }
 
-/// Runs the script and prints what happens; the status is 1 if an `expect` of it did not hold.
+/// Runs the script and prints what happens, or says how many frames fit; the status is 1 if an `expect` of the script
+/// did not hold.
 ///
 /// # Errors
-/// If the script cannot be read or is none, or if its output has no place.
+/// If the script cannot be read or is none, if there can be no such window, or if the output has no place.
 pub fn main(args: &ModelArgs) -> Result<ExitCode, ModelError> {
-    let path = &args.script;
-    let text = read(path)?;
-    let script: Script = text.parse().map_err(|source| ModelError::Script { path: path.clone(), source })?;
+    let out = BufWriter::new(io::stdout().lock());
+    if let Some(path) = &args.script {
+        return run(path, args, out);
+    }
+    let mut printer = Printer { out, json: args.json, objects: 0 };
+    for frame in &args.frames {
+        let fit = frames::fit(*frame, &args.window.clone().unwrap_or_default())?;
+        if !still_taken(printer.object(&fit))? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    still_taken(printer.end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(path: &Path, args: &ModelArgs, out: impl Write) -> Result<ExitCode, ModelError> {
+    let script: Script =
+        read(path)?.parse().map_err(|source| ModelError::Script { path: path.to_owned(), source })?;
     let mut run = script.run();
-    let unheld =
-        print(&mut run, args.json, BufWriter::new(io::stdout().lock())).map_err(ModelError::Print)?;
+    let unheld = print(&mut run, args.json, out)?;
     if let Some(path) = &args.svg {
         let svg = run.window_map().to_svg();
         fs::write(path, svg).map_err(|source| ModelError::Svg { path: path.clone(), source })?;
@@ -126,14 +167,14 @@ fn read(path: &Path) -> Result<String, ModelError> {
 /// Prints what happens, to its end even if nobody takes it any more. Returns the lines with an `expect` that did not
 /// hold, each with its sentence.
 fn print(run: &mut Run<'_>, json: bool, out: impl Write) -> io::Result<BTreeSet<(usize, String)>> {
-    let mut printer = Printer { out, json, events: 0 };
+    let mut printer = Printer { out, json, objects: 0 };
     let mut unheld = BTreeSet::new();
     let mut taken = true;
     for event in run {
         if matches!(event.what, What::Expect { held: false, .. }) {
             unheld.insert((event.line, event.to_string()));
         }
-        taken = taken && still_taken(printer.event(&event))?;
+        taken = taken && still_taken(printer.object(&event))?;
     }
     if taken {
         still_taken(printer.end())?;
@@ -149,21 +190,21 @@ fn still_taken(result: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-/// Events as lines for people, or as a JSON array, an event a line: one at a time, as there can be a million.
+/// Objects as lines for people, or as a JSON array, an object a line: one at a time, as there can be a million.
 struct Printer<W> {
     out: W,
     json: bool,
-    events: u64,
+    objects: u64,
 }
 
 impl<W: Write> Printer<W> {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
-        self.events += 1;
+    fn object(&mut self, object: &(impl Display + Serialize)) -> io::Result<()> {
+        self.objects += 1;
         if !self.json {
-            return writeln!(self.out, "{event}");
+            return writeln!(self.out, "{object}");
         }
-        self.out.write_all(if self.events == 1 { b"[\n" } else { b",\n" })?;
-        Ok(serde_json::to_writer(&mut self.out, event)?)
+        self.out.write_all(if self.objects == 1 { b"[\n" } else { b",\n" })?;
+        Ok(serde_json::to_writer(&mut self.out, object)?)
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -176,6 +217,7 @@ impl<W: Write> Printer<W> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use serde_json::{Value, json};
 
     use super::*;
@@ -192,6 +234,20 @@ mod tests {
         free b3
         stats
         map";
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: ModelArgs,
+    }
+
+    fn args(words: &[&str]) -> ModelArgs {
+        Cli::try_parse_from([&["model"], words].concat()).unwrap().args
+    }
+
+    fn path(path: &Path) -> &str {
+        path.to_str().unwrap()
+    }
 
     fn printed(json: bool) -> (String, BTreeSet<(usize, String)>) {
         let script: Script = SCRIPT.parse().unwrap();
@@ -270,9 +326,8 @@ mod tests {
     #[test]
     fn files_that_are_no_scripts() {
         let folder = tempfile::tempdir().unwrap();
-        let args = |script: &Path| ModelArgs { script: script.to_owned(), svg: None, json: false };
         let file = folder.path().join("script");
-        let error = main(&args(&file)).unwrap_err();
+        let error = main(&args(&[path(&file)])).unwrap_err();
         assert!(error.to_string().contains("script cannot be read: No such file"), "{error}");
         for (content, part) in [
             (
@@ -283,7 +338,7 @@ mod tests {
             (&[b' '; 16 << 20 | 1], "script is larger than 16777216 bytes"),
         ] {
             fs::write(&file, content).unwrap();
-            let error = main(&args(&file)).unwrap_err();
+            let error = main(&args(&[path(&file)])).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
             assert_eq!(error.exit_status(), 2);
         }
@@ -294,12 +349,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (script, svg) = (folder.path().join("script"), folder.path().join("window.svg"));
         fs::write(&script, "window 64M\nalloc left_channel 760\nexpect ok").unwrap();
-        let args = ModelArgs { script: script.clone(), svg: Some(svg.clone()), json: true };
-        assert_eq!(main(&args).unwrap(), ExitCode::SUCCESS);
+        let picture = args(&[path(&script), "--json", "--svg", path(&svg)]);
+        assert_eq!(main(&picture).unwrap(), ExitCode::SUCCESS);
         assert!(fs::read_to_string(svg).unwrap().contains("left_channel"));
-        let nowhere = ModelArgs { script, svg: Some(folder.path().join("no/where.svg")), json: true };
+        let nowhere = folder.path().join("no/where.svg");
+        let nowhere = args(&[path(&script), "--json", "--svg", path(&nowhere)]);
         let error = main(&nowhere).unwrap_err();
         assert!(error.to_string().contains("where.svg cannot be written: No such file"), "{error}");
+        assert_eq!(error.exit_status(), 2);
+    }
+
+    #[test]
+    fn a_script_or_frames_in_a_window() {
+        for words in [
+            &[][..],
+            &["--frames", "1080p:NV12"],
+            &["--window", "64M"],
+            &["script", "--window", "64M"],
+            &["script", "--frames", "1080p:NV12", "--window", "64M"],
+            &["--frames", "1080p:NV12", "--window", "64M", "--svg", "window.svg"],
+        ] {
+            assert!(Cli::try_parse_from([&["model"], words].concat()).is_err(), "{words:?}");
+        }
+        let frames = ["--frames", "1080p:NV12", "--frames", "720p:YUYV", "--json", "--window"];
+        assert_eq!(main(&args(&[&frames[..], &["64M"]].concat())).unwrap(), ExitCode::SUCCESS);
+        let error = main(&args(&[&frames[..], &["4097"]].concat())).unwrap_err();
+        assert!(
+            error.to_string().contains("the size 0x1001, which is not a multiple of the page size"),
+            "{error}"
+        );
         assert_eq!(error.exit_status(), 2);
     }
 }

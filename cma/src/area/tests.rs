@@ -286,6 +286,8 @@ proptest! {
             prop_assert_eq!(statistics.busy, reference.busy.iter().filter(|busy| **busy).count() as u64);
         }
         let fits = area.fits(7, 2);
+        prop_assert_eq!(area.fill(7, 2), fits);
+        prop_assert_eq!(area.fits(7, 2), 0);
         prop_assert_eq!(fits, std::iter::from_fn(|| reference.alloc(7, 2).ok()).count() as u64);
     }
 }

@@ -134,8 +134,11 @@ fn each_mistake_has_its_sentence() {
         ("window 1M colour=red", "line 1: the line does not have the form"),
         ("window 1M base=0 base=0", "line 1: the line does not have the form"),
         ("window 1Q", "line 1: the size cannot be read: \"1Q\" is not a size"),
-        ("window 4097", "line 1: the window has the size 0x1001, which is not a multiple of the page size"),
-        ("window 1M base=1", "line 1: the window has the base 0x1, which is not a multiple"),
+        (
+            "window 4097",
+            "line 1: the CMA area cma0@40000000 has the size 0x1001, which is not a multiple of the page size",
+        ),
+        ("window 1M base=1", "line 1: the CMA area cma0@1 has the base 0x1, which is not a multiple"),
         ("window 0", "line 1: the CMA area cma0@40000000 has no pages"),
         ("window 2T", "line 1: the CMA area cma0@40000000 of 536870912 pages at page 0x40000 is too large"),
         (
