@@ -1,6 +1,9 @@
 //! The language of `minivmm model`: what is asked of a CMA area, line by line.
 //!
 //! [`Script::HELP`] says the verbs. A script is checked as a whole, repeats unrolled, before anything of it runs.
+//!
+//! An `alloc` is a call of cma_alloc. What the DMA API does around it is not modelled: which window it chooses, that it
+//! takes a page or less from elsewhere if the device has no window of its own, where it turns after a failure.
 
 mod run;
 
@@ -101,7 +104,7 @@ pub struct ScriptError {
 pub enum Problem {
     /// No such verb.
     #[error(
-        "there is no verb {0:?}; the verbs are window, alloc, free, busy, idle, repeat, end, expect, map and stats"
+        "there is no verb \"{0}\"; the verbs are window, alloc, free, busy, idle, repeat, end, expect, map and stats"
     )]
     UnknownVerb(String),
     /// Too much, too little, or a field that the verb does not have.
@@ -128,7 +131,7 @@ pub enum Problem {
     },
     /// A name that no node of a device tree can have.
     #[error(
-        "the window has the name {0:?}, which no device-tree node can have; use 1 to 31 of the characters \
+        "the window has the name \"{0}\", which no device-tree node can have; use 1 to 31 of the characters \
          a-z A-Z 0-9 , . _ + - and begin with a letter"
     )]
     Name(String),
@@ -143,7 +146,7 @@ pub enum Problem {
     TwoWindows(usize),
     /// A text that is no ID.
     #[error(
-        "{0:?} is no ID; use 1 to {MAX_ID} of the characters a-z A-Z 0-9 . _ : - and, within a repeat, {{i}} for its \
+        "\"{0}\" is no ID; use 1 to {MAX_ID} of the characters a-z A-Z 0-9 . _ : - and, within a repeat, {{i}} for its \
          turn ({{j}} and {{k}} for those of the repeats around it)"
     )]
     Id(String),
@@ -182,7 +185,7 @@ pub enum Problem {
         last: u64,
     },
     /// Not an answer of cma_alloc's.
-    #[error("{0:?} is no answer of an alloc; expect ok, -12 (no room) or -16 (busy)")]
+    #[error("\"{0}\" is no answer of an alloc; expect ok, -12 (no room) or -16 (busy)")]
     Answer(String),
     /// No alloc has been answered.
     #[error("there is no alloc before this expect; put it after one")]
@@ -472,7 +475,13 @@ fn fields<'a, const N: usize>(
 }
 
 fn number(what: &'static str, text: &str) -> Result<u64, Problem> {
-    size::parse(text).map_err(|source| Problem::Number { what, source })
+    size::parse(text).map_err(|error| {
+        let source = match error {
+            SizeError::Nonsense(text) => SizeError::Nonsense(excerpt(&text)),
+            SizeError::TooLarge(text) => SizeError::TooLarge(excerpt(&text)),
+        };
+        Problem::Number { what, source }
+    })
 }
 
 fn nonzero(verb: &'static str, pages: u64) -> Result<u64, Problem> {
@@ -484,9 +493,9 @@ fn order(what: &'static str, text: &str) -> Result<u32, Problem> {
     u32::try_from(order).ok().filter(|order| *order < 52).ok_or(Problem::Order { what, order })
 }
 
-/// The beginning of a word, for an error.
+/// The beginning of a word, for an error: nothing in it moves a terminal's cursor.
 fn excerpt(word: &str) -> String {
-    word.chars().take(40).collect()
+    word.chars().take(40).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

@@ -142,12 +142,12 @@ fn run(path: &Path, args: &ModelArgs, out: impl Write) -> Result<ExitCode, Model
         read(path)?.parse().map_err(|source| ModelError::Script { path: path.to_owned(), source })?;
     let mut run = script.run();
     let unheld = print(&mut run, args.json, out)?;
+    for (_, sentence) in &unheld {
+        eprintln!("minivmm: the script {}, {sentence}", path.display());
+    }
     if let Some(path) = &args.svg {
         let svg = run.window_map().to_svg();
         fs::write(path, svg).map_err(|source| ModelError::Svg { path: path.clone(), source })?;
-    }
-    for (_, sentence) in &unheld {
-        eprintln!("minivmm: the script {}, {sentence}", path.display());
     }
     Ok(if unheld.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -150,6 +150,10 @@ fn each_mistake_has_its_sentence() {
         ("window 1M\nALLOC a 1", "line 2: there is no verb \"ALLOC\"; the verbs are"),
         ("window 1M\nalloc a", "line 2: the line does not have the form \"alloc ID PAGES [align=N]\""),
         ("window 1M\nalloc a x", "line 2: the number of pages cannot be read: \"x\""),
+        (
+            "window 1M\nalloc a \u{1b}[2J",
+            "line 2: the number of pages cannot be read: \"\\u{1b}[2J\" is not a size",
+        ),
         ("window 1M\nalloc a 0", "line 2: alloc asks for zero pages"),
         ("window 1M\nalloc a 1 align=52", "line 2: the align is 52"),
         ("window 1M\nalloc a 1 8", "line 2: the line does not have the form"),
@@ -214,7 +218,17 @@ fn nearly() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_text_panics(text: String) {
-        let _ = text.parse::<Script>();
+        if let Err(error) = text.parse::<Script>() {
+            let sentence = error.to_string();
+            prop_assert!(sentence.len() < 1000 && !sentence.contains(char::is_control), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn no_line_panics(line in "\\PC{0,80}", verb in prop::sample::select(vec!["alloc", "busy", "repeat", "expect", ""])) {
+        if let Err(error) = format!("window 64K\n{verb} {line}").parse::<Script>() {
+            prop_assert_eq!(error.line, 2);
+        }
     }
 
     #[test]
