@@ -98,16 +98,7 @@ impl Map {
 
     /// The largest run of pages that are free, the first of equal ones; empty if none is.
     pub fn largest_free_run(&self) -> Range<u64> {
-        let mut largest = 0..0;
-        let mut free_from = 0;
-        let end = self.pages();
-        for used in self.allocated.runs().chain([end..end]) {
-            if used.start - free_from > largest.end - largest.start {
-                largest = free_from..used.start;
-            }
-            free_from = used.end;
-        }
-        largest
+        self.allocated.longest_hole()
     }
 
     /// The address of a page.

@@ -68,7 +68,7 @@ pub enum SpecError {
 }
 
 /// Whether a device-tree node can have this name (Devicetree Specification 0.4, section 2.2.1).
-fn is_node_name(name: &str) -> bool {
+pub(crate) fn is_node_name(name: &str) -> bool {
     name.len() <= 31
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || ",._+-".contains(c))

@@ -18,6 +18,7 @@ use crate::{
     images,
     load::{LoadError, load, load_with},
     machine::{Machine, MachineError, Streams, prepare_places},
+    model::{self, ModelArgs, ModelError},
     output::Output,
     report::{Outcome, Report},
     signals::Signals,
@@ -35,6 +36,7 @@ Examples:
   minivmm --cma 256M --exec 'cat /proc/meminfo'        one command's output, and its exit status
   minivmm --cma 64M --cma size=32M,name=isp --camera window=isp,timing=stall
   minivmm dtb --cma 256M                               the device tree that this guest would get
+  minivmm model fill.cma                               what the kernel's allocator would do, without a guest
 
 Keys: Ctrl-A x stops the machine, Ctrl-A h says the keys.
 Exit status: the guest command's own with --exec; 2 for a bad request; 1 for a failure of the machine, a guest's
@@ -59,6 +61,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Run an allocation script on a model of the kernel's CMA allocator: answers, messages, map, statistics
+    Model(ModelArgs),
     /// Say whether this host can run Linux guests, and what to do if not
     Doctor,
 }
@@ -152,6 +156,8 @@ enum CliError {
     Kvm(#[from] KvmError),
     #[error(transparent)]
     Machine(#[from] MachineError),
+    #[error(transparent)]
+    Model(ModelError),
     #[error("{} cannot be written: {source}; name a file in a folder that can", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("the report {} cannot be written: {source}", path.display())]
@@ -171,6 +177,7 @@ impl CliError {
             | Self::LogFilter { .. }
             | Self::Write { .. }
             | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => 2,
+            Self::Model(error) => error.exit_status(),
             Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) | Self::Report { .. } => 1,
         }
     }
@@ -183,6 +190,7 @@ pub fn main() -> ExitCode {
         None => run(cli.run),
         Some(Command::Run(args)) => run(args),
         Some(Command::Dtb { machine, out }) => dtb(machine, out.as_deref()),
+        Some(Command::Model(args)) => model::main(&args).map_err(CliError::Model),
         Some(Command::Doctor) => Ok(doctor()),
     };
     result.unwrap_or_else(|error| {

@@ -15,6 +15,7 @@ pub mod input;
 pub mod load;
 pub mod machine;
 pub mod memory;
+pub mod model;
 pub mod output;
 pub mod platform;
 pub mod report;

@@ -92,6 +92,13 @@ impl Pages {
         }
     }
 
+    /// Takes `pages` out.
+    pub fn remove(&mut self, pages: Range<u64>) {
+        for (word, mask) in masks(pages.start..pages.end.min(self.end)) {
+            self.words[word] &= !mask;
+        }
+    }
+
     /// How many pages are in the set.
     pub fn count(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
@@ -106,23 +113,56 @@ impl Pages {
 
     /// The runs of neighbouring pages, ascending, each as long as it is.
     pub fn runs(&self) -> impl Iterator<Item = Range<u64>> {
+        self.alternate(0)
+    }
+
+    /// The runs of neighbouring pages of the window that are not in the set, ascending, each as long as it is.
+    pub fn holes(&self) -> impl Iterator<Item = Range<u64>> {
+        self.alternate(u64::MAX)
+    }
+
+    /// The longest of the holes, the first of equal ones; empty if there is none.
+    pub fn longest_hole(&self) -> Range<u64> {
+        let longer = |best: Range<u64>, hole: Range<u64>| {
+            if hole.end - hole.start > best.end - best.start { hole } else { best }
+        };
+        self.holes().fold(0..0, longer)
+    }
+
+    /// The first of `pages` that is in the set.
+    pub fn first_in(&self, pages: Range<u64>) -> Option<u64> {
+        self.next(pages, 0)
+    }
+
+    /// The first of `pages` that is a page of the window and not in the set.
+    pub fn first_not_in(&self, pages: Range<u64>) -> Option<u64> {
+        self.next(pages, u64::MAX)
+    }
+
+    /// The runs of the set, or with all bits in `flip` what lies between them.
+    fn alternate(&self, flip: u64) -> impl Iterator<Item = Range<u64>> {
         let mut from = 0;
         std::iter::from_fn(move || {
-            let start = self.next(from, 0)?;
-            let end = self.next(start, u64::MAX).unwrap_or(self.end).min(self.end);
+            let start = self.next(from..self.end, flip)?;
+            let end = self.next(start..self.end, !flip).unwrap_or(self.end);
             from = end;
             Some(start..end)
         })
     }
 
-    /// The first page from `from` on that is in the set, or with all bits in `flip` is not.
-    fn next(&self, from: u64, flip: u64) -> Option<u64> {
-        let first = index_of(from / 64);
-        let mut words = self.words.iter().enumerate().skip(first).map(|(index, word)| {
-            let word = word ^ flip;
-            (index as u64, if index == first { word & (u64::MAX << (from % 64)) } else { word })
+    /// The first of `pages` that is in the set, or with all bits in `flip` is not.
+    fn next(&self, pages: Range<u64>, flip: u64) -> Option<u64> {
+        let end = pages.end.min(self.end);
+        if pages.start >= end {
+            return None;
+        }
+        let (first, last) = (index_of(pages.start / 64), index_of(end.div_ceil(64)));
+        let mut words = (pages.start / 64..).zip(&self.words[first..last]).map(|(index, word)| {
+            let from = pages.start.saturating_sub(index * 64);
+            (index, (word ^ flip) & (u64::MAX << from))
         });
-        words.find(|(_, word)| *word != 0).map(|(index, word)| index * 64 + u64::from(word.trailing_zeros()))
+        let (index, word) = words.find(|(_, word)| *word != 0)?;
+        Some(index * 64 + u64::from(word.trailing_zeros())).filter(|page| *page < end)
     }
 }
 
@@ -181,19 +221,29 @@ mod tests {
         assert_eq!(pages.runs().collect::<Vec<_>>(), [60..70]);
         assert_eq!(pages.count_in(65..u64::MAX), 5);
         assert_eq!(pages.count_in(90..95), 0);
+        assert_eq!(pages.first_in(0..62), Some(60));
+        assert_eq!(pages.first_in(70..1000), None);
+        assert_eq!(pages.first_not_in(60..1000), None);
+        pages.remove(64..u64::MAX);
+        assert_eq!(pages.holes().collect::<Vec<_>>(), [0..60, 64..70]);
     }
 
     proptest! {
         #[test]
-        fn as_a_list_of_bools(ranges in prop::collection::vec((0_u64..200, 0_u64..80), 0..6), from in 0_u64..210, len in 0_u64..210) {
+        fn as_a_list_of_bools(ranges in prop::collection::vec((0_u64..200, 0_u64..80, any::<bool>()), 0..6), from in 0_u64..210, len in 0_u64..210) {
             let mut pages = Pages::empty(190);
             let mut list = [false; 190];
-            for (start, len) in ranges {
-                pages.insert(start..start + len);
-                list.iter_mut().zip(0..).for_each(|(bit, page)| *bit |= (start..start + len).contains(&page));
+            for (start, len, add) in ranges {
+                let range = start..start + len;
+                if add { pages.insert(range.clone()) } else { pages.remove(range.clone()) }
+                list.iter_mut().zip(0..).filter(|(_, page)| range.contains(page)).for_each(|(bit, _)| *bit = add);
             }
             let set = |page: &u64| usize::try_from(*page).is_ok_and(|page| list.get(page) == Some(&true));
             prop_assert_eq!(pages.count_in(from..from + len), (from..from + len).filter(set).count() as u64);
+            prop_assert_eq!(pages.first_in(from..from + len), (from..from + len).find(set));
+            let unset = |page: &u64| *page < 190 && !set(page);
+            prop_assert_eq!(pages.first_not_in(from..from + len), (from..from + len).find(unset));
+            prop_assert_eq!(pages.holes().flatten().collect::<Vec<_>>(), (0..190).filter(unset).collect::<Vec<_>>());
             let runs: Vec<_> = pages.runs().collect();
             prop_assert!(runs.is_sorted_by(|one, next| one.end < next.start));
             prop_assert!(runs.iter().all(|run| !run.is_empty()));

@@ -1,0 +1,502 @@
+//! The language of `minivmm model`: what is asked of a CMA area, line by line.
+//!
+//! [`Script::HELP`] says the verbs. A script is checked as a whole, repeats unrolled, before anything of it runs.
+//!
+//! An `alloc` is a call of cma_alloc. What the DMA API does around it is not modelled: which window it chooses, that it
+//! takes a page or less from elsewhere if the device has no window of its own, where it turns after a failure.
+
+mod run;
+
+use std::{collections::HashMap, str::FromStr};
+
+pub use run::{Event, Repeated, Run, What};
+
+use crate::{
+    PAGE_SIZE, Window,
+    area::{Area, AreaError, dma_alignment},
+    size::{self, SizeError},
+    spec::is_node_name,
+};
+
+/// Steps of a script with its repeats unrolled, at most.
+pub const MAX_STEPS: u64 = 1_000_000;
+
+/// Where a window without `base=` lies: at 1 GiB, aligned to whatever is asked for.
+pub const DEFAULT_BASE: u64 = 1 << 30;
+
+/// Repeats within each other, at most, and the names of their turns, from the inside.
+const TURNS: [&str; 3] = ["{i}", "{j}", "{k}"];
+
+/// Length of an ID, in bytes, at most.
+const MAX_ID: usize = 64;
+
+/// A script that was understood, with its repeats unrolled.
+///
+/// ```
+/// use cma::script::Script;
+///
+/// let script: Script = "
+///     window 64M
+///     repeat 16
+///         alloc buffer{i} 1013
+///     end
+///     expect ok
+///     alloc buffer16 1013     # the seventeenth does not fit
+///     expect -12
+/// ".parse()?;
+/// for event in script.run() {
+///     println!("{event}");
+/// }
+/// # Ok::<(), cma::script::ScriptError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Script {
+    window: Window,
+    area: Area,
+    steps: Vec<Step>,
+}
+
+/// Something that a line asks for.
+#[derive(Debug, Clone)]
+struct Step {
+    line: usize,
+    verb: Verb,
+}
+
+#[derive(Debug, Clone)]
+enum Verb {
+    /// Always the first, and only there.
+    Window,
+    Alloc {
+        id: String,
+        pages: u64,
+        align: u32,
+    },
+    Free {
+        id: String,
+    },
+    Busy {
+        pfn: u64,
+        count: u64,
+    },
+    Idle {
+        pfn: u64,
+        count: u64,
+    },
+    /// 0 or a negative errno.
+    Expect(i32),
+    Map,
+    Stats,
+}
+
+/// Why a text is no script.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {problem}")]
+pub struct ScriptError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// No such verb.
+    #[error(
+        "there is no verb \"{0}\"; the verbs are window, alloc, free, busy, idle, repeat, end, expect, map and stats"
+    )]
+    UnknownVerb(String),
+    /// Too much, too little, or a field that the verb does not have.
+    #[error("the line does not have the form \"{0}\"; write it so")]
+    Form(&'static str),
+    /// A number could not be read.
+    #[error("the {what} cannot be read: {source}")]
+    Number {
+        /// Which number.
+        what: &'static str,
+        /// What is wrong with it.
+        source: SizeError,
+    },
+    /// Nothing to allocate, or to make busy.
+    #[error("{0} asks for zero pages; the smallest number is 1")]
+    ZeroPages(&'static str),
+    /// An alignment or an order of which there is no page frame number.
+    #[error("the {what} is {order}, but it is an order of pages (2^{what} pages), from 0 to 51")]
+    Order {
+        /// Which.
+        what: &'static str,
+        /// Its value.
+        order: u64,
+    },
+    /// A name that no node of a device tree can have.
+    #[error(
+        "the window has the name \"{0}\", which no device-tree node can have; use 1 to 31 of the characters \
+         a-z A-Z 0-9 , . _ + - and begin with a letter"
+    )]
+    Name(String),
+    /// There is no such area.
+    #[error(transparent)]
+    Area(#[from] AreaError),
+    /// Something comes before the window, or there is none.
+    #[error("there is no window yet; begin the script with a line such as \"window 64M\"")]
+    NoWindow,
+    /// A second window.
+    #[error("the window is line {0}'s already; a script has one")]
+    TwoWindows(usize),
+    /// A text that is no ID.
+    #[error(
+        "\"{0}\" is no ID; use 1 to {MAX_ID} of the characters a-z A-Z 0-9 . _ : - and, within a repeat, {{i}} for its \
+         turn ({{j}} and {{k}} for those of the repeats around it)"
+    )]
+    Id(String),
+    /// An ID that has a buffer, or would if its alloc had not failed.
+    #[error("the ID {id} is that of line {line}'s alloc; free it first, or choose another")]
+    Taken {
+        /// The ID.
+        id: String,
+        /// The line of the alloc.
+        line: usize,
+    },
+    /// An ID that no alloc has had.
+    #[error("no alloc before has the ID {0}; free one that has")]
+    UnknownId(String),
+    /// An ID that was freed.
+    #[error("line {line} freed {id} already; free it once")]
+    DoubleFree {
+        /// The ID.
+        id: String,
+        /// The line of the free.
+        line: usize,
+    },
+    /// Pages elsewhere.
+    #[error(
+        "{count} pages from page frame {pfn:#x} on do not lie in the window, which has the page frames {first:#x} to \
+         {last:#x}"
+    )]
+    Outside {
+        /// The first page.
+        pfn: u64,
+        /// How many.
+        count: u64,
+        /// The window's first.
+        first: u64,
+        /// The window's last.
+        last: u64,
+    },
+    /// Not an answer of cma_alloc's.
+    #[error("\"{0}\" is no answer of an alloc; expect ok, -12 (no room) or -16 (busy)")]
+    Answer(String),
+    /// No alloc has been answered.
+    #[error("there is no alloc before this expect; put it after one")]
+    NoAnswer,
+    /// A repeat that does not end.
+    #[error("this repeat has no end; write \"end\" on a line after what it repeats")]
+    NoEnd,
+    /// An end of nothing.
+    #[error("there is no repeat that this could end; leave it away")]
+    NoRepeat,
+    /// Repeats in repeats in repeats.
+    #[error("this repeat lies within {} others; that is one too many", TURNS.len())]
+    TooDeep,
+    /// More than is run.
+    #[error(
+        "with this line the script has more than {MAX_STEPS} steps, each turn of a repeat counted; ask for fewer"
+    )]
+    TooManySteps,
+}
+
+impl FromStr for Script {
+    type Err = ScriptError;
+
+    fn from_str(text: &str) -> Result<Self, ScriptError> {
+        let mut parser = Parser::default();
+        let mut last = 1;
+        for (line, text) in (1..).zip(text.lines()) {
+            last = line;
+            parser.line(line, text).map_err(|problem| ScriptError { line, problem })?;
+        }
+        if let Some(open) = parser.open.last() {
+            return Err(ScriptError { line: open.line, problem: Problem::NoEnd });
+        }
+        let (line, window, area) =
+            parser.window.ok_or(ScriptError { line: last, problem: Problem::NoWindow })?;
+        let mut script = Self { window, area, steps: vec![Step { line, verb: Verb::Window }] };
+        script.unroll(&parser.items, &mut Vec::new());
+        script.check()?;
+        Ok(script)
+    }
+}
+
+impl Script {
+    /// The verbs, one a line.
+    pub const HELP: &str = "\
+window SIZE [base=A] [name=S] [order_per_bit=N]
+                         the window, first and once; base and size are whole pages
+alloc ID PAGES [align=N] cma_alloc; N is an order of pages, by default the DMA API's
+free ID                  cma_release
+busy PFN COUNT           pages that cannot be migrated from now on: pinned, under writeback
+idle PFN COUNT           pages that can
+repeat N ... end         N times the lines between; {i} in an ID is the turn, from 0
+                         ({j}, {k}: the turns of the repeats around it)
+expect ok|-12|-16        what the last alloc should have answered
+map                      draw the window
+stats                    what is free, in what pieces; how many more of the last request fit
+# ...                    a comment";
+
+    /// Runs it on an empty window: what the kernel does for each line, one after the other.
+    pub fn run(&self) -> Run<'_> {
+        Run::new(self)
+    }
+
+    /// Appends the steps of `items`. `turns` are those of the repeats around them.
+    fn unroll(&mut self, items: &[Item], turns: &mut Vec<u64>) {
+        for item in items {
+            match item {
+                Item::Step(step) => {
+                    let mut step = step.clone();
+                    if let Verb::Alloc { id, .. } | Verb::Free { id } = &mut step.verb {
+                        for (name, turn) in TURNS.iter().zip(turns.iter().rev()) {
+                            *id = id.replace(name, &turn.to_string());
+                        }
+                    }
+                    self.steps.push(step);
+                }
+                Item::Repeat { count, items } => {
+                    for turn in 0..*count {
+                        turns.push(turn);
+                        self.unroll(items, turns);
+                        turns.pop();
+                    }
+                }
+            }
+        }
+    }
+
+    /// What can only be seen with all the steps in their order.
+    fn check(&self) -> Result<(), ScriptError> {
+        // Where each ID was allocated, and then freed.
+        let mut ids: HashMap<&str, (usize, Option<usize>)> = HashMap::new();
+        for Step { line, verb } in &self.steps {
+            let line = *line;
+            let problem = match verb {
+                Verb::Alloc { id, .. } => match ids.insert(id, (line, None)) {
+                    Some((line, None)) => Problem::Taken { id: id.clone(), line },
+                    _ => continue,
+                },
+                Verb::Free { id } => match ids.get_mut(id.as_str()) {
+                    None => Problem::UnknownId(id.clone()),
+                    Some((_, Some(line))) => Problem::DoubleFree { id: id.clone(), line: *line },
+                    Some((_, freed)) => {
+                        *freed = Some(line);
+                        continue;
+                    }
+                },
+                Verb::Expect(_) if ids.is_empty() => Problem::NoAnswer,
+                Verb::Busy { pfn, count } | Verb::Idle { pfn, count } => {
+                    let pfns = self.area.pfns();
+                    if pfns.contains(pfn) && *count <= pfns.end - pfn {
+                        continue;
+                    }
+                    let (first, last) = (pfns.start, pfns.end - 1);
+                    Problem::Outside { pfn: *pfn, count: *count, first, last }
+                }
+                _ => continue,
+            };
+            return Err(ScriptError { line, problem });
+        }
+        Ok(())
+    }
+}
+
+/// A step, or some that are repeated.
+#[derive(Debug)]
+enum Item {
+    Step(Step),
+    Repeat { count: u64, items: Vec<Self> },
+}
+
+/// A repeat whose end has not come.
+#[derive(Debug)]
+struct Open {
+    line: usize,
+    count: u64,
+    /// What was there before it.
+    outer: Vec<Item>,
+    outer_steps: u64,
+}
+
+/// What the lines so far are.
+#[derive(Debug, Default)]
+struct Parser {
+    window: Option<(usize, Window, Area)>,
+    items: Vec<Item>,
+    /// Steps that the items are when they are unrolled.
+    steps: u64,
+    open: Vec<Open>,
+}
+
+impl Parser {
+    fn line(&mut self, line: usize, text: &str) -> Result<(), Problem> {
+        let text = text.split('#').next().unwrap_or_default();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let Some((verb, rest)) = words.split_first() else { return Ok(()) };
+        let form = form(verb).ok_or_else(|| Problem::UnknownVerb(excerpt(verb)))?;
+        match (&self.window, *verb) {
+            (None, "window") => {
+                let (window, area) = window(rest, form)?;
+                self.window = Some((line, window, area));
+                return Ok(());
+            }
+            (None, _) => return Err(Problem::NoWindow),
+            (Some((first, ..)), "window") => return Err(Problem::TwoWindows(*first)),
+            (Some(_), _) => (),
+        }
+        match (*verb, rest) {
+            ("repeat", [count]) => self.repeat(line, number("number of turns", count)?),
+            ("end", []) => self.end(),
+            (verb, rest) => {
+                let step = Step { line, verb: self.step(verb, rest, form)? };
+                self.add(Item::Step(step), 1)
+            }
+        }
+    }
+
+    fn step(&self, verb: &str, rest: &[&str], form: &'static str) -> Result<Verb, Problem> {
+        Ok(match (verb, rest) {
+            ("alloc", [id, pages, options @ ..]) => {
+                let [align] = fields(options, ["align"], form)?;
+                let pages = nonzero("alloc", number("number of pages", pages)?)?;
+                let default = || Ok(dma_alignment(pages.saturating_mul(PAGE_SIZE)));
+                let align = align.map_or_else(default, |align| order("align", align))?;
+                Verb::Alloc { id: self.id(id)?, pages, align }
+            }
+            ("free", [id]) => Verb::Free { id: self.id(id)? },
+            ("busy" | "idle", [pfn, count]) => {
+                let pfn = number("page frame number", pfn)?;
+                let count = number("number of pages", count)?;
+                match verb {
+                    "busy" => Verb::Busy { pfn, count: nonzero("busy", count)? },
+                    _ => Verb::Idle { pfn, count: nonzero("idle", count)? },
+                }
+            }
+            ("expect", ["ok"]) => Verb::Expect(0),
+            ("expect", ["-12"]) => Verb::Expect(-12),
+            ("expect", ["-16"]) => Verb::Expect(-16),
+            ("expect", [other]) => return Err(Problem::Answer(excerpt(other))),
+            ("map", []) => Verb::Map,
+            ("stats", []) => Verb::Stats,
+            _ => return Err(Problem::Form(form)),
+        })
+    }
+
+    fn repeat(&mut self, line: usize, count: u64) -> Result<(), Problem> {
+        if self.open.len() == TURNS.len() {
+            return Err(Problem::TooDeep);
+        }
+        let (outer, outer_steps) = (std::mem::take(&mut self.items), std::mem::take(&mut self.steps));
+        self.open.push(Open { line, count, outer, outer_steps });
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Problem> {
+        let Open { count, outer, outer_steps, .. } = self.open.pop().ok_or(Problem::NoRepeat)?;
+        let items = std::mem::replace(&mut self.items, outer);
+        let steps = std::mem::replace(&mut self.steps, outer_steps);
+        // A turn takes time even if there is nothing in it.
+        self.add(Item::Repeat { count, items }, count.saturating_mul(steps.max(1)))
+    }
+
+    fn add(&mut self, item: Item, steps: u64) -> Result<(), Problem> {
+        self.items.push(item);
+        self.steps = self.steps.saturating_add(steps);
+        if self.steps > MAX_STEPS { Err(Problem::TooManySteps) } else { Ok(()) }
+    }
+
+    /// An ID, with the names of the turns that there are in it.
+    fn id(&self, text: &str) -> Result<String, Problem> {
+        let mut rest = text.to_owned();
+        for name in &TURNS[..self.open.len()] {
+            rest = rest.replace(name, "");
+        }
+        let allowed = rest.chars().all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c));
+        if allowed && text.len() <= MAX_ID { Ok(text.to_owned()) } else { Err(Problem::Id(excerpt(text))) }
+    }
+}
+
+/// How a verb's line is written.
+fn form(verb: &str) -> Option<&'static str> {
+    Some(match verb {
+        "window" => "window SIZE [base=A] [name=S] [order_per_bit=N]",
+        "alloc" => "alloc ID PAGES [align=N]",
+        "free" => "free ID",
+        "busy" => "busy PFN COUNT",
+        "idle" => "idle PFN COUNT",
+        "repeat" => "repeat N",
+        "end" => "end",
+        "expect" => "expect ok|-12|-16",
+        "map" => "map",
+        "stats" => "stats",
+        _ => return None,
+    })
+}
+
+/// The window of a line, and its area: named as a node of /reserved-memory is.
+fn window(words: &[&str], form: &'static str) -> Result<(Window, Area), Problem> {
+    let [size, options @ ..] = words else { return Err(Problem::Form(form)) };
+    let [base, name, bit] = fields(options, ["base", "name", "order_per_bit"], form)?;
+    let size = number("size", size)?;
+    let base = base.map_or(Ok(DEFAULT_BASE), |base| number("base", base))?;
+    let bit = bit.map_or(Ok(0), |bit| order("order_per_bit", bit))?;
+    let name = name.unwrap_or("cma0");
+    if !is_node_name(name) {
+        return Err(Problem::Name(excerpt(name)));
+    }
+    let window = Window { name: name.to_owned(), base, size, default: true };
+    let area = Area::of_window(&window, bit)?;
+    Ok((window, area))
+}
+
+/// The values of the fields `names`, each at most once and no others.
+fn fields<'a, const N: usize>(
+    words: &[&'a str],
+    names: [&str; N],
+    form: &'static str,
+) -> Result<[Option<&'a str>; N], Problem> {
+    let mut values = [None; N];
+    for word in words {
+        let (name, value) = word.split_once('=').ok_or(Problem::Form(form))?;
+        let index = names.iter().position(|known| *known == name).ok_or(Problem::Form(form))?;
+        if values[index].replace(value).is_some() {
+            return Err(Problem::Form(form));
+        }
+    }
+    Ok(values)
+}
+
+fn number(what: &'static str, text: &str) -> Result<u64, Problem> {
+    size::parse(text).map_err(|error| {
+        let source = match error {
+            SizeError::Nonsense(text) => SizeError::Nonsense(excerpt(&text)),
+            SizeError::TooLarge(text) => SizeError::TooLarge(excerpt(&text)),
+        };
+        Problem::Number { what, source }
+    })
+}
+
+fn nonzero(verb: &'static str, pages: u64) -> Result<u64, Problem> {
+    if pages == 0 { Err(Problem::ZeroPages(verb)) } else { Ok(pages) }
+}
+
+fn order(what: &'static str, text: &str) -> Result<u32, Problem> {
+    let order = number(what, text)?;
+    u32::try_from(order).ok().filter(|order| *order < 52).ok_or(Problem::Order { what, order })
+}
+
+/// The beginning of a word, for an error: nothing in it moves a terminal's cursor.
+fn excerpt(word: &str) -> String {
+    word.chars().take(40).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests;

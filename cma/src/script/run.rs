@@ -1,0 +1,295 @@
+//! A run of a script: what the kernel does, as events.
+
+use std::{collections::HashMap, fmt, slice};
+
+use serde::Serialize;
+
+use super::{Script, Step, Verb};
+use crate::{
+    PAGE_SIZE,
+    area::{Area, Reason, Statistics},
+    map::Map,
+};
+
+/// Busy places that the text of an event lists, at most.
+const LISTED: usize = 8;
+
+/// What happened on a line of a script. As JSON it is one object: `line`, `event` and the fields of [`What`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// The line, from 1.
+    pub line: usize,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened; `event` names it in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// There is a window.
+    Window {
+        /// The kernel's name for its area: the node's with its unit address.
+        name: String,
+        /// First address, in bytes.
+        base: u64,
+        /// Size in bytes.
+        size: u64,
+        /// Pages of a bit of the bitmap, as an order.
+        order_per_bit: u32,
+    },
+    /// cma_alloc was called.
+    Alloc {
+        /// The buffer's ID.
+        id: String,
+        /// Pages that were asked for.
+        pages: u64,
+        /// Their alignment, as an order of pages.
+        align: u32,
+        /// 0, -12 (-ENOMEM) or -16 (-EBUSY).
+        errno: i32,
+        /// Page frame number of the first page; null if there is none.
+        pfn: Option<u64>,
+        /// What kept it from finding pages; null if it found some.
+        reason: Option<Reason>,
+        /// First pages of the places that were passed over as busy.
+        busy: Vec<u64>,
+        /// What the kernel prints, without time stamps.
+        dmesg: Vec<String>,
+    },
+    /// cma_release was called, unless there was nothing to release.
+    Free {
+        /// The buffer's ID.
+        id: String,
+        /// Page frame number of its first page; null if its alloc had failed.
+        pfn: Option<u64>,
+        /// Its pages, 0 if its alloc had failed.
+        pages: u64,
+    },
+    /// Pages cannot be migrated any more.
+    Busy {
+        /// Page frame number of the first.
+        pfn: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Pages can be migrated.
+    Idle {
+        /// Page frame number of the first.
+        pfn: u64,
+        /// How many.
+        count: u64,
+    },
+    /// The last answer was looked at.
+    Expect {
+        /// What it should have been: 0, -12 or -16.
+        expected: i32,
+        /// What it was.
+        found: i32,
+        /// Whether they are the same.
+        held: bool,
+    },
+    /// The window was drawn.
+    Map {
+        /// The map, in lines.
+        text: String,
+    },
+    /// What is free was counted.
+    Stats {
+        /// The numbers, as fields of the event.
+        #[serde(flatten)]
+        statistics: Statistics,
+        /// The last request, if it came again and again; null if there was none.
+        last_request: Option<Repeated>,
+    },
+}
+
+/// A request that is repeated until it fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Repeated {
+    /// Pages.
+    pub pages: u64,
+    /// Their alignment, as an order of pages.
+    pub align: u32,
+    /// How often it would be granted.
+    pub fits: u64,
+}
+
+/// A script that runs: an event for each step, when it is asked for.
+#[derive(Debug)]
+pub struct Run<'a> {
+    script: &'a Script,
+    area: Area,
+    steps: slice::Iter<'a, Step>,
+    /// First page and pages of each buffer that there is.
+    buffers: HashMap<&'a str, (u64, u64)>,
+    last: Option<Last>,
+}
+
+/// The last alloc.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    pages: u64,
+    align: u32,
+    errno: i32,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(script: &'a Script) -> Self {
+        let (area, steps) = (script.area.clone(), script.steps.iter());
+        Self { script, area, steps, buffers: HashMap::new(), last: None }
+    }
+
+    /// The window as it is now, with the buffers' IDs.
+    pub fn window_map(&self) -> Map {
+        let mut map = Map::new(&self.script.window);
+        map.allocated = self.area.allocated();
+        for (id, (pfn, pages)) in &self.buffers {
+            // What the area handed out lies in the window.
+            let _ = map.add_owner(id, pfn * PAGE_SIZE, pages * PAGE_SIZE);
+        }
+        map
+    }
+
+    fn alloc(&mut self, id: &'a str, pages: u64, align: u32) -> What {
+        let answer = self.area.alloc(pages, align);
+        let errno = answer.as_ref().map_or_else(|error| error.reason.errno(), |_| 0);
+        self.last = Some(Last { pages, align, errno });
+        let (pfn, reason, busy, dmesg) = match answer {
+            Ok(granted) => {
+                self.buffers.insert(id, (granted.pfn, pages));
+                (Some(granted.pfn), None, granted.busy, Vec::new())
+            }
+            Err(error) => (None, Some(error.reason), error.busy, error.dmesg),
+        };
+        What::Alloc { id: id.to_owned(), pages, align, errno, pfn, reason, busy, dmesg }
+    }
+
+    fn free(&mut self, id: &str) -> What {
+        let buffer = self.buffers.remove(id);
+        if let Some((pfn, pages)) = buffer {
+            self.area.release(pfn, pages);
+        }
+        let (pfn, pages) = buffer.map_or((None, 0), |(pfn, pages)| (Some(pfn), pages));
+        What::Free { id: id.to_owned(), pfn, pages }
+    }
+
+    fn stats(&self) -> What {
+        let last_request = self.last.map(|Last { pages, align, .. }| Repeated {
+            pages,
+            align,
+            fits: self.area.fits(pages, align),
+        });
+        What::Stats { statistics: self.area.statistics(), last_request }
+    }
+}
+
+impl Iterator for Run<'_> {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let Step { line, verb } = self.steps.next()?;
+        let what = match verb {
+            Verb::Window => What::Window {
+                name: self.area.name().to_owned(),
+                base: self.script.window.base,
+                size: self.script.window.size,
+                order_per_bit: self.area.order_per_bit(),
+            },
+            Verb::Alloc { id, pages, align } => self.alloc(id, *pages, *align),
+            Verb::Free { id } => self.free(id),
+            Verb::Busy { pfn, count } => {
+                self.area.set_busy(*pfn..pfn + count);
+                What::Busy { pfn: *pfn, count: *count }
+            }
+            Verb::Idle { pfn, count } => {
+                self.area.set_idle(*pfn..pfn + count);
+                What::Idle { pfn: *pfn, count: *count }
+            }
+            Verb::Expect(expected) => {
+                let found = self.last.map_or(0, |last| last.errno);
+                What::Expect { expected: *expected, found, held: *expected == found }
+            }
+            Verb::Map => What::Map { text: self.window_map().to_text() },
+            Verb::Stats => self.stats(),
+        };
+        Some(Event { line: *line, what })
+    }
+}
+
+/// For people: a line, and indented ones for what belongs to it.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        match &self.what {
+            What::Window { name, base, size, order_per_bit } => {
+                let (pages, pfn) = (plural(size / PAGE_SIZE), base / PAGE_SIZE);
+                write!(f, "window {name}: {pages} at {base:#x} (pfn {pfn:#x})")?;
+                if *order_per_bit > 0 {
+                    write!(f, ", 2^{order_per_bit} pages a bit")?;
+                }
+            }
+            What::Alloc { id, pages, align, errno, pfn, reason, busy, dmesg } => {
+                write!(f, "alloc {id}, {} at alignment {align}: ", plural(*pages))?;
+                match (pfn, reason) {
+                    (Some(pfn), _) => write!(f, "pfn {pfn:#x}")?,
+                    (None, reason) => write!(f, "{errno}, {}", reason.map_or("", Reason::sentence))?,
+                }
+                if !busy.is_empty() {
+                    let pfns: Vec<_> = busy.iter().take(LISTED).map(|pfn| format!("{pfn:#x}")).collect();
+                    let more = if busy.len() > LISTED { " ..." } else { "" };
+                    let list = pfns.join(" ");
+                    write!(f, "\n  busy and passed over, {} in all: pfn {list}{more}", busy.len())?;
+                }
+                for line in dmesg {
+                    write!(f, "\n  {line}")?;
+                }
+            }
+            What::Free { id, pfn: Some(pfn), pages } => {
+                write!(f, "free {id}, {} at pfn {pfn:#x}", plural(*pages))?;
+            }
+            What::Free { id, .. } => write!(f, "free {id}: nothing to free, as its alloc failed")?,
+            What::Busy { pfn, count } => write!(f, "busy: {} at pfn {pfn:#x}", plural(*count))?,
+            What::Idle { pfn, count } => write!(f, "idle: {} at pfn {pfn:#x}", plural(*count))?,
+            What::Expect { expected, found, held } => {
+                let (expected, found) = (answer(*expected), answer(*found));
+                match held {
+                    true => write!(f, "expect {expected}: so it was")?,
+                    false => write!(f, "expect {expected}: it was not, the last alloc answered {found}")?,
+                }
+            }
+            What::Map { text } => write!(f, "map: {}", text.trim_end().replace('\n', "\n  "))?,
+            What::Stats { statistics, last_request } => {
+                write!(f, "stats: ")?;
+                stats(f, statistics, last_request.as_ref())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plural(pages: u64) -> String {
+    if pages == 1 { "1 page".to_owned() } else { format!("{pages} pages") }
+}
+
+/// An answer of cma_alloc's as a script has it.
+fn answer(errno: i32) -> String {
+    if errno == 0 { "ok".to_owned() } else { errno.to_string() }
+}
+
+fn stats(f: &mut fmt::Formatter<'_>, statistics: &Statistics, last: Option<&Repeated>) -> fmt::Result {
+    let Statistics { count, used, maxchunk, maxchunk_pfn, free_runs, histogram, busy } = statistics;
+    write!(f, "{used} of {count} pages used, {busy} busy; {free_runs} free runs")?;
+    if let Some(pfn) = maxchunk_pfn {
+        write!(f, ", the longest (maxchunk) of {} at pfn {pfn:#x}", plural(*maxchunk))?;
+    }
+    for (order, runs) in histogram.iter().enumerate().filter(|(_, runs)| **runs > 0) {
+        let first = 1_u64 << order;
+        write!(f, "\n  free runs of {first} to {} pages: {runs}", 2 * first - 1)?;
+    }
+    if let Some(Repeated { pages, align, fits }) = last {
+        write!(f, "\n  {fits} more requests for {} at alignment {align} would be granted", plural(*pages))?;
+    }
+    Ok(())
+}

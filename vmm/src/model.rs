@@ -1,0 +1,383 @@
+//! `minivmm model`: an allocation script, or a camera's frames, on the model of the kernel's CMA allocator.
+
+pub mod frames;
+
+use std::{
+    collections::BTreeSet,
+    fmt::Display,
+    fs::{self, File},
+    io::{self, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use cma::{
+    area::AreaError,
+    script::{Run, Script, ScriptError, What},
+    spec::WindowSpec,
+};
+use serde::Serialize;
+
+use frames::Frame;
+
+/// Size of a script in bytes, at most.
+const MAX_SCRIPT: u64 = 16 << 20;
+
+/// What `minivmm model` is told.
+#[derive(Debug, Args)]
+#[command(after_help = help())]
+pub struct ModelArgs {
+    /// The script's file, or - for stdin
+    #[arg(required_unless_present = "frames")]
+    script: Option<PathBuf>,
+    /// Draw the window as it is at the end of the script into this file, as SVG
+    #[arg(long, value_name = "FILE", conflicts_with = "frames")]
+    svg: Option<PathBuf>,
+    /// Print JSON: an array with an object for each step of the script, or for each of --frames
+    #[arg(long)]
+    json: bool,
+    /// Instead of a script: say how many such frames fit in --window, and what the next one is answered; a size (480p,
+    /// which is 640x480, 720p, 1080p, 2160p or WIDTHxHEIGHT) and a format of the camera; may be repeated
+    #[arg(long, value_name = "SIZE:FORMAT", requires = "window", conflicts_with = "script")]
+    frames: Vec<Frame>,
+    /// The window for --frames, as --cma takes it
+    #[arg(long, value_name = "SPEC", requires = "frames", conflicts_with = "script")]
+    window: Option<WindowSpec>,
+}
+
+fn help() -> String {
+    format!(
+        "\
+Examples:
+  minivmm model fill.cma --svg window.svg
+  minivmm model --frames 1080p:NV12 --window 64M
+  printf 'window 64M\\n repeat 17\\n alloc b{{i}} 1013\\n end\\n stats' | minivmm model -
+
+A script has a verb a line. Numbers are decimal or 0x..., with K, M or G; sizes are in bytes; a
+PFN (page frame number) is an address divided by the page size of 4096:
+{}
+
+Answers and messages are those of Linux 6.1.
+Exit status: 0; 1 if an expect did not hold; 2 for a bad script or request.",
+        Script::HELP
+    )
+}
+
+/// Why there is no run of a script, or no output of it.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// There is no script.
+    #[error("the script {} cannot be read: {source}; name a text file, or - for stdin", path.display())]
+    Read {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// That is no script.
+    #[error("the script {} is larger than {MAX_SCRIPT} bytes; repeat ... end makes it smaller", .0.display())]
+    TooLarge(PathBuf),
+    /// It is not understood.
+    #[error("the script {}, {source}", path.display())]
+    Script {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong, and on which line.
+        source: ScriptError,
+    },
+    /// The picture has no place.
+    #[error("the picture {} cannot be written: {source}; name a file in a folder that can", path.display())]
+    Svg {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// Standard output takes no more.
+    #[error("standard output cannot be written: {0}")]
+    Print(#[from] io::Error),
+    /// There can be no such window.
+    #[error(transparent)]
+    Window(#[from] AreaError),
+}
+
+impl ModelError {
+    /// The exit status of a minivmm that ends with it.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Print(_) => 1,
+            Self::Read { .. }
+            | Self::TooLarge(_)
+            | Self::Script { .. }
+            | Self::Svg { .. }
+            | Self::Window(_) => 2,
+        }
+    }
+}
+
+/// Runs the script and prints what happens, or says how many frames fit; the status is 1 if an `expect` of the script
+/// did not hold.
+///
+/// # Errors
+/// If the script cannot be read or is none, if there can be no such window, or if the output has no place.
+pub fn main(args: &ModelArgs) -> Result<ExitCode, ModelError> {
+    let out = BufWriter::new(io::stdout().lock());
+    if let Some(path) = &args.script {
+        return run(path, args, out);
+    }
+    let mut printer = Printer { out, json: args.json, objects: 0 };
+    for frame in &args.frames {
+        let fit = frames::fit(*frame, &args.window.clone().unwrap_or_default())?;
+        if !still_taken(printer.object(&fit))? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    still_taken(printer.end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(path: &Path, args: &ModelArgs, out: impl Write) -> Result<ExitCode, ModelError> {
+    let script: Script =
+        read(path)?.parse().map_err(|source| ModelError::Script { path: path.to_owned(), source })?;
+    let mut run = script.run();
+    let unheld = print(&mut run, args.json, out)?;
+    for (_, sentence) in &unheld {
+        eprintln!("minivmm: the script {}, {sentence}", path.display());
+    }
+    if let Some(path) = &args.svg {
+        let svg = run.window_map().to_svg();
+        fs::write(path, svg).map_err(|source| ModelError::Svg { path: path.clone(), source })?;
+    }
+    Ok(if unheld.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn read(path: &Path) -> Result<String, ModelError> {
+    let error = |source| ModelError::Read { path: path.to_owned(), source };
+    let source: Box<dyn Read> = match path.to_str() {
+        Some("-") => Box::new(io::stdin()),
+        _ => Box::new(File::open(path).map_err(error)?),
+    };
+    let mut text = String::new();
+    // One more than is allowed, to see that it is more.
+    source.take(MAX_SCRIPT + 1).read_to_string(&mut text).map_err(error)?;
+    if text.len() as u64 > MAX_SCRIPT { Err(ModelError::TooLarge(path.to_owned())) } else { Ok(text) }
+}
+
+/// Prints what happens, to its end even if nobody takes it any more. Returns the lines with an `expect` that did not
+/// hold, each with its sentence.
+fn print(run: &mut Run<'_>, json: bool, out: impl Write) -> io::Result<BTreeSet<(usize, String)>> {
+    let mut printer = Printer { out, json, objects: 0 };
+    let mut unheld = BTreeSet::new();
+    let mut taken = true;
+    for event in run {
+        if matches!(event.what, What::Expect { held: false, .. }) {
+            unheld.insert((event.line, event.to_string()));
+        }
+        taken = taken && still_taken(printer.object(&event))?;
+    }
+    if taken {
+        still_taken(printer.end())?;
+    }
+    Ok(unheld)
+}
+
+/// Whoever closed the pipe knows enough: that is no failure.
+fn still_taken(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+/// Objects as lines for people, or as a JSON array, an object a line: one at a time, as there can be a million.
+struct Printer<W> {
+    out: W,
+    json: bool,
+    objects: u64,
+}
+
+impl<W: Write> Printer<W> {
+    fn object(&mut self, object: &(impl Display + Serialize)) -> io::Result<()> {
+        self.objects += 1;
+        if !self.json {
+            return writeln!(self.out, "{object}");
+        }
+        self.out.write_all(if self.objects == 1 { b"[\n" } else { b",\n" })?;
+        Ok(serde_json::to_writer(&mut self.out, object)?)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if self.json {
+            self.out.write_all(b"\n]\n")?;
+        }
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const SCRIPT: &str = "window 64M name=isp
+        repeat 16
+            alloc b{i} 1013
+        end
+        alloc late 1013
+        expect -12
+        repeat 2
+            expect ok
+        end
+        free b3
+        stats
+        map";
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: ModelArgs,
+    }
+
+    fn args(words: &[&str]) -> ModelArgs {
+        Cli::try_parse_from([&["model"], words].concat()).unwrap().args
+    }
+
+    fn path(path: &Path) -> &str {
+        path.to_str().unwrap()
+    }
+
+    fn printed(json: bool) -> (String, BTreeSet<(usize, String)>) {
+        let script: Script = SCRIPT.parse().unwrap();
+        let mut out = Vec::new();
+        let unheld = print(&mut script.run(), json, &mut out).unwrap();
+        (String::from_utf8(out).unwrap(), unheld)
+    }
+
+    #[test]
+    fn lines_for_people() {
+        let (text, unheld) = printed(false);
+        let sentence = "line 8: expect ok: it was not, the last alloc answered -12".to_owned();
+        assert_eq!(unheld, BTreeSet::from([(8, sentence)]));
+        assert!(text.starts_with(
+            "line 1: window isp@40000000: 16384 pages at 0x40000000 (pfn 0x40000)\nline 3: alloc b0"
+        ));
+        for part in [
+            "\n  cma: cma_alloc: isp@40000000: alloc failed, req-size: 1013 pages, ret: -12\n",
+            "\n  1 more requests for 1013 pages at alignment 8 would be granted\n",
+            "\n  0x0041000000 b4, 1013 pages\n",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_json_has_the_same_events_with_the_documented_names() {
+        let (text, unheld) = printed(true);
+        assert_eq!(unheld.len(), 1);
+        let events: Vec<Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(text.lines().count(), events.len() + 2);
+        let window = json!({"line": 1, "event": "window", "name": "isp@40000000", "base": 1 << 30, "size": 64 << 20,
+            "order_per_bit": 0});
+        assert_eq!(events[0], window);
+        let alloc = json!({"line": 3, "event": "alloc", "id": "b1", "pages": 1013, "align": 8, "errno": 0,
+            "pfn": 0x40400, "reason": null, "busy": [], "dmesg": []});
+        assert_eq!(events[2], alloc);
+        assert_eq!((&events[17]["errno"], &events[17]["reason"]), (&json!(-12), &json!("no_run")));
+        assert_eq!(events[17]["dmesg"].as_array().unwrap().len(), 2);
+        let expect = json!({"line": 8, "event": "expect", "expected": 0, "found": -12, "held": false});
+        assert_eq!(events[19], expect);
+        let free = json!({"line": 10, "event": "free", "id": "b3", "pfn": 0x40c00, "pages": 1013});
+        assert_eq!(events[21], free);
+        let stats = &events[22];
+        assert_eq!(
+            (&stats["used"], &stats["count"], &stats["free_runs"]),
+            (&json!(15 * 1013), &json!(16384), &json!(15))
+        );
+        assert_eq!(stats["last_request"], json!({"pages": 1013, "align": 8, "fits": 1}));
+        assert!(
+            events[23]["text"].as_str().unwrap().starts_with("isp at 0x40000000, 64 MiB: 15195 of 16384")
+        );
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
+        struct Broken(io::ErrorKind);
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(self.0.into())
+            }
+        }
+        let script: Script = SCRIPT.parse().unwrap();
+        for json in [false, true] {
+            let mut run = script.run();
+            assert_eq!(print(&mut run, json, Broken(io::ErrorKind::BrokenPipe)).unwrap().len(), 1);
+            // The picture is that of the end.
+            assert_eq!(run.window_map().owners().len(), 15);
+            assert!(print(&mut script.run(), json, Broken(io::ErrorKind::StorageFull)).is_err());
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_scripts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("script");
+        let error = main(&args(&[path(&file)])).unwrap_err();
+        assert!(error.to_string().contains("script cannot be read: No such file"), "{error}");
+        for (content, part) in [
+            (
+                &b"window 64M\nalloc b 0"[..],
+                "script, line 2: alloc asks for zero pages; the smallest number is 1",
+            ),
+            (b"\xff\xfe", "script cannot be read: stream did not contain valid UTF-8; name a text file"),
+            (&[b' '; 16 << 20 | 1], "script is larger than 16777216 bytes"),
+        ] {
+            fs::write(&file, content).unwrap();
+            let error = main(&args(&[path(&file)])).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+            assert_eq!(error.exit_status(), 2);
+        }
+    }
+
+    #[test]
+    fn the_picture_has_the_buffers() {
+        let folder = tempfile::tempdir().unwrap();
+        let (script, svg) = (folder.path().join("script"), folder.path().join("window.svg"));
+        fs::write(&script, "window 64M\nalloc left_channel 760\nexpect ok").unwrap();
+        let picture = args(&[path(&script), "--json", "--svg", path(&svg)]);
+        assert_eq!(main(&picture).unwrap(), ExitCode::SUCCESS);
+        assert!(fs::read_to_string(svg).unwrap().contains("left_channel"));
+        let nowhere = folder.path().join("no/where.svg");
+        let nowhere = args(&[path(&script), "--json", "--svg", path(&nowhere)]);
+        let error = main(&nowhere).unwrap_err();
+        assert!(error.to_string().contains("where.svg cannot be written: No such file"), "{error}");
+        assert_eq!(error.exit_status(), 2);
+    }
+
+    #[test]
+    fn a_script_or_frames_in_a_window() {
+        for words in [
+            &[][..],
+            &["--frames", "1080p:NV12"],
+            &["--window", "64M"],
+            &["script", "--window", "64M"],
+            &["script", "--frames", "1080p:NV12", "--window", "64M"],
+            &["--frames", "1080p:NV12", "--window", "64M", "--svg", "window.svg"],
+        ] {
+            assert!(Cli::try_parse_from([&["model"], words].concat()).is_err(), "{words:?}");
+        }
+        let frames = ["--frames", "1080p:NV12", "--frames", "720p:YUYV", "--json", "--window"];
+        assert_eq!(main(&args(&[&frames[..], &["64M"]].concat())).unwrap(), ExitCode::SUCCESS);
+        let error = main(&args(&[&frames[..], &["4097"]].concat())).unwrap_err();
+        assert!(
+            error.to_string().contains("the size 0x1001, which is not a multiple of the page size"),
+            "{error}"
+        );
+        assert_eq!(error.exit_status(), 2);
+    }
+}
