@@ -107,7 +107,7 @@ fn written_by_minivmm(command: &[OsString]) -> Vec<PathBuf> {
                 let _ = fs::create_dir_all(&value);
                 value
             }
-            "--out" | "--report" | "--console-log" | "--dump-dtb" => match value.parent() {
+            "--out" | "--report" | "--console-log" | "--dump-dtb" | "--svg" => match value.parent() {
                 Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
                 Some(parent) => parent.to_owned(),
                 None => continue,
