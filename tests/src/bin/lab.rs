@@ -16,8 +16,9 @@ enum Cli {
     ///
     /// The lab's root is this machine's: the command finds every program and file, the same working directory and
     /// environment. What it writes is gone afterwards, except in the --writable folders and where minivmm's --out,
-    /// --report, --console-log and --dump-dtb lead. It has root's rights in the lab, and no network. With terminals as standard input and output it has a terminal, too; Ctrl-] three times
-    /// ends the lab.
+    /// --report, --console-log and --dump-dtb lead; files that change on this machine meanwhile may look torn there. It has
+    /// root's rights in the lab, and no network. With terminals as standard input and output it has a terminal, too;
+    /// Ctrl-] three times ends the lab.
     #[command(
         after_help = "Exit status: the command's own (128 and the signal's number if a signal ended it); \
                             124 if the time limit was reached; 125 if the lab itself failed."

@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guest_images::cache::cache_dir;
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH},
@@ -67,7 +66,7 @@ pub(super) fn run(
     };
 
     let begun = Instant::now();
-    let cpu = HostCpu::take(&cache_dir().join("lab")).map_err(failed("cannot choose a CPU for the lab"))?;
+    let cpu = HostCpu::take().map_err(failed("cannot choose a CPU for the lab"))?;
     let mut machine = qemu::Builder::new(recipe, lab.memory, lab.cpus);
     machine.boot(&image.kernel, image.initramfs_with(&text)?, recipe.cmdline);
     machine.share("root", "/".as_ref(), false);
