@@ -4,5 +4,7 @@ pub mod bare_metal;
 pub mod demo;
 pub mod frames;
 pub mod ground;
+pub mod harness;
 pub mod lab;
 pub mod programs;
+pub mod pty;

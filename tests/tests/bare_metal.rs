@@ -2,22 +2,19 @@
 //! in the lab where there is none.
 
 use std::{
-    fs::File,
     io::Write as _,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::LazyLock,
     time::{Duration, Instant},
 };
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use rustix::{
     process::{Pid, Signal, kill_process},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, tcgetattr},
 };
-use tests::{bare_metal::BareMetal, ground, programs};
+use tests::{bare_metal::BareMetal, ground, harness, programs, pty::Pty};
 use vmm::report::{Outcome, Report};
 
 /// Time limit of everything together, where it runs in the lab.
@@ -46,13 +43,7 @@ fn main() -> ExitCode {
         ("machines_leave_nothing_behind", machines_leave_nothing_behind),
         ("the_terminal_is_raw_meanwhile_and_restored", the_terminal_is_raw_meanwhile_and_restored),
     ];
-    let trials = tests.map(|(name, test)| {
-        Trial::test(name, move || {
-            test();
-            Ok(())
-        })
-    });
-    libtest_mimic::run(&arguments, trials.into()).exit_code()
+    harness::run(&arguments, tests)
 }
 
 fn run(guest: BareMetal) -> (Report, String) {
@@ -174,12 +165,8 @@ fn the_terminal_is_raw_meanwhile_and_restored() {
         (Way::Signal(Signal::QUIT), 131),
         (Way::Itself, 42),
     ] {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let device =
-            || OwnedFd::from(File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap());
+        let mut terminal = Pty::new().unwrap();
+        let device = || terminal.device().unwrap();
         let kept = device();
         let before = tcgetattr(&kept).unwrap().local_modes;
         assert!(before.contains(LocalModes::ISIG | LocalModes::ECHO | LocalModes::ICANON));
@@ -200,7 +187,7 @@ fn the_terminal_is_raw_meanwhile_and_restored() {
             });
         }
         match way {
-            Way::Keys(keys) => File::from(terminal.try_clone().unwrap()).write_all(keys).unwrap(),
+            Way::Keys(keys) => terminal.ours.write_all(keys).unwrap(),
             Way::Signal(signal) => {
                 let pid = Pid::from_raw(machine.id().cast_signed()).unwrap();
                 kill_process(pid, signal).unwrap();

@@ -2,9 +2,7 @@
 
 use std::{
     fs,
-    fs::File,
     io::{Read as _, Write as _},
-    os::fd::OwnedFd,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -13,9 +11,9 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, kill_process},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
+use tests::pty::Pty;
 
 fn lab(options: &[&str], command: &[&str]) -> Command {
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
@@ -122,12 +120,8 @@ fn a_command_runs_as_on_the_host_and_its_results_come_back() {
 
 #[test]
 fn a_terminal_reaches_the_command_whole_and_is_restored() {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let device =
-        || OwnedFd::from(File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap());
+    let terminal = Pty::new().unwrap();
+    let device = || terminal.device().unwrap();
     let kept = device();
     tcsetwinsize(&kept, Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     let script = "trap 'echo interrupted; stty size; exit 5' INT; stty size; echo ready; \
@@ -138,7 +132,7 @@ fn a_terminal_reaches_the_command_whole_and_is_restored() {
         .stderr(device())
         .spawn()
         .unwrap();
-    let mut terminal = File::from(terminal);
+    let mut terminal = terminal.ours;
     let mut seen = String::new();
     let mut read_until = |wanted: &str| {
         let end = Instant::now() + Duration::from_secs(120);

@@ -15,9 +15,9 @@ use std::{
 };
 
 use devices::camera::Layout;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use rustix::process::{Pid, Signal, kill_process};
-use tests::{frames, ground, programs};
+use tests::{frames, ground, harness, programs};
 
 /// Time limit of everything together: twice what it takes on two cores.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -66,13 +66,7 @@ fn main() -> ExitCode {
         ("entropy_comes_from_the_host", entropy_comes_from_the_host),
         ("sixty_runs_leave_nothing_behind", sixty_runs_leave_nothing_behind),
     ];
-    let trials = tests.map(|(name, test)| {
-        Trial::test(name, move || {
-            test();
-            Ok(())
-        })
-    });
-    libtest_mimic::run(&arguments, trials.into()).exit_code()
+    harness::run(&arguments, tests)
 }
 
 /// Runs minivmm with `arguments` (words) and a command in the guest.
