@@ -2,9 +2,9 @@
 //! in the lab where there is none.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     {
         return status;
     }
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         ("hello_marks_its_boot_prints_and_ends", hello_marks_its_boot_prints_and_ends),
         ("the_bus_survives_every_width", the_bus_survives_every_width),
         ("a_halted_guest_ends_the_machine", a_halted_guest_ends_the_machine),
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         ("a_free_frame_clock_drops_frames", a_free_frame_clock_drops_frames),
         ("a_stream_has_every_frame", a_stream_has_every_frame),
         ("machines_leave_nothing_behind", machines_leave_nothing_behind),
+        ("a_signal_ends_a_machine_that_nobody_reads_from", a_signal_ends_a_machine_that_nobody_reads_from),
         ("the_terminal_is_raw_meanwhile_and_restored", the_terminal_is_raw_meanwhile_and_restored),
     ];
     harness::run(&arguments, tests)
@@ -143,6 +144,29 @@ fn machines_leave_nothing_behind() {
         hello.run();
     }
     assert_eq!((count("fd"), count("task")), before);
+}
+
+fn a_signal_ends_a_machine_that_nobody_reads_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut machine = Command::new(&*MINIVMM)
+        .args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"])
+        .arg(BareMetal::new("chatter").build(folder.path()).config.kernel)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = machine.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 8]).unwrap();
+    // A pipe takes no more when its last page is begun. Then the machine waits for us.
+    let full = rustix::pipe::fcntl_getpipe_size(&stdout).unwrap();
+    wait("a full pipe", || {
+        usize::try_from(rustix::io::ioctl_fionread(&stdout).unwrap()).unwrap() + 2 * 4096 > full
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = Pid::from_raw(machine.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    wait("the machine's end", || machine.try_wait().unwrap().is_some());
+    assert_eq!(machine.wait().unwrap().code(), Some(143));
 }
 
 /// How a machine in a terminal ends.
