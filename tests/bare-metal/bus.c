@@ -11,9 +11,9 @@ static int guest(void)
 	CHECK(read32(nothing) == 0xffffffff);
 	for (u64 page = SERIAL; page < SERIAL + 0x8000; page += 0x1000) {
 		for (u32 offset = 0; offset < 16; offset++) {
-			(void)*(volatile u8 *)(page + offset);
-			(void)*(volatile u16 *)(page + offset);
-			(void)*(volatile u64 *)(page + offset);
+			(void)*(volatile u8 *)UNALIGNED(page + offset);
+			(void)*(volatile u16 *)UNALIGNED(page + offset);
+			(void)*(volatile u64 *)UNALIGNED(page + offset);
 		}
 	}
 	CHECK(read32(EXIT) == 0);
