@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -15,7 +16,10 @@ mod parameters;
 /// Architectures that there are guests for: what the compiler and the linker are told besides what they all have.
 const ARCHITECTURES: [(&str, &[&str]); 2] = [
     ("x86_64", &["-m64", "-mno-red-zone", "-fcf-protection=none", "-Wl,-Ttext-segment=0x1000000"]),
-    ("aarch64", &["-mstrict-align", "-mno-outline-atomics", "-Wl,--oformat=binary", "start.S", "-Timage.ld"]),
+    (
+        "aarch64",
+        &["-mstrict-align", "-mno-outline-atomics", "start.S", "-Timage.ld", "-Wl,--no-warn-rwx-segments"],
+    ),
 ];
 
 fn main() {
@@ -59,8 +63,19 @@ fn main() {
             .args([Path::new("-o"), &guest, &source])
             .status();
         assert!(compiled.is_ok_and(|status| status.success()), "{compiler:?} could not compile {name}.c");
+        if arch == "aarch64" {
+            flatten(&compiler, &guest);
+        }
         let _ = writeln!(table, "({name:?}, include_bytes!({guest:?})),");
     }
     table.push(']');
     fs::write(out.join("guests.rs"), table).expect("the output folder is ours");
+}
+
+/// Makes the flat image of the ELF file `guest`, in its place.
+fn flatten(compiler: &OsStr, guest: &Path) {
+    let found = Command::new(compiler).arg("-print-prog-name=objcopy").output().expect("the compiler runs");
+    let objcopy = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    let copied = Command::new(&objcopy).args(["-O", "binary"]).arg(guest).status();
+    assert!(copied.is_ok_and(|status| status.success()), "{objcopy} could not copy {}", guest.display());
 }
