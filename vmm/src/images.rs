@@ -13,14 +13,14 @@ pub struct Image {
     pub initrd: PathBuf,
 }
 
-/// The folder that the builder's link `current` stands in: below `$MINIVMM_CACHE`, else `$XDG_CACHE_HOME/minivmm`, else
+/// The folder that the builder's link `default` stands in: below `$MINIVMM_CACHE`, else `$XDG_CACHE_HOME/minivmm`, else
 /// `~/.cache/minivmm`. Relative paths in the variables do not count (XDG Base Directory Specification).
 fn folder() -> PathBuf {
     let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = set("MINIVMM_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("minivmm")))
         .unwrap_or_else(|| env::home_dir().unwrap_or_else(env::temp_dir).join(".cache/minivmm"));
-    cache.join("guest").join(arch::NAME).join("current")
+    cache.join("guest").join(arch::NAME).join("default")
 }
 
 /// The default image, or where it would be if it were built.
