@@ -7,6 +7,7 @@ use ::tests::{
     programs,
 };
 use clap::Parser;
+use guest_images::Arch;
 
 /// Runs commands of this machine on an emulated machine with a full KVM.
 #[derive(Parser)]
@@ -28,6 +29,9 @@ enum Cli {
 
 #[derive(clap::Args)]
 struct Run {
+    /// Architecture of the lab [default: this machine's]
+    #[arg(long, value_name = "ARCH", value_parser = architecture, default_value = Arch::host().name, hide_default_value = true)]
+    arch: &'static Arch,
     /// Ends the lab after so many seconds; 0: never [default: 600, or 0 with a terminal]
     #[arg(long, value_name = "SECS")]
     timeout: Option<u64>,
@@ -73,6 +77,7 @@ fn lab(run: &Run) -> Result<u8, LabError> {
         .timeout
         .unwrap_or_else(|| if io::stdin().is_terminal() && io::stdout().is_terminal() { 0 } else { 600 });
     let mut lab = Lab::new()
+        .arch(run.arch)
         .memory(run.memory)
         .cpus(run.cpus)
         .timeout((seconds > 0).then(|| Duration::from_secs(seconds)))
@@ -131,6 +136,10 @@ fn say(note: Note) {
 
 fn say_all(note: Note) {
     eprintln!("{note}");
+}
+
+fn architecture(name: &str) -> Result<&'static Arch, String> {
+    Arch::named(name).ok_or_else(|| format!("{name} is no architecture of labs; write x86_64 or aarch64"))
 }
 
 /// Parses a size such as 512M or 3G into MiB.
