@@ -3,6 +3,7 @@
 use std::{ffi::OsString, fs, io, io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use ::tests::{
+    cross,
     lab::{Lab, LabError, Note},
     programs,
 };
@@ -29,8 +30,9 @@ enum Cli {
 
 #[derive(clap::Args)]
 struct Run {
-    /// Architecture of the lab [default: this machine's]
-    #[arg(long, value_name = "ARCH", value_parser = architecture, default_value = Arch::host().name, hide_default_value = true)]
+    /// Architecture of the lab. In that of another one than this machine's, programs are busybox's and a few of Debian's,
+    /// and `minivmm` is built for it
+    #[arg(long, value_name = "ARCH", value_parser = cross::architecture, default_value = Arch::host().name)]
     arch: &'static Arch,
     /// Ends the lab after so many seconds; 0: never [default: 600, or 0 with a terminal]
     #[arg(long, value_name = "SECS")]
@@ -68,10 +70,11 @@ fn main() -> ExitCode {
 
 fn lab(run: &Run) -> Result<u8, LabError> {
     let io_error = |what: &str, source| LabError::Io { what: what.into(), source };
-    let programs = programs::folder().map_err(|error| io_error("cannot find this program", error))?;
+    let mut programs = programs::folder().map_err(|error| io_error("cannot find this program", error))?;
     // Under `cargo lab -- minivmm` the user means the minivmm of this workspace, which cargo did not build for us.
     if run.command.first().is_some_and(|word| word == "minivmm") {
-        programs::minivmm().map_err(|error| io_error("cannot build minivmm", error))?;
+        let built = cross::minivmm(run.arch).map_err(|error| io_error("cannot build minivmm", error))?;
+        programs = built.parent().map(Into::into).unwrap_or(programs);
     }
     let seconds = run
         .timeout
@@ -136,10 +139,6 @@ fn say(note: Note) {
 
 fn say_all(note: Note) {
     eprintln!("{note}");
-}
-
-fn architecture(name: &str) -> Result<&'static Arch, String> {
-    Arch::named(name).ok_or_else(|| format!("{name} is no architecture of labs; write x86_64 or aarch64"))
 }
 
 /// Parses a size such as 512M or 3G into MiB.
