@@ -8,6 +8,7 @@ use std::{
 };
 
 use vmm::{
+    arch,
     config::Config,
     doctor::open_kvm,
     load::{load, load_with},
@@ -33,9 +34,11 @@ impl BareMetal {
             memory: 64 << 20,
             hugepages: false,
             cpus: 1,
+            arch: arch::Options::default(),
             kernel: PathBuf::new(),
             initrd: None,
             cmdline: String::new(),
+            pageblock: arch::PAGEBLOCK,
             windows: Vec::new(),
             camera: None,
             exec: None,

@@ -65,7 +65,7 @@ fn kernels() {
         refused(
             &["--kernel", &path(name)],
             2,
-            &[name, "is not a kernel", "neither an ELF vmlinux nor a bzImage"],
+            &[name, "is not a kernel", "an ELF vmlinux or a bzImage"],
         );
     }
     let mut other = elf;

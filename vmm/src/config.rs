@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use cma::spec::WindowSpec;
 use devices::camera::CameraSpec;
 
+use crate::arch;
+
 /// A machine as asked for.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -14,12 +16,16 @@ pub struct Config {
     pub hugepages: bool,
     /// Number of vCPUs.
     pub cpus: u8,
-    /// vmlinux or bzImage.
+    /// What only machines of this architecture can be asked for.
+    pub arch: arch::Options,
+    /// A file of one of [`arch::KERNEL_FORMATS`].
     pub kernel: PathBuf,
     /// initramfs or initrd.
     pub initrd: Option<PathBuf>,
     /// Appended to the kernel command line.
     pub cmdline: String,
+    /// The guest kernel's unit for CMA windows in bytes, CMA_MIN_ALIGNMENT_BYTES (include/linux/cma.h).
+    pub pageblock: u64,
     /// CMA windows.
     pub windows: Vec<WindowSpec>,
     /// The camera, if there is one.
