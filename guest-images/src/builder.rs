@@ -8,57 +8,28 @@ use std::{
 
 use crate::{
     Error,
-    arch::{Arch, X86_64},
+    arch::Arch,
     cache::{self, Lock, cache_dir},
-    debian,
+    debian::{self, Archive},
     driver::Driver,
+    image::{Image, Kind, link},
     initramfs::Initramfs,
     kernel::{self, Kernel},
     recipe::Recipe,
 };
 
-/// A guest image: what a machine boots.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// The folder with all of it.
-    pub dir: PathBuf,
-    /// The kernel as an ELF file.
-    pub vmlinux: PathBuf,
-    /// The same kernel, compressed, with the x86 boot header.
-    pub bzimage: PathBuf,
-    /// The initramfs, a cpio archive.
-    pub initramfs: PathBuf,
-}
-
-impl Image {
-    fn in_folder(dir: PathBuf) -> Self {
-        Self {
-            vmlinux: dir.join("vmlinux"),
-            bzimage: dir.join("bzImage"),
-            initramfs: dir.join("initramfs"),
-            dir,
-        }
-    }
-}
-
-/// The link to the image that was built last for `arch`, where the VMM looks for it.
-fn current_link(arch: &Arch) -> PathBuf {
-    cache_dir().join("guest").join(arch.name).join("current")
-}
-
-/// The image that was built last, if there is one.
-pub fn current() -> Option<Image> {
-    fs::canonicalize(current_link(&X86_64)).ok().map(Image::in_folder)
-}
-
-/// Builds the image that this checkout describes, as far as it is not there already, makes it the current one, and
-/// shows on stderr how far it is. Interrupted, it goes on the next time; another process that builds meanwhile is
-/// waited for.
+/// Builds the image `kind` for `arch` that this checkout describes, as far as it is not there already, makes it the
+/// current one of its kind, and shows on stderr how far it is. Interrupted, it goes on the next time; another process
+/// that builds meanwhile is waited for.
 ///
 /// # Errors
-/// If a Debian package that is needed is missing and we may not install it, or if a step fails.
-pub fn build() -> Result<Image, Error> {
-    let arch = &X86_64;
+/// If there is no such image, if a Debian package that is needed is missing and we may not install it, or if a step
+/// fails.
+pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
+    if !arch.kinds.contains(&kind) {
+        let names = arch.kinds.iter().map(|kind| kind.name()).collect();
+        return Err(Error::NoSuchImage { image: kind.name(), arch: arch.name, names });
+    }
     let base = cache_dir().join("guest");
     // The kernel's makefiles do not work in such a folder.
     if base.to_string_lossy().contains([' ', ':']) {
@@ -71,12 +42,11 @@ pub fn build() -> Result<Image, Error> {
     let own = base.join(arch.name);
     fs::create_dir_all(&own).map_err(Error::io("cannot create the folder", &own))?;
     // First, as it may fetch fresh lists of what there is.
-    debian::install(arch.tools)?;
-    let packages = [&[kernel::PACKAGE], arch.guest_packages].concat();
-    let mut files = debian::candidates(&packages)?;
-    let kernel = Kernel::new(arch, &base, files.remove(0))?;
+    debian::install(&arch.packages())?;
+    let source = Archive::of(Arch::host().debian).candidates(&[kernel::PACKAGE])?.remove(0);
+    let kernel = Kernel::new(arch, &base, source)?;
     let driver = Driver::new(&kernel, &own)?;
-    let initramfs = Initramfs::new(arch, &driver, files)?;
+    let initramfs = Initramfs::new(arch, &driver)?;
     let name = Recipe::new("image").with(&kernel.name).with(&initramfs.name).name();
     let folder = own.join(name);
     if !folder.is_dir() {
@@ -94,8 +64,8 @@ pub fn build() -> Result<Image, Error> {
             Ok(())
         })?;
     }
-    point(&current_link(arch), &folder)?;
-    Ok(Image::in_folder(folder))
+    point(&link(arch, kind), &folder)?;
+    Ok(Image::in_folder(arch, folder))
 }
 
 /// Makes `link` a link to its sibling `folder`, with no moment in which there is none.
@@ -111,7 +81,7 @@ fn point(link: &Path, folder: &Path) -> Result<(), Error> {
 }
 
 /// Removes from the cache what only serves to build images faster the next time, and all images but the current
-/// one.
+/// ones.
 ///
 /// # Errors
 /// If something cannot be removed.
@@ -121,14 +91,16 @@ pub fn clean() -> Result<(), Error> {
         eprintln!("guest-images: waiting for another process that builds them");
     })?;
     cache::remove_tree(&base.join("source"))?;
-    let own = base.join(X86_64.name);
-    let keep = fs::canonicalize(current_link(&X86_64)).ok();
-    let Ok(entries) = fs::read_dir(&own) else { return Ok(()) };
-    for entry in entries.filter_map(Result::ok) {
-        let path = entry.path();
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder && fs::canonicalize(&path).ok() != keep {
-            cache::remove_tree(&path)?;
+    for arch in Arch::ALL {
+        let keep: Vec<PathBuf> =
+            Kind::ALL.into_iter().filter_map(|kind| fs::canonicalize(link(arch, kind)).ok()).collect();
+        let Ok(entries) = fs::read_dir(base.join(arch.name)) else { continue };
+        for entry in entries.filter_map(Result::ok) {
+            let path = entry.path();
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder && fs::canonicalize(&path).is_ok_and(|path| !keep.contains(&path)) {
+                cache::remove_tree(&path)?;
+            }
         }
     }
     Ok(())
@@ -141,7 +113,7 @@ mod tests {
     #[test]
     fn the_link_follows_the_newest_image() {
         let dir = tempfile::tempdir().unwrap();
-        let link = dir.path().join("current");
+        let link = dir.path().join("default");
         for name in ["one", "two", "two"] {
             let folder = dir.path().join(name);
             fs::create_dir_all(&folder).unwrap();

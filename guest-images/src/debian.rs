@@ -1,12 +1,12 @@
 //! Debian packages: which are missing, installing them where we may, and unpacking one without installing it.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
-use crate::{
-    Error, cache,
-    cache::{Lock, cache_dir},
-    command,
-};
+use crate::{Error, command};
+
+mod archive;
+
+pub use archive::Archive;
 
 /// Those of `packages` that are not installed.
 ///
@@ -45,101 +45,31 @@ pub fn install(packages: &[&str]) -> Result<(), Error> {
     }
     let Some(prefix) = privilege() else { return Err(Error::Missing { packages: missing }) };
     eprintln!("Installing Debian packages: {}", missing.join(" "));
-    let apt = || {
-        let mut apt = apt_get(prefix);
-        apt.args(["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600", "install"])
-            .args(&missing);
-        command::output(&mut apt)
+    let install = || {
+        let mut install = apt(prefix, "apt-get");
+        install.args(["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600", "install"]);
+        command::output(install.args(&missing))
     };
     // Lists that are absent or old make it fail; with fresh ones it deserves a second try.
-    apt().or_else(|_| update(prefix).and_then(|()| apt())).map(drop)
+    install()
+        .or_else(|_| command::output(apt(prefix, "apt-get").arg("update")).and_then(|_| install()))
+        .map(drop)
 }
 
-/// The version of `package` that apt would download.
+/// The version of this machine's `package` that apt would download: [`Archive::version`].
 ///
 /// # Errors
 /// If apt knows no such package.
 pub fn version(package: &str) -> Result<String, Error> {
-    Ok(version_of(&candidates(&[package])?[0]))
+    Archive::own().version(package)
 }
 
-/// The version in a file name NAME_VERSION_ARCH, where its colon is escaped.
-fn version_of(file: &str) -> String {
-    file.split('_').nth(1).unwrap_or_default().replace("%3a", ":")
-}
-
-/// The folder into which the current version of `package` is unpacked; it is downloaded first if need be. Works
-/// for any user and changes nothing outside of the cache.
+/// The folder into which this machine's `package` is unpacked: [`Archive::unpacked`].
 ///
 /// # Errors
 /// If apt knows no such package or cannot download it, or if the cache cannot be written.
 pub fn unpacked(package: &str) -> Result<PathBuf, Error> {
-    unpack(package, &candidates(&[package])?[0])
-}
-
-/// Unpacks the current version of `package`, whose file is called `file`.deb, into a folder of that name.
-pub(crate) fn unpack(package: &str, file: &str) -> Result<PathBuf, Error> {
-    let base = cache_dir().join("debian");
-    let folder = base.join(file);
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    let _lock = Lock::take(&base.join(format!("{file}.lock")), || ())?;
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    cache::create_whole(&folder, |partial| {
-        // That version and no other: the folder has its name. apt checks the file's hash against its signed lists.
-        let exact = format!("{package}={}", version_of(file));
-        let download = || command::output(apt_get(&[]).current_dir(partial).args(["download", &exact]));
-        // Old lists name files that are gone; with fresh ones it deserves a second try.
-        download().or_else(|error| match privilege() {
-            Some(prefix) => update(prefix).and_then(|()| download()),
-            None => Err(error),
-        })?;
-        let deb = partial.join(format!("{file}.deb"));
-        command::output(Command::new("dpkg-deb").arg("--extract").args([&deb, partial]))?;
-        fs::remove_file(&deb).map_err(Error::io("cannot remove", &deb))
-    })?;
-    Ok(folder)
-}
-
-/// The names, without `.deb`, of the files that apt would download for `packages`, in their order. Fetches apt's
-/// lists if it does not know a package and we may.
-pub(crate) fn candidates(packages: &[&str]) -> Result<Vec<String>, Error> {
-    find_candidates(packages).or_else(|error| {
-        let Some(prefix) = privilege() else { return Err(error) };
-        eprintln!("Fetching the lists of Debian packages");
-        update(prefix)?;
-        find_candidates(packages)
-    })
-}
-
-fn find_candidates(packages: &[&str]) -> Result<Vec<String>, Error> {
-    let output = command::capture(apt_get(&[]).args(["download", "--print-uris"]).args(packages))?;
-    pick_candidates(&String::from_utf8_lossy(&output.stdout), packages)
-}
-
-/// Picks the files of `packages` from lines of the form `'URL' FILE.deb SIZE HASH`, which come in any order.
-fn pick_candidates(uris: &str, packages: &[&str]) -> Result<Vec<String>, Error> {
-    let files: Vec<&str> =
-        uris.lines().filter_map(|line| line.split(' ').nth(1)?.strip_suffix(".deb")).collect();
-    packages
-        .iter()
-        .map(|package| {
-            let (name, architecture) = package.split_once(':').unzip();
-            let name = name.unwrap_or(package);
-            files
-                .iter()
-                .find(|file| {
-                    let mut parts = file.split('_');
-                    parts.next() == Some(name)
-                        && architecture.is_none_or(|wanted| parts.nth(1) == Some(wanted))
-                })
-                .map(ToString::to_string)
-                .ok_or_else(|| Error::Unknown { package: (*package).into() })
-        })
-        .collect()
+    Archive::own().unpacked(package)
 }
 
 /// The command that gives us the right to install, as the words that stand before it; none if nothing does.
@@ -156,17 +86,13 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-fn update(prefix: &[&str]) -> Result<(), Error> {
-    command::output(apt_get(prefix).arg("update")).map(drop)
-}
-
-/// apt-get that asks no questions, run through the words `prefix`.
-fn apt_get(prefix: &[&str]) -> Command {
-    let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"];
+/// apt's `program`, asking no questions, run through the words `prefix`.
+fn apt(prefix: &[&str], program: &str) -> Command {
+    let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", program];
     let mut words = prefix.iter().chain(&environment);
     let mut command = Command::new(words.next().unwrap_or(&"env"));
     // As root, apt would download as the user _apt, who may not write into our cache, and warn of it.
-    command.args(words).args(["apt-get", "-q", "-o", "APT::Sandbox::User=root"]);
+    command.args(words).args(["-q", "-o", "APT::Sandbox::User=root"]);
     command
 }
 
@@ -178,17 +104,5 @@ mod tests {
     fn a_package_that_is_not_installed_is_missing() {
         let missing = missing(&["dpkg", "no-such-package-anywhere", "apt:no-such-architecture"]).unwrap();
         assert_eq!(missing, ["no-such-package-anywhere", "apt:no-such-architecture"]);
-    }
-
-    #[test]
-    fn files_are_found_whatever_their_order() {
-        let uris = "'http://h/b_1.deb' b_1%3a1.35-4+b1_amd64.deb 9 SHA256:0\n\
-                    'http://h/a_2.deb' a_2_arm64.deb 9 SHA256:0\n\
-                    'http://h/a_3.deb' a_3_amd64.deb 9 SHA256:0\n";
-        let files = pick_candidates(uris, &["a:amd64", "b", "a:arm64"]).unwrap();
-        assert_eq!(files, ["a_3_amd64", "b_1%3a1.35-4+b1_amd64", "a_2_arm64"]);
-        assert_eq!(version_of(&files[1]), "1:1.35-4+b1");
-        let error = pick_candidates(uris, &["a", "c"]).unwrap_err().to_string();
-        assert!(error.contains("package c;"), "{error}");
     }
 }

@@ -49,6 +49,8 @@ impl<'a> Driver<'a> {
             fs::copy(source, copy).map_err(Error::io("cannot copy", source))?;
         }
         self.kernel.build_module(lock, &work)?;
-        cache::create_whole(&self.folder, |partial| kernel::strip(&work.join(MODULE), &partial.join(MODULE)))
+        cache::create_whole(&self.folder, |partial| {
+            kernel::strip(self.kernel.arch, &work.join(MODULE), &partial.join(MODULE))
+        })
     }
 }

@@ -11,12 +11,27 @@ use std::{
 use crate::{
     Error, SOURCES,
     arch::Arch,
-    command, debian,
+    command,
+    debian::Archive,
     driver::{Driver, MODULE},
     kernel::Kernel,
     progress::Step,
     recipe::Recipe,
 };
+
+/// The Debian packages with the programs and libraries.
+const PACKAGES: [&str; 10] = [
+    "busybox-static",
+    "libc6",
+    "libgcc-s1",
+    "libjpeg62-turbo",
+    "libstdc++6",
+    "libudev1",
+    "libv4l-0",
+    "libv4lconvert0",
+    "v4l-utils",
+    "yavta",
+];
 
 /// The programs, as they lie in their packages and in the initramfs.
 const PROGRAMS: [&str; 5] =
@@ -46,16 +61,18 @@ const FILES: [(&str, &str); 2] =
 pub(crate) struct Initramfs<'a> {
     arch: &'a Arch,
     driver: &'a Driver<'a>,
-    /// The file names of the guest's packages, in their order.
+    archive: Archive,
+    /// The file names of [`PACKAGES`], in their order.
     packages: Vec<String>,
     /// Its name: changes with everything in it.
     pub(crate) name: String,
 }
 
 impl<'a> Initramfs<'a> {
-    /// The initramfs for `arch` as the checkout wants it, from the files `packages` of the guest's packages. Packs
-    /// nothing yet.
-    pub(crate) fn new(arch: &'a Arch, driver: &'a Driver<'a>, packages: Vec<String>) -> Result<Self, Error> {
+    /// The initramfs for `arch` as the checkout wants it. Packs nothing yet.
+    pub(crate) fn new(arch: &'a Arch, driver: &'a Driver<'a>) -> Result<Self, Error> {
+        let archive = Archive::of(arch.debian);
+        let packages = archive.candidates(&PACKAGES)?;
         let mut recipe = Recipe::new("initramfs")
             .with(include_str!("initramfs.rs"))
             .with(&driver.name)
@@ -68,16 +85,16 @@ impl<'a> Initramfs<'a> {
         for package in &packages {
             recipe = recipe.with(package);
         }
-        Ok(Self { arch, driver, packages, name: recipe.name() })
+        Ok(Self { arch, driver, archive, packages, name: recipe.name() })
     }
 
     /// Packs it into the file `archive`, an uncompressed cpio; `work` is a folder for what is only needed meanwhile.
     pub(crate) fn build(&self, kernel: &Kernel, archive: &Path, work: &Path) -> Result<(), Error> {
         let step = Step::begin("initramfs", 0);
         let mut packages = Vec::new();
-        for (package, file) in self.arch.guest_packages.iter().zip(&self.packages) {
+        for file in &self.packages {
             step.advance(file);
-            packages.push(debian::unpack(package, file)?);
+            packages.push(self.archive.unpack(file)?);
         }
         let mut content = Content::new(work);
         for (name, text) in FILES {
@@ -92,7 +109,7 @@ impl<'a> Initramfs<'a> {
             let path = find(&packages, program).ok_or_else(|| Error::NotInPackages {
                 file: program.into(),
                 needed_by: "the initramfs".into(),
-                packages: self.arch.guest_packages.join(" "),
+                packages: PACKAGES.join(" "),
             })?;
             content.add(program, &path, "755")?;
             elves.push(path);
@@ -130,7 +147,7 @@ impl<'a> Initramfs<'a> {
                 let path = find(&folders, name).ok_or_else(|| Error::NotInPackages {
                     file: name.into(),
                     needed_by: elf.display().to_string(),
-                    packages: self.arch.guest_packages.join(" "),
+                    packages: PACKAGES.join(" "),
                 })?;
                 elves.push(path.clone());
                 libraries.insert(name.to_owned(), path);

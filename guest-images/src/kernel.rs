@@ -12,7 +12,8 @@ use crate::{
     Error, SOURCES,
     arch::Arch,
     cache::{self, Lock},
-    command, debian,
+    command,
+    debian::Archive,
     progress::Step,
     recipe::Recipe,
 };
@@ -37,7 +38,7 @@ const LINES_OF_MAKE: u64 = 1_300;
 
 /// A kernel to be built.
 pub(crate) struct Kernel<'a> {
-    arch: &'a Arch,
+    pub(crate) arch: &'a Arch,
     /// Its name among kernels: changes with the source, the patches and the configuration.
     pub(crate) name: String,
     /// The finished kernel.
@@ -102,7 +103,7 @@ impl<'a> Kernel<'a> {
         self.compile(lock)?;
         cache::create_whole(&self.folder, |partial| {
             let (boot_image, boot_image_path) = self.arch.boot_image;
-            strip(&self.objects.join("vmlinux"), &partial.join("vmlinux"))?;
+            strip(self.arch, &self.objects.join("vmlinux"), &partial.join("vmlinux"))?;
             for (from, to) in
                 [(boot_image_path, boot_image), (".config", "config"), ("usr/gen_init_cpio", "gen_init_cpio")]
             {
@@ -154,7 +155,7 @@ impl<'a> Kernel<'a> {
         }
         let step = Step::begin("download source", 0);
         step.advance(&self.package);
-        let archive = debian::unpack(PACKAGE, &self.package)?.join(ARCHIVE);
+        let archive = Archive::of(Arch::host().debian).unpack(&self.package)?.join(ARCHIVE);
         step.done();
         // Older sources are of no more use, and large.
         if let Some(sources) = self.source.parent() {
@@ -194,9 +195,7 @@ impl<'a> Kernel<'a> {
     /// make, as it is called for this kernel: with nothing from the environment that it would heed.
     fn make(&self) -> Command {
         let mut make = Command::new("make");
-        for name in
-            ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CROSS_COMPILE", "LLVM", "KCFLAGS", "INSTALL_MOD_PATH"]
-        {
+        for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LLVM", "KCFLAGS", "INSTALL_MOD_PATH"] {
             make.env_remove(name);
         }
         let mut objects = std::ffi::OsString::from("O=");
@@ -204,14 +203,16 @@ impl<'a> Kernel<'a> {
         make.envs(ENVIRONMENT)
             .current_dir(&self.source)
             .arg(format!("ARCH={}", self.arch.kernel_arch))
+            .arg(format!("CROSS_COMPILE={}", self.arch.prefix()))
             .arg(objects);
         make
     }
 }
 
 /// Copies an ELF file without what only debuggers need.
-pub(crate) fn strip(from: &Path, to: &Path) -> Result<(), Error> {
-    command::output(Command::new("objcopy").arg("--strip-debug").args([from, to])).map(drop)
+pub(crate) fn strip(arch: &Arch, from: &Path, to: &Path) -> Result<(), Error> {
+    command::output(Command::new(format!("{}objcopy", arch.prefix())).arg("--strip-debug").args([from, to]))
+        .map(drop)
 }
 
 /// The lines of `fragment` that did not make it into `config`: options that do not exist, or whose dependencies

@@ -2,18 +2,21 @@
 
 use std::{io, path::Path};
 
-pub mod arch;
+mod arch;
 mod builder;
 pub mod cache;
 mod command;
 pub mod debian;
 mod driver;
+mod image;
 mod initramfs;
 mod kernel;
 mod progress;
 mod recipe;
 
-pub use builder::{Image, build, clean, current};
+pub use arch::Arch;
+pub use builder::{build, clean};
+pub use image::{Image, Kind, current};
 
 /// This crate's folder in the checkout: what images are made from.
 const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
@@ -28,10 +31,14 @@ pub enum Error {
         packages: Vec<String>,
     },
     /// apt's lists have no such package.
-    #[error("apt knows no package {package}; refresh its lists, run: apt-get update")]
+    #[error(
+        "apt knows no package {package} for {arch}; correct its name, or refresh its lists: apt-get update"
+    )]
     Unknown {
         /// Its name.
         package: String,
+        /// Debian's name for the architecture.
+        arch: String,
     },
     /// A program could not be run, or failed.
     #[error("`{command}` {outcome}")]
@@ -69,9 +76,27 @@ pub enum Error {
         /// Its path.
         path: String,
     },
+    /// There is no image of this kind for this architecture.
+    #[error("there is no image {image} for {arch}; there are: {}", names.join(", "))]
+    NoSuchImage {
+        /// What was asked for.
+        image: &'static str,
+        /// For which architecture.
+        arch: &'static str,
+        /// What can be asked for.
+        names: Vec<&'static str>,
+    },
     /// No image was built yet.
-    #[error("there is no guest image yet; build it, run: cargo run -p guest-images -- build")]
-    NotBuilt,
+    #[error(
+        "there is no guest image {image} for {arch} yet; build it, run: \
+         cargo run -p guest-images -- build --arch {arch} --image {image}"
+    )]
+    NotBuilt {
+        /// Which one.
+        image: &'static str,
+        /// For which architecture.
+        arch: &'static str,
+    },
     /// A file or folder could not be read or written.
     #[error("{action} {path}: {source}")]
     Io {

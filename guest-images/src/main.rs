@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use guest_images::Error;
+use clap::{Args, Parser, Subcommand};
+use guest_images::{Arch, Error, Kind};
 
 #[derive(Parser)]
 #[command(about = "Builds what runs inside: the guest's kernel, the camera's driver and the initramfs")]
@@ -14,12 +14,40 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Build the images, as far as something changed, and print their folder
-    Build,
-    /// Print the folder of the images that were built last
-    Path,
+    /// Build an image, as far as something changed, and print its folder
+    Build(Choice),
+    /// Print the folder of the image that was built last
+    Path(Choice),
     /// Remove all but the images that were built last from the cache
     Clean,
+}
+
+#[derive(Args)]
+struct Choice {
+    /// The guest's architecture: x86_64 or aarch64; without it, this machine's
+    #[arg(long, value_parser = arch)]
+    arch: Option<&'static Arch>,
+    /// Which image: default; on aarch64 also 64k, our kernel with pages of that size, and debian, Debian's own kernel
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = kind)]
+    image: Kind,
+}
+
+impl Choice {
+    fn arch(&self) -> &'static Arch {
+        self.arch.unwrap_or_else(Arch::host)
+    }
+}
+
+fn arch(name: &str) -> Result<&'static Arch, String> {
+    Arch::named(name).ok_or_else(|| one_of(Arch::ALL.map(|arch| arch.name)))
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    Kind::named(name).ok_or_else(|| one_of(Kind::ALL.map(Kind::name)))
+}
+
+fn one_of<const N: usize>(names: [&str; N]) -> String {
+    format!("there are {}", names.join(", "))
 }
 
 fn main() -> ExitCode {
@@ -33,10 +61,16 @@ fn main() -> ExitCode {
 }
 
 fn run(verb: &Verb) -> Result<(), Error> {
-    match verb {
-        Verb::Build => println!("{}", guest_images::build()?.dir.display()),
-        Verb::Path => println!("{}", guest_images::current().ok_or(Error::NotBuilt)?.dir.display()),
-        Verb::Clean => guest_images::clean()?,
-    }
+    let dir = match verb {
+        Verb::Build(choice) => guest_images::build(choice.arch(), choice.image)?.dir,
+        Verb::Path(choice) => {
+            let (arch, kind) = (choice.arch(), choice.image);
+            guest_images::current(arch, kind)
+                .ok_or(Error::NotBuilt { image: kind.name(), arch: arch.name })?
+                .dir
+        }
+        Verb::Clean => return guest_images::clean(),
+    };
+    println!("{}", dir.display());
     Ok(())
 }

@@ -115,7 +115,7 @@ pub fn run() -> Result<Summary, DemoError> {
     }
     let guest = folder.join("guest");
     fs::create_dir_all(&guest).map_err(DemoError::io("create", &guest))?;
-    guest_images::build()?;
+    guest_images::build(guest_images::Arch::host(), guest_images::Kind::Default)?;
     let minivmm = programs::minivmm().map_err(io_error("cannot build minivmm"))?;
 
     let (host, output) = boot(&minivmm, &folder)?;

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     arguments.test_threads = arguments.test_threads.or(Some(1));
     if !arguments.list {
         LazyLock::force(&MINIVMM);
-        if let Err(error) = guest_images::build() {
+        if let Err(error) = guest_images::build(guest_images::Arch::host(), guest_images::Kind::Default) {
             eprintln!("there is no guest image: {error}");
             return ExitCode::FAILURE;
         }
@@ -288,9 +288,12 @@ fn two_cpus() {
 }
 
 fn a_bzimage_boots() {
-    let image = guest_images::current().unwrap();
-    let arguments =
-        format!("--kernel {} --initrd {} --cma 128M", image.bzimage.display(), image.initramfs.display());
+    let image = guest_images::current(guest_images::Arch::host(), guest_images::Kind::Default).unwrap();
+    let arguments = format!(
+        "--kernel {} --initrd {} --cma 128M",
+        image.dir.join("bzImage").display(),
+        image.initramfs.display()
+    );
     assert!(printed(&exec(&arguments, "grep CmaTotal /proc/meminfo")).contains("131072 kB"));
 }
 
@@ -509,12 +512,12 @@ fn entropy_comes_from_the_host() {
 
 /// In one process, so that what a machine leaves behind would add up.
 fn sixty_runs_leave_nothing_behind() {
-    let image = guest_images::current().unwrap();
+    let image = guest_images::current(guest_images::Arch::host(), guest_images::Kind::Default).unwrap();
     let config = vmm::config::Config {
         memory: 256 << 20,
         hugepages: false,
         cpus: 1,
-        kernel: image.vmlinux,
+        kernel: image.kernel,
         initrd: Some(image.initramfs),
         cmdline: String::new(),
         windows: vec!["64M".parse().unwrap()],

@@ -1,0 +1,235 @@
+//! The archive that Debian packages of one architecture come from, and unpacking one without installing it.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Command,
+};
+
+use super::{apt, privilege};
+use crate::{
+    Error,
+    arch::Arch,
+    cache::{self, Lock, cache_dir},
+    command,
+};
+
+/// The packages of one architecture. Those of this machine's own are what its apt knows; for another one, apt gets
+/// lists of its own in the cache, from the same sources, and this machine's stay as they are.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    arch: String,
+    /// The folder with the lists, if the architecture is not this machine's.
+    lists: Option<PathBuf>,
+}
+
+impl Archive {
+    /// The archive of the packages for `arch`, by Debian's name of it: "arm64".
+    pub fn of(arch: &str) -> Self {
+        let foreign = arch != Arch::host().debian;
+        let lists = foreign.then(|| cache_dir().join("debian").join(format!("lists-{arch}")));
+        Self { arch: arch.into(), lists }
+    }
+
+    /// The archive of this machine's own packages.
+    pub(super) fn own() -> Self {
+        Self::of(Arch::host().debian)
+    }
+
+    /// The version of `package` that apt would download.
+    ///
+    /// # Errors
+    /// If apt knows no such package.
+    pub fn version(&self, package: &str) -> Result<String, Error> {
+        Ok(split(&self.candidates(&[package])?[0]).1)
+    }
+
+    /// The folder into which `package` is unpacked: its current version or, called NAME=VERSION, that one. It is
+    /// downloaded first if need be. Works for any user and changes nothing outside of the cache.
+    ///
+    /// # Errors
+    /// If apt knows no such package or cannot download it, or if the cache cannot be written.
+    pub fn unpacked(&self, package: &str) -> Result<PathBuf, Error> {
+        self.unpack(&self.candidates(&[package])?[0])
+    }
+
+    /// The first package that `package` depends on: what one without content stands for, as linux-image-arm64 does
+    /// for the kernel of the day.
+    ///
+    /// # Errors
+    /// If apt knows no such package, or it depends on nothing.
+    pub fn first_dependency(&self, package: &str) -> Result<String, Error> {
+        // Fetches the lists if there are none.
+        self.candidates(&[package])?;
+        let shown = command::output(self.apt(&[], "apt-cache").args(["show", "--no-all-versions", package]))?;
+        first_dependency(&shown)
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| self.unknown(&format!("that {package} depends on")))
+    }
+
+    /// The names, without `.deb`, of the files that apt would download for `packages`, in their order. Fetches fresh
+    /// lists if apt does not know a package and we may.
+    pub(crate) fn candidates(&self, packages: &[&str]) -> Result<Vec<String>, Error> {
+        self.find_candidates(packages).or_else(|error| {
+            self.update(error)?;
+            self.find_candidates(packages)
+        })
+    }
+
+    fn find_candidates(&self, packages: &[&str]) -> Result<Vec<String>, Error> {
+        let mut download = self.apt(&[], "apt-get");
+        let output = command::capture(download.args(["download", "--print-uris"]).args(packages))?;
+        pick_candidates(&String::from_utf8_lossy(&output.stdout), packages)
+            .map_err(|package| self.unknown(package))
+    }
+
+    fn unknown(&self, package: &str) -> Error {
+        Error::Unknown { package: package.into(), arch: self.arch.clone() }
+    }
+
+    /// Unpacks the file `file`.deb into a folder of that name.
+    pub(crate) fn unpack(&self, file: &str) -> Result<PathBuf, Error> {
+        let base = cache_dir().join("debian");
+        let folder = base.join(file);
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        let _lock = Lock::take(&base.join(format!("{file}.lock")), || ())?;
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        cache::create_whole(&folder, |partial| {
+            // That version and no other: the folder has its name. apt checks the file's hash against its signed lists.
+            let (name, version) = split(file);
+            let download = || {
+                let mut apt = self.apt(&[], "apt-get");
+                command::output(apt.current_dir(partial).arg("download").arg(format!("{name}={version}")))
+            };
+            // Old lists name files that are gone; with fresh ones it deserves a second try.
+            download().or_else(|error| {
+                self.update(error)?;
+                download()
+            })?;
+            let deb = partial.join(format!("{file}.deb"));
+            command::output(Command::new("dpkg-deb").arg("--extract").args([&deb, partial]))?;
+            fs::remove_file(&deb).map_err(Error::io("cannot remove", &deb))
+        })?;
+        Ok(folder)
+    }
+
+    /// Fetches fresh lists because of `error`, which is the result if we may not.
+    fn update(&self, error: Error) -> Result<(), Error> {
+        let (prefix, _lock) = if let Some(lists) = &self.lists {
+            let lock = Lock::take(&lists.with_extension("lock"), || ())?;
+            for folder in ["lists/partial", "cache/archives/partial"] {
+                let folder = lists.join(folder);
+                fs::create_dir_all(&folder).map_err(Error::io("cannot create the folder", &folder))?;
+            }
+            let status = lists.join("status");
+            File::create(&status).map_err(Error::io("cannot write", &status))?;
+            (&[][..], Some(lock))
+        } else {
+            (privilege().ok_or(error)?, None)
+        };
+        eprintln!("Fetching the lists of Debian packages for {}", self.arch);
+        command::output(self.apt(prefix, "apt-get").arg("update")).map(drop)
+    }
+
+    /// apt's `program` for this archive, run through the words `prefix`.
+    fn apt(&self, prefix: &[&str], program: &str) -> Command {
+        let mut apt = apt(prefix, program);
+        if let Some(lists) = &self.lists {
+            let lists = lists.display();
+            for option in [
+                format!("APT::Architecture={}", self.arch),
+                format!("APT::Architectures={}", self.arch),
+                format!("Dir::State={lists}"),
+                // Nothing of it is installed.
+                format!("Dir::State::status={lists}/status"),
+                format!("Dir::Cache={lists}/cache"),
+                // Images of Debian's containers switch it off; without it each call reads all lists.
+                "Dir::Cache::pkgcache=pkgcache.bin".into(),
+                "Acquire::Languages=none".into(),
+            ] {
+                apt.arg("-o").arg(option);
+            }
+        }
+        apt
+    }
+}
+
+/// Name and version in a file name NAME_VERSION_ARCH, where the version's colon is escaped.
+fn split(file: &str) -> (&str, String) {
+    let mut parts = file.split('_');
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default().replace("%3a", ":"))
+}
+
+/// Picks the files of `packages` from lines of the form `'URL' FILE.deb SIZE HASH`, which come in any order; the
+/// error is the package that has none.
+fn pick_candidates<'a>(uris: &str, packages: &[&'a str]) -> Result<Vec<String>, &'a str> {
+    let files: Vec<&str> =
+        uris.lines().filter_map(|line| line.split(' ').nth(1)?.strip_suffix(".deb")).collect();
+    packages
+        .iter()
+        .map(|package| {
+            let (name, version) = package.split_once('=').unzip();
+            let name = name.unwrap_or(package);
+            let is_it = |file: &&&str| {
+                let (its_name, its_version) = split(file);
+                its_name == name && version.is_none_or(|wanted| its_version == wanted)
+            };
+            files.iter().find(is_it).map(ToString::to_string).ok_or(*package)
+        })
+        .collect()
+}
+
+/// The first name in the field Depends of what apt-cache shows of a package.
+fn first_dependency(shown: &str) -> Option<&str> {
+    let depends = shown.lines().find_map(|line| line.strip_prefix("Depends: "))?;
+    depends.split([' ', ',', ':']).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_found_whatever_their_order() {
+        let uris = "'http://h/b_1.deb' b_1%3a1.35-4+b1_arm64.deb 9 SHA256:0\n\
+                    'http://h/a_2.deb' a_2_arm64.deb 9 SHA256:0\n\
+                    'http://h/a_3.deb' a_3_all.deb 9 SHA256:0\n";
+        let files = pick_candidates(uris, &["a=3", "b", "a=2", "a"]).unwrap();
+        assert_eq!(files, ["a_3_all", "b_1%3a1.35-4+b1_arm64", "a_2_arm64", "a_2_arm64"]);
+        assert_eq!(split(&files[1]), ("b", "1:1.35-4+b1".into()));
+        assert_eq!(pick_candidates(uris, &["a", "c"]), Err("c"));
+        assert_eq!(pick_candidates(uris, &["a=4"]), Err("a=4"));
+    }
+
+    #[test]
+    fn a_package_stands_for_its_first_dependency() {
+        let shown = "Package: linux-image-arm64\nDepends: linux-image-6.1.0-56-arm64 (= 6.1.192-2), a\n";
+        assert_eq!(first_dependency(shown), Some("linux-image-6.1.0-56-arm64"));
+        assert_eq!(first_dependency("Package: a\n"), None);
+    }
+
+    /// What apt is told, as apt itself reads it: another architecture's archive shares nothing with this machine's
+    /// but the sources.
+    #[test]
+    fn another_architectures_archive_is_apart() {
+        let other = Arch::ALL.into_iter().find(|arch| arch.name != Arch::host().name).unwrap();
+        let told = |arch: &str| {
+            let dump = command::output(Archive::of(arch).apt(&[], "apt-config").arg("dump")).unwrap();
+            let value = move |key: &str| {
+                let line = dump.lines().rev().find(|line| line.starts_with(&format!("{key} \"")));
+                line.unwrap().split('"').nth(1).unwrap().to_owned()
+            };
+            ["APT::Architecture", "Dir::State", "Dir::State::status", "Dir::Cache", "Dir::Etc"].map(value)
+        };
+        let (own, foreign) = (told(Arch::host().debian), told(other.debian));
+        assert_eq!([&own[0], &foreign[0]], [Arch::host().debian, other.debian]);
+        assert_eq!(own[4], foreign[4]);
+        for place in &foreign[1..4] {
+            assert!(place.starts_with(cache_dir().to_str().unwrap()), "{place}");
+        }
+    }
+}
