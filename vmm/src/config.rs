@@ -40,5 +40,27 @@ pub struct Config {
     pub console_log: Option<PathBuf>,
 }
 
+impl Default for Config {
+    /// A machine with 1 GiB of memory and one CPU, and nothing to boot yet.
+    fn default() -> Self {
+        Self {
+            memory: 1 << 30,
+            hugepages: false,
+            cpus: 1,
+            arch: arch::Options::default(),
+            kernel: PathBuf::new(),
+            initrd: None,
+            cmdline: String::new(),
+            pageblock: arch::PAGEBLOCK,
+            windows: Vec::new(),
+            camera: None,
+            exec: None,
+            out: None,
+            seed: None,
+            console_log: None,
+        }
+    }
+}
+
 /// Smallest guest memory in bytes: what the kernel image, its page tables and the initramfs take at the least.
 pub const MEMORY_MIN: u64 = 32 << 20;
