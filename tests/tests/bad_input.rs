@@ -62,11 +62,7 @@ fn kernels() {
         [("empty", Vec::new()), ("text", b"#!/bin/sh\n".to_vec()), ("zeroes", vec![0; 4096])]
     {
         fs::write(path(name), content).unwrap();
-        refused(
-            &["--kernel", &path(name)],
-            2,
-            &[name, "is not a kernel", "neither an ELF vmlinux nor a bzImage"],
-        );
+        refused(&["--kernel", &path(name)], 2, &[name, "is not a kernel", "an ELF vmlinux or a bzImage"]);
     }
     let mut other = elf;
     other[18] = 183; // EM_AARCH64

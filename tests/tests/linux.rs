@@ -515,19 +515,14 @@ fn sixty_runs_leave_nothing_behind() {
     let image = guest_images::current(guest_images::Arch::host(), guest_images::Kind::Default).unwrap();
     let config = vmm::config::Config {
         memory: 256 << 20,
-        hugepages: false,
-        cpus: 1,
         kernel: image.kernel,
         initrd: Some(image.initramfs),
-        cmdline: String::new(),
         windows: vec!["64M".parse().unwrap()],
         camera: Some("timing=stall".parse().unwrap()),
         exec: Some(format!(
             "{IN_WINDOW}v4l2-ctl --stream-mmap=3 --stream-count=5 --stream-to=/dev/null 2> /dev/null && in_window cma0"
         )),
-        out: None,
-        seed: None,
-        console_log: None,
+        ..Default::default()
     };
     // Counted in a process of its own: other tests run beside this one. It leaves its count in a file, so that a name that
     // no longer matches shows.

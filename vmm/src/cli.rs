@@ -13,9 +13,10 @@ use cma::{size, spec::WindowSpec};
 use devices::camera::CameraSpec;
 
 use crate::{
+    arch,
     config::Config,
     doctor::{self, KvmError},
-    images,
+    images::{self, Image, ImageError},
     load::{LoadError, load, load_with},
     machine::{Machine, MachineError, Streams, prepare_places},
     model::{self, ModelArgs, ModelError},
@@ -81,12 +82,17 @@ struct MachineArgs {
     /// Number of vCPUs
     #[arg(long, value_name = "N", default_value_t = 1)]
     cpus: u8,
-    /// vmlinux or bzImage [default: the guest image's]
-    #[arg(long, value_name = "FILE")]
+    /// The guest image, of those that the builder of guest-images has built
+    #[arg(long, value_name = "NAME", default_value = images::DEFAULT, conflicts_with = "kernel")]
+    image: String,
+    #[arg(long, value_name = "FILE", help = kernel_help())]
     kernel: Option<PathBuf>,
     /// Initramfs or initrd [default: the guest image's, if the kernel is]
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
+    /// The guest kernel's unit for CMA windows, its pageblock [default: the guest image's, or 4M]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pageblock: Option<u64>,
     /// Append to the kernel command line
     #[arg(long, value_name = "TEXT", default_value = "")]
     cmdline: String,
@@ -98,11 +104,17 @@ struct MachineArgs {
     /// Seed of everything random: the guest's entropy device, the camera's noise
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    #[command(flatten)]
+    arch: arch::Options,
 }
 
 /// `--camera`'s value: a camera, or none.
 #[derive(Debug, Clone)]
 struct Camera(Option<CameraSpec>);
+
+fn kernel_help() -> String {
+    format!("{} instead of a guest image's", arch::KERNEL_FORMATS)
+}
 
 fn camera_help() -> String {
     format!("The camera: none, or any of these fields with commas between\n{}", CameraSpec::HELP)
@@ -141,11 +153,8 @@ struct RunArgs {
 
 #[derive(Debug, thiserror::Error)]
 enum CliError {
-    #[error(
-        "there is no guest image in {}; build it with `cargo run --release -p guest-images -- build`, or give --kernel",
-        .0.display()
-    )]
-    NoImage(PathBuf),
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("{0}")]
     Request(LoadError),
     #[error(
@@ -172,7 +181,7 @@ impl CliError {
     fn exit_status(&self) -> u8 {
         match self {
             Self::Request(LoadError::Memory(_)) => 1,
-            Self::NoImage(_)
+            Self::Image(_)
             | Self::Request(_)
             | Self::LogFilter { .. }
             | Self::Write { .. }
@@ -236,21 +245,25 @@ fn write(path: &Path, data: &[u8]) -> Result<(), CliError> {
     fs::write(path, data).map_err(|source| CliError::Write { path: path.to_owned(), source })
 }
 
-/// The configuration that the options mean; the second value is the folder without an image, if one is needed.
-fn config(args: MachineArgs) -> (Config, Result<(), PathBuf>) {
-    let (kernel, initrd, image) = match (args.kernel, images::default_image()) {
-        (Some(kernel), _) => (kernel, args.initrd, Ok(())),
-        (None, Ok(image)) => (image.kernel, args.initrd.or(Some(image.initrd)), Ok(())),
-        (None, Err(folder)) => (PathBuf::new(), args.initrd, Err(folder)),
+/// The configuration that the options mean, and whether the image that they need is there.
+fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
+    let own = args.kernel.map(|kernel| Image { kernel, initrd: None, pageblock: arch::PAGEBLOCK });
+    let (image, found) = match own.map_or_else(|| images::find(&args.image), Ok) {
+        Ok(image) => (image, Ok(())),
+        Err(error) => {
+            (Image { kernel: PathBuf::new(), initrd: None, pageblock: arch::PAGEBLOCK }, Err(error))
+        }
     };
     let camera = args.camera.map_or_else(|| Some(CameraSpec::default()), |Camera(camera)| camera);
     let config = Config {
         memory: args.memory,
         hugepages: args.hugepages,
         cpus: args.cpus,
-        kernel,
-        initrd,
+        arch: args.arch,
+        kernel: image.kernel,
+        initrd: args.initrd.or(image.initrd),
         cmdline: args.cmdline,
+        pageblock: args.pageblock.unwrap_or(image.pageblock),
         windows: args.cma,
         camera,
         exec: args.exec,
@@ -258,16 +271,20 @@ fn config(args: MachineArgs) -> (Config, Result<(), PathBuf>) {
         seed: args.seed,
         console_log: None,
     };
-    (config, image)
+    (config, found)
 }
 
 fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     start_log(&args.log)?;
     let (mut config, image) = config(args.machine);
-    image.map_err(CliError::NoImage)?;
+    image?;
     config.out = args.out;
     config.console_log = args.console_log;
-    // What was asked for is looked at before the host is.
+    let kvm = doctor::open_kvm();
+    if let Ok(kvm) = &kvm {
+        config.arch.settle(kvm).map_err(KvmError::Options)?;
+    }
+    // What else was asked for is looked at before the host is.
     let loaded = load(&config).map_err(CliError::Request)?;
     if let Some(path) = &args.dump_dtb {
         write(path, &loaded.tree)?;
@@ -277,7 +294,7 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
 
     let console_log = prepare_places(&config)?;
 
-    let kvm = doctor::open_kvm()?;
+    let kvm = kvm?;
     if !args.any_host {
         doctor::check_fit(&kvm)?;
     }

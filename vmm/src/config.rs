@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use cma::spec::WindowSpec;
 use devices::camera::CameraSpec;
 
+use crate::arch;
+
 /// A machine as asked for.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -14,12 +16,16 @@ pub struct Config {
     pub hugepages: bool,
     /// Number of vCPUs.
     pub cpus: u8,
-    /// vmlinux or bzImage.
+    /// What only machines of this architecture can be asked for.
+    pub arch: arch::Options,
+    /// A file of one of [`arch::KERNEL_FORMATS`].
     pub kernel: PathBuf,
     /// initramfs or initrd.
     pub initrd: Option<PathBuf>,
     /// Appended to the kernel command line.
     pub cmdline: String,
+    /// The guest kernel's unit for CMA windows in bytes, CMA_MIN_ALIGNMENT_BYTES (include/linux/cma.h).
+    pub pageblock: u64,
     /// CMA windows.
     pub windows: Vec<WindowSpec>,
     /// The camera, if there is one.
@@ -32,6 +38,28 @@ pub struct Config {
     pub seed: Option<u64>,
     /// A copy of everything the guest prints to its serial console.
     pub console_log: Option<PathBuf>,
+}
+
+impl Default for Config {
+    /// A machine with 1 GiB of memory and one CPU, and nothing to boot yet.
+    fn default() -> Self {
+        Self {
+            memory: 1 << 30,
+            hugepages: false,
+            cpus: 1,
+            arch: arch::Options::default(),
+            kernel: PathBuf::new(),
+            initrd: None,
+            cmdline: String::new(),
+            pageblock: arch::PAGEBLOCK,
+            windows: Vec::new(),
+            camera: None,
+            exec: None,
+            out: None,
+            seed: None,
+            console_log: None,
+        }
+    }
 }
 
 /// Smallest guest memory in bytes: what the kernel image, its page tables and the initramfs take at the least.

@@ -19,9 +19,7 @@ const API_VERSION: i32 = 12;
 #[derive(Debug, thiserror::Error)]
 pub enum KvmError {
     /// No such device.
-    #[error(
-        "there is no {DEV_KVM} on this host: turn virtualization on in its firmware and load its kvm module, or use `{0}`"
-    )]
+    #[error("there is no {DEV_KVM} on this host: {without}, or use `{0}`", without = arch::WITHOUT_KVM)]
     Absent(String),
     /// Not for us.
     #[error("{DEV_KVM} may not be opened by this user: add the user to the group kvm, or run as root")]
@@ -35,6 +33,9 @@ pub enum KvmError {
     /// Too old or too limited.
     #[error("this host's KVM lacks {0}, which minivmm needs")]
     Lacks(&'static str),
+    /// It has not what the options ask for.
+    #[error("{0}")]
+    Options(String),
     /// It does not run Linux.
     #[error("this host's KVM cannot run Linux: {reason}; use `{lab}`")]
     Unfit {
@@ -120,22 +121,16 @@ pub fn examine() -> (String, bool) {
             if let Some(reason) = unfit_reason(&probe) {
                 line(false, &format!("Linux cannot run on it: {reason}"));
             } else {
-                line(true, "Linux can run on it: a tiny guest's system call came to the kernel's level");
+                line(true, &format!("Linux can run on it: {}", arch::Probe::FIT));
             }
             if let Ok(probe) = probe {
                 line(true, &probe.to_string());
             }
         }
     }
-    match images::default_image() {
+    match images::find(images::DEFAULT) {
         Ok(image) => line(true, &format!("the default guest image is {}", image.kernel.display())),
-        Err(folder) => line(
-            false,
-            &format!(
-                "there is no guest image in {}: build it with `cargo run --release -p guest-images -- build`",
-                folder.display()
-            ),
-        ),
+        Err(error) => line(false, &error.to_string()),
     }
     let free = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
     let free = free.map_or_else(|_| "no".to_owned(), |free| free.trim().to_owned());

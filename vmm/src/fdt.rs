@@ -19,6 +19,7 @@ pub fn generate(
     config: &Config,
     cmdline: &str,
     ram: &[Range<u64>],
+    initrd: Option<&Range<u64>>,
     windows: &[Window],
     devices: &[Entry],
 ) -> Result<Vec<u8>, Error> {
@@ -34,6 +35,10 @@ pub fn generate(
     fdt.property_string("bootargs", cmdline)?;
     if let Some(serial) = devices.iter().find(|entry| matches!(entry.kind, Kind::Serial)) {
         fdt.property_string("stdout-path", &serial.path())?;
+    }
+    if let Some(initrd) = initrd {
+        fdt.property_u64("linux,initrd-start", initrd.start)?;
+        fdt.property_u64("linux,initrd-end", initrd.end)?;
     }
     if let Some(command) = &config.exec {
         fdt.property_string("minivmm,exec", command)?;
@@ -52,7 +57,7 @@ pub fn generate(
     }
     let phandles: Vec<u32> = (0..windows.len()).map(platform::window_phandle).collect();
     cma::node::write(&mut fdt, windows, &phandles)?;
-    arch::write_interrupt_controllers(&mut fdt)?;
+    arch::write_root_nodes(&mut fdt, config)?;
 
     let soc = fdt.begin_node("soc")?;
     fdt.property_string_list("compatible", arch::BUS_COMPATIBLE.iter().map(ToString::to_string).collect())?;
@@ -63,15 +68,6 @@ pub fn generate(
         entry.write_node(&mut fdt)?;
     }
     fdt.end_node(soc)?;
-
-    // `poweroff` in the guest writes the exit device's EXIT register, with status 0.
-    let poweroff = fdt.begin_node("poweroff")?;
-    fdt.property_string("compatible", "syscon-poweroff")?;
-    fdt.property_u32("regmap", platform::EXIT_PHANDLE)?;
-    fdt.property_u32("offset", 4)?;
-    fdt.property_u32("value", 0x100)?;
-    fdt.property_u32("mask", 0x1ff)?;
-    fdt.end_node(poweroff)?;
     fdt.end_node(root)?;
     fdt.finish()
 }

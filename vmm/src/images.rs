@@ -1,6 +1,8 @@
-//! Where the default guest image is: in the user's cache folder, where the builder of guest-images leaves it.
+//! Where guest images are: in the user's cache folder, where the builder of guest-images leaves them.
 
-use std::{env, path::PathBuf};
+use std::{env, fs, io, path::PathBuf};
+
+use serde::Deserialize;
 
 use crate::arch;
 
@@ -10,25 +12,73 @@ pub struct Image {
     /// The kernel.
     pub kernel: PathBuf,
     /// Initramfs.
-    pub initrd: PathBuf,
+    pub initrd: Option<PathBuf>,
+    /// The kernel's unit for CMA windows, in bytes.
+    pub pageblock: u64,
 }
 
-/// The folder that the builder's link `default` stands in: below `$MINIVMM_CACHE`, else `$XDG_CACHE_HOME/minivmm`, else
+/// The image that is taken where none is named.
+pub const DEFAULT: &str = "default";
+
+/// What the builder says of an image, in its file `image.json`.
+#[derive(Deserialize)]
+struct Description {
+    pageblock: u64,
+}
+
+/// Why there is no such image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// It was not built.
+    #[error(
+        "there is no guest image in {}; build it with `cargo run --release -p guest-images -- build{}`, or give --kernel",
+        folder.display(), option(.name)
+    )]
+    Absent {
+        /// Its name.
+        name: String,
+        /// Where it would be.
+        folder: PathBuf,
+    },
+    /// It is not whole.
+    #[error("the guest image's {} cannot be used: {source}; remove the folder and build it anew", path.display())]
+    Description {
+        /// Its description.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The builder's option for the image `name`.
+fn option(name: &str) -> String {
+    if name == DEFAULT { String::new() } else { format!(" --image {name}") }
+}
+
+/// The folder with the images of this architecture: below `$MINIVMM_CACHE`, else `$XDG_CACHE_HOME/minivmm`, else
 /// `~/.cache/minivmm`. Relative paths in the variables do not count (XDG Base Directory Specification).
 fn folder() -> PathBuf {
     let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = set("MINIVMM_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("minivmm")))
         .unwrap_or_else(|| env::home_dir().unwrap_or_else(env::temp_dir).join(".cache/minivmm"));
-    cache.join("guest").join(arch::NAME).join("default")
+    cache.join("guest").join(arch::NAME)
 }
 
-/// The default image, or where it would be if it were built.
+/// Finds the image called `name`.
 ///
 /// # Errors
-/// The folder, if there is no image in it.
-pub fn default_image() -> Result<Image, PathBuf> {
-    let folder = folder();
-    let image = Image { kernel: folder.join(arch::KERNEL_FILE), initrd: folder.join("initramfs") };
-    if image.kernel.exists() && image.initrd.exists() { Ok(image) } else { Err(folder) }
+/// If it was not built, or not whole.
+pub fn find(name: &str) -> Result<Image, ImageError> {
+    let folder = folder().join(name);
+    let (kernel, initrd) = (folder.join(arch::KERNEL_FILE), folder.join("initramfs"));
+    // A name with a separator in it would lead elsewhere.
+    if name.contains('/') || !kernel.exists() || !initrd.exists() {
+        return Err(ImageError::Absent { name: name.to_owned(), folder });
+    }
+    let path = folder.join("image.json");
+    let description = fs::read(&path)
+        .and_then(|json| serde_json::from_slice::<Description>(&json).map_err(io::Error::from))
+        .map_err(|source| ImageError::Description { path, source })?;
+    Ok(Image { kernel, initrd: Some(initrd), pageblock: description.pageblock })
 }

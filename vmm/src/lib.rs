@@ -12,6 +12,7 @@ pub mod fdt;
 pub mod guest_agent;
 pub mod images;
 pub mod input;
+pub mod kernel_file;
 pub mod load;
 pub mod machine;
 pub mod memory;

@@ -17,9 +17,10 @@ use cma::{
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
-    arch::{self, CPUS_MAX, KernelError, LoadedKernel, MEMORY_MAX},
+    arch::{self, LoadedKernel, MEMORY_MAX},
     config::{Config, MEMORY_MIN},
     fdt,
+    kernel_file::KernelError,
     memory::{self, MemoryError},
     platform::{self, Entry},
 };
@@ -38,8 +39,14 @@ pub enum LoadError {
     #[error("guest memory of {0} bytes is not a multiple of {1} bytes, the {2} size; round it up")]
     MemoryUnit(u64, u64, &'static str),
     /// `--cpus` out of bounds.
-    #[error("{0} CPUs cannot be had; give --cpus between 1 and {CPUS_MAX}")]
-    Cpus(u8),
+    #[error("{0} CPUs cannot be had; give --cpus between 1 and {1}")]
+    Cpus(u8, u8),
+    /// `--pageblock` is none.
+    #[error(
+        "a pageblock of {} cannot be had: it is a power of two of at least {}, in pages of the guest's kernel",
+        size::format(*.0), size::format(cma::PAGE_SIZE)
+    )]
+    Pageblock(u64),
     /// The host has no such memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -132,20 +139,23 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     // A machine that is only looked at takes no huge pages from anybody.
     let memory = memory::create(&ram, config.hugepages && kernel.is_some())?;
     let kernel = kernel.map(|path| arch::load_kernel(&memory, path)).transpose()?;
-    let kernel_end = kernel.as_ref().map_or(0, |kernel| kernel.range.end);
+    let kernel_end = kernel.as_ref().map_or(ram[0].start, |kernel| kernel.range.end);
     if let (Some(kernel), true) = (&kernel, kernel_end > ram[0].end) {
         tracing::debug!("kernel at {:#x?}, RAM {:#x?}", kernel.range, ram);
         return Err(KernelError::DoesNotFit(config.kernel.clone()).into());
     }
     let initrd = match &config.initrd {
-        Some(path) => Some(load_initrd(&memory, path, kernel_end..ram[0].end, config.memory)?),
+        Some(path) => {
+            let room = kernel_end..ram[0].end.min(arch::INITRD_LIMIT);
+            Some(load_initrd(&memory, path, room, config.memory)?)
+        }
         None => None,
     };
 
     let mut taken = vec![arch::taken_before_linux()];
     taken.extend(kernel.as_ref().map(|kernel| ("the kernel", kernel.range.clone())));
     taken.extend(initrd.clone().map(|range| ("the initrd", range)));
-    let ground = Ground { ram: &ram, taken: &taken, pageblock: arch::PAGEBLOCK, limit: 1 << 32 };
+    let ground = Ground { ram: &ram, taken: &taken, pageblock: config.pageblock, limit: 1 << 32 };
     let windows = cma::place::place(&config.windows, &ground)?;
 
     let devices = platform::plan(config, camera_window(config, &windows)?);
@@ -153,7 +163,7 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     if cmdline.len() > arch::CMDLINE_MAX {
         return Err(LoadError::Cmdline(cmdline.len()));
     }
-    let tree = fdt::generate(config, &cmdline, &ram, &windows, &devices)?;
+    let tree = fdt::generate(config, &cmdline, &ram, initrd.as_ref(), &windows, &devices)?;
     if tree.len() > arch::TREE_MAX_SIZE {
         return Err(LoadError::TreeTooLarge(tree.len()));
     }
@@ -172,11 +182,18 @@ fn check_size(config: &Config) -> Result<(), LoadError> {
     if !config.memory.is_multiple_of(unit) {
         return Err(LoadError::MemoryUnit(config.memory, unit, name));
     }
-    if config.cpus == 0 || config.cpus > CPUS_MAX {
-        return Err(LoadError::Cpus(config.cpus));
+    let cpus_max = config.arch.cpus_max();
+    if config.cpus == 0 || config.cpus > cpus_max {
+        return Err(LoadError::Cpus(config.cpus, cpus_max));
+    }
+    if !config.pageblock.is_power_of_two() || config.pageblock < cma::PAGE_SIZE {
+        return Err(LoadError::Pageblock(config.pageblock));
     }
     Ok(())
 }
+
+/// The largest page that a guest's kernel may have, as it frees the initrd in whole pages.
+const INITRD_ALIGN: u64 = 64 << 10;
 
 /// Puts the initrd as high as it fits in `room`.
 fn load_initrd(
@@ -194,7 +211,7 @@ fn load_initrd(
         return Err(LoadError::NoInitrd(path.to_owned()));
     }
     let too_large = || LoadError::InitrdTooLarge { path: path.to_owned(), length, memory: memory_size };
-    let start = room.end.checked_sub(length).ok_or_else(too_large)? / cma::PAGE_SIZE * cma::PAGE_SIZE;
+    let start = room.end.checked_sub(length).ok_or_else(too_large)? / INITRD_ALIGN * INITRD_ALIGN;
     if start < room.start {
         return Err(too_large());
     }
@@ -223,7 +240,11 @@ fn camera_window(config: &Config, windows: &[Window]) -> Result<Option<usize>, L
 /// The kernel command line: what every machine needs, what this architecture needs, what the user adds.
 fn cmdline(config: &Config) -> String {
     // A panic ends the machine at once (panic=-1 reboots without delay); a command's run needs no boot log.
-    let mut cmdline = format!("console=ttyS0 panic=-1 {}", arch::CMDLINE);
+    let mut cmdline = "console=ttyS0 panic=-1".to_owned();
+    if !arch::CMDLINE.is_empty() {
+        cmdline.push(' ');
+        cmdline.push_str(arch::CMDLINE);
+    }
     if config.exec.is_some() && config.console_log.is_none() {
         cmdline.push_str(" quiet");
     }

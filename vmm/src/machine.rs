@@ -180,7 +180,17 @@ impl Machine {
 
         let vm = kvm_fd.create_vm().map_err(kvm("a virtual machine"))?;
         memory::register(&vm, &memory).map_err(kvm("guest memory"))?;
-        arch::create_interrupt_controllers(&vm).map_err(kvm("interrupt controllers"))?;
+        let controllers =
+            arch::InterruptControllers::create(&vm, config).map_err(kvm("interrupt controllers"))?;
+        let mut vcpus = Vec::new();
+        let entry = kernel.map(|kernel| kernel.entry).unwrap_or_default();
+        for index in 0..config.cpus {
+            let vcpu = vm.create_vcpu(u64::from(index)).map_err(kvm("a vCPU"))?;
+            arch::set_up_vcpu(kvm_fd, &vm, &vcpu, index, config.cpus, entry)
+                .map_err(kvm("a vCPU's state"))?;
+            vcpus.push(vcpu);
+        }
+        controllers.start().map_err(kvm("interrupt controllers"))?;
 
         let mut manager = EventManager::new().map_err(|error| event_loop(&error))?;
         let serial_stdout = config.exec.is_none().then(|| streams.stdout.clone());
@@ -188,14 +198,6 @@ impl Machine {
             SerialLog::new(serial_stdout, streams.console_log.take()).map_err(host("an eventfd"))?;
         let place = Place { vm: &vm, memory: &memory, manager: &mut manager, bus: Bus::new() };
         let (devices, bus) = place.devices(config, &entries, &windows, &streams, serial_sink)?;
-
-        let mut vcpus = Vec::new();
-        let entry = kernel.map(|kernel| kernel.entry).unwrap_or_default();
-        for index in 0..config.cpus {
-            let vcpu = vm.create_vcpu(u64::from(index)).map_err(kvm("a vCPU"))?;
-            arch::set_up_vcpu(kvm_fd, &vcpu, index, config.cpus, entry).map_err(kvm("a vCPU's state"))?;
-            vcpus.push(vcpu);
-        }
 
         let mut tick = TimerFd::new().map_err(|error| host("a timer")(error.into()))?;
         tick.reset(TICK, Some(TICK)).map_err(|error| host("a timer")(error.into()))?;
@@ -393,6 +395,7 @@ impl From<End> for Outcome {
     fn from(end: End) -> Self {
         match end {
             End::Halted => Self::Halted,
+            End::PoweredOff => Self::Exit { status: 0 },
             End::Reset => Self::Reset,
             End::Failed(reason) => Self::Failed { reason },
         }

@@ -40,11 +40,14 @@ pub struct Entry {
     pub irq: Option<u32>,
 }
 
-/// Every device has a page of its own, so that a guest can map each to a process by itself.
+/// Size of each device's range in bytes.
 const DEVICE_SIZE: u64 = 0x1000;
+/// From one device's range to the next: every device has a page of its own, also where a page has 64 KiB, so that a
+/// guest can map each to a process by itself.
+const DEVICE_STEP: u64 = 64 << 10;
 /// Reference clock of the UART: 115200 baud times 16.
 const UART_CLOCK: u32 = 1_843_200;
-/// phandle of the exit device, which the tree's `poweroff` node writes to.
+/// phandle of the exit device, which a `poweroff` node may write to.
 pub const EXIT_PHANDLE: u32 = 2;
 /// phandle of the first CMA window.
 const WINDOW_PHANDLE: u32 = 0x10;
@@ -67,7 +70,7 @@ pub fn plan(config: &Config, camera_window: Option<usize>) -> Vec<Entry> {
         .into_iter()
         .map(|kind| {
             let range = base..base + DEVICE_SIZE;
-            base = range.end;
+            base += DEVICE_STEP;
             let irq = if matches!(kind, Kind::Exit | Kind::Pvpanic) { None } else { irqs.next() };
             Entry { kind, range, irq }
         })
@@ -116,6 +119,15 @@ impl Entry {
                 fdt.property_u32("memory-region", window_phandle(*window))?;
             }
             _ => {}
+        }
+        // What a device writes goes through the host's caches, as the guest's own stores do.
+        let coherent = match &self.kind {
+            Kind::Camera { spec, .. } => spec.coherent,
+            Kind::Console | Kind::Rng => true,
+            Kind::Serial | Kind::Exit | Kind::Pvpanic => false,
+        };
+        if coherent {
+            fdt.property_null("dma-coherent")?;
         }
         fdt.end_node(node)
     }

@@ -32,6 +32,8 @@ const STACK: usize = 256 << 10;
 pub enum End {
     /// Every CPU of the guest halted with interrupts off.
     Halted,
+    /// The guest powered off, by the firmware's interface.
+    PoweredOff,
     /// The guest asked for a reset, or fell into a triple fault.
     Reset,
     /// KVM cannot run the guest any further.

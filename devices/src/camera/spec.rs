@@ -27,6 +27,9 @@ pub struct CameraSpec {
     pub window: Option<String>,
     /// Address lines of the camera's DMA.
     pub address_bits: u32,
+    /// Whether the guest is told that the camera's DMA is coherent with its caches; where it is not, an arm64 guest maps
+    /// the buffers uncached.
+    pub coherent: bool,
     /// Seed of the noise; none: the machine's.
     pub seed: Option<u64>,
 }
@@ -39,6 +42,7 @@ impl Default for CameraSpec {
             frame_interval: 33_333,
             window: None,
             address_bits: 32,
+            coherent: true,
             seed: None,
         }
     }
@@ -49,7 +53,7 @@ impl Default for CameraSpec {
 pub enum CameraSpecError {
     /// A field that does not exist.
     #[error(
-        "a camera has no '{0}'; it has scene, timing, fps, window, address-bits and seed, each as NAME=VALUE"
+        "a camera has no '{0}'; it has scene, timing, fps, window, address-bits, coherent and seed, each as NAME=VALUE"
     )]
     Field(String),
     /// A field given twice.
@@ -76,6 +80,7 @@ timing=free|stall  free (default): the frame clock runs, a frame without a buffe
 fps=N              frames a second of the frame clock, 0.1 to 1000 (default 30)
 window=NAME        CMA window that the buffers come from (default: the default window)
 address-bits=N     address lines of the camera's DMA, 1 to 64 (default 32)
+coherent=yes|no    whether the guest is told that this DMA goes through its caches (default yes)
 seed=N             seed of the noise scene (default: the machine's)";
 }
 
@@ -130,6 +135,13 @@ impl CameraSpec {
                 let bits = value.parse().ok().filter(|bits| (1..=64).contains(bits));
                 self.address_bits = bits.ok_or_else(|| invalid("address-bits", "a number from 1 to 64"))?;
             }
+            "coherent" => {
+                self.coherent = match value {
+                    "yes" => true,
+                    "no" => false,
+                    _ => return Err(invalid("coherent", "yes or no")),
+                };
+            }
             "seed" => {
                 let seed = value.parse().ok();
                 self.seed = Some(seed.ok_or_else(|| invalid("seed", "a whole number below 2^64"))?);
@@ -148,7 +160,7 @@ mod tests {
     fn any_subset_of_fields() {
         assert_eq!("".parse(), Ok(CameraSpec::default()));
         assert_eq!(
-            "scene=zone-plate,timing=stall,fps=29.97,window=isp,address-bits=36,seed=18446744073709551615"
+            "scene=zone-plate,timing=stall,fps=29.97,window=isp,address-bits=36,coherent=no,seed=18446744073709551615"
                 .parse(),
             Ok(CameraSpec {
                 scene: Pattern::ZonePlate,
@@ -156,6 +168,7 @@ mod tests {
                 frame_interval: 33_367,
                 window: Some("isp".into()),
                 address_bits: 36,
+                coherent: false,
                 seed: Some(u64::MAX),
             })
         );
@@ -173,6 +186,7 @@ mod tests {
             ("window=", "the camera's window cannot be ''"),
             ("address-bits=65", "the camera's address-bits cannot be '65'; valid is a number from 1 to 64"),
             ("address-bits=0", "the camera's address-bits cannot be '0'"),
+            ("coherent=maybe", "the camera's coherent cannot be 'maybe'; valid is yes or no"),
             ("seed=-1", "the camera's seed cannot be '-1'"),
             ("size=640x480", "a camera has no 'size'; it has scene, timing"),
             ("bars", "a camera has no 'bars'"),

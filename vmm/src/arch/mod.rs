@@ -1,6 +1,11 @@
 //! What differs between architectures. Every architecture's module offers the same items; nothing outside this
 //! folder asks which one it is.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::*;
+
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]

@@ -2,9 +2,9 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom},
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use linux_loader::{
@@ -14,52 +14,7 @@ use linux_loader::{
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::layout;
-
-/// Why a kernel was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// The file cannot be opened or read.
-    #[error("the kernel {} cannot be read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Neither format.
-    #[error("{} is not a kernel: it is neither an ELF vmlinux nor a bzImage", .0.display())]
-    NotAKernel(PathBuf),
-    /// An ELF file of something else.
-    #[error("the kernel {} is for another machine: its ELF header says {what}, x86_64 needs a 64-bit EM_X86_64 (62)", path.display())]
-    OtherMachine {
-        /// The file.
-        path: PathBuf,
-        /// What its header says.
-        what: String,
-    },
-    /// The file ends early.
-    #[error("the kernel {} is truncated: its headers promise more than its {length} bytes", path.display())]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        length: u64,
-    },
-    /// It does not fit.
-    #[error("the kernel {} does not fit in the guest's memory; give more with --memory", .0.display())]
-    DoesNotFit(PathBuf),
-    /// A format error that the loader found.
-    #[error("the kernel {} cannot be loaded: {source}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What the loader says.
-        source: LoaderError,
-    },
-    /// A bzImage without the 64-bit entry point.
-    #[error("the bzImage {} has no 64-bit entry point (XLF_KERNEL_64); take one built for x86_64", .0.display())]
-    No64BitEntry(PathBuf),
-}
+use crate::kernel_file::{Format, KernelError, KernelFile};
 
 /// A kernel in guest memory.
 #[derive(Debug)]
@@ -72,6 +27,11 @@ pub struct LoadedKernel {
     header: Option<setup_header>,
 }
 
+/// What this machine boots, for a person to read.
+pub const KERNEL_FORMATS: &str = "an ELF vmlinux or a bzImage";
+/// EM_X86_64 (System V ABI, AMD64 supplement).
+pub const ELF_MACHINE: u16 = 62;
+
 /// The 64-bit entry point of a bzImage lies this far into the loaded part (boot.rst).
 const BZIMAGE_64_ENTRY: u64 = 0x200;
 /// setup_header.xloadflags: there is a 64-bit entry point.
@@ -82,22 +42,13 @@ const XLF_KERNEL_64: u16 = 1;
 /// # Errors
 /// If it is missing, truncated, no kernel, of another architecture, or too large.
 pub fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<LoadedKernel, KernelError> {
-    let read = |source| KernelError::Read { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(read)?;
-    if file.metadata().map_err(read)?.is_dir() {
-        return Err(read(io::ErrorKind::IsADirectory.into()));
-    }
-    let length = file.seek(SeekFrom::End(0)).map_err(read)?;
-    file.rewind().map_err(read)?;
-    let mut start = Vec::new();
-    file.by_ref().take(0x206).read_to_end(&mut start).map_err(read)?;
-
-    let kernel = if start.starts_with(b"\x7fELF") {
-        load_elf(memory, path, &mut file, &start)
-    } else if start.get(0x202..0x206) == Some(b"HdrS") {
-        load_bzimage(memory, path, &mut file, length)
-    } else {
-        return Err(KernelError::NotAKernel(path.to_owned()));
+    let opened = KernelFile::open(path)?;
+    let format = opened.format();
+    let KernelFile { mut file, length, .. } = opened;
+    let kernel = match format {
+        Format::Elf(2, ELF_MACHINE) => load_elf(memory, path, &mut file),
+        Format::BzImage => load_bzimage(memory, path, &mut file, length),
+        other => return Err(other.refuse(path)),
     };
     kernel.map_err(|error| match error {
         KernelError::Malformed {
@@ -116,22 +67,7 @@ pub fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<LoadedKernel
     })
 }
 
-fn load_elf(
-    memory: &GuestMemoryMmap,
-    path: &Path,
-    file: &mut File,
-    start: &[u8],
-) -> Result<LoadedKernel, KernelError> {
-    const ELFCLASS64: u8 = 2;
-    const EM_X86_64: u16 = 62;
-    // e_ident[EI_CLASS] and e_machine, if the file is long enough; the loader finds it truncated otherwise.
-    if let (Some(&class), Some(machine)) = (start.get(4), start.get(18..20)) {
-        let machine = u16::from_le_bytes([machine[0], machine[1]]);
-        if class != ELFCLASS64 || machine != EM_X86_64 {
-            let what = format!("class {class}, machine {machine}");
-            return Err(KernelError::OtherMachine { path: path.to_owned(), what });
-        }
-    }
+fn load_elf(memory: &GuestMemoryMmap, path: &Path, file: &mut File) -> Result<LoadedKernel, KernelError> {
     let loaded = Elf::load(memory, None, file, Some(GuestAddress(layout::HIMEM_START)))
         .map_err(|source| KernelError::Malformed { path: path.to_owned(), source })?;
     if loaded.kernel_end == 0 {
@@ -150,7 +86,6 @@ fn load_bzimage(
     file: &mut File,
     length: u64,
 ) -> Result<LoadedKernel, KernelError> {
-    file.rewind().map_err(|source| KernelError::Read { path: path.to_owned(), source })?;
     let loaded = BzImage::load(memory, None, file, Some(GuestAddress(layout::HIMEM_START)));
     let loaded = match loaded {
         Err(source) if bzimage_promises_more(file, length) => {
@@ -165,7 +100,8 @@ fn load_bzimage(
     };
     let header = loaded.setup_header.unwrap_or_default();
     if header.xloadflags & XLF_KERNEL_64 == 0 {
-        return Err(KernelError::No64BitEntry(path.to_owned()));
+        let what = "a bzImage without a 64-bit entry point (XLF_KERNEL_64)".to_owned();
+        return Err(KernelError::Other { path: path.to_owned(), what });
     }
     // Where the decompressor will run the kernel (arch/x86/boot/compressed/head_64.S): not below pref_address, whatever
     // was loaded where. A relocatable kernel is aligned first.

@@ -2,6 +2,8 @@
 
 use vm_fdt::{Error, FdtWriter};
 
+use crate::{config::Config, platform::EXIT_PHANDLE};
+
 /// The phandle of the interrupt controller that devices' interrupts go to.
 pub const INTERRUPT_PARENT: u32 = 1;
 
@@ -37,11 +39,11 @@ pub fn write_cpus(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
     fdt.end_node(parent)
 }
 
-/// Writes the interrupt controllers, children of the root.
+/// Writes what only this architecture has below the root: its interrupt controllers, and how to power off.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_interrupt_controllers(fdt: &mut FdtWriter) -> Result<(), Error> {
+pub fn write_root_nodes(fdt: &mut FdtWriter, _: &Config) -> Result<(), Error> {
     let lapic = fdt.begin_node(&format!("interrupt-controller@{LAPIC_ADDRESS:x}"))?;
     fdt.property_string("compatible", "intel,ce4100-lapic")?;
     fdt.property_array_u64("reg", &[LAPIC_ADDRESS, 0x1000])?;
@@ -54,5 +56,14 @@ pub fn write_interrupt_controllers(fdt: &mut FdtWriter) -> Result<(), Error> {
     fdt.property_u32("#address-cells", 0)?;
     fdt.property_u32("#interrupt-cells", 2)?;
     fdt.property_phandle(INTERRUPT_PARENT)?;
-    fdt.end_node(ioapic)
+    fdt.end_node(ioapic)?;
+
+    // `poweroff` in the guest writes the exit device's EXIT register, with status 0.
+    let poweroff = fdt.begin_node("poweroff")?;
+    fdt.property_string("compatible", "syscon-poweroff")?;
+    fdt.property_u32("regmap", EXIT_PHANDLE)?;
+    fdt.property_u32("offset", 4)?;
+    fdt.property_u32("value", 0x100)?;
+    fdt.property_u32("mask", 0x1ff)?;
+    fdt.end_node(poweroff)
 }

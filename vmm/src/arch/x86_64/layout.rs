@@ -9,8 +9,8 @@ pub const MMIO_START: u64 = 0xd000_0000;
 const HIGH_RAM_START: u64 = 1 << 32;
 /// Largest guest memory in bytes: fits in the 40 address bits that every 64-bit CPU has.
 pub const MEMORY_MAX: u64 = 1 << 39;
-/// Most vCPUs: APIC ids of 8 bits, of which 255 is the broadcast.
-pub const CPUS_MAX: u8 = 254;
+/// The initrd ends at most here: its address has 32 bits in the zero page.
+pub const INITRD_LIMIT: u64 = MMIO_START;
 /// Interrupt lines for devices: KVM's I/O APIC has 24 inputs, and those below 5 are the PC's timer, keyboard and serial.
 pub const IRQS: Range<u32> = 5..24;
 /// A pageblock without CONFIG_HUGETLB_PAGE: 2^(MAX_ORDER-1) pages (include/linux/pageblock-flags.h), the guest

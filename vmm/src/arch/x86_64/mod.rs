@@ -3,16 +3,18 @@
 mod boot;
 mod fdt;
 mod layout;
+mod options;
 mod probe;
 mod vcpu;
 
-pub use boot::{CMDLINE_MAX, KernelError, LoadedKernel, load_kernel, write_boot_data};
-pub use fdt::{
-    BUS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_interrupt_controllers,
+pub use boot::{CMDLINE_MAX, ELF_MACHINE, KERNEL_FORMATS, LoadedKernel, load_kernel, write_boot_data};
+pub use fdt::{BUS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes};
+pub use layout::{
+    INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START, PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,
 };
-pub use layout::{CPUS_MAX, IRQS, MEMORY_MAX, MMIO_START, PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux};
+pub use options::Options;
 pub use probe::{Probe, probe};
-pub use vcpu::{NEEDED, create_interrupt_controllers, halted_for_good, handle_exit, pc, set_up_vcpu};
+pub use vcpu::{InterruptControllers, NEEDED, halted_for_good, handle_exit, pc, set_up_vcpu};
 
 /// Name of the architecture, as in the cache of guest images and in rustc's targets.
 pub const NAME: &str = "x86_64";
@@ -22,3 +24,6 @@ pub const KERNEL_FILE: &str = "vmlinux";
 
 /// What the kernel command line says on this architecture: a triple fault is the reset that KVM reports.
 pub const CMDLINE: &str = "reboot=t";
+
+/// What to do on a host without /dev/kvm.
+pub const WITHOUT_KVM: &str = "turn virtualization on in its firmware and load its kvm module";

@@ -29,6 +29,9 @@ pub struct Probe {
 const LOOPS_MIN: f64 = 10e6;
 
 impl Probe {
+    /// What a fit host's probe has seen.
+    pub const FIT: &str = "a tiny guest's system call came to the kernel's level";
+
     /// Why Linux cannot run on such a KVM, if it cannot.
     pub fn unfit_reason(&self) -> Option<String> {
         if self.syscall_level != 0 {

@@ -10,7 +10,7 @@ use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::GuestAddress;
 
 use super::layout;
-use crate::vcpu::End;
+use crate::{config::Config, vcpu::End};
 
 /// What minivmm needs of KVM.
 pub const NEEDED: &[(Cap, &str)] = &[
@@ -28,13 +28,28 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 /// Null, null, code, data: flat, 64-bit (boot.rst wants __BOOT_CS 0x10 and __BOOT_DS 0x18).
 pub(super) const GDT: [u64; 4] = [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
 
-/// Creates the local APICs, the I/O APIC and the PICs in the kernel; before the first vCPU.
-///
-/// # Errors
-/// Those of the ioctls.
-pub fn create_interrupt_controllers(vm: &VmFd) -> Result<(), kvm_ioctls::Error> {
-    vm.set_tss_address(TSS_ADDRESS)?;
-    vm.create_irq_chip()
+/// The local APICs, the I/O APIC and the PICs, in the kernel.
+#[derive(Debug)]
+pub struct InterruptControllers;
+
+impl InterruptControllers {
+    /// Creates them; before the first vCPU.
+    ///
+    /// # Errors
+    /// Those of the ioctls.
+    pub fn create(vm: &VmFd, _: &Config) -> Result<Self, kvm_ioctls::Error> {
+        vm.set_tss_address(TSS_ADDRESS)?;
+        vm.create_irq_chip()?;
+        Ok(Self)
+    }
+
+    /// Makes them ready for interrupts; after the last vCPU.
+    ///
+    /// # Errors
+    /// None here.
+    pub fn start(&self) -> Result<(), kvm_ioctls::Error> {
+        Ok(())
+    }
 }
 
 /// Sets up vCPU `index` of `cpus`: the first starts at `entry`, the others wait for its INIT and SIPI.
@@ -43,6 +58,7 @@ pub fn create_interrupt_controllers(vm: &VmFd) -> Result<(), kvm_ioctls::Error> 
 /// Those of the ioctls.
 pub fn set_up_vcpu(
     kvm: &Kvm,
+    _: &VmFd,
     vcpu: &VcpuFd,
     index: u8,
     cpus: u8,

@@ -1,0 +1,33 @@
+//! aarch64: a KVM guest with the in-kernel GIC, started as Linux's boot protocol has it, powered by PSCI.
+
+mod boot;
+mod fdt;
+mod gic;
+mod layout;
+mod options;
+mod probe;
+mod vcpu;
+
+pub use boot::{CMDLINE_MAX, ELF_MACHINE, KERNEL_FORMATS, LoadedKernel, load_kernel, write_boot_data};
+pub use fdt::{BUS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes};
+pub use gic::InterruptControllers;
+pub use layout::{
+    GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START,
+    PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,
+};
+pub use options::{Gic, Options};
+pub use probe::{Probe, probe};
+pub use vcpu::{NEEDED, halted_for_good, handle_exit, pc, set_up_vcpu};
+
+/// Name of the architecture, as in the cache of guest images and in rustc's targets.
+pub const NAME: &str = "aarch64";
+
+/// The kernel in a guest image that this machine boots.
+pub const KERNEL_FILE: &str = "Image";
+
+/// What the kernel command line says on this architecture.
+pub const CMDLINE: &str = "";
+
+/// What to do on a host without /dev/kvm.
+pub const WITHOUT_KVM: &str = "KVM needs a Linux that was started at EL2, and under another hypervisor one that \
+                               gives EL2 to its guests (`dmesg | grep kvm` says what was found)";

@@ -1,0 +1,170 @@
+//! Is this KVM a real one? A tiny guest times EL1.
+
+use std::{
+    arch::global_asm,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::vcpu;
+use crate::memory;
+
+/// What the tiny guest found.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    /// Turns of a two-instruction loop at EL1, in a second.
+    pub loops_per_second: f64,
+    /// The exception level that a system call led to; 1 on a CPU.
+    pub syscall_level: u8,
+}
+
+/// Fewer turns of the loop in a second mean that EL1 is interpreted: an emulated CPU makes 300 million.
+const LOOPS_MIN: f64 = 10e6;
+
+impl Probe {
+    /// What a fit host's probe has seen.
+    pub const FIT: &str = "a tiny guest's system call came to EL1";
+
+    /// Why Linux cannot run on such a KVM, if it cannot.
+    pub fn unfit_reason(&self) -> Option<String> {
+        if self.syscall_level != 1 {
+            return Some(format!("SVC leads to exception level {} instead of 1", self.syscall_level));
+        }
+        (self.loops_per_second < LOOPS_MIN).then(|| {
+            let millions = self.loops_per_second / 1e6;
+            format!("its EL1 is interpreted, at {millions:.1} million turns of a small loop a second")
+        })
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millions = self.loops_per_second / 1e6;
+        write!(f, "its EL1 makes {millions:.1} million turns of a small loop a second")
+    }
+}
+
+/// Turns of the timed loop: a tenth of a millisecond on a CPU.
+const LOOPS: u32 = 30_000;
+/// How often it is timed: the best counts, as a busy host interrupts the others.
+const ROUNDS: u32 = 5;
+
+/// Where the guest's code is; nothing else is in its memory, and a store elsewhere leaves it.
+const CODE: u64 = 0x1_0000;
+const MEMORY: u64 = 0x20_0000;
+/// The vectors: VBAR_EL1 is a multiple of 2 KiB.
+const VECTORS: u64 = 0x2_0000;
+const RESULT: u64 = MEMORY;
+
+// x0 has the turns. A store that left the guest is completed when it runs again, by a step of its program counter: hence
+// the nops, as by then it has been set to a new start. The vector of a synchronous exception from a lower level that uses AArch64 is at 0x400.
+global_asm!(
+    ".pushsection .rodata.minivmm_probe, \"a\"",
+    ".balign 4",
+    ".global minivmm_probe_loop, minivmm_probe_syscall, minivmm_probe_vector, minivmm_probe_end",
+    "minivmm_probe_loop:",
+    "nop",
+    "mov x1, #{result}",
+    "2: subs x0, x0, #1",
+    "b.ne 2b",
+    "strb w0, [x1]",
+    "minivmm_probe_syscall:",
+    "nop",
+    "mov x1, #{vectors}",
+    "msr vbar_el1, x1",
+    "adr x1, 3f",
+    "msr elr_el1, x1",
+    // To EL0, as the loop's PSTATE was masked.
+    "mov x1, #0x3c0",
+    "msr spsr_el1, x1",
+    "eret",
+    "3: svc #0",
+    "minivmm_probe_vector:",
+    "mrs x2, CurrentEL",
+    "lsr x2, x2, #2",
+    "mov x1, #{result}",
+    "strb w2, [x1]",
+    "minivmm_probe_end:",
+    ".popsection",
+    result = const RESULT,
+    vectors = const VECTORS,
+);
+
+unsafe extern "C" {
+    static minivmm_probe_loop: u8;
+    static minivmm_probe_syscall: u8;
+    static minivmm_probe_vector: u8;
+    static minivmm_probe_end: u8;
+}
+
+/// The guest's code, and the offsets of its second and third part.
+fn code() -> (&'static [u8], u64, usize) {
+    let start = &raw const minivmm_probe_loop;
+    let offset = |label: *const u8| label as usize - start as usize;
+    let length = offset(&raw const minivmm_probe_end);
+    // SAFETY: the labels enclose `length` bytes of this program's read-only data.
+    let bytes = unsafe { std::slice::from_raw_parts(start, length) };
+    (bytes, offset(&raw const minivmm_probe_syscall) as u64, offset(&raw const minivmm_probe_vector))
+}
+
+/// Runs the tiny guest; takes milliseconds.
+///
+/// # Errors
+/// What failed, for a person to read.
+pub fn probe(kvm: &Kvm) -> Result<Probe, String> {
+    /// The vector for a synchronous exception from EL0 in AArch64.
+    const LOWER_EL_SYNC: u64 = 0x400;
+    let (bytes, syscall, vector) = code();
+    let memory = memory::create(&[0..MEMORY], false).map_err(|error| error.to_string())?;
+    memory
+        .write_slice(bytes, GuestAddress(CODE))
+        .and_then(|()| memory.write_slice(&bytes[vector..], GuestAddress(VECTORS + LOWER_EL_SYNC)))
+        .map_err(|error| error.to_string())?;
+    let ioctl = |error: kvm_ioctls::Error| format!("KVM refused a small virtual machine: {error}");
+    let vm = kvm.create_vm().map_err(ioctl)?;
+    memory::register(&vm, &memory).map_err(ioctl)?;
+    let mut vcpu = vm.create_vcpu(0).map_err(ioctl)?;
+    vcpu::init(&vm, &vcpu, 0).map_err(ioctl)?;
+
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        vcpu::start_at(&vcpu, CODE, LOOPS.into()).map_err(ioctl)?;
+        let start = Instant::now();
+        run_to_result(&mut vcpu)?;
+        best = best.min(start.elapsed());
+    }
+    let loops_per_second = f64::from(LOOPS) / best.max(Duration::from_nanos(1)).as_secs_f64();
+
+    vcpu::start_at(&vcpu, CODE + syscall, 0).map_err(ioctl)?;
+    let syscall_level = run_to_result(&mut vcpu)?;
+    Ok(Probe { loops_per_second, syscall_level })
+}
+
+fn run_to_result(vcpu: &mut VcpuFd) -> Result<u8, String> {
+    loop {
+        match vcpu.run() {
+            Ok(VcpuExit::MmioWrite(RESULT, &[value])) => return Ok(value),
+            Ok(VcpuExit::Intr) => {}
+            Ok(exit) => return Err(format!("a tiny guest stopped with {exit:?}")),
+            Err(error) if error.errno() == libc::EINTR => {}
+            Err(error) => return Err(format!("a tiny guest could not run: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unfit() {
+        let reason =
+            |loops_per_second, syscall_level| Probe { loops_per_second, syscall_level }.unfit_reason();
+        assert_eq!(reason(300e6, 1), None);
+        assert!(reason(300e6, 2).unwrap().contains("exception level 2"));
+        assert!(reason(1.5e6, 1).unwrap().contains("interpreted, at 1.5 million"));
+    }
+}
