@@ -26,9 +26,18 @@ asm(".section .rodata\n"
 
 static int guest(void);
 
-static inline void write8(u64 address, u8 value) { *(volatile u8 *)address = value; }
-static inline u32 read32(u64 address) { return *(volatile u32 *)address; }
-static inline void write32(u64 address, u32 value) { *(volatile u32 *)address = value; }
+/* A device's register. The compiler does not see where it is: an instruction that counts the address up as well is more
+ * than KVM can tell the VMM of on aarch64. */
+#define DEVICE(type, address)                     \
+	(*({                                      \
+		u64 at = (address);               \
+		asm volatile("" : "+r"(at));      \
+		(volatile type *)at;              \
+	}))
+
+static inline void write8(u64 address, u8 value) { DEVICE(u8, address) = value; }
+static inline u32 read32(u64 address) { return DEVICE(u32, address); }
+static inline void write32(u64 address, u32 value) { DEVICE(u32, address) = value; }
 static inline u32 cam_read(u32 reg) { return read32(CAMERA + reg); }
 static inline void cam_write(u32 reg, u32 value) { write32(CAMERA + reg, value); }
 

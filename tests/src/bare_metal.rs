@@ -2,11 +2,7 @@
 
 mod parameters;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::PoisonError,
-};
+use std::{fs, path::Path, sync::PoisonError};
 
 use vmm::{
     arch,
@@ -34,22 +30,7 @@ pub struct BareMetal {
 impl BareMetal {
     /// The guest tests/bare-metal/`name`.c on a machine with 64 MiB of memory and no camera.
     pub fn new(name: &'static str) -> Self {
-        let config = Config {
-            memory: 64 << 20,
-            hugepages: false,
-            cpus: 1,
-            arch: arch::Options::default(),
-            kernel: PathBuf::new(),
-            initrd: None,
-            cmdline: String::new(),
-            pageblock: arch::PAGEBLOCK,
-            windows: Vec::new(),
-            camera: None,
-            exec: None,
-            out: None,
-            seed: Some(1),
-            console_log: None,
-        };
+        let config = Config { memory: 64 << 20, seed: Some(1), ..Config::default() };
         Self { config, name, parameters: Vec::new() }
     }
 
