@@ -83,7 +83,12 @@ pub struct DmaPort {
     mask: u64,
     /// What the device may touch; empty: all of RAM below the mask.
     windows: Arc<[Window]>,
+    /// What takes bytes of this process from its caches to memory, where the guest reads around the caches.
+    clean: Option<CleanCaches>,
 }
+
+/// Cleans the caches of this many bytes from this address on.
+pub type CleanCaches = fn(*const u8, usize);
 
 impl DmaPort {
     /// A port with `address_bits` address lines that may touch only `windows`.
@@ -96,6 +101,20 @@ impl DmaPort {
             memory,
             mask: u64::MAX >> (64 - address_bits),
             windows: windows.iter().cloned().map(Window::new).collect(),
+            clean: None,
+        }
+    }
+
+    /// The port of a device that the guest takes for not coherent: what it wrote goes all the way to memory, by `clean`.
+    #[must_use]
+    pub fn not_coherent(self, clean: CleanCaches) -> Self {
+        Self { clean: Some(clean), ..self }
+    }
+
+    /// What was written to `slice` is where the guest looks for it. A device calls this before it says so.
+    pub fn publish(&self, slice: &VolatileSlice) {
+        if let Some(clean) = self.clean {
+            clean(slice.ptr_guard().as_ptr(), slice.len());
         }
     }
 

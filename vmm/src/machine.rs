@@ -482,7 +482,12 @@ impl Place<'_> {
                 Kind::Rng => self.virtio(entry, config.seed.map_or_else(Entropy::host, Entropy::seeded))?,
                 Kind::Camera { spec, window } => {
                     let permitted: Vec<_> = window.iter().map(|&index| windows[index].range()).collect();
-                    let dma = DmaPort::new(self.memory.clone(), spec.address_bits, &permitted);
+                    let mut dma = DmaPort::new(self.memory.clone(), spec.address_bits, &permitted);
+                    if !spec.coherent
+                        && let Some(clean) = arch::CLEAN_CACHES
+                    {
+                        dma = dma.not_coherent(clean);
+                    }
                     let spec = CameraSpec { seed: spec.seed.or(config.seed), ..spec.clone() };
                     let device = Camera::new(spec, dma.clone(), self.irq(entry)?);
                     let device = Arc::new(device.map_err(host("the camera's thread"))?);

@@ -40,6 +40,7 @@ pub(super) enum Refusal {
 pub(super) struct Transfer<'a> {
     layout: Layout,
     planes: [Option<VolatileSlice<'a>>; MAX_PLANES],
+    dma: &'a DmaPort,
 }
 
 impl<'a> Transfer<'a> {
@@ -62,7 +63,7 @@ impl<'a> Transfer<'a> {
             let slice = dma.slice_for_writing(address, span);
             *slot = Some(slice.map_err(|error| Refusal::Bus { plane, address: error.address })?);
         }
-        Ok(Self { layout, planes })
+        Ok(Self { layout, planes, dma })
     }
 
     /// The format, size and strides.
@@ -83,6 +84,7 @@ impl<'a> Transfer<'a> {
         if let Some(slice) = &self.planes[0] {
             slice.copy_from(&frame.stamp);
         }
+        self.planes.iter().flatten().for_each(|slice| self.dma.publish(slice));
         true
     }
 }

@@ -1,12 +1,15 @@
 //! aarch64: a KVM guest with the in-kernel GIC, started as Linux's boot protocol has it, powered by PSCI.
 
 mod boot;
+mod cache;
 mod fdt;
 mod gic;
 mod layout;
 mod options;
 mod probe;
 mod vcpu;
+
+use devices::dma::CleanCaches;
 
 pub use boot::{CMDLINE_MAX, ELF_MACHINE, KERNEL_FORMATS, LoadedKernel, load_kernel, write_boot_data};
 pub use fdt::{BUS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes};
@@ -27,6 +30,9 @@ pub const KERNEL_FILE: &str = "Image";
 
 /// What the kernel command line says on this architecture.
 pub const CMDLINE: &str = "";
+
+/// How what devices write gets past the caches to memory.
+pub const CLEAN_CACHES: Option<CleanCaches> = Some(cache::clean);
 
 /// What to do on a host without /dev/kvm.
 pub const WITHOUT_KVM: &str = "KVM needs a Linux that was started at EL2, and under another hypervisor one that \

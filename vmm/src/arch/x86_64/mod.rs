@@ -7,6 +7,8 @@ mod options;
 mod probe;
 mod vcpu;
 
+use devices::dma::CleanCaches;
+
 pub use boot::{CMDLINE_MAX, ELF_MACHINE, KERNEL_FORMATS, LoadedKernel, load_kernel, write_boot_data};
 pub use fdt::{BUS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes};
 pub use layout::{
@@ -24,6 +26,9 @@ pub const KERNEL_FILE: &str = "vmlinux";
 
 /// What the kernel command line says on this architecture: a triple fault is the reset that KVM reports.
 pub const CMDLINE: &str = "reboot=t";
+
+/// How what devices write gets past the caches to memory: it need not, all DMA is coherent here.
+pub const CLEAN_CACHES: Option<CleanCaches> = None;
 
 /// What to do on a host without /dev/kvm.
 pub const WITHOUT_KVM: &str = "turn virtualization on in its firmware and load its kvm module";
