@@ -1,16 +1,52 @@
-//! The end of a test program's main function that has done its own beginning: the tests by name.
+//! The main function of test programs that have one of their own: where they run, and the tests by name.
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode, time::Duration};
 
+use guest_images::{Arch, Kind};
 use libtest_mimic::{Arguments, Trial};
 
+use crate::{ground, guest, lab::IN_LAB};
+
+/// A test: its name, and what it does.
+pub type Test = (&'static str, fn());
+
+/// Time limit of one test in a lab: several times what the longest takes.
+const LIMIT: Duration = Duration::from_secs(10 * 60);
+
 /// Runs those of `tests` that `arguments` (a filter, --list, --test-threads...) ask for.
-pub fn run<const N: usize>(arguments: &Arguments, tests: [(&'static str, fn()); N]) -> ExitCode {
-    let trials = tests.map(|(name, test)| {
+pub fn run(arguments: &Arguments, tests: &[Test]) -> ExitCode {
+    let trial = |&(name, test): &Test| {
         Trial::test(name, move || {
             test();
             Ok(())
         })
-    });
-    libtest_mimic::run(arguments, trials.into()).exit_code()
+    };
+    libtest_mimic::run(arguments, tests.iter().map(trial).collect()).exit_code()
+}
+
+/// Runs `tests`, which boot the images of `kinds`, where Linux guests can run, as the command line asks for.
+pub fn run_with_linux(kinds: &[Kind], tests: &[Test]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // A guest takes a whole CPU of an emulated lab, and its devices another.
+    arguments.test_threads = arguments.test_threads.or(Some(1));
+    if !arguments.list {
+        guest::minivmm();
+        // In a lab nothing is built; who booted it has done that.
+        for &kind in kinds.iter().filter(|_| env::var_os(IN_LAB).is_none()) {
+            if let Err(error) = guest_images::build(Arch::host(), kind) {
+                eprintln!("there is no guest image: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        let wanted = |test: &&str| match &arguments.filter {
+            Some(filter) if arguments.exact => test == filter,
+            Some(filter) => test.contains(filter.as_str()),
+            None => true,
+        };
+        let names: Vec<&str> = tests.iter().map(|(name, _)| *name).filter(wanted).collect();
+        if let Some(status) = ground::run_in_labs_if_unfit(&names, LIMIT) {
+            return status;
+        }
+    }
+    run(&arguments, tests)
 }

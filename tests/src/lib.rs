@@ -5,6 +5,7 @@ pub mod cross;
 pub mod demo;
 pub mod frames;
 pub mod ground;
+pub mod guest;
 pub mod harness;
 pub mod lab;
 pub mod programs;

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     {
         return status;
     }
-    let tests: [(&str, fn()); 10] = [
+    let tests: &[harness::Test] = &[
         ("hello_marks_its_boot_prints_and_ends", hello_marks_its_boot_prints_and_ends),
         ("the_bus_survives_every_width", the_bus_survives_every_width),
         ("a_halted_guest_ends_the_machine", a_halted_guest_ends_the_machine),

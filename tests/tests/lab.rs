@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         eprintln!("There is no lab in a lab: the tests of the lab run outside.");
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 6] = [
+    let tests: &[harness::Test] = &[
         (
             "a_command_runs_as_on_the_host_and_its_results_come_back",
             a_command_runs_as_on_the_host_and_its_results_come_back,

@@ -1,0 +1,125 @@
+//! Guests that run Linux: minivmm with a command for one, the limit of its time, and what came of it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::LazyLock,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::programs;
+
+/// Time limit of one guest: a hang is a failure that says where.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// In the guest: `in_window NAME` ends with 9 if a buffer of the camera's driver ever lay outside the CMA window NAME, or
+/// if there was none. `page` is the size of a page, if it is not 4096.
+pub const IN_WINDOW: &str = r#"in_window() {
+        set -- "$1" $(cat /sys/kernel/debug/minivmm-camera/*/extent) /sys/kernel/debug/cma/$1*
+        page=${page:-4096}
+        base=$(($(cat $4/base_pfn) * page))
+        [ $(($2)) -ge $base ] && [ $(($3)) -le $((base + $(cat $4/count) * page)) ] && [ $(($3)) -gt $(($2)) ] ||
+            { echo "buffers at $2 to $3 are not in the window $1 at $base" >&2; exit 9; }
+    }
+    "#;
+
+static MINIVMM: LazyLock<PathBuf> = LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
+
+/// Where minivmm is; it is built first if need be.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn minivmm() -> &'static Path {
+    &MINIVMM
+}
+
+/// Runs minivmm with `arguments` (words) and a command in the guest.
+#[track_caller]
+pub fn exec(arguments: &str, command: &str) -> Output {
+    run(Command::new(minivmm()).args(arguments.split_whitespace()).args(["--exec", command]))
+}
+
+/// Runs a command to its end within the limit of a guest.
+#[track_caller]
+pub fn run(command: &mut Command) -> Output {
+    run_within(command, LIMIT)
+}
+
+/// Runs a command to its end within `limit`.
+///
+/// # Panics
+/// If it takes longer: where each of its threads waits, then.
+#[track_caller]
+pub fn run_within(command: &mut Command, limit: Duration) -> Output {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("it starts");
+    let pid = child.id();
+    let waiting = thread::spawn(move || child.wait_with_output().expect("it can be waited for"));
+    end_within(&waiting, pid, limit);
+    waiting.join().expect("the waiting thread ends")
+}
+
+/// Waits until `thread`, which waits for the process `pid`, has ended.
+///
+/// # Panics
+/// If it takes longer than `limit`: where each of the process's threads waits, then.
+#[track_caller]
+pub fn end_within<T>(thread: &JoinHandle<T>, pid: u32, limit: Duration) {
+    let start = Instant::now();
+    while !thread.is_finished() {
+        if start.elapsed() > limit {
+            let threads = waits(pid);
+            kill(pid, Signal::KILL);
+            panic!("no end after {limit:?}; its threads wait in {threads}");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// In which function of the kernel each thread of a process waits, for the report of a hang.
+pub fn waits(pid: u32) -> String {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let read = |thread: &std::fs::DirEntry, file| {
+        std::fs::read_to_string(thread.path().join(file)).unwrap_or_default()
+    };
+    threads.map(|thread| format!("{} {}; ", read(&thread, "comm").trim(), read(&thread, "wchan"))).collect()
+}
+
+/// Sends a signal to a process of ours that has not been waited for yet.
+///
+/// # Panics
+/// If there is none.
+#[track_caller]
+pub fn kill(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a child has a number");
+    kill_process(pid, signal).expect("a child of ours takes a signal");
+}
+
+/// Bytes as text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What the command printed.
+///
+/// # Panics
+/// If it did not end with 0, or something was on stderr.
+#[track_caller]
+pub fn printed(output: &Output) -> String {
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && stderr.is_empty(), "{}: {stderr}\n{stdout}", output.status);
+    stdout
+}
+
+/// A line of the driver's counters.
+///
+/// # Panics
+/// If there is none that begins with `name`.
+#[track_caller]
+pub fn counter(counters: &str, name: &str) -> u64 {
+    let line = counters.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {counters}"))
+}
