@@ -1,19 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every bare-metal guest starts with: entry, device access, printing, the end. Ring 0, 64 bit, no libc, no SSE.
- * SERIAL, EXIT, CAMERA (addresses), CAMERA_IRQ, WINDOW and WINDOW_SIZE (of the CMA window) come from the compiler's command line. */
+/* What every bare-metal guest starts with: its parameters, device access, printing, the end. 64 bit, no libc, no
+ * floating point; what differs between architectures is in a folder of its own each. */
 #ifndef GUEST_H
 #define GUEST_H
+
+#include "parameters.h"
 
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long u64;
 
+#define TEXT(word) TEXT_OF(word)
+#define TEXT_OF(word) #word
+
+/* SERIAL, EXIT and so on are words of this; who runs the guest writes them into its file. The compiler knows that they
+ * do not change, but not what they are. */
+extern const u64 parameters[PARAMETERS];
+asm(".section .rodata\n"
+    ".balign 8\n"
+    ".ascii \"" PARAMETERS_MAGIC "\"\n"
+    ".globl parameters\n"
+    "parameters: .skip 8 * " TEXT(PARAMETERS) "\n"
+    ".text\n");
+
 static int guest(void);
 
-static inline void write8(u64 address, u8 value) { *(volatile u8 *)address = value; }
-static inline u32 read32(u64 address) { return *(volatile u32 *)address; }
-static inline void write32(u64 address, u32 value) { *(volatile u32 *)address = value; }
+/* A device's register. The compiler does not see where it is: an instruction that counts the address up as well is more
+ * than KVM can tell the VMM of on aarch64. */
+#define DEVICE(type, address)                     \
+	(*({                                      \
+		u64 at = (address);               \
+		asm volatile("" : "+r"(at));      \
+		(volatile type *)at;              \
+	}))
+
+static inline void write8(u64 address, u8 value) { DEVICE(u8, address) = value; }
+static inline u32 read32(u64 address) { return DEVICE(u32, address); }
+static inline void write32(u64 address, u32 value) { DEVICE(u32, address) = value; }
 static inline u32 cam_read(u32 reg) { return read32(CAMERA + reg); }
 static inline void cam_write(u32 reg, u32 value) { write32(CAMERA + reg, value); }
 
@@ -34,16 +58,16 @@ static inline void __attribute__((noreturn)) end(u8 status)
 #define CHECK(condition)                                              \
 	do {                                                          \
 		if (!(condition)) {                                   \
-			print("line " LINE(__LINE__) ": " #condition "\n"); \
+			print("line " TEXT(__LINE__) ": " #condition "\n"); \
 			end(1);                                       \
 		}                                                     \
 	} while (0)
-#define LINE(line) LINE_TEXT(line)
-#define LINE_TEXT(line) #line
 
-void __attribute__((section(".text.start"), noreturn)) _start(void)
+void __attribute__((noreturn)) start(void)
 {
 	end(guest());
 }
+
+#include "arch.h"
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Halts for good: interrupts off, nobody left to wake it. */
+/* Halts for good: nobody is left to wake it. */
 #include "guest.h"
 
 static int guest(void)
 {
-	asm volatile("cli; hlt");
+	halt();
 	return 1;
 }

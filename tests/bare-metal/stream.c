@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stream: lets the camera write frames as fast as it can, and prints the nanoseconds that MEASURED of them took.
- * FORMAT, WIDTH, HEIGHT, PLANES (1, or 2 for NV12), BUFFERS, WARM_UP and MEASURED (frames) are compile-time. */
+ * FORMAT is of one plane with 2 bytes a pixel, or NV12 with 2 PLANES; WARM_UP and MEASURED count frames. */
 #include "camera.h"
 
-#define PLANE0 ((u64)WIDTH * HEIGHT * (PLANES == 2 ? 1 : 2))
-#define PLANE1 (PLANES == 2 ? (u64)WIDTH * HEIGHT / 2 : 0)
-#define STRIDE (PLANE0 / HEIGHT)
 #define PAGE_UP(bytes) (((bytes) + 0xfff) & ~0xfffUL)
 
-static u64 buffer(u32 frame)
+/* Where frames go in turn. */
+struct ring {
+	u64 first, end, size;
+};
+
+static u64 after(const struct ring *ring, u64 buffer)
 {
-	return WINDOW + frame % BUFFERS * PAGE_UP(PLANE0 + PLANE1);
+	buffer += ring->size;
+	return buffer == ring->end ? ring->first : buffer;
 }
 
 /* What does not change stays as it is. Windows are below 4 GiB. */
-static void commit(u32 frame)
+static void commit(u64 buffer, u64 plane1)
 {
-	cam_write(CAM(CH_ADDR0_LO), buffer(frame));
-	if (PLANES == 2)
-		cam_write(CAM(CH_ADDR1_LO), buffer(frame) + PLANE0);
+	cam_write(CAM(CH_ADDR0_LO), buffer);
+	if (plane1)
+		cam_write(CAM(CH_ADDR1_LO), buffer + plane1);
 	cam_write(CAM(CH_COMMIT), 1);
 }
 
@@ -41,36 +44,45 @@ static void print_number(u64 number)
 
 static int guest(void)
 {
-	u64 first = 0;
+	u64 pixels = WIDTH * HEIGHT, two = PLANES == 2;
+	u64 plane0 = two ? pixels : 2 * pixels, bytes1 = two ? pixels / 2 : 0, stride = plane0 / HEIGHT;
+	/* Where plane 1 begins in a buffer. */
+	u64 plane1 = two ? plane0 : 0;
+	u64 size = PAGE_UP(plane0 + bytes1);
+	struct ring ring = { WINDOW, WINDOW + BUFFERS * size, size };
+	u64 done = ring.first, next = after(&ring, done), first = 0;
+	u32 warm_up = WARM_UP, last = warm_up + MEASURED;
 
 	interrupts_on(CAMERA_IRQ);
 	cam_write(CAM(CH_FORMAT), FORMAT);
 	cam_write(CAM(CH_SIZE), HEIGHT << 16 | WIDTH);
-	cam_write(CAM(CH_STRIDE0), STRIDE);
-	cam_write(CAM(CH_LEN0), PLANE0);
-	cam_write(CAM(CH_STRIDE1), PLANE1 ? STRIDE : 0);
-	cam_write(CAM(CH_LEN1), PLANE1);
+	cam_write(CAM(CH_STRIDE0), stride);
+	cam_write(CAM(CH_LEN0), plane0);
+	cam_write(CAM(CH_STRIDE1), two ? stride : 0);
+	cam_write(CAM(CH_LEN1), bytes1);
 	/* A frame is latched when the one before is done, and then the next may be committed without a look at STATUS:
 	 * one interrupt a frame is enough for both. */
 	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_LATCHED));
-	commit(0);
+	commit(ring.first, plane1);
 	write32(EXIT, 1);
 	cam_write(CAM(CTRL), CAM(CTRL_ENABLE));
 	for (u32 latched = 0;; latched++) {
 		wait_interrupt();
 		if (latched) {
-			u32 done = latched - 1;
+			u32 sequence = latched - 1;
 
-			CHECK(stamp_at(buffer(done))->magic == STAMP_MAGIC);
-			CHECK(stamp_at(buffer(done))->sequence == done);
-			if (done == WARM_UP)
+			CHECK(stamp_at(done)->magic == STAMP_MAGIC);
+			CHECK(stamp_at(done)->sequence == sequence);
+			if (sequence == warm_up)
 				first = start_of_done_frame();
-			if (done == WARM_UP + MEASURED) {
+			if (sequence == last) {
 				print_number(start_of_done_frame() - first);
 				return 0;
 			}
+			done = after(&ring, done);
 		}
 		cam_write(CAM(IRQ_STATUS), CAM(IRQ_LATCHED) | CAM(IRQ_FRAME_DONE));
-		commit(latched + 1);
+		commit(next, plane1);
+		next = after(&ring, next);
 	}
 }

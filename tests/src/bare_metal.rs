@@ -1,11 +1,8 @@
-//! Tiny guests without an operating system, compiled from tests/bare-metal: they run on any KVM, in milliseconds.
+//! Tiny guests without an operating system, made from tests/bare-metal: they run on any KVM, in milliseconds.
 
-use std::{
-    fmt::Display,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::PoisonError,
-};
+mod parameters;
+
+use std::{fs, path::Path, sync::PoisonError};
 
 use vmm::{
     arch,
@@ -18,48 +15,36 @@ use vmm::{
     report::Report,
 };
 
+/// The guests by name, as the build script compiled them.
+static GUESTS: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/guests.rs"));
+
 /// A bare-metal guest and the machine that it runs on.
 #[derive(Debug, Clone)]
 pub struct BareMetal {
     /// The machine; its kernel is made by [`build`](Self::build).
     pub config: Config,
     name: &'static str,
-    definitions: Vec<String>,
+    parameters: Vec<(&'static str, u64)>,
 }
 
 impl BareMetal {
     /// The guest tests/bare-metal/`name`.c on a machine with 64 MiB of memory and no camera.
     pub fn new(name: &'static str) -> Self {
-        let config = Config {
-            memory: 64 << 20,
-            hugepages: false,
-            cpus: 1,
-            arch: arch::Options::default(),
-            kernel: PathBuf::new(),
-            initrd: None,
-            cmdline: String::new(),
-            pageblock: arch::PAGEBLOCK,
-            windows: Vec::new(),
-            camera: None,
-            exec: None,
-            out: None,
-            seed: Some(1),
-            console_log: None,
-        };
-        Self { config, name, definitions: Vec::new() }
+        let config = Config { memory: 64 << 20, seed: Some(1), ..Config::default() };
+        Self { config, name, parameters: Vec::new() }
     }
 
-    /// Defines the macro `name` in the guest's source.
+    /// Gives the guest's parameter `name` (bare_metal/parameters.rs has them all) a value.
     #[must_use]
-    pub fn define(mut self, name: &str, value: impl Display) -> Self {
-        self.definitions.push(format!("-D{name}={value}"));
+    pub fn with(mut self, name: &'static str, value: u64) -> Self {
+        self.parameters.push((name, value));
         self
     }
 
-    /// Compiles the guest into `folder`, for the addresses of its machine.
+    /// Writes the guest into `folder`, with the addresses of its machine in it.
     ///
     /// # Panics
-    /// If the C compiler, which linking Rust needs as well, fails.
+    /// If there is no such guest or parameter, or the file cannot be written.
     #[must_use]
     pub fn build(mut self, folder: &Path) -> Self {
         let loaded = load_with(&self.config, None).expect("the machine can be laid out");
@@ -67,26 +52,31 @@ impl BareMetal {
         let address = |wanted| entry(wanted).map_or(0, |entry| entry.range.start);
         let camera = entry(|kind| matches!(kind, Kind::Camera { .. }));
         let window = loaded.windows.first();
-        let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/bare-metal");
-        let kernel = folder.join(self.name);
-        let status = Command::new("cc")
-            .args(["-m64", "-O2", "-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-no-pie"])
-            .args(["-mgeneral-regs-only", "-mno-red-zone", "-fno-stack-protector", "-fcf-protection=none"])
-            .args(["-Wall", "-Werror", "-Wl,-Ttext-segment=0x1000000,--build-id=none,-z,noexecstack"])
-            .arg(format!("-I{}", concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-images/driver")))
-            .arg(format!("-DSERIAL={:#x}UL", address(|kind| matches!(kind, Kind::Serial))))
-            .arg(format!("-DEXIT={:#x}UL", address(|kind| matches!(kind, Kind::Exit))))
-            .arg(format!("-DCAMERA={:#x}UL", camera.map_or(0, |entry| entry.range.start)))
-            .arg(format!("-DCAMERA_IRQ={}", camera.and_then(|entry| entry.irq).unwrap_or(0)))
-            .arg(format!("-DWINDOW={:#x}UL", window.map_or(0, |window| window.base)))
-            .arg(format!("-DWINDOW_SIZE={:#x}UL", window.map_or(0, |window| window.size)))
-            .args(&self.definitions)
-            .args(["-o".as_ref(), kernel.as_os_str()])
-            .arg(format!("{sources}/{}.c", self.name))
-            .status()
-            .expect("cc runs");
-        assert!(status.success(), "cc could not compile {}", self.name);
-        self.config.kernel = kernel;
+        let ram = arch::ram(self.config.memory);
+        let parameters = [
+            ("SERIAL", address(|kind| matches!(kind, Kind::Serial))),
+            ("EXIT", address(|kind| matches!(kind, Kind::Exit))),
+            ("CAMERA", camera.map_or(0, |entry| entry.range.start)),
+            ("CAMERA_IRQ", camera.and_then(|entry| entry.irq).unwrap_or(0).into()),
+            ("RAM", ram[0].start),
+            ("RAM_END", ram[ram.len() - 1].end),
+            ("WINDOW", window.map_or(0, |window| window.base)),
+            ("WINDOW_SIZE", window.map_or(0, |window| window.size)),
+            #[cfg(target_arch = "aarch64")]
+            ("GIC_DISTRIBUTOR", arch::GIC_DISTRIBUTOR),
+        ];
+        let (_, image) = GUESTS.iter().find(|(name, _)| *name == self.name).expect("there is such a guest");
+        let mut image = image.to_vec();
+        let mark = parameters::MAGIC.as_bytes();
+        let words =
+            image.windows(mark.len()).position(|bytes| bytes == mark).expect("every guest has the mark")
+                + mark.len();
+        for &(name, value) in parameters.iter().chain(&self.parameters) {
+            let index = parameters::NAMES.iter().position(|known| *known == name).expect("it is a parameter");
+            image[words + 8 * index..][..8].copy_from_slice(&value.to_le_bytes());
+        }
+        self.config.kernel = folder.join(self.name);
+        fs::write(&self.config.kernel, image).expect("the folder is writable");
         self
     }
 

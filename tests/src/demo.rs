@@ -13,13 +13,14 @@ use std::{
 
 use cma::map::{Map, Pages};
 use devices::camera::Layout;
-use guest_images::Error as ImageError;
+use guest_images::{Arch, Error as ImageError, Kind};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use vmm::doctor::{self, KvmError};
 
 pub use report::{Host, Report, WindowReport};
 
 use crate::{
+    cross,
     frames::{self, Buffer, Checked},
     lab::{Lab, LabError, Note, Output},
     programs,
@@ -98,11 +99,12 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Runs the demo. What it leaves is in the folder `demo` of cargo's target folder.
+/// Runs the demo with a guest for `arch`, which is one of [`cross::architectures`]. What it leaves is in the folder `demo` of
+/// cargo's target folder.
 ///
 /// # Errors
 /// If anything is not as it should be. What was found by then is in the folder.
-pub fn run() -> Result<Summary, DemoError> {
+pub fn run(arch: &'static Arch) -> Result<Summary, DemoError> {
     let begun = Instant::now();
     let io_error = |what: &str| {
         let what = what.to_owned();
@@ -115,10 +117,10 @@ pub fn run() -> Result<Summary, DemoError> {
     }
     let guest = folder.join("guest");
     fs::create_dir_all(&guest).map_err(DemoError::io("create", &guest))?;
-    guest_images::build(guest_images::Arch::host(), guest_images::Kind::Default)?;
-    let minivmm = programs::minivmm().map_err(io_error("cannot build minivmm"))?;
+    guest_images::build(arch, Kind::Default)?;
+    let minivmm = cross::minivmm(arch).map_err(io_error("cannot build minivmm"))?;
 
-    let (host, output) = boot(&minivmm, &folder)?;
+    let (host, output) = boot(arch, &minivmm, &folder)?;
     if output.status != 0 {
         let status = format!("status {}", output.status);
         let said = String::from_utf8_lossy(&output.stderr).trim_end().lines().last().map(str::to_owned);
@@ -130,7 +132,7 @@ pub fn run() -> Result<Summary, DemoError> {
 }
 
 /// Boots the guest, here if this host's KVM is fit, else in the lab.
-fn boot(minivmm: &Path, folder: &Path) -> Result<(Host, Output), DemoError> {
+fn boot(arch: &'static Arch, minivmm: &Path, folder: &Path) -> Result<(Host, Output), DemoError> {
     let arguments = [
         "--cma".into(),
         "256M".into(),
@@ -145,8 +147,7 @@ fn boot(minivmm: &Path, folder: &Path) -> Result<(Host, Output), DemoError> {
         "--report".into(),
         folder.join("machine.json").into_os_string(),
     ];
-    let fit = doctor::open_kvm().and_then(|kvm| doctor::check_fit(&kvm));
-    let Err(unfit) = fit else {
+    let Some(reason) = why_in_the_lab(arch) else {
         eprintln!("This machine's KVM runs Linux: the guest boots on it");
         let mut command = Command::new(minivmm);
         // Should we be ended alone, the machine ends with us.
@@ -157,8 +158,8 @@ fn boot(minivmm: &Path, folder: &Path) -> Result<(Host, Output), DemoError> {
         let status = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
         return Ok((Host::Kvm, Output { status, stdout: output.stdout, stderr: output.stderr }));
     };
-    eprintln!("{}: the guest boots in the lab", reason(&unfit));
-    let lab = Lab::new().timeout(Some(LIMIT)).writable(folder).stop_on_signals().note(say);
+    eprintln!("{reason}: the guest boots in the lab");
+    let lab = Lab::new().arch(arch).timeout(Some(LIMIT)).writable(folder).stop_on_signals().note(say);
     let command = std::iter::once(minivmm.into()).chain(arguments);
     Ok((Host::Lab, lab.output(command, &[])?))
 }
@@ -168,12 +169,15 @@ fn say(note: Note) {
 }
 
 /// Why not on this host, in a few words.
-fn reason(error: &KvmError) -> String {
-    match error {
+fn why_in_the_lab(arch: &Arch) -> Option<String> {
+    if arch.name != Arch::host().name {
+        return Some(format!("This machine is not of {}", arch.name));
+    }
+    Some(match doctor::open_kvm().and_then(|kvm| doctor::check_fit(&kvm)).err()? {
         KvmError::Absent(_) => "This machine has no /dev/kvm".to_owned(),
         KvmError::Unfit { reason, .. } => format!("This machine's KVM cannot run Linux ({reason})"),
         other => format!("This machine's KVM cannot be used ({other})"),
-    }
+    })
 }
 
 /// Looks at what the run left, makes the pictures and the report, and judges.

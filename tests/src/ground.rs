@@ -1,13 +1,10 @@
 //! Where Linux guests run: here, if this host's KVM is fit, else in the lab host.
 
-use std::{env, ffi::OsString, process::ExitCode, time::Duration};
+use std::{env, ffi::OsString, iter, process::ExitCode, time::Duration};
 
 use vmm::doctor::{KvmError, check_fit, open_kvm};
 
-use crate::lab::Lab;
-
-/// Set in the lab, so that a lab whose own KVM is unfit does not boot another.
-const IN_LAB: &str = "MINIVMM_IN_LAB";
+use crate::lab::{IN_LAB, Lab};
 
 /// Why Linux guests cannot run on this host itself; None if they can.
 pub fn unfit() -> Option<String> {
@@ -65,24 +62,15 @@ pub fn move_to_lab_without_kvm(limit: Duration) -> Option<ExitCode> {
 /// Runs this program in the lab with `arguments`; its exit status.
 fn run_in_lab(reason: &str, arguments: impl IntoIterator<Item = OsString>, limit: Duration) -> u8 {
     assert!(env::var_os(IN_LAB).is_none(), "the lab's KVM is unfit: {reason}");
-    let command: Vec<OsString> = match env::current_exe() {
-        Ok(program) => [
-            // In the lab nothing is built: what cargo would tell us ends here.
-            OsString::from("env"),
-            OsString::from("--unset=CARGO"),
-            OsString::from(format!("{IN_LAB}=1")),
-            program.into_os_string(),
-        ]
-        .into_iter()
-        .chain(arguments)
-        .collect(),
+    let program = match env::current_exe() {
+        Ok(program) => program.into_os_string(),
         Err(error) => {
             eprintln!("this program cannot be found again: {error}");
             return 1;
         }
     };
     let lab = Lab::new().timeout(Some(limit)).stop_on_signals().note(|note| eprintln!("{note}"));
-    match lab.run(command) {
+    match lab.run(iter::once(program).chain(arguments)) {
         Ok(status) => status,
         Err(error) => {
             eprintln!("lab: {error}");

@@ -6,25 +6,39 @@ use std::{
     process::Command,
 };
 
-/// Builds minivmm with the profile that this program was built with, and returns where it is. Not run by cargo, this
-/// finds the one that was built last.
+/// The workspace's Cargo.toml.
+pub(crate) const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+
+/// Builds minivmm as [`build`] does.
 ///
 /// # Errors
 /// If it cannot be built; cargo has said on stderr why.
 pub fn minivmm() -> io::Result<PathBuf> {
+    build("vmm", "minivmm")
+}
+
+/// Builds the `program` of `package` with the profile that this program was built with, and returns where it is. Not run
+/// by cargo, this finds the one that was built last.
+///
+/// # Errors
+/// If it cannot be built; cargo has said on stderr why.
+pub fn build(package: &str, program: &str) -> io::Result<PathBuf> {
     if let Some(cargo) = env::var_os("CARGO") {
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "vmm", "--bin", "minivmm", "--manifest-path", manifest]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        let status = build.status()?;
-        if !status.success() {
-            return Err(io::Error::other(format!("cargo ended with {status}")));
-        }
+        build.args(["build", "--manifest-path", MANIFEST]);
+        build_by(build, package, program)?;
     }
-    Ok(folder()?.join("minivmm"))
+    Ok(folder()?.join(program))
+}
+
+/// Builds the `program` of `package` by `cargo`, which was told to build.
+pub(crate) fn build_by(mut cargo: Command, package: &str, program: &str) -> io::Result<()> {
+    cargo.args(["--quiet", "--package", package, "--bin", program]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let status = cargo.status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("cargo ended with {status}"))) }
 }
 
 /// The folder that cargo puts programs in.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use tests::{bare_metal::BareMetal, ground, programs};
+use vmm::arch;
 
 static MINIVMM: LazyLock<std::path::PathBuf> =
     LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
@@ -48,27 +49,28 @@ fn kernels() {
     refused(&["--kernel", &missing], 2, &["the kernel", "missing cannot be read: No such file"]);
     refused(&["--kernel", folder.path().to_str().unwrap()], 2, &["cannot be read", "directory"]);
 
-    let good = good_kernel(folder.path());
-    let elf = fs::read(&good).unwrap();
-    for length in [5, 40, 64, 100, elf.len() * 2 / 3] {
-        let short = path("short");
-        fs::write(&short, &elf[..length.min(elf.len())]).unwrap();
-        let output = minivmm(&["--kernel", &short]);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{length}: {stderr}");
-        assert!(stderr.contains("truncated"), "{length} of {} bytes: {stderr}", elf.len());
-    }
     for (name, content) in
         [("empty", Vec::new()), ("text", b"#!/bin/sh\n".to_vec()), ("zeroes", vec![0; 4096])]
     {
         fs::write(path(name), content).unwrap();
-        refused(&["--kernel", &path(name)], 2, &[name, "is not a kernel", "an ELF vmlinux or a bzImage"]);
+        refused(&["--kernel", &path(name)], 2, &[name, "is not a kernel", arch::KERNEL_FORMATS]);
     }
-    let mut other = elf;
-    other[18] = 183; // EM_AARCH64
-    fs::write(path("other"), other).unwrap();
-    refused(&["--kernel", &path("other")], 2, &["is for another machine", "machine 183"]);
+    let good = fs::read(good_kernel(folder.path())).unwrap();
+    for (name, content, parts) in bad_kernels(&good) {
+        fs::write(path(name), content).unwrap();
+        refused(&["--kernel", &path(name)], 2, &[&[name], parts].concat());
+    }
+}
 
+/// A name, what is in the file, and what is said of it.
+type BadKernel = (&'static str, Vec<u8>, &'static [&'static str]);
+
+/// What may be taken for a kernel for this architecture, made of the one that is `good`.
+#[cfg(target_arch = "x86_64")]
+fn bad_kernels(good: &[u8]) -> Vec<BadKernel> {
+    let cut = |length: usize| good[..length.min(good.len())].to_vec();
+    let mut other = good.to_vec();
+    other[18] = 183; // EM_AARCH64
     let mut bzimage = vec![0; 0x1000];
     bzimage[0x1f1] = 1;
     bzimage[0x1f4..0x1f8].copy_from_slice(&0x1000_u32.to_le_bytes());
@@ -76,8 +78,56 @@ fn kernels() {
     bzimage[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
     bzimage[0x211] = 1;
     bzimage[0x214..0x218].copy_from_slice(&0x10_0000_u32.to_le_bytes());
-    fs::write(path("bzimage"), &bzimage).unwrap();
-    refused(&["--kernel", &path("bzimage")], 2, &["is truncated"]);
+    vec![
+        ("5-bytes", cut(5), &["is truncated"]),
+        ("40-bytes", cut(40), &["is truncated"]),
+        ("64-bytes", cut(64), &["is truncated"]),
+        ("100-bytes", cut(100), &["is truncated"]),
+        ("two-thirds", cut(good.len() * 2 / 3), &["is truncated"]),
+        ("other", other, &["is for another machine", "machine 183"]),
+        ("arm64-image", arm64_image(), &["is a boot Image for arm64"]),
+        ("bzimage", bzimage, &["is truncated"]),
+    ]
+}
+
+/// What may be taken for a kernel for this architecture, made of the one that is `good`.
+#[cfg(target_arch = "aarch64")]
+fn bad_kernels(good: &[u8]) -> Vec<BadKernel> {
+    let elf = |machine: u8| {
+        let mut elf = vec![0; 64];
+        elf[..5].copy_from_slice(b"\x7fELF\x02");
+        elf[18] = machine;
+        elf
+    };
+    let mut big_endian = good.to_vec();
+    big_endian[24] |= 1;
+    let mut bzimage = vec![0; 0x1000];
+    bzimage[0x202..0x206].copy_from_slice(b"HdrS");
+    let mut huge = good.to_vec();
+    huge[16..24].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    vec![
+        ("63-bytes", good[..63].to_vec(), &["is truncated"]),
+        ("truncated", arm64_image(), &["is truncated"]),
+        ("vmlinux", elf(183), &["is an ELF vmlinux", "take arch/arm64/boot/Image"]),
+        ("other", elf(62), &["is for another machine", "machine 62"]), // EM_X86_64
+        ("bzimage", bzimage, &["is a bzImage, for x86"]),
+        ("big-endian", big_endian, &["is a big-endian Image"]),
+        ("gzip", b"\x1f\x8b\x08\0".to_vec(), &["is compressed with gzip"]),
+        ("huge", huge, &["does not fit in the guest's memory", "--memory"]),
+    ]
+}
+
+/// The beginning of an Image whose PE header speaks of a section that ends behind the file.
+fn arm64_image() -> Vec<u8> {
+    let mut image = vec![0; 0x206];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    put(56, b"ARM\x64");
+    put(60, &0x40_u32.to_le_bytes());
+    put(0x40, b"PE\0\0");
+    put(0x46, &1_u16.to_le_bytes());
+    put(0x40 + 24 + 16, &0x1000_u32.to_le_bytes());
+    put(0x40 + 24 + 20, &0x1000_u32.to_le_bytes());
+    image
 }
 
 #[test]
@@ -112,15 +162,15 @@ fn sizes_and_windows() {
     with(&["--cma", "0"], &["size zero"]);
     with(&["--cma", "256Q"], &["\"256Q\" is not a size"]);
     with(&["--cma", "2G"], &["larger than the guest's memory of 1G"]);
-    with(&["--cma", "1020M"], &["there is no room for the CMA window cma0", "the largest free stretch"]);
+    with(&["--cma", "1G"], &["there is no room for the CMA window cma0", "the largest free stretch"]);
     with(&["--cma", "5M"], &["not a multiple of the guest's pageblock of 4M"]);
-    with(&["--cma", "64M,base=0x20001000"], &["base 0x20001000"]);
-    with(&["--cma", "64M,base=0x1000000"], &["overlaps"]);
-    with(
-        &["--cma", "64M,base=0x20000000", "--cma", "64M,base=0x22000000"],
-        &["overlaps the CMA window cma0"],
-    );
-    with(&["--cma", "64M,base=0x80000000"], &["outside the guest's RAM"]);
+    // Of the guest's memory, of which there is 1 GiB.
+    let at = |offset: u64| format!("64M,base={:#x}", arch::ram(1 << 30)[0].start + offset);
+    let unaligned = at(0x2000_1000);
+    with(&["--cma", &unaligned], &[&unaligned["64M,".len()..].replace('=', " ")]);
+    with(&["--cma", &at(0)], &["overlaps"]);
+    with(&["--cma", &at(0x2000_0000), "--cma", &at(0x2200_0000)], &["overlaps the CMA window cma0"]);
+    with(&["--cma", &at(1 << 30)], &["outside the guest's RAM"]);
     with(
         &["--camera", "window=isp"],
         &["the camera's window \"isp\" is none of the CMA windows (there are none)"],
@@ -169,6 +219,24 @@ fn places_that_cannot_be_written() {
     ] {
         refused(&[&base[..], &[option, &below]].concat(), 2, &[part, "below"]);
     }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn interrupt_controllers() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = good_kernel(folder.path());
+    refused(&["--kernel", &kernel, "--gic", "4"], 2, &["invalid value '4' for '--gic", "2, 3"]);
+    if ground::unfit().is_some() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: this host is unfit, it refuses all.");
+        return;
+    }
+    let output = minivmm(&["--kernel", &kernel, "--gic", "2"]);
+    if output.status.code() == Some(42) {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: this host has a GICv2 for guests.");
+        return;
+    }
+    check(&output, &["--gic", "2"], 1, &["this host's KVM has no GICv2 for guests", "give --gic 3"]);
 }
 
 /// Runs minivmm where /dev is what `prepare` makes of it, in a mount namespace of its own.

@@ -107,13 +107,13 @@ fn a_free_frame_clock_drops_frames() {
 
 fn a_stream_has_every_frame() {
     let stream = with_camera("stream", "timing=stall")
-        .define("FORMAT", "FOURCC('N','V','1','2')")
-        .define("WIDTH", 640)
-        .define("HEIGHT", 480)
-        .define("PLANES", 2)
-        .define("BUFFERS", 3)
-        .define("WARM_UP", 10)
-        .define("MEASURED", 100);
+        .with("FORMAT", u32::from_le_bytes(*b"NV12").into())
+        .with("WIDTH", 640)
+        .with("HEIGHT", 480)
+        .with("PLANES", 2)
+        .with("BUFFERS", 3)
+        .with("WARM_UP", 10)
+        .with("MEASURED", 100);
     let (report, printed) = exits_with(stream, 0);
     assert!(printed.trim_end().parse::<u64>().unwrap() > 0);
     let camera = report.camera.unwrap();

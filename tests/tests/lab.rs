@@ -1,19 +1,46 @@
 //! The command `lab`: what passes between host and lab, and that nothing is left behind.
 
 use std::{
-    fs,
+    env, fs,
     io::{Read as _, Write as _},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use libtest_mimic::Arguments;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, kill_process},
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
-use tests::pty::Pty;
+use tests::{cross, harness, lab::IN_LAB, pty::Pty};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if env::var_os(IN_LAB).is_some() {
+        eprintln!("There is no lab in a lab: the tests of the lab run outside.");
+        return ExitCode::SUCCESS;
+    }
+    let tests: [(&str, fn()); 6] = [
+        (
+            "a_command_runs_as_on_the_host_and_its_results_come_back",
+            a_command_runs_as_on_the_host_and_its_results_come_back,
+        ),
+        (
+            "each_architectures_lab_has_its_programs_and_the_hosts_files",
+            each_architectures_lab_has_its_programs_and_the_hosts_files,
+        ),
+        (
+            "a_terminal_reaches_the_command_whole_and_is_restored",
+            a_terminal_reaches_the_command_whole_and_is_restored,
+        ),
+        ("nothing_survives_the_lab", nothing_survives_the_lab),
+        ("the_time_limit_ends_the_lab", the_time_limit_ends_the_lab),
+        ("a_lab_that_cannot_be_ends_with_125", a_lab_that_cannot_be_ends_with_125),
+    ];
+    harness::run(&arguments, tests)
+}
 
 fn lab(options: &[&str], command: &[&str]) -> Command {
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
@@ -60,7 +87,6 @@ fn signal(process: u32, signal: Signal) {
 }
 
 /// All that one boot can show: streams, status, working directory, environment, rights, writable folders.
-#[test]
 fn a_command_runs_as_on_the_host_and_its_results_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let shared = folder.path().join("it's, shared");
@@ -118,7 +144,25 @@ fn a_command_runs_as_on_the_host_and_its_results_come_back() {
     assert!(!hidden.exists());
 }
 
-#[test]
+fn each_architectures_lab_has_its_programs_and_the_hosts_files() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "host\n").unwrap();
+    // Each of the tests' helpers once, and a command of busybox's by its path.
+    let script = "uname -m; cat file; test -c /dev/kvm && echo kvm; /usr/bin/seq 2; dtc --version > /dev/null && \
+                  unshare --mount setpriv --bounding-set=-all env --chdir=/ pwd; exit 3";
+    for arch in cross::architectures() {
+        let output = lab(&["--arch", arch.name], &["sh", "-c", script])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        let expected = format!("{}\nhost\nkvm\n1\n2\n/\n", arch.name);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{stderr}");
+    }
+}
+
 fn a_terminal_reaches_the_command_whole_and_is_restored() {
     let terminal = Pty::new().unwrap();
     let device = || terminal.device().unwrap();
@@ -166,7 +210,6 @@ fn a_terminal_reaches_the_command_whole_and_is_restored() {
     assert!(seen.contains("33 77\r\n") && seen.contains("interrupted\r\n"), "{seen}");
 }
 
-#[test]
 fn nothing_survives_the_lab() {
     for (how, status) in [(Signal::KILL, None), (Signal::INT, Some(130)), (Signal::TERM, Some(143))] {
         let mut lab = lab(&[], &["true"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -177,7 +220,6 @@ fn nothing_survives_the_lab() {
     }
 }
 
-#[test]
 fn the_time_limit_ends_the_lab() {
     let mut lab =
         lab(&["--timeout", "1"], &["true"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -189,7 +231,6 @@ fn the_time_limit_ends_the_lab() {
     assert!(stderr.contains("time limit of 1 s was reached while the lab was booting"), "{stderr}");
 }
 
-#[test]
 fn a_lab_that_cannot_be_ends_with_125() {
     for (options, command, expected) in [
         (&["--writable", "/no/such/folder"][..], &["true"][..], "/no/such/folder"),

@@ -45,16 +45,16 @@ struct Case {
     name: &'static str,
     width: usize,
     height: usize,
-    fourcc: &'static str,
+    fourcc: &'static [u8; 4],
     /// Bytes of a line, and for how many lines of the picture there is one, for each plane.
     planes: &'static [(usize, usize)],
 }
 
 const CASES: [Case; 4] = [
-    Case { name: "1080p YUYV", width: 1920, height: 1080, fourcc: "YUYV", planes: &[(3840, 1)] },
-    Case { name: "1080p NV12", width: 1920, height: 1080, fourcc: "NV12", planes: &[(1920, 1), (1920, 2)] },
-    Case { name: "2160p YUYV", width: 3840, height: 2160, fourcc: "YUYV", planes: &[(7680, 1)] },
-    Case { name: "2160p NV12", width: 3840, height: 2160, fourcc: "NV12", planes: &[(3840, 1), (3840, 2)] },
+    Case { name: "1080p YUYV", width: 1920, height: 1080, fourcc: b"YUYV", planes: &[(3840, 1)] },
+    Case { name: "1080p NV12", width: 1920, height: 1080, fourcc: b"NV12", planes: &[(1920, 1), (1920, 2)] },
+    Case { name: "2160p YUYV", width: 3840, height: 2160, fourcc: b"YUYV", planes: &[(7680, 1)] },
+    Case { name: "2160p NV12", width: 3840, height: 2160, fourcc: b"NV12", planes: &[(3840, 1), (3840, 2)] },
 ];
 
 impl Case {
@@ -134,15 +134,14 @@ pub(crate) fn run() -> Result<Vec<Figures>, Box<dyn Error>> {
 }
 
 fn guest(case: &Case) -> Result<BareMetal, Box<dyn Error>> {
-    let characters: Vec<String> = case.fourcc.chars().map(|character| format!("'{character}'")).collect();
     let mut guest = BareMetal::new("stream")
-        .define("FORMAT", format!("FOURCC({})", characters.join(",")))
-        .define("WIDTH", case.width)
-        .define("HEIGHT", case.height)
-        .define("PLANES", case.planes.len())
-        .define("BUFFERS", case.buffers())
-        .define("WARM_UP", WARM_UP)
-        .define("MEASURED", MEASURED);
+        .with("FORMAT", u32::from_le_bytes(*case.fourcc).into())
+        .with("WIDTH", case.width as u64)
+        .with("HEIGHT", case.height as u64)
+        .with("PLANES", case.planes.len() as u64)
+        .with("BUFFERS", case.buffers() as u64)
+        .with("WARM_UP", WARM_UP as u64)
+        .with("MEASURED", MEASURED as u64);
     guest.config.memory = MEMORY;
     guest.config.windows = vec![cma::size::format(WINDOW).parse()?];
     guest.config.camera = Some("timing=stall".parse()?);

@@ -2,20 +2,26 @@
 
 use std::process::ExitCode;
 
-use ::tests::demo;
+use ::tests::{cross, demo};
 use clap::Parser;
+use guest_images::Arch;
 
 /// Boots a Linux guest by `minivmm --cma 256M`, streams 60 frames of its camera, and checks each.
 ///
 /// Leaves in target/demo: frame.png, cma-map.svg, console.log, report.json, and in guest/ what the guest wrote. What is
-/// missing on this machine is installed or built first. Where /dev/kvm cannot run Linux, an emulated machine is used.
+/// missing on this machine is installed or built first. Where /dev/kvm cannot run Linux, or not for that architecture, an
+/// emulated machine is used.
 #[derive(Parser)]
 #[command(name = "demo", version)]
-struct Arguments;
+struct Arguments {
+    /// The guest's architecture
+    #[arg(long, value_parser = cross::architecture, default_value = Arch::host().name)]
+    arch: &'static Arch,
+}
 
 fn main() -> ExitCode {
-    let Arguments = Arguments::parse();
-    match demo::run() {
+    let Arguments { arch } = Arguments::parse();
+    match demo::run(arch) {
         Ok(summary) => {
             println!("{summary}");
             ExitCode::SUCCESS

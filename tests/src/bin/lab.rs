@@ -3,10 +3,12 @@
 use std::{ffi::OsString, fs, io, io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use ::tests::{
+    cross,
     lab::{Lab, LabError, Note},
     programs,
 };
 use clap::Parser;
+use guest_images::Arch;
 
 /// Runs commands of this machine on an emulated machine with a full KVM.
 #[derive(Parser)]
@@ -28,6 +30,10 @@ enum Cli {
 
 #[derive(clap::Args)]
 struct Run {
+    /// Architecture of the lab. In that of another one than this machine's, programs are busybox's and a few of Debian's,
+    /// and `minivmm` is built for it
+    #[arg(long, value_name = "ARCH", value_parser = cross::architecture, default_value = Arch::host().name)]
+    arch: &'static Arch,
     /// Ends the lab after so many seconds; 0: never [default: 600, or 0 with a terminal]
     #[arg(long, value_name = "SECS")]
     timeout: Option<u64>,
@@ -64,15 +70,17 @@ fn main() -> ExitCode {
 
 fn lab(run: &Run) -> Result<u8, LabError> {
     let io_error = |what: &str, source| LabError::Io { what: what.into(), source };
-    let programs = programs::folder().map_err(|error| io_error("cannot find this program", error))?;
+    let mut programs = programs::folder().map_err(|error| io_error("cannot find this program", error))?;
     // Under `cargo lab -- minivmm` the user means the minivmm of this workspace, which cargo did not build for us.
     if run.command.first().is_some_and(|word| word == "minivmm") {
-        programs::minivmm().map_err(|error| io_error("cannot build minivmm", error))?;
+        let built = cross::minivmm(run.arch).map_err(|error| io_error("cannot build minivmm", error))?;
+        programs = built.parent().map(Into::into).unwrap_or(programs);
     }
     let seconds = run
         .timeout
         .unwrap_or_else(|| if io::stdin().is_terminal() && io::stdout().is_terminal() { 0 } else { 600 });
     let mut lab = Lab::new()
+        .arch(run.arch)
         .memory(run.memory)
         .cpus(run.cpus)
         .timeout((seconds > 0).then(|| Duration::from_secs(seconds)))

@@ -10,21 +10,30 @@ use std::{
     process::{Command, Stdio},
 };
 
-use guest_images::{cache::cache_dir, debian};
+use guest_images::{
+    Arch,
+    cache::cache_dir,
+    debian::{self, Archive as Packages},
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{LabError, Note, recipe::Recipe};
 
 const INIT: &str = include_str!("init.sh");
+/// The folder of a lab's image that lies above this machine's root.
+const USERLAND: &str = "userland";
 
 /// Where the lab's kernel and initramfs are.
 pub(super) struct Image {
     pub kernel: PathBuf,
     pub initramfs: PathBuf,
+    /// The folder with programs that hide this machine's own, if the lab does not run these.
+    pub userland: Option<PathBuf>,
 }
 
-/// Finds the image of `recipe` in the cache, or makes it.
-pub(super) fn prepare(recipe: &Recipe, note: &dyn Fn(Note)) -> Result<Image, LabError> {
+/// Finds the image of `recipe`, which is that for `arch`, in the cache, or makes it.
+pub(super) fn prepare(recipe: &Recipe, arch: &Arch, note: &dyn Fn(Note)) -> Result<Image, LabError> {
+    let foreign = arch.name != Arch::host().name;
     debian::install(recipe.packages)?;
     let base = cache_dir().join("lab");
     let folder = base.join(name(recipe));
@@ -33,7 +42,7 @@ pub(super) fn prepare(recipe: &Recipe, note: &dyn Fn(Note)) -> Result<Image, Lab
         fs::create_dir_all(&base).map_err(LabError::io("cannot create the folder", &base))?;
         let partial =
             tempfile::tempdir_in(&base).map_err(LabError::io("cannot create a folder in", &base))?;
-        make(recipe, partial.path())?;
+        make(recipe, foreign, partial.path())?;
         // Whoever was faster made the same.
         if let Err(error) = fs::rename(partial.path(), &folder)
             && !folder.is_dir()
@@ -41,7 +50,8 @@ pub(super) fn prepare(recipe: &Recipe, note: &dyn Fn(Note)) -> Result<Image, Lab
             return Err(LabError::io("cannot create the folder", &folder)(error));
         }
     }
-    Ok(Image { kernel: folder.join("kernel"), initramfs: folder.join("initramfs") })
+    let userland = foreign.then(|| folder.join(USERLAND));
+    Ok(Image { kernel: folder.join("kernel"), initramfs: folder.join("initramfs"), userland })
 }
 
 /// The hash of all of ours that goes into an image, this file included. Debian's kernel is the one of the day when it is made: asking
@@ -51,16 +61,17 @@ fn name(recipe: &Recipe) -> String {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn make(recipe: &Recipe, folder: &Path) -> Result<(), LabError> {
-    let package = kernel_package(recipe.kernel)?;
-    let unpacked = debian::unpacked(&package)?;
+fn make(recipe: &Recipe, foreign: bool, folder: &Path) -> Result<(), LabError> {
+    let packages = Packages::of(recipe.debian);
+    let package = packages.first_dependency(recipe.kernel)?;
+    let unpacked = packages.unpacked(&package)?;
     let version = package.trim_start_matches("linux-image-");
     let vmlinuz = unpacked.join("boot").join(format!("vmlinuz-{version}"));
     let image = fs::read(&vmlinuz).map_err(LabError::io("cannot read", &vmlinuz))?;
     let kernel = folder.join("kernel");
     fs::write(&kernel, unwrap_kernel(image)?).map_err(LabError::io("cannot write", &kernel))?;
 
-    let busybox = debian::unpacked(recipe.busybox)?.join("bin/busybox");
+    let busybox = packages.unpacked(recipe.busybox)?.join("bin/busybox");
     let initramfs = folder.join("initramfs");
     let mut archive = Archive::default();
     for name in ["bin", "dev", "lab", "modules", "proc", "sys"] {
@@ -73,18 +84,23 @@ fn make(recipe: &Recipe, folder: &Path) -> Result<(), LabError> {
         let data = fs::read(module).map_err(LabError::io("cannot read", module))?;
         archive.file(&format!("modules/{index:02}-{name}"), &data);
     }
-    fs::write(&initramfs, archive.finish()).map_err(LabError::io("cannot write", &initramfs))
+    fs::write(&initramfs, archive.finish()).map_err(LabError::io("cannot write", &initramfs))?;
+    if foreign { lay_out(recipe.userland, &packages, &folder.join(USERLAND)) } else { Ok(()) }
 }
 
-/// The package with the kernel that `metapackage` stands for.
-fn kernel_package(metapackage: &str) -> Result<String, LabError> {
-    // Fetches apt's lists if there are none.
-    debian::version(metapackage)?;
-    let shown = capture(Command::new("apt-cache").args(["show", "--no-all-versions", metapackage]), None)?;
-    String::from_utf8_lossy(&shown)
-        .lines()
-        .find_map(|line| line.strip_prefix("Depends: ")?.split([' ', ',']).next().map(ToString::to_string))
-        .ok_or_else(|| LabError::Prepare(format!("apt knows no package {metapackage}; run: apt-get update")))
+/// Copies the recipe's programs and libraries into `folder`, as a merged /usr has them (usrmerge(7)).
+fn lay_out(userland: &[(&str, &[&str])], packages: &Packages, folder: &Path) -> Result<(), LabError> {
+    for (package, paths) in userland {
+        let unpacked = packages.unpacked(package)?;
+        for path in *paths {
+            let below_usr = Path::new(path.strip_prefix("usr/").unwrap_or(path));
+            let parent = folder.join("usr").join(below_usr.parent().unwrap_or(below_usr));
+            fs::create_dir_all(&parent).map_err(LabError::io("cannot create the folder", &parent))?;
+            let mut copy = Command::new("cp");
+            capture(copy.args(["--archive", "--link"]).arg(unpacked.join(path)).arg(&parent), None)?;
+        }
+    }
+    Ok(())
 }
 
 /// The ELF kernel inside a bzImage: the lab boots it by PVH and spares itself 4 s of unpacking. A kernel that is not

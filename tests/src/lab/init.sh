@@ -36,7 +36,15 @@ mkdir -p /lower /upper /new
 mount -t 9p -o $options,ro,cache=loose root /lower || tell "failed cannot mount the host's root"
 mount -t tmpfs -o size=90%,huge=within_size upper /upper
 mkdir /upper/data /upper/work
-mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work root /new ||
+lower=/lower
+# Programs of the host's that do not run here are hidden: by Debian's for this machine, else by busybox's.
+if [ "$userland" ]; then
+    mkdir -p /userland /applets/usr/bin
+    mount -t 9p -o $options,ro,cache=loose userland /userland || tell "failed cannot mount the programs"
+    busybox --install -s /applets/usr/bin
+    lower=/userland:/applets:/lower
+fi
+mount -t overlay -o lowerdir=$lower,upperdir=/upper/data,workdir=/upper/work root /new ||
     tell "failed cannot mount an overlay above the host's root"
 
 ln -s /proc/self/fd /dev/fd

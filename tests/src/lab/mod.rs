@@ -2,7 +2,7 @@
 //!
 //! The lab's root is the host's, read-only over 9p with an overlay in memory above: every program and file is there,
 //! and what the command writes is gone afterwards, except in the folders named by [`Lab::writable`]. The command
-//! has our environment, our working directory and the user id 0. There is no network but the loopback.
+//! has our environment (see [`IN_LAB`]), our working directory and the user id 0. There is no network but the loopback.
 
 mod flow;
 mod host_cpu;
@@ -20,11 +20,17 @@ use std::{
     time::Duration,
 };
 
+use guest_images::Arch;
+
+/// Set in the lab's environment: there is no lab in a lab, and nothing is built there.
+pub const IN_LAB: &str = "MINIVMM_IN_LAB";
+
 /// How a command is to be run in the lab.
 ///
 /// Running it blocks. The emulator ends with the call, whatever way it returns, and with the calling thread.
 #[derive(Debug, Clone)]
 pub struct Lab {
+    arch: &'static Arch,
     memory: u32,
     cpus: u32,
     timeout: Option<Duration>,
@@ -138,8 +144,9 @@ impl LabError {
 impl Default for Lab {
     fn default() -> Self {
         Self {
+            arch: Arch::host(),
             memory: 3072,
-            // All share one CPU of this machine (see host_cpu.rs): more only make each other wait.
+            // Where all share one CPU of this machine (see host_cpu.rs) more only make each other wait.
             cpus: 1,
             timeout: Some(Duration::from_secs(600)),
             writable: Vec::new(),
@@ -152,9 +159,17 @@ impl Default for Lab {
 }
 
 impl Lab {
-    /// A lab with 3 GiB of memory, one CPU and a time limit of ten minutes.
+    /// A lab of this machine's architecture with 3 GiB of memory, one CPU and a time limit of ten minutes.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Gives the lab CPUs of another architecture. What programs of this machine's root it does not run are hidden by
+    /// busybox's and a few of Debian's.
+    #[must_use]
+    pub fn arch(mut self, arch: &'static Arch) -> Self {
+        self.arch = arch;
+        self
     }
 
     /// Gives the lab `mib` MiB of memory, of which what the command writes outside of [`writable`](Self::writable)

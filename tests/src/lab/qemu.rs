@@ -94,9 +94,9 @@ impl Builder {
         Ok(ours)
     }
 
-    /// Starts the emulator on the CPUs of this machine that are in `cpus`. The stream returned has what the kernel says on its serial port and the emulator on its
-    /// standard error, and ends with the emulator.
-    pub(super) fn start(mut self, cpus: CpuSet) -> io::Result<(Qemu, UnixStream)> {
+    /// Starts the emulator, on the CPUs of this machine that are in `cpus` if it may not run on all. The stream returned has
+    /// what the kernel says on its serial port and the emulator on its standard error, and ends with the emulator.
+    pub(super) fn start(mut self, cpus: Option<CpuSet>) -> io::Result<(Qemu, UnixStream)> {
         let log = self.socket("log")?;
         self.add(["-serial", "chardev:log"]);
         let errors = self.inherited.last().expect("the log was just added").try_clone()?;
@@ -111,7 +111,9 @@ impl Builder {
             if getppid() != Some(parent) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            sched_setaffinity(None, &cpus)?;
+            if let Some(cpus) = &cpus {
+                sched_setaffinity(None, cpus)?;
+            }
             for fd in &inherited {
                 fcntl_setfd(fd.as_fd(), FdFlags::empty())?;
             }
@@ -146,7 +148,7 @@ mod tests {
     fn start() -> (Qemu, UnixStream) {
         let recipe =
             Recipe { qemu: "sh", machine: &["-c", "exec sleep 1000"], ..super::super::recipe::X86_64 };
-        Builder::new(&recipe, 256, 1).start(rustix::thread::sched_getaffinity(None).unwrap()).unwrap()
+        Builder::new(&recipe, 256, 1).start(None).unwrap()
     }
 
     fn wait_for_end(mut log: UnixStream) {

@@ -1,13 +1,19 @@
-//! What a lab is made of, for each architecture: its emulator, its kernel, its modules.
+//! What a lab is made of, for each architecture: its emulator, its kernel, its modules, its programs.
+
+use guest_images::Arch;
 
 /// One architecture's lab. All that differs from one to the next is here.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recipe {
+    /// Debian's name for the architecture.
+    pub debian: &'static str,
     /// The emulator, and the Debian packages that bring it and the other programs the lab is prepared with.
     pub qemu: &'static str,
     pub packages: &'static [&'static str],
     /// Machine and CPU, as arguments of the emulator.
     pub machine: &'static [&'static str],
+    /// Whether all of the emulator's threads share one CPU of this machine.
+    pub one_host_cpu: bool,
     /// The Debian package that depends on the kernel, and the one that has a static busybox.
     pub kernel: &'static str,
     pub busybox: &'static str,
@@ -15,10 +21,21 @@ pub(super) struct Recipe {
     pub modules: &'static [&'static str],
     /// The kernel's command line.
     pub cmdline: &'static str,
+    /// Where this machine's own programs do not run: Debian packages, and what of each lies above this machine's root,
+    /// beside busybox and a link to it for each of its commands.
+    pub userland: &'static [(&'static str, &'static [&'static str])],
+}
+
+impl Recipe {
+    /// The recipe for `arch`.
+    pub(super) fn of(arch: &Arch) -> &'static Self {
+        if arch.name == Arch::AARCH64.name { &AARCH64 } else { &X86_64 }
+    }
 }
 
 /// AMD's virtualization (SVM, nested paging), which QEMU emulates without hardware's help.
 pub(super) const X86_64: Recipe = Recipe {
+    debian: "amd64",
     qemu: "qemu-system-x86_64",
     packages: &["qemu-system-x86", "kmod", "xz-utils"],
     // thread=single: with a thread for each CPU, QEMU 7.2 now and then keeps a translation of code that another CPU has
@@ -26,6 +43,8 @@ pub(super) const X86_64: Recipe = Recipe {
     // the patch's INT3 for ever: one hang in a hundred guests or so.
     // xsave=off: QEMU's SVM does not intercept XSETBV, KVM never learns which states a guest enabled, and Linux warns.
     machine: &["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max,xsave=off"],
+    // See host_cpu.rs.
+    one_host_cpu: true,
     kernel: "linux-image-amd64",
     busybox: "busybox-static",
     modules: &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "kvm-amd"],
@@ -34,4 +53,41 @@ pub(super) const X86_64: Recipe = Recipe {
     // cryptomgr.notests: self-tests of ciphers cost half a second.
     cmdline: "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable init_on_alloc=0 \
               cryptomgr.notests=1 apparmor=0 audit=0",
+    userland: &[],
+};
+
+/// Arm's virtualization at EL2, with the host extensions (VHE).
+pub(super) const AARCH64: Recipe = Recipe {
+    debian: "arm64",
+    qemu: "qemu-system-aarch64",
+    packages: &["qemu-system-arm", "kmod"],
+    // neoverse-n1: max is three times slower, for its pointer authentication; cortex-a72 has no VHE.
+    machine: &[
+        "-machine",
+        "virt,virtualization=on,gic-version=3",
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "neoverse-n1",
+    ],
+    one_host_cpu: false,
+    kernel: "linux-image-arm64",
+    busybox: "busybox-static",
+    // KVM is built in.
+    modules: &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"],
+    cmdline: "console=ttyAMA0 quiet panic=-1 mitigations=off nokaslr kpti=off init_on_alloc=0 \
+              cryptomgr.notests=1 apparmor=0 audit=0",
+    userland: &[
+        ("busybox-static", &["bin/busybox"]),
+        // Busybox's has no --chdir, and its shell takes its own commands for those of that name in PATH.
+        ("coreutils", &["usr/bin/env"]),
+        ("dash", &["bin/dash", "bin/sh"]),
+        // What the tests run beyond busybox's commands, and the libraries of these.
+        ("device-tree-compiler", &["usr/bin/dtc"]),
+        ("util-linux", &["usr/bin/setpriv", "usr/bin/unshare"]),
+        ("libc6", &["lib"]),
+        ("libcap-ng0", &["lib"]),
+        ("libfdt1", &["usr/lib"]),
+        ("libyaml-0-2", &["usr/lib"]),
+    ],
 };

@@ -8,10 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::IN_LAB;
+
 /// One run of a command, as the lab's init sees it.
 pub(super) struct Script<'a> {
     pub command: &'a [OsString],
     pub directory: &'a Path,
+    /// Whether the share `userland` hides programs of the host's.
+    pub userland: bool,
     pub environment: &'a [(OsString, OsString)],
     /// The host's folders that are writable; the n-th is the share `share<n>`.
     pub writable: &'a [PathBuf],
@@ -27,10 +31,11 @@ impl Script<'_> {
     /// The fragment's text.
     pub(super) fn text(&self) -> Vec<u8> {
         let mut text = format!(
-            "mark={}\nterminal='{}'\nerrors={}\nshares() {{\n:\n",
+            "mark={}\nterminal='{}'\nerrors={}\nuserland={}\nshares() {{\n:\n",
             self.mark,
             self.terminal.unwrap_or_default(),
             if self.errors { "1" } else { "" },
+            if self.userland { "1" } else { "" },
         )
         .into_bytes();
         for (index, folder) in self.writable.iter().enumerate() {
@@ -72,8 +77,9 @@ fn quote(text: &mut Vec<u8>, word: &OsStr) {
 
 /// Our own environment, with `programs` before all else in PATH.
 pub(super) fn environment(programs: Option<&Path>) -> io::Result<Vec<(OsString, OsString)>> {
-    // These name sockets and pipes of the host's, which the lab cannot reach.
+    // These name sockets and pipes of the host's, which the lab cannot reach, and cargo, which builds nothing there.
     const UNREACHABLE: &[&str] = &[
+        "CARGO",
         "CARGO_MAKEFLAGS",
         "DBUS_SESSION_BUS_ADDRESS",
         "DISPLAY",
@@ -88,6 +94,7 @@ pub(super) fn environment(programs: Option<&Path>) -> io::Result<Vec<(OsString, 
         .collect();
     let inherited = env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
     let folders = programs.map(Path::to_path_buf).into_iter().chain(env::split_paths(&inherited));
+    pairs.push((IN_LAB.into(), "1".into()));
     pairs.push(("PATH".into(), env::join_paths(folders).map_err(io::Error::other)?));
     Ok(pairs)
 }
@@ -108,6 +115,7 @@ mod tests {
         let script = Script {
             command: &words,
             directory: Path::new("/it's here"),
+            userland: true,
             environment: &[("FUNC%%".into(), "x'y".into())],
             writable: &["/a b".into()],
             mark: "0",

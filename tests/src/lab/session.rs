@@ -23,7 +23,7 @@ use super::{
     flow::{Flow, Sink},
     host_cpu::HostCpu,
     image, qemu,
-    recipe::X86_64,
+    recipe::Recipe,
     script::{self, Script},
     terminal::{self, Escape, RawTerminal},
 };
@@ -47,12 +47,13 @@ pub(super) fn run(
     let size = terminal.then(|| terminal::size(stdin.as_fd()).unwrap_or("24 80".into()));
 
     let writable = lab.writable_folders()?;
-    let recipe = &X86_64;
-    let image = image::prepare(recipe, &lab.note)?;
+    let recipe = Recipe::of(lab.arch);
+    let image = image::prepare(recipe, lab.arch, &lab.note)?;
     let mark = mark().map_err(failed("cannot read /dev/urandom"))?;
     let text = Script {
         command,
         directory: &env::current_dir().map_err(failed("cannot find the working directory"))?,
+        userland: image.userland.is_some(),
         environment: &script::environment(lab.programs.as_deref()).map_err(failed("cannot make a PATH"))?,
         writable: &writable,
         mark: &mark,
@@ -66,10 +67,17 @@ pub(super) fn run(
     };
 
     let begun = Instant::now();
-    let cpu = HostCpu::take().map_err(failed("cannot choose a CPU for the lab"))?;
+    let cpu = if recipe.one_host_cpu {
+        Some(HostCpu::take().map_err(failed("cannot choose a CPU for the lab"))?)
+    } else {
+        None
+    };
     let mut machine = qemu::Builder::new(recipe, lab.memory, lab.cpus);
     machine.boot(&image.kernel, image.initramfs_with(&text)?, recipe.cmdline);
     machine.share("root", "/".as_ref(), false);
+    if let Some(folder) = &image.userland {
+        machine.share("userland", folder, false);
+    }
     for (index, folder) in writable.iter().enumerate() {
         machine.share(&format!("share{index}"), folder, true);
     }
@@ -91,7 +99,9 @@ pub(super) fn run(
         None
     };
     (lab.note)(Note::Booting);
-    let (_qemu, log) = machine.start(cpu.set).map_err(failed(&format!("cannot start {}", recipe.qemu)))?;
+    let (_qemu, log) = machine
+        .start(cpu.as_ref().map(|cpu| cpu.set))
+        .map_err(failed(&format!("cannot start {}", recipe.qemu)))?;
 
     let sink = |fd| if input.is_some() { Sink::Memory(Vec::new()) } else { Sink::Descriptor(fd) };
     let source = input.is_none().then_some(stdin.as_fd());

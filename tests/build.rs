@@ -1,0 +1,81 @@
+//! Compiles the bare-metal guests for the architecture that the tests are built for: where they run there may be no
+//! compiler.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+#[path = "src/bare_metal/parameters.rs"]
+mod parameters;
+
+/// Architectures that there are guests for: what the compiler and the linker are told besides what they all have.
+const ARCHITECTURES: [(&str, &[&str]); 2] = [
+    ("x86_64", &["-m64", "-mno-red-zone", "-fcf-protection=none", "-Wl,-Ttext-segment=0x1000000"]),
+    (
+        "aarch64",
+        &["-mstrict-align", "-mno-outline-atomics", "start.S", "-Timage.ld", "-Wl,--no-warn-rwx-segments"],
+    ),
+];
+
+fn main() {
+    let var = |name| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
+    let (arch, out) = (var("CARGO_CFG_TARGET_ARCH"), PathBuf::from(var("OUT_DIR")));
+    let sources = Path::new(&var("CARGO_MANIFEST_DIR")).join("bare-metal");
+    let driver = sources.join("../../guest-images/driver");
+    for watched in [&sources, &driver.join("minivmm-camera-regs.h")] {
+        println!("cargo::rerun-if-changed={}", watched.display());
+    }
+    let Some((_, flags)) = ARCHITECTURES.iter().find(|(name, _)| *name == arch) else {
+        panic!("there are bare-metal guests for x86_64 and aarch64, but none for {arch}");
+    };
+
+    let mut header = format!("#define PARAMETERS {}\n", parameters::NAMES.len());
+    for (index, name) in parameters::NAMES.iter().enumerate() {
+        let _ = writeln!(header, "#ifdef __ASSEMBLER__\n#define {name} parameters + 8 * {index}");
+        let _ = writeln!(header, "#else\n#define {name} parameters[{index}]\n#endif");
+    }
+    let _ = writeln!(header, "#define PARAMETERS_MAGIC \"{}\"", parameters::MAGIC);
+    fs::write(out.join("parameters.h"), header).expect("the output folder is ours");
+
+    // What links our programs for that machine compiles C for it, too.
+    let compiler = env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into());
+    let mut table = "[\n".to_owned();
+    for entry in fs::read_dir(&sources).expect("there are sources") {
+        let source = entry.expect("the folder is read to its end").path();
+        if source.extension().is_none_or(|extension| extension != "c") {
+            continue;
+        }
+        let name = source.file_stem().expect("sources have names").to_string_lossy();
+        let guest = out.join(&*name);
+        let compiled = Command::new(&compiler)
+            // Some of the flags name files there.
+            .current_dir(sources.join(&arch))
+            .args(["-O2", "-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-no-pie"])
+            .args(["-mgeneral-regs-only", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"])
+            .args(["-Wall", "-Werror", "-Wl,--build-id=none,-z,noexecstack"])
+            .args([Path::new("-I."), Path::new("-I.."), Path::new("-I"), &driver, Path::new("-I"), &out])
+            .args(*flags)
+            .args([Path::new("-o"), &guest, &source])
+            .status();
+        assert!(compiled.is_ok_and(|status| status.success()), "{compiler:?} could not compile {name}.c");
+        if arch == "aarch64" {
+            flatten(&compiler, &guest);
+        }
+        let _ = writeln!(table, "({name:?}, include_bytes!({guest:?})),");
+    }
+    table.push(']');
+    fs::write(out.join("guests.rs"), table).expect("the output folder is ours");
+}
+
+/// Makes the flat image of the ELF file `guest`, in its place.
+fn flatten(compiler: &OsStr, guest: &Path) {
+    let found = Command::new(compiler).arg("-print-prog-name=objcopy").output().expect("the compiler runs");
+    let objcopy = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    let copied = Command::new(&objcopy).args(["-O", "binary"]).arg(guest).status();
+    assert!(copied.is_ok_and(|status| status.success()), "{objcopy} could not copy {}", guest.display());
+}
