@@ -1,6 +1,8 @@
 //! Guests that run Linux: minivmm with a command for one, the limit of its time, and what came of it.
 
 use std::{
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::LazyLock,
@@ -8,18 +10,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use devices::camera::Layout;
 use rustix::process::{Pid, Signal, kill_process};
+use vmm::report::{Report, WindowReport};
 
-use crate::programs;
+use crate::{frames, programs};
 
 /// Time limit of one guest: a hang is a failure that says where.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// In the guest: `in_window NAME` ends with 9 if a buffer of the camera's driver ever lay outside the CMA window NAME, or
-/// if there was none. `page` is the size of a page, if it is not 4096.
+/// if there was none.
 pub const IN_WINDOW: &str = r#"in_window() {
         set -- "$1" $(cat /sys/kernel/debug/minivmm-camera/*/extent) /sys/kernel/debug/cma/$1*
-        page=${page:-4096}
+        page=$(($(awk '/KernelPageSize/ { print $2; exit }' /proc/self/smaps) * 1024))
         base=$(($(cat $4/base_pfn) * page))
         [ $(($2)) -ge $base ] && [ $(($3)) -le $((base + $(cat $4/count) * page)) ] && [ $(($3)) -gt $(($2)) ] ||
             { echo "buffers at $2 to $3 are not in the window $1 at $base" >&2; exit 9; }
@@ -81,10 +85,8 @@ pub fn end_within<T>(thread: &JoinHandle<T>, pid: u32, limit: Duration) {
 
 /// In which function of the kernel each thread of a process waits, for the report of a hang.
 pub fn waits(pid: u32) -> String {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let read = |thread: &std::fs::DirEntry, file| {
-        std::fs::read_to_string(thread.path().join(file)).unwrap_or_default()
-    };
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let read = |thread: &fs::DirEntry, file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
     threads.map(|thread| format!("{} {}; ", read(&thread, "comm").trim(), read(&thread, "wchan"))).collect()
 }
 
@@ -122,4 +124,55 @@ pub fn printed(output: &Output) -> String {
 pub fn counter(counters: &str, name: &str) -> u64 {
     let line = counters.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {counters}"))
+}
+
+/// A stream to check: fourcc, width, height, number of frames.
+pub type Stream = (&'static str, u32, u32, u32);
+
+/// Streams in one guest, with one window, and checks every frame: stamp, checksum, sequence without a gap, and that the
+/// buffers lay in the window.
+///
+/// # Panics
+/// If anything is not as it should be.
+pub fn stream(arguments: &str, streams: &[Stream]) {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let out = folder.path();
+    // The driver's list of buffers is taken in the middle of streaming: v4l2-ctl waits until the pipe takes more.
+    let mut command = String::from(
+        "set -e -o pipefail
+        stream() {
+          v4l2-ctl -v width=$2,height=$3,pixelformat=$1 --stream-mmap=4 --stream-count=$4 --stream-to=- 2> /tmp/log | {
+            dd bs=4096 count=4 iflag=fullblock 2> /dev/null > /out/$1-$2.raw
+            cat /sys/kernel/debug/minivmm-camera/*/buffers > /out/$1-$2.buffers
+            cat >> /out/$1-$2.raw
+          } || { cat /tmp/log >&2; exit 1; }
+        }\n",
+    );
+    for (fourcc, width, height, count) in streams {
+        let _ = writeln!(command, "stream {fourcc} {width} {height} {count}");
+    }
+    let json = out.join("report.json");
+    let output = exec(&format!("{arguments} --out {} --report {}", out.display(), json.display()), &command);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+
+    let read =
+        |path: &Path| fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let report: Report = serde_json::from_str(&read(&json)).expect("the report is one");
+    let [WindowReport { base, size, .. }] = report.windows[..] else { panic!("{:?}", report.windows) };
+    for &(fourcc, width, height, count) in streams {
+        let file = out.join(format!("{fourcc}-{width}.raw"));
+        let code = u32::from_le_bytes(fourcc.as_bytes().try_into().expect("a fourcc has four characters"));
+        let layout = Layout::new(code, width, height).expect("the camera has this format");
+        let checked = frames::check_file(&file, &layout).expect("the frames came out");
+        assert!(checked.bad.is_empty() && checked.frames == u64::from(count), "{fourcc}: {checked:?}");
+
+        let buffers = frames::parse_buffers(&read(&file.with_extension("buffers"))).expect("it is a list");
+        assert!(buffers.len() >= 2, "{buffers:?}");
+        for buffer in &buffers {
+            assert!(
+                buffer.address >= base && buffer.address + buffer.bytes <= base + size,
+                "{buffer:?} is not in the window of {size:#x} bytes at {base:#x}"
+            );
+        }
+    }
 }
