@@ -77,7 +77,16 @@ fn elsewhere(steps: &mut Steps, arch: &'static Arch) {
     if let Some(lab) = lab {
         let mut test = cross.test(&lab);
         // The images are built here.
-        test.args(["--quiet", "--workspace", "--exclude", "guest-images", "--tests", "--no-fail-fast"]);
+        test.args([
+            "--quiet",
+            "--workspace",
+            "--exclude",
+            "guest-images",
+            "--lib",
+            "--test",
+            "*",
+            "--no-fail-fast",
+        ]);
         steps.command(&format!("tests for {name}"), test);
     }
 }
