@@ -19,7 +19,7 @@ pub struct Arch {
     pub(crate) fragments: &'static [&'static str],
     /// The file that a machine boots.
     pub(crate) kernel: &'static str,
-    /// The kernel image that boot loaders take beside vmlinux: make's target, and its path in the object folder.
+    /// The kernel image that boot loaders take, beside vmlinux: make's target, and its path in the object folder.
     pub(crate) boot_image: (&'static str, &'static str),
     /// Debian packages with the programs that build the images, beside the compiler.
     pub(crate) tools: &'static [&'static str],

@@ -10,11 +10,11 @@ use crate::{
     Error,
     arch::Arch,
     cache::{self, Lock, cache_dir},
-    debian::{self, Archive},
+    debian,
     driver::Driver,
     image::{Image, Kind, link},
     initramfs::Initramfs,
-    kernel::{self, Kernel},
+    kernel::Kernel,
     recipe::Recipe,
 };
 
@@ -39,33 +39,41 @@ pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
         eprintln!("guest-images: waiting for another process that builds them");
     })?;
 
+    let folder = make(arch, kind, &base, &lock).or_else(|error| match error {
+        // With fresh lists it is another image.
+        Error::Outdated { .. } => make(arch, kind, &base, &lock),
+        error => Err(error),
+    })?;
+    point(&link(arch, kind), &folder)?;
+    Ok(Image::in_folder(arch, folder))
+}
+
+/// Makes the image below the folder `base`, as far as it is not there, and returns its folder.
+fn make(arch: &'static Arch, kind: Kind, base: &Path, lock: &Lock) -> Result<PathBuf, Error> {
     let own = base.join(arch.name);
     fs::create_dir_all(&own).map_err(Error::io("cannot create the folder", &own))?;
     // First, as it may fetch fresh lists of what there is.
     debian::install(&arch.packages())?;
-    let source = Archive::of(Arch::host().debian).candidates(&[kernel::PACKAGE])?.remove(0);
-    let kernel = Kernel::new(arch, &base, source)?;
+    let kernel = Kernel::new(arch, kind, base)?;
     let driver = Driver::new(&kernel, &own)?;
     let initramfs = Initramfs::new(arch, &driver)?;
     let name = Recipe::new("image").with(&kernel.name).with(&initramfs.name).name();
     let folder = own.join(name);
     if !folder.is_dir() {
-        kernel.build(&lock)?;
-        driver.build(&lock)?;
+        kernel.build(lock)?;
+        driver.build(lock)?;
         cache::create_whole(&folder, |partial| {
-            let work = partial.join("work");
-            fs::create_dir(&work).map_err(Error::io("cannot create the folder", &work))?;
-            initramfs.build(&kernel, &partial.join("initramfs"), &work)?;
-            cache::remove_tree(&work)?;
-            for file in ["vmlinux", arch.boot_image.0, "config"] {
-                let from = kernel.folder.join(file);
-                fs::hard_link(&from, partial.join(file)).map_err(Error::io("cannot link", &from))?;
+            initramfs.build(&partial.join("initramfs"))?;
+            let unreadable = || Error::io("cannot read the folder", &kernel.folder);
+            for file in fs::read_dir(&kernel.folder).map_err(unreadable())? {
+                let file = file.map_err(unreadable())?;
+                fs::hard_link(file.path(), partial.join(file.file_name()))
+                    .map_err(Error::io("cannot link", &file.path()))?;
             }
             Ok(())
         })?;
     }
-    point(&link(arch, kind), &folder)?;
-    Ok(Image::in_folder(arch, folder))
+    Ok(folder)
 }
 
 /// Makes `link` a link to its sibling `folder`, with no moment in which there is none.
@@ -109,6 +117,12 @@ pub fn clean() -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_that_there_is_not_is_refused_with_those_that_there_are() {
+        let error = build(Arch::X86_64, Kind::Debian).unwrap_err().to_string();
+        assert_eq!(error, "there is no image debian for x86_64; there are: default");
+    }
 
     #[test]
     fn the_link_follows_the_newest_image() {

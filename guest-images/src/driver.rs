@@ -5,14 +5,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, SOURCES, cache, cache::Lock, kernel, kernel::Kernel, recipe::Recipe};
+use crate::{
+    Error, SOURCES, cache,
+    cache::Lock,
+    kernel::{self, Kernel},
+    recipe::{Recipe, sorted_files},
+};
 
-/// The module's file name, here and in the initramfs.
-pub(crate) const MODULE: &str = "minivmm-camera.ko";
+/// The module's file name, here and in the guest.
+const MODULE: &str = "minivmm-camera.ko";
+
+/// The list of modules for the guest to load, one a line, in their order.
+const ORDER: &str = "order";
 
 /// A driver to be built.
 pub(crate) struct Driver<'a> {
-    kernel: &'a Kernel<'a>,
+    kernel: &'a Kernel,
     sources: Vec<PathBuf>,
     /// Its name among drivers: changes with the kernel and the driver's source.
     pub(crate) name: String,
@@ -22,11 +30,11 @@ pub(crate) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     /// The driver for `kernel` as the checkout wants it, below the folder `base`. Builds nothing yet.
-    pub(crate) fn new(kernel: &'a Kernel<'a>, base: &Path) -> Result<Self, Error> {
+    pub(crate) fn new(kernel: &'a Kernel, base: &Path) -> Result<Self, Error> {
         let ours = Path::new(SOURCES).join("driver");
         let mut sources = vec![ours.join("Kbuild")];
-        sources.extend(kernel::sorted_files(&ours, "c")?);
-        sources.extend(kernel::sorted_files(&ours, "h")?);
+        sources.extend(sorted_files(&ours, "c")?);
+        sources.extend(sorted_files(&ours, "h")?);
         let mut recipe = Recipe::new("driver").with(include_str!("driver.rs")).with(&kernel.name);
         for source in &sources {
             recipe = recipe.with_file(source)?;
@@ -35,7 +43,8 @@ impl<'a> Driver<'a> {
         Ok(Self { kernel, sources, folder: base.join(format!("driver-{name}")), name })
     }
 
-    /// Makes [`folder`](Self::folder) with [`MODULE`] in it, unless it is there.
+    /// Makes [`folder`](Self::folder), unless it is there: the driver's module, those that have to be loaded as well,
+    /// and the list of all.
     pub(crate) fn build(&self, lock: &Lock) -> Result<(), Error> {
         if self.folder.is_dir() {
             return Ok(());
@@ -50,7 +59,19 @@ impl<'a> Driver<'a> {
         }
         self.kernel.build_module(lock, &work)?;
         cache::create_whole(&self.folder, |partial| {
-            kernel::strip(self.kernel.arch, &work.join(MODULE), &partial.join(MODULE))
+            let stripped = partial.join(MODULE);
+            kernel::strip(self.kernel.arch, &work.join(MODULE), &stripped)?;
+            let mut order = String::new();
+            for module in self.kernel.modules(&stripped, &work)? {
+                let name = module.file_name().unwrap_or_default();
+                order += &format!("{}\n", name.display());
+                let copy = partial.join(name);
+                if copy != module {
+                    fs::copy(&module, copy).map_err(Error::io("cannot copy", &module))?;
+                }
+            }
+            let list = partial.join(ORDER);
+            fs::write(&list, order).map_err(Error::io("cannot write", &list))
         })
     }
 }

@@ -4,18 +4,11 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::SystemTime,
+    process::Command,
 };
 
 use crate::{
-    Error, SOURCES,
-    arch::Arch,
-    command,
-    debian::Archive,
-    driver::{Driver, MODULE},
-    kernel::Kernel,
-    progress::Step,
+    Error, SOURCES, arch::Arch, command, cpio, debian::Archive, driver::Driver, progress::Step,
     recipe::Recipe,
 };
 
@@ -40,22 +33,24 @@ const PROGRAMS: [&str; 5] =
 /// The guest's first program, in this crate's folder.
 const INIT: &str = "init";
 
-/// What is neither a program nor a library: folders, links and devices, in the language of gen_init_cpio.
-const SKELETON: &str = "\
-nod /dev/console 600 0 0 c 5 1
-dir /proc 755 0 0
-dir /root 700 0 0
-dir /run 755 0 0
-dir /sys 755 0 0
-dir /tmp 1777 0 0
-dir /sbin 755 0 0
-dir /usr/sbin 755 0 0
-slink /bin/sh busybox 777 0 0
-";
+/// Folders that are empty at first, and their permissions.
+const FOLDERS: [(&str, u32); 7] = [
+    ("proc", 0o755),
+    ("root", 0o700),
+    ("run", 0o755),
+    ("sbin", 0o755),
+    ("sys", 0o755),
+    ("tmp", 0o1777),
+    ("usr/sbin", 0o755),
+];
 
 /// Small files: users for `ls -l` and `id`.
 const FILES: [(&str, &str); 2] =
     [("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("etc/group", "root:x:0:\n")];
+
+/// v4l2-compliance compares the names of formats with those of the kernels of its time, and that of NV12 changed in
+/// Linux 6.0, after Debian 12 built it.
+const RENAMED: (&str, &[u8], &[u8]) = ("usr/bin/v4l2-compliance", b"\0Y/CbCr 4:2:0\0", b"\0Y/UV 4:2:0\0\0\0");
 
 /// An initramfs to be packed.
 pub(crate) struct Initramfs<'a> {
@@ -73,37 +68,40 @@ impl<'a> Initramfs<'a> {
     pub(crate) fn new(arch: &'a Arch, driver: &'a Driver<'a>) -> Result<Self, Error> {
         let archive = Archive::of(arch.debian);
         let packages = archive.candidates(&PACKAGES)?;
-        let mut recipe = Recipe::new("initramfs")
+        let recipe = Recipe::new("initramfs")
             .with(include_str!("initramfs.rs"))
+            .with(include_str!("cpio.rs"))
             .with(&driver.name)
-            .with(SKELETON)
-            .with(PROGRAMS.join(" "));
-        for (name, content) in FILES {
-            recipe = recipe.with(name).with(content);
-        }
-        recipe = recipe.with_file(&Path::new(SOURCES).join(INIT))?;
-        for package in &packages {
-            recipe = recipe.with(package);
-        }
-        Ok(Self { arch, driver, archive, packages, name: recipe.name() })
+            .with_file(&Path::new(SOURCES).join(INIT))?;
+        let name = packages.iter().fold(recipe, Recipe::with).name();
+        Ok(Self { arch, driver, archive, packages, name })
     }
 
-    /// Packs it into the file `archive`, an uncompressed cpio; `work` is a folder for what is only needed meanwhile.
-    pub(crate) fn build(&self, kernel: &Kernel, archive: &Path, work: &Path) -> Result<(), Error> {
+    /// Packs it into the file `path`, an uncompressed cpio archive.
+    pub(crate) fn build(&self, path: &Path) -> Result<(), Error> {
         let step = Step::begin("initramfs", 0);
         let mut packages = Vec::new();
         for file in &self.packages {
             step.advance(file);
             packages.push(self.archive.unpack(file)?);
         }
-        let mut content = Content::new(work);
-        for (name, text) in FILES {
-            let path = work.join(name.replace('/', "-"));
-            fs::write(&path, text).map_err(Error::io("cannot write", &path))?;
-            content.add(name, &path, "644")?;
+        let mut content = cpio::Archive::default();
+        content.device("dev/console", 0o600, (5, 1));
+        content.link("bin/sh", "busybox");
+        for (name, permissions) in FOLDERS {
+            content.folder(name, permissions);
         }
-        content.add("init", &Path::new(SOURCES).join(INIT), "755")?;
-        content.add(&format!("lib/modules/{MODULE}"), &self.driver.folder.join(MODULE), "644")?;
+        for (name, text) in FILES {
+            content.file(name, 0o644, text.into());
+        }
+        content.file("init", 0o755, read(&Path::new(SOURCES).join(INIT))?);
+        let modules = &self.driver.folder;
+        let unreadable = || Error::io("cannot read the folder", modules);
+        for entry in fs::read_dir(modules).map_err(unreadable())? {
+            let entry = entry.map_err(unreadable())?;
+            let name = format!("lib/modules/{}", entry.file_name().display());
+            content.file(&name, 0o644, read(&entry.path())?);
+        }
         let mut elves = Vec::new();
         for program in PROGRAMS {
             let path = find(&packages, program).ok_or_else(|| Error::NotInPackages {
@@ -111,106 +109,59 @@ impl<'a> Initramfs<'a> {
                 needed_by: "the initramfs".into(),
                 packages: PACKAGES.join(" "),
             })?;
-            content.add(program, &path, "755")?;
+            let mut data = read(&path)?;
+            if program == RENAMED.0 {
+                replace(&mut data, RENAMED.1, RENAMED.2);
+            }
+            content.file(program, 0o755, data);
             elves.push(path);
         }
-        for (name, path) in self.libraries(&packages, elves)? {
-            content.add(&format!("lib/{name}"), &path, "755")?;
+        for (name, path) in libraries(&packages, elves)? {
+            content.file(&format!("lib/{name}"), 0o755, read(&path)?);
         }
         let interpreter = self.arch.interpreter.trim_start_matches('/');
         let loader = interpreter.rsplit('/').next().unwrap_or_default();
         if interpreter != format!("lib/{loader}") {
             content.link(interpreter, &format!("/lib/{loader}"));
         }
-        content.pack(&kernel.folder.join("gen_init_cpio"), archive)?;
+        content.write(path)?;
         step.done();
         Ok(())
     }
+}
 
-    /// All libraries that the programs `elves` need, and those that these need in turn: name and path. The program
-    /// interpreter is one of them.
-    fn libraries(
-        &self,
-        packages: &[PathBuf],
-        mut elves: Vec<PathBuf>,
-    ) -> Result<BTreeMap<String, PathBuf>, Error> {
-        let folders: Vec<PathBuf> = packages.iter().flat_map(|package| library_folders(package)).collect();
-        let mut libraries = BTreeMap::new();
-        while let Some(elf) = elves.pop() {
-            let mut readelf = Command::new("readelf");
-            let dynamic =
-                command::output(readelf.args(["--dynamic", "--program-headers", "--wide"]).arg(&elf))?;
-            for name in needed(&dynamic) {
-                if libraries.contains_key(name) {
-                    continue;
-                }
-                let path = find(&folders, name).ok_or_else(|| Error::NotInPackages {
-                    file: name.into(),
-                    needed_by: elf.display().to_string(),
-                    packages: PACKAGES.join(" "),
-                })?;
-                elves.push(path.clone());
-                libraries.insert(name.to_owned(), path);
+/// All libraries that the programs `elves` need, and those that these need in turn: name and path. The program
+/// interpreter is one of them.
+fn libraries(packages: &[PathBuf], mut elves: Vec<PathBuf>) -> Result<BTreeMap<String, PathBuf>, Error> {
+    let folders: Vec<PathBuf> = packages.iter().flat_map(|package| library_folders(package)).collect();
+    let mut libraries = BTreeMap::new();
+    while let Some(elf) = elves.pop() {
+        let mut readelf = Command::new("readelf");
+        let dynamic = command::output(readelf.args(["--dynamic", "--program-headers", "--wide"]).arg(&elf))?;
+        for name in needed(&dynamic) {
+            if libraries.contains_key(name) {
+                continue;
             }
+            let path = find(&folders, name).ok_or_else(|| Error::NotInPackages {
+                file: name.into(),
+                needed_by: elf.display().to_string(),
+                packages: PACKAGES.join(" "),
+            })?;
+            elves.push(path.clone());
+            libraries.insert(name.to_owned(), path);
         }
-        Ok(libraries)
     }
+    Ok(libraries)
 }
 
-/// What goes into the archive.
-struct Content<'a> {
-    /// Copies of all files; gen_init_cpio takes their times as they are.
-    work: &'a Path,
-    /// By path, so that each folder comes before what is in it.
-    entries: BTreeMap<String, String>,
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(Error::io("cannot read", path))
 }
 
-impl<'a> Content<'a> {
-    fn new(work: &'a Path) -> Self {
-        let mut content = Self { work, entries: BTreeMap::new() };
-        for line in SKELETON.lines() {
-            let path = line.split(' ').nth(1).unwrap_or_default();
-            content.insert(path.trim_start_matches('/'), line.to_owned());
-        }
-        content
-    }
-
-    /// The file at `source` becomes `/path`.
-    fn add(&mut self, path: &str, source: &Path, mode: &str) -> Result<(), Error> {
-        let name = format!("entry-{}", self.entries.len());
-        let copy = self.work.join(&name);
-        fs::copy(source, &copy).map_err(Error::io("cannot copy", source))?;
-        // Times of this machine would make each build's bytes different.
-        fs::File::options()
-            .append(true)
-            .open(&copy)
-            .and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
-            .map_err(Error::io("cannot set the time of", &copy))?;
-        self.insert(path, format!("file /{path} {name} {mode} 0 0"));
-        Ok(())
-    }
-
-    /// `/path` becomes a symbolic link.
-    fn link(&mut self, path: &str, target: &str) {
-        self.insert(path, format!("slink /{path} {target} 777 0 0"));
-    }
-
-    fn insert(&mut self, path: &str, line: String) {
-        for (slash, _) in path.match_indices('/') {
-            let folder = &path[..slash];
-            self.entries.entry(folder.to_owned()).or_insert_with(|| format!("dir /{folder} 755 0 0"));
-        }
-        self.entries.insert(path.to_owned(), line);
-    }
-
-    fn pack(&self, gen_init_cpio: &Path, archive: &Path) -> Result<(), Error> {
-        let list = self.work.join("list");
-        let lines: String = self.entries.values().map(|line| format!("{line}\n")).collect();
-        fs::write(&list, lines).map_err(Error::io("cannot write", &list))?;
-        let out = fs::File::create(archive).map_err(Error::io("cannot write", archive))?;
-        let mut pack = Command::new(gen_init_cpio);
-        pack.current_dir(self.work).args(["-t", "0", "list"]).stdin(Stdio::null()).stdout(out);
-        command::output(&mut pack).map(drop)
+/// Replaces the first `old` in `data` by `new`, which is as long.
+fn replace(data: &mut [u8], old: &[u8], new: &[u8]) {
+    if let Some(at) = data.windows(old.len()).position(|window| window == old) {
+        data[at..at + old.len()].copy_from_slice(new);
     }
 }
 
@@ -256,16 +207,12 @@ mod tests {
     }
 
     #[test]
-    fn folders_come_before_what_is_in_them() {
-        let work = tempfile::tempdir().unwrap();
-        let source = work.path().join("source");
-        fs::write(&source, "").unwrap();
-        let mut content = Content::new(work.path());
-        content.add("a/b/c", &source, "644").unwrap();
-        let lines: Vec<&String> = content.entries.values().collect();
-        let place = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
-        assert!(place("dir /a ") < place("dir /a/b ") && place("dir /a/b ") < place("file /a/b/c "));
-        assert!(place("dir /dev ") < place("nod /dev/console "));
-        assert_eq!(lines[place("dir /root ")], "dir /root 700 0 0");
+    fn a_name_is_replaced_in_place() {
+        let mut data = b"a\0Y/CbCr 4:2:0 (N-C)\0Y/CbCr 4:2:0\0b".to_vec();
+        replace(&mut data, RENAMED.1, RENAMED.2);
+        assert_eq!(data, b"a\0Y/CbCr 4:2:0 (N-C)\0Y/UV 4:2:0\0\0\0b");
+        let renamed = data.clone();
+        replace(&mut data, RENAMED.1, RENAMED.2);
+        assert_eq!(data, renamed);
     }
 }

@@ -6,6 +6,7 @@ mod arch;
 mod builder;
 pub mod cache;
 mod command;
+mod cpio;
 pub mod debian;
 mod driver;
 mod image;
@@ -40,6 +41,16 @@ pub enum Error {
         /// Debian's name for the architecture.
         arch: String,
     },
+    /// apt's lists named a file that cannot be downloaded. They are fresh now.
+    #[error(
+        "{file}.deb, as apt's lists had it, cannot be downloaded; they are fresh now, try again: {error}"
+    )]
+    Outdated {
+        /// The file, without `.deb`.
+        file: String,
+        /// What apt says.
+        error: Box<Error>,
+    },
     /// A program could not be run, or failed.
     #[error("`{command}` {outcome}")]
     Command {
@@ -57,6 +68,12 @@ pub enum Error {
     Config {
         /// The lines that were not taken.
         options: Vec<String>,
+    },
+    /// A kernel of Debian's is not in the form that a machine boots.
+    #[error("the kernel in {package} is no uncompressed arm64 Image, which is what machines boot")]
+    NotAnImage {
+        /// The package's file.
+        package: String,
     },
     /// The initramfs lacks a program or a library.
     #[error("{needed_by} needs {file}, which is in none of the packages {packages}; add the one that has it")]

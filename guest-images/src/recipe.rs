@@ -1,6 +1,10 @@
 //! Names things by a hash of all that goes into them.
 
-use std::{fs, path::Path};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -34,6 +38,20 @@ impl Recipe {
     pub(crate) fn name(self) -> String {
         self.0.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// The files in `folder` that have the extension, by name.
+pub(crate) fn sorted_files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = || Error::io("cannot read the folder", folder);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable())? {
+        let path = entry.map_err(unreadable())?.path();
+        if path.extension() == Some(OsStr::new(extension)) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -105,10 +105,10 @@ impl Archive {
                 let mut apt = self.apt(&[], "apt-get");
                 command::output(apt.current_dir(partial).arg("download").arg(format!("{name}={version}")))
             };
-            // Old lists name files that are gone; with fresh ones it deserves a second try.
+            // Old lists name files that are gone, or that are elsewhere now.
             download().or_else(|error| {
                 self.update(error)?;
-                download()
+                download().map_err(|error| Error::Outdated { file: file.into(), error: Box::new(error) })
             })?;
             let deb = partial.join(format!("{file}.deb"));
             command::output(Command::new("dpkg-deb").arg("--extract").args([&deb, partial]))?;

@@ -1,0 +1,121 @@
+//! A cpio archive as the kernel unpacks it: the same bytes each time, whatever times and owners this machine's files
+//! have.
+
+use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
+
+use ::cpio::{NewcBuilder, newc};
+
+use crate::Error;
+
+const FOLDER: u32 = 0o040_000;
+const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
+const DEVICE: u32 = 0o020_000;
+
+/// What goes into the archive, by path without the first slash, so that each folder comes before what is in it.
+#[derive(Default)]
+pub(crate) struct Archive(BTreeMap<String, Entry>);
+
+#[derive(Default)]
+struct Entry {
+    /// Type and permissions.
+    mode: u32,
+    /// Major and minor number.
+    device: (u32, u32),
+    data: Vec<u8>,
+}
+
+impl Archive {
+    /// Adds a folder. Those without anything special come with what is in them.
+    pub(crate) fn folder(&mut self, path: &str, permissions: u32) {
+        self.insert(path, Entry { mode: FOLDER | permissions, ..Entry::default() });
+    }
+
+    /// Adds a file.
+    pub(crate) fn file(&mut self, path: &str, permissions: u32, data: Vec<u8>) {
+        self.insert(path, Entry { mode: FILE | permissions, data, ..Entry::default() });
+    }
+
+    /// Adds a symbolic link.
+    pub(crate) fn link(&mut self, path: &str, target: &str) {
+        self.insert(path, Entry { mode: LINK | 0o777, data: target.into(), ..Entry::default() });
+    }
+
+    /// Adds a character device.
+    pub(crate) fn device(&mut self, path: &str, permissions: u32, device: (u32, u32)) {
+        self.insert(path, Entry { mode: DEVICE | permissions, device, ..Entry::default() });
+    }
+
+    fn insert(&mut self, path: &str, entry: Entry) {
+        for (slash, _) in path.match_indices('/') {
+            let folder = || Entry { mode: FOLDER | 0o755, ..Entry::default() };
+            self.0.entry(path[..slash].to_owned()).or_insert_with(folder);
+        }
+        self.0.insert(path.to_owned(), entry);
+    }
+
+    /// Writes the archive into the file `path`.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        let write = || {
+            let mut file = fs::File::create(path)?;
+            for (inode, (name, entry)) in (1..).zip(&self.0) {
+                let builder = NewcBuilder::new(name)
+                    .ino(inode)
+                    .mode(entry.mode)
+                    .rdev_major(entry.device.0)
+                    .rdev_minor(entry.device.1);
+                let size = u32::try_from(entry.data.len()).map_err(std::io::Error::other)?;
+                let mut writer = builder.write(&mut file, size);
+                writer.write_all(&entry.data)?;
+                writer.finish()?;
+            }
+            newc::trailer(&mut file).map(drop)
+        };
+        write().map_err(Error::io("cannot write", path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use ::cpio::NewcReader;
+
+    use super::*;
+
+    #[test]
+    fn archives_are_read_back_with_folders_before_what_is_in_them() {
+        let mut archive = Archive::default();
+        archive.file("a/b/c", 0o644, b"12345".to_vec());
+        archive.device("dev/console", 0o600, (5, 1));
+        archive.link("bin/sh", "busybox");
+        archive.folder("a", 0o700);
+        let written = tempfile::NamedTempFile::new().unwrap();
+        archive.write(written.path()).unwrap();
+
+        let mut rest = &fs::read(written.path()).unwrap()[..];
+        let mut entries = Vec::new();
+        loop {
+            let mut reader = NewcReader::new(rest).unwrap();
+            if reader.entry().is_trailer() {
+                break;
+            }
+            let mut data = String::new();
+            reader.read_to_string(&mut data).unwrap();
+            let entry = reader.entry();
+            entries.push((entry.name().to_owned(), entry.mode(), entry.rdev_major(), data));
+            rest = reader.finish().unwrap();
+        }
+        let entry = |name: &str, mode, major, data: &str| (name.to_owned(), mode, major, data.to_owned());
+        let expected = [
+            entry("a", 0o040_700, 0, ""),
+            entry("a/b", 0o040_755, 0, ""),
+            entry("a/b/c", 0o100_644, 0, "12345"),
+            entry("bin", 0o040_755, 0, ""),
+            entry("bin/sh", 0o120_777, 0, "busybox"),
+            entry("dev", 0o040_755, 0, ""),
+            entry("dev/console", 0o020_600, 5, ""),
+        ];
+        assert_eq!(entries, expected);
+    }
+}

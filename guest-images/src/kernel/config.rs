@@ -1,0 +1,67 @@
+//! Reads a kernel's configuration: what of it is not as asked for, and the sizes that follow from it.
+
+/// The lines of `fragment` that did not make it into `config`: options that do not exist, or whose dependencies
+/// are not met.
+pub(super) fn refused_options(fragment: &str, config: &str) -> Vec<String> {
+    let has = |line: &str| match line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set")) {
+        // An option whose dependencies are not met is off as well, and not mentioned.
+        Some(option) => value(config, option).is_none(),
+        None => config.lines().any(|set| set == line),
+    };
+    fragment
+        .lines()
+        .filter(|line| line.starts_with("CONFIG_") || line.starts_with("# CONFIG_"))
+        .filter(|line| !has(line))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// The value of `option` in `config`, if it is set.
+fn value<'a>(config: &'a str, option: &str) -> Option<&'a str> {
+    config.lines().find_map(|line| line.strip_prefix(option)?.strip_prefix('='))
+}
+
+/// The sizes of a page and of a pageblock in bytes, as JSON. A pageblock is the unit of CMA: windows begin and end at
+/// multiples of it (`CMA_MIN_ALIGNMENT_BYTES` in include/linux/cma.h).
+pub(super) fn sizes(config: &str) -> String {
+    let number = |option| value(config, option).and_then(|value| value.parse::<u32>().ok());
+    // x86 has no option for it: pages have 4 KiB there.
+    let page_shift = number("CONFIG_ARM64_PAGE_SHIFT").unwrap_or(12);
+    // include/linux/mmzone.h
+    let max_order = number("CONFIG_ARCH_FORCE_MAX_ORDER").unwrap_or(11);
+    // include/linux/pageblock-flags.h; a huge page is what one page of 8-byte entries maps.
+    let huge_order = if value(config, "CONFIG_HUGETLB_PAGE").is_some() { page_shift - 3 } else { u32::MAX };
+    let pageblock_order = huge_order.min(max_order - 1);
+    format!(
+        "{{\"page_size\": {}, \"pageblock\": {}}}\n",
+        1u64 << page_shift,
+        1u64 << (page_shift + pageblock_order)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_did_not_come_true_are_named() {
+        let fragment = "# A heading\nCONFIG_A=y\nCONFIG_B=17\n# CONFIG_C is not set\n# CONFIG_D is not set\n";
+        let config = "CONFIG_A=y\nCONFIG_B=16\nCONFIG_C=y\n";
+        assert_eq!(refused_options(fragment, config), ["CONFIG_B=17", "# CONFIG_C is not set"]);
+        assert_eq!(refused_options("CONFIG_A=y\n", "CONFIG_AA=y\n"), ["CONFIG_A=y"]);
+    }
+
+    #[test]
+    fn a_pageblock_is_a_huge_page_or_the_largest_block_of_the_allocator() {
+        let ours =
+            "CONFIG_ARM64_PAGE_SHIFT=12\nCONFIG_ARCH_FORCE_MAX_ORDER=11\n# CONFIG_HUGETLBFS is not set\n";
+        let debians = "CONFIG_ARM64_PAGE_SHIFT=12\nCONFIG_ARCH_FORCE_MAX_ORDER=11\nCONFIG_HUGETLB_PAGE=y\n";
+        let large = "CONFIG_ARM64_PAGE_SHIFT=16\nCONFIG_ARCH_FORCE_MAX_ORDER=14\n";
+        let json = |page: u64, block: u64| format!("{{\"page_size\": {page}, \"pageblock\": {block}}}\n");
+        assert_eq!(sizes(""), json(4 << 10, 4 << 20));
+        assert_eq!(sizes(ours), json(4 << 10, 4 << 20));
+        assert_eq!(sizes(debians), json(4 << 10, 2 << 20));
+        assert_eq!(sizes(large), json(64 << 10, 512 << 20));
+        assert_eq!(sizes(&format!("{large}CONFIG_HUGETLB_PAGE=y\n")), json(64 << 10, 512 << 20));
+    }
+}

@@ -1,0 +1,154 @@
+//! Debian's kernel, unmodified: taken from its packages, which are unpacked and not installed.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{Error, arch::Arch, cache, command, debian::Archive, progress::Step, recipe::Recipe};
+
+/// The modules that the guest needs beside the camera's driver and what that depends on.
+const MODULES: [&str; 3] = ["virtio_mmio", "virtio_console", "virtio_rng"];
+
+/// The package with the programs that build modules: they run on this machine.
+const KBUILD: &str = "linux-kbuild-6.1";
+
+/// The packages of one kernel.
+pub(super) struct Packages {
+    /// Its version, as in `uname -r`.
+    version: String,
+    archive: Archive,
+    /// File names: the kernel, the headers of this configuration, those of all.
+    files: Vec<String>,
+    /// This machine's archive, and the file name of [`KBUILD`].
+    kbuild: (Archive, String),
+    /// Where the headers are put together.
+    tree: PathBuf,
+}
+
+impl Packages {
+    /// The kernel that Debian's archive has for `arch` today; what is made of it meanwhile goes below the folder `own`.
+    pub(super) fn new(arch: &Arch, own: &Path) -> Result<Self, Error> {
+        let archive = Archive::of(arch.debian);
+        let image = archive.first_dependency(&format!("linux-image-{}", arch.debian))?;
+        let version = image.trim_start_matches("linux-image-").to_owned();
+        let common = version.trim_end_matches(arch.debian).to_owned() + "common";
+        let headers = [&version, &common].map(|version| format!("linux-headers-{version}"));
+        let files = archive.candidates(&[&image, &headers[0], &headers[1]])?;
+        let tools = Archive::of(Arch::host().debian);
+        let kbuild = tools.candidates(&[KBUILD])?.remove(0);
+        Ok(Self { version, archive, files, kbuild: (tools, kbuild), tree: own.join("headers") })
+    }
+
+    /// Adds all that goes into the kernel, its modules and those that are built for it.
+    pub(super) fn add_to(&self, recipe: Recipe) -> Recipe {
+        let recipe = recipe.with(include_str!("debian.rs")).with(&self.kbuild.1);
+        self.files.iter().fold(recipe, Recipe::with)
+    }
+
+    /// Puts the kernel and its configuration into `folder`.
+    pub(super) fn build(&self, folder: &Path) -> Result<(), Error> {
+        let step = Step::begin("download kernel", 0);
+        step.advance(&self.files[0]);
+        let boot = self.archive.unpack(&self.files[0])?.join("boot");
+        step.done();
+        for (from, to) in [("vmlinuz", "Image"), ("config", "config")] {
+            let from = boot.join(format!("{from}-{}", self.version));
+            fs::copy(&from, folder.join(to)).map_err(Error::io("cannot copy", &from))?;
+        }
+        let image = folder.join("Image");
+        let content = fs::read(&image).map_err(Error::io("cannot read", &image))?;
+        if is_arm64_image(&content) {
+            Ok(())
+        } else {
+            Err(Error::NotAnImage { package: self.files[0].clone() })
+        }
+    }
+
+    /// Puts together what make needs to build modules: the folders of the source and of the objects.
+    pub(super) fn headers(&self) -> Result<(PathBuf, PathBuf), Error> {
+        let (tools, kbuild) = &self.kbuild;
+        let kbuild = tools.unpack(kbuild)?.join("usr/lib").join(KBUILD);
+        cache::remove_tree(&self.tree)?;
+        let folder = |file: &str, name: &str| {
+            let package = file.split('_').next().unwrap_or_default();
+            let unpacked = self.archive.unpack(file)?.join("usr/src").join(package);
+            let folder = self.tree.join(name);
+            fs::create_dir_all(&folder).map_err(Error::io("cannot create the folder", &folder))?;
+            let unreadable = || Error::io("cannot read the folder", &unpacked);
+            for entry in fs::read_dir(&unpacked).map_err(unreadable())? {
+                let entry = entry.map_err(unreadable())?;
+                // Its links lead to where kbuild would be if it were installed.
+                let is_link = entry.file_type().map_err(unreadable())?.is_symlink();
+                let target = if is_link { kbuild.join(entry.file_name()) } else { entry.path() };
+                link(&target, &folder.join(entry.file_name()))?;
+            }
+            Ok(folder)
+        };
+        Ok((folder(&self.files[2], "source")?, folder(&self.files[1], "objects")?))
+    }
+
+    /// `driver` and the kernel's own modules that the guest needs, each after what it depends on.
+    pub(super) fn modules(&self, driver: &Path, work: &Path) -> Result<Vec<PathBuf>, Error> {
+        // depmod writes beside the modules: it gets a tree of links, for the package's is not ours.
+        let tree = work.join("lib/modules").join(&self.version);
+        fs::create_dir_all(&tree).map_err(Error::io("cannot create the folder", &tree))?;
+        let unpacked = self.archive.unpack(&self.files[0])?.join("lib/modules").join(&self.version);
+        for name in ["kernel", "modules.order", "modules.builtin", "modules.builtin.modinfo"] {
+            link(&unpacked.join(name), &tree.join(name))?;
+        }
+        let name = driver.file_name().unwrap_or_default();
+        link(driver, &tree.join(name))?;
+        // Folders for administrators' programs are not in everybody's path.
+        command::output(Command::new("/sbin/depmod").arg("-b").arg(work).arg(&self.version))?;
+        let mut files = Vec::new();
+        let driver = Path::new(name).with_extension("");
+        for module in MODULES.iter().map(Path::new).chain([driver.as_path()]) {
+            let mut modprobe = Command::new("/sbin/modprobe");
+            // This machine's configuration has no say.
+            modprobe.args(["--config", "/dev/null", "--set-version", &self.version, "--show-depends"]);
+            for file in dependencies(&command::output(modprobe.arg("-d").arg(work).arg(module))?) {
+                let file = fs::canonicalize(file).map_err(Error::io("cannot find", Path::new(file)))?;
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn link(target: &Path, link: &Path) -> Result<(), Error> {
+    symlink(target, link).map_err(Error::io("cannot create the link", link))
+}
+
+/// Whether a file begins as an arm64 kernel that no boot loader has to unpack (Documentation/arm64/booting.rst).
+fn is_arm64_image(file: &[u8]) -> bool {
+    file.get(0x38..0x3c) == Some(b"ARM\x64")
+}
+
+/// The files in what modprobe shows: lines `insmod FILE OPTIONS`; what is in the kernel has lines `builtin NAME`.
+fn dependencies(shown: &str) -> impl Iterator<Item = &str> {
+    shown.lines().filter_map(|line| line.strip_prefix("insmod ")?.split(' ').next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_from_modprobe() {
+        let shown = "builtin virtio\ninsmod /a/mc.ko \ninsmod /a/videodev.ko debug=1\n";
+        assert_eq!(dependencies(shown).collect::<Vec<_>>(), ["/a/mc.ko", "/a/videodev.ko"]);
+    }
+
+    #[test]
+    fn only_an_arm64_image_is_one() {
+        let mut file = vec![0; 0x40];
+        assert!(!is_arm64_image(&file) && !is_arm64_image(&[]));
+        file[0x38..0x3c].copy_from_slice(b"ARMd");
+        assert!(is_arm64_image(&file));
+    }
+}
