@@ -40,13 +40,10 @@ pub fn generate(
         fdt.property_u64("linux,initrd-start", initrd.start)?;
         fdt.property_u64("linux,initrd-end", initrd.end)?;
     }
-    if let Some(command) = &config.exec {
-        fdt.property_string("minivmm,exec", command)?;
-    }
-    if config.out.is_some() {
-        fdt.property_null("minivmm,out")?;
-    }
     fdt.end_node(chosen)?;
+    if let Some(command) = &config.exec {
+        write_agent(&mut fdt, command, config.out.is_some())?;
+    }
 
     arch::write_cpus(&mut fdt, config.cpus)?;
     for range in ram {
@@ -70,4 +67,15 @@ pub fn generate(
     fdt.end_node(soc)?;
     fdt.end_node(root)?;
     fdt.finish()
+}
+
+/// Writes what the guest's init, as our agent, is to do.
+fn write_agent(fdt: &mut FdtWriter, command: &str, out: bool) -> Result<(), Error> {
+    let agent = fdt.begin_node("agent")?;
+    fdt.property_string("compatible", "minivmm,agent")?;
+    fdt.property_string("minivmm,exec", command)?;
+    if out {
+        fdt.property_null("minivmm,out")?;
+    }
+    fdt.end_node(agent)
 }

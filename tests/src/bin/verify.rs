@@ -16,7 +16,7 @@ use clap::Parser;
 use guest_images::{Arch, Kind, debian};
 
 /// Debian packages that the tests need beyond those of the lab and of the image builder, which install their own.
-const PACKAGES: &[&str] = &["device-tree-compiler", "gcc", "libc6-dev", "util-linux"];
+const PACKAGES: &[&str] = &["device-tree-compiler", "dt-schema", "gcc", "libc6-dev", "util-linux"];
 
 /// Checks the whole workspace: formatting, lints, unit tests, bare-metal guests, the lab, tests that boot Linux.
 ///

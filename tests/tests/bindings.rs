@@ -1,0 +1,162 @@
+//! The bindings of our devices, and what dt-validate says of the generated trees with the kernel's bindings and ours.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use guest_images::{Arch, debian};
+use tests::{
+    cross,
+    lab::{self, Lab},
+};
+
+/// Our bindings, by their paths below a folder of bindings.
+const OURS: [&str; 4] =
+    ["media/minivmm,camera.yaml", "minivmm.yaml", "misc/minivmm,agent.yaml", "misc/minivmm,exit.yaml"];
+/// Those of the kernel's that speak of nodes of ours.
+const KERNEL: [&str; 13] = [
+    "arm/cpus.yaml",
+    "arm/psci.yaml",
+    "interrupt-controller/arm,gic-v3.yaml",
+    "interrupt-controller/arm,gic.yaml",
+    "mfd/syscon.yaml",
+    "power/reset/syscon-poweroff.yaml",
+    "reserved-memory/reserved-memory.yaml",
+    "reserved-memory/shared-dma-pool.yaml",
+    "serial/8250.yaml",
+    "serial/rs485.yaml",
+    "serial/serial.yaml",
+    "timer/arm,arch_timer.yaml",
+    "virtio/mmio.yaml",
+];
+/// What has no binding in YAML, and why that is so.
+const EXPLAINED: [(&str, &str); 5] = [
+    ("['intel,ce4100']", "described in text alone, bindings/x86/ce4100.txt"),
+    ("['intel,ce4100-cp', 'simple-bus']", "described in text alone, bindings/x86/ce4100.txt"),
+    (
+        "['intel,ce4100-ioapic']",
+        "described in text alone, bindings/interrupt-controller/intel,ce4100-ioapic.txt",
+    ),
+    (
+        "['intel,ce4100-lapic']",
+        "described in text alone, bindings/interrupt-controller/intel,ce4100-ioapic.txt",
+    ),
+    ("['qemu,pvpanic-mmio']", "described in text alone, bindings/misc/pvpanic-mmio.txt"),
+];
+
+/// Time limit of the lab that makes the trees of another architecture.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Debian's package dt-schema has these of the Python package dtschema; other versions may come first in the path.
+fn tool(name: &str) -> Command {
+    Command::new(Path::new("/usr/bin").join(name))
+}
+
+/// Runs `command`; what it says, without which it is content.
+#[track_caller]
+fn complaints(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).trim().to_owned()
+}
+
+/// All bindings that concern us, in `folder`/bindings, and made ready for dt-validate; the path of that.
+fn schema(folder: &Path) -> PathBuf {
+    let bindings = folder.join("bindings");
+    fs::create_dir(&bindings).unwrap();
+    let source = debian::unpacked("linux-source-6.1").unwrap().join("usr/src/linux-source-6.1.tar.xz");
+    let root = "linux-source-6.1/Documentation/devicetree/bindings/";
+    let mut tar = Command::new("tar");
+    tar.args(["--strip-components=4", "-xJf"]).arg(source).arg("-C").arg(&bindings);
+    assert_eq!(complaints(tar.args(KERNEL.map(|file| format!("{root}{file}")))), "");
+    let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-images/bindings");
+    for file in OURS {
+        let to = bindings.join(file);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(Path::new(ours).join(file), to).unwrap();
+    }
+    let schema = folder.join("schema.json");
+    assert_eq!(complaints(tool("dt-mk-schema").args(["-j", "-o"]).arg(&schema).arg(&bindings)), "");
+    schema
+}
+
+fn validate(schema: &Path, tree: &Path) -> String {
+    complaints(tool("dt-validate").args(["-m", "-s"]).arg(schema).arg(tree))
+}
+
+/// What there is to complain of in `tree`, line by line.
+fn unexplained(schema: &Path, tree: &Path) -> Vec<String> {
+    let said = validate(schema, tree);
+    let explained = |line: &&str| EXPLAINED.iter().any(|(what, _)| line.ends_with(what));
+    said.lines().filter(|line| !explained(line)).map(str::to_owned).collect()
+}
+
+#[test]
+fn bindings_and_trees() {
+    if std::env::var_os(lab::IN_LAB).is_some() {
+        eprintln!("The bindings and the trees of all architectures are validated outside of the lab.");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let schema = schema(folder);
+
+    // Our bindings are bindings, and their examples are examples of them.
+    let bindings = folder.join("bindings");
+    for file in OURS {
+        let file = bindings.join(file);
+        assert_eq!(complaints(tool("dt-doc-validate").arg("-u").arg(&bindings).arg(&file)), "");
+        let example = complaints(tool("dt-extract-example").arg(&file));
+        if !example.contains("compatible") {
+            continue;
+        }
+        let (dts, dtb) = (folder.join("example.dts"), folder.join("example.dtb"));
+        fs::write(&dts, example).unwrap();
+        complaints(Command::new("dtc").args(["-q", "-O", "dtb", "-o"]).args([&dtb, &dts]));
+        let said = validate(&schema, &dtb);
+        assert!(!said.contains("minivmm,"), "{}: {said}", file.display());
+    }
+
+    for arch in cross::architectures() {
+        for tree in trees(arch, folder) {
+            let complaints = unexplained(&schema, &tree);
+            assert!(complaints.is_empty(), "{}: {complaints:#?}", tree.display());
+
+            // Of a mistake there is a complaint.
+            let mut bytes = fs::read(&tree).unwrap();
+            let name = b"interrupts\0";
+            let at = bytes.windows(name.len()).position(|text| text == name).unwrap();
+            bytes[at] = b'j';
+            fs::write(&tree, bytes).unwrap();
+            assert!(!unexplained(&schema, &tree).is_empty(), "{}", tree.display());
+        }
+    }
+}
+
+/// Trees of machines for `arch`, as files in `folder`.
+fn trees(arch: &'static Arch, folder: &Path) -> Vec<PathBuf> {
+    let minivmm = cross::minivmm(arch).unwrap();
+    let machines = [
+        "--cma 64M",
+        "--cpus 3 --cma 64M --cma 64M,name=isp --camera window=isp,coherent=no --exec true",
+        "--camera none",
+    ];
+    let mut script = "set -e".to_owned();
+    let mut trees = Vec::new();
+    for (number, options) in machines.into_iter().enumerate() {
+        let tree = folder.join(format!("{}-{number}.dtb", arch.name));
+        script += &format!("\n{} dtb --out {} {options}", minivmm.display(), tree.display());
+        trees.push(tree);
+    }
+    let status = if arch.name == Arch::host().name {
+        Command::new("sh").args(["-c", &script]).status().unwrap().success()
+    } else {
+        let lab = Lab::new().arch(arch).timeout(Some(LIMIT)).writable(folder);
+        lab.run(["sh", "-c", &script]).unwrap() == 0
+    };
+    assert!(status, "{script}");
+    trees
+}
