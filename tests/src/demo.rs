@@ -127,7 +127,7 @@ pub fn run(arch: &'static Arch) -> Result<Summary, DemoError> {
         let said = said.unwrap_or_else(|| "it said nothing".to_owned());
         return Err(DemoError::Machine { status, said, console: folder.join("console.log") });
     }
-    let report = examine(&folder, host, begun)?;
+    let report = examine(arch, &folder, host, begun)?;
     Ok(Summary { report, folder })
 }
 
@@ -181,7 +181,7 @@ fn why_in_the_lab(arch: &Arch) -> Option<String> {
 }
 
 /// Looks at what the run left, makes the pictures and the report, and judges.
-fn examine(folder: &Path, host: Host, begun: Instant) -> Result<Report, DemoError> {
+fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Result<Report, DemoError> {
     let json = folder.join("machine.json");
     let machine = fs::read(&json).map_err(DemoError::io("read", &json))?;
     let machine: vmm::report::Report = serde_json::from_slice(&machine)
@@ -216,6 +216,7 @@ fn examine(folder: &Path, host: Host, begun: Instant) -> Result<Report, DemoErro
         seconds: begun.elapsed().as_secs_f64(),
         overhead_bytes,
         overhead_bytes_at_end: machine.overhead_at_end,
+        arch: arch.name,
         host,
         camera,
     };

@@ -43,6 +43,8 @@ pub struct Report {
     pub overhead_bytes: u64,
     /// The same at the end, when all frames were streamed.
     pub overhead_bytes_at_end: u64,
+    /// The guest's architecture: "x86_64" or "aarch64".
+    pub arch: &'static str,
     /// Where minivmm ran.
     pub host: Host,
     /// The camera's counters at the end.
