@@ -34,6 +34,9 @@ struct Run {
     /// and `minivmm` is built for it
     #[arg(long, value_name = "ARCH", value_parser = cross::architecture, default_value = Arch::host().name)]
     arch: &'static Arch,
+    /// Properties of QEMU's machine that are to be otherwise, for example gic-version=2 or virtualization=off
+    #[arg(long, value_name = "NAME=VALUE,...")]
+    machine: Option<String>,
     /// Ends the lab after so many seconds; 0: never [default: 600, or 0 with a terminal]
     #[arg(long, value_name = "SECS")]
     timeout: Option<u64>,
@@ -89,6 +92,9 @@ fn lab(run: &Run) -> Result<u8, LabError> {
         .note(if run.verbose { say_all } else { say });
     for folder in run.writable.iter().cloned().chain(written_by_minivmm(&run.command)) {
         lab = lab.writable(folder);
+    }
+    if let Some(properties) = &run.machine {
+        lab = lab.machine(properties);
     }
     if let Some(file) = &run.log {
         lab = lab.log(file);

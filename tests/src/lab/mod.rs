@@ -31,6 +31,7 @@ pub const IN_LAB: &str = "MINIVMM_IN_LAB";
 #[derive(Debug, Clone)]
 pub struct Lab {
     arch: &'static Arch,
+    machine: Option<String>,
     memory: u32,
     cpus: u32,
     timeout: Option<Duration>,
@@ -145,6 +146,7 @@ impl Default for Lab {
     fn default() -> Self {
         Self {
             arch: Arch::host(),
+            machine: None,
             memory: 3072,
             // Where all share one CPU of this machine (see host_cpu.rs) more only make each other wait.
             cpus: 1,
@@ -169,6 +171,14 @@ impl Lab {
     #[must_use]
     pub fn arch(mut self, arch: &'static Arch) -> Self {
         self.arch = arch;
+        self
+    }
+
+    /// Makes the lab another machine than the one that serves best: `properties` are of QEMU's option -machine, as in
+    /// `virtualization=off`, and overrule ours.
+    #[must_use]
+    pub fn machine(mut self, properties: impl Into<String>) -> Self {
+        self.machine = Some(properties.into());
         self
     }
 

@@ -39,10 +39,13 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// The machine of `recipe` with `memory` MiB and `cpus` CPUs, and nothing else on it.
-    pub(super) fn new(recipe: &Recipe, memory: u32, cpus: u32) -> Self {
+    /// The machine of `recipe`, but for these `properties`, with `memory` MiB and `cpus` CPUs, and nothing else on it.
+    pub(super) fn new(recipe: &Recipe, properties: Option<&str>, memory: u32, cpus: u32) -> Self {
         let mut builder = Self { program: recipe.qemu, arguments: Vec::new(), inherited: Vec::new() };
         builder.arguments.extend(recipe.machine.iter().map(OsString::from));
+        if let Some(properties) = properties {
+            builder.add(["-machine", properties]);
+        }
         builder.add(["-nodefaults", "-display", "none", "-no-reboot"]);
         builder.add(["-m", &format!("{memory}M"), "-smp", &cpus.to_string()]);
         builder.add(["-device", "virtio-serial-pci,max_ports=8"]);
@@ -148,7 +151,7 @@ mod tests {
     fn start() -> (Qemu, UnixStream) {
         let recipe =
             Recipe { qemu: "sh", machine: &["-c", "exec sleep 1000"], ..super::super::recipe::X86_64 };
-        Builder::new(&recipe, 256, 1).start(None).unwrap()
+        Builder::new(&recipe, None, 256, 1).start(None).unwrap()
     }
 
     fn wait_for_end(mut log: UnixStream) {

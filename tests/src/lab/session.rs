@@ -72,7 +72,7 @@ pub(super) fn run(
     } else {
         None
     };
-    let mut machine = qemu::Builder::new(recipe, lab.memory, lab.cpus);
+    let mut machine = qemu::Builder::new(recipe, lab.machine.as_deref(), lab.memory, lab.cpus);
     machine.boot(&image.kernel, image.initramfs_with(&text)?, recipe.cmdline);
     machine.share("root", "/".as_ref(), false);
     if let Some(folder) = &image.userland {

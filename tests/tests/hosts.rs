@@ -1,0 +1,64 @@
+//! Hosts of aarch64 that are not the usual lab: one whose KVM has no GICv3, one that was not started at EL2.
+
+use std::{ffi::OsString, time::Duration};
+
+use guest_images::{Arch, Kind};
+use tests::{
+    cross,
+    lab::{IN_LAB, Lab, Output},
+};
+
+/// Time limit of one lab.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Runs `script`, in which `minivmm` is one for aarch64, in a lab with these properties; none where there is no such lab.
+fn on_a_host_with(properties: &str, script: &str) -> Option<Output> {
+    let arch = &Arch::AARCH64;
+    if std::env::var_os(IN_LAB).is_some()
+        || !cross::architectures().iter().any(|known| known.name == arch.name)
+    {
+        eprintln!("Labs of other kinds are booted outside of the lab.");
+        return None;
+    }
+    guest_images::build(arch, Kind::Default).unwrap();
+    let minivmm = cross::minivmm(arch).unwrap();
+    let lab = Lab::new().arch(arch).machine(properties).timeout(Some(LIMIT));
+    let lab = lab.programs(minivmm.parent().unwrap());
+    Some(lab.output(["sh", "-c", script].map(OsString::from), &[]).unwrap())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_host_with_a_gicv2_alone() {
+    let guest = "grep -c GIC-0.*arch_timer /proc/interrupts; grep -c ^processor /proc/cpuinfo
+                 v4l2-ctl --stream-mmap=3 --stream-count=5 > /dev/null 2>&1 && grep -c camera /proc/interrupts";
+    let script = format!(
+        "minivmm --cma 64M --cpus 2 --camera timing=stall --exec '{guest}' || exit
+        minivmm --gic 3 --exec true && exit 3
+        minivmm --cpus 9 --exec true && exit 4
+        minivmm doctor"
+    );
+    let Some(Output { status, stdout, stderr }) = on_a_host_with("gic-version=2", &script) else { return };
+    let (stdout, stderr) = (text(&stdout), text(&stderr));
+    assert_eq!(status, 0, "{stdout}{stderr}");
+    assert!(stdout.starts_with("1\n2\n1\n"), "{stdout}{stderr}");
+    for sentence in [
+        "this host's KVM has no GICv3 for guests; leave out --gic, or give --gic 2",
+        "9 CPUs cannot be had; give --cpus between 1 and 8",
+    ] {
+        assert!(stderr.contains(sentence), "{sentence} is missing in\n{stderr}");
+    }
+}
+
+#[test]
+fn a_host_without_el2() {
+    let script = "minivmm --exec true; echo $?; minivmm doctor; echo $?";
+    let Some(Output { stdout, stderr, .. }) = on_a_host_with("virtualization=off", script) else { return };
+    let (stdout, stderr) = (text(&stdout), text(&stderr));
+    let sentence = "there is no /dev/kvm on this host: KVM needs a Linux that was started at EL2";
+    assert!(stderr.contains(sentence) && stdout.contains(sentence), "{stdout}{stderr}");
+    assert!(stdout.starts_with("1\n") && stdout.ends_with("\n1\n"), "{stdout}");
+}
