@@ -19,16 +19,20 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Archive {
     arch: String,
-    /// The folder with the lists, if the architecture is not this machine's.
-    lists: Option<PathBuf>,
+    /// Whether it is another architecture than this machine's.
+    foreign: bool,
+    /// What apt keeps for us.
+    folder: PathBuf,
 }
 
 impl Archive {
     /// The archive of the packages for `arch`, by Debian's name of it: "arm64".
     pub fn of(arch: &str) -> Self {
-        let foreign = arch != Arch::host().debian;
-        let lists = foreign.then(|| cache_dir().join("debian").join(format!("lists-{arch}")));
-        Self { arch: arch.into(), lists }
+        Self {
+            arch: arch.into(),
+            foreign: arch != Arch::host().debian,
+            folder: cache_dir().join("debian").join(format!("apt-{arch}")),
+        }
     }
 
     /// The archive of this machine's own packages.
@@ -77,6 +81,7 @@ impl Archive {
     }
 
     fn find_candidates(&self, packages: &[&str]) -> Result<Vec<String>, Error> {
+        self.create_folder("cache")?;
         let mut download = self.apt(&[], "apt-get");
         let output = command::capture(download.args(["download", "--print-uris"]).args(packages))?;
         pick_candidates(&String::from_utf8_lossy(&output.stdout), packages)
@@ -119,13 +124,11 @@ impl Archive {
 
     /// Fetches fresh lists because of `error`, which is the result if we may not.
     fn update(&self, error: Error) -> Result<(), Error> {
-        let (prefix, _lock) = if let Some(lists) = &self.lists {
-            let lock = Lock::take(&lists.with_extension("lock"), || ())?;
-            for folder in ["lists/partial", "cache/archives/partial"] {
-                let folder = lists.join(folder);
-                fs::create_dir_all(&folder).map_err(Error::io("cannot create the folder", &folder))?;
-            }
-            let status = lists.join("status");
+        let (prefix, _lock) = if self.foreign {
+            let lock = Lock::take(&self.folder.with_extension("lock"), || ())?;
+            self.create_folder("lists/partial")?;
+            self.create_folder("cache/archives/partial")?;
+            let status = self.folder.join("status");
             File::create(&status).map_err(Error::io("cannot write", &status))?;
             (&[][..], Some(lock))
         } else {
@@ -135,24 +138,29 @@ impl Archive {
         command::output(self.apt(prefix, "apt-get").arg("update")).map(drop)
     }
 
+    fn create_folder(&self, name: &str) -> Result<(), Error> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).map_err(Error::io("cannot create the folder", &folder))
+    }
+
     /// apt's `program` for this archive, run through the words `prefix`.
     fn apt(&self, prefix: &[&str], program: &str) -> Command {
         let mut apt = apt(prefix, program);
-        if let Some(lists) = &self.lists {
-            let lists = lists.display();
-            for option in [
-                format!("APT::Architecture={}", self.arch),
-                format!("APT::Architectures={}", self.arch),
-                format!("Dir::State={lists}"),
-                // Nothing of it is installed.
-                format!("Dir::State::status={lists}/status"),
-                format!("Dir::Cache={lists}/cache"),
-                // Images of Debian's containers switch it off; without it each call reads all lists.
-                "Dir::Cache::pkgcache=pkgcache.bin".into(),
-                "Acquire::Languages=none".into(),
-            ] {
-                apt.arg("-o").arg(option);
-            }
+        let mut set = |option: &str, value: &str| {
+            apt.arg("-o").arg(format!("{option}={value}"));
+        };
+        let folder = self.folder.display();
+        // Not everybody may write where the machine has it, containers of Debian's have it switched off, and without it
+        // each call reads all lists.
+        set("Dir::Cache", &format!("{folder}/cache"));
+        set("Dir::Cache::pkgcache", "pkgcache.bin");
+        if self.foreign {
+            set("APT::Architecture", &self.arch);
+            set("APT::Architectures", &self.arch);
+            set("Dir::State", &format!("{folder}"));
+            // Nothing of it is installed.
+            set("Dir::State::status", &format!("{folder}/status"));
+            set("Acquire::Languages", "none");
         }
         apt
     }
@@ -228,6 +236,7 @@ mod tests {
         let (own, foreign) = (told(Arch::host().debian), told(other.debian));
         assert_eq!([&own[0], &foreign[0]], [Arch::host().debian, other.debian]);
         assert_eq!(own[4], foreign[4]);
+        assert!(!own[1].starts_with(cache_dir().to_str().unwrap()), "{}", own[1]);
         for place in &foreign[1..4] {
             assert!(place.starts_with(cache_dir().to_str().unwrap()), "{place}");
         }
