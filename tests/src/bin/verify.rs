@@ -4,7 +4,9 @@
 use std::{
     env,
     fmt::Display,
-    process::{Command, ExitCode},
+    io::{self, BufRead as _, BufReader},
+    process::{Command, ExitCode, ExitStatus, Stdio},
+    thread,
     time::Instant,
 };
 
@@ -33,13 +35,13 @@ struct Arguments {
 fn main() -> ExitCode {
     let Arguments { arch } = Arguments::parse();
     let mut steps = Steps::default();
+    let mut tests = Vec::new();
     for arch in arch.map_or_else(cross::architectures, |arch| vec![arch]) {
-        if arch.name == Arch::host().name {
-            here(&mut steps);
-        } else {
-            elsewhere(&mut steps, arch);
-        }
+        let test =
+            if arch.name == Arch::host().name { here(&mut steps) } else { elsewhere(&mut steps, arch) };
+        tests.extend(test.map(|test| (arch.name, test)));
     }
+    steps.side_by_side("tests", tests);
     if steps.failed.is_empty() {
         eprintln!("verify: all passed");
         ExitCode::SUCCESS
@@ -49,8 +51,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Checks for this machine's architecture, the cheap steps first.
-fn here(steps: &mut Steps) {
+/// Checks for this machine's architecture, the cheap steps first; the command that runs the tests.
+fn here(steps: &mut Steps) -> Option<Command> {
     steps.run("packages", || debian::install(PACKAGES));
     let cargo = |arguments: &[&str]| {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -60,35 +62,35 @@ fn here(steps: &mut Steps) {
     steps.command("formatting", cargo(&["fmt", "--all", "--check"]));
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.command("lints", cargo(&lints));
-    steps.command("tests", cargo(&["test", "--quiet", "--workspace", "--no-fail-fast"]));
+    let name = Arch::host().name;
+    steps
+        .run(&format!("guest image default for {name}"), || guest_images::build(Arch::host(), Kind::Default));
+    let tests = ["test", "--quiet", "--workspace", "--no-fail-fast"];
+    steps
+        .command(&format!("build of the tests for {name}"), cargo(&[&tests[..], &["--no-run"]].concat()))
+        .then(|| cargo(&tests))
 }
 
-/// Checks for `arch`, which is not this machine's.
-fn elsewhere(steps: &mut Steps, arch: &'static Arch) {
+/// Checks for `arch`, which is not this machine's; the command that runs the tests.
+fn elsewhere(steps: &mut Steps, arch: &'static Arch) -> Option<Command> {
     let name = arch.name;
-    let Some(cross) = steps.run(&format!("toolchain for {name}"), Cross::prepare) else { return };
+    let cross = steps.run(&format!("toolchain for {name}"), Cross::prepare)?;
     steps.command(&format!("lints for {name}"), cross.clippy());
     for kind in Kind::ALL {
         steps.run(&format!("guest image {} for {name}", kind.name()), || guest_images::build(arch, kind));
     }
     // The tests find it beside themselves.
     steps.run(&format!("minivmm for {name}"), || cross.minivmm());
-    let lab = steps.run("the lab", || programs::build("tests", "lab"));
-    if let Some(lab) = lab {
+    let lab = steps.run("the lab", || programs::build("tests", "lab"))?;
+    // The images were built here.
+    let tests =
+        ["--quiet", "--workspace", "--exclude", "guest-images", "--lib", "--test", "*", "--no-fail-fast"];
+    let test = |more: &[&str]| {
         let mut test = cross.test(&lab);
-        // The images are built here.
-        test.args([
-            "--quiet",
-            "--workspace",
-            "--exclude",
-            "guest-images",
-            "--lib",
-            "--test",
-            "*",
-            "--no-fail-fast",
-        ]);
-        steps.command(&format!("tests for {name}"), test);
-    }
+        test.args(tests).args(more);
+        test
+    };
+    steps.command(&format!("build of the tests for {name}"), test(&["--no-run"])).then(|| test(&[]))
 }
 
 /// What is done, one after another, and what of it failed.
@@ -117,13 +119,62 @@ impl Steps {
         }
     }
 
-    /// Does the step `name`, which a command does.
-    fn command(&mut self, name: &str, mut command: Command) {
-        self.run(name, || match command.status() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!("{} ended with {status}", shown(&command))),
-            Err(error) => Err(format!("{} cannot be run: {error}", shown(&command))),
+    /// Does the step `name`, which a command does. Whether it passed.
+    fn command(&mut self, name: &str, mut command: Command) -> bool {
+        self.run(name, || {
+            let status = command.status();
+            judge(&shown(&command), status)
+        })
+        .is_some()
+    }
+
+    /// Does all of `commands` at the same time, each for the architecture before it: what they say appears line by line
+    /// with that before it. A lab keeps one CPU of this machine busy.
+    fn side_by_side(&mut self, name: &str, mut commands: Vec<(&str, Command)>) {
+        if commands.len() == 1 {
+            let (arch, command) = commands.remove(0);
+            self.command(&format!("{name} for {arch}"), command);
+            return;
+        }
+        let results = thread::scope(|scope| {
+            let run = |(arch, command)| {
+                let name = format!("{name} for {arch}");
+                scope.spawn(move || {
+                    let mut steps = Steps::default();
+                    steps.run(&name, || tell(arch, command));
+                    steps.failed
+                })
+            };
+            let threads: Vec<_> = commands.into_iter().map(run).collect();
+            threads.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
         });
+        for failed in results {
+            self.failed.extend(failed.unwrap_or_else(|_| vec![name.to_owned()]));
+        }
+    }
+}
+
+/// Runs `command`, and tells what it says with `who` before each line.
+fn tell(who: &str, mut command: Command) -> Result<(), String> {
+    let error = |error: io::Error| format!("{who} cannot be heard: {error}");
+    let (said, writer) = io::pipe().map_err(error)?;
+    let errors = writer.try_clone().map_err(error)?;
+    let child = command.stdin(Stdio::null()).stdout(writer).stderr(errors).spawn();
+    let line = shown(&command);
+    // With it go our ends of the pipe, without which it would never be at its end.
+    drop(command);
+    let mut child = child.map_err(|error| format!("{line} cannot be run: {error}"))?;
+    for said in BufReader::new(said).split(b'\n') {
+        eprintln!("{who}: {}", String::from_utf8_lossy(&said.map_err(error)?));
+    }
+    judge(&line, child.wait())
+}
+
+fn judge(command: &str, status: io::Result<ExitStatus>) -> Result<(), String> {
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{command} ended with {status}")),
+        Err(error) => Err(format!("{command} cannot be run: {error}")),
     }
 }
 
