@@ -3,6 +3,7 @@
 pub mod bare_metal;
 pub mod cross;
 pub mod demo;
+pub mod differential;
 pub mod frames;
 pub mod ground;
 pub mod guest;
