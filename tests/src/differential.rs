@@ -378,7 +378,7 @@ mod tests {
     use super::*;
 
     fn window() -> Window {
-        Window { name: "isp".into(), base: 0x6000_0000, size: 16 << 20, default: false }
+        Window { name: "isp".into(), base: 0x6000_0000, size: 16 << 20, ..Default::default() }
     }
 
     #[test]

@@ -36,7 +36,13 @@ fn seeds() -> Vec<u64> {
 }
 
 fn window(name: &str, default: bool) -> Window {
-    Window { name: name.to_owned(), base: arch::ram(1 << 30)[0].start + 0x2000_0000, size: SIZE, default }
+    Window {
+        name: name.to_owned(),
+        base: arch::ram(1 << 30)[0].start + 0x2000_0000,
+        size: SIZE,
+        default,
+        ..Default::default()
+    }
 }
 
 fn debugfs_answers_as_the_model_does() {

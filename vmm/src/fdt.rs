@@ -52,8 +52,9 @@ pub fn generate(
         fdt.property_array_u64("reg", &[range.start, range.end - range.start])?;
         fdt.end_node(memory)?;
     }
-    let phandles: Vec<u32> = (0..windows.len()).map(platform::window_phandle).collect();
-    cma::node::write(&mut fdt, windows, &phandles)?;
+    let told = (0..).map(platform::window_phandle).zip(windows);
+    let told: Vec<_> = told.filter(|(_, window)| platform::in_tree(config, window)).collect();
+    cma::node::write(&mut fdt, &told)?;
     arch::write_root_nodes(&mut fdt, config)?;
 
     let soc = fdt.begin_node("soc")?;
