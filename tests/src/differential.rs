@@ -270,6 +270,18 @@ impl Place<'_> {
         Err(text)
     }
 
+    /// Does the operations that `list` makes of the number of pages in use before, in a guest and on the model: what each of
+    /// them answers to each operation, the model's first.
+    ///
+    /// # Panics
+    /// If the guest does not do them at all.
+    pub fn answers(&self, list: &dyn Fn(u64) -> Vec<Operation>) -> Vec<(Answer, Answer)> {
+        let (taken, _) = self.kernel(&[]);
+        let operations = list(taken);
+        let (_, mut kernel) = self.kernel(&[&operations]);
+        self.model_with(taken, &operations).into_iter().zip(kernel.remove(0)).collect()
+    }
+
     /// Of each of `lists` the operation after which kernel and model differ first, if they do.
     fn differences(&self, lists: &[&[Operation]]) -> Vec<Option<usize>> {
         let (taken, kernel) = self.kernel(lists);

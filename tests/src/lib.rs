@@ -11,3 +11,4 @@ pub mod harness;
 pub mod lab;
 pub mod programs;
 pub mod pty;
+pub mod scenario;
