@@ -1,6 +1,6 @@
 //! Where Linux guests run: here, if this host's KVM is fit, else in the lab host.
 
-use std::{env, ffi::OsString, iter, process::ExitCode, time::Duration};
+use std::{env, ffi::OsString, iter, path::PathBuf, process::ExitCode, time::Duration};
 
 use vmm::doctor::{KvmError, check_fit, open_kvm};
 
@@ -14,11 +14,18 @@ pub fn unfit() -> Option<String> {
     })
 }
 
-/// Runs each test of this program by name in a lab of its own, if this host cannot run Linux guests; the exit status then.
-/// None: go on here. Which one it is, is said on stderr.
+/// The tests of this program that are to run in a lab, with commas between: it has not as many filters.
+pub const CHOSEN: &str = "MINIVMM_TESTS";
+
+/// How many tests share a lab: each lab takes some seconds to boot.
+const TOGETHER: usize = 4;
+
+/// Runs the `tests` of this program by name in labs, a few in each, if this host cannot run Linux guests; the exit status
+/// then. None: go on here. Which one it is, is said on stderr.
 ///
-/// A lab of its own, and a second one for a test that failed in the first: the emulated KVM now and then stops giving its
-/// guests timer interrupts (LOC in their /proc/interrupts stays 0), for good. That a test needed two is said loudly.
+/// A few, and each by itself in a second lab if one of them failed in the first: the emulated KVM now and then stops giving
+/// its guests timer interrupts (LOC in their /proc/interrupts stays 0), for good. That tests needed a second lab is said
+/// loudly.
 ///
 /// # Panics
 /// If the lab itself does not have a fit KVM.
@@ -28,17 +35,25 @@ pub fn run_in_labs_if_unfit(tests: &[&str], limit: Duration) -> Option<ExitCode>
         return None;
     };
     eprintln!("Linux guests run in the lab host: {reason}.");
+    let run = |tests: &[&str]| {
+        let program = env::current_exe().map(PathBuf::into_os_string);
+        let program = program.unwrap_or_else(|error| panic!("this program cannot be found again: {error}"));
+        let chosen = OsString::from(format!("{CHOSEN}={}", tests.join(",")));
+        let command = [OsString::from("env"), chosen, program, OsString::from("--test-threads=1")];
+        in_lab(&reason, command, limit) == 0
+    };
     let mut failed = Vec::new();
-    for test in tests {
-        let arguments = || [test, "--exact", "--test-threads=1"].map(OsString::from);
-        if run_in_lab(&reason, arguments(), limit) == 0 {
+    for together in tests.chunks(TOGETHER) {
+        if run(together) {
             continue;
         }
-        eprintln!("{test} FAILED IN ITS LAB: once more, in a fresh one.");
-        if run_in_lab(&reason, arguments(), limit) == 0 {
-            eprintln!("{test} PASSED IN THE SECOND LAB; what the first said is above.");
-        } else {
-            failed.push(*test);
+        eprintln!("{} FAILED IN A LAB: each once more, in one of its own.", together.join(" or "));
+        for test in together {
+            if run(&[test]) {
+                eprintln!("{test} PASSED IN THE SECOND LAB; what the first said is above.");
+            } else {
+                failed.push(*test);
+            }
         }
     }
     let (passed, lost) = (tests.len() - failed.len(), failed.len());
@@ -72,16 +87,20 @@ pub fn move_to_lab_if_unfit(limit: Duration) -> Option<ExitCode> {
 
 /// Runs this program in the lab with `arguments`; its exit status.
 fn run_in_lab(reason: &str, arguments: impl IntoIterator<Item = OsString>, limit: Duration) -> u8 {
-    assert!(env::var_os(IN_LAB).is_none(), "the lab's KVM is unfit: {reason}");
-    let program = match env::current_exe() {
-        Ok(program) => program.into_os_string(),
+    match env::current_exe() {
+        Ok(program) => in_lab(reason, iter::once(program.into_os_string()).chain(arguments), limit),
         Err(error) => {
             eprintln!("this program cannot be found again: {error}");
-            return 1;
+            1
         }
-    };
+    }
+}
+
+/// Runs a command in the lab; its exit status.
+fn in_lab(reason: &str, command: impl IntoIterator<Item = OsString>, limit: Duration) -> u8 {
+    assert!(env::var_os(IN_LAB).is_none(), "the lab's KVM is unfit: {reason}");
     let lab = Lab::new().timeout(Some(limit)).stop_on_signals().note(|note| eprintln!("{note}"));
-    match lab.run(iter::once(program).chain(arguments)) {
+    match lab.run(command) {
         Ok(status) => status,
         Err(error) => {
             eprintln!("lab: {error}");

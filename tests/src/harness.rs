@@ -1,6 +1,14 @@
 //! The main function of test programs that have one of their own: where they run, and the tests by name.
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{
+    env,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use guest_images::{Arch, Kind};
 use libtest_mimic::{Arguments, Trial};
@@ -14,14 +22,30 @@ pub type Test = (&'static str, fn());
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Runs those of `tests` that `arguments` (a filter, --list, --test-threads...) ask for.
+///
+/// In a lab that is to run some of them (see [`ground::CHOSEN`]) these alone, and none after one that failed: it may be the
+/// lab that has.
 pub fn run<F: Fn() + Copy + Send + 'static>(arguments: &Arguments, tests: &[(&'static str, F)]) -> ExitCode {
+    let chosen = env::var(ground::CHOSEN).ok();
+    let is_chosen =
+        |name: &str| chosen.as_ref().is_none_or(|chosen| chosen.split(',').any(|chosen| chosen == name));
+    let stop_at_failure = chosen.is_some();
+    let failed = Arc::new(AtomicBool::new(false));
     let trial = |&(name, test): &(&'static str, F)| {
+        let failed = failed.clone();
         Trial::test(name, move || {
+            if failed.load(Ordering::Relaxed) {
+                return Err("not run: one before it failed in this lab".into());
+            }
+            // Until it has ended well; a panic unwinds past what follows.
+            failed.store(stop_at_failure, Ordering::Relaxed);
             test();
+            failed.store(false, Ordering::Relaxed);
             Ok(())
         })
     };
-    libtest_mimic::run(arguments, tests.iter().map(trial).collect()).exit_code()
+    let tests = tests.iter().filter(|(name, _)| is_chosen(name)).map(trial).collect();
+    libtest_mimic::run(arguments, tests).exit_code()
 }
 
 /// Runs `tests`, which boot the images of `kinds`, where Linux guests can run, as the command line asks for.
