@@ -58,7 +58,7 @@ A script has a verb a line. Numbers are decimal or 0x..., with K, M or G; sizes 
 PFN (page frame number) is an address divided by the page size of 4096:
 {}
 
-Answers and messages are those of Linux 6.1.
+Answers and messages are those of Linux 6.1, or of 7.2 for a window with rules=6.15.
 Exit status: 0; 1 if an expect did not hold; 2 for a bad script or request.",
         Script::HELP
     )
@@ -266,7 +266,7 @@ mod tests {
         ));
         for part in [
             "\n  cma: cma_alloc: isp@40000000: alloc failed, req-size: 1013 pages, ret: -12\n",
-            "\n  1 more requests for 1013 pages at alignment 8 would be granted\n",
+            "\n  1 more requests for 1013 pages at alignment 8 would be granted; ",
             "\n  0x0041000000 b4, 1013 pages\n",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
@@ -280,7 +280,7 @@ mod tests {
         let events: Vec<Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(text.lines().count(), events.len() + 2);
         let window = json!({"line": 1, "event": "window", "name": "isp@40000000", "base": 1 << 30, "size": 64 << 20,
-            "order_per_bit": 0});
+            "order_per_bit": 0, "rules": "6.1"});
         assert_eq!(events[0], window);
         let alloc = json!({"line": 3, "event": "alloc", "id": "b1", "pages": 1013, "align": 8, "errno": 0,
             "pfn": 0x40400, "reason": null, "busy": [], "dmesg": []});
@@ -296,7 +296,10 @@ mod tests {
             (&stats["used"], &stats["count"], &stats["free_runs"]),
             (&json!(15 * 1013), &json!(16384), &json!(15))
         );
-        assert_eq!(stats["last_request"], json!({"pages": 1013, "align": 8, "fits": 1}));
+        assert_eq!(
+            stats["last_request"],
+            json!({"pages": 1013, "align": 8, "fits": 1, "unusable_free_index": 148})
+        );
         assert!(
             events[23]["text"].as_str().unwrap().starts_with("isp at 0x40000000, 64 MiB: 15195 of 16384")
         );

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use cma::{
     PAGE_SIZE, Window,
-    area::{Area, AreaError, Reason, dma_alignment},
+    area::{AllocError, Area, AreaError, Reason, Rules, dma_alignment},
     script::DEFAULT_BASE,
     spec::WindowSpec,
 };
@@ -84,7 +84,7 @@ pub struct Fit {
     pub window_size: u64,
     /// Buffers that fit.
     pub fits: u64,
-    /// What the next one is answered: -12 (-ENOMEM).
+    /// What the next one is answered: -12 (-ENOMEM), by the rules of Linux 6.1.
     pub errno: i32,
     /// What keeps the kernel from finding pages for it.
     pub reason: Reason,
@@ -104,15 +104,13 @@ pub fn fit(frame: Frame, window: &WindowSpec) -> Result<Fit, AreaError> {
         size: window.size,
         default: true,
     };
-    let mut area = Area::of_window(&window, 0)?;
+    let mut area = Area::of_window(&window, 0, Rules::V6_1)?;
     let bytes: u64 = layout.planes().map(|plane| plane.span()).sum();
     let (pages, align) = (bytes.div_ceil(PAGE_SIZE), dma_alignment(bytes));
     let fits = area.fill(pages, align);
-    let (reason, dmesg) = match area.alloc(pages, align) {
-        Err(error) => (error.reason, error.dmesg),
-        // There is no room left.
-        Ok(_) => (Reason::NoRun, Vec::new()),
-    };
+    let refused = area.alloc(pages, align).expect_err("as many as fit are there");
+    let dmesg = area.dmesg(&refused);
+    let AllocError { reason, errno, .. } = refused;
     Ok(Fit {
         format: layout.format().name,
         width: layout.width(),
@@ -123,7 +121,7 @@ pub fn fit(frame: Frame, window: &WindowSpec) -> Result<Fit, AreaError> {
         window: area.name().to_owned(),
         window_size: window.size,
         fits,
-        errno: reason.errno(),
+        errno,
         reason,
         dmesg,
     })
