@@ -36,9 +36,11 @@ pub fn dma_alignment(size: u64) -> u32 {
     order(size.div_ceil(PAGE_SIZE)).min(CMA_ALIGNMENT)
 }
 
-/// The order of the smallest power of two that is not less than `pages`: get_order, of pages.
+/// The order of the smallest power of two that is not less than `pages`, which is 52 for none
+/// (include/asm-generic/getorder.h, get_order).
 pub(crate) fn order(pages: u64) -> u32 {
-    pages.checked_next_power_of_two().map_or(u64::BITS, u64::trailing_zeros)
+    let power = pages.checked_next_power_of_two().filter(|_| pages > 0);
+    power.map_or(u64::BITS - PAGE_SIZE.trailing_zeros(), u64::trailing_zeros)
 }
 
 /// Which kernels' rules an area follows.

@@ -2,8 +2,8 @@
 //!
 //! [`Script::HELP`] says the verbs. A script is checked as a whole, repeats unrolled, before anything of it runs.
 //!
-//! An `alloc` is a call of cma_alloc. What the DMA API does around it is not modelled: which window it chooses, that it
-//! takes a page or less from elsewhere if the device has no window of its own, where it turns after a failure.
+//! An `alloc` is a call of cma_alloc. What the DMA API does around it is [`crate::dma`]'s: which window it chooses, that
+//! it takes a page or less from elsewhere if the device has no window of its own, where it turns after a failure.
 
 mod run;
 
