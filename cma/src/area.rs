@@ -5,13 +5,18 @@
 //! page frame number, pfn for short, is an address divided by the page size.
 
 mod error;
+mod import;
 mod measure;
+mod why;
 
 use std::{fmt, fmt::Write as _, ops::Range, str::FromStr};
 
 pub use error::{AllocError, AreaError, Reason};
+pub use import::{Debugfs, ImportError, ImportProblem};
 pub use measure::Statistics;
+pub(crate) use measure::{permille, plural};
 use serde::Serialize;
+pub use why::{Place, Why};
 
 use crate::{PAGE_SIZE, Window, map::Pages};
 
@@ -257,19 +262,16 @@ impl Area {
     /// If there are no such pages, what the kernel answers; [`Area::dmesg`] says what it prints.
     pub fn alloc(&mut self, count: u64, align: u32) -> Result<Allocation, AllocError> {
         let mut busy = Vec::new();
-        let mut reason = if count == 0 { Reason::ZeroPages } else { Reason::LargerThanArea };
-        for index in 0..self.ranges.len() {
-            let range = &self.ranges[index];
-            let Some(request) = self.request(range, count, align) else { continue };
-            if let Some(bit) = self.first_fit(range, request, 0, |pfn| busy.push(pfn)) {
-                let pfn = range.base_pfn + (bit << self.order_per_bit);
+        match self.search(count, align, &mut busy) {
+            Ok((index, bit, request)) => {
                 self.hand_out(index, bit, request);
-                return Ok(Allocation { pfn, busy });
+                Ok(Allocation { pfn: self.pfns_of(&self.ranges[index], bit..bit).start, busy })
             }
-            reason = if busy.is_empty() { Reason::NoRun } else { Reason::Busy };
+            Err(reason) => {
+                let (name, errno) = (self.name.clone(), reason.errno(self.rules));
+                Err(AllocError { name, count, align, reason, errno, busy })
+            }
         }
-        let (name, errno) = (self.name.clone(), reason.errno(self.rules));
-        Err(AllocError { name, count, align, reason, errno, busy })
     }
 
     /// cma_release: takes `count` pages from `pfn` on back. False if `pfn` is not in the area; since 6.15 also if the
@@ -370,14 +372,34 @@ impl Area {
         }
     }
 
+    /// The range and the bit that a request is granted, or why it is not; `busy` gets the first page of each place that
+    /// is free and busy.
+    fn search(&self, count: u64, align: u32, busy: &mut Vec<u64>) -> Result<(usize, u64, Request), Reason> {
+        let mut reason = if count == 0 { Reason::ZeroPages } else { Reason::LargerThanArea };
+        for (index, range) in self.ranges.iter().enumerate() {
+            let Some(request) = self.request(range, count, align) else { continue };
+            if let Some(bit) = self.first_fit(range, request, 0, |pfn| busy.push(pfn)) {
+                return Ok((index, bit, request));
+            }
+            reason = if busy.is_empty() { Reason::NoRun } else { Reason::Busy };
+        }
+        Err(reason)
+    }
+
     /// The request in bits of the range; none if there are no pages in it, or more than in the range.
     fn request(&self, range: &MemRange, count: u64, align: u32) -> Option<Request> {
-        let align = align.min(52);
         let bits = self.bits(count);
-        let mask = (1 << align.saturating_sub(self.order_per_bit)) - 1;
-        let offset = (range.base_pfn & ((1 << align) - 1)) >> self.order_per_bit;
+        let (unit, offset) = self.alignment(range, align);
         let fits = count > 0 && bits <= range.count >> self.order_per_bit;
-        fits.then_some(Request { count, bits, mask, offset })
+        fits.then_some(Request { count, bits, mask: unit - 1, offset })
+    }
+
+    /// What a bit's number plus the second has to be a multiple of for its page to be aligned, and the second (mm/cma.c,
+    /// cma_bitmap_aligned_mask, cma_bitmap_aligned_offset).
+    fn alignment(&self, range: &MemRange, align: u32) -> (u64, u64) {
+        let align = align.min(52);
+        let unit = 1 << align.saturating_sub(self.order_per_bit);
+        (unit, (range.base_pfn & ((1 << align) - 1)) >> self.order_per_bit)
     }
 
     /// The bit of the first place from `start` on that is free and not busy; `on_busy` gets the first page of each

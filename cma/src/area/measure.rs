@@ -1,6 +1,6 @@
 //! Measures of an area: what is free, in what pieces, and how much of it a request can use.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use serde::Serialize;
 
@@ -50,8 +50,7 @@ impl Area {
     /// equal ones; empty if there is none. A request at that alignment can have so many pages, none of them busy.
     pub fn largest_hole_at(&self, align: u32) -> Range<u64> {
         longest(self.ranges.iter().flat_map(|range| {
-            let offset = self.request(range, 1, align).map_or(0, |request| request.offset);
-            let unit = 1 << align.min(52).saturating_sub(self.order_per_bit);
+            let (unit, offset) = self.alignment(range, align);
             range.bitmap.holes().filter_map(move |hole| {
                 let start = (hole.start + offset).next_multiple_of(unit) - offset;
                 (start < hole.end).then(|| self.pfns_of(range, start..hole.end))
@@ -111,4 +110,30 @@ fn longest(runs: impl Iterator<Item = Range<u64>>) -> Range<u64> {
         if run.end - run.start > best.end - best.start { run } else { best }
     };
     runs.fold(0..0, longer)
+}
+
+/// For people: a line, and one for each size of free runs.
+impl fmt::Display for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, used, maxchunk, maxchunk_pfn, free_runs, histogram, busy } = self;
+        write!(f, "{used} of {count} pages used, {busy} busy; {free_runs} free runs")?;
+        if let Some(pfn) = maxchunk_pfn {
+            write!(f, ", the longest (maxchunk) of {} at pfn {pfn:#x}", plural(*maxchunk))?;
+        }
+        for (order, runs) in histogram.iter().enumerate().filter(|(_, runs)| **runs > 0) {
+            let first = 1_u64 << order;
+            write!(f, "\nfree runs of {first} to {} pages: {runs}", 2 * first - 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// "1 page" or "2 pages".
+pub(crate) fn plural(pages: u64) -> String {
+    if pages == 1 { "1 page".to_owned() } else { format!("{pages} pages") }
+}
+
+/// Thousandths as a percentage.
+pub(crate) fn permille(thousandths: u64) -> String {
+    format!("{}.{} %", thousandths / 10, thousandths % 10)
 }

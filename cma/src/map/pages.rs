@@ -18,7 +18,7 @@ pub enum PageError {
     Word {
         /// Which, from 0.
         index: u64,
-        /// Its text, or the beginning of it.
+        /// Its text, or the beginning of it: nothing in it moves a terminal's cursor.
         word: String,
     },
     /// Too few or too many words.
@@ -75,7 +75,8 @@ impl Pages {
         for (index, word) in (0_u64..).zip(text.split_ascii_whitespace()) {
             let digits = word.bytes().all(|byte| byte.is_ascii_digit());
             let Some(bits) = word.parse::<u32>().ok().filter(|_| digits) else {
-                return Err(PageError::Word { index, word: word.chars().take(40).collect() });
+                let word = word.chars().take(40).flat_map(char::escape_debug).collect();
+                return Err(PageError::Word { index, word });
             };
             if let Some(word) = set.words.get_mut(index_of(index / 2)) {
                 *word |= u64::from(bits) << (index % 2 * 32);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Script, Step, Verb};
 use crate::{
     PAGE_SIZE,
-    area::{Area, Reason, Rules, Statistics},
+    area::{Area, Reason, Rules, Statistics, permille, plural},
     map::Map,
 };
 
@@ -273,42 +273,19 @@ impl fmt::Display for Event {
             }
             What::Map { text } => write!(f, "map: {}", text.trim_end().replace('\n', "\n  "))?,
             What::Stats { statistics, last_request } => {
-                write!(f, "stats: ")?;
-                stats(f, statistics, last_request.as_ref())?;
+                write!(f, "stats: {}", statistics.to_string().replace('\n', "\n  "))?;
+                if let Some(Repeated { pages, align, fits, unusable_free_index }) = last_request {
+                    let (pages, percent) = (plural(*pages), permille(*unusable_free_index));
+                    write!(f, "\n  {fits} more requests for {pages} at alignment {align} would be granted")?;
+                    write!(f, "; {percent} of what is free is of no use to them")?;
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Thousandths as a percentage.
-fn permille(thousandths: u64) -> String {
-    format!("{}.{} %", thousandths / 10, thousandths % 10)
-}
-
-fn plural(pages: u64) -> String {
-    if pages == 1 { "1 page".to_owned() } else { format!("{pages} pages") }
-}
-
 /// An answer of cma_alloc's as a script has it.
 fn answer(errno: i32) -> String {
     if errno == 0 { "ok".to_owned() } else { errno.to_string() }
-}
-
-fn stats(f: &mut fmt::Formatter<'_>, statistics: &Statistics, last: Option<&Repeated>) -> fmt::Result {
-    let Statistics { count, used, maxchunk, maxchunk_pfn, free_runs, histogram, busy } = statistics;
-    write!(f, "{used} of {count} pages used, {busy} busy; {free_runs} free runs")?;
-    if let Some(pfn) = maxchunk_pfn {
-        write!(f, ", the longest (maxchunk) of {} at pfn {pfn:#x}", plural(*maxchunk))?;
-    }
-    for (order, runs) in histogram.iter().enumerate().filter(|(_, runs)| **runs > 0) {
-        let first = 1_u64 << order;
-        write!(f, "\n  free runs of {first} to {} pages: {runs}", 2 * first - 1)?;
-    }
-    if let Some(Repeated { pages, align, fits, unusable_free_index }) = last {
-        let (pages, percent) = (plural(*pages), permille(*unusable_free_index));
-        write!(f, "\n  {fits} more requests for {pages} at alignment {align} would be granted")?;
-        write!(f, "; {percent} of what is free is of no use to them")?;
-    }
-    Ok(())
 }
