@@ -1,13 +1,22 @@
-//! The allocator of a CMA area: which pages Linux 6.1 hands out, and what it says when it does not.
+//! The allocator of a CMA area: which pages Linux hands out, and what it says when it does not.
 //!
 //! The rules are those of mm/cma.c (cma_alloc, cma_release), lib/bitmap.c (bitmap_find_next_zero_area_off),
-//! mm/cma_debug.c (used, maxchunk) and kernel/dma/contiguous.c (cma_alloc_aligned). A page frame number, pfn for short,
-//! is an address divided by the page size. Newer kernels differ: since 6.15 an area can have several ranges, and a
-//! search that finds none answers otherwise.
+//! mm/cma_debug.c (used, maxchunk) and kernel/dma/contiguous.c (cma_alloc_aligned): see [`Rules`] for the kernels. A
+//! page frame number, pfn for short, is an address divided by the page size.
 
-use std::{fmt::Write as _, ops::Range};
+mod error;
+mod import;
+mod measure;
+mod why;
 
+use std::{fmt, fmt::Write as _, ops::Range, str::FromStr};
+
+pub use error::{AllocError, AreaError, Reason};
+pub use import::{Debugfs, ImportError, ImportProblem};
+pub use measure::Statistics;
+pub(crate) use measure::{permille, plural};
 use serde::Serialize;
+pub use why::{Place, Why};
 
 use crate::{PAGE_SIZE, Window, map::Pages};
 
@@ -16,6 +25,9 @@ pub const CMA_ALIGNMENT: u32 = 8;
 
 /// The largest area that is modelled, in pages: 1 TiB. Its bitmap is 32 MiB.
 pub const MAX_PAGES: u64 = 1 << 28;
+
+/// Ranges of an area since 6.15, at most (mm/cma.h, CMA_MAX_RANGES).
+pub const MAX_RANGES: usize = 8;
 
 /// The alignment of a buffer of `size` bytes from the DMA API, as an order of pages: min(get_order(size),
 /// CONFIG_CMA_ALIGNMENT) (kernel/dma/contiguous.c, cma_alloc_aligned).
@@ -26,7 +38,53 @@ pub const MAX_PAGES: u64 = 1 << 28;
 /// assert_eq!(cma::area::dma_alignment(1920 * 1080 * 2), 8);
 /// ```
 pub fn dma_alignment(size: u64) -> u32 {
-    size.div_ceil(PAGE_SIZE).next_power_of_two().trailing_zeros().min(CMA_ALIGNMENT)
+    order(size.div_ceil(PAGE_SIZE)).min(CMA_ALIGNMENT)
+}
+
+/// The order of the smallest power of two that is not less than `pages`, which is 52 for none
+/// (include/asm-generic/getorder.h, get_order).
+pub(crate) fn order(pages: u64) -> u32 {
+    let power = pages.checked_next_power_of_two().filter(|_| pages > 0);
+    power.map_or(u64::BITS - PAGE_SIZE.trailing_zeros(), u64::trailing_zeros)
+}
+
+/// Which kernels' rules an area follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub enum Rules {
+    /// Up to 6.14: one range, -ENOMEM where nothing is found. Read in Linux 6.1, whose messages these are; in 6.12 they
+    /// come from `__cma_alloc`, and need no CONFIG_CMA_DEBUG.
+    #[default]
+    #[serde(rename = "6.1")]
+    V6_1,
+    /// Since 6.15: several ranges, -EBUSY where nothing is found, and a count of the pages that are available, which
+    /// debugfs `used` shows: pages that were asked for, not whole bits. Read in Linux 7.2, whose messages these are.
+    #[serde(rename = "6.15")]
+    V6_15,
+}
+
+/// A text names no rules.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there are no rules \"{0}\"; write 6.1 for those of Linux 6.1 to 6.14, or 6.15 for those since")]
+pub struct RulesError(pub String);
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V6_1 => "6.1",
+            Self::V6_15 => "6.15",
+        })
+    }
+}
+
+impl FromStr for Rules {
+    type Err = RulesError;
+
+    fn from_str(text: &str) -> Result<Self, RulesError> {
+        [Self::V6_1, Self::V6_15]
+            .into_iter()
+            .find(|rules| rules.to_string() == text)
+            .ok_or_else(|| RulesError(text.chars().take(40).flat_map(char::escape_debug).collect()))
+    }
 }
 
 /// One CMA area: the kernel's `struct cma`, and which of its pages cannot be migrated.
@@ -43,59 +101,23 @@ pub fn dma_alignment(size: u64) -> u32 {
 #[derive(Debug, Clone)]
 pub struct Area {
     name: String,
+    rules: Rules,
+    order_per_bit: u32,
+    /// Ascending, without overlap: one, or up to [`MAX_RANGES`] since 6.15.
+    ranges: Vec<MemRange>,
+    /// The kernel's available_count since 6.15: the pages less those that were asked for and handed out.
+    available: u64,
+}
+
+/// The kernel's `struct cma_memrange`.
+#[derive(Debug, Clone)]
+struct MemRange {
     base_pfn: u64,
     count: u64,
-    order_per_bit: u32,
     /// A bit for 2^order_per_bit pages, set if they are handed out.
     bitmap: Pages,
     /// Pages counted from the base.
     busy: Pages,
-}
-
-/// Why there is no such area.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AreaError {
-    /// Nothing to hand out.
-    #[error("the CMA area {0} has no pages; give it one at least")]
-    Empty(String),
-    /// More than is modelled, or than there are addresses for.
-    #[error(
-        "the CMA area {name} of {count} pages at page {base_pfn:#x} is too large; it has to have {MAX_PAGES} pages \
-         (1 TiB) at most and to end below 16 EiB"
-    )]
-    TooLarge {
-        /// The area.
-        name: String,
-        /// Its first page.
-        base_pfn: u64,
-        /// Its pages.
-        count: u64,
-    },
-    /// Base or size are not whole pages.
-    #[error(
-        "the CMA area {name} has the {what} {value:#x}, which is not a multiple of the page size of {PAGE_SIZE}"
-    )]
-    NotPages {
-        /// The area.
-        name: String,
-        /// Which.
-        what: &'static str,
-        /// Its value.
-        value: u64,
-    },
-    /// The last bit would stand for pages beyond the end (mm/cma.c, cma_declare_contiguous_nid).
-    #[error(
-        "the CMA area {name} has {count} pages, which is not a multiple of the 2^{order_per_bit} pages of a bit; \
-         choose a smaller order_per_bit or another size"
-    )]
-    PartOfABit {
-        /// The area.
-        name: String,
-        /// Its pages.
-        count: u64,
-        /// Pages of a bit, as an order.
-        order_per_bit: u32,
-    },
 }
 
 /// Pages that cma_alloc handed out.
@@ -108,66 +130,7 @@ pub struct Allocation {
     pub busy: Vec<u64>,
 }
 
-/// What kept cma_alloc from finding pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// No page was asked for.
-    ZeroPages,
-    /// More pages were asked for than the area has.
-    LargerThanArea,
-    /// No run of free bits is long enough at the alignment.
-    NoRun,
-    /// There were such runs, but in each lay a page that could not be migrated.
-    Busy,
-}
-
-/// cma_alloc's refusal.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the CMA area {name} has no {count} pages at alignment {align}: {}", .reason.sentence())]
-pub struct AllocError {
-    /// The area.
-    pub name: String,
-    /// Pages that were asked for.
-    pub count: u64,
-    /// Their alignment, as an order of pages.
-    pub align: u32,
-    /// What kept it from finding them.
-    pub reason: Reason,
-    /// The first page of each candidate that was busy, in the order of the attempts.
-    pub busy: Vec<u64>,
-    /// What the kernel prints, without time stamps: two lines with CONFIG_CMA_DEBUG (as the guest image has), of which
-    /// other kernels print the first. No line if the request was refused before a search. Of more than ten failures
-    /// in five seconds the kernel does not print the first line of each (pr_err_ratelimited).
-    pub dmesg: Vec<String>,
-}
-
-impl Reason {
-    /// The kernel's `ret`: -ENOMEM (-12) or -EBUSY (-16). A search that met busy candidates and then reached the end
-    /// keeps the -EBUSY of the last one.
-    pub fn errno(self) -> i32 {
-        match self {
-            Self::ZeroPages | Self::LargerThanArea | Self::NoRun => -12,
-            Self::Busy => -16,
-        }
-    }
-
-    /// What is wrong, after a colon.
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::ZeroPages => "no page was asked for, which cma_alloc refuses without a message",
-            Self::LargerThanArea => {
-                "that is more than the whole area, which cma_alloc refuses without a search and without a message"
-            }
-            Self::NoRun => "no run of free pages is long enough at that alignment",
-            Self::Busy => {
-                "each run that is long enough has a page in it that is in use and cannot be migrated"
-            }
-        }
-    }
-}
-
-/// A request in bits of the bitmap.
+/// A request to a range, in bits of its bitmap.
 #[derive(Debug, Clone, Copy)]
 struct Request {
     /// In pages, as it was asked for: only these have to be migrated.
@@ -179,27 +142,8 @@ struct Request {
     offset: u64,
 }
 
-/// Free space of an area, in pages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Statistics {
-    /// Pages of the area.
-    pub count: u64,
-    /// Pages that are handed out, as debugfs `used`: whole bits.
-    pub used: u64,
-    /// Length of the longest free run, as debugfs `maxchunk`.
-    pub maxchunk: u64,
-    /// First page of that run, the first of equal ones; null if nothing is free.
-    pub maxchunk_pfn: Option<u64>,
-    /// Number of free runs.
-    pub free_runs: u64,
-    /// How many free runs have 2^n pages or more, but fewer than 2^(n+1): element n. It ends with the last such n.
-    pub histogram: Vec<u64>,
-    /// Pages that cannot be migrated, handed out or not.
-    pub busy: u64,
-}
-
 impl Area {
-    /// An area of which nothing is handed out and nothing busy.
+    /// An area of one range with the rules of 6.1, of which nothing is handed out and nothing busy.
     ///
     /// `base_pfn` and `count` are in pages; a bit of the bitmap stands for 2^`order_per_bit` pages, which is one page
     /// for areas of the device tree and of the DMA API.
@@ -207,26 +151,58 @@ impl Area {
     /// # Errors
     /// If it has no page, too many, or a bit that is not whole.
     pub fn new(name: &str, base_pfn: u64, count: u64, order_per_bit: u32) -> Result<Self, AreaError> {
+        Self::of_ranges(name, &[(base_pfn, count)], order_per_bit, Rules::V6_1)
+    }
+
+    /// An area of `ranges`, each the first page and the number of pages, ascending (mm/cma.c,
+    /// cma_declare_contiguous_multi). Nothing is handed out and nothing busy.
+    ///
+    /// # Errors
+    /// If a range has no page, too many, or a bit that is not whole; or if there are not as many ranges as the rules
+    /// allow.
+    pub fn of_ranges(
+        name: &str,
+        ranges: &[(u64, u64)],
+        order_per_bit: u32,
+        rules: Rules,
+    ) -> Result<Self, AreaError> {
+        let most = if rules == Rules::V6_1 { 1 } else { MAX_RANGES };
         let name = name.to_owned();
+        if ranges.is_empty() || ranges.len() > most {
+            return Err(AreaError::Ranges { name, found: ranges.len() });
+        }
         let last = u64::MAX / PAGE_SIZE;
-        if count == 0 {
-            return Err(AreaError::Empty(name));
+        let (mut end, mut total) = (0, 0_u64);
+        for &(base_pfn, count) in ranges {
+            total = total.saturating_add(count);
+            if count == 0 {
+                return Err(AreaError::Empty(name));
+            }
+            if total > MAX_PAGES || base_pfn.checked_add(count).is_none_or(|end| end > last) {
+                return Err(AreaError::TooLarge { name, base_pfn, count });
+            }
+            if count.trailing_zeros() < order_per_bit {
+                return Err(AreaError::PartOfABit { name, count, order_per_bit });
+            }
+            if base_pfn < end {
+                return Err(AreaError::Overlap { name, pfn: base_pfn });
+            }
+            end = base_pfn + count;
         }
-        if count > MAX_PAGES || base_pfn.checked_add(count).is_none_or(|end| end > last) {
-            return Err(AreaError::TooLarge { name, base_pfn, count });
-        }
-        if count.trailing_zeros() < order_per_bit {
-            return Err(AreaError::PartOfABit { name, count, order_per_bit });
-        }
-        let (bitmap, busy) = (Pages::empty(count >> order_per_bit), Pages::empty(count));
-        Ok(Self { name, base_pfn, count, order_per_bit, bitmap, busy })
+        let ranges = ranges.iter().map(|&(base_pfn, count)| MemRange {
+            base_pfn,
+            count,
+            bitmap: Pages::empty(count >> order_per_bit),
+            busy: Pages::empty(count),
+        });
+        Ok(Self { name, rules, order_per_bit, ranges: ranges.collect(), available: total })
     }
 
     /// The area of a window of the device tree, which has the name of its node with the unit address.
     ///
     /// # Errors
     /// If the window is not whole pages, or there is no such area.
-    pub fn of_window(window: &Window, order_per_bit: u32) -> Result<Self, AreaError> {
+    pub fn of_window(window: &Window, order_per_bit: u32, rules: Rules) -> Result<Self, AreaError> {
         let Window { name, base, size, .. } = window;
         let name = format!("{name}@{base:x}");
         for (what, value) in [("size", *size), ("base", *base)] {
@@ -234,7 +210,7 @@ impl Area {
                 return Err(AreaError::NotPages { name, what, value });
             }
         }
-        Self::new(&name, base / PAGE_SIZE, size / PAGE_SIZE, order_per_bit)
+        Self::of_ranges(&name, &[(base / PAGE_SIZE, size / PAGE_SIZE)], order_per_bit, rules)
     }
 
     /// Its name: of an area of the device tree, the node's with its unit address.
@@ -242,21 +218,37 @@ impl Area {
         &self.name
     }
 
+    /// The kernels whose rules it follows.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
     /// Pages of a bit of its bitmap, as an order.
     pub fn order_per_bit(&self) -> u32 {
         self.order_per_bit
     }
 
-    /// Its pages, as page frame numbers.
-    pub fn pfns(&self) -> Range<u64> {
-        self.base_pfn..self.base_pfn + self.count
+    /// Its ranges, as page frame numbers.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        self.ranges.iter().map(MemRange::pfns)
     }
 
-    /// The pages that are handed out, counted from the base.
+    /// Its pages.
+    pub fn count(&self) -> u64 {
+        self.ranges.iter().map(|range| range.count).sum()
+    }
+
+    /// The pages that are handed out, in whole bits, counted from the base; those of a further range come after those
+    /// of the ranges before it.
     pub fn allocated(&self) -> Pages {
-        let mut pages = Pages::empty(self.count);
-        for run in self.bitmap.runs() {
-            pages.insert(run.start << self.order_per_bit..run.end << self.order_per_bit);
+        let mut pages = Pages::empty(self.count());
+        let mut before = 0;
+        for range in &self.ranges {
+            for run in range.bitmap.runs() {
+                let (start, end) = (run.start << self.order_per_bit, run.end << self.order_per_bit);
+                pages.insert(before + start..before + end);
+            }
+            before += range.count;
         }
         pages
     }
@@ -267,80 +259,52 @@ impl Area {
     /// round and no wait: what is busy when its turn comes is passed over.
     ///
     /// # Errors
-    /// If there are no such pages, what the kernel answers and prints.
+    /// If there are no such pages, what the kernel answers; [`Area::dmesg`] says what it prints.
     pub fn alloc(&mut self, count: u64, align: u32) -> Result<Allocation, AllocError> {
         let mut busy = Vec::new();
-        let request = self.request(count, align);
-        let reason = match request {
-            Err(reason) => reason,
-            Ok(request) => match self.first_fit(request, 0, |pfn| busy.push(pfn)) {
-                Some(bit) => {
-                    self.bitmap.insert(bit..bit + request.bits);
-                    return Ok(Allocation { pfn: self.pfn(bit), busy });
-                }
-                None if busy.is_empty() => Reason::NoRun,
-                None => Reason::Busy,
-            },
-        };
-        let dmesg = if request.is_ok() { self.complaint(count, reason) } else { Vec::new() };
-        Err(AllocError { name: self.name.clone(), count, align, reason, busy, dmesg })
+        match self.search(count, align, &mut busy) {
+            Ok((index, bit, request)) => {
+                self.hand_out(index, bit, request);
+                Ok(Allocation { pfn: self.pfns_of(&self.ranges[index], bit..bit).start, busy })
+            }
+            Err(reason) => {
+                let (name, errno) = (self.name.clone(), reason.errno(self.rules));
+                Err(AllocError { name, count, align, reason, errno, busy })
+            }
+        }
     }
 
-    /// cma_release: takes `count` pages from `pfn` on back. False if `pfn` is not in the area.
+    /// cma_release: takes `count` pages from `pfn` on back. False if `pfn` is not in the area; since 6.15 also if the
+    /// last of the pages is not in the same range (find_cma_memrange).
     ///
-    /// As in the kernel nothing checks that they were handed out, or to whom. Of pages beyond the end, on which a
+    /// As in the kernel nothing checks that they were handed out, or to whom. Of pages beyond the end, on which a 6.1
     /// kernel with CONFIG_DEBUG_VM stops, those in the area are taken back.
     pub fn release(&mut self, pfn: u64, count: u64) -> bool {
-        if !self.pfns().contains(&pfn) {
+        let bits = self.bits(count);
+        let Some(range) = self.ranges.iter_mut().find(|range| range.pfns().contains(&pfn)) else {
+            return false;
+        };
+        if self.rules == Rules::V6_15 && count > range.pfns().end - pfn {
             return false;
         }
-        let bit = (pfn - self.base_pfn) >> self.order_per_bit;
-        self.bitmap.remove(bit..bit.saturating_add(self.bits(count)));
+        let bit = (pfn - range.base_pfn) >> self.order_per_bit;
+        range.bitmap.remove(bit..bit.saturating_add(bits));
+        self.available = self.available.wrapping_add(count);
         true
     }
 
     /// Makes the pages with the frame numbers `pfns`, as far as they are the area's, ones that cannot be migrated:
     /// pinned by a driver, say, or under writeback. alloc_contig_range answers -EBUSY for a range with such a page.
     pub fn set_busy(&mut self, pfns: Range<u64>) {
-        self.busy.insert(self.counted_from_base(pfns));
+        for range in &mut self.ranges {
+            range.busy.insert(range.counted_from_base(&pfns));
+        }
     }
 
     /// Makes the pages with the frame numbers `pfns` ones that can be migrated, as all are at first.
     pub fn set_idle(&mut self, pfns: Range<u64>) {
-        self.busy.remove(self.counted_from_base(pfns));
-    }
-
-    /// Pages that are handed out, in whole bits: debugfs `used` (mm/cma_debug.c, cma_used_get).
-    pub fn used(&self) -> u64 {
-        self.bitmap.count() << self.order_per_bit
-    }
-
-    /// The longest run of pages that are not handed out, as page frame numbers, the first of equal ones; empty if
-    /// there is none. Its length is debugfs `maxchunk` (mm/cma_debug.c, cma_maxchunk_get).
-    pub fn largest_hole(&self) -> Range<u64> {
-        let hole = self.bitmap.longest_hole();
-        self.pfn(hole.start)..self.pfn(hole.end)
-    }
-
-    /// What is free, and in what pieces.
-    pub fn statistics(&self) -> Statistics {
-        let hole = self.largest_hole();
-        let mut histogram = Vec::new();
-        let mut free_runs = 0;
-        for hole in self.bitmap.holes() {
-            free_runs += 1;
-            let order = ((hole.end - hole.start) << self.order_per_bit).ilog2() as usize;
-            histogram.resize(histogram.len().max(order + 1), 0);
-            histogram[order] += 1;
-        }
-        Statistics {
-            count: self.count,
-            used: self.used(),
-            maxchunk: hole.end - hole.start,
-            maxchunk_pfn: Some(hole.start).filter(|_| !hole.is_empty()),
-            free_runs,
-            histogram,
-            busy: self.busy.count(),
+        for range in &mut self.ranges {
+            range.busy.remove(range.counted_from_base(&pfns));
         }
     }
 
@@ -351,94 +315,152 @@ impl Area {
 
     /// Grants requests for `count` pages at alignment `align` for as long as cma_alloc would; returns how many.
     pub fn fill(&mut self, count: u64, align: u32) -> u64 {
-        let Ok(request) = self.request(count, align) else { return 0 };
-        // What was passed over for one is passed over for the next: the places before are still used or busy.
-        let mut start = 0;
         let mut granted = 0;
-        while let Some(bit) = self.first_fit(request, start, |_| ()) {
-            start = bit + request.bits;
-            self.bitmap.insert(bit..start);
-            granted += 1;
+        for index in 0..self.ranges.len() {
+            let Some(request) = self.request(&self.ranges[index], count, align) else { continue };
+            // What was passed over for one is passed over for the next: the places before are still used or busy.
+            let mut start = 0;
+            while let Some(bit) = self.first_fit(&self.ranges[index], request, start, |_| ()) {
+                self.hand_out(index, bit, request);
+                start = bit + request.bits;
+                granted += 1;
+            }
         }
         granted
     }
 
-    /// The request in bits, or why it is refused before any search.
-    fn request(&self, count: u64, align: u32) -> Result<Request, Reason> {
-        let align = align.min(52);
-        let bits = self.bits(count);
-        let request = Request {
-            count,
-            bits,
-            mask: (1 << align.saturating_sub(self.order_per_bit)) - 1,
-            offset: (self.base_pfn & ((1 << align) - 1)) >> self.order_per_bit,
-        };
-        match count {
-            0 => Err(Reason::ZeroPages),
-            _ if bits > self.count >> self.order_per_bit => Err(Reason::LargerThanArea),
-            _ => Ok(request),
+    /// What the kernel prints about a refusal, without time stamps, if nothing was asked of the area since.
+    ///
+    /// With the rules of 6.1 these are cma_alloc's line and, of a kernel with CONFIG_CMA_DEBUG (as the guest image has),
+    /// that of cma_debug_show_areas; nothing if the request was refused before a search. Since 6.15 there are lines for
+    /// each range, of every kernel. Of more than ten failures in five seconds the kernel does not print the first line
+    /// of each (pr_err_ratelimited), and printk breaks a long line up.
+    pub fn dmesg(&self, refused: &AllocError) -> Vec<String> {
+        let AllocError { name, count, reason, errno, .. } = refused;
+        let tail = format!("{name}: alloc failed, req-size: {count} pages, ret: {errno}");
+        match (self.rules, reason) {
+            (_, Reason::ZeroPages) | (Rules::V6_1, Reason::LargerThanArea) => Vec::new(),
+            (Rules::V6_1, _) => {
+                let mut available = "cma: number of available pages: ".to_owned();
+                let mut free = 0;
+                // The length of a run is in pages, but its place in bits.
+                for hole in self.ranges.iter().flat_map(|range| range.bitmap.holes()) {
+                    let pages = (hole.end - hole.start) << self.order_per_bit;
+                    let plus = if free == 0 { "" } else { "+" };
+                    let _ = write!(available, "{plus}{pages}@{}", hole.start);
+                    free += pages;
+                }
+                let _ = write!(available, "=> {free} free of {} total pages", self.count());
+                vec![format!("cma: cma_alloc: {tail}"), available]
+            }
+            (Rules::V6_15, _) => {
+                let mut lines = vec![format!("cma: __cma_alloc_frozen: {tail}")];
+                lines.push("cma: number of available pages: ".to_owned());
+                for (index, range) in self.ranges.iter().enumerate() {
+                    let mut line = format!("cma: range {index}: ");
+                    for hole in range.bitmap.holes() {
+                        let pages = (hole.end - hole.start) << self.order_per_bit;
+                        // The kernel leaves the plus away at bit 0, not at the first run.
+                        let plus = if hole.start == 0 { "" } else { "+" };
+                        let _ = write!(line, "{plus}{pages}@{}", hole.start);
+                    }
+                    lines.extend([line, "cma: ".to_owned()]);
+                }
+                lines.push(format!("=> {} free of {} total pages", self.available, self.count()));
+                lines
+            }
         }
+    }
+
+    /// The range and the bit that a request is granted, or why it is not; `busy` gets the first page of each place that
+    /// is free and busy.
+    fn search(&self, count: u64, align: u32, busy: &mut Vec<u64>) -> Result<(usize, u64, Request), Reason> {
+        let mut reason = if count == 0 { Reason::ZeroPages } else { Reason::LargerThanArea };
+        for (index, range) in self.ranges.iter().enumerate() {
+            let Some(request) = self.request(range, count, align) else { continue };
+            if let Some(bit) = self.first_fit(range, request, 0, |pfn| busy.push(pfn)) {
+                return Ok((index, bit, request));
+            }
+            reason = if busy.is_empty() { Reason::NoRun } else { Reason::Busy };
+        }
+        Err(reason)
+    }
+
+    /// The request in bits of the range; none if there are no pages in it, or more than in the range.
+    fn request(&self, range: &MemRange, count: u64, align: u32) -> Option<Request> {
+        let bits = self.bits(count);
+        let (unit, offset) = self.alignment(range, align);
+        let fits = count > 0 && bits <= range.count >> self.order_per_bit;
+        fits.then_some(Request { count, bits, mask: unit - 1, offset })
+    }
+
+    /// What a bit's number plus the second has to be a multiple of for its page to be aligned, and the second (mm/cma.c,
+    /// cma_bitmap_aligned_mask, cma_bitmap_aligned_offset).
+    fn alignment(&self, range: &MemRange, align: u32) -> (u64, u64) {
+        let align = align.min(52);
+        let unit = 1 << align.saturating_sub(self.order_per_bit);
+        (unit, (range.base_pfn & ((1 << align) - 1)) >> self.order_per_bit)
     }
 
     /// The bit of the first place from `start` on that is free and not busy; `on_busy` gets the first page of each
     /// that is free and busy.
-    fn first_fit(&self, request: Request, mut start: u64, mut on_busy: impl FnMut(u64)) -> Option<u64> {
+    fn first_fit(
+        &self,
+        range: &MemRange,
+        request: Request,
+        mut start: u64,
+        mut on_busy: impl FnMut(u64),
+    ) -> Option<u64> {
+        if self.rules == Rules::V6_15 && request.count > self.available {
+            return None;
+        }
         loop {
-            let bit = self.first_free(request, start)?;
+            let bit = range.first_free(request, start)?;
             let page = bit << self.order_per_bit;
-            if self.busy.first_in(page..page + request.count).is_none() {
+            if range.busy.first_in(page..page + request.count).is_none() {
                 return Some(bit);
             }
-            on_busy(self.pfn(bit));
+            on_busy(range.base_pfn + page);
             start = bit + request.mask + 1;
         }
     }
 
-    /// The first aligned bit from `start` on with so many clear bits, whatever is busy.
-    fn first_free(&self, request: Request, mut start: u64) -> Option<u64> {
-        let end = self.count >> self.order_per_bit;
-        loop {
-            let clear = self.bitmap.first_not_in(start..end)?;
-            let bit = (clear + request.offset).next_multiple_of(request.mask + 1) - request.offset;
-            if bit + request.bits > end {
-                return None;
-            }
-            match self.bitmap.first_in(bit..bit + request.bits) {
-                None => return Some(bit),
-                Some(set) => start = set + 1,
-            }
-        }
-    }
-
-    /// The lines of a failure: cma_alloc's, and that of cma_debug_show_areas, which gives the length of each free run
-    /// in pages, but its place in bits. printk breaks a long one up.
-    fn complaint(&self, count: u64, reason: Reason) -> Vec<String> {
-        let (name, ret) = (&self.name, reason.errno());
-        let failed = format!("cma: cma_alloc: {name}: alloc failed, req-size: {count} pages, ret: {ret}");
-        let mut available = "cma: number of available pages: ".to_owned();
-        let mut free = 0;
-        for hole in self.bitmap.holes() {
-            let pages = (hole.end - hole.start) << self.order_per_bit;
-            let plus = if free == 0 { "" } else { "+" };
-            let _ = write!(available, "{plus}{pages}@{}", hole.start);
-            free += pages;
-        }
-        let _ = write!(available, "=> {free} free of {} total pages", self.count);
-        vec![failed, available]
+    /// Marks the bits of a request as handed out.
+    fn hand_out(&mut self, index: usize, bit: u64, request: Request) {
+        self.ranges[index].bitmap.insert(bit..bit + request.bits);
+        self.available = self.available.wrapping_sub(request.count);
     }
 
     /// The bits for `count` pages.
     fn bits(&self, count: u64) -> u64 {
         count.div_ceil(1 << self.order_per_bit)
     }
+}
 
-    /// The first page of a bit.
-    fn pfn(&self, bit: u64) -> u64 {
-        self.base_pfn + (bit << self.order_per_bit)
+impl MemRange {
+    fn pfns(&self) -> Range<u64> {
+        self.base_pfn..self.base_pfn + self.count
     }
 
-    fn counted_from_base(&self, pfns: Range<u64>) -> Range<u64> {
+    fn counted_from_base(&self, pfns: &Range<u64>) -> Range<u64> {
         pfns.start.saturating_sub(self.base_pfn)..pfns.end.saturating_sub(self.base_pfn)
+    }
+
+    /// The first aligned bit from `start` on with so many clear bits, whatever is busy.
+    fn first_free(&self, request: Request, mut start: u64) -> Option<u64> {
+        let end = self.bitmap.window_pages();
+        loop {
+            let clear = self.bitmap.first_not_in(start..end)?;
+            let bit = (clear + request.offset).next_multiple_of(request.mask + 1) - request.offset;
+            if bit + request.bits > end {
+                return None;
+            }
+            // The kernel goes on after the first set bit; no place before the last one would do either.
+            match self.bitmap.last_in(bit..bit + request.bits) {
+                None => return Some(bit),
+                Some(set) => start = set + 1,
+            }
+        }
     }
 }
 

@@ -1,10 +1,12 @@
-//! What CMA (the Contiguous Memory Allocator) is: window specification, placement, allocator and its scripts, reserved-memory node, map.
+//! What CMA (the Contiguous Memory Allocator) is: window specification, placement, allocator and its scripts, the DMA API
+//! above it, reserved-memory node, map.
 //!
 //! Pure: no KVM, no I/O beyond what it is handed. Addresses and sizes are in bytes of guest physical memory.
 
 use std::ops::Range;
 
 pub mod area;
+pub mod dma;
 pub mod map;
 pub mod node;
 pub mod place;

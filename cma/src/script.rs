@@ -2,18 +2,18 @@
 //!
 //! [`Script::HELP`] says the verbs. A script is checked as a whole, repeats unrolled, before anything of it runs.
 //!
-//! An `alloc` is a call of cma_alloc. What the DMA API does around it is not modelled: which window it chooses, that it
-//! takes a page or less from elsewhere if the device has no window of its own, where it turns after a failure.
+//! An `alloc` is a call of cma_alloc. What the DMA API does around it is [`crate::dma`]'s: which window it chooses, that
+//! it takes a page or less from elsewhere if the device has no window of its own, where it turns after a failure.
 
 mod run;
 
-use std::{collections::HashMap, str::FromStr};
+use std::{collections::HashMap, ops::Range, str::FromStr};
 
 pub use run::{Event, Repeated, Run, What};
 
 use crate::{
     PAGE_SIZE, Window,
-    area::{Area, AreaError, dma_alignment},
+    area::{Area, AreaError, Rules, RulesError, dma_alignment},
     size::{self, SizeError},
     spec::is_node_name,
 };
@@ -135,6 +135,9 @@ pub enum Problem {
          a-z A-Z 0-9 , . _ + - and begin with a letter"
     )]
     Name(String),
+    /// No kernel's rules.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// There is no such area.
     #[error(transparent)]
     Area(#[from] AreaError),
@@ -185,7 +188,9 @@ pub enum Problem {
         last: u64,
     },
     /// Not an answer of cma_alloc's.
-    #[error("\"{0}\" is no answer of an alloc; expect ok, -12 (no room) or -16 (busy)")]
+    #[error(
+        "\"{0}\" is no answer of an alloc; expect ok, -12 (no room) or -16 (busy; since 6.15 no room as well)"
+    )]
     Answer(String),
     /// No alloc has been answered.
     #[error("there is no alloc before this expect; put it after one")]
@@ -231,17 +236,20 @@ impl FromStr for Script {
 impl Script {
     /// The verbs, one a line.
     pub const HELP: &str = "\
-window SIZE [base=A] [name=S] [order_per_bit=N]
-                         the window, first and once; base and size are whole pages
+window SIZE [base=A] [name=S] [order_per_bit=N] [rules=R]
+                         the window, first and once; base and size are whole pages;
+                         R is 6.1 (the default) or 6.15, for Linux up to 6.14 or since
 alloc ID PAGES [align=N] cma_alloc; N is an order of pages, by default the DMA API's
 free ID                  cma_release
 busy PFN COUNT           pages that cannot be migrated from now on: pinned, under writeback
 idle PFN COUNT           pages that can
 repeat N ... end         N times the lines between; {i} in an ID is the turn, from 0
                          ({j}, {k}: the turns of the repeats around it)
-expect ok|-12|-16        what the last alloc should have answered
+expect ok|-12|-16        what the last alloc should have answered: where nothing is found,
+                         -12 by the rules of 6.1, and -16 by those of 6.15
 map                      draw the window
-stats                    what is free, in what pieces; how many more of the last request fit
+stats                    what is free, in what pieces; how many more of the last request fit,
+                         and how much of what is free is of no use to it
 # ...                    a comment";
 
     /// Runs it on an empty window: what the kernel does for each line, one after the other.
@@ -294,7 +302,8 @@ stats                    what is free, in what pieces; how many more of the last
                 },
                 Verb::Expect(_) if ids.is_empty() => Problem::NoAnswer,
                 Verb::Busy { pfn, count } | Verb::Idle { pfn, count } => {
-                    let pfns = self.area.pfns();
+                    let Range { start, end } = self.window.range();
+                    let pfns = start / PAGE_SIZE..end / PAGE_SIZE;
                     if pfns.contains(pfn) && *count <= pfns.end - pfn {
                         continue;
                     }
@@ -427,7 +436,7 @@ impl Parser {
 /// How a verb's line is written.
 fn form(verb: &str) -> Option<&'static str> {
     Some(match verb {
-        "window" => "window SIZE [base=A] [name=S] [order_per_bit=N]",
+        "window" => "window SIZE [base=A] [name=S] [order_per_bit=N] [rules=R]",
         "alloc" => "alloc ID PAGES [align=N]",
         "free" => "free ID",
         "busy" => "busy PFN COUNT",
@@ -444,7 +453,7 @@ fn form(verb: &str) -> Option<&'static str> {
 /// The window of a line, and its area: named as a node of /reserved-memory is.
 fn window(words: &[&str], form: &'static str) -> Result<(Window, Area), Problem> {
     let [size, options @ ..] = words else { return Err(Problem::Form(form)) };
-    let [base, name, bit] = fields(options, ["base", "name", "order_per_bit"], form)?;
+    let [base, name, bit, rules] = fields(options, ["base", "name", "order_per_bit", "rules"], form)?;
     let size = number("size", size)?;
     let base = base.map_or(Ok(DEFAULT_BASE), |base| number("base", base))?;
     let bit = bit.map_or(Ok(0), |bit| order("order_per_bit", bit))?;
@@ -453,7 +462,7 @@ fn window(words: &[&str], form: &'static str) -> Result<(Window, Area), Problem>
         return Err(Problem::Name(excerpt(name)));
     }
     let window = Window { name: name.to_owned(), base, size, ..Default::default() };
-    let area = Area::of_window(&window, bit)?;
+    let area = Area::of_window(&window, bit, rules.map_or(Ok(Rules::default()), str::parse)?)?;
     Ok((window, area))
 }
 

@@ -1,6 +1,7 @@
-//! The project's benchmarks, run by `cargo bench`: camera DMA beside a memcpy, boot time, memory beyond the guest's.
+//! The project's benchmarks, run by `cargo bench`: camera DMA beside a memcpy, boot time, memory beyond the guest's,
+//! allocations of the CMA model.
 //!
-//! Prints tables and writes target/bench/report.json. `cargo bench -- camera` and `cargo bench -- boot` run a part.
+//! Prints tables and writes target/bench/report.json. `cargo bench -- camera`, `-- boot` and `-- model` run a part.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -10,12 +11,15 @@ use serde::Serialize;
 mod boot;
 #[path = "minivmm/camera.rs"]
 mod camera;
+#[path = "minivmm/model.rs"]
+mod model;
 
 /// What target/bench/report.json has; a part that was not run is null. Times are in seconds, sizes in bytes.
 #[derive(Serialize)]
 struct BenchReport {
     camera: Option<Vec<camera::Figures>>,
     boot: Option<boot::Figures>,
+    model: Option<Vec<model::Figures>>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -38,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = BenchReport {
         camera: wanted("camera").then(camera::run).transpose()?,
         boot: wanted("boot").then(|| boot::run(release, &folder)).transpose()?,
+        model: wanted("model").then(model::run).transpose()?,
     };
     let path = folder.join("report.json");
     fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")?;

@@ -11,7 +11,7 @@ use std::{
 
 use cma::{
     PAGE_SIZE, Window,
-    area::{Area, dma_alignment},
+    area::{Area, Rules, dma_alignment},
     map::Pages,
 };
 
@@ -153,7 +153,7 @@ impl Model {
     /// # Panics
     /// If there is no such window.
     pub fn new(window: &Window, taken: u64) -> Self {
-        let mut area = Area::of_window(window, 0).expect("the window is an area");
+        let mut area = Area::of_window(window, 0, Rules::V6_1).expect("the window is an area");
         if taken > 0 {
             area.alloc(taken, 0).expect("the window is larger");
         }

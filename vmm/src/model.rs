@@ -1,6 +1,8 @@
-//! `minivmm model`: an allocation script, or a camera's frames, on the model of the kernel's CMA allocator.
+//! `minivmm model`: an allocation script, a camera's frames, or a request to a real board's window, on the model of the
+//! kernel's CMA allocator.
 
 pub mod frames;
+pub mod import;
 
 use std::{
     collections::BTreeSet,
@@ -13,13 +15,15 @@ use std::{
 
 use clap::Args;
 use cma::{
-    area::AreaError,
+    area::{AreaError, Rules},
+    map::Map,
     script::{Run, Script, ScriptError, What},
     spec::WindowSpec,
 };
 use serde::Serialize;
 
 use frames::Frame;
+use import::BoardError;
 
 /// Size of a script in bytes, at most.
 const MAX_SCRIPT: u64 = 16 << 20;
@@ -29,21 +33,36 @@ const MAX_SCRIPT: u64 = 16 << 20;
 #[command(after_help = help())]
 pub struct ModelArgs {
     /// The script's file, or - for stdin
-    #[arg(required_unless_present = "frames")]
+    #[arg(required_unless_present_any = ["frames", "import"])]
     script: Option<PathBuf>,
-    /// Draw the window as it is at the end of the script into this file, as SVG
+    /// Draw the window as it is at the end of the script, or on the board, into this file, as SVG
     #[arg(long, value_name = "FILE", conflicts_with = "frames")]
     svg: Option<PathBuf>,
-    /// Print JSON: an array with an object for each step of the script, or for each of --frames
+    /// Print JSON: an array with an object for each step of the script, for each of --frames, or for --import
     #[arg(long)]
     json: bool,
     /// Instead of a script: say how many such frames fit in --window, and what the next one is answered; a size (480p,
-    /// which is 640x480, 720p, 1080p, 2160p or WIDTHxHEIGHT) and a format of the camera; may be repeated
+    /// which is 640x480, 720p, 1080p, 2160p or WIDTHxHEIGHT) and a format of the camera; may be repeated, which also says
+    /// how many of the smaller can be freed without room for the larger
     #[arg(long, value_name = "SIZE:FORMAT", requires = "window", conflicts_with = "script")]
     frames: Vec<Frame>,
     /// The window for --frames, as --cma takes it
     #[arg(long, value_name = "SPEC", requires = "frames", conflicts_with = "script")]
     window: Option<WindowSpec>,
+    /// Instead of a script: draw the window of a real board, of whose /sys/kernel/debug/cma/NAME this folder has copies
+    /// of base_pfn, count, order_per_bit and bitmap; sizes in bytes are those of pages of 4 KiB
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["script", "frames"])]
+    import: Option<PathBuf>,
+    /// Say why a request for so many pages fails on that board, and what would let it pass
+    #[arg(long, value_name = "PAGES", requires = "import", conflicts_with_all = ["script", "frames"],
+        value_parser = clap::value_parser!(u64).range(1..))]
+    request: Option<u64>,
+    /// The request's alignment, as an order of pages; by default the DMA API's
+    #[arg(long, value_name = "ORDER", requires = "request", value_parser = clap::value_parser!(u32).range(..52))]
+    align: Option<u32>,
+    /// The kernel of --frames or --import: 6.1 for Linux up to 6.14, 6.15 for Linux since; a script says rules=...
+    #[arg(long, conflicts_with = "script", default_value_t)]
+    rules: Rules,
 }
 
 fn help() -> String {
@@ -52,13 +71,14 @@ fn help() -> String {
 Examples:
   minivmm model fill.cma --svg window.svg
   minivmm model --frames 1080p:NV12 --window 64M
+  minivmm model --import board/linux,cma --request 1519 --svg board.svg
   printf 'window 64M\\n repeat 17\\n alloc b{{i}} 1013\\n end\\n stats' | minivmm model -
 
 A script has a verb a line. Numbers are decimal or 0x..., with K, M or G; sizes are in bytes; a
 PFN (page frame number) is an address divided by the page size of 4096:
 {}
 
-Answers and messages are those of Linux 6.1.
+Answers and messages are those of Linux 6.1, or with the rules of 6.15 those of 7.2.
 Exit status: 0; 1 if an expect did not hold; 2 for a bad script or request.",
         Script::HELP
     )
@@ -100,6 +120,9 @@ pub enum ModelError {
     /// There can be no such window.
     #[error(transparent)]
     Window(#[from] AreaError),
+    /// There is no board's window.
+    #[error(transparent)]
+    Board(#[from] BoardError),
 }
 
 impl ModelError {
@@ -111,24 +134,35 @@ impl ModelError {
             | Self::TooLarge(_)
             | Self::Script { .. }
             | Self::Svg { .. }
-            | Self::Window(_) => 2,
+            | Self::Window(_)
+            | Self::Board(_) => 2,
         }
     }
 }
 
-/// Runs the script and prints what happens, or says how many frames fit; the status is 1 if an `expect` of the script
-/// did not hold.
+/// Runs the script and prints what happens, or says how many frames fit, or what a board's window is like; the status is
+/// 1 if an `expect` of the script did not hold.
 ///
 /// # Errors
-/// If the script cannot be read or is none, if there can be no such window, or if the output has no place.
+/// If the script or the board's files cannot be read or are none, if there can be no such window, or if the output has no
+/// place.
 pub fn main(args: &ModelArgs) -> Result<ExitCode, ModelError> {
     let out = BufWriter::new(io::stdout().lock());
     if let Some(path) = &args.script {
         return run(path, args, out);
     }
     let mut printer = Printer { out, json: args.json, objects: 0 };
+    if let Some(folder) = &args.import {
+        let request = args.request.map(|pages| (pages, args.align));
+        let board = import::read(folder, request, args.rules)?;
+        if let Some(path) = &args.svg {
+            draw(&board.map, path)?;
+        }
+        still_taken(printer.object(&board).and_then(|()| printer.end()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for frame in &args.frames {
-        let fit = frames::fit(*frame, &args.window.clone().unwrap_or_default())?;
+        let fit = frames::fit(*frame, &args.frames, &args.window.clone().unwrap_or_default(), args.rules)?;
         if !still_taken(printer.object(&fit))? {
             return Ok(ExitCode::SUCCESS);
         }
@@ -146,10 +180,13 @@ fn run(path: &Path, args: &ModelArgs, out: impl Write) -> Result<ExitCode, Model
         eprintln!("minivmm: the script {}, {sentence}", path.display());
     }
     if let Some(path) = &args.svg {
-        let svg = run.window_map().to_svg();
-        fs::write(path, svg).map_err(|source| ModelError::Svg { path: path.clone(), source })?;
+        draw(&run.window_map(), path)?;
     }
     Ok(if unheld.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn draw(map: &Map, path: &Path) -> Result<(), ModelError> {
+    fs::write(path, map.to_svg()).map_err(|source| ModelError::Svg { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<String, ModelError> {
@@ -266,7 +303,7 @@ mod tests {
         ));
         for part in [
             "\n  cma: cma_alloc: isp@40000000: alloc failed, req-size: 1013 pages, ret: -12\n",
-            "\n  1 more requests for 1013 pages at alignment 8 would be granted\n",
+            "\n  1 more requests for 1013 pages at alignment 8 would be granted; ",
             "\n  0x0041000000 b4, 1013 pages\n",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
@@ -280,7 +317,7 @@ mod tests {
         let events: Vec<Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(text.lines().count(), events.len() + 2);
         let window = json!({"line": 1, "event": "window", "name": "isp@40000000", "base": 1 << 30, "size": 64 << 20,
-            "order_per_bit": 0});
+            "order_per_bit": 0, "rules": "6.1"});
         assert_eq!(events[0], window);
         let alloc = json!({"line": 3, "event": "alloc", "id": "b1", "pages": 1013, "align": 8, "errno": 0,
             "pfn": 0x40400, "reason": null, "busy": [], "dmesg": []});
@@ -296,7 +333,10 @@ mod tests {
             (&stats["used"], &stats["count"], &stats["free_runs"]),
             (&json!(15 * 1013), &json!(16384), &json!(15))
         );
-        assert_eq!(stats["last_request"], json!({"pages": 1013, "align": 8, "fits": 1}));
+        assert_eq!(
+            stats["last_request"],
+            json!({"pages": 1013, "align": 8, "fits": 1, "unusable_free_index": 148})
+        );
         assert!(
             events[23]["text"].as_str().unwrap().starts_with("isp at 0x40000000, 64 MiB: 15195 of 16384")
         );
@@ -368,6 +408,14 @@ mod tests {
             &["script", "--window", "64M"],
             &["script", "--frames", "1080p:NV12", "--window", "64M"],
             &["--frames", "1080p:NV12", "--window", "64M", "--svg", "window.svg"],
+            &["script", "--import", "board"],
+            &["--frames", "1080p:NV12", "--window", "64M", "--import", "board"],
+            &["script", "--request", "8"],
+            &["script", "--rules", "6.15"],
+            &["--import", "board", "--align", "8"],
+            &["--import", "board", "--request", "0"],
+            &["--import", "board", "--request", "1", "--align", "52"],
+            &["--import", "board", "--rules", "6.2"],
         ] {
             assert!(Cli::try_parse_from([&["model"], words].concat()).is_err(), "{words:?}");
         }
@@ -379,5 +427,20 @@ mod tests {
             "{error}"
         );
         assert_eq!(error.exit_status(), 2);
+    }
+
+    #[test]
+    fn a_boards_window_is_drawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let svg = folder.path().join("window.svg");
+        let import = ["--import", path(folder.path()), "--request", "5", "--json", "--svg", path(&svg)];
+        assert_eq!(main(&args(&import)).unwrap_err().exit_status(), 2);
+        for (file, text) in [("base_pfn", "64"), ("count", "32"), ("order_per_bit", "0"), ("bitmap", "7")] {
+            fs::write(folder.path().join(file), text).unwrap();
+        }
+        assert_eq!(main(&args(&import)).unwrap(), ExitCode::SUCCESS);
+        assert!(
+            fs::read_to_string(svg).unwrap().contains("0x40000 – 0x5ffff, 128 KiB. 3 of 32 pages allocated")
+        );
     }
 }

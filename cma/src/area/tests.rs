@@ -10,7 +10,7 @@ fn window() -> Area {
 }
 
 fn alloc(area: &mut Area, count: u64, align: u32) -> Result<u64, i32> {
-    area.alloc(count, align).map(|granted| granted.pfn).map_err(|error| error.reason.errno())
+    area.alloc(count, align).map(|granted| granted.pfn).map_err(|error| error.errno)
 }
 
 #[test]
@@ -49,15 +49,16 @@ fn what_the_kernel_prints() {
         .map(|n| if n == 0 { "776@760".into() } else { format!("8@{}", n * 768 + 760) })
         .chain(["264@16120".into()])
         .collect();
-    assert_eq!(error.dmesg[0], "cma: cma_alloc: isp: alloc failed, req-size: 1013 pages, ret: -12");
+    let dmesg = area.dmesg(&error);
+    assert_eq!(dmesg[0], "cma: cma_alloc: isp: alloc failed, req-size: 1013 pages, ret: -12");
     let line = format!("cma: number of available pages: {}=> 1184 free of 16384 total pages", runs.join("+"));
-    assert_eq!(error.dmesg[1..], [line]);
+    assert_eq!(dmesg[1..], [line]);
     assert_eq!(
         error.to_string(),
         "the CMA area isp has no 1013 pages at alignment 8: no run of free pages is long enough at that alignment"
     );
     area.alloc(264, 3).unwrap();
-    assert_eq!(area.fits(1, 0), area.count - area.used());
+    assert_eq!(area.fits(1, 0), area.count() - area.used());
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn a_full_area_has_no_runs_to_list() {
     let mut area = Area::new("isp", 0, 4, 0).unwrap();
     assert_eq!(alloc(&mut area, 4, 0), Ok(0));
     let error = area.alloc(1, 0).unwrap_err();
-    assert_eq!(error.dmesg[1], "cma: number of available pages: => 0 free of 4 total pages");
+    assert_eq!(area.dmesg(&error)[1], "cma: number of available pages: => 0 free of 4 total pages");
     assert!(area.largest_hole().is_empty());
     let statistics = area.statistics();
     assert_eq!((statistics.maxchunk, statistics.maxchunk_pfn, statistics.free_runs), (0, None, 0));
@@ -79,7 +80,7 @@ fn what_is_refused_before_a_search_prints_nothing() {
         [(0, Reason::ZeroPages), (16385, Reason::LargerThanArea), (u64::MAX, Reason::LargerThanArea)]
     {
         let error = area.alloc(count, 8).unwrap_err();
-        assert_eq!((error.reason, error.reason.errno(), error.dmesg.len()), (reason, -12, 0));
+        assert_eq!((error.reason, error.errno, area.dmesg(&error).len()), (reason, -12, 0));
         assert_eq!(area.fits(count, 8), 0);
     }
     assert_eq!(alloc(&mut area, 16384, 52), Err(-12));
@@ -121,8 +122,9 @@ fn busy_candidates_to_the_end_are_ebusy() {
     area.set_busy(0..u64::MAX);
     let error = area.alloc(1013, 8).unwrap_err();
     assert_eq!((error.reason, error.busy.len()), (Reason::Busy, 61));
-    assert_eq!(error.dmesg[0], "cma: cma_alloc: isp: alloc failed, req-size: 1013 pages, ret: -16");
-    assert_eq!(error.dmesg[1], "cma: number of available pages: 16384@0=> 16384 free of 16384 total pages");
+    let dmesg = area.dmesg(&error);
+    assert_eq!(dmesg[0], "cma: cma_alloc: isp: alloc failed, req-size: 1013 pages, ret: -16");
+    assert_eq!(dmesg[1], "cma: number of available pages: 16384@0=> 16384 free of 16384 total pages");
     assert_eq!(area.used(), 0);
     assert_eq!(area.fits(1013, 8), 0);
     // No candidate at all is -ENOMEM, busy or not.
@@ -149,7 +151,7 @@ fn a_bit_of_several_pages() {
     assert_eq!(alloc(&mut area, 1, 4), Ok(0x40010));
     // The place of a run is in bits.
     let error = area.alloc(45, 0).unwrap_err();
-    assert_eq!(error.dmesg[1], "cma: number of available pages: 8@2+44@5=> 52 free of 64 total pages");
+    assert_eq!(area.dmesg(&error)[1], "cma: number of available pages: 8@2+44@5=> 52 free of 64 total pages");
     assert_eq!(area.allocated().runs().collect::<Vec<_>>(), [0..8, 16..20]);
     assert!(area.release(0x40000, 1));
     assert_eq!(area.used(), 8);
@@ -169,6 +171,126 @@ fn areas_that_cannot_be() {
         assert!(error.starts_with("the CMA area isp ") && error.contains(part), "{error}");
     }
     assert!(Area::new("isp", 0, MAX_PAGES, 28).is_ok());
+    for (ranges, rules, part) in [
+        (
+            &[][..],
+            Rules::V6_15,
+            "has 0 ranges; it has one with the rules of 6.1, and up to 8 with those of 6.15",
+        ),
+        (&[(0, 1), (1, 1)], Rules::V6_1, "has 2 ranges"),
+        (&[(0, 1); 9], Rules::V6_15, "has 9 ranges"),
+        (&[(0, 2), (1, 1)], Rules::V6_15, "has two ranges with the page 0x1"),
+        (&[(0, MAX_PAGES), (MAX_PAGES, 1)], Rules::V6_15, "too large"),
+    ] {
+        let error = Area::of_ranges("isp", ranges, 0, rules).unwrap_err().to_string();
+        assert!(error.starts_with("the CMA area isp ") && error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn nothing_found_is_ebusy_since_6_15() {
+    let mut area = Area::of_ranges("isp", &[(0x40000, 16384)], 0, Rules::V6_15).unwrap();
+    for n in 0..16 {
+        assert_eq!(alloc(&mut area, 1013, 8), Ok(0x40000 + n * 1024));
+    }
+    area.release(0x40000 + 1024, 1013);
+    let error = area.alloc(2000, 8).unwrap_err();
+    assert_eq!((error.reason, error.errno), (Reason::NoRun, -16));
+    let dmesg = area.dmesg(&error);
+    assert_eq!(dmesg[0], "cma: __cma_alloc_frozen: isp: alloc failed, req-size: 2000 pages, ret: -16");
+    assert_eq!(dmesg[1], "cma: number of available pages: ");
+    // The first run is not at bit 0, so it has a plus.
+    assert!(dmesg[2].starts_with("cma: range 0: +1035@1013+11@3061+"), "{}", dmesg[2]);
+    assert_eq!(dmesg[3..], ["cma: ", "=> 1189 free of 16384 total pages"]);
+    // More than the area has is -EBUSY too, and is printed; no page at all is not.
+    for (count, errno, lines) in [(16385, -16, 5), (0, -12, 0)] {
+        let error = area.alloc(count, 0).unwrap_err();
+        assert_eq!((error.errno, area.dmesg(&error).len()), (errno, lines));
+    }
+    // A release beyond the end takes nothing back.
+    assert!(!area.release(0x43fff, 2) && !area.release(0x3ffff, 1));
+    assert_eq!(area.used(), 15 * 1013);
+}
+
+#[test]
+fn ranges_are_tried_one_after_the_other() {
+    let ranges = [(0x40000, 512), (0x50080, 1024), (0x60000, 512)];
+    let mut area = Area::of_ranges("hugetlb", &ranges, 0, Rules::V6_15).unwrap();
+    assert_eq!(alloc(&mut area, 600, 8), Ok(0x50100));
+    assert_eq!(alloc(&mut area, 600, 8), Err(-16));
+    assert_eq!(area.alloc(1025, 0).unwrap_err().reason, Reason::LargerThanArea);
+    area.set_busy(0x40000..0x40001);
+    let granted = area.alloc(512, 0).unwrap();
+    assert_eq!(granted, Allocation { pfn: 0x60000, busy: vec![0x40000] });
+    assert_eq!(area.allocated().runs().collect::<Vec<_>>(), [640..1240, 1536..2048]);
+    assert_eq!((area.used(), area.count(), area.largest_hole()), (1112, 2048, 0x40000..0x40200));
+    let error = area.alloc(300, 8).unwrap_err();
+    assert_eq!((error.reason, error.busy.len()), (Reason::Busy, 1));
+    let dmesg = area.dmesg(&error);
+    assert_eq!(dmesg[2], "cma: range 0: 512@0");
+    assert_eq!(dmesg[4], "cma: range 1: 128@0+296@728");
+    assert_eq!(dmesg[6], "cma: range 2: ");
+    assert!(area.release(0x60000, 512) && !area.release(0x60200, 1));
+    assert_eq!(area.fits(256, 8), 3);
+}
+
+#[test]
+fn pages_that_were_asked_for_are_used_since_6_15() {
+    let mut area = Area::of_ranges("isp", &[(0x40000, 64)], 2, Rules::V6_15).unwrap();
+    assert_eq!(alloc(&mut area, 5, 0), Ok(0x40000));
+    assert_eq!((area.used(), area.free()), (5, 56));
+    assert_eq!(alloc(&mut area, 56, 0), Ok(0x40008));
+    // Of whole bits nothing is free.
+    assert_eq!((area.used(), area.free()), (61, 0));
+    // Of pages that were taken back in other pieces the count and the bitmap are told different things.
+    assert!(area.release(0x40008, 53));
+    assert_eq!((area.used(), area.free()), (8, 56));
+    assert!(area.release(0x40000, 1) && area.release(0x40000, 7));
+    assert_eq!((area.used(), area.free()), (0, 64));
+    assert!(area.release(0x40000, 1));
+    assert_eq!(area.used(), u64::MAX);
+}
+
+#[test]
+fn the_count_of_available_pages_stops_a_search() {
+    let mut area = Area::of_ranges("isp", &[(0, 64)], 3, Rules::V6_15).unwrap();
+    assert_eq!(alloc(&mut area, 64, 0), Ok(0));
+    // Both bits of the 9 pages are clear then, but 9 pages are counted.
+    assert!(area.release(0, 9));
+    assert_eq!(area.free(), 16);
+    assert_eq!(alloc(&mut area, 10, 0), Err(-16));
+    assert_eq!(alloc(&mut area, 9, 0), Ok(0));
+}
+
+#[test]
+fn what_a_request_can_use() {
+    let mut area = window();
+    // 16 times 1013 of 16384.
+    assert_eq!((area.unusable_free_index(1013, 8), area.unusable_free_index(1, 0)), (10, 0));
+    // At that alignment a place is 768 pages long.
+    assert_eq!(area.unusable_free_index(513, 8), (16384 - 21 * 513) * 1000 / 16384);
+    area.fill(1013, 8);
+    assert_eq!(area.unusable_free_index(1013, 8), 1000);
+    assert_eq!(area.unusable_free_index(11, 0), 0);
+    for n in [3, 5, 6] {
+        area.release(0x40000 + n * 1024, 1013);
+    }
+    // 3 * 1013 + 16 * 11 are free; two slots next to each other have room for 2000 at their common start.
+    assert_eq!(area.unusable_free_index(2000, 8), (3215 - 2000) * 1000 / 3215);
+    assert_eq!(area.largest_hole(), 0x40000 + 5 * 1024 - 11..0x40000 + 7 * 1024);
+    assert_eq!(area.largest_hole_at(8), 0x40000 + 5 * 1024..0x40000 + 7 * 1024);
+    assert_eq!(area.largest_hole_at(12), 0..0);
+    area.fill(1, 0);
+    assert_eq!((area.unusable_free_index(1, 0), area.largest_hole_at(0)), (1000, 0..0));
+}
+
+#[test]
+fn rules_have_names() {
+    for rules in [Rules::V6_1, Rules::V6_15] {
+        assert_eq!(rules.to_string().parse(), Ok(rules));
+    }
+    let error = "6.2\u{1b}".parse::<Rules>().unwrap_err().to_string();
+    assert!(error.starts_with("there are no rules \"6.2\\u{1b}\"; write 6.1 for"), "{error}");
 }
 
 /// What is done to an area.
@@ -183,72 +305,155 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1_u64..90, 0_u32..9).prop_map(|(count, align)| Step::Alloc(count, align)),
+        4 => (0_u64..90, 0_u32..9).prop_map(|(count, align)| Step::Alloc(count, align)),
         3 => any::<usize>().prop_map(Step::Free),
         1 => (0_u64..600, 1_u64..30).prop_map(|(page, count)| Step::Busy(page, count)),
         1 => (0_u64..600, 1_u64..200).prop_map(|(page, count)| Step::Idle(page, count)),
     ]
 }
 
-/// The same allocator, a page and a place at a time.
+/// lib/bitmap.c, bitmap_find_next_zero_area_off, a bit at a time.
+fn next_zero_area(map: &[bool], mut start: u64, nr: u64, align_mask: u64, align_offset: u64) -> u64 {
+    let size = map.len() as u64;
+    let next = |set: bool, size: u64, start: u64| {
+        (start..size).find(|bit| map[usize::try_from(*bit).unwrap()] == set).unwrap_or(size)
+    };
+    loop {
+        let index = next(false, size, start);
+        let index = ((index + align_offset + align_mask) & !align_mask) - align_offset;
+        let end = index + nr;
+        if end > size {
+            return end;
+        }
+        let i = next(true, end, index);
+        if i >= end {
+            return index;
+        }
+        start = i + 1;
+    }
+}
+
+/// mm/cma.c as it stands there: cma_alloc of 6.1, and that of 7.2 with cma_range_alloc; alloc_contig_range is a look at
+/// the busy pages.
 struct Reference {
-    base: u64,
-    order: u32,
-    used: Vec<bool>,
-    busy: Vec<bool>,
+    rules: Rules,
+    order_per_bit: u32,
+    /// Base, a bool for each bit of the bitmap, and one for each page that is busy.
+    ranges: Vec<(u64, Vec<bool>, Vec<bool>)>,
+    available_count: u64,
+}
+
+/// The indices of `count` pages or bits from `first` on, as far as there are so many.
+fn indices(len: usize, first: u64, count: u64) -> Range<usize> {
+    let index = |at: u64| usize::try_from(at).unwrap().min(len);
+    index(first)..index(first + count)
 }
 
 impl Reference {
-    fn pages(&self, page: u64, count: u64) -> Range<usize> {
-        let end = (page + count).min(self.used.len() as u64);
-        usize::try_from(page.min(end)).unwrap()..usize::try_from(end).unwrap()
+    fn bits(&self, pages: u64) -> u64 {
+        pages.next_multiple_of(1 << self.order_per_bit) >> self.order_per_bit
     }
 
     fn alloc(&mut self, count: u64, align: u32) -> Result<u64, i32> {
-        let block = 1 << self.order;
-        let whole = count.next_multiple_of(block);
-        let mut answer = Err(-12);
-        for page in (0..self.used.len() as u64).step_by(1 << self.order) {
-            // In blocks, as an area may begin in the middle of one.
-            let aligned = ((self.base >> self.order) + page / block)
-                .is_multiple_of(1 << align.saturating_sub(self.order));
-            let inside = page + whole <= self.used.len() as u64;
-            if !aligned || !inside || self.used[self.pages(page, whole)].contains(&true) {
-                continue;
-            }
-            if self.busy[self.pages(page, count)].contains(&true) {
-                answer = Err(-16);
-                continue;
-            }
-            let pages = self.pages(page, whole);
-            self.used[pages].fill(true);
-            return Ok(self.base + page);
+        if count == 0 {
+            return Err(-12);
         }
-        answer
+        let order_per_bit = self.order_per_bit;
+        let bitmap_count = self.bits(count);
+        let mut ret = if self.rules == Rules::V6_1 { -12 } else { -16 };
+        for (base_pfn, bitmap, busy) in &mut self.ranges {
+            let mask = if align <= order_per_bit { 0 } else { (1 << (align - order_per_bit)) - 1 };
+            let offset = (*base_pfn & ((1 << align) - 1)) >> order_per_bit;
+            let bitmap_maxno = bitmap.len() as u64;
+            if bitmap_count > bitmap_maxno {
+                continue;
+            }
+            let mut start = 0;
+            loop {
+                if self.rules == Rules::V6_15 && count > self.available_count {
+                    break;
+                }
+                let bitmap_no = next_zero_area(bitmap, start, bitmap_count, mask, offset);
+                if bitmap_no >= bitmap_maxno {
+                    break;
+                }
+                let page = bitmap_no << order_per_bit;
+                if !busy[indices(busy.len(), page, count)].contains(&true) {
+                    let bits = indices(bitmap.len(), bitmap_no, bitmap_count);
+                    bitmap[bits].fill(true);
+                    self.available_count -= count;
+                    return Ok(*base_pfn + page);
+                }
+                ret = -16;
+                start = bitmap_no + mask + 1;
+            }
+        }
+        Err(ret)
     }
 
     fn free(&mut self, pfn: u64, count: u64) {
-        let pages = self.pages(pfn - self.base, count.next_multiple_of(1 << self.order));
-        self.used[pages].fill(false);
+        let bits = self.bits(count);
+        let holds = |(base, _, busy): &&mut (u64, Vec<bool>, Vec<bool>)| {
+            pfn >= *base && pfn - *base < busy.len() as u64
+        };
+        let (base, bitmap, _) = self.ranges.iter_mut().find(holds).unwrap();
+        let bits = indices(bitmap.len(), (pfn - *base) >> self.order_per_bit, bits);
+        bitmap[bits].fill(false);
+        self.available_count += count;
     }
 
-    /// Lengths of the free runs.
+    fn set_busy(&mut self, pfn: u64, count: u64, to: bool) {
+        for (base, _, busy) in &mut self.ranges {
+            let end = (pfn + count).saturating_sub(*base);
+            let first = pfn.saturating_sub(*base);
+            let pages = indices(busy.len(), first, end - first);
+            busy[pages].fill(to);
+        }
+    }
+
+    /// mm/cma_debug.c, cma_used_get.
+    fn used(&self) -> u64 {
+        let (mut count, mut set) = (0, 0);
+        for (_, bitmap, busy) in &self.ranges {
+            count += busy.len() as u64;
+            set += bitmap.iter().filter(|bit| **bit).count() as u64;
+        }
+        if self.rules == Rules::V6_1 { set << self.order_per_bit } else { count - self.available_count }
+    }
+
+    /// Lengths of the free runs, in pages.
     fn holes(&self) -> Vec<u64> {
-        let runs = self.used.split(|used| *used);
-        runs.map(|run| run.len() as u64).filter(|len| *len > 0).collect()
+        let runs = self.ranges.iter().flat_map(|(_, bitmap, _)| bitmap.split(|bit| *bit));
+        runs.map(|run| (run.len() as u64) << self.order_per_bit).filter(|len| *len > 0).collect()
     }
 }
 
 proptest! {
     #[test]
     fn as_the_reference(
-        base in 0_u64..5000, blocks in 1_u64..600, order in 0_u32..4,
+        base in 0_u64..5000, order in 0_u32..4, old: bool,
+        blocks in prop::collection::vec((0_u64..300, 1_u64..400), 1..4),
         steps in prop::collection::vec(step(), 0..80),
     ) {
-        let count = (blocks >> order).max(1) << order;
-        let mut area = Area::new("isp", base, count, order).unwrap();
-        let len = usize::try_from(count).unwrap();
-        let mut reference = Reference { base, order, used: vec![false; len], busy: vec![false; len] };
+        let rules = if old { Rules::V6_1 } else { Rules::V6_15 };
+        let mut end = base;
+        let ranges: Vec<(u64, u64)> = blocks
+            .iter()
+            .take(if old { 1 } else { 3 })
+            .map(|(gap, blocks)| {
+                let range = (end + gap, (blocks >> order).max(1) << order);
+                end = range.0 + range.1;
+                range
+            })
+            .collect();
+        let mut area = Area::of_ranges("isp", &ranges, order, rules).unwrap();
+        let list = |count| vec![false; usize::try_from(count).unwrap()];
+        let mut reference = Reference {
+            rules,
+            order_per_bit: order,
+            ranges: ranges.iter().map(|&(base, count)| (base, list(count >> order), list(count))).collect(),
+            available_count: ranges.iter().map(|(_, count)| count).sum(),
+        };
         let mut live: Vec<(u64, u64)> = Vec::new();
         for step in steps {
             match step {
@@ -265,25 +470,34 @@ proptest! {
                 Step::Free(_) => (),
                 Step::Busy(page, count) => {
                     area.set_busy(base + page..base + page + count);
-                    let pages = reference.pages(page, count);
-                    reference.busy[pages].fill(true);
+                    reference.set_busy(base + page, count, true);
                 }
                 Step::Idle(page, count) => {
                     area.set_idle(base + page..base + page + count);
-                    let pages = reference.pages(page, count);
-                    reference.busy[pages].fill(false);
+                    reference.set_busy(base + page, count, false);
                 }
             }
-            let used = reference.used.iter().filter(|used| **used).count() as u64;
             let holes = reference.holes();
             let statistics = area.statistics();
-            prop_assert_eq!(statistics.used, used);
+            prop_assert_eq!(statistics.used, reference.used());
             prop_assert_eq!(statistics.maxchunk, holes.iter().copied().max().unwrap_or(0));
             prop_assert_eq!(statistics.free_runs, holes.len() as u64);
+            prop_assert_eq!(area.free(), holes.iter().sum::<u64>());
             for (order, runs) in (0..).zip(&statistics.histogram) {
                 prop_assert_eq!(*runs, holes.iter().filter(|hole| hole.ilog2() == order).count() as u64);
             }
-            prop_assert_eq!(statistics.busy, reference.busy.iter().filter(|busy| **busy).count() as u64);
+            let busy = reference.ranges.iter().flat_map(|(.., busy)| busy).filter(|busy| **busy).count();
+            prop_assert_eq!(statistics.busy, busy as u64);
+        }
+        area.set_idle(0..u64::MAX);
+        reference.set_busy(0, u64::from(u32::MAX), false);
+        // So many pages can be had at an alignment, and no more.
+        for align in [0, 3, 8] {
+            let most = area.largest_hole_at(align);
+            if !most.is_empty() {
+                prop_assert!(area.clone().alloc(most.end - most.start, align).is_ok());
+            }
+            prop_assert!(area.clone().alloc(most.end - most.start + 1, align).is_err());
         }
         let fits = area.fits(7, 2);
         prop_assert_eq!(area.fill(7, 2), fits);

@@ -18,7 +18,7 @@ pub enum PageError {
     Word {
         /// Which, from 0.
         index: u64,
-        /// Its text, or the beginning of it.
+        /// Its text, or the beginning of it: nothing in it moves a terminal's cursor.
         word: String,
     },
     /// Too few or too many words.
@@ -48,6 +48,11 @@ impl Pages {
         Self { words: vec![0; usize::try_from(pages.div_ceil(64)).unwrap_or(usize::MAX)], end: pages }
     }
 
+    /// Pages of the window.
+    pub fn window_pages(&self) -> u64 {
+        self.end
+    }
+
     /// Reads what debugfs prints as `cma/NAME/bitmap`: decimal words of 32 bits, the lowest bit first, a bit for each
     /// of `pages` pages (order_per_bit is 0 for windows of the DMA API).
     ///
@@ -70,7 +75,8 @@ impl Pages {
         for (index, word) in (0_u64..).zip(text.split_ascii_whitespace()) {
             let digits = word.bytes().all(|byte| byte.is_ascii_digit());
             let Some(bits) = word.parse::<u32>().ok().filter(|_| digits) else {
-                return Err(PageError::Word { index, word: word.chars().take(40).collect() });
+                let word = word.chars().take(40).flat_map(char::escape_debug).collect();
+                return Err(PageError::Word { index, word });
             };
             if let Some(word) = set.words.get_mut(index_of(index / 2)) {
                 *word |= u64::from(bits) << (index % 2 * 32);
@@ -134,6 +140,15 @@ impl Pages {
         self.next(pages, 0)
     }
 
+    /// The last of `pages` that is in the set.
+    pub fn last_in(&self, pages: Range<u64>) -> Option<u64> {
+        let mut words = masks(pages.start..pages.end.min(self.end))
+            .rev()
+            .map(|(index, mask)| (index as u64 * 64, self.words[index] & mask));
+        let (page, word) = words.find(|(_, word)| *word != 0)?;
+        Some(page + u64::from(word.ilog2()))
+    }
+
     /// The first of `pages` that is a page of the window and not in the set.
     pub fn first_not_in(&self, pages: Range<u64>) -> Option<u64> {
         self.next(pages, u64::MAX)
@@ -167,7 +182,7 @@ impl Pages {
 }
 
 /// The words that `pages` lie in, each with the bits of these pages.
-fn masks(pages: Range<u64>) -> impl Iterator<Item = (usize, u64)> {
+fn masks(pages: Range<u64>) -> impl DoubleEndedIterator<Item = (usize, u64)> {
     let words = if pages.is_empty() { 0..0 } else { pages.start / 64..pages.end.div_ceil(64) };
     words.map(move |word| {
         let from = pages.start.max(word * 64) % 64;
@@ -241,6 +256,7 @@ mod tests {
             let set = |page: &u64| usize::try_from(*page).is_ok_and(|page| list.get(page) == Some(&true));
             prop_assert_eq!(pages.count_in(from..from + len), (from..from + len).filter(set).count() as u64);
             prop_assert_eq!(pages.first_in(from..from + len), (from..from + len).find(set));
+            prop_assert_eq!(pages.last_in(from..from + len), (from..from + len).rev().find(set));
             let unset = |page: &u64| *page < 190 && !set(page);
             prop_assert_eq!(pages.first_not_in(from..from + len), (from..from + len).find(unset));
             prop_assert_eq!(pages.holes().flatten().collect::<Vec<_>>(), (0..190).filter(unset).collect::<Vec<_>>());

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Script, Step, Verb};
 use crate::{
     PAGE_SIZE,
-    area::{Area, Reason, Statistics},
+    area::{Area, Reason, Rules, Statistics, permille, plural},
     map::Map,
 };
 
@@ -38,6 +38,8 @@ pub enum What {
         size: u64,
         /// Pages of a bit of the bitmap, as an order.
         order_per_bit: u32,
+        /// The kernels whose rules are followed: "6.1" or "6.15".
+        rules: Rules,
     },
     /// cma_alloc was called.
     Alloc {
@@ -114,6 +116,8 @@ pub struct Repeated {
     pub align: u32,
     /// How often it would be granted.
     pub fits: u64,
+    /// External fragmentation: pages of a thousand free ones that are of no use to it ([`Area::unusable_free_index`]).
+    pub unusable_free_index: u64,
 }
 
 /// A script that runs: an event for each step, when it is asked for.
@@ -154,14 +158,17 @@ impl<'a> Run<'a> {
 
     fn alloc(&mut self, id: &'a str, pages: u64, align: u32) -> What {
         let answer = self.area.alloc(pages, align);
-        let errno = answer.as_ref().map_or_else(|error| error.reason.errno(), |_| 0);
+        let errno = answer.as_ref().map_or_else(|error| error.errno, |_| 0);
         self.last = Some(Last { pages, align, errno });
         let (pfn, reason, busy, dmesg) = match answer {
             Ok(granted) => {
                 self.buffers.insert(id, (granted.pfn, pages));
                 (Some(granted.pfn), None, granted.busy, Vec::new())
             }
-            Err(error) => (None, Some(error.reason), error.busy, error.dmesg),
+            Err(error) => {
+                let dmesg = self.area.dmesg(&error);
+                (None, Some(error.reason), error.busy, dmesg)
+            }
         };
         What::Alloc { id: id.to_owned(), pages, align, errno, pfn, reason, busy, dmesg }
     }
@@ -180,6 +187,7 @@ impl<'a> Run<'a> {
             pages,
             align,
             fits: self.area.fits(pages, align),
+            unusable_free_index: self.area.unusable_free_index(pages, align),
         });
         What::Stats { statistics: self.area.statistics(), last_request }
     }
@@ -196,6 +204,7 @@ impl Iterator for Run<'_> {
                 base: self.script.window.base,
                 size: self.script.window.size,
                 order_per_bit: self.area.order_per_bit(),
+                rules: self.area.rules(),
             },
             Verb::Alloc { id, pages, align } => self.alloc(id, *pages, *align),
             Verb::Free { id } => self.free(id),
@@ -223,11 +232,14 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;
         match &self.what {
-            What::Window { name, base, size, order_per_bit } => {
+            What::Window { name, base, size, order_per_bit, rules } => {
                 let (pages, pfn) = (plural(size / PAGE_SIZE), base / PAGE_SIZE);
                 write!(f, "window {name}: {pages} at {base:#x} (pfn {pfn:#x})")?;
                 if *order_per_bit > 0 {
                     write!(f, ", 2^{order_per_bit} pages a bit")?;
+                }
+                if *rules != Rules::default() {
+                    write!(f, ", rules of Linux {rules}")?;
                 }
             }
             What::Alloc { id, pages, align, errno, pfn, reason, busy, dmesg } => {
@@ -261,35 +273,19 @@ impl fmt::Display for Event {
             }
             What::Map { text } => write!(f, "map: {}", text.trim_end().replace('\n', "\n  "))?,
             What::Stats { statistics, last_request } => {
-                write!(f, "stats: ")?;
-                stats(f, statistics, last_request.as_ref())?;
+                write!(f, "stats: {}", statistics.to_string().replace('\n', "\n  "))?;
+                if let Some(Repeated { pages, align, fits, unusable_free_index }) = last_request {
+                    let (pages, percent) = (plural(*pages), permille(*unusable_free_index));
+                    write!(f, "\n  {fits} more requests for {pages} at alignment {align} would be granted")?;
+                    write!(f, "; {percent} of what is free is of no use to them")?;
+                }
             }
         }
         Ok(())
     }
 }
 
-fn plural(pages: u64) -> String {
-    if pages == 1 { "1 page".to_owned() } else { format!("{pages} pages") }
-}
-
 /// An answer of cma_alloc's as a script has it.
 fn answer(errno: i32) -> String {
     if errno == 0 { "ok".to_owned() } else { errno.to_string() }
-}
-
-fn stats(f: &mut fmt::Formatter<'_>, statistics: &Statistics, last: Option<&Repeated>) -> fmt::Result {
-    let Statistics { count, used, maxchunk, maxchunk_pfn, free_runs, histogram, busy } = statistics;
-    write!(f, "{used} of {count} pages used, {busy} busy; {free_runs} free runs")?;
-    if let Some(pfn) = maxchunk_pfn {
-        write!(f, ", the longest (maxchunk) of {} at pfn {pfn:#x}", plural(*maxchunk))?;
-    }
-    for (order, runs) in histogram.iter().enumerate().filter(|(_, runs)| **runs > 0) {
-        let first = 1_u64 << order;
-        write!(f, "\n  free runs of {first} to {} pages: {runs}", 2 * first - 1)?;
-    }
-    if let Some(Repeated { pages, align, fits }) = last {
-        write!(f, "\n  {fits} more requests for {} at alignment {align} would be granted", plural(*pages))?;
-    }
-    Ok(())
 }

@@ -72,7 +72,7 @@ fn what_people_read() {
             "line 3: alloc a, 3 pages at alignment 0: pfn 0x80002\n  busy and passed over, 1 in all: pfn 0x80000",
             "line 4: stats: 4 of 16 pages used, 2 busy; 2 free runs, the longest (maxchunk) of 10 pages at pfn 0x80006\n  \
              free runs of 2 to 3 pages: 1\n  free runs of 8 to 15 pages: 1\n  \
-             2 more requests for 3 pages at alignment 0 would be granted",
+             2 more requests for 3 pages at alignment 0 would be granted; 50.0 % of what is free is of no use to them",
             "line 5: alloc b, 15 pages at alignment 4: -12, no run of free pages is long enough at that alignment\n  \
              cma: cma_alloc: cma0@80000000: alloc failed, req-size: 15 pages, ret: -12\n  \
              cma: number of available pages: 2@0+10@3=> 12 free of 16 total pages",
@@ -86,12 +86,27 @@ fn what_people_read() {
             "line 10: idle: 1 page at pfn 0x80000",
             "line 11: free b: nothing to free, as its alloc failed",
             "line 12: alloc c, 20 pages at alignment 5: -12, that is more than the whole area, which cma_alloc refuses \
-             without a search and without a message",
+             without a search",
             "line 13: map: cma0 at 0x80000000, 64 KiB: 0 of 16 pages allocated (0.0 %), largest free run 16 pages (64 \
              KiB)\n  a character is 4 KiB: . free  + partly allocated  # allocated  w partly, W wholly allocated and \
              written by the camera  - free, written before\n  0x0080000000 ................",
         ]
     );
+}
+
+#[test]
+fn the_rules_since_6_15() {
+    let texts = texts("window 64K rules=6.15\nalloc a 9\nalloc b 8\nexpect -16\nalloc c 17\nexpect -16");
+    assert_eq!(
+        texts[0],
+        "line 1: window cma0@40000000: 16 pages at 0x40000000 (pfn 0x40000), rules of Linux 6.15"
+    );
+    let refused = "line 3: alloc b, 8 pages at alignment 3: -16, no run of free pages is long enough at that alignment\n  \
+        cma: __cma_alloc_frozen: cma0@40000000: alloc failed, req-size: 8 pages, ret: -16\n  \
+        cma: number of available pages: \n  cma: range 0: +7@9\n  cma: \n  => 7 free of 16 total pages";
+    assert_eq!(texts[2], refused);
+    assert_eq!(texts[3], "line 4: expect -16: so it was");
+    assert!(texts[4].contains("-16, that is more than the whole area") && texts[4].contains("req-size: 17"));
 }
 
 #[test]
@@ -146,6 +161,10 @@ fn each_mistake_has_its_sentence() {
             "line 1: the CMA area cma0@40000000 has 3 pages, which is not a multiple",
         ),
         ("window 1M order_per_bit=52", "line 1: the order_per_bit is 52, but it is an order of pages"),
+        (
+            "window 1M rules=6.2",
+            "line 1: there are no rules \"6.2\"; write 6.1 for those of Linux 6.1 to 6.14",
+        ),
         ("window 1M name=1", "line 1: the window has the name \"1\", which no device-tree node can have"),
         ("window 1M\nALLOC a 1", "line 2: there is no verb \"ALLOC\"; the verbs are"),
         ("window 1M\nalloc a", "line 2: the line does not have the form \"alloc ID PAGES [align=N]\""),

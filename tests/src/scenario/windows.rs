@@ -198,7 +198,7 @@ fn a_full_window_falls_back() -> Vec<Observation> {
         &buffers(16, 640, 480),
     );
     let window = cma::Window { name: "isp".into(), base, size: 4 << 20, ..Default::default() };
-    let area = cma::area::Area::of_window(&window, 0).expect("the window is an area");
+    let area = cma::area::Area::of_window(&window, 0, cma::area::Rules::V6_1).expect("the window is an area");
     let (pages, align) = (150, cma::area::dma_alignment(640 * 480 * 2));
     let outside = fields.number("first") < base || fields.number("end") > base + (4 << 20);
     vec![

@@ -1,10 +1,11 @@
-//! How many frames of a camera a CMA window holds, and what the kernel says to the next one.
+//! How many frames of a camera a CMA window holds, what the kernel says to the next one, and which buffers can be freed
+//! without room for a larger one.
 
 use std::{fmt, str::FromStr};
 
 use cma::{
     PAGE_SIZE, Window,
-    area::{Area, AreaError, Reason, dma_alignment},
+    area::{AllocError, Area, AreaError, Reason, Rules, dma_alignment},
     script::DEFAULT_BASE,
     spec::WindowSpec,
 };
@@ -13,6 +14,9 @@ use serde::Serialize;
 
 /// Buffers of a queue, at most (include/media/videobuf2-core.h, VB2_MAX_FRAME).
 const MAX_BUFFERS: u64 = 32;
+
+/// Buffers that the text lists, at most.
+const LISTED: usize = 12;
 
 /// Sizes with a name: width and height in pixels.
 const SIZES: [(&str, u32, u32); 4] =
@@ -42,6 +46,13 @@ pub enum FrameError {
 /// Names of the camera's formats.
 fn names() -> String {
     FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
+}
+
+impl Frame {
+    /// Size of a buffer: V4L2's sizeimage.
+    fn bytes(self) -> u64 {
+        self.0.planes().map(|plane| plane.span()).sum()
+    }
 }
 
 impl FromStr for Frame {
@@ -84,19 +95,57 @@ pub struct Fit {
     pub window_size: u64,
     /// Buffers that fit.
     pub fits: u64,
-    /// What the next one is answered: -12 (-ENOMEM).
+    /// What the next one is answered: -12 (-ENOMEM), or by the rules since Linux 6.15 -16 (-EBUSY).
     pub errno: i32,
     /// What keeps the kernel from finding pages for it.
     pub reason: Reason,
     /// What the kernel prints about it, without time stamps.
     pub dmesg: Vec<String>,
+    /// The window after every other buffer, the first included, was freed; null if no two fit, or more than 4096.
+    pub every_other: Option<EveryOther>,
+    /// For each larger one of the other frames, how many buffers can be freed in vain; nothing if more than 4096 fit.
+    pub in_vain: Vec<InVain>,
 }
 
-/// Allocates buffers for `frame` in the empty window until one is refused.
+/// A full window of which every other buffer was freed. As each of them is room for the next of its kind, a pattern of
+/// frees leaves no room only for larger ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EveryOther {
+    /// Buffers that were freed.
+    pub freed: u64,
+    /// Free pages.
+    pub free: u64,
+    /// The most pages that a request at the alignment can have.
+    pub largest: u64,
+}
+
+/// A pattern of frees, of a full window, after which a larger frame does not fit; with one buffer more freed it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InVain {
+    /// The larger frame's format.
+    pub format: &'static str,
+    /// Its width in pixels.
+    pub width: u32,
+    /// Its height in pixels.
+    pub height: u32,
+    /// Its pages.
+    pub pages: u64,
+    /// The buffers that are kept, in the order of their places, from 0; the others are freed.
+    pub kept: Vec<u64>,
+    /// Buffers that are freed.
+    pub freed: u64,
+    /// Free pages.
+    pub free: u64,
+}
+
+/// Buffers of which patterns are looked for, at most: far more than a camera has.
+const MAX_PATTERN: u64 = 4096;
+
+/// Allocates buffers for `frame` in the empty window until one is refused, then frees some in vain for each of `others`.
 ///
 /// # Errors
 /// If there can be no such window.
-pub fn fit(frame: Frame, window: &WindowSpec) -> Result<Fit, AreaError> {
+pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) -> Result<Fit, AreaError> {
     let Frame(layout) = frame;
     let window = Window {
         name: window.name.clone().unwrap_or_else(|| "cma0".to_owned()),
@@ -104,15 +153,29 @@ pub fn fit(frame: Frame, window: &WindowSpec) -> Result<Fit, AreaError> {
         size: window.size,
         ..Default::default()
     };
-    let mut area = Area::of_window(&window, 0)?;
-    let bytes: u64 = layout.planes().map(|plane| plane.span()).sum();
+    let mut area = Area::of_window(&window, 0, rules)?;
+    let bytes = frame.bytes();
     let (pages, align) = (bytes.div_ceil(PAGE_SIZE), dma_alignment(bytes));
+    let mut empty = area.clone();
     let fits = area.fill(pages, align);
-    let (reason, dmesg) = match area.alloc(pages, align) {
-        Err(error) => (error.reason, error.dmesg),
-        // There is no room left.
-        Ok(_) => (Reason::NoRun, Vec::new()),
-    };
+    let refused = area.alloc(pages, align).expect_err("as many as fit are there");
+    let dmesg = area.dmesg(&refused);
+    let AllocError { reason, errno, .. } = refused;
+    let patterns = if fits <= MAX_PATTERN { fits } else { 0 };
+    let buffers: Vec<u64> =
+        (0..patterns).filter_map(|_| empty.alloc(pages, align).ok()).map(|buffer| buffer.pfn).collect();
+    let every_other = (buffers.len() > 1).then(|| {
+        let mut area = area.clone();
+        for pfn in buffers.iter().step_by(2) {
+            area.release(*pfn, pages);
+        }
+        let hole = area.largest_hole_at(align);
+        let freed = buffers.len().div_ceil(2) as u64;
+        EveryOther { freed, free: area.free(), largest: hole.end - hole.start }
+    });
+    let larger =
+        others.iter().filter(|other| other.bytes().div_ceil(PAGE_SIZE) > pages && !buffers.is_empty());
+    let in_vain = larger.map(|other| in_vain(&area, &buffers, pages, *other)).collect();
     Ok(Fit {
         format: layout.format().name,
         width: layout.width(),
@@ -123,10 +186,39 @@ pub fn fit(frame: Frame, window: &WindowSpec) -> Result<Fit, AreaError> {
         window: area.name().to_owned(),
         window_size: window.size,
         fits,
-        errno: reason.errno(),
+        errno,
         reason,
         dmesg,
+        every_other,
+        in_vain,
     })
+}
+
+/// Frees those of `buffers`, from the first on, with which `next` does not fit yet.
+fn in_vain(full: &Area, buffers: &[u64], pages: u64, next: Frame) -> InVain {
+    let (wanted, align) = (next.bytes().div_ceil(PAGE_SIZE), dma_alignment(next.bytes()));
+    let mut area = full.clone();
+    let mut kept = Vec::new();
+    for (index, pfn) in (0..).zip(buffers) {
+        let mut freed = area.clone();
+        freed.release(*pfn, pages);
+        let hole = freed.largest_hole_at(align);
+        if hole.end - hole.start < wanted {
+            area = freed;
+        } else {
+            kept.push(index);
+        }
+    }
+    let Frame(layout) = next;
+    InVain {
+        format: layout.format().name,
+        width: layout.width(),
+        height: layout.height(),
+        pages: wanted,
+        freed: (buffers.len() - kept.len()) as u64,
+        kept,
+        free: area.free(),
+    }
 }
 
 /// For people: a line, and indented ones for what belongs to it.
@@ -140,6 +232,24 @@ impl fmt::Display for Fit {
         for line in &self.dmesg {
             write!(f, "\n  {line}")?;
         }
+        if let Some(EveryOther { freed, free, largest }) = self.every_other {
+            write!(
+                f,
+                "\n  with every other one freed ({freed} of {fits}) {free} pages are free, but a request for more than "
+            )?;
+            write!(f, "{largest} at alignment {align} is refused")?;
+        }
+        for InVain { format, width, height, pages, kept, freed, free } in &self.in_vain {
+            write!(f, "\n  {width}x{height} {format}, of {pages} pages, ")?;
+            if kept.is_empty() {
+                write!(f, "does not fit with all of them freed")?;
+                continue;
+            }
+            let listed: Vec<_> = kept.iter().take(LISTED).map(u64::to_string).collect();
+            let more = if kept.len() > LISTED { " ..." } else { "" };
+            write!(f, "is refused with {freed} of {fits} freed, and {free} pages free, where buffers ")?;
+            write!(f, "{}{more} (from 0) are kept; with one more freed it fits", listed.join(" "))?;
+        }
         if *fits > MAX_BUFFERS {
             write!(f, "\n  a V4L2 queue has {MAX_BUFFERS} buffers at most")?;
         }
@@ -152,7 +262,7 @@ mod tests {
     use super::*;
 
     fn fitted(frame: &str, window: &str) -> Fit {
-        fit(frame.parse().unwrap(), &window.parse().unwrap()).unwrap()
+        fit(frame.parse().unwrap(), &[], &window.parse().unwrap(), Rules::V6_1).unwrap()
     }
 
     #[test]
@@ -178,7 +288,8 @@ mod tests {
             "3840x2160 NV12: 2 buffers fit in isp@80000000 of 24M, each of 12441600 bytes, 3038 pages at alignment 8\n  \
              request 3: -12, no run of free pages is long enough at that alignment\n  \
              cma: cma_alloc: isp@80000000: alloc failed, req-size: 3038 pages, ret: -12\n  \
-             cma: number of available pages: 34@3038+34@6110=> 68 free of 6144 total pages"
+             cma: number of available pages: 34@3038+34@6110=> 68 free of 6144 total pages\n  \
+             with every other one freed (1 of 2) 3106 pages are free, but a request for more than 3072 at alignment 8 is refused"
         );
         assert!(fitted("480p:GREY", "64M").to_string().ends_with("a V4L2 queue has 32 buffers at most"));
     }
@@ -188,6 +299,39 @@ mod tests {
         let fit = fitted("2160p:XRGB32", "4M");
         assert_eq!((fit.fits, fit.errno, fit.reason), (0, -12, Reason::LargerThanArea));
         assert!(fit.dmesg.is_empty());
+    }
+
+    #[test]
+    fn patterns_that_leave_no_room_for_larger_ones() {
+        let frames: Vec<Frame> = ["1080p:NV12", "1080p:RGB24", "2160p:NV12", "720p:YUYV"]
+            .map(|frame| frame.parse().unwrap())
+            .into();
+        let window: WindowSpec = "64M".parse().unwrap();
+        let fit = fit(frames[0], &frames, &window, Rules::V6_15).unwrap();
+        assert_eq!((fit.fits, fit.errno), (21, -16));
+        // Slots of 768 pages, and 256 behind the last.
+        let every_other = fit.every_other.clone().unwrap();
+        assert_eq!(every_other, EveryOther { freed: 11, free: 16384 - 10 * 760, largest: 1024 });
+        // Two slots have room for RGB24, four for 2160p NV12; the last with what lies behind it is no more than one.
+        let kept: Vec<_> =
+            fit.in_vain.iter().map(|pattern| (pattern.pages, pattern.kept.clone(), pattern.freed)).collect();
+        let odd = (0..10).map(|n| 2 * n + 1).collect();
+        assert_eq!(kept, [(1519, odd, 11), (3038, vec![3, 7, 11, 15, 19], 16)]);
+        let text = fit.to_string();
+        for part in [
+            "with every other one freed (11 of 21) 8784 pages are free, but a request for more than 1024 at alignment 8",
+            "\n  1920x1080 RGB24, of 1519 pages, is refused with 11 of 21 freed, and 8784 pages free, where buffers 1 3 5 7 9 11 \
+             13 15 17 19 (from 0) are kept; with one more freed it fits\n",
+            "3840x2160 NV12, of 3038 pages, is refused with 16 of 21 freed, and 12584 pages free, where buffers 3 7 11",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        let huge = super::fit(frames[3], &frames, &"8M".parse().unwrap(), Rules::V6_1).unwrap();
+        assert!(
+            huge.to_string().ends_with("3840x2160 NV12, of 3038 pages, does not fit with all of them freed"),
+            "{huge}"
+        );
+        assert_eq!(fitted("480p:GREY", "4G").in_vain, []);
     }
 
     #[test]

@@ -1,0 +1,193 @@
+//! A real board's area: what its kernel prints in debugfs, as people copy it off a device.
+
+use super::{Area, AreaError, Rules};
+use crate::map::{PageError, Pages};
+
+/// The texts of the files in /sys/kernel/debug/cma/NAME (mm/cma_debug.c, cma_debugfs_add_one).
+#[derive(Debug, Clone, Copy)]
+pub struct Debugfs<'a> {
+    /// The first page.
+    pub base_pfn: &'a str,
+    /// Pages.
+    pub count: &'a str,
+    /// Pages of a bit, as an order. The kernel prints an unsigned long where it has an unsigned int, so that the upper
+    /// half of 64 bits is that of something else (cma_debugfs_get): only the lower half counts.
+    pub order_per_bit: &'a str,
+    /// The bitmap: decimal words of 32 bits, the lowest bit first.
+    pub bitmap: &'a str,
+}
+
+/// Why there is no area in these texts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}, line {line}: {problem}")]
+pub struct ImportError {
+    /// Which file.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub problem: ImportProblem,
+}
+
+/// What can be wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImportProblem {
+    /// Not what debugfs prints.
+    #[error("\"{0}\" is not a decimal number below 2^64, which is all that the file has")]
+    Number(String),
+    /// Nothing there.
+    #[error("there is no number; copy the file again, as root")]
+    Empty,
+    /// There is no such area.
+    #[error(transparent)]
+    Area(#[from] AreaError),
+    /// It is not a bitmap, or not this area's.
+    #[error(transparent)]
+    Bitmap(#[from] PageError),
+}
+
+impl Area {
+    /// The area of a board. That some of its pages cannot be migrated is not to be seen there: none is busy.
+    ///
+    /// # Errors
+    /// If a text is not what debugfs prints, or they do not fit each other.
+    pub fn of_debugfs(name: &str, files: Debugfs<'_>, rules: Rules) -> Result<Self, ImportError> {
+        let base_pfn = number("base_pfn", files.base_pfn)?;
+        let count = number("count", files.count)?;
+        let order_per_bit = number("order_per_bit", files.order_per_bit)? & u64::from(u32::MAX);
+        let order_per_bit = u32::try_from(order_per_bit).unwrap_or(u32::MAX);
+        let mut area = Self::of_ranges(name, &[(base_pfn, count)], order_per_bit, rules)
+            .map_err(|error| ImportError { file: "count", line: 1, problem: error.into() })?;
+        let bitmap = Pages::parse(files.bitmap, count >> order_per_bit).map_err(|error| {
+            let line = match &error {
+                PageError::Word { index, .. } => line_of(files.bitmap, *index),
+                PageError::Beyond { page, .. } => line_of(files.bitmap, page / 32),
+                PageError::Length { .. } => files.bitmap.lines().count().max(1),
+            };
+            ImportError { file: "bitmap", line, problem: error.into() }
+        })?;
+        area.ranges.iter_mut().for_each(|range| range.bitmap = bitmap.clone());
+        // Whole bits: who asked for how much is not to be seen either.
+        area.available = area.free();
+        Ok(area)
+    }
+}
+
+/// The only word of a text.
+fn number(file: &'static str, text: &str) -> Result<u64, ImportError> {
+    let mut value = None;
+    for (line, text) in (1..).zip(text.lines()) {
+        for word in text.split_ascii_whitespace() {
+            let digits = word.bytes().all(|byte| byte.is_ascii_digit());
+            let number = word.parse().ok().filter(|_| digits && value.is_none());
+            value = Some(number.ok_or_else(|| {
+                let word = word.chars().take(40).flat_map(char::escape_debug).collect();
+                ImportError { file, line, problem: ImportProblem::Number(word) }
+            })?);
+        }
+    }
+    value.ok_or(ImportError { file, line: 1, problem: ImportProblem::Empty })
+}
+
+/// The line of a word, from 1, of which the first is word 0.
+fn line_of(text: &str, word: u64) -> usize {
+    let lines = (1..).zip(text.lines());
+    let mut words = lines.flat_map(|(line, text)| text.split_ascii_whitespace().map(move |_| line));
+    words.nth(usize::try_from(word).unwrap_or(usize::MAX)).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn import(files: [&str; 4]) -> Result<Area, ImportError> {
+        let [base_pfn, count, order_per_bit, bitmap] = files;
+        Area::of_debugfs("linux,cma", Debugfs { base_pfn, count, order_per_bit, bitmap }, Rules::V6_1)
+    }
+
+    #[test]
+    fn a_window_of_a_board() {
+        let area = import(["262144\n", "128\n", "0\n", "4294967295 3 0 2147483648\n"]).unwrap();
+        assert_eq!(area.ranges().collect::<Vec<_>>(), [0x40000..0x40080]);
+        assert_eq!(area.allocated().runs().collect::<Vec<_>>(), [0..34, 127..128]);
+        assert_eq!((area.used(), area.largest_hole()), (35, 0x40022..0x4007f));
+        // What lies behind order_per_bit in struct cma is printed with it; text files of others may end lines otherwise.
+        let area = import(["262144\r\n", "128", " 12884901889\n\n", "1\n2\n"]).unwrap();
+        assert_eq!((area.order_per_bit(), area.used()), (1, 4));
+        assert_eq!(area.allocated().runs().collect::<Vec<_>>(), [0..2, 66..68]);
+        let files = Debugfs { base_pfn: "0", count: "8", order_per_bit: "2", bitmap: "1" };
+        let mut area = Area::of_debugfs("isp", files, Rules::V6_15).unwrap();
+        assert_eq!((area.used(), area.alloc(5, 0).unwrap_err().errno), (4, -16));
+    }
+
+    #[test]
+    fn each_mistake_has_its_sentence() {
+        for (files, sentence) in [
+            (["", "1", "0", "0"], "base_pfn, line 1: there is no number; copy the file again, as root"),
+            (["\n0x10", "1", "0", "0"], "base_pfn, line 2: \"0x10\" is not a decimal number below 2^64"),
+            (["0", "18446744073709551616", "0", "0"], "count, line 1: \"18446744073709551616\" is not"),
+            (["0", "+1", "0", "0"], "count, line 1: \"+1\" is not"),
+            (
+                ["0", "64 \n 64", "0", "0"],
+                "count, line 2: \"64\" is not a decimal number below 2^64, which is all that",
+            ),
+            (["0", "0", "0", "0"], "count, line 1: the CMA area linux,cma has no pages"),
+            (["0", "64", "\u{1b}[2J", "0"], "order_per_bit, line 1: \"\\u{1b}[2J\" is not"),
+            (
+                ["0", "3", "1", "0"],
+                "count, line 1: the CMA area linux,cma has 3 pages, which is not a multiple",
+            ),
+            (
+                ["0", "64", "4294967295", "0"],
+                "count, line 1: the CMA area linux,cma has 64 pages, which is not a mul",
+            ),
+            (["0", "999999999999", "0", "0"], "count, line 1: the CMA area linux,cma of 999999999999 pages"),
+            (["18446744073709551615", "32", "0", "0"], "count, line 1: the CMA area linux,cma of 32 pages"),
+            (
+                ["0", "64", "0", "0"],
+                "bitmap, line 1: the bitmap has 1 words of 32 bits; for 64 pages it has 2",
+            ),
+            (["0", "64", "0", "0\n0\n0\n"], "bitmap, line 3: the bitmap has 3 words"),
+            (
+                ["0", "96", "0", "0 1\nx"],
+                "bitmap, line 2: word 2 of the bitmap is \"x\", not a decimal number",
+            ),
+            (["0", "64", "0", "\n0 \u{1b}"], "bitmap, line 2: word 1 of the bitmap is \"\\u{1b}\""),
+            (["0", "33", "0", "0\n2"], "bitmap, line 2: the bitmap says that page 33 is allocated"),
+            (["0", "64", "0", ""], "bitmap, line 1: the bitmap has 0 words"),
+        ] {
+            let error = import(files).unwrap_err().to_string();
+            assert!(error.starts_with(sentence), "{files:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_texts_panic(base in "[0-9 x\n]{0,21}", count in "[0-9]{0,4}", order in "[0-9]{0,11}", bitmap in "[0-9 \n]{0,60}") {
+            if let Err(error) = import([&base, &count, &order, &bitmap]) {
+                prop_assert!(!error.to_string().contains(char::is_control), "{error}");
+            }
+        }
+
+        #[test]
+        fn what_debugfs_prints_is_read_back(runs in prop::collection::vec((0_u64..500, 1_u64..40), 0..9), order in 0_u32..3) {
+            let mut area = Area::new("isp", 0x1234, 512, order).unwrap();
+            for (page, pages) in runs {
+                area.set_busy(0x1234..0x1234 + page);
+                let _ = area.alloc(pages, 0);
+            }
+            let words: Vec<u64> = (0..512_u64 >> order >> 5)
+                .map(|word| {
+                    let bits = word * 32..word * 32 + 32;
+                    let set = |bit: &u64| area.allocated().first_in(bit << order..(bit << order) + 1).is_some();
+                    bits.filter(set).map(|bit| 1 << (bit % 32)).sum()
+                })
+                .collect();
+            let bitmap = words.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+            let again = import(["4660", "512", &order.to_string(), &bitmap]).unwrap();
+            prop_assert_eq!(again.allocated(), area.allocated());
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Measures of an area: what is free, in what pieces, and how much of it a request can use.
+
+use std::{fmt, ops::Range};
+
+use serde::Serialize;
+
+use super::{Area, MemRange, Rules};
+
+/// Free space of an area, in pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Statistics {
+    /// Pages of the area.
+    pub count: u64,
+    /// Pages that are handed out, as debugfs `used`: see [`Area::used`].
+    pub used: u64,
+    /// Length of the longest free run, as debugfs `maxchunk`.
+    pub maxchunk: u64,
+    /// First page of that run, the first of equal ones; null if nothing is free.
+    pub maxchunk_pfn: Option<u64>,
+    /// Number of free runs.
+    pub free_runs: u64,
+    /// How many free runs have 2^n pages or more, but fewer than 2^(n+1): element n. It ends with the last such n.
+    pub histogram: Vec<u64>,
+    /// Pages that cannot be migrated, handed out or not.
+    pub busy: u64,
+}
+
+impl Area {
+    /// debugfs `used` (mm/cma_debug.c, cma_used_get): in 6.1 the pages of the bits that are set; since 6.15 the pages
+    /// that were asked for, which are fewer where a bit stands for several.
+    pub fn used(&self) -> u64 {
+        match self.rules {
+            Rules::V6_1 => self.count() - self.free(),
+            Rules::V6_15 => self.count().wrapping_sub(self.available),
+        }
+    }
+
+    /// Pages of the bits that are clear.
+    pub fn free(&self) -> u64 {
+        self.holes().map(|hole| hole.end - hole.start).sum()
+    }
+
+    /// The longest run of pages that are not handed out, as page frame numbers, the first of equal ones; empty if
+    /// there is none. Its length is debugfs `maxchunk` (mm/cma_debug.c, cma_maxchunk_get).
+    pub fn largest_hole(&self) -> Range<u64> {
+        longest(self.holes())
+    }
+
+    /// The longest run of free pages that begins at a multiple of 2^`align` pages, as page frame numbers, the first of
+    /// equal ones; empty if there is none. A request at that alignment can have so many pages, none of them busy.
+    pub fn largest_hole_at(&self, align: u32) -> Range<u64> {
+        longest(self.ranges.iter().flat_map(|range| {
+            let (unit, offset) = self.alignment(range, align);
+            range.bitmap.holes().filter_map(move |hole| {
+                let start = (hole.start + offset).next_multiple_of(unit) - offset;
+                (start < hole.end).then(|| self.pfns_of(range, start..hole.end))
+            })
+        }))
+    }
+
+    /// What is free, and in what pieces.
+    pub fn statistics(&self) -> Statistics {
+        let hole = self.largest_hole();
+        let mut histogram = Vec::new();
+        let mut free_runs = 0;
+        for hole in self.holes() {
+            free_runs += 1;
+            let order = (hole.end - hole.start).ilog2() as usize;
+            histogram.resize(histogram.len().max(order + 1), 0);
+            histogram[order] += 1;
+        }
+        Statistics {
+            count: self.count(),
+            used: self.used(),
+            maxchunk: hole.end - hole.start,
+            maxchunk_pfn: Some(hole.start).filter(|_| !hole.is_empty()),
+            free_runs,
+            histogram,
+            busy: self.ranges.iter().map(|range| range.busy.count()).sum(),
+        }
+    }
+
+    /// External fragmentation as a request for `count` pages at alignment `align` sees it: how many of a thousand free
+    /// pages are of no use to it, however often it comes; 1000 if nothing is free.
+    ///
+    /// It is the buddy allocator's unusable free index (mm/vmstat.c, unusable_free_index) for runs of a bitmap: 0 where
+    /// everything that is free would serve. What alignment and busy pages keep from use counts as well.
+    pub fn unusable_free_index(&self, count: u64, align: u32) -> u64 {
+        match self.free() {
+            0 => 1000,
+            free => (free - self.fits(count, align) * count) * 1000 / free,
+        }
+    }
+
+    /// The runs of pages that are not handed out, as page frame numbers, ascending.
+    fn holes(&self) -> impl Iterator<Item = Range<u64>> {
+        self.ranges.iter().flat_map(|range| range.bitmap.holes().map(|hole| self.pfns_of(range, hole)))
+    }
+
+    /// The page frame numbers of bits of a range.
+    pub(super) fn pfns_of(&self, range: &MemRange, bits: Range<u64>) -> Range<u64> {
+        let pfn = |bit: u64| range.base_pfn + (bit << self.order_per_bit);
+        pfn(bits.start)..pfn(bits.end)
+    }
+}
+
+/// The longest of `runs`, the first of equal ones; empty if there is none.
+fn longest(runs: impl Iterator<Item = Range<u64>>) -> Range<u64> {
+    let longer = |best: Range<u64>, run: Range<u64>| {
+        if run.end - run.start > best.end - best.start { run } else { best }
+    };
+    runs.fold(0..0, longer)
+}
+
+/// For people: a line, and one for each size of free runs.
+impl fmt::Display for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, used, maxchunk, maxchunk_pfn, free_runs, histogram, busy } = self;
+        write!(f, "{used} of {count} pages used, {busy} busy; {free_runs} free runs")?;
+        if let Some(pfn) = maxchunk_pfn {
+            write!(f, ", the longest (maxchunk) of {} at pfn {pfn:#x}", plural(*maxchunk))?;
+        }
+        for (order, runs) in histogram.iter().enumerate().filter(|(_, runs)| **runs > 0) {
+            let first = 1_u64 << order;
+            write!(f, "\nfree runs of {first} to {} pages: {runs}", 2 * first - 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// "1 page" or "2 pages".
+pub(crate) fn plural(pages: u64) -> String {
+    if pages == 1 { "1 page".to_owned() } else { format!("{pages} pages") }
+}
+
+/// Thousandths as a percentage.
+pub(crate) fn permille(thousandths: u64) -> String {
+    format!("{}.{} %", thousandths / 10, thousandths % 10)
+}
