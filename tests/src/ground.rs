@@ -17,8 +17,8 @@ pub fn unfit() -> Option<String> {
 /// Runs each test of this program by name in a lab of its own, if this host cannot run Linux guests; the exit status then.
 /// None: go on here. Which one it is, is said on stderr.
 ///
-/// A lab of its own, and a second one for a test that failed in the first: the emulated KVM now and then stops giving its
-/// guests timer interrupts (LOC in their /proc/interrupts stays 0), for good. That a test needed two is said loudly.
+/// A lab of its own, and a second one for a test that failed in the first: an emulated KVM is not without faults. That a test
+/// needed two is said loudly.
 ///
 /// # Panics
 /// If the lab itself does not have a fit KVM.
