@@ -1,5 +1,5 @@
-//! Compiles the bare-metal guests for the architecture that the tests are built for: where they run there may be no
-//! compiler.
+//! Compiles the bare-metal guests, and what tests run in Linux guests, for the architecture that the tests are built for:
+//! where they run there may be no compiler.
 
 use std::{
     env,
@@ -69,7 +69,18 @@ fn main() {
         let _ = writeln!(table, "({name:?}, include_bytes!({guest:?})),");
     }
     table.push(']');
+    compile_for_linux(&compiler, &out);
     fs::write(out.join("guests.rs"), table).expect("the output folder is ours");
+}
+
+/// Compiles the program that does operations to a CMA window in a guest with Linux.
+fn compile_for_linux(compiler: &OsStr, out: &Path) {
+    let source = Path::new("guest/cma-ops.c");
+    println!("cargo::rerun-if-changed={}", source.display());
+    let mut command = Command::new(compiler);
+    command.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).args([&out.join("cma-ops"), source]);
+    let compiled = command.status().is_ok_and(|status| status.success());
+    assert!(compiled, "{compiler:?} could not compile {}", source.display());
 }
 
 /// Makes the flat image of the ELF file `guest`, in its place.

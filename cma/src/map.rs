@@ -24,7 +24,7 @@ pub struct Owner {
 /// ```
 /// use cma::{Window, map::{Map, Pages}};
 ///
-/// let window = Window { name: "isp".into(), base: 0x4000_0000, size: 64 << 20, default: true };
+/// let window = Window { name: "isp".into(), base: 0x4000_0000, size: 64 << 20, ..Default::default() };
 /// let mut map = Map::new(&window);
 /// map.allocated = Pages::parse("65535 0 0 3", 128)?;
 /// # Ok::<(), cma::map::PageError>(())
@@ -162,7 +162,8 @@ mod tests {
 
     /// 32 pages: buffers of four pages at 8 and 16, of which the camera wrote the first; a page of somebody's at 30.
     pub(super) fn small() -> Map {
-        let window = Window { name: "isp".into(), base: 0x4000_0000, size: 32 * PAGE_SIZE, default: true };
+        let window =
+            Window { name: "isp".into(), base: 0x4000_0000, size: 32 * PAGE_SIZE, ..Default::default() };
         let mut map = Map::new(&window);
         for (index, page) in [(1, 16), (0, 8)] {
             map.allocated.insert(page..page + 4);

@@ -8,13 +8,21 @@ use vm_fdt::{Error, FdtWriter};
 
 use crate::Window;
 
+/// The name of the window's node, with the unit address of a window that has its place: in a guest also the area's.
+pub fn name(window: &Window) -> String {
+    match window.within {
+        Some(_) => window.name.clone(),
+        None => format!("{}@{:x}", window.name, window.base),
+    }
+}
+
 /// Writes /reserved-memory with `windows` into a tree whose root has two address and two size cells.
 ///
-/// `phandles` are the windows' handles, for devices' `memory-region`; without windows there is no node.
+/// Before each window stands its phandle, for devices' `memory-region`; without windows there is no node.
 ///
 /// # Errors
 /// Those of the writer: a node at the wrong place, a name that is no node name.
-pub fn write(fdt: &mut FdtWriter, windows: &[Window], phandles: &[u32]) -> Result<(), Error> {
+pub fn write(fdt: &mut FdtWriter, windows: &[(u32, &Window)]) -> Result<(), Error> {
     if windows.is_empty() {
         return Ok(());
     }
@@ -22,11 +30,24 @@ pub fn write(fdt: &mut FdtWriter, windows: &[Window], phandles: &[u32]) -> Resul
     fdt.property_u32("#address-cells", 2)?;
     fdt.property_u32("#size-cells", 2)?;
     fdt.property_null("ranges")?;
-    for (window, phandle) in windows.iter().zip(phandles) {
-        let node = fdt.begin_node(&format!("{}@{:x}", window.name, window.base))?;
+    for (phandle, window) in windows {
+        let node = fdt.begin_node(&name(window))?;
         fdt.property_string("compatible", "shared-dma-pool")?;
-        fdt.property_null("reusable")?;
-        fdt.property_array_u64("reg", &[window.base, window.size])?;
+        if window.reusable {
+            fdt.property_null("reusable")?;
+        }
+        if window.no_map {
+            fdt.property_null("no-map")?;
+        }
+        if let Some(within) = &window.within {
+            fdt.property_u64("size", window.size)?;
+            if let Some(align) = window.align {
+                fdt.property_u64("alignment", align)?;
+            }
+            fdt.property_array_u64("alloc-ranges", &[within.start, within.end - within.start])?;
+        } else {
+            fdt.property_array_u64("reg", &[window.base, window.size])?;
+        }
         if window.default {
             fdt.property_null("linux,cma-default")?;
         }

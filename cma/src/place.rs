@@ -22,8 +22,8 @@ pub struct Ground<'a> {
 pub enum PlaceError {
     /// The kernel would refuse it with "incorrect alignment of CMA region".
     #[error(
-        "the CMA window {name} has the {what} {value:#x}, which is not a multiple of the guest's pageblock of {}; \
-         {nearest:#x} would be", size::format(*.pageblock)
+        "the CMA window {name} has the {what} {value:#x}, which is not a multiple of {unit} of {}; \
+         {nearest:#x} would be", size::format(*.of)
     )]
     Misaligned {
         /// The window.
@@ -32,8 +32,10 @@ pub enum PlaceError {
         what: &'static str,
         /// Its value.
         value: u64,
-        /// The unit.
-        pageblock: u64,
+        /// What it has to be a multiple of.
+        unit: &'static str,
+        /// How much that is.
+        of: u64,
         /// The next multiple.
         nearest: u64,
     },
@@ -106,6 +108,8 @@ pub enum PlaceError {
 /// # Errors
 /// The first window that cannot have what it asks for, and why.
 pub fn place(specs: &[WindowSpec], ground: &Ground<'_>) -> Result<Vec<Window>, PlaceError> {
+    // What is no CMA window is no default one unless it is asked to be.
+    let first = specs.iter().position(|spec| !spec.not_reusable && !spec.no_map);
     let any_default = specs.iter().any(|spec| spec.default);
     let mut windows: Vec<Window> = specs
         .iter()
@@ -114,7 +118,11 @@ pub fn place(specs: &[WindowSpec], ground: &Ground<'_>) -> Result<Vec<Window>, P
             name: spec.name.clone().unwrap_or_else(|| format!("cma{index}")),
             base: spec.base.unwrap_or(0),
             size: spec.size,
-            default: spec.default || (!any_default && index == 0),
+            default: spec.default || (!any_default && first == Some(index)),
+            within: spec.alloc_ranges.clone(),
+            align: spec.align,
+            reusable: !spec.not_reusable,
+            no_map: spec.no_map,
         })
         .collect();
 
@@ -135,23 +143,44 @@ pub fn place(specs: &[WindowSpec], ground: &Ground<'_>) -> Result<Vec<Window>, P
         check_fixed(window, ground, &taken)?;
         taken.push((format!("the CMA window {}", window.name), window.range()));
     }
-    for (window, _) in windows.iter_mut().zip(specs).filter(|(_, spec)| spec.base.is_none()) {
+    for window in windows.iter().filter(|window| window.within.is_some()) {
+        check_within(window, ground)?;
+    }
+    let to_be_placed = |spec: &WindowSpec| spec.base.is_none() && spec.alloc_ranges.is_none();
+    for (window, _) in windows.iter_mut().zip(specs).filter(|(_, spec)| to_be_placed(spec)) {
         let holes = holes(ground, &taken);
-        let hole = holes.iter().rev().find(|hole| hole.end - hole.start >= window.size);
-        let Some(hole) = hole else {
+        let align = window.align.unwrap_or(1).max(ground.pageblock);
+        let highest = |hole: &Range<u64>| {
+            let base = hole.end.checked_sub(window.size)? / align * align;
+            (base >= hole.start).then_some(base)
+        };
+        let Some(base) = holes.iter().rev().find_map(highest) else {
             let largest = holes.iter().map(|hole| hole.end - hole.start).max().unwrap_or(0);
             let (name, size) = (window.name.clone(), window.size);
             return Err(PlaceError::NoRoom { name, size, limit: ground.limit, largest });
         };
-        window.base = hole.end - window.size;
+        window.base = base;
         taken.push((format!("the CMA window {}", window.name), window.range()));
     }
     Ok(windows)
 }
 
-fn misaligned(window: &Window, what: &'static str, value: u64, pageblock: u64) -> PlaceError {
-    let nearest = value.checked_next_multiple_of(pageblock).unwrap_or(value / pageblock * pageblock);
-    PlaceError::Misaligned { name: window.name.clone(), what, value, pageblock, nearest }
+/// The error if `value` is no multiple of `of`.
+fn check_aligned(
+    window: &Window,
+    (what, value): (&'static str, u64),
+    (unit, of): (&'static str, u64),
+) -> Result<(), PlaceError> {
+    if value.is_multiple_of(of) {
+        return Ok(());
+    }
+    let nearest = value.checked_next_multiple_of(of).unwrap_or(value / of * of);
+    Err(PlaceError::Misaligned { name: window.name.clone(), what, value, unit, of, nearest })
+}
+
+/// The kernel's unit, with the name that an error gives it.
+fn pageblock(ground: &Ground<'_>) -> (&'static str, u64) {
+    ("the guest's pageblock", ground.pageblock)
 }
 
 fn check_size(window: &Window, ground: &Ground<'_>) -> Result<(), PlaceError> {
@@ -159,10 +188,7 @@ fn check_size(window: &Window, ground: &Ground<'_>) -> Result<(), PlaceError> {
     if window.size > memory {
         return Err(PlaceError::LargerThanMemory { name: window.name.clone(), size: window.size, memory });
     }
-    if !window.size.is_multiple_of(ground.pageblock) {
-        return Err(misaligned(window, "size", window.size, ground.pageblock));
-    }
-    Ok(())
+    check_aligned(window, ("size", window.size), pageblock(ground))
 }
 
 fn check_fixed(
@@ -170,14 +196,12 @@ fn check_fixed(
     ground: &Ground<'_>,
     taken: &[(String, Range<u64>)],
 ) -> Result<(), PlaceError> {
-    if !window.base.is_multiple_of(ground.pageblock) {
-        return Err(misaligned(window, "base", window.base, ground.pageblock));
-    }
+    check_aligned(window, ("base", window.base), pageblock(ground))?;
+    check_aligned(window, ("base", window.base), ("its alignment", window.align.unwrap_or(1)))?;
     let range = window.base..window.base.saturating_add(window.size);
     let inside = |ram: &Range<u64>| ram.start <= range.start && range.end <= ram.end;
     if !ground.ram.iter().any(inside) {
-        let ram = ground.ram.iter().map(|ram| format!("{ram:#x?}")).collect::<Vec<_>>().join(" and ");
-        return Err(PlaceError::OutsideRam { name: window.name.clone(), range, ram });
+        return Err(PlaceError::OutsideRam { name: window.name.clone(), range, ram: list(ground.ram) });
     }
     if let Some((other, other_range)) =
         taken.iter().find(|(_, other)| other.start < range.end && range.start < other.end)
@@ -186,6 +210,20 @@ fn check_fixed(
         return Err(PlaceError::Overlap { name, range, other, other_range });
     }
     Ok(())
+}
+
+/// That the guest's kernel has RAM enough to choose from.
+fn check_within(window: &Window, ground: &Ground<'_>) -> Result<(), PlaceError> {
+    let range = window.range();
+    let room = |ram: &Range<u64>| ram.end.min(range.end).saturating_sub(ram.start.max(range.start));
+    if ground.ram.iter().any(|ram| room(ram) >= window.size) {
+        return Ok(());
+    }
+    Err(PlaceError::OutsideRam { name: window.name.clone(), range, ram: list(ground.ram) })
+}
+
+fn list(ram: &[Range<u64>]) -> String {
+    ram.iter().map(|ram| format!("{ram:#x?}")).collect::<Vec<_>>().join(" and ")
 }
 
 /// The free stretches below the limit in whole pageblocks, ascending.
@@ -241,7 +279,8 @@ mod tests {
     #[test]
     fn a_window_goes_high_below_the_initrd() {
         let windows = placed(&["256M"]).unwrap();
-        let window = Window { name: "cma0".into(), base: 752 * M, size: 256 * M, default: true };
+        let window =
+            Window { name: "cma0".into(), base: 752 * M, size: 256 * M, default: true, ..Default::default() };
         assert_eq!(windows, [window]);
     }
 
@@ -251,6 +290,21 @@ mod tests {
         assert_eq!(windows[1].range(), 896 * M..960 * M);
         assert_eq!(windows[0].range(), 768 * M..896 * M);
         assert_eq!(windows.iter().map(|window| window.default).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn the_default_is_a_cma_window_and_an_alignment_is_kept() {
+        let windows = placed(&["64M,no-map", "64M,align=128M", "64M,not-reusable"]).unwrap();
+        assert_eq!(windows.iter().map(|window| window.default).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(windows[1].base % (128 * M), 0);
+        assert!(!windows[2].reusable && windows[0].no_map);
+    }
+
+    #[test]
+    fn the_guest_places_what_has_a_range() {
+        let windows = placed(&["64M,alloc-ranges=0x10000000-0x20000000", "896M"]).unwrap();
+        assert_eq!(windows[0].range(), 256 * M..512 * M);
+        assert_eq!(windows[1].base, 112 * M);
     }
 
     #[test]
@@ -269,6 +323,11 @@ mod tests {
             (&["64M,base=0xfffffffffc000000"], "lies outside"),
             (&["64M,base=0x2000000"], "overlaps the kernel at 0x0..0x3000000"),
             (&["64M,base=0x8000000", "64M,base=0xa000000"], "overlaps the CMA window cma0"),
+            (
+                &["64M,align=128M,base=0x8400000"],
+                "base 0x8400000, which is not a multiple of its alignment of 128M",
+            ),
+            (&["64M,alloc-ranges=0x3e000000-0x50000000"], "lies outside the guest's RAM"),
             (&["64M,name=a", "64M,name=a"], "two CMA windows have the name a"),
             (&["64M,default", "64M,default"], "cma0 and cma1 are both marked default"),
         ] {

@@ -452,7 +452,7 @@ fn window(words: &[&str], form: &'static str) -> Result<(Window, Area), Problem>
     if !is_node_name(name) {
         return Err(Problem::Name(excerpt(name)));
     }
-    let window = Window { name: name.to_owned(), base, size, default: true };
+    let window = Window { name: name.to_owned(), base, size, ..Default::default() };
     let area = Area::of_window(&window, bit)?;
     Ok((window, area))
 }

@@ -1,10 +1,10 @@
 //! `--cma`: what the user asks for, before it has a place.
 
-use std::str::FromStr;
+use std::{ops::Range, str::FromStr};
 
 use crate::size::{self, SizeError};
 
-/// A window as asked for: `256M`, or `size=256M[,name=isp][,base=0x40000000][,default]`.
+/// A window as asked for: `256M`, or any of the fields of [`WindowSpec::HELP`], with commas between.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WindowSpec {
     /// Size in bytes, never zero.
@@ -13,8 +13,29 @@ pub struct WindowSpec {
     pub name: Option<String>,
     /// First address; placed automatically if there is none.
     pub base: Option<u64>,
+    /// What the base is a multiple of, if more than a pageblock.
+    pub align: Option<u64>,
+    /// The guest's kernel places it, in this range.
+    pub alloc_ranges: Option<Range<u64>>,
     /// This window is the default one.
     pub default: bool,
+    /// On purpose without `reusable`.
+    pub not_reusable: bool,
+    /// On purpose with `no-map`.
+    pub no_map: bool,
+}
+
+impl WindowSpec {
+    /// The fields, for a command's help.
+    pub const HELP: &str = "\
+size=SIZE          with K, M or G; first, it may be the number alone
+name=NAME          of its node (default: cma0, cma1, ...)
+base=ADDRESS       its place (default: as high as it fits below 4 GiB)
+align=SIZE         its place is a multiple of this
+alloc-ranges=A-B   its place is the guest kernel's choice between these addresses
+default            the window of devices that have none of their own (default: the first)
+not-reusable       without `reusable`: a carveout of coherent memory, and no CMA window
+no-map             with `no-map`: the kernel does not map it";
 }
 
 /// Why a window specification was refused.
@@ -22,7 +43,8 @@ pub struct WindowSpec {
 pub enum SpecError {
     /// Neither a size nor a list of fields.
     #[error(
-        "the CMA window \"{spec}\" has the unknown field \"{field}\"; the fields are size=, name=, base= and default"
+        "the CMA window \"{spec}\" has the unknown field \"{field}\"; the fields are size=, name=, base=, align=, \
+         alloc-ranges=, default, not-reusable and no-map"
     )]
     UnknownField {
         /// What was given.
@@ -46,6 +68,29 @@ pub enum SpecError {
     /// Nothing to reserve.
     #[error("the CMA window \"{0}\" has size zero; leave --cma away for a guest without a window")]
     Zero(String),
+    /// An alignment that is none.
+    #[error(
+        "the CMA window \"{spec}\" has the alignment {align:#x}, which is not a power of two; give one, as in align=16M"
+    )]
+    Align {
+        /// What was given.
+        spec: String,
+        /// The alignment in it.
+        align: u64,
+    },
+    /// A range that is none.
+    #[error(
+        "the CMA window \"{spec}\" has the range \"{range}\"; write the first address and the one behind the last, as in alloc-ranges=0x60000000-0x80000000"
+    )]
+    Range {
+        /// What was given.
+        spec: String,
+        /// The range in it.
+        range: String,
+    },
+    /// Two places.
+    #[error("the CMA window \"{0}\" has a base and alloc-ranges; give one of them")]
+    TwoPlaces(String),
     /// A name that no node of a device tree can have.
     #[error(
         "the CMA window \"{spec}\" has the name \"{name}\", which no device-tree node can have; \
@@ -95,6 +140,23 @@ impl FromStr for WindowSpec {
                     window.base = Some(number("base", value)?);
                     "base"
                 }
+                "align" => {
+                    let align = number("align", value)?;
+                    if !align.is_power_of_two() {
+                        return Err(SpecError::Align { spec: spec(), align });
+                    }
+                    window.align = Some(align);
+                    "align"
+                }
+                "alloc-ranges" => {
+                    let range = value.split_once('-').and_then(|(start, end)| {
+                        Some(size::parse(start).ok()?..size::parse(end).ok()?)
+                            .filter(|range| !range.is_empty())
+                    });
+                    let bad = || SpecError::Range { spec: spec(), range: value.to_owned() };
+                    window.alloc_ranges = Some(range.ok_or_else(bad)?);
+                    "alloc-ranges"
+                }
                 "name" => {
                     if !is_node_name(value) {
                         return Err(SpecError::Name { spec: spec(), name: value.to_owned() });
@@ -105,6 +167,14 @@ impl FromStr for WindowSpec {
                 "default" if part == "default" => {
                     window.default = true;
                     "default"
+                }
+                "not-reusable" if part == "not-reusable" => {
+                    window.not_reusable = true;
+                    "not-reusable"
+                }
+                "no-map" if part == "no-map" => {
+                    window.no_map = true;
+                    "no-map"
                 }
                 // The short form: the size alone, first.
                 _ if position == 0 && !part.contains('=') => {
@@ -123,6 +193,9 @@ impl FromStr for WindowSpec {
         }
         if window.size == 0 {
             return Err(SpecError::Zero(spec()));
+        }
+        if window.base.is_some() && window.alloc_ranges.is_some() {
+            return Err(SpecError::TwoPlaces(spec()));
         }
         Ok(window)
     }
@@ -143,7 +216,19 @@ mod tests {
                 size: 64 << 20,
                 name: Some("isp".into()),
                 base: Some(0x4000_0000),
-                default: true
+                default: true,
+                ..Default::default()
+            })
+        );
+        assert_eq!(
+            "64M,align=16M,alloc-ranges=1G-0x80000000,not-reusable,no-map".parse(),
+            Ok(WindowSpec {
+                size: 64 << 20,
+                align: Some(16 << 20),
+                alloc_ranges: Some(1 << 30..2 << 30),
+                not_reusable: true,
+                no_map: true,
+                ..Default::default()
             })
         );
         assert_eq!("64M,default".parse(), "default,size=64M".parse::<WindowSpec>());
@@ -167,6 +252,11 @@ mod tests {
             ("64M,name=a b", "which no device-tree node can have"),
             ("64M,name=", "which no device-tree node can have"),
             ("64M,base=here", "bad base"),
+            ("64M,align=3M", "alignment 0x300000, which is not a power of two"),
+            ("64M,alloc-ranges=1G", "has the range \"1G\"; write"),
+            ("64M,alloc-ranges=2G-1G", "has the range \"2G-1G\"; write"),
+            ("64M,base=1G,alloc-ranges=1G-2G", "has a base and alloc-ranges"),
+            ("64M,no-map=1", "unknown field \"no-map=1\""),
         ] {
             let error = text.parse::<WindowSpec>().unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -232,8 +232,13 @@ fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Re
 /// The map of the window as it was in the middle of streaming.
 fn map(guest: &Path, window: &vmm::report::WindowReport, buffers: &[Buffer]) -> Result<Map, DemoError> {
     let wrong = |error: &dyn fmt::Display| DemoError::Wrong(error.to_string());
-    let place =
-        cma::Window { name: window.name.clone(), base: window.base, size: window.size, default: true };
+    let place = cma::Window {
+        name: window.name.clone(),
+        base: window.base,
+        size: window.size,
+        default: true,
+        ..Default::default()
+    };
     let mut map = Map::new(&place);
     let areas = guest.join("cma");
     for area in fs::read_dir(&areas).map_err(DemoError::io("read", &areas))? {

@@ -59,6 +59,17 @@ pub fn move_to_lab_without_kvm(limit: Duration) -> Option<ExitCode> {
     Some(run_in_lab(&reason, env::args_os().skip(1), limit).into())
 }
 
+/// Runs this program again in the lab, with the same arguments, if this host cannot run Linux guests; says so on stderr.
+/// None: go on here.
+///
+/// # Panics
+/// If the lab itself does not have a fit KVM.
+pub fn move_to_lab_if_unfit(limit: Duration) -> Option<ExitCode> {
+    let reason = unfit()?;
+    eprintln!("Linux guests run in the lab host: {reason}.");
+    Some(run_in_lab(&reason, env::args_os().skip(1), limit).into())
+}
+
 /// Runs this program in the lab with `arguments`; its exit status.
 fn run_in_lab(reason: &str, arguments: impl IntoIterator<Item = OsString>, limit: Duration) -> u8 {
     assert!(env::var_os(IN_LAB).is_none(), "the lab's KVM is unfit: {reason}");

@@ -14,8 +14,8 @@ pub type Test = (&'static str, fn());
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Runs those of `tests` that `arguments` (a filter, --list, --test-threads...) ask for.
-pub fn run(arguments: &Arguments, tests: &[Test]) -> ExitCode {
-    let trial = |&(name, test): &Test| {
+pub fn run<F: Fn() + Copy + Send + 'static>(arguments: &Arguments, tests: &[(&'static str, F)]) -> ExitCode {
+    let trial = |&(name, test): &(&'static str, F)| {
         Trial::test(name, move || {
             test();
             Ok(())
@@ -25,7 +25,10 @@ pub fn run(arguments: &Arguments, tests: &[Test]) -> ExitCode {
 }
 
 /// Runs `tests`, which boot the images of `kinds`, where Linux guests can run, as the command line asks for.
-pub fn run_with_linux(kinds: &[Kind], tests: &[Test]) -> ExitCode {
+pub fn run_with_linux<F: Fn() + Copy + Send + 'static>(
+    kinds: &[Kind],
+    tests: &[(&'static str, F)],
+) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // A guest takes a whole CPU of an emulated lab, and its devices another.
     arguments.test_threads = arguments.test_threads.or(Some(1));

@@ -3,6 +3,7 @@
 pub mod bare_metal;
 pub mod cross;
 pub mod demo;
+pub mod differential;
 pub mod frames;
 pub mod ground;
 pub mod guest;
@@ -10,3 +11,4 @@ pub mod harness;
 pub mod lab;
 pub mod programs;
 pub mod pty;
+pub mod scenario;

@@ -142,6 +142,8 @@ fn trees(arch: &'static Arch, folder: &Path) -> Vec<PathBuf> {
     let machines = [
         "--cma 64M",
         "--cpus 3 --cma 64M --cma 64M,name=isp --camera window=isp,coherent=no --exec true",
+        "--cma 64M --cma 64M,name=isp,alloc-ranges=0x60000000-0x70000000,align=16M --cma 64M,name=carve,not-reusable \
+         --memory 2G --camera window=isp --cma-mode both",
         "--camera none",
     ];
     let mut script = "set -e".to_owned();

@@ -14,7 +14,7 @@ use devices::camera::CameraSpec;
 
 use crate::{
     arch,
-    config::Config,
+    config::{CmaMode, Config},
     doctor::{self, KvmError},
     images::{self, Image, ImageError},
     load::{LoadError, load, load_with},
@@ -70,9 +70,11 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct MachineArgs {
-    /// A CMA window: a size (256M), or size=64M[,name=isp][,base=0x40000000][,default]; may be repeated
-    #[arg(long, value_name = "SPEC")]
+    #[arg(long, value_name = "SPEC", help = cma_help())]
     cma: Vec<WindowSpec>,
+    /// How the guest is told of the default window: by the device tree, by cma= on the command line, or by both
+    #[arg(long, value_name = "MODE", value_enum, default_value_t, hide_possible_values = true)]
+    cma_mode: CmaMode,
     /// Guest memory, with K, M or G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = size::parse)]
     memory: u64,
@@ -111,6 +113,13 @@ struct MachineArgs {
 /// `--camera`'s value: a camera, or none.
 #[derive(Debug, Clone)]
 struct Camera(Option<CameraSpec>);
+
+fn cma_help() -> String {
+    format!(
+        "A CMA window, may be repeated: a size (256M), or these fields with commas between\n{}",
+        WindowSpec::HELP
+    )
+}
 
 fn kernel_help() -> String {
     format!("{} instead of a guest image's", arch::KERNEL_FORMATS)
@@ -265,6 +274,7 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
         cmdline: args.cmdline,
         pageblock: args.pageblock.unwrap_or(image.pageblock),
         windows: args.cma,
+        cma_mode: args.cma_mode,
         camera,
         exec: args.exec,
         out: None,

@@ -7,6 +7,18 @@ use devices::camera::CameraSpec;
 
 use crate::arch;
 
+/// How the guest is told of its default window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum CmaMode {
+    /// By a node of the tree, as of the others.
+    #[default]
+    Dt,
+    /// By `cma=size@base` on the kernel command line, and no node.
+    Cmdline,
+    /// By both: the kernel then lets the command line overrule the node (kernel/dma/contiguous.c, rmem_cma_setup).
+    Both,
+}
+
 /// A machine as asked for.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,6 +40,8 @@ pub struct Config {
     pub pageblock: u64,
     /// CMA windows.
     pub windows: Vec<WindowSpec>,
+    /// How the guest is told of the default window.
+    pub cma_mode: CmaMode,
     /// The camera, if there is one.
     pub camera: Option<CameraSpec>,
     /// A command to run in the guest instead of a shell.
@@ -53,6 +67,7 @@ impl Default for Config {
             cmdline: String::new(),
             pageblock: arch::PAGEBLOCK,
             windows: Vec::new(),
+            cma_mode: CmaMode::default(),
             camera: None,
             exec: None,
             out: None,

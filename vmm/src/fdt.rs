@@ -37,8 +37,8 @@ pub fn generate(
         fdt.property_string("stdout-path", &serial.path())?;
     }
     if let Some(initrd) = initrd {
-        fdt.property_u64("linux,initrd-start", initrd.start)?;
-        fdt.property_u64("linux,initrd-end", initrd.end)?;
+        fdt.property_u32("linux,initrd-start", cell(initrd.start))?;
+        fdt.property_u32("linux,initrd-end", cell(initrd.end))?;
     }
     fdt.end_node(chosen)?;
     if let Some(command) = &config.exec {
@@ -52,8 +52,9 @@ pub fn generate(
         fdt.property_array_u64("reg", &[range.start, range.end - range.start])?;
         fdt.end_node(memory)?;
     }
-    let phandles: Vec<u32> = (0..windows.len()).map(platform::window_phandle).collect();
-    cma::node::write(&mut fdt, windows, &phandles)?;
+    let told = (0..).map(platform::window_phandle).zip(windows);
+    let told: Vec<_> = told.filter(|(_, window)| platform::in_tree(config, window)).collect();
+    cma::node::write(&mut fdt, &told)?;
     arch::write_root_nodes(&mut fdt, config)?;
 
     let soc = fdt.begin_node("soc")?;
@@ -67,6 +68,11 @@ pub fn generate(
     fdt.end_node(soc)?;
     fdt.end_node(root)?;
     fdt.finish()
+}
+
+/// An address in one cell: the initrd lies below 4 GiB ([`arch::INITRD_LIMIT`]).
+fn cell(address: u64) -> u32 {
+    u32::try_from(address).unwrap_or(u32::MAX)
 }
 
 /// Writes what the guest's init, as our agent, is to do.

@@ -3,6 +3,7 @@
 //! Needs no KVM: `minivmm dtb` ends here.
 
 use std::{
+    fmt::Write as _,
     fs::File,
     io,
     ops::Range,
@@ -18,7 +19,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
     arch::{self, LoadedKernel, MEMORY_MAX},
-    config::{Config, MEMORY_MIN},
+    config::{CmaMode, Config, MEMORY_MIN},
     fdt,
     kernel_file::KernelError,
     memory::{self, MemoryError},
@@ -88,6 +89,9 @@ pub enum LoadError {
         /// What there is.
         windows: Vec<String>,
     },
+    /// `--cma-mode` without a window that it could be about.
+    #[error("--cma-mode is about the default CMA window, and there is none; add one, as in --cma 256M")]
+    NoDefaultWindow,
     /// The command line is too long.
     #[error("the kernel command line has {0} bytes; the kernel takes at most {max}", max = arch::CMDLINE_MAX)]
     Cmdline(usize),
@@ -158,8 +162,8 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     let ground = Ground { ram: &ram, taken: &taken, pageblock: config.pageblock, limit: 1 << 32 };
     let windows = cma::place::place(&config.windows, &ground)?;
 
-    let devices = platform::plan(config, camera_window(config, &windows)?);
-    let cmdline = cmdline(config);
+    let devices = platform::plan(config, camera_window(config, &windows)?, &windows);
+    let cmdline = cmdline(config, &windows)?;
     if cmdline.len() > arch::CMDLINE_MAX {
         return Err(LoadError::Cmdline(cmdline.len()));
     }
@@ -238,12 +242,19 @@ fn camera_window(config: &Config, windows: &[Window]) -> Result<Option<usize>, L
 }
 
 /// The kernel command line: what every machine needs, what this architecture needs, what the user adds.
-fn cmdline(config: &Config) -> String {
+fn cmdline(config: &Config, windows: &[Window]) -> Result<String, LoadError> {
     // A panic ends the machine at once (panic=-1 reboots without delay); a command's run needs no boot log.
     let mut cmdline = "console=ttyS0 panic=-1".to_owned();
     if !arch::CMDLINE.is_empty() {
         cmdline.push(' ');
         cmdline.push_str(arch::CMDLINE);
+    }
+    if config.cma_mode != CmaMode::Dt {
+        let window = windows.iter().find(|window| window.default).ok_or(LoadError::NoDefaultWindow)?;
+        let _ = write!(cmdline, " cma={}", size::format(window.size));
+        if window.within.is_none() {
+            let _ = write!(cmdline, "@{:#x}", window.base);
+        }
     }
     if config.exec.is_some() && config.console_log.is_none() {
         cmdline.push_str(" quiet");
@@ -252,5 +263,5 @@ fn cmdline(config: &Config) -> String {
         cmdline.push(' ');
         cmdline.push_str(&config.cmdline);
     }
-    cmdline
+    Ok(cmdline)
 }

@@ -480,7 +480,7 @@ impl Place<'_> {
                     console.insert(self.virtio(entry, device)?).clone()
                 }
                 Kind::Rng => self.virtio(entry, config.seed.map_or_else(Entropy::host, Entropy::seeded))?,
-                Kind::Camera { spec, window } => {
+                Kind::Camera { spec, window, .. } => {
                     let permitted: Vec<_> = window.iter().map(|&index| windows[index].range()).collect();
                     let mut dma = DmaPort::new(self.memory.clone(), spec.address_bits, &permitted);
                     if !spec.coherent

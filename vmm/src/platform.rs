@@ -2,10 +2,14 @@
 
 use std::ops::Range;
 
+use cma::Window;
 use devices::camera::CameraSpec;
 use vm_fdt::{Error, FdtWriter};
 
-use crate::{arch, config::Config};
+use crate::{
+    arch,
+    config::{CmaMode, Config},
+};
 
 /// What a device is.
 #[derive(Debug, Clone)]
@@ -20,12 +24,14 @@ pub enum Kind {
     Console,
     /// Entropy.
     Rng,
-    /// The camera; `window` is the index of the CMA window that it uses.
+    /// The camera.
     Camera {
         /// What was asked for.
         spec: CameraSpec,
-        /// Index of its window.
+        /// Index of the CMA window that it uses.
         window: Option<usize>,
+        /// The phandle of that window's node, where its driver is to be told of it.
+        memory_region: Option<u32>,
     },
 }
 
@@ -58,11 +64,22 @@ pub fn window_phandle(index: usize) -> u32 {
     WINDOW_PHANDLE + index as u32
 }
 
+/// Whether the tree has a node for `window`.
+pub fn in_tree(config: &Config, window: &Window) -> bool {
+    !window.default || config.cma_mode != CmaMode::Cmdline
+}
+
 /// Walks down the list of devices that `config` has and gives each its place.
-pub fn plan(config: &Config, camera_window: Option<usize>) -> Vec<Entry> {
+pub fn plan(config: &Config, camera_window: Option<usize>, windows: &[Window]) -> Vec<Entry> {
     let mut kinds = vec![Kind::Serial, Kind::Exit, Kind::Pvpanic, Kind::Console, Kind::Rng];
     if let Some(spec) = &config.camera {
-        kinds.push(Kind::Camera { spec: spec.clone(), window: camera_window });
+        let told = |index: &usize| {
+            in_tree(config, &windows[*index])
+                // A node that the command line overrules is no window, but the default window is there without it.
+                && (spec.window.is_some() || config.cma_mode == CmaMode::Dt)
+        };
+        let memory_region = camera_window.filter(told).map(window_phandle);
+        kinds.push(Kind::Camera { spec: spec.clone(), window: camera_window, memory_region });
     }
     let mut base = arch::MMIO_START;
     let mut irqs = arch::IRQS;
@@ -115,8 +132,8 @@ impl Entry {
         match &self.kind {
             Kind::Serial => fdt.property_u32("clock-frequency", UART_CLOCK)?,
             Kind::Exit => fdt.property_phandle(EXIT_PHANDLE)?,
-            Kind::Camera { window: Some(window), .. } => {
-                fdt.property_u32("memory-region", window_phandle(*window))?;
+            Kind::Camera { memory_region: Some(phandle), .. } => {
+                fdt.property_u32("memory-region", *phandle)?;
             }
             _ => {}
         }

@@ -52,13 +52,14 @@ impl Outcome {
 pub struct WindowReport {
     /// Name of its node.
     pub name: String,
-    /// First address.
+    /// First address; 0 if the guest's kernel chose it (alloc-ranges).
     pub base: u64,
     /// Size in bytes.
     pub size: u64,
     /// Number of its pages that the camera wrote to.
     pub pages_written: u64,
-    /// Which: (first page, number of pages) of each run, pages counted from the window's base.
+    /// Which: (first page, number of pages) of each run, pages counted from the window's base, or from
+    /// the start of its alloc-ranges.
     pub runs_written: Vec<(u64, u64)>,
 }
 

@@ -341,7 +341,7 @@ mod tests {
     }
 
     fn window(size: u64) -> Map {
-        Map::new(&Window { name: "a<b>&\"c\"\u{1}".into(), base: 0x3000_0000, size, default: true })
+        Map::new(&Window { name: "a<b>&\"c\"\u{1}".into(), base: 0x3000_0000, size, ..Default::default() })
     }
 
     #[test]

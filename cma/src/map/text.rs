@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn equal_lines_are_left_out() {
-        let window = Window { name: "big".into(), base: 0x1_0000_0000, size: 4 << 30, default: false };
+        let window = Window { name: "big".into(), base: 0x1_0000_0000, size: 4 << 30, ..Default::default() };
         let mut map = Map::new(&window);
         map.allocated.insert(80_000..80_001);
         let text = map.to_text();
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_window_of_no_pages() {
-        let window = Window { name: "none".into(), base: 0, size: 0, default: false };
+        let window = Window { name: "none".into(), ..Default::default() };
         assert_eq!(Map::new(&window).to_text().lines().count(), 2);
     }
 }

@@ -102,7 +102,7 @@ pub fn fit(frame: Frame, window: &WindowSpec) -> Result<Fit, AreaError> {
         name: window.name.clone().unwrap_or_else(|| "cma0".to_owned()),
         base: window.base.unwrap_or(DEFAULT_BASE),
         size: window.size,
-        default: true,
+        ..Default::default()
     };
     let mut area = Area::of_window(&window, 0)?;
     let bytes: u64 = layout.planes().map(|plane| plane.span()).sum();

@@ -35,9 +35,9 @@ pub(super) const TREE: u64 = RAM_START;
 pub const TREE_MAX_SIZE: usize = 2 << 20;
 /// The kernel's Image goes here, if it wants no offset: the next 2 MiB.
 pub(super) const KERNEL: u64 = TREE + TREE_MAX_SIZE as u64;
-/// The initrd ends at most here: with the kernel it lies in one window of 32 GiB that starts at a GiB (booting.rst,
-/// section 3).
-pub const INITRD_LIMIT: u64 = RAM_START + (32 << 30);
+/// The initrd ends at most here: its addresses have one cell in the tree (dt-schema, chosen.yaml), and with the kernel it
+/// lies in one window of 32 GiB (booting.rst, section 3).
+pub const INITRD_LIMIT: u64 = (1 << 32) - (64 << 10);
 
 /// The RAM of a guest with `size` bytes of memory.
 pub fn ram(size: u64) -> Vec<Range<u64>> {

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Runs in a guest with Linux: does the operations on standard input to a CMA window, and prints after each what the kernel
+ * says of it: errno, used, maxchunk. The first argument is the window's folder in debugfs, the second the window's dma-buf
+ * heap, if there is one. An operation is a line:
+ *   a N     debugfs alloc: N pages, at no alignment
+ *   f N     debugfs free: N pages of those allocated last, first in, last out (mm/cma_debug.c, cma_free_mem)
+ *   h ID N  a buffer of N pages from the heap, at its alignment
+ *   c ID    closes that buffer
+ *   r       frees everything
+ *   b       prints the bitmap, too */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/dma-heap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define BUFFERS 4096
+
+static char text[1 << 20];
+
+static int open_file(int folder, const char *name, int flags)
+{
+	int fd = openat(folder, name, flags);
+
+	if (fd < 0) {
+		perror(name);
+		exit(2);
+	}
+	return fd;
+}
+
+static const char *read_file(int folder, const char *name)
+{
+	int fd = open_file(folder, name, O_RDONLY);
+	ssize_t length = 0, got;
+
+	while ((got = read(fd, text + length, sizeof(text) - 1 - length)) > 0)
+		length += got;
+	close(fd);
+	text[length] = 0;
+	return text;
+}
+
+static int write_number(int fd, unsigned long number)
+{
+	char digits[24];
+	int length = snprintf(digits, sizeof(digits), "%lu", number);
+
+	return write(fd, digits, length) == length ? 0 : errno;
+}
+
+static int allocate(int heap, unsigned long pages, int *buffer)
+{
+	struct dma_heap_allocation_data data = {
+		.len = pages * sysconf(_SC_PAGESIZE),
+		.fd_flags = O_RDWR | O_CLOEXEC,
+	};
+
+	if (ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data))
+		return errno;
+	*buffer = data.fd;
+	return 0;
+}
+
+static int close_buffer(int *buffer)
+{
+	int fd = *buffer;
+
+	*buffer = -1;
+	return close(fd) ? errno : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct rlimit files = { BUFFERS + 64, BUFFERS + 64 };
+	static int buffers[BUFFERS];
+	int folder, alloc, release, heap = -1;
+	unsigned long id, pages;
+	char verb;
+
+	if (argc < 2 || setrlimit(RLIMIT_NOFILE, &files))
+		return 2;
+	folder = open_file(AT_FDCWD, argv[1], O_RDONLY | O_DIRECTORY);
+	alloc = open_file(folder, "alloc", O_WRONLY);
+	release = open_file(folder, "free", O_WRONLY);
+	if (argc > 2)
+		heap = open_file(AT_FDCWD, argv[2], O_RDWR);
+	memset(buffers, -1, sizeof(buffers));
+
+	while (scanf(" %c", &verb) == 1) {
+		int error = 0;
+
+		switch (verb) {
+		case 'a':
+		case 'f':
+			if (scanf("%lu", &pages) != 1)
+				return 2;
+			error = write_number(verb == 'a' ? alloc : release, pages);
+			break;
+		case 'h':
+			if (scanf("%lu %lu", &id, &pages) != 2 || id >= BUFFERS)
+				return 2;
+			error = allocate(heap, pages, &buffers[id]);
+			break;
+		case 'c':
+			if (scanf("%lu", &id) != 1 || id >= BUFFERS)
+				return 2;
+			error = close_buffer(&buffers[id]);
+			break;
+		case 'r':
+			for (id = 0; id < BUFFERS; id++)
+				if (buffers[id] >= 0)
+					close_buffer(&buffers[id]);
+			error = write_number(release, INT_MAX);
+			break;
+		case 'b':
+			break;
+		default:
+			return 2;
+		}
+		printf("%d %lu", error, strtoul(read_file(folder, "used"), NULL, 10));
+		printf(" %lu", strtoul(read_file(folder, "maxchunk"), NULL, 10));
+		if (verb == 'b')
+			/* Of a full bitmap the kernel cuts the newline (fs/debugfs/file.c, u32_array_open). */
+			printf(" %.*s", (int)strcspn(read_file(folder, "bitmap"), "\n"), text);
+		putchar('\n');
+	}
+	return 0;
+}

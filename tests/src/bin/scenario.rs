@@ -1,0 +1,62 @@
+//! The command `scenario`: what is said of CMA, and what a guest shows.
+
+use std::process::ExitCode;
+
+use ::tests::{
+    cross, ground, guest,
+    lab::IN_LAB,
+    scenario::{self, Scenario},
+};
+use clap::Parser;
+use guest_images::{Arch, Kind};
+
+/// Shows in real guests what is true of CMA, beside what is said of it.
+#[derive(Parser)]
+#[command(name = "scenario", version)]
+enum Cli {
+    /// Names all scenarios, each with the claim that it is about.
+    List,
+    /// Boots the guests of one scenario, and prints what was claimed, what is true, and what was seen beside what the model
+    /// predicts. Where this machine's KVM cannot run Linux, they boot in the lab.
+    #[command(after_help = "Exit status: 0 if all was seen as predicted, else 1.")]
+    Run {
+        /// Its name
+        #[arg(value_parser = find)]
+        scenario: &'static Scenario,
+    },
+}
+
+fn find(name: &str) -> Result<&'static Scenario, String> {
+    let found = scenario::all().find(|scenario| scenario.name == name);
+    found.ok_or_else(|| "there is none of that name; `scenario list` has them".to_owned())
+}
+
+fn main() -> ExitCode {
+    match Cli::parse() {
+        Cli::List => {
+            let width = scenario::all().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+            for Scenario { name, claim, .. } in scenario::all() {
+                println!("{name:width$}  {claim}");
+            }
+            ExitCode::SUCCESS
+        }
+        Cli::Run { scenario } => run(scenario),
+    }
+}
+
+fn run(scenario: &'static Scenario) -> ExitCode {
+    if std::env::var_os(IN_LAB).is_none() {
+        let ready = guest_images::build(Arch::host(), Kind::Default).map_err(|error| error.to_string());
+        let ready = ready.and_then(|_| cross::minivmm(Arch::host()).map_err(|error| error.to_string()));
+        if let Err(error) = ready {
+            eprintln!("scenario: {error}");
+            return ExitCode::FAILURE;
+        }
+        if let Some(status) = ground::move_to_lab_if_unfit(guest::LIMIT * 4) {
+            return status;
+        }
+    }
+    let played = scenario.play();
+    print!("{played}");
+    if played.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,429 @@
+//! The allocator's model beside the kernel's: lists of operations, what each answers, and the shortest list that shows a
+//! difference.
+
+use std::{
+    fmt::{self, Write as _},
+    fs,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use cma::{
+    PAGE_SIZE, Window,
+    area::{Area, dma_alignment},
+    map::Pages,
+};
+
+use crate::guest;
+
+/// The program that does the operations in the guest, see tests/guest/cma-ops.c.
+const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cma-ops"));
+/// The kernel's bitmap is looked at after so many operations.
+pub const BATCH: usize = 16;
+/// Time limit of the guest that does a list.
+const LIMIT: Duration = Duration::from_secs(400);
+/// How many guests may boot to make a list shorter.
+const ROUNDS: usize = 16;
+/// ENOMEM and EBADF (errno.h).
+const ENOMEM: i32 = 12;
+const EBADF: i32 = 9;
+
+/// One operation, by the names that the program in the guest has for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// debugfs `alloc`: so many pages at no alignment.
+    Alloc(u64),
+    /// debugfs `free`: so many pages of those allocated last.
+    Free(u64),
+    /// A buffer of the dma-buf heap: its number, and its pages.
+    Buffer(usize, u64),
+    /// Closes a buffer.
+    Close(usize),
+    /// Frees everything.
+    Reset,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alloc(pages) => write!(f, "a {pages}"),
+            Self::Free(pages) => write!(f, "f {pages}"),
+            Self::Buffer(id, pages) => write!(f, "h {id} {pages}"),
+            Self::Close(id) => write!(f, "c {id}"),
+            Self::Reset => write!(f, "r"),
+        }
+    }
+}
+
+/// What is seen after an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// 0, or the error.
+    pub errno: i32,
+    /// debugfs `used`.
+    pub used: u64,
+    /// debugfs `maxchunk`.
+    pub maxchunk: u64,
+    /// The bitmap, where it was looked at.
+    pub bitmap: Option<Pages>,
+}
+
+/// Numbers that look random and are the same for the same seed (splitmix64).
+#[derive(Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Begins with `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// A number of pages: small ones are as frequent as large ones, now and then it is a power of two or more than there is.
+    fn pages(&mut self, window: u64) -> u64 {
+        let order = self.below(u64::from(window.ilog2()) + 1);
+        match self.below(16) {
+            0 => 1 << order,
+            1 if self.below(8) == 0 => window + self.below(3),
+            _ => 1 + self.below(1 << order),
+        }
+    }
+}
+
+/// `count` operations of debugfs on a window of `window` pages.
+pub fn debugfs_operations(random: &mut Random, count: usize, window: u64) -> Vec<Operation> {
+    (0..count)
+        .map(|_| match random.below(100) {
+            0..55 => Operation::Alloc(random.pages(window)),
+            55..99 => Operation::Free(random.pages(window)),
+            _ if random.below(8) == 0 => Operation::Reset,
+            _ => Operation::Alloc(0),
+        })
+        .collect()
+}
+
+/// `count` operations of the dma-buf heap on a window of `window` pages.
+pub fn heap_operations(random: &mut Random, count: usize, window: u64) -> Vec<Operation> {
+    let mut live: Vec<usize> = Vec::new();
+    let mut unused: Vec<usize> = (0..1024).rev().collect();
+    (0..count)
+        .map(|_| {
+            let full = unused.is_empty();
+            if !live.is_empty() && (full || random.below(100) < 45) {
+                let at = usize::try_from(random.below(live.len() as u64)).unwrap_or(0);
+                let id = live.swap_remove(at);
+                unused.push(id);
+                Operation::Close(id)
+            } else {
+                let id = unused.pop().unwrap_or(0);
+                live.push(id);
+                Operation::Buffer(id, random.pages(window / 4))
+            }
+        })
+        .collect()
+}
+
+/// The model of a window, and of who holds what of it.
+#[derive(Debug, Clone)]
+pub struct Model {
+    empty: Area,
+    area: Area,
+    /// What debugfs allocated, the last at the end: first page and number (struct cma_mem).
+    stack: Vec<(u64, u64)>,
+    /// The buffers by their numbers.
+    buffers: Vec<Option<(u64, u64)>>,
+}
+
+impl Model {
+    /// A window of which the first `taken` pages are somebody else's for ever.
+    ///
+    /// # Panics
+    /// If there is no such window.
+    pub fn new(window: &Window, taken: u64) -> Self {
+        let mut area = Area::of_window(window, 0).expect("the window is an area");
+        if taken > 0 {
+            area.alloc(taken, 0).expect("the window is larger");
+        }
+        Self { empty: area.clone(), area, stack: Vec::new(), buffers: vec![None; 4096] }
+    }
+
+    /// Does `operation`; looks at the bitmap afterwards if `look` says so.
+    pub fn step(&mut self, operation: Operation, look: bool) -> Answer {
+        let errno = match operation {
+            Operation::Alloc(pages) => match self.area.alloc(pages, 0) {
+                Ok(allocation) => {
+                    self.stack.push((allocation.pfn, pages));
+                    0
+                }
+                Err(_) => ENOMEM,
+            },
+            Operation::Free(pages) => {
+                self.free(pages);
+                0
+            }
+            Operation::Buffer(id, pages) => match self.area.alloc(pages, dma_alignment(pages * PAGE_SIZE)) {
+                Ok(allocation) => {
+                    self.buffers[id] = Some((allocation.pfn, pages));
+                    0
+                }
+                Err(_) => ENOMEM,
+            },
+            Operation::Close(id) => match self.buffers[id].take() {
+                Some((pfn, pages)) => {
+                    self.area.release(pfn, pages);
+                    0
+                }
+                None => EBADF,
+            },
+            Operation::Reset => {
+                self.area = self.empty.clone();
+                self.stack.clear();
+                self.buffers.fill(None);
+                0
+            }
+        };
+        let maxchunk = self.area.largest_hole();
+        Answer {
+            errno,
+            used: self.area.used(),
+            maxchunk: maxchunk.end - maxchunk.start,
+            bitmap: look.then(|| self.area.allocated()),
+        }
+    }
+
+    /// debugfs `free` (mm/cma_debug.c, cma_free_mem): of the allocation made last its first pages.
+    fn free(&mut self, mut pages: u64) {
+        while pages > 0 {
+            let Some((pfn, count)) = self.stack.pop() else { return };
+            let freed = count.min(pages);
+            self.area.release(pfn, freed);
+            pages -= freed;
+            if freed < count {
+                self.stack.push((pfn + freed, count - freed));
+            }
+        }
+    }
+}
+
+/// A window of a guest on which operations are done.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// The window.
+    pub window: &'a Window,
+    /// minivmm's arguments for a machine with that window, words with spaces between.
+    pub arguments: &'a str,
+    /// Whether it is the one that the dma-buf heap hands out.
+    pub heap: bool,
+}
+
+impl Place<'_> {
+    /// Does `operations` in a guest and on the model.
+    ///
+    /// # Errors
+    /// The first difference, and the shortest list of operations found that shows one.
+    ///
+    /// # Panics
+    /// If the guest does not do them at all.
+    pub fn compare(&self, operations: &[Operation]) -> Result<(), String> {
+        let Some(at) = self.differences(&[operations])[0] else { return Ok(()) };
+        let mut list = operations[..=at].to_vec();
+        let mut pieces = 2;
+        // Delta debugging (Zeller and Hildebrandt, 2002), a guest for each round.
+        for _ in 0..ROUNDS {
+            let length = list.len().div_ceil(pieces).max(1);
+            let without: Vec<Vec<Operation>> = (0..list.len())
+                .step_by(length)
+                .map(|from| [&list[..from], &list[(from + length).min(list.len())..]].concat())
+                .collect();
+            let lists: Vec<&[Operation]> = without.iter().map(Vec::as_slice).collect();
+            let found =
+                self.differences(&lists).into_iter().zip(&without).find_map(|(at, list)| Some((at?, list)));
+            match found {
+                Some((at, shorter)) => {
+                    list = shorter[..=at].to_vec();
+                    pieces = pieces.saturating_sub(1).max(2);
+                }
+                None if length == 1 => break,
+                None => pieces *= 2,
+            }
+        }
+        let (_, mut kernel) = self.kernel(&[&list]);
+        let (kernel, model) = (kernel.remove(0).pop(), self.model(&list).pop());
+        let mut text =
+            format!("after {} operations the kernel has {kernel:?} and the model {model:?}:\n", list.len());
+        for operation in &list {
+            let _ = writeln!(text, "  {operation}");
+        }
+        Err(text)
+    }
+
+    /// Does the operations that `list` makes of the number of pages in use before, in a guest and on the model: what each of
+    /// them answers to each operation, the model's first.
+    ///
+    /// # Panics
+    /// If the guest does not do them at all.
+    pub fn answers(&self, list: &dyn Fn(u64) -> Vec<Operation>) -> Vec<(Answer, Answer)> {
+        let (taken, _) = self.kernel(&[]);
+        let operations = list(taken);
+        let (_, mut kernel) = self.kernel(&[&operations]);
+        self.model_with(taken, &operations).into_iter().zip(kernel.remove(0)).collect()
+    }
+
+    /// Of each of `lists` the operation after which kernel and model differ first, if they do.
+    fn differences(&self, lists: &[&[Operation]]) -> Vec<Option<usize>> {
+        let (taken, kernel) = self.kernel(lists);
+        let differs = |(list, kernel): (&&[Operation], Vec<Answer>)| {
+            let model = self.model_with(taken, list);
+            model.iter().zip(&kernel).position(|(model, kernel)| model != kernel)
+        };
+        lists.iter().zip(kernel).map(differs).collect()
+    }
+
+    fn model(&self, operations: &[Operation]) -> Vec<Answer> {
+        self.model_with(self.kernel(&[]).0, operations)
+    }
+
+    fn model_with(&self, taken: u64, operations: &[Operation]) -> Vec<Answer> {
+        let mut model = Model::new(self.window, taken);
+        let last = operations.len().saturating_sub(1);
+        let step = |(index, &operation)| model.step(operation, looks(index, last));
+        operations.iter().enumerate().map(step).collect()
+    }
+
+    /// What the kernel answers to each of `lists`, and how many of the first pages of the window were in use before.
+    fn kernel(&self, lists: &[&[Operation]]) -> (u64, Vec<Vec<Answer>>) {
+        let mut script = "b\n".to_owned();
+        for list in lists {
+            script.push_str("r\n");
+            for (index, operation) in list.iter().enumerate() {
+                let _ = writeln!(script, "{operation}");
+                if looks(index, list.len() - 1) {
+                    script.push_str("b\n");
+                }
+            }
+        }
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let initrd = folder.path().join("initramfs");
+        write_initramfs(&initrd, script.as_bytes());
+        let place = format!("{}@{:x}", self.window.name, self.window.base);
+        let heap = if self.heap { format!("/dev/dma_heap/{place}") } else { String::new() };
+        let mut minivmm = Command::new(guest::minivmm());
+        minivmm.args(self.arguments.split_whitespace()).arg("--initrd").arg(&initrd);
+        minivmm.args(["--exec", &format!("cma-ops /sys/kernel/debug/cma/{place} {heap} < /ops")]);
+        let printed = guest::printed(&guest::run_within(&mut minivmm, LIMIT));
+
+        let pages = self.window.size / PAGE_SIZE;
+        let mut lines = printed.lines().map(|line| answer(line, pages));
+        let before = lines.next().expect("the bitmap before");
+        let taken: Vec<_> = before.bitmap.iter().flat_map(Pages::runs).collect();
+        assert!(
+            taken.is_empty() || taken == [0..before.used],
+            "the model knows only of a first part of the window that is in use, not of {taken:?}"
+        );
+        let mut answers = Vec::new();
+        for list in lists {
+            assert_eq!(lines.next().expect("an answer to the reset").errno, 0);
+            let next = |index| {
+                let mut answer = lines.next().expect("an answer to each operation");
+                if looks(index, list.len() - 1) {
+                    answer.bitmap = lines.next().expect("a bitmap").bitmap;
+                }
+                answer
+            };
+            answers.push((0..list.len()).map(next).collect());
+        }
+        assert!(lines.next().is_none(), "there is more than was asked for");
+        (before.used, answers)
+    }
+}
+
+/// Whether the bitmap is looked at after the operation `index` of a list of which `last` is the last.
+fn looks(index: usize, last: usize) -> bool {
+    index % BATCH == BATCH - 1 || index == last
+}
+
+/// Reads a line of the program in the guest.
+fn answer(line: &str, pages: u64) -> Answer {
+    let mut words = line.splitn(4, ' ');
+    let mut number =
+        || words.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("in {line}"));
+    let (errno, used, maxchunk) = (number(), number(), number());
+    let bitmap =
+        words.next().map(|text| Pages::parse(text, pages).unwrap_or_else(|error| panic!("{error}: {line}")));
+    Answer { errno: i32::try_from(errno).unwrap_or(i32::MAX), used, maxchunk, bitmap }
+}
+
+/// The guest image's initramfs with another archive behind it, which has the program and its `script` (Documentation/
+/// driver-api/early-userspace/buffer-format.rst: archives may follow each other).
+fn write_initramfs(path: &Path, script: &[u8]) {
+    let image = guest_images::current(guest_images::Arch::host(), guest_images::Kind::Default)
+        .expect("the image is built");
+    let mut archives = fs::read(image.initramfs).expect("the image has an initramfs");
+    archives.resize(archives.len().next_multiple_of(512), 0);
+    for (name, mode, data) in [("bin/cma-ops", 0o100_755, PROGRAM), ("ops", 0o100_644, script)] {
+        let size = u32::try_from(data.len()).expect("it is short");
+        let mut writer = cpio::NewcBuilder::new(name).mode(mode).nlink(1).write(&mut archives, size);
+        std::io::Write::write_all(&mut writer, data)
+            .and_then(|()| writer.finish())
+            .map(drop)
+            .expect("memory takes it");
+    }
+    cpio::newc::trailer(&mut archives).expect("memory takes it");
+    fs::write(path, archives).expect("the folder is writable");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window() -> Window {
+        Window { name: "isp".into(), base: 0x6000_0000, size: 16 << 20, ..Default::default() }
+    }
+
+    #[test]
+    fn the_last_allocation_loses_its_first_pages() {
+        let mut model = Model::new(&window(), 0);
+        model.step(Operation::Alloc(10), false);
+        model.step(Operation::Alloc(8), false);
+        let answer = model.step(Operation::Free(3), true);
+        assert_eq!((answer.errno, answer.used, answer.maxchunk), (0, 15, 4096 - 18));
+        assert_eq!(answer.bitmap.unwrap().runs().collect::<Vec<_>>(), [0..10, 13..18]);
+        assert_eq!(model.step(Operation::Free(u64::MAX), false).used, 0);
+        assert_eq!(model.step(Operation::Alloc(0), false).errno, ENOMEM);
+        assert_eq!(model.step(Operation::Alloc(4097), false).errno, ENOMEM);
+    }
+
+    #[test]
+    fn buffers_are_aligned_and_closed_once() {
+        let mut model = Model::new(&window(), 1);
+        model.step(Operation::Buffer(7, 64), false);
+        let answer = model.step(Operation::Buffer(8, 3), true);
+        assert_eq!(answer.bitmap.unwrap().runs().collect::<Vec<_>>(), [0..1, 4..7, 64..128]);
+        assert_eq!(model.step(Operation::Close(7), false).errno, 0);
+        assert_eq!(model.step(Operation::Close(7), false).errno, EBADF);
+        assert_eq!(model.step(Operation::Reset, false).used, 1);
+    }
+
+    #[test]
+    fn lists_are_the_same_for_the_same_seed() {
+        let list = |seed| debugfs_operations(&mut Random::new(seed), 1000, 4096);
+        assert_eq!(list(1), list(1));
+        assert_ne!(list(1), list(2));
+        let list = heap_operations(&mut Random::new(3), 1000, 4096);
+        let closed = list.iter().filter(|operation| matches!(operation, Operation::Close(_))).count();
+        assert!((300..500).contains(&closed), "{closed}");
+    }
+}

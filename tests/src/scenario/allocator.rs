@@ -1,0 +1,156 @@
+//! Scenarios about the allocator: what it finds, what it does not, and what a release gives back. The model does the same
+//! operations as the kernel.
+
+use cma::{PAGE_SIZE, Window};
+use vmm::arch;
+
+use super::{Fields, Observation, Scenario};
+use crate::differential::{Answer, Operation, Place};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "a-bit-is-a-page",
+        claim: "a bit of the bitmap is a block of pages",
+        truth: "order_per_bit could make it one, but windows of the device tree and of the DMA API have 0 (kernel/dma/contiguous.c, \
+                rmem_cma_setup)",
+        play: a_bit_is_a_page,
+    },
+    Scenario {
+        name: "free-and-still-fails",
+        claim: "most of the window is free, so a small request is granted",
+        truth: "a request needs one run, and buffers do not move: a page in use in each 64 leaves 98 % free and no run of 64 \
+                (mm/cma.c, cma_alloc)",
+        play: free_and_still_fails,
+    },
+    Scenario {
+        name: "long-enough-but-not-aligned",
+        claim: "a run that is long enough is granted",
+        truth: "the DMA API and the dma-buf heaps align to the request's order, up to CONFIG_CMA_ALIGNMENT: a run of 300 pages \
+                need not have 256 that are aligned (lib/bitmap.c, bitmap_find_next_zero_area_off)",
+        play: long_enough_but_not_aligned,
+    },
+    Scenario {
+        name: "larger-than-the-window",
+        claim: "every failure leaves a line in the kernel's log",
+        truth: "what is larger than the whole window is refused without a search and without a word (mm/cma.c, cma_alloc)",
+        play: larger_than_the_window,
+    },
+    Scenario {
+        name: "neighbours-grow-together",
+        claim: "a release clears bits and does not merge, so the window wears out",
+        truth: "it is a bitmap: neighbours that are clear are one run, whatever the order of the releases, and what remains are the \
+                holes around live buffers (mm/cma.c, cma_release)",
+        play: neighbours_grow_together,
+    },
+];
+
+/// A window in the middle of a guest's memory.
+fn window(name: &str, size: u64, default: bool) -> Window {
+    let base = arch::ram(1 << 30)[0].start + (512 << 20);
+    Window { name: name.to_owned(), base, size, default, ..Default::default() }
+}
+
+fn a_bit_is_a_page() -> Vec<Observation> {
+    let fields = Fields::of(
+        "--camera none --cma 4M,default --cma 64M,name=isp",
+        "echo order=$(cat $(window isp)/order_per_bit); echo words=$(wc -w < $(window isp)/bitmap)",
+    );
+    vec![
+        // The file shows 64 bits of a field that has 32 (mm/cma_debug.c, cma_debugfs_get).
+        Observation::new("order_per_bit", 0, fields.number("order") & 0xffff_ffff),
+        Observation::new("words of 32 bits for 16384 pages", 16_384 / 32, fields.number("words")),
+    ]
+}
+
+/// Does `operations` on a window through debugfs, or through the heap for the default one.
+fn both(window: &Window, heap: bool, operations: &dyn Fn(u64) -> Vec<Operation>) -> Vec<(Answer, Answer)> {
+    let spec = format!("{}M,name={},base={:#x}", window.size >> 20, window.name, window.base);
+    let other = if window.default { "" } else { "--cma 4M,name=other,default" };
+    let arguments = format!("--camera none {other} --cma {spec}");
+    Place { window, arguments: &arguments, heap }.answers(operations)
+}
+
+fn errno(what: &str, (model, kernel): &(Answer, Answer)) -> Observation {
+    let name = |answer: &Answer| match answer.errno {
+        0 => "granted".to_owned(),
+        error => format!("-{error}"),
+    };
+    Observation::new(what, name(model), name(kernel))
+}
+
+fn number(what: &str, (model, kernel): &(Answer, Answer), of: fn(&Answer) -> u64) -> Observation {
+    Observation::new(what, of(model), of(kernel))
+}
+
+fn free_and_still_fails() -> Vec<Observation> {
+    let window = window("isp", 64 << 20, false);
+    let answers = both(&window, false, &|_| {
+        // Of an allocation debugfs frees the first pages first.
+        let comb = (0..256).flat_map(|_| [Operation::Alloc(64), Operation::Free(63)]);
+        comb.chain([Operation::Alloc(64), Operation::Alloc(63)]).collect()
+    });
+    let [.., comb, large, small] = &answers[..] else { unreachable!("there are so many answers") };
+    vec![
+        number("pages in use, of 16384", comb, |answer| answer.used),
+        number("the longest free run", comb, |answer| answer.maxchunk),
+        errno("a request for 64 pages", large),
+        errno("a request for 63 pages", small),
+    ]
+}
+
+fn long_enough_but_not_aligned() -> Vec<Observation> {
+    let window = window("cma0", 16 << 20, true);
+    let pages = window.size / PAGE_SIZE;
+    let answers = both(&window, true, &|taken| {
+        vec![
+            // A hole of 300 pages, from the 129th on.
+            Operation::Alloc(129 - taken),
+            Operation::Alloc(pages - 129),
+            Operation::Free(300),
+            Operation::Buffer(0, 256),
+            Operation::Alloc(256),
+        ]
+    });
+    vec![
+        number("the longest free run", &answers[2], |answer| answer.maxchunk),
+        errno("256 pages of the dma-buf heap, aligned to 256", &answers[3]),
+        errno("256 pages at no alignment", &answers[4]),
+    ]
+}
+
+fn larger_than_the_window() -> Vec<Observation> {
+    let window = window("isp", 16 << 20, false);
+    let pages = window.size / PAGE_SIZE;
+    let answers = both(&window, false, &|_| vec![Operation::Alloc(pages + 1), Operation::Alloc(pages)]);
+    let fields = Fields::of(
+        "--camera none --cma 4M,default --cma 16M,name=isp",
+        "w=$(window isp)
+         echo 4097 > $w/alloc; echo silent=$(said 'alloc failed')
+         echo 4096 > $w/alloc; echo 1 > $w/alloc; echo full=$(said 'alloc failed, req-size: 1 pages, ret: -12')",
+    );
+    vec![
+        errno("a request for 4097 pages of 4096", &answers[0]),
+        Observation::new("a line in the kernel's log", "no", fields.text("silent")),
+        errno("a request for all 4096", &answers[1]),
+        Observation::new("a line when one more is asked for", "yes", fields.text("full")),
+    ]
+}
+
+fn neighbours_grow_together() -> Vec<Observation> {
+    let window = window("cma0", 16 << 20, true);
+    let mut observations = Vec::new();
+    for (order, closed) in [("first, second, third", [0, 1, 2]), ("first, third, second", [0, 2, 1])] {
+        let answers = both(&window, true, &|taken| {
+            // Three buffers side by side from the 512th page on, and all else in use.
+            let before = [Operation::Alloc(512 - taken)];
+            let buffers = (0..3).map(|id| Operation::Buffer(id, 256));
+            let rest = [Operation::Alloc(4096 - 512 - 3 * 256)];
+            before.into_iter().chain(buffers).chain(rest).chain(closed.map(Operation::Close)).collect()
+        });
+        for (closed, answer) in (1..).zip(&answers[5..]) {
+            let what = format!("{order}: the longest free run after {closed}");
+            observations.push(number(&what, answer, |answer| answer.maxchunk));
+        }
+    }
+    observations
+}

@@ -1,0 +1,233 @@
+//! Scenarios about windows: who uses them, and how Linux comes to know of them.
+
+use vmm::arch;
+
+use super::{Fields, Observation, Scenario};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "idle-memory-is-used",
+        claim: "the window is a private pool, never used by ordinary allocations",
+        truth: "its pageblocks are given to the buddy allocator as MIGRATE_CMA, and movable pages go there (mm/page_alloc.c, \
+                __rmqueue): CmaFree falls, while no bit of the window's bitmap is set",
+        play: idle_memory_is_used,
+    },
+    Scenario {
+        name: "pages-move-away",
+        claim: "what is not contiguous stays so: nothing tidies the window up",
+        truth: "movable pages are migrated out of the way of a request (mm/page_alloc.c, alloc_contig_range)",
+        play: pages_move_away,
+    },
+    Scenario {
+        name: "reusable-makes-the-window",
+        claim: "compatible = \"shared-dma-pool\" and reg are enough for a CMA window",
+        truth: "without `reusable` it is a carveout of coherent memory (kernel/dma/coherent.c, rmem_dma_setup), with `no-map` \
+                beside `reusable` it is nothing at all (kernel/dma/contiguous.c, rmem_cma_setup)",
+        play: reusable_makes_the_window,
+    },
+    Scenario {
+        name: "the-command-line-overrules",
+        claim: "cma= on the command line and a window in the device tree add up",
+        truth: "cma= takes the place of the node with linux,cma-default (kernel/dma/contiguous.c, rmem_cma_setup): one window, \
+                under another name",
+        play: the_command_line_overrules,
+    },
+    Scenario {
+        name: "the-kernel-chooses-a-place",
+        claim: "a window has a fixed address",
+        truth: "a node with size and alloc-ranges instead of reg is placed by the kernel (drivers/of/of_reserved_mem.c, \
+                __reserved_mem_alloc_size), at a multiple of its alignment",
+        play: the_kernel_chooses_a_place,
+    },
+    Scenario {
+        name: "the-device-has-its-own",
+        claim: "the window is chosen by mask and node, and a device may get from any",
+        truth: "dma_alloc_contiguous takes the device's own window (memory-region), and the default one only for devices that \
+                have none (kernel/dma/contiguous.c)",
+        play: the_device_has_its_own,
+    },
+    Scenario {
+        name: "a-full-window-falls-back",
+        claim: "when a device's window is full, its buffers come from the default one, or not at all",
+        truth: "they come from the buddy allocator, as far as that has pieces so large, and the default window stays as it was \
+                (kernel/dma/direct.c, __dma_direct_alloc_pages)",
+        play: a_full_window_falls_back,
+    },
+    Scenario {
+        name: "out-of-the-mask",
+        claim: "a window that the device cannot address makes allocation fail",
+        truth: "the kernel allocates from it, sees the address, gives it back and takes other memory that the device reaches \
+                (kernel/dma/direct.c, dma_coherent_ok)",
+        play: out_of_the_mask,
+    },
+];
+
+fn idle_memory_is_used() -> Vec<Observation> {
+    let fields = Fields::of(
+        "--memory 512M --cma 256M --camera none",
+        "echo before=$(meminfo CmaFree); echo used_before=$(cat $(window cma0)/used)
+         fill 200
+         echo after=$(meminfo CmaFree); echo used=$(cat $(window cma0)/used)",
+    );
+    let fallen = fields.number("before").saturating_sub(fields.number("after"));
+    vec![
+        Observation::new(
+            "bits set by the page cache",
+            0,
+            fields.number("used") - fields.number("used_before"),
+        ),
+        Observation::new("CmaFree falls by 50 MB and more", true, fallen > 50_000),
+    ]
+}
+
+fn pages_move_away() -> Vec<Observation> {
+    let fields = Fields::of(
+        "--memory 512M --camera none --cma 256M",
+        "migrated() { sed -n 's/^pgmigrate_success //p' /proc/vmstat; }
+         used() { cat $(window cma0)/used; }
+         fill 200
+         echo used_before=$(used); echo free=$(meminfo CmaFree); echo before=$(migrated)
+         echo 50000 > $(window cma0)/alloc && echo granted=true
+         echo used=$(used); echo after=$(migrated)",
+    );
+    let moved = fields.number("after") - fields.number("before");
+    vec![
+        Observation::new("less is free than the 200000 kB asked for", true, fields.number("free") < 200_000),
+        Observation::new("a request for 50000 pages is granted", "true", fields.text("granted")),
+        Observation::new("pages handed out", 50_000, fields.number("used") - fields.number("used_before")),
+        Observation::new("pages were migrated", true, moved > 0),
+    ]
+}
+
+fn reusable_makes_the_window() -> Vec<Observation> {
+    let script = "echo total=$(meminfo CmaTotal)
+                  echo pool=$(said 'created DMA memory pool'); echo refused=$(said 'compatible matching fail')";
+    let mut observations = Vec::new();
+    for (spec, total, pool, refused) in
+        [("64M", 65_536, "no", "no"), ("64M,not-reusable", 0, "yes", "no"), ("64M,no-map", 0, "no", "yes")]
+    {
+        let fields = Fields::of(&format!("--camera none --cma {spec}"), script);
+        observations.extend([
+            Observation::new(format!("--cma {spec}: CmaTotal in kB"), total, fields.number("total")),
+            Observation::new(format!("--cma {spec}: a coherent pool"), pool, fields.text("pool")),
+            Observation::new(
+                format!("--cma {spec}: \"compatible matching fail\""),
+                refused,
+                fields.text("refused"),
+            ),
+        ]);
+    }
+    observations
+}
+
+fn the_command_line_overrules() -> Vec<Observation> {
+    let script = "echo total=$(meminfo CmaTotal); echo bypass=$(said 'using cmdline CMA params instead')
+                  cd /sys/kernel/debug/cma; echo names=$(ls -d * | sed 's/@.*//')
+                  v4l2-ctl --stream-mmap=3 --stream-count=2 > /dev/null 2>&1 && echo streamed=true";
+    let mut observations = Vec::new();
+    for (mode, bypass, names) in
+        [("dt", "no", "cma0"), ("cmdline", "no", "reserved"), ("both", "yes", "reserved")]
+    {
+        let fields = Fields::of(&format!("--cma 64M --cma-mode {mode} --camera timing=stall"), script);
+        observations.extend([
+            Observation::new(format!("{mode}: CmaTotal in kB"), 65_536, fields.number("total")),
+            Observation::new(format!("{mode}: \"bypass cma0 node\""), bypass, fields.text("bypass")),
+            Observation::new(format!("{mode}: areas"), names, fields.text("names")),
+            Observation::new(format!("{mode}: the camera streams"), "true", fields.text("streamed")),
+        ]);
+    }
+    observations
+}
+
+fn the_kernel_chooses_a_place() -> Vec<Observation> {
+    let start = arch::ram(1 << 30)[0].start + (512 << 20);
+    let end = start + (256 << 20);
+    let fields = Fields::of(
+        &format!(
+            "--cma 16M,default --cma 32M,name=isp,align=64M,alloc-ranges={start:#x}-{end:#x} \
+             --camera window=isp,timing=stall"
+        ),
+        "echo base=$(cat $(window isp)/base_pfn); echo count=$(cat $(window isp)/count)
+         v4l2-ctl --stream-mmap=3 --stream-count=2 > /dev/null 2>&1 && echo streamed=true",
+    );
+    let base = fields.number("base") * cma::PAGE_SIZE;
+    vec![
+        Observation::new("pages", (32 << 20) / cma::PAGE_SIZE, fields.number("count")),
+        Observation::new("the place is in the range", true, base >= start && base + (32 << 20) <= end),
+        Observation::new("its remainder by 64 MiB", 0, base % (64 << 20)),
+        Observation::new("the camera streams", "true", fields.text("streamed")),
+    ]
+}
+
+/// In a guest: asks for buffers of the camera and leaves them allocated; prints what is used of both windows, and where the
+/// buffers lie.
+fn buffers(count: u32, width: u32, height: u32) -> String {
+    format!(
+        "echo default_before=$(cat $(window cma0)/used)
+         v4l2-ctl -v width={width},height={height},pixelformat=YUYV --stream-mmap={count} --stream-count=1 \
+             > /dev/null 2>&1 & sleep 1
+         echo default=$(cat $(window cma0)/used)
+         [ -e $(window isp)/used ] && echo isp=$(cat $(window isp)/used)
+         set -- $(cat /sys/kernel/debug/minivmm-camera/*/extent); echo first=$(($1)); echo end=$(($2))"
+    )
+}
+
+fn the_device_has_its_own() -> Vec<Observation> {
+    let base = arch::ram(1 << 30)[0].start + (512 << 20);
+    let fields = Fields::of(
+        &format!("--cma 64M,default --cma 64M,name=isp,base={base:#x} --camera window=isp,fps=0.1"),
+        &buffers(4, 1920, 1080),
+    );
+    let inside = fields.number("first") >= base && fields.number("end") <= base + (64 << 20);
+    vec![
+        // 1920 x 1080 x 2 bytes are 1013 pages.
+        Observation::new("pages of the device's window", 4 * 1013, fields.number("isp")),
+        Observation::new(
+            "pages more of the default window",
+            0,
+            fields.number("default") - fields.number("default_before"),
+        ),
+        Observation::new("all buffers lie in the device's window", true, inside),
+    ]
+}
+
+fn a_full_window_falls_back() -> Vec<Observation> {
+    let base = arch::ram(1 << 30)[0].start + (512 << 20);
+    let fields = Fields::of(
+        &format!("--cma 64M,default --cma 4M,name=isp,base={base:#x} --camera window=isp,fps=0.1"),
+        &buffers(16, 640, 480),
+    );
+    let window = cma::Window { name: "isp".into(), base, size: 4 << 20, ..Default::default() };
+    let area = cma::area::Area::of_window(&window, 0).expect("the window is an area");
+    let (pages, align) = (150, cma::area::dma_alignment(640 * 480 * 2));
+    let outside = fields.number("first") < base || fields.number("end") > base + (4 << 20);
+    vec![
+        Observation::new(
+            "pages of the device's window",
+            area.fits(pages, align) * pages,
+            fields.number("isp"),
+        ),
+        Observation::new("other buffers lie elsewhere", true, outside),
+        Observation::new(
+            "pages more of the default window",
+            0,
+            fields.number("default") - fields.number("default_before"),
+        ),
+    ]
+}
+
+fn out_of_the_mask() -> Vec<Observation> {
+    let base = 1_u64 << 32;
+    let fields = Fields::of(
+        &format!(
+            "--memory 4G --cma 16M,default --cma 64M,name=isp,base={base:#x} --camera window=isp,fps=0.1"
+        ),
+        &format!("{}; echo granted=$(cat /sys/kernel/mm/cma/isp*/alloc_pages_success)", buffers(4, 640, 480)),
+    );
+    let reachable = fields.number("first") > 0 && fields.number("end") <= base;
+    vec![
+        Observation::new("pages that the window granted", 4 * 150, fields.number("granted")),
+        Observation::new("pages of it that are still handed out", 0, fields.number("isp")),
+        Observation::new("the buffers lie below 4 GiB", true, reachable),
+    ]
+}
