@@ -18,14 +18,13 @@ pub fn unfit() -> Option<String> {
 pub const CHOSEN: &str = "MINIVMM_TESTS";
 
 /// How many tests share a lab: each lab takes some seconds to boot.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 8;
 
 /// Runs the `tests` of this program by name in labs, a few in each, if this host cannot run Linux guests; the exit status
 /// then. None: go on here. Which one it is, is said on stderr.
 ///
-/// A few, and each by itself in a second lab if one of them failed in the first: the emulated KVM now and then stops giving
-/// its guests timer interrupts (LOC in their /proc/interrupts stays 0), for good. That tests needed a second lab is said
-/// loudly.
+/// A few, and each by itself in a second lab if one of them failed in the first: an emulated KVM is not without faults.
+/// That tests needed a second lab is said loudly.
 ///
 /// # Panics
 /// If the lab itself does not have a fit KVM.

@@ -31,6 +31,12 @@ for module in /modules/*; do
 done
 exec 3<>"$(port control)"
 
+# KVM keeps the TSC's frequency as it was known when kvm was loaded (max_tsc_khz); a second later the kernel has measured
+# it better. A vCPU that is to be more than 250 ppm slower than the TSC is refused by set_tsc_khz (arch/x86/kvm/x86.c) with
+# its scaling ratio left at 0: KVM takes its TSC for 0 then, and each of its timers is due later by all of the TSC.
+tolerance=/sys/module/kvm/parameters/tsc_tolerance_ppm
+[ -e $tolerance ] && echo 100000 >$tolerance
+
 options=trans=virtio,version=9p2000.L,msize=512000
 mkdir -p /lower /upper /new
 mount -t 9p -o $options,ro,cache=loose root /lower || tell "failed cannot mount the host's root"
