@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         ("the_kernel_says_what_the_model_says", the_kernel_says_what_the_model_says),
         ("the_driver_lets_go_while_streaming", the_driver_lets_go_while_streaming),
         ("v4l2_compliance", v4l2_compliance),
+        ("a_camera_that_is_not_coherent_streams_right", a_camera_that_is_not_coherent_streams_right),
         ("entropy_comes_from_the_host", entropy_comes_from_the_host),
         ("sixty_runs_leave_nothing_behind", sixty_runs_leave_nothing_behind),
     ];
@@ -358,6 +359,12 @@ fn v4l2_compliance() {
     let summary = log.lines().last().unwrap_or_default();
     assert!(output.status.success() && summary.contains("Failed: 0"), "{}", log.replace('\r', "\n"));
     println!("{summary}");
+}
+
+/// On arm64 its buffers are mapped uncached then.
+fn a_camera_that_is_not_coherent_streams_right() {
+    let streams = [("YUYV", 640, 480, 10), ("NV12", 1280, 720, 8)];
+    stream("--cma 64M --camera timing=stall,coherent=no", &streams);
 }
 
 fn entropy_comes_from_the_host() {

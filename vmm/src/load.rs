@@ -159,7 +159,12 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     let mut taken = vec![arch::taken_before_linux()];
     taken.extend(kernel.as_ref().map(|kernel| ("the kernel", kernel.range.clone())));
     taken.extend(initrd.clone().map(|range| ("the initrd", range)));
-    let ground = Ground { ram: &ram, taken: &taken, pageblock: config.pageblock, limit: 1 << 32 };
+    let ground = Ground {
+        ram: &ram,
+        taken: &taken,
+        pageblock: config.pageblock,
+        limit: windows_end(config, initrd.as_ref().map_or(ram[0].end, |initrd| initrd.start)),
+    };
     let windows = cma::place::place(&config.windows, &ground)?;
 
     let devices = platform::plan(config, camera_window(config, &windows)?, &windows);
@@ -224,6 +229,17 @@ fn load_initrd(
         .read_exact_volatile_from(GuestAddress(start), &mut file, count)
         .map_err(|source| error(io::Error::other(source)))?;
     Ok(start..start + length)
+}
+
+/// Where windows without a base end at most: in the reach of 32-bit devices. Of a window on the command line the kernel learns
+/// late: what it takes before, from the `top` down, may be its page structures, a 64th of memory (arm64's bootmem_init has
+/// sparse_init before dma_contiguous_reserve), and some tables.
+fn windows_end(config: &Config, top: u64) -> u64 {
+    const TABLES: u64 = 8 << 20;
+    match config.cma_mode {
+        CmaMode::Dt => 1 << 32,
+        CmaMode::Cmdline | CmaMode::Both => top.saturating_sub(config.memory / 64 + TABLES).min(1 << 32),
+    }
 }
 
 /// The window that the camera uses: the one it names, else the default one.
