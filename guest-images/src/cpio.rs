@@ -1,11 +1,9 @@
 //! A cpio archive as the kernel unpacks it: the same bytes each time, whatever times and owners this machine's files
 //! have.
 
-use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
+use std::{collections::BTreeMap, io::Write as _};
 
 use ::cpio::{NewcBuilder, newc};
-
-use crate::Error;
 
 const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
@@ -13,10 +11,10 @@ const LINK: u32 = 0o120_000;
 const DEVICE: u32 = 0o020_000;
 
 /// What goes into the archive, by path without the first slash, so that each folder comes before what is in it.
-#[derive(Default)]
-pub(crate) struct Archive(BTreeMap<String, Entry>);
+#[derive(Debug, Default)]
+pub struct Archive(BTreeMap<String, Entry>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Entry {
     /// Type and permissions.
     mode: u32,
@@ -27,22 +25,22 @@ struct Entry {
 
 impl Archive {
     /// Adds a folder. Those without anything special come with what is in them.
-    pub(crate) fn folder(&mut self, path: &str, permissions: u32) {
+    pub fn folder(&mut self, path: &str, permissions: u32) {
         self.insert(path, Entry { mode: FOLDER | permissions, ..Entry::default() });
     }
 
     /// Adds a file.
-    pub(crate) fn file(&mut self, path: &str, permissions: u32, data: Vec<u8>) {
+    pub fn file(&mut self, path: &str, permissions: u32, data: Vec<u8>) {
         self.insert(path, Entry { mode: FILE | permissions, data, ..Entry::default() });
     }
 
     /// Adds a symbolic link.
-    pub(crate) fn link(&mut self, path: &str, target: &str) {
+    pub fn link(&mut self, path: &str, target: &str) {
         self.insert(path, Entry { mode: LINK | 0o777, data: target.into(), ..Entry::default() });
     }
 
     /// Adds a character device.
-    pub(crate) fn device(&mut self, path: &str, permissions: u32, device: (u32, u32)) {
+    pub fn device(&mut self, path: &str, permissions: u32, device: (u32, u32)) {
         self.insert(path, Entry { mode: DEVICE | permissions, device, ..Entry::default() });
     }
 
@@ -54,24 +52,27 @@ impl Archive {
         self.0.insert(path.to_owned(), entry);
     }
 
-    /// Writes the archive into the file `path`.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
-        let write = || {
-            let mut file = fs::File::create(path)?;
-            for (inode, (name, entry)) in (1..).zip(&self.0) {
-                let builder = NewcBuilder::new(name)
-                    .ino(inode)
-                    .mode(entry.mode)
-                    .rdev_major(entry.device.0)
-                    .rdev_minor(entry.device.1);
-                let size = u32::try_from(entry.data.len()).map_err(std::io::Error::other)?;
-                let mut writer = builder.write(&mut file, size);
-                writer.write_all(&entry.data)?;
-                writer.finish()?;
-            }
-            newc::trailer(&mut file).map(drop)
-        };
-        write().map_err(Error::io("cannot write", path))
+    /// The archive's bytes. Several archives one behind the other are as good as one, if each begins at a multiple of four
+    /// bytes (Documentation/driver-api/early-userspace/buffer-format.rst).
+    ///
+    /// # Panics
+    /// If an entry has 4 GiB, which the format has no room for.
+    pub fn pack(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (inode, (name, entry)) in (1..).zip(&self.0) {
+            let builder = NewcBuilder::new(name)
+                .ino(inode)
+                .mode(entry.mode)
+                .nlink(1)
+                .rdev_major(entry.device.0)
+                .rdev_minor(entry.device.1);
+            let size = u32::try_from(entry.data.len()).expect("no program or module has 4 GiB");
+            let mut writer = builder.write(&mut bytes, size);
+            let written = writer.write_all(&entry.data).and_then(|()| writer.finish().map(drop));
+            written.expect("memory takes all");
+        }
+        newc::trailer(&mut bytes).expect("memory takes all");
+        bytes
     }
 }
 
@@ -90,10 +91,10 @@ mod tests {
         archive.device("dev/console", 0o600, (5, 1));
         archive.link("bin/sh", "busybox");
         archive.folder("a", 0o700);
-        let written = tempfile::NamedTempFile::new().unwrap();
-        archive.write(written.path()).unwrap();
+        let packed = archive.pack();
+        assert!(packed.len().is_multiple_of(4));
 
-        let mut rest = &fs::read(written.path()).unwrap()[..];
+        let mut rest = &packed[..];
         let mut entries = Vec::new();
         loop {
             let mut reader = NewcReader::new(rest).unwrap();

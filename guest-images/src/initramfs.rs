@@ -124,7 +124,7 @@ impl<'a> Initramfs<'a> {
         if interpreter != format!("lib/{loader}") {
             content.link(interpreter, &format!("/lib/{loader}"));
         }
-        content.write(path)?;
+        fs::write(path, content.pack()).map_err(Error::io("cannot write", path))?;
         step.done();
         Ok(())
     }

@@ -6,7 +6,7 @@ mod arch;
 mod builder;
 pub mod cache;
 mod command;
-mod cpio;
+pub mod cpio;
 pub mod debian;
 mod driver;
 mod image;

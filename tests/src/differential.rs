@@ -15,6 +15,8 @@ use cma::{
     map::Pages,
 };
 
+use guest_images::cpio;
+
 use crate::guest;
 
 /// The program that does the operations in the guest, see tests/guest/cma-ops.c.
@@ -373,15 +375,10 @@ fn write_initramfs(path: &Path, script: &[u8]) {
         .expect("the image is built");
     let mut archives = fs::read(image.initramfs).expect("the image has an initramfs");
     archives.resize(archives.len().next_multiple_of(512), 0);
-    for (name, mode, data) in [("bin/cma-ops", 0o100_755, PROGRAM), ("ops", 0o100_644, script)] {
-        let size = u32::try_from(data.len()).expect("it is short");
-        let mut writer = cpio::NewcBuilder::new(name).mode(mode).nlink(1).write(&mut archives, size);
-        std::io::Write::write_all(&mut writer, data)
-            .and_then(|()| writer.finish())
-            .map(drop)
-            .expect("memory takes it");
-    }
-    cpio::newc::trailer(&mut archives).expect("memory takes it");
+    let mut ours = cpio::Archive::default();
+    ours.file("bin/cma-ops", 0o755, PROGRAM.to_vec());
+    ours.file("ops", 0o644, script.to_vec());
+    archives.extend(ours.pack());
     fs::write(path, archives).expect("the folder is writable");
 }
 
