@@ -73,14 +73,16 @@ fn main() {
     fs::write(out.join("guests.rs"), table).expect("the output folder is ours");
 }
 
-/// Compiles the program that does operations to a CMA window in a guest with Linux.
+/// Compiles the programs that tests run in guests with Linux.
 fn compile_for_linux(compiler: &OsStr, out: &Path) {
-    let source = Path::new("guest/cma-ops.c");
-    println!("cargo::rerun-if-changed={}", source.display());
-    let mut command = Command::new(compiler);
-    command.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).args([&out.join("cma-ops"), source]);
-    let compiled = command.status().is_ok_and(|status| status.success());
-    assert!(compiled, "{compiler:?} could not compile {}", source.display());
+    for name in ["cma-ops", "pin"] {
+        let source = PathBuf::from(format!("guest/{name}.c"));
+        println!("cargo::rerun-if-changed={}", source.display());
+        let mut command = Command::new(compiler);
+        command.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).args([&out.join(name), &source]);
+        let compiled = command.status().is_ok_and(|status| status.success());
+        assert!(compiled, "{compiler:?} could not compile {}", source.display());
+    }
 }
 
 /// Makes the flat image of the ELF file `guest`, in its place.

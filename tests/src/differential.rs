@@ -3,8 +3,6 @@
 
 use std::{
     fmt::{self, Write as _},
-    fs,
-    path::Path,
     process::Command,
     time::Duration,
 };
@@ -14,8 +12,6 @@ use cma::{
     area::{Area, Rules, dma_alignment},
     map::Pages,
 };
-
-use guest_images::cpio;
 
 use crate::guest;
 
@@ -317,13 +313,11 @@ impl Place<'_> {
                 }
             }
         }
-        let folder = tempfile::tempdir().expect("there is room for a folder");
-        let initrd = folder.path().join("initramfs");
-        write_initramfs(&initrd, script.as_bytes());
+        let initrd = guest::initramfs_with(&[("bin/cma-ops", PROGRAM), ("ops", script.as_bytes())]);
         let place = format!("{}@{:x}", self.window.name, self.window.base);
         let heap = if self.heap { format!("/dev/dma_heap/{place}") } else { String::new() };
         let mut minivmm = Command::new(guest::minivmm());
-        minivmm.args(self.arguments.split_whitespace()).arg("--initrd").arg(&initrd);
+        minivmm.args(self.arguments.split_whitespace()).arg("--initrd").arg(initrd.path());
         minivmm.args(["--exec", &format!("cma-ops /sys/kernel/debug/cma/{place} {heap} < /ops")]);
         let printed = guest::printed(&guest::run_within(&mut minivmm, LIMIT));
 
@@ -366,20 +360,6 @@ fn answer(line: &str, pages: u64) -> Answer {
     let bitmap =
         words.next().map(|text| Pages::parse(text, pages).unwrap_or_else(|error| panic!("{error}: {line}")));
     Answer { errno: i32::try_from(errno).unwrap_or(i32::MAX), used, maxchunk, bitmap }
-}
-
-/// The guest image's initramfs with another archive behind it, which has the program and its `script` (Documentation/
-/// driver-api/early-userspace/buffer-format.rst: archives may follow each other).
-fn write_initramfs(path: &Path, script: &[u8]) {
-    let image = guest_images::current(guest_images::Arch::host(), guest_images::Kind::Default)
-        .expect("the image is built");
-    let mut archives = fs::read(image.initramfs).expect("the image has an initramfs");
-    archives.resize(archives.len().next_multiple_of(512), 0);
-    let mut ours = cpio::Archive::default();
-    ours.file("bin/cma-ops", 0o755, PROGRAM.to_vec());
-    ours.file("ops", 0o644, script.to_vec());
-    archives.extend(ours.pack());
-    fs::write(path, archives).expect("the folder is writable");
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use std::{
 };
 
 use devices::camera::Layout;
+use guest_images::{Arch, Kind, cpio};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::NamedTempFile;
 use vmm::report::{Report, WindowReport};
 
 use crate::{frames, programs};
@@ -38,6 +40,23 @@ static MINIVMM: LazyLock<PathBuf> = LazyLock::new(|| programs::minivmm().expect(
 /// If it cannot be built.
 pub fn minivmm() -> &'static Path {
     &MINIVMM
+}
+
+/// The guest image's initramfs, with these files besides, which can be run.
+///
+/// # Panics
+/// If there is no image, or no room for the file.
+pub fn initramfs_with(files: &[(&str, &[u8])]) -> NamedTempFile {
+    let image = guest_images::current(Arch::host(), Kind::Default).expect("the image is built");
+    let mut archives = fs::read(image.initramfs).expect("the image has an initramfs");
+    let mut ours = cpio::Archive::default();
+    for (name, data) in files {
+        ours.file(name, 0o755, data.to_vec());
+    }
+    archives.extend(ours.pack());
+    let file = NamedTempFile::new().expect("there is room for a file");
+    fs::write(file.path(), archives).expect("there is room for its content");
+    file
 }
 
 /// Runs minivmm with `arguments` (words) and a command in the guest.

@@ -1,11 +1,20 @@
 //! Scenarios about the allocator: what it finds, what it does not, and what a release gives back. The model does the same
 //! operations as the kernel.
 
-use cma::{PAGE_SIZE, Window};
+use cma::{
+    PAGE_SIZE, Window,
+    area::{Area, Rules},
+};
 use vmm::arch;
 
 use super::{Fields, Observation, Scenario};
-use crate::differential::{Answer, Operation, Place};
+use crate::{
+    differential::{Answer, Operation, Place},
+    guest,
+};
+
+/// The program that pins pages in the guest, see tests/guest/pin.c.
+const PIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pin"));
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -28,6 +37,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         truth: "the DMA API and the dma-buf heaps align to the request's order, up to CONFIG_CMA_ALIGNMENT: a run of 300 pages \
                 need not have 256 that are aligned (lib/bitmap.c, bitmap_find_next_zero_area_off)",
         play: long_enough_but_not_aligned,
+    },
+    Scenario {
+        name: "pinned-pages-are-busy",
+        claim: "failure means that the window is not contiguous enough",
+        truth: "not if no bit of the bitmap is set: a page in use that cannot be migrated, as somebody holds a reference to it, makes \
+                each candidate -EBUSY (mm/page_alloc.c, alloc_contig_range)",
+        play: pinned_pages_are_busy,
     },
     Scenario {
         name: "larger-than-the-window",
@@ -115,6 +131,38 @@ fn long_enough_but_not_aligned() -> Vec<Observation> {
         number("the longest free run", &answers[2], |answer| answer.maxchunk),
         errno("256 pages of the dma-buf heap, aligned to 256", &answers[3]),
         errno("256 pages at no alignment", &answers[4]),
+    ]
+}
+
+fn pinned_pages_are_busy() -> Vec<Observation> {
+    let window = window("isp", 256 << 20, false);
+    let initrd = guest::initramfs_with(&[("bin/pin", PIN)]);
+    let arguments = format!(
+        "--memory 1G --camera none --cma 4M,default --cma 256M,name=isp,base={:#x} --initrd {}",
+        window.base,
+        initrd.path().display()
+    );
+    let fields = Fields::of(
+        &arguments,
+        "cat > /tmp/ask <<'END'
+            w=$(echo /sys/kernel/debug/cma/isp*)
+            echo used=$(cat $w/used)
+            if echo 65000 > $w/alloc; then echo answer=granted; else
+                echo answer=$(dmesg | sed -n 's/.*alloc failed, req-size: 65000 pages, ret: //p' | tail -n 1)
+            fi 2> /dev/null
+END
+         pin 800 sh /tmp/ask",
+    );
+    let mut area = Area::of_window(&window, 0, Rules::V6_1).expect("the window is an area");
+    // Wherever they lie: so large a request has no place without any.
+    for pfn in area.ranges().flat_map(|range| range.step_by(16_384)).collect::<Vec<_>>() {
+        area.set_busy(pfn..pfn + 1);
+    }
+    let predicted =
+        area.alloc(65_000, 0).map_or_else(|error| error.errno.to_string(), |_| "granted".to_owned());
+    vec![
+        Observation::new("bits that are set", 0, fields.number("used")),
+        Observation::new("a request for 65000 pages of 65536", predicted, fields.text("answer")),
     ]
 }
 
