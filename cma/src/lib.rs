@@ -1,11 +1,12 @@
 //! What CMA (the Contiguous Memory Allocator) is: window specification, placement, allocator and its scripts, the DMA API
-//! above it, reserved-memory node, map.
+//! above it, reserved-memory node and what Linux makes of it, map.
 //!
 //! Pure: no KVM, no I/O beyond what it is handed. Addresses and sizes are in bytes of guest physical memory.
 
 use std::ops::Range;
 
 pub mod area;
+pub mod check;
 pub mod dma;
 pub mod map;
 pub mod node;

@@ -14,6 +14,7 @@ use devices::camera::CameraSpec;
 
 use crate::{
     arch,
+    check::{self, CheckArgs, CheckError},
     config::{CmaMode, Config},
     doctor::{self, KvmError},
     images::{self, Image, ImageError},
@@ -37,6 +38,7 @@ Examples:
   minivmm --cma 256M --exec 'cat /proc/meminfo'        one command's output, and its exit status
   minivmm --cma 64M --cma size=32M,name=isp --camera window=isp,timing=stall
   minivmm dtb --cma 256M                               the device tree that this guest would get
+  minivmm check board.dtb                              what Linux makes of a board's reserved memory, and why
   minivmm model fill.cma                               what the kernel's allocator would do, without a guest
 
 Keys: Ctrl-A x stops the machine, Ctrl-A h says the keys.
@@ -61,6 +63,14 @@ enum Command {
         /// Write the flattened tree (DTB) to this file instead
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Say what Linux makes of each reserved-memory node of a device tree, or of these machine options, and why
+    #[command(after_help = check::HELP)]
+    Check {
+        #[command(flatten)]
+        check: CheckArgs,
+        #[command(flatten)]
+        machine: MachineArgs,
     },
     /// Run an allocation script on a model of the kernel's CMA allocator: answers, messages, map, statistics
     Model(ModelArgs),
@@ -175,6 +185,8 @@ enum CliError {
     #[error(transparent)]
     Machine(#[from] MachineError),
     #[error(transparent)]
+    Check(CheckError),
+    #[error(transparent)]
     Model(ModelError),
     #[error("{} cannot be written: {source}; name a file in a folder that can", path.display())]
     Write { path: PathBuf, source: io::Error },
@@ -195,6 +207,7 @@ impl CliError {
             | Self::LogFilter { .. }
             | Self::Write { .. }
             | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => 2,
+            Self::Check(error) => error.exit_status(),
             Self::Model(error) => error.exit_status(),
             Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) | Self::Report { .. } => 1,
         }
@@ -208,6 +221,7 @@ pub fn main() -> ExitCode {
         None => run(cli.run),
         Some(Command::Run(args)) => run(args),
         Some(Command::Dtb { machine, out }) => dtb(machine, out.as_deref()),
+        Some(Command::Check { check, machine }) => self::check(&check, machine),
         Some(Command::Model(args)) => model::main(&args).map_err(CliError::Model),
         Some(Command::Doctor) => Ok(doctor()),
     };
@@ -225,16 +239,32 @@ fn doctor() -> ExitCode {
 }
 
 fn dtb(machine: MachineArgs, out: Option<&Path>) -> Result<ExitCode, CliError> {
-    // The tree can be looked at before there is an image: nothing but the windows' places depends on it.
-    let kernel = machine.kernel.clone();
-    let (config, image) = config(machine);
-    let kernel = kernel.or_else(|| image.is_ok().then(|| config.kernel.clone()));
-    let tree = load_with(&config, kernel.as_deref()).map_err(CliError::Request)?.tree;
+    let (tree, _) = tree(machine)?;
     match out {
         Some(path) => write(path, &tree)?,
         None => print_source(&tree).map_err(CliError::Dtc)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn check(check: &CheckArgs, machine: MachineArgs) -> Result<ExitCode, CliError> {
+    let done = if let Some(file) = &check.file {
+        check::file(file, machine.pageblock.unwrap_or(arch::PAGEBLOCK), check)
+    } else {
+        let (tree, pageblock) = tree(machine)?;
+        check::guest(&tree, pageblock, check)
+    };
+    done.map_err(CliError::Check)
+}
+
+/// The generated tree, and the pageblock that it is made for.
+fn tree(machine: MachineArgs) -> Result<(Vec<u8>, u64), CliError> {
+    // The tree can be looked at before there is an image: nothing but the windows' places depends on it.
+    let kernel = machine.kernel.clone();
+    let (config, image) = config(machine);
+    let kernel = kernel.or_else(|| image.is_ok().then(|| config.kernel.clone()));
+    let tree = load_with(&config, kernel.as_deref()).map_err(CliError::Request)?.tree;
+    Ok((tree, config.pageblock))
 }
 
 fn print_source(tree: &[u8]) -> Result<(), String> {
@@ -411,6 +441,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_tree_in_a_file_has_no_machine_options() {
+        let mut command = Cli::command();
+        command.build();
+        let arguments = |name| command.find_subcommand(name).unwrap().get_arguments();
+        let machine: Vec<_> = arguments("dtb").map(clap::Arg::get_id).collect();
+        let file = arguments("check").find(|argument| argument.get_id() == "file").unwrap();
+        let conflicts = command.find_subcommand("check").unwrap().get_arg_conflicts_with(file);
+        for argument in arguments("check").map(clap::Arg::get_id).filter(|id| machine.contains(id)) {
+            let conflict = conflicts.iter().any(|other| other.get_id() == argument);
+            assert_eq!(conflict, !["pageblock", "help"].contains(&argument.as_str()), "{argument}");
+        }
     }
 
     #[test]

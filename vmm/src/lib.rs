@@ -5,6 +5,7 @@
 //! until something ends it; [`report::Report`] says how that went.
 
 pub mod arch;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod doctor;

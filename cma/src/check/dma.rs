@@ -1,0 +1,78 @@
+//! Which memory a device reaches, by the `dma-ranges` of the buses above it.
+
+use super::{
+    ranges::{Ranges, at},
+    tree::{ROOT, Tree, number},
+};
+
+/// Most cells of an address (drivers/of/address.c, OF_MAX_ADDR_CELLS).
+const MAX_CELLS: usize = 4;
+
+/// Where the rules are from.
+pub(super) const SOURCE: &str =
+    "drivers/of/address.c, of_dma_get_range; kernel/dma/direct.c, dma_coherent_ok";
+
+/// The bus whose `dma-ranges` holds for `device`, the nearest with tuples; None if there is none, or if a memory
+/// controller is the device's parent for DMA (`interconnects`), which is not looked into.
+pub(super) fn bus(tree: &Tree<'_>, device: usize) -> Option<usize> {
+    let mut found = false;
+    for node in tree.ancestors(device) {
+        match tree.property(node, "dma-ranges") {
+            Some([_, ..]) => return Some(node),
+            None if found => return None,
+            _ => found = true,
+        }
+        if tree.strings(node, "interconnect-names").any(|name| name == b"dma-mem") {
+            return None;
+        }
+    }
+    None
+}
+
+/// The memory that devices on `bus` reach by its `dma-ranges`; None if that is not to be understood.
+pub(super) fn reach(tree: &Tree<'_>, bus: usize) -> Option<Ranges> {
+    let mut reach = Ranges::default();
+    for (_, parent, size) in tuples(tree, bus)? {
+        if let Some(base) = translate(tree, bus, parent) {
+            reach.insert(at(base, size));
+        }
+    }
+    (!reach.is_empty()).then_some(reach)
+}
+
+/// The CPU's address of what has `address` on the bus above `bus`. A missing or empty `dma-ranges` changes nothing
+/// (drivers/of/address.c, of_translate_one).
+fn translate(tree: &Tree<'_>, bus: usize, mut address: u64) -> Option<u64> {
+    for above in tree.ancestors(bus).skip(1) {
+        if tree.property(above, "dma-ranges").is_some_and(|value| !value.is_empty()) {
+            let (child, parent, _) =
+                tuples(tree, above)?.find(|(child, _, size)| at(*child, *size).contains(&address))?;
+            address = parent.wrapping_add(address - child);
+        }
+    }
+    Some(address)
+}
+
+/// The tuples of `dma-ranges` of a bus: its own address, the one above it, and the size in bytes. PCI's addresses begin
+/// with a cell of flags, of which nothing remains in 64 bits.
+fn tuples<'a>(tree: &Tree<'a>, bus: usize) -> Option<impl Iterator<Item = (u64, u64, u64)> + use<'a>> {
+    let above = tree.ancestors(bus).nth(1).unwrap_or(ROOT);
+    let cells = [
+        cells(tree, bus, "#address-cells"),
+        cells(tree, above, "#address-cells"),
+        cells(tree, bus, "#size-cells"),
+    ];
+    if cells.iter().any(|cells| !(1..=MAX_CELLS).contains(cells)) {
+        return None;
+    }
+    let [child, parent, size] = cells.map(|cells| 4 * cells);
+    let tuples = tree.property(bus, "dma-ranges")?.chunks_exact(child + parent + size);
+    Some(tuples.map(move |tuple| {
+        (number(&tuple[..child]), number(&tuple[child..child + parent]), number(&tuple[child + parent..]))
+    }))
+}
+
+/// The cells of addresses below `node`, inherited if it does not say (drivers/of/base.c, of_bus_n_addr_cells).
+fn cells(tree: &Tree<'_>, node: usize, name: &str) -> usize {
+    tree.ancestors(node).find_map(|node| tree.cell(node, name)).unwrap_or(1) as usize
+}

@@ -1,0 +1,378 @@
+//! What early boot does with the children of /reserved-memory, step by step as the kernel takes them.
+
+use std::ops::Range;
+
+use super::{
+    Finding, Kernel, Level, Outcome, Region, finding,
+    ranges::{Ranges, at},
+    tree::{ROOT, Tree, number},
+};
+
+/// Most regions that are kept for set-up (drivers/of/of_reserved_mem.c, MAX_RESERVED_REGIONS).
+const MAX_REGIONS: usize = 64;
+
+const CHECK_ROOT: &str = "drivers/of/fdt.c, __reserved_mem_check_root";
+const SCAN: &str = "drivers/of/fdt.c, fdt_scan_reserved_mem";
+const RESERVE_REG: &str = "drivers/of/fdt.c, __reserved_mem_reserve_reg";
+pub(super) const RESERVE: &str = "drivers/of/fdt.c, early_init_dt_reserve_memory";
+const SAVE_NODE: &str = "drivers/of/of_reserved_mem.c, fdt_reserved_mem_save_node";
+const OVERLAP: &str = "drivers/of/of_reserved_mem.c, __rmem_check_for_overlap";
+pub(super) const CMA_SETUP: &str = "kernel/dma/contiguous.c, rmem_cma_setup";
+
+/// A region and its node in the tree.
+pub(super) struct Checked {
+    pub(super) node: usize,
+    pub(super) region: Region,
+    /// Its place in the kernel's list, in which phandles are looked for; None if it is not there.
+    pub(super) rank: Option<usize>,
+    /// Devices can be given it, if it is a pool.
+    pub(super) usable: bool,
+}
+
+impl Checked {
+    pub(super) fn say(&mut self, level: Level, source: &'static str, text: impl Into<String>) {
+        self.region.findings.push(finding(level, source, text));
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome, source: &'static str, rule: impl Into<String>) {
+        self.region.outcome = outcome;
+        self.region.rule = rule.into();
+        self.region.source = source;
+    }
+
+    /// As [`Self::end`], where that is an error.
+    pub(super) fn fail(&mut self, outcome: Outcome, source: &'static str, rule: impl Into<String>) {
+        let rule = rule.into();
+        self.say(Level::Error, source, rule.clone());
+        self.end(outcome, source, rule);
+    }
+
+    pub(super) fn range(&self) -> Option<Range<u64>> {
+        Some(at(self.region.base?, self.region.size?))
+    }
+}
+
+/// What is known while regions are set up.
+pub(super) struct Boot<'t, 'a> {
+    pub(super) tree: &'t Tree<'a>,
+    pub(super) kernel: &'t Kernel,
+    /// Cells of an address and of a size: the root's.
+    pub(super) cells: (usize, usize),
+    /// Memory by the tree; empty if a boot loader is to say where it is.
+    pub(super) ram: Ranges,
+    /// What memblock has as reserved.
+    pub(super) reserved: Ranges,
+    /// What it has as not to be mapped.
+    pub(super) unmapped: Ranges,
+    /// `cma=` is on the kernel's command line.
+    pub(super) cmdline: bool,
+    pub(super) cma_areas: usize,
+}
+
+/// Takes the children of /reserved-memory in the order of the tree; `findings` get what concerns all of them.
+pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding>) -> Vec<Checked> {
+    let Some(parent) = tree.top_level("reserved-memory") else {
+        findings.push(finding(
+            Level::Note,
+            SCAN,
+            "there is no /reserved-memory: Linux reserves nothing for devices",
+        ));
+        return Vec::new();
+    };
+    let mut regions: Vec<Checked> = tree.children(parent).map(|node| untouched(tree, node)).collect();
+    let cells = match check_root(tree, parent, findings) {
+        Ok(cells) => cells,
+        Err(rule) => {
+            findings.push(finding(
+                Level::Error,
+                CHECK_ROOT,
+                format!("{rule}; Linux ignores all of /reserved-memory"),
+            ));
+            for region in &mut regions {
+                region.end(Outcome::Ignored, CHECK_ROOT, "as all of /reserved-memory is");
+            }
+            return regions;
+        }
+    };
+    let mut boot = Boot {
+        tree,
+        kernel,
+        cells,
+        ram: memory(tree, cells),
+        reserved: Ranges::default(),
+        unmapped: Ranges::default(),
+        cmdline: has_cmdline_cma(tree),
+        cma_areas: 0,
+    };
+    if boot.ram.is_empty() && !regions.is_empty() {
+        findings.push(finding(
+            Level::Note,
+            "drivers/of/fdt.c, early_init_dt_scan_memory",
+            "no memory node has a size, as a boot loader is to fill it in: regions are taken to lie in RAM",
+        ));
+    }
+    tree.reservations().iter().for_each(|range| boot.reserved.insert(range.clone()));
+    let mut count = 0;
+    let mut order = Vec::new();
+    for (index, region) in regions.iter_mut().enumerate() {
+        if boot.scan(region) {
+            count += 1;
+            if count <= MAX_REGIONS {
+                order.push(index);
+            } else {
+                let rule = format!(
+                    "it is number {count} and there is room for {MAX_REGIONS} (\"not enough space for all defined regions\"): its \
+                     memory is reserved, and is of no use to anybody"
+                );
+                region.fail(Outcome::Refused, SAVE_NODE, rule);
+            }
+        }
+    }
+    // Those without a place come first (__rmem_cmp).
+    order.sort_by_key(|index| {
+        let region = &regions[*index].region;
+        region.base.map_or((0, 0), |base| (base, region.size.unwrap_or(0)))
+    });
+    for (rank, index) in order.iter().enumerate() {
+        regions[*index].rank = Some(rank);
+        boot.set_up(&mut regions[*index]);
+    }
+    let place: Vec<_> = order.iter().map(|index| regions[*index].range()).collect();
+    for (later, index) in order.iter().enumerate() {
+        for earlier in 0..later {
+            if let (Some(one), Some(other)) = (&place[earlier], &place[later])
+                && other.start < one.end
+                && !other.is_empty()
+            {
+                overlap(&mut regions, order[earlier], *index, later - earlier == 1);
+            }
+        }
+    }
+    one_default(&mut regions, &order);
+    same_phandle(tree, &mut regions);
+    regions
+}
+
+fn untouched(tree: &Tree<'_>, node: usize) -> Checked {
+    let region = Region {
+        node: tree.path(node),
+        outcome: Outcome::Ignored,
+        rule: String::new(),
+        source: SCAN,
+        base: None,
+        size: None,
+        default: false,
+        findings: Vec::new(),
+    };
+    Checked { node, region, rank: None, usable: true }
+}
+
+/// The root's cells, if /reserved-memory is as Linux wants it; else what is not.
+fn check_root(tree: &Tree<'_>, parent: usize, findings: &mut Vec<Finding>) -> Result<(usize, usize), String> {
+    let cells = ["#address-cells", "#size-cells"].map(|name| (name, tree.cell(ROOT, name).unwrap_or(1)));
+    for (name, cells) in cells {
+        if ![1, 2].contains(&cells) {
+            return Err(format!("the root has {name} = {cells}, where memory is described with 1 or 2"));
+        }
+        match tree.cell(parent, name) {
+            None => {
+                return Err(format!(
+                    "/reserved-memory has no {name}; it has to be the root's, which is {cells}"
+                ));
+            }
+            Some(own) if own != cells => {
+                return Err(format!(
+                    "/reserved-memory has {name} = {own}; it has to be the root's, which is {cells}"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    match tree.property(parent, "ranges") {
+        None => return Err("/reserved-memory has no ranges; it has to have an empty one".to_owned()),
+        Some([]) => {}
+        Some(_) => findings.push(finding(
+            Level::Warning,
+            CHECK_ROOT,
+            "/reserved-memory has a ranges that is not empty; Linux does not look into it here, and takes each reg as \
+             it stands",
+        )),
+    }
+    Ok((cells[0].1 as usize, cells[1].1 as usize))
+}
+
+/// The tuples of a property of addresses and sizes, as long as they are whole.
+pub(super) fn tuples(value: &[u8], (address, size): (usize, usize)) -> impl Iterator<Item = (u64, u64)> {
+    let tuples = value.chunks_exact(4 * (address + size));
+    tuples.map(move |tuple| (number(&tuple[..4 * address]), number(&tuple[4 * address..])))
+}
+
+/// Memory by the memory nodes (drivers/of/fdt.c, early_init_dt_scan_memory).
+fn memory(tree: &Tree<'_>, cells: (usize, usize)) -> Ranges {
+    let mut ram = Ranges::default();
+    for node in tree.children(ROOT) {
+        let is_memory = tree.strings(node, "device_type").next() == Some(b"memory");
+        if is_memory && tree.is_available(node) {
+            let reg = tree.property(node, "linux,usable-memory").or_else(|| tree.property(node, "reg"));
+            tuples(reg.unwrap_or_default(), cells).for_each(|(base, size)| ram.insert(at(base, size)));
+        }
+    }
+    ram
+}
+
+/// Whether the command line in /chosen has cma=, from which kernel/dma/contiguous.c (early_cma) makes the default window.
+fn has_cmdline_cma(tree: &Tree<'_>) -> bool {
+    let chosen = tree.top_level("chosen");
+    let cmdline = chosen.and_then(|chosen| tree.strings(chosen, "bootargs").next()).unwrap_or_default();
+    cmdline.split(u8::is_ascii_whitespace).any(|word| word.starts_with(b"cma="))
+}
+
+impl Boot<'_, '_> {
+    pub(super) fn is_pool(&self, node: usize) -> bool {
+        self.tree.is_compatible(node, "shared-dma-pool")
+    }
+
+    /// Whether any of `range` is RAM, as far as is known.
+    pub(super) fn in_ram(&self, range: &Range<u64>) -> bool {
+        self.ram.is_empty() || self.ram.overlaps(range)
+    }
+
+    /// Whether some of `range` is not RAM, as far as is known.
+    pub(super) fn lies_outside_ram(&self, range: &Range<u64>) -> bool {
+        !self.ram.is_empty() && !self.ram.covers(range)
+    }
+
+    /// The first pass: reserves what has a place. Whether the region is kept for the second one.
+    fn scan(&mut self, region: &mut Checked) -> bool {
+        let (tree, node) = (self.tree, region.node);
+        if !tree.is_available(node) {
+            region.end(
+                Outcome::Ignored,
+                SCAN,
+                "its status is neither \"okay\" nor \"ok\", so that nothing is reserved",
+            );
+            return false;
+        }
+        let Some(reg) = tree.property(node, "reg") else {
+            if tree.has(node, "size") {
+                return true;
+            }
+            region.fail(
+                Outcome::Ignored,
+                SCAN,
+                "it has neither reg nor size, so that there is nothing to reserve",
+            );
+            return false;
+        };
+        let tuple = 4 * (self.cells.0 + self.cells.1);
+        if reg.is_empty() || !reg.len().is_multiple_of(tuple) {
+            let rule = format!(
+                "its reg has {} bytes, where a tuple of address and size has {tuple} (\"invalid reg property\")",
+                reg.len()
+            );
+            region.fail(Outcome::Ignored, RESERVE_REG, rule);
+            return false;
+        }
+        self.reserve(region, reg);
+        true
+    }
+
+    fn reserve(&mut self, region: &mut Checked, reg: &[u8]) {
+        let no_map = self.tree.has(region.node, "no-map");
+        let (mut busy, mut empty, mut more) = (None, false, 0);
+        for (index, (base, size)) in tuples(reg, self.cells).enumerate() {
+            if index == 0 {
+                (region.region.base, region.region.size) = (Some(base), Some(size));
+            } else {
+                more += 1;
+            }
+            let range = at(base, size);
+            if size == 0 {
+                empty |= index > 0;
+            } else if !no_map {
+                self.reserved.insert(range);
+            } else if self.in_ram(&range) && self.reserved.overlaps(&range) {
+                busy = busy.or(Some(range));
+                // As a carveout, it would have to be mapped a second time.
+                region.usable &= index > 0;
+            } else {
+                self.unmapped.insert(range);
+            }
+        }
+        if empty {
+            region.say(
+                Level::Error,
+                RESERVE_REG,
+                "one of the further tuples of its reg has size zero (\"failed to reserve memory\")",
+            );
+        }
+        if let Some(range) = busy {
+            region.say(
+                Level::Error,
+                RESERVE,
+                format!(
+                    "{range:#x?} stays mapped in spite of no-map: it is reserved already, by a node further up or by \
+                     /memreserve/ (-EBUSY, \"failed to reserve memory\")"
+                ),
+            );
+        }
+        if more > 0 {
+            let pool = self.is_pool(region.node);
+            let (level, loss) =
+                if pool { (Level::Warning, "; the other memory is lost") } else { (Level::Note, "") };
+            let text = format!(
+                "only the first of {} tuples of its reg is the region that devices see{loss}",
+                more + 1
+            );
+            region.say(level, RESERVE_REG, text);
+        }
+        let address =
+            self.tree.name(region.node).split_once('@').map(|(_, address)| address.replace(',', ""));
+        let address = address.and_then(|address| u64::from_str_radix(&address, 16).ok());
+        if let (Some(address), Some(base)) = (address, region.region.base)
+            && address != base
+        {
+            let text = format!(
+                "its unit address {address:x} is not its reg's first address {base:x}; Linux goes by reg"
+            );
+            region.say(Level::Warning, RESERVE_REG, text);
+        }
+    }
+}
+
+/// The kernel compares neighbours in the order of addresses alone.
+fn overlap(regions: &mut [Checked], earlier: usize, later: usize, neighbours: bool) {
+    let pool = [earlier, later].iter().any(|index| regions[*index].region.outcome.is_pool());
+    let level = if pool { Level::Error } else { Level::Warning };
+    let seen = if neighbours { "Linux logs it (\"OVERLAP DETECTED!\")" } else { "Linux does not notice" };
+    let done = if pool { "and gives the same memory to both" } else { "and does no more" };
+    let other = regions[earlier].region.node.clone();
+    regions[later].say(level, OVERLAP, format!("it overlaps {other}: {seen} {done}"));
+}
+
+/// The last one in the kernel's order is the default window.
+fn one_default(regions: &mut [Checked], order: &[usize]) {
+    let defaults: Vec<usize> = order.iter().copied().filter(|index| regions[*index].region.default).collect();
+    let Some((last, others)) = defaults.split_last() else { return };
+    let winner = regions[*last].region.node.clone();
+    for index in others {
+        regions[*index].region.default = false;
+        let text = format!(
+            "it is marked linux,cma-default and is not the default window: {winner} is, being set up last"
+        );
+        regions[*index].say(Level::Warning, CMA_SETUP, text);
+    }
+}
+
+fn same_phandle(tree: &Tree<'_>, regions: &mut [Checked]) {
+    for region in regions {
+        let Some(phandle) = tree.phandle(region.node) else { continue };
+        if let Some(first) = tree.find(phandle).filter(|first| *first != region.node) {
+            let text = format!(
+                "its phandle {phandle:#x} is also that of {}, which is the one that references find",
+                tree.path(first)
+            );
+            region.say(Level::Error, "drivers/of/base.c, of_find_node_by_phandle", text);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The second pass over the regions: a place for those that have none, and the pools that are made of them.
+
+use super::{
+    Level, Outcome,
+    ranges::{Ranges, at},
+    regions::{Boot, CMA_SETUP, Checked, RESERVE, tuples},
+    tree::number,
+};
+use crate::size;
+
+/// Where zones of memory meet on x86_64 and on aarch64: ZONE_DMA32 ends there.
+const ZONE_BORDER: u64 = 4 << 30;
+/// `compatible` of regions that a driver of their own sets up if it is built in (RESERVEDMEM_OF_DECLARE).
+const DRIVERS: [(&str, &str); 4] = [
+    ("fsl,qman-fqd", "drivers/soc/fsl/qbman/qman_ccsr.c, qman_fqd"),
+    ("fsl,qman-pfdr", "drivers/soc/fsl/qbman/qman_ccsr.c, qman_pfdr"),
+    ("fsl,bman-fbpr", "drivers/soc/fsl/qbman/bman_ccsr.c, bman_fbpr"),
+    ("nvidia,tegra210-emc-table", "drivers/memory/tegra/tegra210-emc-table.c, tegra210_emc_table_init"),
+];
+
+const ALLOC_SIZE: &str = "drivers/of/of_reserved_mem.c, __reserved_mem_alloc_size";
+const DMA_SETUP: &str = "kernel/dma/coherent.c, rmem_dma_setup";
+const DMA_INIT: &str = "kernel/dma/coherent.c, dma_init_coherent_memory; kernel/iomem.c, memremap";
+const SWIOTLB_SETUP: &str = "kernel/dma/swiotlb.c, rmem_swiotlb_setup";
+const CMA_INIT: &str = "mm/cma.c, cma_init_reserved_mem";
+const CMA_ACTIVATE: &str = "mm/cma.c, cma_activate_area";
+
+/// A pool: what, where in the kernel, and by which rule.
+type Made = (Outcome, &'static str, String);
+/// None: how much that matters, where in the kernel, and why.
+type Refusal = (Level, &'static str, String);
+
+impl Boot<'_, '_> {
+    /// Finds a place for the region if it has none, and makes of it what its `compatible` asks for.
+    pub(super) fn set_up(&mut self, region: &mut Checked) {
+        let has_place = region.region.size.is_some_and(|size| size > 0);
+        if !has_place && let Err(rule) = self.allocate(region) {
+            region.fail(Outcome::Refused, ALLOC_SIZE, rule);
+            return;
+        }
+        match self.make_pool(region) {
+            Some(Ok((outcome, source, rule))) => {
+                region.end(outcome, source, rule);
+                self.look_at_pool(region);
+            }
+            Some(Err((level, source, rule))) => {
+                let rule = format!("{rule}; its memory goes back to the system");
+                region.say(level, source, rule.clone());
+                region.end(Outcome::Refused, source, rule);
+            }
+            None => {
+                let (outcome, rule) = if self.tree.has(region.node, "no-map") {
+                    (Outcome::NoMap, "no-map, and no compatible that makes a pool of it")
+                } else {
+                    (Outcome::Reserved, "no compatible that makes a pool of it, and no no-map")
+                };
+                region.end(outcome, RESERVE, rule);
+                self.look_at_plain(region);
+            }
+        }
+    }
+
+    /// Looks for room for this region alone, as memblock would; where the kernel itself and the initrd are is not known
+    /// here. What keeps the region without a place is the error.
+    fn allocate(&self, region: &mut Checked) -> Result<(), String> {
+        let (tree, node) = (self.tree, region.node);
+        let (address, size) = (4 * self.cells.0, 4 * self.cells.1);
+        let length = |name: &str, unit: usize, value: &[u8]| {
+            let found = value.len();
+            Err(format!(
+                "its {name} has {found} bytes and not {unit}, by the root's cells (\"invalid {name} property\")"
+            ))
+        };
+        let wanted = match tree.property(node, "size") {
+            None => return Err("its reg has size zero, and there is no size to find a place for".to_owned()),
+            Some(value) if value.len() != size => return length("size", size, value),
+            Some(value) => number(value),
+        };
+        (region.region.base, region.region.size) = (None, Some(wanted));
+        let mut align = match tree.property(node, "alignment") {
+            None => 1,
+            Some(value) if value.len() != address => return length("alignment", address, value),
+            Some(value) => number(value).max(1),
+        };
+        if !align.is_power_of_two() {
+            let text =
+                format!("its alignment {align:#x} is not a power of two, which is what memblock rounds to");
+            region.say(Level::Error, "mm/memblock.c, __memblock_find_range_top_down", text);
+        }
+        if self.is_pool(node) && tree.has(node, "reusable") && !tree.has(node, "no-map") {
+            align = align.max(self.kernel.pageblock);
+        }
+        let (ranges, within) = match tree.property(node, "alloc-ranges") {
+            None => (vec![0..u64::MAX], "RAM"),
+            Some(value) if !value.len().is_multiple_of(address + size) => {
+                return length("alloc-ranges", address + size, value);
+            }
+            Some(value) => {
+                (tuples(value, self.cells).map(|(base, size)| at(base, size)).collect(), "its alloc-ranges")
+            }
+        };
+        let mut taken = Ranges::default();
+        self.reserved.iter().chain(self.unmapped.iter()).for_each(|range| taken.insert(range));
+        let mut anywhere = Ranges::default();
+        anywhere.insert(0..u64::MAX);
+        let ram = if self.ram.is_empty() { &anywhere } else { &self.ram };
+        let room = ranges.iter().map(|range| ram.room(&taken, align, range)).max().unwrap_or(0);
+        if wanted <= room {
+            return Ok(());
+        }
+        let [wanted, align, room] = [wanted, align, room].map(size::format);
+        Err(format!(
+            "there is no room for {wanted} at a multiple of {align} in {within}, but for {room} (-ENOMEM, \"failed to \
+             allocate memory\")"
+        ))
+    }
+
+    /// The pool that its `compatible` asks for; None if it asks for none.
+    ///
+    /// The kernel tries them in the order of kernel/dma/Makefile until one is made (__reserved_mem_init_node).
+    fn make_pool(&mut self, region: &Checked) -> Option<Result<Made, Refusal>> {
+        let node = region.node;
+        let mut made = None;
+        if self.is_pool(node) {
+            let cma = self.make_cma(region);
+            // What is reusable is no carveout either, and what is missing for CMA is of interest.
+            let is_carveout = cma.is_err() && !self.tree.has(node, "reusable");
+            made = Some(if is_carveout { Ok(self.make_carveout(node)) } else { cma });
+        }
+        if !matches!(made, Some(Ok(_))) && self.tree.is_compatible(node, "restricted-dma-pool") {
+            made = Some(self.make_restricted(node));
+        }
+        made
+    }
+
+    fn make_cma(&mut self, region: &Checked) -> Result<Made, Refusal> {
+        let (tree, node) = (self.tree, region.node);
+        let refuse = |source, text: String| Err((Level::Error, source, text));
+        if self.cmdline && tree.has(node, "linux,cma-default") {
+            let text = "cma= on the command line makes the default window (-EBUSY, \"bypass ... node, using cmdline CMA \
+                        params instead\")";
+            return Err((Level::Warning, CMA_SETUP, text.to_owned()));
+        }
+        if !tree.has(node, "reusable") || tree.has(node, "no-map") {
+            let text = "reusable and no-map exclude each other, as others use CMA memory meanwhile (-EINVAL)";
+            return refuse(CMA_SETUP, text.to_owned());
+        }
+        let (base, size) = (region.region.base.unwrap_or(0), region.region.size.unwrap_or(0));
+        if size == 0 {
+            return refuse(CMA_INIT, "its size is zero (-EINVAL)".to_owned());
+        }
+        let pageblock = self.kernel.pageblock;
+        for (what, value) in [("base", base), ("size", size)] {
+            if !value.is_multiple_of(pageblock) {
+                let nearest =
+                    value.checked_next_multiple_of(pageblock).unwrap_or(value / pageblock * pageblock);
+                let pageblock = size::format(pageblock);
+                let text = format!(
+                    "its {what} {value:#x} is not a multiple of the pageblock of {pageblock}; {nearest:#x} would be \
+                     (-EINVAL, \"incorrect alignment of CMA region\")"
+                );
+                return refuse(CMA_SETUP, text);
+            }
+        }
+        if self.cma_areas == self.kernel.cma_areas {
+            let text = format!(
+                "there are {} CMA areas before it and no slot for another (-ENOSPC, \"Not enough slots for CMA reserved \
+                 regions!\"); CONFIG_CMA_AREAS has to be larger",
+                self.cma_areas
+            );
+            return refuse(CMA_INIT, text);
+        }
+        self.cma_areas += 1;
+        let text = "shared-dma-pool with reusable and without no-map, aligned to the pageblock";
+        Ok((Outcome::CmaPool, CMA_SETUP, text.to_owned()))
+    }
+
+    fn make_carveout(&self, node: usize) -> Made {
+        let text = if self.tree.has(node, "no-map") {
+            "shared-dma-pool with no-map and without reusable"
+        } else {
+            "shared-dma-pool without reusable, which CMA asks for"
+        };
+        (Outcome::CoherentCarveout, DMA_SETUP, text.to_owned())
+    }
+
+    fn make_restricted(&self, node: usize) -> Result<Made, Refusal> {
+        for name in ["reusable", "linux,cma-default", "linux,dma-default", "no-map"] {
+            if self.tree.has(node, name) {
+                let text = format!("a restricted-dma-pool cannot have {name} (-EINVAL)");
+                return Err((Level::Error, SWIOTLB_SETUP, text));
+            }
+        }
+        let text = "restricted-dma-pool, where CONFIG_DMA_RESTRICTED_POOL is set";
+        Ok((Outcome::RestrictedDmaPool, SWIOTLB_SETUP, text.to_owned()))
+    }
+
+    /// What there is to say of a pool that was made.
+    fn look_at_pool(&self, region: &mut Checked) {
+        let (tree, node, outcome) = (self.tree, region.node, region.region.outcome);
+        let default = tree.has(node, "linux,cma-default");
+        region.region.default = default && outcome == Outcome::CmaPool;
+        if default && !region.region.default {
+            let text = "linux,cma-default makes no default window of it, as it is no CMA pool";
+            region.say(Level::Error, CMA_SETUP, text);
+        }
+        let range = region.range();
+        let carveout = outcome == Outcome::CoherentCarveout;
+        if let Some(range) = &range
+            && !carveout
+            && self.lies_outside_ram(range)
+        {
+            let text =
+                format!("no memory node covers all of {range:#x?}: what is not RAM cannot be handed out");
+            region.say(Level::Warning, CMA_ACTIVATE, text);
+        }
+        if carveout && !tree.has(node, "no-map") && range.as_ref().is_none_or(|range| self.in_ram(range)) {
+            let text = "no device can use it: it is mapped as RAM, which cannot be mapped again uncached (-EINVAL, \
+                        \"memremap attempted on ram\"); for a CMA pool add reusable, for a carveout no-map";
+            region.say(Level::Error, DMA_INIT, text);
+            region.usable = false;
+        }
+        let crosses = range.is_some_and(|range| range.start < ZONE_BORDER && range.end > ZONE_BORDER);
+        if outcome == Outcome::CmaPool && crosses {
+            let text =
+                "it lies on both sides of 4 GiB, in two zones (\"CMA area ... could not be activated\")";
+            region.say(Level::Error, CMA_ACTIVATE, text);
+        }
+    }
+
+    /// What there is to say of memory that is only kept.
+    fn look_at_plain(&self, region: &mut Checked) {
+        let (tree, node) = (self.tree, region.node);
+        if let Some((name, source)) = DRIVERS.into_iter().find(|(name, _)| tree.is_compatible(node, name)) {
+            region.say(Level::Note, source, format!("the driver of {name}, if it is built in, uses it"));
+        }
+        for name in ["reusable", "linux,cma-default"] {
+            if tree.has(node, name) {
+                let text = format!("{name} has no effect without compatible = \"shared-dma-pool\"");
+                region.say(Level::Warning, CMA_SETUP, text);
+            }
+        }
+        let Some(range) = region.range() else { return };
+        if region.region.outcome == Outcome::Reserved && self.lies_outside_ram(&range) {
+            let text =
+                format!("no memory node covers all of {range:#x?}: what is not RAM needs no reservation");
+            region.say(Level::Warning, RESERVE, text);
+        }
+        let page = self.kernel.page_size;
+        if !range.start.is_multiple_of(page) || !range.end.is_multiple_of(page) {
+            let page = size::format(page);
+            let text = format!(
+                "{range:#x?} is not made of whole pages of {page}: Linux keeps those at its ends whole"
+            );
+            region.say(Level::Note, RESERVE, text);
+        }
+    }
+}

@@ -1,0 +1,645 @@
+//! Each rule on a tree that breaks it; and blobs that are no trees.
+
+use proptest::prelude::*;
+use vm_fdt::{FdtReserveEntry, FdtWriter};
+
+use super::*;
+
+const M: u64 = 1 << 20;
+
+/// A property's name and value.
+type Property = (&'static str, Vec<u8>);
+
+fn flag(name: &'static str) -> Property {
+    (name, Vec::new())
+}
+
+fn text(name: &'static str, text: &str) -> Property {
+    (name, [text.as_bytes(), b"\0"].concat())
+}
+
+fn cells(name: &'static str, cells: &[u32]) -> Property {
+    (name, cells.iter().flat_map(|cell| cell.to_be_bytes()).collect())
+}
+
+fn wide(name: &'static str, numbers: &[u64]) -> Property {
+    (name, numbers.iter().flat_map(|number| number.to_be_bytes()).collect())
+}
+
+/// `compatible` of pools.
+fn pool() -> Property {
+    text("compatible", "shared-dma-pool")
+}
+
+fn reg(base: u64, size: u64) -> Property {
+    wide("reg", &[base, size])
+}
+
+/// A window that Linux takes.
+fn window(base: u64) -> Vec<Property> {
+    vec![pool(), flag("reusable"), reg(base, 64 * M)]
+}
+
+/// A device tree; what is not said is as Linux wants it.
+struct Board {
+    root: Vec<Property>,
+    memory: Vec<(u64, u64)>,
+    reservations: Vec<(u64, u64)>,
+    cmdline: &'static str,
+    parent: Vec<Property>,
+    regions: Vec<(String, Vec<Property>)>,
+    /// Properties of /soc, a bus with two address and two size cells.
+    soc: Vec<Property>,
+    devices: Vec<(&'static str, Vec<Property>)>,
+}
+
+impl Default for Board {
+    /// 2 GiB from 2 GiB on, and 1 GiB from 4 GiB on.
+    fn default() -> Self {
+        let own = [cells("#address-cells", &[2]), cells("#size-cells", &[2])];
+        Self {
+            root: own.to_vec(),
+            memory: vec![(0x8000_0000, 2048 * M), (0x1_0000_0000, 1024 * M)],
+            reservations: Vec::new(),
+            cmdline: "quiet",
+            parent: [&own[..], &[flag("ranges")]].concat(),
+            regions: Vec::new(),
+            soc: own.to_vec(),
+            devices: Vec::new(),
+        }
+    }
+}
+
+impl Board {
+    /// With one region.
+    fn region(name: &str, properties: Vec<Property>) -> Self {
+        Self { regions: vec![(name.to_owned(), properties)], ..Self::default() }
+    }
+
+    /// With a window of phandle 1 and a device that has `properties`.
+    fn device(properties: Vec<Property>) -> Self {
+        let window = [window(0x9000_0000), vec![cells("phandle", &[1])]].concat();
+        Self { devices: vec![("camera", properties)], ..Self::region("isp@90000000", window) }
+    }
+
+    fn blob(&self) -> Vec<u8> {
+        let entries: Vec<_> = self
+            .reservations
+            .iter()
+            .map(|(base, size)| FdtReserveEntry::new(*base, *size).unwrap())
+            .collect();
+        let mut fdt = FdtWriter::new_with_mem_reserv(&entries).unwrap();
+        let begin = |fdt: &mut FdtWriter, name: &str, properties: &[Property]| {
+            let node = fdt.begin_node(name).unwrap();
+            properties.iter().for_each(|(name, value)| fdt.property(name, value).unwrap());
+            node
+        };
+        let root = begin(&mut fdt, "", &self.root);
+        let chosen = begin(&mut fdt, "chosen", &[text("bootargs", self.cmdline)]);
+        fdt.end_node(chosen).unwrap();
+        for (base, size) in &self.memory {
+            let properties = [text("device_type", "memory"), reg(*base, *size)];
+            let memory = begin(&mut fdt, &format!("memory@{base:x}"), &properties);
+            fdt.end_node(memory).unwrap();
+        }
+        let parent = begin(&mut fdt, "reserved-memory", &self.parent);
+        for (name, properties) in &self.regions {
+            let region = begin(&mut fdt, name, properties);
+            fdt.end_node(region).unwrap();
+        }
+        fdt.end_node(parent).unwrap();
+        let soc = begin(&mut fdt, "soc", &self.soc);
+        for (name, properties) in &self.devices {
+            let device = begin(&mut fdt, name, properties);
+            fdt.end_node(device).unwrap();
+        }
+        fdt.end_node(soc).unwrap();
+        fdt.end_node(root).unwrap();
+        fdt.finish().unwrap()
+    }
+
+    fn check(&self) -> Report {
+        let kernel = Kernel::new(4 * M, PAGE_SIZE, 20).unwrap();
+        check(&Tree::read(&self.blob()).unwrap(), &kernel)
+    }
+}
+
+/// Asserts that there is one finding above the notes, or none for an empty sentence, and what it says.
+#[track_caller]
+fn one_finding(report: &Report, level: Level, part: &str) {
+    let findings: Vec<&Finding> = report.findings().filter(|finding| finding.level > Level::Note).collect();
+    match &findings[..] {
+        [] => assert!(part.is_empty(), "nothing is said, where \"{part}\" is expected: {report}"),
+        [finding] => {
+            assert_eq!(finding.level, level, "{finding}");
+            assert!(!part.is_empty() && finding.text.contains(part), "\"{part}\" is expected: {finding}");
+            assert!(finding.source.contains(".c, "), "{finding}");
+            // People read it, too.
+            assert!(report.to_string().contains(&finding.text), "{report}");
+        }
+        _ => panic!("one finding is expected: {findings:#?}"),
+    }
+}
+
+#[test]
+fn what_becomes_of_one_region() {
+    use Level::{Error, Warning};
+    use Outcome::{CmaPool, CoherentCarveout, Ignored, NoMap, Refused, Reserved, RestrictedDmaPool};
+    let reusable = || vec![pool(), flag("reusable")];
+    let at = |base, size| [reusable(), vec![reg(base, size)]].concat();
+    let size = |size| [reusable(), vec![wide("size", &[size])]].concat();
+    let with = |mut properties: Vec<Property>, more: Property| {
+        properties.push(more);
+        properties
+    };
+    let window = window(0x9000_0000);
+    let carveout = vec![pool(), flag("no-map"), reg(0x9000_0000, M)];
+    let restricted = vec![text("compatible", "restricted-dma-pool"), reg(0x9000_0000, M)];
+    for (name, properties, outcome, level, part) in [
+        // As it should be.
+        ("isp@90000000", window.clone(), CmaPool, Error, ""),
+        ("isp", size(64 * M), CmaPool, Error, ""),
+        ("isp@90000000", carveout.clone(), CoherentCarveout, Error, ""),
+        ("isp@90000000", restricted.clone(), RestrictedDmaPool, Error, ""),
+        ("tz@90000000", vec![flag("no-map"), reg(0x9000_0000, M)], NoMap, Error, ""),
+        ("log@90000000", vec![reg(0x9000_0000, M)], Reserved, Error, ""),
+        ("isp@90000000", with(window.clone(), text("status", "disabled")), Ignored, Error, ""),
+        ("isp@90000000", with(window.clone(), text("status", "ok")), CmaPool, Error, ""),
+        // rmem_cma_setup and cma_init_reserved_mem.
+        ("isp@90000000", with(window.clone(), flag("no-map")), Refused, Error, "exclude each other"),
+        ("isp@90200000", at(0x9020_0000, 64 * M), Refused, Error, "base 0x90200000 is not a multiple"),
+        ("isp@90000000", at(0x9000_0000, 63 * M), Refused, Error, "0x4000000 would be"),
+        ("isp", size(6 * M), Refused, Error, "size 0x600000 is not a multiple of the pageblock of 4M"),
+        ("isp", size(0), Refused, Error, "its size is zero"),
+        ("isp@90000000", at(0x9000_0000, 0), Refused, Error, "reg has size zero"),
+        ("isp@fc000000", at(0xfc00_0000, 128 * M), CmaPool, Error, "both sides of 4 GiB"),
+        (
+            "isp@40000000",
+            at(0x4000_0000, 64 * M),
+            CmaPool,
+            Warning,
+            "no memory node covers all of 0x40000000",
+        ),
+        // rmem_dma_setup and what comes of it.
+        ("isp@90000000", vec![pool(), reg(0x9000_0000, M)], CoherentCarveout, Error, "mapped as RAM"),
+        ("isp", vec![pool(), wide("size", &[M])], CoherentCarveout, Error, "mapped as RAM"),
+        ("sram@40000000", vec![pool(), reg(0x4000_0000, M)], CoherentCarveout, Error, ""),
+        (
+            "isp@90000000",
+            with(carveout.clone(), flag("linux,cma-default")),
+            CoherentCarveout,
+            Error,
+            "no default window",
+        ),
+        // rmem_swiotlb_setup.
+        ("isp@90000000", with(restricted.clone(), flag("no-map")), Refused, Error, "cannot have no-map"),
+        ("isp@90000000", with(restricted.clone(), flag("reusable")), Refused, Error, "cannot have reusable"),
+        // Plain ones.
+        (
+            "log@90000000",
+            vec![flag("reusable"), reg(0x9000_0000, M)],
+            Reserved,
+            Warning,
+            "reusable has no effect",
+        ),
+        ("log@40000000", vec![reg(0x4000_0000, M)], Reserved, Warning, "no memory node covers"),
+        ("tz@40000000", vec![flag("no-map"), reg(0x4000_0000, M)], NoMap, Error, ""),
+        // __reserved_mem_reserve_reg.
+        (
+            "isp@90000000",
+            vec![pool(), cells("reg", &[0, 0x9000_0000, 0])],
+            Ignored,
+            Error,
+            "reg has 12 bytes",
+        ),
+        ("isp@90000000", vec![pool(), cells("reg", &[])], Ignored, Error, "reg has 0 bytes"),
+        ("isp", reusable(), Ignored, Error, "neither reg nor size"),
+        ("isp@91000000", window.clone(), CmaPool, Warning, "unit address 91000000 is not"),
+        (
+            "isp@90000000",
+            with(reusable(), wide("reg", &[0x9000_0000, 64 * M, 0xa000_0000, 64 * M])),
+            CmaPool,
+            Warning,
+            "only the first of 2 tuples",
+        ),
+        // __reserved_mem_alloc_size.
+        (
+            "isp",
+            with(reusable(), cells("size", &[0x0400_0000])),
+            Refused,
+            Error,
+            "size has 4 bytes and not 8",
+        ),
+        ("isp", with(size(64 * M), cells("alignment", &[4])), Refused, Error, "alignment has 4 bytes"),
+        ("isp", with(size(64 * M), wide("alignment", &[3 * M])), CmaPool, Error, "not a power of two"),
+        ("isp", with(size(64 * M), wide("alloc-ranges", &[0])), Refused, Error, "alloc-ranges has 8 bytes"),
+        ("isp", with(size(64 * M), wide("alloc-ranges", &[0x8800_0000, 64 * M])), CmaPool, Error, ""),
+        (
+            "isp",
+            with(size(64 * M), wide("alloc-ranges", &[0x8820_0000, 64 * M])),
+            Refused,
+            Error,
+            "no room for 64M at a multiple of 4M in its alloc-ranges, but for 62M",
+        ),
+        ("isp", with(size(64 * M), flag("alloc-ranges")), Refused, Error, "in its alloc-ranges, but for 0"),
+        ("isp", size(4096 * M), Refused, Error, "in RAM, but for 3G"),
+    ] {
+        let report = Board::region(name, properties).check();
+        assert_eq!(report.regions[0].outcome, outcome, "{part}: {report}");
+        one_finding(&report, level, part);
+    }
+}
+
+#[test]
+fn the_node_around_them() {
+    let cell = |name, cell| cells(name, &[cell]);
+    let good = || vec![cell("#address-cells", 2), cell("#size-cells", 2), flag("ranges")];
+    for (parent, outcome, level, part) in [
+        (good(), Outcome::CmaPool, Level::Error, ""),
+        (good()[1..].to_vec(), Outcome::Ignored, Level::Error, "has no #address-cells"),
+        (good()[..2].to_vec(), Outcome::Ignored, Level::Error, "has no ranges"),
+        (
+            vec![cell("#address-cells", 2), cell("#size-cells", 1), flag("ranges")],
+            Outcome::Ignored,
+            Level::Error,
+            "has #size-cells = 1; it has to be the root's, which is 2",
+        ),
+        (
+            [&good()[..2], &[cells("ranges", &[0; 6])]].concat(),
+            Outcome::CmaPool,
+            Level::Warning,
+            "ranges that is not empty",
+        ),
+    ] {
+        let board = Board { parent, ..Board::region("isp@90000000", window(0x9000_0000)) };
+        let report = board.check();
+        assert_eq!(report.regions[0].outcome, outcome, "{part}");
+        one_finding(&report, level, part);
+    }
+    for (name, value) in [("#address-cells", 0), ("#size-cells", 3), ("#size-cells", u32::MAX)] {
+        let mut board = Board::region("isp@90000000", window(0x9000_0000));
+        board.root.retain(|(other, _)| *other != name);
+        board.root.push(cell(name, value));
+        one_finding(&board.check(), Level::Error, &format!("the root has {name} = {value}"));
+    }
+}
+
+#[test]
+fn cells_of_one_word() {
+    let own = [cells("#address-cells", &[1]), cells("#size-cells", &[1])];
+    let window = vec![pool(), flag("reusable"), cells("reg", &[0x9000_0000, 0x0400_0000])];
+    let board = Board {
+        root: Vec::new(),
+        memory: Vec::new(),
+        parent: [&own[..], &[flag("ranges")]].concat(),
+        ..Board::region("isp@90000000", window)
+    };
+    let report = board.check();
+    assert_eq!((report.regions[0].base, report.regions[0].size), (Some(0x9000_0000), Some(64 * M)));
+    assert_eq!(report.regions[0].outcome, Outcome::CmaPool);
+    assert!(report.findings[0].text.contains("no memory node has a size"), "{report}");
+}
+
+#[test]
+fn several_regions() {
+    let mut board = Board::region("a@90000000", window(0x9000_0000));
+    board.regions.push(("b@93000000".into(), window(0x9300_0000)));
+    one_finding(&board.check(), Level::Error, "it overlaps /reserved-memory/a@90000000: Linux logs it");
+
+    // Next to each other they are fine; plain ones may overlap, which is logged.
+    board.regions[1] = ("b@94000000".into(), window(0x9400_0000));
+    one_finding(&board.check(), Level::Error, "");
+    board.regions = vec![
+        ("a@90000000".into(), vec![reg(0x9000_0000, 2 * M)]),
+        ("b@90100000".into(), vec![flag("no-map"), reg(0x9010_0000, M)]),
+    ];
+    let report = board.check();
+    let [busy, overlap] = &report.regions[1].findings[..] else { panic!("{report}") };
+    assert_eq!((busy.level, overlap.level), (Level::Error, Level::Warning));
+    assert!(busy.text.contains("0x90100000..0x90200000 stays mapped in spite of no-map"), "{busy}");
+    // In the other order nothing is reserved yet.
+    board.regions.swap(0, 1);
+    one_finding(&board.check(), Level::Warning, "OVERLAP DETECTED");
+
+    // A large one that has two others in it: the second is no neighbour of it.
+    board.regions = [(0x9000_0000, 8 * M), (0x9000_1000, M), (0x9040_0000, M)]
+        .map(|(base, size)| (format!("r@{base:x}"), vec![reg(base, size)]))
+        .into();
+    let report = board.check();
+    assert!(report.regions[1].findings[0].text.contains("r@90000000: Linux logs it"), "{report}");
+    assert!(report.regions[2].findings[0].text.contains("r@90000000: Linux does not notice"), "{report}");
+
+    // A /memreserve/ entry counts, too.
+    let secure = vec![flag("no-map"), reg(0x9000_0000, M)];
+    let board = Board { reservations: vec![(0x9000_0000, 4096)], ..Board::region("tz@90000000", secure) };
+    one_finding(&board.check(), Level::Error, "or by /memreserve/");
+}
+
+#[test]
+fn one_window_is_the_default() {
+    let default = |base| [window(base), vec![flag("linux,cma-default")]].concat();
+    let mut board = Board::region("b@a0000000", default(0xa000_0000));
+    assert!(board.check().regions[0].default);
+    board.regions.push(("a@90000000".into(), default(0x9000_0000)));
+    // The kernel sets them up in the order of their addresses.
+    let report = board.check();
+    one_finding(&report, Level::Warning, "/reserved-memory/b@a0000000 is, being set up last");
+    assert_eq!(report.regions.iter().map(|region| region.default).collect::<Vec<_>>(), [true, false]);
+
+    board.regions.pop();
+    board.cmdline = "quiet cma=64M";
+    let report = board.check();
+    one_finding(&report, Level::Warning, "cma= on the command line");
+    assert_eq!(report.regions[0].outcome, Outcome::Refused);
+    board.cmdline = "nocma=64M cma";
+    assert!(board.check().regions[0].default);
+}
+
+#[test]
+fn sixty_five_regions_and_twenty_one_windows() {
+    let many = |count: u64, properties: fn(u64) -> Vec<Property>| {
+        let region = |index| {
+            let base = 0x8000_0000 + index * 4 * M;
+            (format!("r@{base:x}"), properties(base))
+        };
+        Board { regions: (0..count).map(region).collect(), ..Board::default() }
+    };
+    let plain = |base| vec![reg(base, M)];
+    one_finding(&many(64, plain).check(), Level::Error, "");
+    let report = many(65, plain).check();
+    one_finding(&report, Level::Error, "it is number 65 and there is room for 64");
+    assert_eq!(report.regions[64].outcome, Outcome::Refused);
+
+    let windows = |base| vec![pool(), flag("reusable"), reg(base, 4 * M)];
+    one_finding(&many(20, windows).check(), Level::Error, "");
+    let report = many(21, windows).check();
+    one_finding(&report, Level::Error, "there are 20 CMA areas before it");
+    assert_eq!(report.regions[20].outcome, Outcome::Refused);
+}
+
+#[test]
+fn what_a_device_gets() {
+    let refer = |phandle| vec![cells("memory-region", &[phandle])];
+    let report = Board::device(refer(1)).check();
+    one_finding(&report, Level::Error, "");
+    let reference = &report.users[0].references[0];
+    assert_eq!((reference.errno, reference.gets), (0, Some(Outcome::CmaPool)));
+    assert_eq!(reference.target.as_deref(), Some("/reserved-memory/isp@90000000"));
+    assert_eq!(report.users[0].node, "/soc/camera");
+
+    for (properties, errno, level, part) in [
+        (refer(7), -19, Level::Error, "no node has the phandle 0x7"),
+        (refer(0), -19, Level::Error, ""),
+        (vec![("memory-region", vec![0, 0, 1])], -19, Level::Error, "in the middle of a phandle"),
+        (
+            [refer(3), vec![cells("phandle", &[3])]].concat(),
+            -22,
+            Level::Warning,
+            "no child of /reserved-memory",
+        ),
+        // Nobody asks for what a disabled device refers to.
+        ([refer(7), vec![text("status", "disabled")]].concat(), -19, Level::Error, ""),
+    ] {
+        let report = Board::device(properties).check();
+        assert_eq!(report.users[0].references[0].errno, errno, "{part}");
+        let findings: Vec<_> = report.findings().filter(|finding| finding.level > Level::Note).collect();
+        // That of itself leads back, too.
+        let of_level =
+            findings.iter().filter(|finding| finding.level == level && finding.text.contains(part));
+        assert_eq!(of_level.count() > 0, !part.is_empty(), "{part}: {report}");
+    }
+
+    for (more, errno, level, part) in [
+        (text("status", "disabled"), 0, Level::Warning, "the driver is told success"),
+        (flag("no-map"), -22, Level::Error, "there is no pool, as it is refused"),
+    ] {
+        let mut board = Board::device(refer(1));
+        board.regions[0].1.push(more);
+        let report = board.check();
+        let reference = &report.users[0].references[0];
+        assert_eq!((reference.errno, reference.gets), (errno, None));
+        assert_eq!(reference.findings[0].level, level);
+        assert!(reference.findings[0].text.contains(part), "{report}");
+    }
+
+    // A carveout that stays mapped, as a part of it was reserved before.
+    let mut board = Board::device(refer(1));
+    board.regions[0].1 = vec![pool(), flag("no-map"), reg(0x9000_0000, M), cells("phandle", &[1])];
+    assert_eq!(board.check().users[0].references[0].gets, Some(Outcome::CoherentCarveout));
+    board.reservations = vec![(0x9000_0000, 4096)];
+    let reference = &board.check().users[0].references[0];
+    assert_eq!((reference.errno, reference.findings[0].level), (-22, Level::Error));
+
+    let phandle = || cells("phandle", &[1]);
+    for (region, errno, level) in [
+        (vec![reg(0x9000_0000, M), phandle()], -22, Level::Note),
+        (vec![pool(), reg(0x9000_0000, M), phandle()], -22, Level::Error),
+        (vec![pool(), phandle()], -22, Level::Error),
+    ] {
+        let board = Board { devices: vec![("camera", refer(1))], ..Board::region("isp@90000000", region) };
+        let report = board.check();
+        let reference = &report.users[0].references[0];
+        assert_eq!((reference.errno, reference.findings[0].level), (errno, level), "{report}");
+    }
+}
+
+#[test]
+fn phandles_twice_and_in_a_circle() {
+    let handle = |phandle| cells("phandle", &[phandle]);
+    let refer = |phandle| cells("memory-region", &[phandle]);
+    let mut board = Board::device(vec![refer(1)]);
+    board.regions.push(("b@a0000000".into(), [window(0xa000_0000), vec![handle(1)]].concat()));
+    one_finding(&board.check(), Level::Error, "phandle 0x1 is also that of /reserved-memory/isp@90000000");
+
+    board.regions[0].1.push(refer(2));
+    board.regions[1] = ("b@a0000000".into(), [window(0xa000_0000), vec![handle(2), refer(1)]].concat());
+    let report = board.check();
+    let in_circle: Vec<&User> = report
+        .users
+        .iter()
+        .filter(|user| user.references[0].findings.iter().any(|finding| finding.text.contains("leads back")))
+        .collect();
+    assert_eq!(in_circle.len(), 2, "{report}");
+    assert_eq!((report.count(Level::Error), report.count(Level::Warning)), (0, 2), "{report}");
+}
+
+#[test]
+fn what_a_bus_reaches() {
+    let refer = || vec![cells("memory-region", &[1])];
+    let own = [cells("#address-cells", &[2]), cells("#size-cells", &[2])];
+    // The bus's 0xc0000000 is the CPU's 0x80000000, and it reaches 256 MiB from there, or 512.
+    for (size, part) in [(256, "it reaches 0x80000000..0x90000000"), (512, "")] {
+        let soc = [&own[..], &[wide("dma-ranges", &[0xc000_0000, 0x8000_0000, size * M])]].concat();
+        let board = Board { soc, ..Board::device(refer()) };
+        one_finding(&board.check(), Level::Warning, part);
+    }
+    let mut board = Board::device(refer());
+    board.regions[0].1[2] = reg(0x1_0000_0000, 64 * M);
+    board.regions[0].0 = "isp@100000000".into();
+    let report = board.check();
+    one_finding(&report, Level::Error, "");
+    assert!(report.users[0].references[0].findings[0].text.contains("above 4 GiB"), "{report}");
+
+    // One carveout each.
+    let mut board = Board::device(vec![cells("memory-region", &[1, 1])]);
+    board.regions[0].1 = vec![pool(), flag("no-map"), reg(0x9000_0000, M), cells("phandle", &[1])];
+    let report = board.check();
+    assert!(report.users[0].references[1].findings[0].text.contains("(-EBUSY)"), "{report}");
+    one_finding(&report, Level::Error, "");
+}
+
+#[test]
+fn kernels_that_cannot_be() {
+    for (pageblock, page, part) in [
+        (3 * M, 4096, "a pageblock of 3M cannot be had"),
+        (4096, 65536, "at least a page, which has 64K"),
+        (4 * M, 8192, "a page of 8K cannot be had"),
+    ] {
+        let error = Kernel::new(pageblock, page, 20).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// A tree with something of everything.
+fn full() -> Board {
+    let mut board = Board::device(vec![cells("memory-region", &[1, 2, 0, 9])]);
+    let carveout = vec![pool(), flag("no-map"), reg(0xa000_0000, M), cells("phandle", &[2])];
+    board.regions.push(("log@a0000000".into(), carveout));
+    let size = vec![pool(), flag("reusable"), wide("size", &[64 * M]), wide("alloc-ranges", &[0, u64::MAX])];
+    board.regions.push(("dynamic".into(), size));
+    board.soc.push(wide("dma-ranges", &[0, 0, u64::MAX]));
+    board.reservations = vec![(0xb000_0000, 4096)];
+    board
+}
+
+#[test]
+fn what_is_no_tree() {
+    let blob = full().blob();
+    let refused = |blob: &[u8], part: &str| {
+        let error = Tree::read(blob).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    refused(b"", "it begins with []");
+    refused(b"#!/bin/sh\n", "it begins with [23, 21, 2f, 62]");
+    refused(
+        &[0xd0, 0x0d, 0xfe, 0xed],
+        "cut short: its header says 40 bytes (totalsize, at offset 0x4) and there are 4",
+    );
+    let size = blob.len();
+    refused(
+        &blob[..size - 1],
+        &format!("its header says {size} bytes (totalsize, at offset 0x4) and there are {}", size - 1),
+    );
+    // What follows it does no harm.
+    assert!(Tree::read(&[&blob[..], &[0; 7]].concat()).is_ok());
+
+    let patched = |at: usize, word: u32| {
+        let mut blob = blob.clone();
+        blob[at..at + 4].copy_from_slice(&word.to_be_bytes());
+        blob
+    };
+    refused(&patched(20, 3), "version 3");
+    refused(&patched(24, 18), "compatible down to 18");
+    refused(&patched(12, u32::MAX), "offset 0xc, in the node /: the names of properties lie outside");
+    refused(&patched(8, u32::MAX - 3), "the nodes lie outside");
+    refused(&patched(16, u32::try_from(size).unwrap()), "the list of /memreserve/ has no end");
+    let nodes = u32::from_be_bytes(blob[8..12].try_into().unwrap()) as usize;
+    refused(&patched(nodes, 2), &format!("offset {nodes:#x}, in the node /: the end of a node"));
+    refused(&patched(nodes, 9), "there is no root");
+    refused(&patched(nodes + 12, u32::MAX), "a property whose name or value");
+    let name = blob.windows(6).position(|bytes| bytes == b"camera").unwrap();
+    refused(&patched(name + 8, 7), &format!("offset {:#x}, in the node /soc/camera: no token", name + 8));
+    refused(&patched(name + 8, 9), "the end token 9, before the end of this node");
+    let names = u32::from_be_bytes(blob[12..16].try_into().unwrap()) as usize;
+    let end = names - 4;
+    assert_eq!(blob[end..names], [0, 0, 0, 9]);
+    refused(&patched(end, 4), "the tree ends here");
+    refused(&patched(end, 1), "a node's name that does not end");
+    refused(&patched(end - 4, 4), "in the node /: the end token 9, before the end");
+}
+
+#[test]
+fn nodes_too_deep_and_out_of_order() {
+    let tree = |words: &[u32]| {
+        let header =
+            [0xd00d_feed, 0, 56, 40, 40, 17, 16, 0, 0, 4 * u32::try_from(words.len()).unwrap(), 0, 0, 0, 0];
+        let mut blob: Vec<u8> = header.iter().chain(words).flat_map(|word| word.to_be_bytes()).collect();
+        let size = u32::try_from(blob.len()).unwrap();
+        blob[4..8].copy_from_slice(&size.to_be_bytes());
+        Tree::read(&blob).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let name = u32::from_be_bytes(*b"abc\0");
+    let deep = |levels| [vec![1, 0], [1, name].repeat(levels - 1), vec![2; levels], vec![9]].concat();
+    assert_eq!(tree(&deep(63)), Ok(()));
+    assert!(tree(&deep(64)).unwrap_err().contains("more than 63 levels deep"));
+    assert!(tree(&[1, 0, 2, 1, 0, 2, 9]).unwrap_err().contains("a second root"));
+    assert!(tree(&[4, 1, 0, 4, 2, 4, 9]).is_ok());
+    let error = tree(&[1, 0, 1, name, 2, 3, 0, 0, 2, 9]).unwrap_err();
+    assert!(error.contains("offset 0x4c, in the node /: a property whose name"), "{error}");
+}
+
+#[test]
+fn the_largest_trees_are_no_trouble() {
+    // Two mebibytes: a region that refers to itself 250,000 times, and a device that does so, too.
+    let many = || cells("memory-region", &vec![1; 250_000]);
+    let mut board = Board::device(vec![many()]);
+    board.regions[0].1.push(many());
+    let report = board.check();
+    assert_eq!((report.users[0].references.len(), report.count(Level::Warning)), (250_000, 250_000));
+    // The same for many devices below a bus with many ranges.
+    let mut board = Board::device(Vec::new());
+    board.devices = vec![("camera", vec![cells("memory-region", &[1])]); 10_000];
+    let ranges: Vec<u64> = (0..40_000).flat_map(|index| [index, index << 13, 1 << 12]).collect();
+    board.soc.push(wide("dma-ranges", &ranges));
+    let report = board.check();
+    assert_eq!(report.count(Level::Warning), 10_000);
+    assert!(report.users[0].references[0].findings[0].text.ends_with("0x6000..0x7000 and more"), "{report}");
+    // Regions that all overlap, with and without a place.
+    let mut board = Board::default();
+    for index in 0..10_000 {
+        let place = if index < 40 { wide("size", &[8 << 30]) } else { reg(0x9000_0000 + index * 8192, 4096) };
+        board.regions.push((format!("r{index}"), vec![place]));
+    }
+    let report = board.check();
+    assert_eq!(report.count(Level::Error), 40 + 10_000 - 64);
+}
+
+/// Reads, checks and prints whatever that is.
+fn use_all(blob: &[u8]) {
+    if let Ok(tree) = Tree::read(blob) {
+        let report = check(&tree, &Kernel::new(4 * M, PAGE_SIZE, 2).unwrap());
+        assert!(report.to_string().ends_with(|c: char| c.is_ascii_alphabetic()));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        use_all(&bytes);
+        use_all(&[&[0xd0, 0x0d, 0xfe, 0xed], &bytes[..]].concat());
+    }
+
+    #[test]
+    fn no_change_of_a_tree_panics(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        words in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>()), 0..4),
+    ) {
+        let mut blob = full().blob();
+        for (at, byte) in changes {
+            let at = at.index(blob.len());
+            blob[at] = byte;
+        }
+        for (at, word) in words {
+            let at = at.index(blob.len() / 4) * 4;
+            blob[at..at + 4].copy_from_slice(&(word % 70).to_be_bytes());
+        }
+        use_all(&blob);
+    }
+
+    #[test]
+    fn no_part_of_a_tree_is_taken_for_one(part: prop::sample::Index) {
+        let blob = full().blob();
+        let part = &blob[..part.index(blob.len())];
+        prop_assert!(Tree::read(part).is_err());
+    }
+}

@@ -1,0 +1,315 @@
+//! Reads a flattened device tree (Devicetree Specification 0.4, chapter 5), whatever is wrong with it.
+//!
+//! The crates that do so were not taken: dtoolkit refuses what Linux accepts, such as names of more than 31 characters,
+//! which are in more than half of the trees that Debian ships; fdt-raw takes a tree that is cut short for one that ends
+//! there; fdt panics on most blobs that were changed in a few bytes; fdt-rs leans on unsafe code, and is not kept up.
+
+use std::{collections::BTreeMap, ops::Range};
+
+/// The root's index.
+pub(super) const ROOT: usize = 0;
+
+const MAGIC: u32 = 0xd00d_feed;
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROPERTY: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+
+/// Levels of nodes, at most: those below are left out by Linux (drivers/of/fdt.c, unflatten_dt_nodes, FDT_MAX_DEPTH).
+const MAX_DEPTH: usize = 63;
+/// Length of a node's name, at most: that of a file's, which each node is in sysfs (include/uapi/linux/limits.h, NAME_MAX).
+const MAX_NAME: usize = 255;
+
+/// Why a blob is no tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// Something else.
+    #[error("it begins with {0:02x?}, where a flattened device tree has d0 0d fe ed; give a .dtb or a .dts")]
+    NoTree(Vec<u8>),
+    /// Bytes are missing at its end.
+    #[error(
+        "it is cut short: its header says {expected} bytes (totalsize, at offset 0x4) and there are {found}; copy it anew"
+    )]
+    CutShort {
+        /// Size by the header.
+        expected: usize,
+        /// Size of the blob.
+        found: usize,
+    },
+    /// A version that is not read.
+    #[error(
+        "it has version {version}, compatible down to {compatible} (at offset 0x14); versions 16 and 17 are read"
+    )]
+    Version {
+        /// Its version.
+        version: u32,
+        /// The oldest version that it can be read as.
+        compatible: u32,
+    },
+    /// Malformed from there on.
+    #[error("it is broken at offset {offset:#x}, in the node {node}: {what}")]
+    Broken {
+        /// In bytes from the start of the blob.
+        offset: usize,
+        /// Path of the node around it.
+        node: String,
+        /// What is there, and what should be.
+        what: &'static str,
+    },
+}
+
+/// A node.
+#[derive(Debug)]
+struct Node<'a> {
+    name: String,
+    parent: usize,
+    /// Names and values, in the order of the blob.
+    properties: Vec<(&'a [u8], &'a [u8])>,
+}
+
+/// A device tree. Nodes are indices: parents come before their children, in the order of the blob.
+#[derive(Debug)]
+pub struct Tree<'a> {
+    nodes: Vec<Node<'a>>,
+    /// First nodes with each phandle.
+    phandles: BTreeMap<u32, usize>,
+    reservations: Vec<Range<u64>>,
+}
+
+impl<'a> Tree<'a> {
+    /// Reads the tree that `blob` begins with; what comes after its end is left alone.
+    ///
+    /// # Errors
+    /// If it is malformed: where, and what is wrong there.
+    pub fn read(blob: &'a [u8]) -> Result<Self, TreeError> {
+        if word(blob, 0) != Some(MAGIC) {
+            return Err(TreeError::NoTree(blob[..blob.len().min(4)].to_vec()));
+        }
+        let header = |at| word(blob, at).ok_or(TreeError::CutShort { expected: 40, found: blob.len() });
+        let expected = header(4)? as usize;
+        let blob = blob.get(..expected).ok_or(TreeError::CutShort { expected, found: blob.len() })?;
+        let (version, compatible) = (header(20)?, header(24)?);
+        if version < 16 || compatible > 17 {
+            return Err(TreeError::Version { version, compatible });
+        }
+        let broken = |offset, what| TreeError::Broken { offset, node: "/".to_owned(), what };
+        let strings_at = header(12)? as usize;
+        let strings = strings_at.checked_add(header(32)? as usize).and_then(|end| blob.get(strings_at..end));
+        let strings = strings.ok_or(broken(12, "the names of properties lie outside of the blob"))?;
+        let start = header(8)? as usize;
+        // Version 16 does not tell the size of this part.
+        let end = if version < 17 { Some(blob.len()) } else { start.checked_add(header(36)? as usize) };
+        let end = end.filter(|end| *end <= blob.len() && start <= *end && start.is_multiple_of(4));
+        let end = end.ok_or(broken(8, "the nodes lie outside of the blob, or not at a multiple of 4"))?;
+        let mut tree = Self { nodes: Vec::new(), phandles: BTreeMap::new(), reservations: Vec::new() };
+        tree.read_reservations(blob, header(16)? as usize)?;
+        tree.read_nodes(Reader { blob: &blob[..end], at: start }, strings)?;
+        for node in 0..tree.nodes.len() {
+            if let Some(phandle) = tree.phandle(node) {
+                tree.phandles.entry(phandle).or_insert(node);
+            }
+        }
+        Ok(tree)
+    }
+
+    fn read_reservations(&mut self, blob: &[u8], mut at: usize) -> Result<(), TreeError> {
+        loop {
+            let entry = at.checked_add(16).and_then(|end| blob.get(at..end));
+            let entry = entry.ok_or(TreeError::Broken {
+                offset: at,
+                node: "/".to_owned(),
+                what: "the list of /memreserve/ has no end; it ends with an entry of size zero",
+            })?;
+            let (base, size) = (number(&entry[..8]), number(&entry[8..]));
+            if size == 0 {
+                return Ok(());
+            }
+            self.reservations.push(super::ranges::at(base, size));
+            at += 16;
+        }
+    }
+
+    fn read_nodes(&mut self, mut reader: Reader<'a>, strings: &'a [u8]) -> Result<(), TreeError> {
+        // The nodes around, outermost first.
+        let mut around: Vec<usize> = Vec::new();
+        loop {
+            let offset = reader.at;
+            let broken = |tree: &Self, around: &[usize], what| TreeError::Broken {
+                offset,
+                node: around.last().map_or_else(|| "/".to_owned(), |node| tree.path(*node)),
+                what,
+            };
+            let Some(token) = reader.word() else {
+                return Err(broken(self, &around, "the tree ends here, before its end token 9"));
+            };
+            match token {
+                BEGIN_NODE => {
+                    let name = reader.text().filter(|name| name.len() <= MAX_NAME);
+                    let name = name.ok_or_else(|| {
+                        broken(self, &around, "a node's name that does not end within 255 characters")
+                    })?;
+                    if around.len() == MAX_DEPTH {
+                        return Err(broken(self, &around, "nodes lie more than 63 levels deep"));
+                    }
+                    if around.is_empty() && !self.nodes.is_empty() {
+                        return Err(broken(self, &around, "a second root"));
+                    }
+                    let parent = around.last().copied().unwrap_or(ROOT);
+                    around.push(self.nodes.len());
+                    let name = name.escape_ascii().to_string();
+                    self.nodes.push(Node { name, parent, properties: Vec::new() });
+                }
+                END_NODE => {
+                    if around.pop().is_none() {
+                        return Err(broken(self, &around, "the end of a node, where none began"));
+                    }
+                }
+                PROPERTY => {
+                    let property = reader.property(strings);
+                    let property = property.ok_or_else(|| {
+                        broken(self, &around, "a property whose name or value lies outside of the blob")
+                    })?;
+                    // Linux finds no property behind a child, as libfdt stops there.
+                    match around.last() {
+                        Some(node) if *node + 1 == self.nodes.len() => {
+                            self.nodes[*node].properties.push(property);
+                        }
+                        Some(_) => return Err(broken(self, &around, "a property behind a child node")),
+                        None => return Err(broken(self, &around, "a property outside of any node")),
+                    }
+                }
+                NOP => {}
+                END if !around.is_empty() => {
+                    return Err(broken(self, &around, "the end token 9, before the end of this node"));
+                }
+                END if self.nodes.is_empty() => return Err(broken(self, &around, "there is no root")),
+                END => return Ok(()),
+                _ => return Err(broken(self, &around, "no token of a tree: those are 1, 2, 3, 4 and 9")),
+            }
+        }
+    }
+
+    /// The memory that the header's /memreserve/ entries take.
+    pub(super) fn reservations(&self) -> &[Range<u64>] {
+        &self.reservations
+    }
+
+    /// All nodes.
+    pub(super) fn nodes(&self) -> Range<usize> {
+        0..self.nodes.len()
+    }
+
+    /// The name with its unit address; characters that are not printable are escaped.
+    pub(super) fn name(&self, node: usize) -> &str {
+        &self.nodes[node].name
+    }
+
+    pub(super) fn path(&self, node: usize) -> String {
+        let mut names: Vec<&str> = self.ancestors(node).map(|node| self.name(node)).collect();
+        names.pop();
+        names.iter().rev().fold(String::new(), |path, name| path + "/" + name)
+            + if names.is_empty() { "/" } else { "" }
+    }
+
+    /// The node, its parent and so on up to the root.
+    pub(super) fn ancestors(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(Some(node), |node| (*node != ROOT).then(|| self.nodes[*node].parent))
+    }
+
+    pub(super) fn children(&self, parent: usize) -> impl Iterator<Item = usize> + '_ {
+        (parent + 1..self.nodes.len()).filter(move |node| self.nodes[*node].parent == parent)
+    }
+
+    /// The root's first child of that name, with or without a unit address, as fdt_path_offset (libfdt) finds it.
+    pub(super) fn top_level(&self, name: &str) -> Option<usize> {
+        self.children(ROOT).find(|node| self.name(*node).split('@').next() == Some(name))
+    }
+
+    /// A property's value.
+    pub(super) fn property(&self, node: usize, name: &str) -> Option<&'a [u8]> {
+        let mut properties = self.nodes[node].properties.iter();
+        properties.find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| *value)
+    }
+
+    pub(super) fn has(&self, node: usize, name: &str) -> bool {
+        self.property(node, name).is_some()
+    }
+
+    /// The first cell of a property.
+    pub(super) fn cell(&self, node: usize, name: &str) -> Option<u32> {
+        word(self.property(node, name)?, 0)
+    }
+
+    /// The strings of a property.
+    pub(super) fn strings(&self, node: usize, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let value = self.property(node, name).unwrap_or_default();
+        value.split(|byte| *byte == 0).filter(|text| !text.is_empty())
+    }
+
+    /// Whether `compatible` has that name, in any case (drivers/of/fdt.c, of_fdt_is_compatible).
+    pub(super) fn is_compatible(&self, node: usize, name: &str) -> bool {
+        self.strings(node, "compatible").any(|text| text.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// Whether `status` lets it be used (drivers/of/fdt.c, of_fdt_device_is_available).
+    pub(super) fn is_available(&self, node: usize) -> bool {
+        let status = self.property(node, "status").map(|value| value.split(|byte| *byte == 0).next());
+        status.is_none_or(|status| matches!(status, Some(b"ok" | b"okay")))
+    }
+
+    /// Its phandle, which is not zero (drivers/of/fdt.c, populate_properties).
+    pub(super) fn phandle(&self, node: usize) -> Option<u32> {
+        let handles = ["phandle", "linux,phandle"].into_iter().filter_map(|name| self.cell(node, name));
+        handles.into_iter().find(|phandle| *phandle != 0)
+    }
+
+    /// The node with that phandle, the first one of several (drivers/of/base.c, of_find_node_by_phandle).
+    pub(super) fn find(&self, phandle: u32) -> Option<usize> {
+        self.phandles.get(&phandle).copied()
+    }
+}
+
+/// A number of any count of cells, of which the last 64 bits remain (include/linux/of.h, of_read_number).
+pub(super) fn number(cells: &[u8]) -> u64 {
+    cells.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// A big-endian word at a place in `bytes`.
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..at.checked_add(4)?)?;
+    Some(word.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+}
+
+/// A place in the part of the blob that has the nodes.
+struct Reader<'a> {
+    blob: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn word(&mut self) -> Option<u32> {
+        let word = word(self.blob, self.at)?;
+        self.at += 4;
+        Some(word)
+    }
+
+    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+        let bytes = self.blob.get(self.at..self.at.checked_add(length)?)?;
+        self.at = (self.at + length).next_multiple_of(4);
+        Some(bytes)
+    }
+
+    /// A string up to the zero behind it.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.blob.get(self.at..)?.iter().position(|byte| *byte == 0)?;
+        self.bytes(length + 1)?.get(..length)
+    }
+
+    fn property(&mut self, strings: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let (length, name_at) = (self.word()? as usize, self.word()? as usize);
+        let name = strings.get(name_at..)?;
+        let name = name.get(..name.iter().position(|byte| *byte == 0)?)?;
+        Some((name, self.bytes(length)?))
+    }
+}

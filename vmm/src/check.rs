@@ -1,0 +1,273 @@
+//! `minivmm check`: reads a device tree, or takes the machine's, and prints what Linux makes of its reserved memory.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use clap::Args;
+use cma::{
+    check::{Kernel, KernelError, Level, Report, Tree, TreeError, check},
+    size,
+};
+
+/// Size of a tree in bytes, at most: arm64 maps no more of it (arch/arm64/include/asm/boot.h, MAX_FDT_SIZE).
+const MAX_TREE: u64 = 2 << 20;
+/// Most CMA areas of a kernel as Debian builds it: 1 + its CONFIG_CMA_AREAS.
+const CMA_AREAS: usize = 20;
+/// Most CMA areas of our guest images' kernel: 1 + its CONFIG_CMA_AREAS (guest-images/kernel/common.config).
+const GUEST_CMA_AREAS: usize = 17;
+
+/// What `minivmm check` is told besides the machine's options.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// A device tree, flattened (.dtb) or as source (.dts, which dtc reads) [default: that of the machine options]
+    #[arg(value_name = "FILE", conflicts_with_all = [
+        "cma", "cma_mode", "memory", "hugepages", "cpus", "image", "kernel", "initrd", "cmdline", "camera", "exec", "seed",
+        "Options",
+    ])]
+    pub file: Option<PathBuf>,
+    /// Print JSON: an object with rules, kernel, findings, regions and users
+    #[arg(long)]
+    json: bool,
+    /// Size of the kernel's pages: 4K, 16K or 64K
+    #[arg(long, value_name = "SIZE", default_value = "4K", value_parser = size::parse)]
+    page_size: u64,
+    /// Most CMA areas of the kernel: 1 + its CONFIG_CMA_AREAS [default: 20, as Debian's; 17 for a guest, as ours]
+    #[arg(long, value_name = "N")]
+    cma_areas: Option<usize>,
+}
+
+/// Examples and exit status, for the end of the help.
+pub const HELP: &str = "\
+Examples:
+  minivmm check board.dtb                          each reserved-memory node, and who refers to it
+  minivmm check board.dts --json                   the same for programs
+  minivmm check board.dtb --pageblock 2M           arm64 with pages of 4K; 32M with 16K, 512M with 64K
+  minivmm check --cma 256M --memory 4G             the tree that this guest would get
+
+The rules are those of Linux 6.1.
+Exit status: 0; 1 if something will not work (an error); 2 for a bad request.";
+
+/// Why there is nothing to say of a tree.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// There is none.
+    #[error("the device tree {} cannot be read: {source}; name a .dtb or a .dts", path.display())]
+    Read {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// It is too large for Linux.
+    #[error("the device tree {} is larger than {}, which is what Linux takes on arm64", .0.display(), size::format(MAX_TREE))]
+    TooLarge(PathBuf),
+    /// dtc cannot be run.
+    #[error(
+        "the device tree source {} cannot be read without dtc: {source}; install the package device-tree-compiler, or \
+         give a .dtb",
+        path.display()
+    )]
+    NoDtc {
+        /// The source.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// dtc makes no tree of the source.
+    #[error(
+        "dtc makes no tree of the source {}: {said}; source with #include has to go through cpp first",
+        path.display()
+    )]
+    Source {
+        /// The source.
+        path: PathBuf,
+        /// dtc's first line.
+        said: String,
+    },
+    /// It is malformed.
+    #[error("the device tree {} is none: {source}", path.display())]
+    Tree {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: TreeError,
+    },
+    /// There can be no such kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Standard output takes no more.
+    #[error("standard output cannot be written: {0}")]
+    Print(#[from] io::Error),
+}
+
+impl CheckError {
+    /// The exit status of a minivmm that ends with it.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::NoDtc { .. } | Self::Print(_) => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// Checks the tree in the file `path`, which is read here; `pageblock` is the kernel's in bytes.
+///
+/// # Errors
+/// If the file has no tree, if there can be no such kernel, or if the output has no place.
+pub fn file(path: &Path, pageblock: u64, args: &CheckArgs) -> Result<ExitCode, CheckError> {
+    tree(path, &read(path)?, &kernel(pageblock, CMA_AREAS, args)?, args.json)
+}
+
+/// Checks the flattened tree of a guest; `pageblock` is its kernel's in bytes.
+///
+/// # Errors
+/// If there can be no such kernel, or if the output has no place.
+pub fn guest(blob: &[u8], pageblock: u64, args: &CheckArgs) -> Result<ExitCode, CheckError> {
+    tree(Path::new("of these options"), blob, &kernel(pageblock, GUEST_CMA_AREAS, args)?, args.json)
+}
+
+fn kernel(pageblock: u64, cma_areas: usize, args: &CheckArgs) -> Result<Kernel, KernelError> {
+    Kernel::new(pageblock, args.page_size, args.cma_areas.unwrap_or(cma_areas))
+}
+
+/// Prints what there is to say of the flattened tree `blob`; the status is 1 if something will not work.
+fn tree(path: &Path, blob: &[u8], kernel: &Kernel, json: bool) -> Result<ExitCode, CheckError> {
+    let tree = Tree::read(blob).map_err(|source| CheckError::Tree { path: path.to_owned(), source })?;
+    let report = check(&tree, kernel);
+    match print(&report, json, BufWriter::new(io::stdout().lock())) {
+        // Whoever closed the pipe knows enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
+    Ok(if report.count(Level::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(report: &Report, json: bool, mut out: impl Write) -> io::Result<()> {
+    if json {
+        serde_json::to_writer_pretty(&mut out, report)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    out.flush()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CheckError> {
+    if path.extension().is_some_and(|extension| extension == "dts") {
+        return compile(path);
+    }
+    let error = |source| CheckError::Read { path: path.to_owned(), source };
+    let mut blob = Vec::new();
+    // One more than is allowed, to see that it is more.
+    File::open(path).map_err(error)?.take(MAX_TREE + 1).read_to_end(&mut blob).map_err(error)?;
+    if blob.len() as u64 > MAX_TREE { Err(CheckError::TooLarge(path.to_owned())) } else { Ok(blob) }
+}
+
+/// The flattened tree of a source, also where dtc finds something wrong with what it says: that is for us to tell.
+fn compile(path: &Path) -> Result<Vec<u8>, CheckError> {
+    // dtc would say so in a sentence of its own.
+    File::open(path).map_err(|source| CheckError::Read { path: path.to_owned(), source })?;
+    let dtc = Command::new("dtc").args(["-f", "-q", "-I", "dts", "-O", "dtb", "--"]).arg(path).output();
+    let output = dtc.map_err(|source| CheckError::NoDtc { path: path.to_owned(), source })?;
+    if output.status.success() && !output.stdout.is_empty() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().next().unwrap_or("it says nothing").to_owned();
+    Err(CheckError::Source { path: path.to_owned(), said })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use vm_fdt::FdtWriter;
+
+    use super::*;
+
+    /// A window without a size, and a device that refers to it.
+    fn blob() -> Vec<u8> {
+        let mut fdt = FdtWriter::new().unwrap();
+        let root = fdt.begin_node("").unwrap();
+        let parent = fdt.begin_node("reserved-memory").unwrap();
+        for name in ["#address-cells", "#size-cells"] {
+            fdt.property_u32(name, 1).unwrap();
+        }
+        fdt.property_null("ranges").unwrap();
+        let region = fdt.begin_node("isp@90000000").unwrap();
+        fdt.property_array_u32("reg", &[0x9000_0000, 0]).unwrap();
+        fdt.property_phandle(1).unwrap();
+        fdt.end_node(region).unwrap();
+        fdt.end_node(parent).unwrap();
+        let camera = fdt.begin_node("camera").unwrap();
+        fdt.property_u32("memory-region", 1).unwrap();
+        fdt.end_node(camera).unwrap();
+        fdt.end_node(root).unwrap();
+        fdt.finish().unwrap()
+    }
+
+    #[test]
+    fn the_json_has_the_documented_names() {
+        let kernel = Kernel::new(4 << 20, 4096, 20).unwrap();
+        let blob = blob();
+        let report = check(&Tree::read(&blob).unwrap(), &kernel);
+        let mut out = Vec::new();
+        print(&report, true, &mut out).unwrap();
+        let printed: Value = serde_json::from_slice(&out).unwrap();
+        let rule = "its reg has size zero, and there is no size to find a place for";
+        let source = "drivers/of/of_reserved_mem.c, __reserved_mem_alloc_size";
+        let no_pool = json!({
+            "level": "error", "text": "there is no pool, as it is refused (-EINVAL)",
+            "source": "drivers/of/of_reserved_mem.c, of_reserved_mem_device_init_by_idx",
+        });
+        let expected = json!({
+            "rules": "Linux 6.1",
+            "kernel": {"pageblock": 4 << 20, "page_size": 4096, "cma_areas": 20},
+            "findings": [{
+                "level": "note", "source": "drivers/of/fdt.c, early_init_dt_scan_memory",
+                "text": "no memory node has a size, as a boot loader is to fill it in: regions are taken to lie in RAM",
+            }],
+            "regions": [{
+                "node": "/reserved-memory/isp@90000000", "outcome": "refused", "rule": rule, "source": source,
+                "base": 0x9000_0000_u32, "size": 0, "default": false,
+                "findings": [{"level": "error", "text": rule, "source": source}],
+            }],
+            "users": [{
+                "node": "/camera", "enabled": true,
+                "references": [{
+                    "index": 0, "target": "/reserved-memory/isp@90000000", "errno": -22, "gets": null,
+                    "findings": [no_pool],
+                }],
+            }],
+        });
+        assert_eq!(printed, expected);
+    }
+
+    #[test]
+    fn files_that_are_no_trees() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("board.dtb");
+        let args = CheckArgs { file: None, json: false, page_size: 4096, cma_areas: None };
+        let refused = |path: &Path, part: &str| {
+            let error = file(path, 4 << 20, &args).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+            assert_eq!(error.exit_status(), 2);
+        };
+        refused(&path, "board.dtb cannot be read: No such file or directory");
+        refused(folder.path(), "cannot be read: Is a directory");
+        let write = |content: &[u8]| std::fs::write(&path, content).unwrap();
+        write(&vec![0; (2 << 20) + 1]);
+        refused(&path, "board.dtb is larger than 2M");
+        write(b"/dts-v1/;");
+        refused(&path, "board.dtb is none: it begins with [2f, 64, 74, 73], where");
+        write(&blob()[..100]);
+        refused(&path, "board.dtb is none: it is cut short: its header says");
+        write(&blob());
+        assert_eq!(file(&path, 4 << 20, &args).unwrap(), ExitCode::FAILURE);
+        let error = file(&path, 4095, &args).unwrap_err();
+        assert!(matches!(&error, CheckError::Kernel(_)) && error.exit_status() == 2, "{error}");
+    }
+}
