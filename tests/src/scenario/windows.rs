@@ -21,8 +21,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "reusable-makes-the-window",
         claim: "compatible = \"shared-dma-pool\" and reg are enough for a CMA window",
-        truth: "without `reusable` it is a carveout of coherent memory (kernel/dma/coherent.c, rmem_dma_setup), with `no-map` \
-                beside `reusable` it is nothing at all (kernel/dma/contiguous.c, rmem_cma_setup)",
+        truth: "without `reusable` it is a carveout (kernel/dma/coherent.c, rmem_dma_setup), which no device can use, as the kernel \
+                has it mapped as RAM (kernel/iomem.c, memremap); with `no-map` beside `reusable` it is nothing at all \
+                (kernel/dma/contiguous.c, rmem_cma_setup). `minivmm check` says so",
         play: reusable_makes_the_window,
     },
     Scenario {
@@ -117,6 +118,18 @@ fn reusable_makes_the_window() -> Vec<Observation> {
             ),
         ]);
     }
+    let fields = Fields::of(
+        "--cma 64M,name=isp,not-reusable --camera window=isp",
+        "echo ram=$(said 'memremap attempted on ram'); [ -e /dev/video0 ] && echo camera=yes || echo camera=no",
+    );
+    observations.extend([
+        Observation::new(
+            "the camera's is not reusable: \"memremap attempted on ram\"",
+            "yes",
+            fields.text("ram"),
+        ),
+        Observation::new("the camera's is not reusable: /dev/video0", "no", fields.text("camera")),
+    ]);
     observations
 }
 
