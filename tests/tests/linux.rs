@@ -422,7 +422,7 @@ fn sixty_runs_leave_nothing_behind() {
         let loaded = vmm::load::load(&config).unwrap();
         let (stdout, stderr) =
             (vmm::output::Output::new(std::io::sink()), vmm::output::Output::new(std::io::sink()));
-        let streams = vmm::machine::Streams { stdout, stderr, console_log: None, signals: None };
+        let streams = vmm::machine::Streams { stdout, stderr, console_log: None, signals: None, api: None };
         let report =
             vmm::machine::Machine::start(&kvm, &config, loaded, streams).and_then(vmm::machine::Machine::run);
         let report = report.unwrap_or_else(|error| panic!("run {run}: {error}"));

@@ -1,12 +1,14 @@
 //! The machine: memory, vCPUs and devices put together, run until something ends it.
 
+mod requests;
+
 use std::{
     fs::{self, File},
     io::{self, Write},
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use devices::{
@@ -31,6 +33,7 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::timerfd::TimerFd;
 
 use crate::{
+    api::server::Server,
     arch,
     config::Config,
     guest_agent::{Control, Files, port},
@@ -46,6 +49,7 @@ use crate::{
     vcpu::{End, Vcpus},
     wakeups::{Wake, Wakeups},
 };
+use requests::Requests;
 
 /// Where a machine's streams go on the host.
 pub struct Streams {
@@ -57,6 +61,8 @@ pub struct Streams {
     pub console_log: Option<File>,
     /// The machine is this process' only job: these signals end it and, without a command, it has the terminal.
     pub signals: Option<Signals>,
+    /// Where somebody may ask the machine something while it runs.
+    pub api: Option<Server>,
 }
 
 /// Why a machine could not be built or run.
@@ -140,10 +146,12 @@ pub struct Machine {
     serial_log: SerialLog,
     input: Option<Input>,
     signals: Option<Signals>,
+    requests: Option<Requests>,
     tick: TimerFd,
     stdout: Output,
     windows: Vec<cma::Window>,
     memory_size: u64,
+    cpus: u8,
     overhead_at_boot_mark: Option<u64>,
     /// Folder of `--out`.
     out: Option<PathBuf>,
@@ -162,6 +170,15 @@ struct Devices {
     control: Control,
     files: Option<Files>,
     camera: Option<(Arc<Camera>, DmaPort)>,
+}
+
+impl Devices {
+    /// Seconds from the start of the process to the boot mark, if that was made.
+    fn seconds_to_boot_mark(&self) -> Option<f64> {
+        let mark = self.events.told().booted?;
+        let process = since_process_start()?;
+        Some(process.saturating_sub(mark.elapsed()).as_secs_f64())
+    }
 }
 
 impl Machine {
@@ -224,6 +241,7 @@ impl Machine {
         }
         let wakeups = Arc::new(Mutex::new(sources));
         manager.add_subscriber(wakeups.clone());
+        let requests = streams.api.map(|server| Requests::new(server, &mut manager));
 
         Ok(Self {
             vcpus,
@@ -233,10 +251,12 @@ impl Machine {
             serial_log,
             input,
             signals,
+            requests,
             tick,
             stdout: streams.stdout,
             windows,
             memory_size: config.memory,
+            cpus: config.cpus,
             overhead_at_boot_mark: None,
             out: config.out.clone(),
             exec: config.exec.is_some(),
@@ -290,6 +310,7 @@ impl Machine {
                 }
             }
         }
+        outcome = outcome.or(self.answer_requests());
         if let Some(error) = self.stdout.error() {
             return Err(MachineError::Stdout(error));
         }
@@ -337,7 +358,8 @@ impl Machine {
     fn finish(self, outcome: Outcome) -> Result<Report, MachineError> {
         let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, .. } = self;
         drop(vcpus);
-        let Devices { events, console, terminal, control, files, camera, .. } = devices;
+        let seconds_to_boot_mark = devices.seconds_to_boot_mark();
+        let Devices { console, terminal, control, files, camera, .. } = devices;
         if let Some((camera, _)) = &camera {
             camera.stop();
         }
@@ -369,18 +391,12 @@ impl Machine {
         let written = camera.map(|(_, dma)| dma.written()).unwrap_or_default();
         let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
 
-        let now = Instant::now();
-        let process = since_process_start();
-        let seconds_to_boot_mark =
-            events.told().booted.zip(process).map(|(mark, process)| {
-                process.saturating_sub(now.saturating_duration_since(mark)).as_secs_f64()
-            });
         let ended_well = matches!(outcome, Outcome::Exit { .. });
         Ok(Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             outcome,
             seconds_to_boot_mark,
-            seconds: process.unwrap_or_default().as_secs_f64(),
+            seconds: since_process_start().unwrap_or_default().as_secs_f64(),
             memory: self.memory_size,
             overhead_at_boot_mark: self.overhead_at_boot_mark,
             overhead_at_end: overhead(),
