@@ -28,6 +28,8 @@ pub enum Verb {
     Status,
     /// The camera's counters
     Camera,
+    /// The CMA windows with their bitmaps, as the guest's kernel has them; the guest's agent reads them from debugfs
+    Cma,
     /// End the machine, as a signal would
     Stop,
 }
@@ -40,6 +42,8 @@ pub enum Answer {
     Status(Status),
     /// To [`Verb::Camera`].
     Camera(devices::camera::Counters),
+    /// To [`Verb::Cma`]: the areas in the order of their places.
+    Cma(Vec<GuestWindow>),
     /// It is done.
     Done {},
     /// It cannot be done: a sentence that says why.
@@ -63,6 +67,25 @@ pub struct Status {
     pub windows: Vec<WindowReport>,
     /// The camera's counters; null without a camera.
     pub camera: Option<devices::camera::Counters>,
+}
+
+/// A CMA window as the guest's kernel has it. Pages are counted from its base, and taken to have 4096 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestWindow {
+    /// The kernel's name for it: that of its node with the address, `reserved` for `cma=`.
+    pub name: String,
+    /// First address.
+    pub base: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Pages of a bit of the bitmap, as an order.
+    pub order_per_bit: u32,
+    /// Number of its pages that are allocated.
+    pub pages_allocated: u64,
+    /// Which: (first page, number of pages) of each run.
+    pub runs_allocated: Vec<(u64, u64)>,
+    /// The pages that the camera wrote to since the start, in the same form.
+    pub runs_written: Vec<(u64, u64)>,
 }
 
 #[cfg(test)]

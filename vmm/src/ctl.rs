@@ -1,6 +1,7 @@
 //! `minivmm ctl SOCKET VERB`: asks a running machine something over its API socket, and prints the answer.
 
 use std::{
+    fs,
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -9,10 +10,10 @@ use std::{
 };
 
 use clap::Args;
-use cma::size;
+use cma::{Window, map::Map, size};
 use devices::camera::Counters;
 
-use crate::api::{Answer, Request, Status, Verb};
+use crate::api::{Answer, GuestWindow, Request, Status, Verb};
 
 /// How long a machine that does not answer is waited for. It answers within 10 s, with an error if need be.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,6 +31,12 @@ pub struct CtlArgs {
     /// Print the answer as the machine gave it, a line of JSON
     #[arg(long)]
     json: bool,
+    /// With cma: only the window whose name begins so
+    #[arg(long, value_name = "NAME")]
+    window: Option<String>,
+    /// With cma: draw the window into this file, too, as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 /// Why there is no answer, or none that could be printed.
@@ -59,6 +66,25 @@ pub enum CtlError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// --svg or --window where they have no meaning.
+    #[error("--svg and --window are for the verb cma; leave them out")]
+    NoWindows,
+    /// There is no such window, or more than one to draw.
+    #[error("{wanted} has to name one of the guest's windows, which are: {names}")]
+    Windows {
+        /// The option.
+        wanted: &'static str,
+        /// The names of the windows there are.
+        names: String,
+    },
+    /// The picture.
+    #[error("the picture {} cannot be written: {source}; name a file in a folder that can", path.display())]
+    Svg {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The machine cannot.
     #[error("{0}")]
     Refused(String),
@@ -68,7 +94,11 @@ impl CtlError {
     /// 2 for a bad request, 1 for a machine that cannot.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Connect { .. } | Self::NoAnswer { .. } => 2,
+            Self::Connect { .. }
+            | Self::NoAnswer { .. }
+            | Self::NoWindows
+            | Self::Windows { .. }
+            | Self::Svg { .. } => 2,
             Self::Connection { .. } | Self::Refused(_) => 1,
         }
     }
@@ -79,11 +109,18 @@ impl CtlError {
 /// # Errors
 /// If the machine cannot be asked, or cannot do it.
 pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
+    if args.verb != Verb::Cma && (args.svg.is_some() || args.window.is_some()) {
+        return Err(CtlError::NoWindows);
+    }
     let line = ask(&args.socket, Request { verb: args.verb })?;
     let answer = serde_json::from_str(&line)
         .map_err(|source| CtlError::NoAnswer { path: args.socket.clone(), source })?;
     let text = match answer {
         Answer::Error(sentence) => return Err(CtlError::Refused(sentence)),
+        Answer::Cma(windows) => {
+            let text = windows_text(&windows, args)?;
+            if args.json { line } else { text }
+        }
         _ if args.json => line,
         Answer::Status(status) => status_text(&status),
         Answer::Camera(counters) => format!("{}\n", camera_text(&counters)),
@@ -109,6 +146,41 @@ fn ask(path: &Path, request: Request) -> Result<String, CtlError> {
         if answer.ends_with('\n') { Ok(answer) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     };
     ask().map_err(|source| CtlError::Connection { path: path.to_owned(), source })
+}
+
+/// The windows' maps; one of them also as a picture.
+fn windows_text(windows: &[GuestWindow], args: &CtlArgs) -> Result<String, CtlError> {
+    let named = |window: &&GuestWindow| {
+        args.window.as_ref().is_none_or(|name| window.name.starts_with(name.as_str()))
+    };
+    let chosen: Vec<_> = windows.iter().filter(named).collect();
+    let names = || windows.iter().map(|window| window.name.as_str()).collect::<Vec<_>>().join(", ");
+    if args.window.is_some() && chosen.is_empty() {
+        return Err(CtlError::Windows { wanted: "--window", names: names() });
+    }
+    if let Some(path) = &args.svg {
+        let [window] = chosen[..] else {
+            return Err(CtlError::Windows { wanted: "--window, for --svg,", names: names() });
+        };
+        fs::write(path, map(window).to_svg())
+            .map_err(|source| CtlError::Svg { path: path.clone(), source })?;
+    }
+    if chosen.is_empty() {
+        return Ok("the guest has no CMA windows\n".to_owned());
+    }
+    Ok(chosen.into_iter().map(|window| map(window).to_text()).collect::<Vec<_>>().join("\n"))
+}
+
+fn map(window: &GuestWindow) -> Map {
+    let (base, size) = (window.base, window.size);
+    let mut map = Map::new(&Window { name: window.name.clone(), base, size, ..Default::default() });
+    for (first, count) in &window.runs_allocated {
+        map.allocated.insert(*first..first + count);
+    }
+    for (first, count) in &window.runs_written {
+        map.written.insert(*first..first + count);
+    }
+    map
 }
 
 fn status_text(status: &Status) -> String {

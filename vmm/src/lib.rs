@@ -12,6 +12,7 @@ pub mod ctl;
 pub mod doctor;
 pub mod fdt;
 pub mod guest_agent;
+pub mod guest_areas;
 pub mod images;
 pub mod input;
 pub mod kernel_file;

@@ -37,6 +37,7 @@ use crate::{
     arch,
     config::Config,
     guest_agent::{Control, Files, port},
+    guest_areas::Agent,
     input::Input,
     load::Loaded,
     memory,
@@ -128,6 +129,8 @@ fn host(what: &'static str) -> impl Fn(io::Error) -> MachineError {
 const TICK: Duration = Duration::from_millis(500);
 /// The console's port that is the guest's terminal.
 const TERMINAL: usize = 0;
+/// That of the guest's agent.
+const AGENT: usize = 5;
 /// How many of the last console lines a report has.
 const LAST_LINES: usize = 40;
 
@@ -168,6 +171,7 @@ struct Devices {
     console: Arc<MmioTransport<Console>>,
     terminal: ConsoleHandle,
     control: Control,
+    agent: Agent,
     files: Option<Files>,
     camera: Option<(Arc<Camera>, DmaPort)>,
 }
@@ -474,6 +478,7 @@ impl Place<'_> {
     ) -> Result<(Devices, Bus), MachineError> {
         let events = Arc::new(MachineEvents::new().map_err(host("an eventfd"))?);
         let control = Control::default();
+        let agent = Agent::new(config.memory);
         let mut files = None;
         let mut serial_sink = Some(serial_sink);
         let (mut serial, mut console, mut terminal, mut camera) = (None, None, None, None);
@@ -490,7 +495,7 @@ impl Place<'_> {
                 Kind::Exit => Arc::new(ExitDevice::new(events.clone())),
                 Kind::Pvpanic => Arc::new(PvPanic::new(events.clone())),
                 Kind::Console => {
-                    let (device, unpacking) = console_device(config, streams, &control)?;
+                    let (device, unpacking) = console_device(config, streams, &control, &agent)?;
                     files = unpacking;
                     terminal = Some(device.handle());
                     console.insert(self.virtio(entry, device)?).clone()
@@ -516,7 +521,7 @@ impl Place<'_> {
         let (Some(serial), Some(console), Some(terminal)) = (serial, console, terminal) else {
             unreachable!("the platform's list has a serial port and a console");
         };
-        Ok((Devices { events, serial, console, terminal, control, files, camera }, self.bus))
+        Ok((Devices { events, serial, console, terminal, control, agent, files, camera }, self.bus))
     }
 
     /// The interrupt line of `entry`, connected to the guest's interrupt controller.
@@ -552,6 +557,7 @@ fn console_device(
     config: &Config,
     streams: &Streams,
     control: &Control,
+    agent: &Agent,
 ) -> Result<(Console, Option<Files>), MachineError> {
     let (files, files_sink): (_, Sink) = match &config.out {
         Some(folder) => {
@@ -568,6 +574,7 @@ fn console_device(
         (port::STDERR, Box::new(streams.stderr.clone())),
         (port::CONTROL, Box::new(control.clone())),
         (port::FILES, files_sink),
+        (port::AGENT, Box::new(agent.clone())),
     ];
     let named = named.into_iter().map(|(name, sink)| (name.to_owned(), sink)).collect();
     Ok((Console::new(terminal, named).map_err(host("an eventfd"))?, files))

@@ -1,22 +1,40 @@
 //! What is asked of a running machine over its API socket, and how it answers.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
+use cma::{PAGE_SIZE, area::Area};
 use event_manager::{EventManager, SubscriberId, SubscriberOps};
 
-use super::{Machine, Subscriber, lock, window_report};
+use super::{AGENT, Machine, Subscriber, lock, window_report};
 use crate::{
     api::{
-        Answer, Request, Status, Verb,
+        Answer, GuestWindow, Request, Status, Verb,
         server::{ClientId, Server},
     },
-    report::{Outcome, since_process_start},
+    guest_areas::{self, AreasError},
+    report::{Outcome, runs, since_process_start},
 };
+
+/// How long an answer may take that is not at hand.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The API socket in the event loop.
 pub(super) struct Requests {
     server: Arc<Mutex<Server>>,
     subscriber: SubscriberId,
+    waiting: Vec<Waiting>,
+}
+
+/// A client that waits for the guest's agent.
+struct Waiting {
+    client: ClientId,
+    /// The question's number, when it was sent: not before the agent listens.
+    question: Option<u64>,
+    until: Instant,
 }
 
 impl Requests {
@@ -24,7 +42,7 @@ impl Requests {
     pub(super) fn new(server: Server, manager: &mut EventManager<Subscriber>) -> Self {
         let server = Arc::new(Mutex::new(server));
         let subscriber = manager.add_subscriber(server.clone());
-        Self { server, subscriber }
+        Self { server, subscriber, waiting: Vec::new() }
     }
 
     fn next(&self, manager: &mut EventManager<Subscriber>) -> Option<(ClientId, Request)> {
@@ -42,7 +60,7 @@ impl Requests {
 impl Machine {
     /// Answers what was asked since the last call; says if the machine is to end.
     pub(super) fn answer_requests(&mut self) -> Option<Outcome> {
-        let requests = self.requests.take()?;
+        let mut requests = self.requests.take()?;
         let mut outcome = None;
         while let Some((client, request)) = requests.next(&mut self.manager) {
             let answer = match request.verb {
@@ -51,6 +69,11 @@ impl Machine {
                     Some((camera, _)) => Answer::Camera(camera.counters()),
                     None => Answer::Error("this machine has no camera; give it one with --camera".to_owned()),
                 },
+                Verb::Cma => {
+                    let until = Instant::now() + PATIENCE;
+                    requests.waiting.push(Waiting { client, question: None, until });
+                    continue;
+                }
                 Verb::Stop => {
                     outcome = Some(Outcome::Stopped);
                     Answer::Done {}
@@ -58,8 +81,54 @@ impl Machine {
             };
             requests.answer(&mut self.manager, client, &answer);
         }
+        for mut waiting in std::mem::take(&mut requests.waiting) {
+            match self.areas(&mut waiting) {
+                Some(answer) => requests.answer(&mut self.manager, waiting.client, &answer),
+                None => requests.waiting.push(waiting),
+            }
+        }
         self.requests = Some(requests);
         outcome
+    }
+
+    /// What the guest's agent says of its areas, when it has said it or will not.
+    fn areas(&self, waiting: &mut Waiting) -> Option<Answer> {
+        let agent = &self.devices.agent;
+        if waiting.question.is_none() && self.devices.terminal.is_open(AGENT) {
+            let (number, line) = agent.question();
+            self.devices.terminal.send(AGENT, line.as_bytes());
+            waiting.question = Some(number);
+        }
+        if let Some(number) = waiting.question
+            && let Some(answer) = agent.answer(number)
+        {
+            let areas = answer.and_then(|text| guest_areas::parse(&text, number, self.memory_size));
+            return Some(self.guest_windows(areas));
+        }
+        if Instant::now() < waiting.until {
+            return None;
+        }
+        waiting.question.inspect(|&number| agent.forget(number));
+        let why = if waiting.question.is_some() {
+            "the guest's agent did not answer; the guest may hang, or be short of CPU time: ask again"
+        } else {
+            "the guest has no agent on its virtio port minivmm.agent; the init of minivmm's own guest images starts it when \
+             it has booted"
+        };
+        Some(Answer::Error(format!("{why} (waited {} s)", PATIENCE.as_secs())))
+    }
+
+    fn guest_windows(&self, areas: Result<Vec<Area>, AreasError>) -> Answer {
+        let written = self.devices.camera.as_ref().map(|(_, dma)| dma.written()).unwrap_or_default();
+        let written: Vec<_> = written.iter().map(|(range, bitmap)| (range.start, runs(bitmap))).collect();
+        match areas {
+            Ok(areas) => {
+                let mut windows: Vec<_> = areas.iter().map(|area| guest_window(area, &written)).collect();
+                windows.sort_by_key(|window| window.base);
+                Answer::Cma(windows)
+            }
+            Err(error) => Answer::Error(error.to_string()),
+        }
     }
 
     fn status(&self) -> Status {
@@ -73,5 +142,42 @@ impl Machine {
             windows: self.windows.iter().map(|window| window_report(window.clone(), &written)).collect(),
             camera: self.devices.camera.as_ref().map(|(camera, _)| camera.counters()),
         }
+    }
+}
+
+/// An area of the guest's, with what was written there of the runs of pages from some addresses on.
+fn guest_window(area: &Area, written: &[(u64, Vec<(u64, u64)>)]) -> GuestWindow {
+    let base = area.ranges().next().map_or(0, |range| range.start) * PAGE_SIZE;
+    let allocated = area.allocated();
+    let inside = |run: Range<u64>| {
+        let run = run.start.max(base)..run.end.min(base + area.count() * PAGE_SIZE);
+        (!run.is_empty()).then(|| ((run.start - base) / PAGE_SIZE, (run.end - run.start) / PAGE_SIZE))
+    };
+    let addresses = written.iter().flat_map(|(start, runs)| {
+        runs.iter().map(move |(first, count)| start + first * PAGE_SIZE..start + (first + count) * PAGE_SIZE)
+    });
+    GuestWindow {
+        name: area.name().to_owned(),
+        base,
+        size: area.count() * PAGE_SIZE,
+        order_per_bit: area.order_per_bit(),
+        pages_allocated: allocated.count(),
+        runs_allocated: allocated.runs().map(|run| (run.start, run.end - run.start)).collect(),
+        runs_written: addresses.filter_map(inside).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_has_what_was_written_inside() {
+        let area = Area::new("isp@100000", 0x100, 64, 0).unwrap();
+        // Pages 0xfe to 0x101, 0x110, and 0x13f to 0x140, counted from an alloc-range's start; another window.
+        let written = [(0xf0_000, vec![(14, 4), (32, 1), (79, 2)]), (0x20_0000, vec![(0, 4)])];
+        let window = guest_window(&area, &written);
+        assert_eq!(window.runs_written, [(0, 2), (16, 1), (63, 1)]);
+        assert_eq!((window.base, window.size), (0x10_0000, 64 << 12));
     }
 }
