@@ -30,6 +30,10 @@ pub enum Verb {
     Camera,
     /// The CMA windows with their bitmaps, as the guest's kernel has them; the guest's agent reads them from debugfs
     Cma,
+    /// Let the vCPUs stand still; the camera's clock and the host's go on
+    Pause,
+    /// Let the vCPUs go on
+    Resume,
     /// End the machine, as a signal would
     Stop,
 }
@@ -59,6 +63,8 @@ pub struct Status {
     pub seconds: f64,
     /// From the start of the process to the boot mark that the guest's init makes; null as long as it has not booted.
     pub seconds_to_boot_mark: Option<f64>,
+    /// The vCPUs stand still, or are about to.
+    pub paused: bool,
     /// Number of vCPUs.
     pub cpus: u8,
     /// Guest memory.

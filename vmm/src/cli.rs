@@ -318,12 +318,12 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let report_file = args.report.as_deref().map(ReportFile::open).transpose()?;
 
     let console_log = prepare_places(&config)?;
+    let api = args.api_socket.as_deref().map(Server::bind).transpose()?;
 
     let kvm = kvm?;
     if !args.any_host {
         doctor::check_fit(&kvm)?;
     }
-    let api = args.api_socket.as_deref().map(Server::bind).transpose()?;
     let streams =
         streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
     let report = Machine::start(&kvm, &config, loaded, streams)?.run()?;

@@ -188,8 +188,9 @@ fn status_text(status: &Status) -> String {
         Some(seconds) => format!("booted after {seconds:.2} s"),
         None => "not booted yet".to_owned(),
     };
+    let paused = if status.paused { ", paused" } else { "" };
     let mut text = format!(
-        "minivmm {}: running for {:.1} s, {booted}\n{} vCPU(s), {} of memory\n",
+        "minivmm {}: running for {:.1} s, {booted}{paused}\n{} vCPU(s), {} of memory\n",
         status.version,
         status.seconds,
         status.cpus,

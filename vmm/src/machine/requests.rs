@@ -29,12 +29,20 @@ pub(super) struct Requests {
     waiting: Vec<Waiting>,
 }
 
-/// A client that waits for the guest's agent.
+/// A client whose answer is not at hand.
 struct Waiting {
     client: ClientId,
-    /// The question's number, when it was sent: not before the agent listens.
-    question: Option<u64>,
+    what: What,
     until: Instant,
+}
+
+/// What a client waits for.
+enum What {
+    /// The vCPUs to stand still.
+    Pause,
+    /// The guest's agent to say what areas there are: the question's number, when it was sent, which is not before the
+    /// agent listens.
+    Areas(Option<u64>),
 }
 
 impl Requests {
@@ -43,6 +51,10 @@ impl Requests {
         let server = Arc::new(Mutex::new(server));
         let subscriber = manager.add_subscriber(server.clone());
         Self { server, subscriber, waiting: Vec::new() }
+    }
+
+    fn wait(&mut self, client: ClientId, what: What) {
+        self.waiting.push(Waiting { client, what, until: Instant::now() + PATIENCE });
     }
 
     fn next(&self, manager: &mut EventManager<Subscriber>) -> Option<(ClientId, Request)> {
@@ -69,10 +81,22 @@ impl Machine {
                     Some((camera, _)) => Answer::Camera(camera.counters()),
                     None => Answer::Error("this machine has no camera; give it one with --camera".to_owned()),
                 },
+                Verb::Cma if self.vcpus.is_pausing() => Answer::Error(
+                    "the machine is paused, and so is the guest's agent, which reads the bitmaps; resume it first"
+                        .to_owned(),
+                ),
                 Verb::Cma => {
-                    let until = Instant::now() + PATIENCE;
-                    requests.waiting.push(Waiting { client, question: None, until });
+                    requests.wait(client, What::Areas(None));
                     continue;
+                }
+                Verb::Pause => {
+                    self.vcpus.pause();
+                    requests.wait(client, What::Pause);
+                    continue;
+                }
+                Verb::Resume => {
+                    self.vcpus.resume();
+                    Answer::Done {}
                 }
                 Verb::Stop => {
                     outcome = Some(Outcome::Stopped);
@@ -82,7 +106,12 @@ impl Machine {
             requests.answer(&mut self.manager, client, &answer);
         }
         for mut waiting in std::mem::take(&mut requests.waiting) {
-            match self.areas(&mut waiting) {
+            let late = Instant::now() >= waiting.until;
+            let answer = match &mut waiting.what {
+                What::Pause => self.paused(late),
+                What::Areas(question) => self.areas(question, late),
+            };
+            match answer {
                 Some(answer) => requests.answer(&mut self.manager, waiting.client, &answer),
                 None => requests.waiting.push(waiting),
             }
@@ -91,25 +120,40 @@ impl Machine {
         outcome
     }
 
+    /// That the vCPUs stand still, when they do or will not.
+    fn paused(&self, late: bool) -> Option<Answer> {
+        if self.vcpus.are_paused() {
+            return Some(Answer::Done {});
+        }
+        let why = if !self.vcpus.is_pausing() {
+            "the machine was resumed before it had paused"
+        } else if late {
+            "a vCPU has not paused yet, as a device has not taken what it stored; it will when that has"
+        } else {
+            return None;
+        };
+        Some(Answer::Error(why.to_owned()))
+    }
+
     /// What the guest's agent says of its areas, when it has said it or will not.
-    fn areas(&self, waiting: &mut Waiting) -> Option<Answer> {
+    fn areas(&self, question: &mut Option<u64>, late: bool) -> Option<Answer> {
         let agent = &self.devices.agent;
-        if waiting.question.is_none() && self.devices.terminal.is_open(AGENT) {
+        if question.is_none() && self.devices.terminal.is_open(AGENT) {
             let (number, line) = agent.question();
             self.devices.terminal.send(AGENT, line.as_bytes());
-            waiting.question = Some(number);
+            *question = Some(number);
         }
-        if let Some(number) = waiting.question
+        if let Some(number) = *question
             && let Some(answer) = agent.answer(number)
         {
             let areas = answer.and_then(|text| guest_areas::parse(&text, number, self.memory_size));
             return Some(self.guest_windows(areas));
         }
-        if Instant::now() < waiting.until {
+        if !late {
             return None;
         }
-        waiting.question.inspect(|&number| agent.forget(number));
-        let why = if waiting.question.is_some() {
+        question.inspect(|&number| agent.forget(number));
+        let why = if question.is_some() {
             "the guest's agent did not answer; the guest may hang, or be short of CPU time: ask again"
         } else {
             "the guest has no agent on its virtio port minivmm.agent; the init of minivmm's own guest images starts it when \
@@ -137,6 +181,7 @@ impl Machine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seconds: since_process_start().unwrap_or_default().as_secs_f64(),
             seconds_to_boot_mark: self.devices.seconds_to_boot_mark(),
+            paused: self.vcpus.is_pausing(),
             cpus: self.cpus,
             memory: self.memory_size,
             windows: self.windows.iter().map(|window| window_report(window.clone(), &written)).collect(),
