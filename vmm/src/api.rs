@@ -75,7 +75,8 @@ pub struct Status {
     pub camera: Option<devices::camera::Counters>,
 }
 
-/// A CMA window as the guest's kernel has it. Pages are counted from its base, and taken to have 4096 bytes.
+/// A CMA window as the guest's kernel has it. Pages are counted from its base and have 4096 bytes, whatever the kernel's
+/// have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestWindow {
     /// The kernel's name for it: that of its node with the address, `reserved` for `cma=`.

@@ -1,6 +1,7 @@
 //! The CMA areas of a running guest, as its kernel has them: the guest's agent reads them from debugfs when it is asked.
 //!
-//! The machine sends `cma N` by the agent's port. The agent answers with a line `cma N`; for each folder NAME in
+//! The machine sends `cma N` by the agent's port. The agent answers with the lines `cma N` and
+//! `page_kib K`, the size of the kernel's pages; for each folder NAME in
 //! /sys/kernel/debug/cma with `window NAME` and a line for each of its files, `base_pfn TEXT`, `count TEXT`,
 //! `order_per_bit TEXT` and `bitmap TEXT`, or with `ranges` if it has several ranges; and with `end N`. Without the folder
 //! it says `no debugfs` instead.
@@ -41,9 +42,9 @@ pub enum AreasError {
         /// What is there, cut short.
         found: String,
     },
-    /// Larger than the guest.
-    #[error("the guest's agent says that the window {0} is larger than the guest's memory")]
-    TooLarge(String),
+    /// Larger than the guest, or beyond all addresses.
+    #[error("the guest's agent says that the window {0} lies where the guest can have no memory")]
+    Outside(String),
     /// Not what debugfs prints.
     #[error("the guest's agent gave what is no debugfs file of the window {name}: {source}")]
     Import {
@@ -147,33 +148,42 @@ impl Write for Agent {
     }
 }
 
-/// The areas that the agent's answer to question `number` has, in a guest with `memory` bytes.
+/// The size of the kernel's pages in bytes, and the areas in such pages, that the agent's answer to question `number` has, in
+/// a guest with `memory` bytes.
 ///
 /// # Errors
 /// If it has none, or is not what an agent answers: a guest says what it likes.
-pub fn parse(text: &[u8], number: u64, memory: u64) -> Result<Vec<Area>, AreasError> {
+pub fn parse(text: &[u8], number: u64, memory: u64) -> Result<(u64, Vec<Area>), AreasError> {
     let text = String::from_utf8_lossy(text);
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
     if first != format!("cma {number}") {
         return Err(form("cma", first));
     }
+    let page_kib = field("page_kib", &mut lines)?;
+    // The sizes that Linux's architectures have.
+    let page_size = match page_kib {
+        "4" => 4 << 10,
+        "16" => 16 << 10,
+        "64" => 64 << 10,
+        _ => return Err(form("page_kib 4", page_kib)),
+    };
     let mut areas = Vec::new();
     loop {
         match lines.next().unwrap_or_default() {
             "no debugfs" => return Err(AreasError::NoDebugfs),
-            line if line == format!("end {number}") => return Ok(areas),
+            line if line == format!("end {number}") => return Ok((page_size, areas)),
             line => {
                 let name = line.strip_prefix("window ").ok_or_else(|| form("window", line))?;
                 // CMA_MAX_NAME (include/linux/cma.h). Nothing in it moves a terminal's cursor.
                 let name: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-                areas.push(parse_area(name, &mut lines, memory)?);
+                areas.push(parse_area(name, &mut lines, memory, page_size)?);
             }
         }
     }
 }
 
-fn parse_area(name: String, lines: &mut Lines<'_>, memory: u64) -> Result<Area, AreasError> {
+fn parse_area(name: String, lines: &mut Lines<'_>, memory: u64, page_size: u64) -> Result<Area, AreasError> {
     if lines.clone().next() == Some("ranges") {
         return Err(AreasError::Ranges(name));
     }
@@ -184,11 +194,19 @@ fn parse_area(name: String, lines: &mut Lines<'_>, memory: u64) -> Result<Area, 
         bitmap: field("bitmap", lines)?,
     };
     // Before there is a bitmap of that size here.
-    if files.count.trim().parse().is_ok_and(|count: u64| count > memory / PAGE_SIZE) {
-        return Err(AreasError::TooLarge(name));
+    if files.count.trim().parse().is_ok_and(|count: u64| count > memory / page_size) {
+        return Err(AreasError::Outside(name));
     }
     // The answers are those of the kernel, whichever it is: no rule is asked for.
-    Area::of_debugfs(&name, files, Rules::V6_1).map_err(|source| AreasError::Import { name, source })
+    let area = match Area::of_debugfs(&name, files, Rules::V6_1) {
+        Ok(area) => area,
+        Err(source) => return Err(AreasError::Import { name, source }),
+    };
+    // An area's addresses are in range for pages of 4 KiB; these may be larger.
+    if area.ranges().any(|range| range.end > u64::MAX / page_size) {
+        return Err(AreasError::Outside(name));
+    }
+    Ok(area)
 }
 
 fn field<'a>(name: &'static str, lines: &mut Lines<'a>) -> Result<&'a str, AreasError> {
@@ -208,21 +226,22 @@ mod tests {
     use super::*;
 
     const MEMORY: u64 = 1 << 30;
-    const ANSWER: &str = "cma 0\nwindow isp@40000000\nbase_pfn 262144\ncount 64\norder_per_bit 0\nbitmap 7 2147483648 \n\
+    const ANSWER: &str = "cma 0\npage_kib 4\nwindow isp@40000000\nbase_pfn 262144\ncount 64\norder_per_bit 0\nbitmap 7 2147483648 \n\
                           window reserved\nbase_pfn 4096\ncount 32\norder_per_bit 0\nbitmap 0\nend 0\n";
 
-    fn answered(text: &str) -> Result<Vec<Area>, AreasError> {
+    fn answered(text: &str) -> Result<(u64, Vec<Area>), AreasError> {
         parse(text.as_bytes(), 0, MEMORY)
     }
 
     #[test]
     fn the_answer_has_the_areas() {
-        let areas = answered(ANSWER).unwrap();
+        let (page_size, areas) = answered(ANSWER).unwrap();
+        assert_eq!(page_size, 4096);
         let names: Vec<_> = areas.iter().map(Area::name).collect();
         assert_eq!(names, ["isp@40000000", "reserved"]);
         assert_eq!(areas[0].allocated().runs().collect::<Vec<_>>(), [0..3, 63..64]);
         assert_eq!(areas[1].allocated().count(), 0);
-        assert_eq!(answered("cma 0\nend 0\n").unwrap().len(), 0);
+        assert_eq!(answered("cma 0\npage_kib 64\nend 0\n").unwrap().0, 65536);
     }
 
     #[test]
@@ -235,7 +254,7 @@ mod tests {
                 "the guest's agent answered with \"order_per_bit 0\" where a line \"count\" belongs",
             ),
             ("\nend 0", "", "the guest's agent answered with \"\" where a line \"window\" belongs"),
-            ("count 64", "count 262145", "the guest's agent says that the window isp@40000000 is larger"),
+            ("count 64", "count 262145", "the guest's agent says that the window isp@40000000 lies where"),
             (
                 "bitmap 7",
                 "bitmap x",
@@ -248,6 +267,14 @@ mod tests {
             let error = answered(&ANSWER.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(error.starts_with(sentence), "{error}");
         }
+    }
+
+    #[test]
+    fn an_address_beyond_all_is_refused() {
+        let far = ANSWER.replacen("base_pfn 262144", "base_pfn 4503599627366400", 1);
+        assert!(answered(&far).is_ok());
+        let far = far.replacen("page_kib 4", "page_kib 64", 1);
+        assert_eq!(answered(&far).unwrap_err(), AreasError::Outside("isp@40000000".to_owned()));
     }
 
     #[test]
@@ -289,7 +316,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_panics(text in "(cma 0\n|end 0\n|window [a-z]\n|base_pfn [0-9]{1,20}\n|count [0-9]{1,7}\n|order_per_bit [0-9]{1,3}\n|bitmap [0-9 ]{0,9}\n|ranges\n|.{0,3}){0,12}") {
+        fn no_answer_panics(text in "(cma 0\n|page_kib 4\n|end 0\n|window [a-z]\n|base_pfn [0-9]{1,20}\n|count [0-9]{1,7}\n|order_per_bit [0-9]{1,3}\n|bitmap [0-9 ]{0,9}\n|ranges\n|.{0,3}){0,12}") {
             let _ = answered(&text);
             let _ = parse(text.as_bytes(), 0, 0);
         }

@@ -162,12 +162,13 @@ impl Machine {
         Some(Answer::Error(format!("{why} (waited {} s)", PATIENCE.as_secs())))
     }
 
-    fn guest_windows(&self, areas: Result<Vec<Area>, AreasError>) -> Answer {
+    fn guest_windows(&self, areas: Result<(u64, Vec<Area>), AreasError>) -> Answer {
         let written = self.devices.camera.as_ref().map(|(_, dma)| dma.written()).unwrap_or_default();
         let written: Vec<_> = written.iter().map(|(range, bitmap)| (range.start, runs(bitmap))).collect();
         match areas {
-            Ok(areas) => {
-                let mut windows: Vec<_> = areas.iter().map(|area| guest_window(area, &written)).collect();
+            Ok((page_size, areas)) => {
+                let mut windows: Vec<_> =
+                    areas.iter().map(|area| guest_window(area, page_size, &written)).collect();
                 windows.sort_by_key(|window| window.base);
                 Answer::Cma(windows)
             }
@@ -190,12 +191,15 @@ impl Machine {
     }
 }
 
-/// An area of the guest's, with what was written there of the runs of pages from some addresses on.
-fn guest_window(area: &Area, written: &[(u64, Vec<(u64, u64)>)]) -> GuestWindow {
-    let base = area.ranges().next().map_or(0, |range| range.start) * PAGE_SIZE;
+/// An area of a guest with pages of `page_size` bytes, with what was written there of the runs of our pages from some
+/// addresses on.
+fn guest_window(area: &Area, page_size: u64, written: &[(u64, Vec<(u64, u64)>)]) -> GuestWindow {
+    let base = area.ranges().next().map_or(0, |range| range.start) * page_size;
+    let size = area.count() * page_size;
+    let scale = page_size / PAGE_SIZE;
     let allocated = area.allocated();
     let inside = |run: Range<u64>| {
-        let run = run.start.max(base)..run.end.min(base + area.count() * PAGE_SIZE);
+        let run = run.start.max(base)..run.end.min(base + size);
         (!run.is_empty()).then(|| ((run.start - base) / PAGE_SIZE, (run.end - run.start) / PAGE_SIZE))
     };
     let addresses = written.iter().flat_map(|(start, runs)| {
@@ -204,10 +208,13 @@ fn guest_window(area: &Area, written: &[(u64, Vec<(u64, u64)>)]) -> GuestWindow 
     GuestWindow {
         name: area.name().to_owned(),
         base,
-        size: area.count() * PAGE_SIZE,
-        order_per_bit: area.order_per_bit(),
-        pages_allocated: allocated.count(),
-        runs_allocated: allocated.runs().map(|run| (run.start, run.end - run.start)).collect(),
+        size,
+        order_per_bit: area.order_per_bit() + scale.ilog2(),
+        pages_allocated: allocated.count() * scale,
+        runs_allocated: allocated
+            .runs()
+            .map(|run| (run.start * scale, (run.end - run.start) * scale))
+            .collect(),
         runs_written: addresses.filter_map(inside).collect(),
     }
 }
@@ -221,8 +228,18 @@ mod tests {
         let area = Area::new("isp@100000", 0x100, 64, 0).unwrap();
         // Pages 0xfe to 0x101, 0x110, and 0x13f to 0x140, counted from an alloc-range's start; another window.
         let written = [(0xf0_000, vec![(14, 4), (32, 1), (79, 2)]), (0x20_0000, vec![(0, 4)])];
-        let window = guest_window(&area, &written);
+        let window = guest_window(&area, 4096, &written);
         assert_eq!(window.runs_written, [(0, 2), (16, 1), (63, 1)]);
         assert_eq!((window.base, window.size), (0x10_0000, 64 << 12));
+    }
+
+    #[test]
+    fn larger_pages_are_counted_in_ours() {
+        let mut area = Area::new("isp@1000000", 0x100, 64, 0).unwrap();
+        area.alloc(3, 0).unwrap();
+        let window = guest_window(&area, 65536, &[(0x100_0000, vec![(5, 1)])]);
+        assert_eq!((window.base, window.size, window.order_per_bit), (0x100_0000, 64 << 16, 4));
+        assert_eq!((window.pages_allocated, window.runs_allocated), (48, vec![(0, 48)]));
+        assert_eq!(window.runs_written, [(5, 1)]);
     }
 }
