@@ -87,8 +87,13 @@ impl BareMetal {
     pub fn run(&self) -> (Report, String) {
         let kvm = open_kvm().expect("KVM opens");
         let (printed, stdout) = Output::buffer();
-        let streams =
-            Streams { stdout, stderr: Output::new(std::io::sink()), console_log: None, signals: None };
+        let streams = Streams {
+            stdout,
+            stderr: Output::new(std::io::sink()),
+            console_log: None,
+            signals: None,
+            api: None,
+        };
         let loaded = load(&self.config).expect("the machine can be loaded");
         let report = Machine::start(&kvm, &self.config, loaded, streams)
             .and_then(Machine::run)

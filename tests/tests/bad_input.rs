@@ -201,6 +201,9 @@ fn options() {
     refused(&["--colour"], 2, &["unexpected argument '--colour'"]);
     refused(&["bake"], 2, &["bake"]);
     refused(&["--out", "x"], 2, &["--exec"]);
+    refused(&["ctl", "/no/socket", "status"], 2, &["no machine listens on /no/socket", "--api-socket"]);
+    refused(&["ctl", "/no/socket", "fly"], 2, &["invalid value 'fly'", "status"]);
+    refused(&["ctl", "/no/socket", "status", "--svg", "x"], 2, &["--svg and --window are for the verb cma"]);
 }
 
 #[test]
@@ -215,6 +218,7 @@ fn places_that_cannot_be_written() {
         ("--out", "the output folder"),
         ("--console-log", "the console log"),
         ("--report", "cannot be written"),
+        ("--api-socket", "the API socket"),
         ("--dump-dtb", "cannot be written"),
     ] {
         refused(&[&base[..], &[option, &below]].concat(), 2, &[part, "below"]);

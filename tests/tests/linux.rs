@@ -4,7 +4,8 @@
 //! program (a filter, --list, --test-threads). The guests run our own kernel: other_kernels.rs has those with others.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
+    path::Path,
     process::{Command, ExitCode, Stdio},
     sync::{
         Arc,
@@ -15,11 +16,16 @@ use std::{
 
 use guest_images::{Arch, Kind};
 use rustix::process::Signal;
+use serde_json::Value;
 use tests::{
     guest::{self, IN_WINDOW, counter, end_within, exec, kill, printed, run, stream, text, waits},
     harness,
 };
-use vmm::arch;
+use vmm::{
+    api::GuestWindow,
+    arch,
+    report::{Outcome, Report},
+};
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[
@@ -30,6 +36,7 @@ fn main() -> ExitCode {
         ("a_panic_ends_with_1_and_the_last_lines", a_panic_ends_with_1_and_the_last_lines),
         ("reboot_and_halt_end_the_machine", reboot_and_halt_end_the_machine),
         ("a_signal_ends_the_machine", a_signal_ends_the_machine),
+        ("ctl_asks_pauses_and_stops_a_running_guest", ctl_asks_pauses_and_stops_a_running_guest),
         ("a_command_that_powers_off_has_failed", a_command_that_powers_off_has_failed),
         ("a_shell_on_the_console", a_shell_on_the_console),
         ("two_cpus", two_cpus),
@@ -140,6 +147,126 @@ fn a_signal_ends_the_machine() {
         assert_eq!(ended.code(), Some(status), "{signal:?}");
         assert!(took < Duration::from_secs(20), "{signal:?} took {took:?}");
     }
+}
+
+/// The answer of `minivmm ctl --json` to a verb.
+fn ctl(socket: &Path, verb: &str) -> Value {
+    let output = run(Command::new(guest::minivmm()).args(["ctl", "--json"]).arg(socket).arg(verb));
+    serde_json::from_str(&printed(&output)).unwrap()
+}
+
+fn ctl_asks_pauses_and_stops_a_running_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (socket, report) = (path("api"), path("report"));
+    // `free` takes from what was allocated last, from its beginning: that leaves a hole.
+    let command = "cd /sys/kernel/debug/cma/isp*; for pages in 1000 24 3000; do echo $pages > alloc; done
+        echo 2500 > free; echo $(cat base_pfn count bitmap)
+        n=0; while :; do n=$((n + 1)); [ $((n % 500)) -ne 0 ] || echo $n; done";
+    let mut child = Command::new(guest::minivmm())
+        .args(["--cpus", "2", "--cma", "16M,default", "--cma", "64M,name=isp", "--api-socket"])
+        .arg(&socket)
+        .arg("--report")
+        .arg(&report)
+        .args(["--exec", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let (sender, counts) = std::sync::mpsc::channel();
+    let running = std::thread::spawn(move || {
+        lines.by_ref().try_for_each(|line| sender.send(line)).unwrap();
+        child.wait().unwrap()
+    });
+    let files = counts.recv_timeout(guest::LIMIT).unwrap();
+
+    let status = &ctl(&socket, "status")["status"];
+    assert_eq!((&status["cpus"], &status["memory"]), (&2.into(), &(1 << 30).into()), "{status}");
+    assert_eq!(
+        (&status["windows"][1]["name"], &status["windows"][1]["size"]),
+        (&"isp".into(), &(64 << 20).into())
+    );
+    assert!(status["seconds_to_boot_mark"].is_f64() && status["paused"] == false, "{status}");
+    assert_eq!(status["camera"], ctl(&socket, "camera")["camera"]);
+
+    // The bitmap is the one that the guest printed.
+    let windows = &ctl(&socket, "cma")["cma"];
+    let windows: Vec<GuestWindow> = serde_json::from_value(windows.clone()).unwrap();
+    let isp = windows.iter().find(|window| window.name.starts_with("isp@")).unwrap();
+    let mut numbers = files.split(' ').map(|number| number.parse::<u64>().unwrap());
+    assert_eq!(numbers.next().map(|pfn| pfn * 4096), Some(isp.base));
+    assert_eq!(numbers.next().map(|count| count * 4096), Some(isp.size));
+    let mut words = vec![0; 16384 / 32];
+    for page in isp.runs_allocated.iter().flat_map(|(first, count)| *first..first + count) {
+        words[usize::try_from(page / 32).unwrap()] |= 1 << (page % 32);
+    }
+    assert_eq!(numbers.collect::<Vec<u64>>(), words);
+    assert_eq!(isp.pages_allocated, 1000 + 24 + 500);
+    let svg = path("window.svg");
+    let arguments = ["--window", "isp", "--svg", svg.to_str().unwrap()];
+    let drawn =
+        printed(&run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg("cma").args(arguments)));
+    assert!(
+        drawn.starts_with(&format!("isp@{:x} at {:#x}, 64 MiB: 1524 of 16384", isp.base, isp.base)),
+        "{drawn}"
+    );
+    assert!(std::fs::read_to_string(svg).unwrap().contains("1524 of 16384 pages allocated"));
+
+    let start = Instant::now();
+    for _ in 0..10 {
+        counts.recv_timeout(guest::LIMIT).unwrap();
+    }
+    let gap = start.elapsed() / 10;
+    // In a pause the guest counts nothing, however long the machine looks for one that halted; then it goes on.
+    assert_eq!(ctl(&socket, "pause"), serde_json::json!({"done": {}}));
+    assert_eq!(ctl(&socket, "status")["status"]["paused"], true);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(counts.try_iter().count() > 0, "what was on its way when it paused");
+    std::thread::sleep(10 * gap.max(Duration::from_millis(200)));
+    assert_eq!(counts.try_iter().collect::<Vec<_>>(), Vec::<String>::new());
+    let refused = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg("cma"));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("the machine is paused"), "{refused:?}");
+    assert_eq!(ctl(&socket, "resume"), serde_json::json!({"done": {}}));
+    counts.recv_timeout(guest::LIMIT).unwrap();
+
+    // It ends from a pause, too.
+    ctl(&socket, "pause");
+    ctl(&socket, "stop");
+    end_within(&running, pid, guest::LIMIT);
+    assert_eq!(running.join().unwrap().code(), Some(1));
+    let report: Report = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
+    assert_eq!(report.outcome, Outcome::Stopped);
+    assert!(!socket.exists());
+    let gone = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg("status"));
+    assert_eq!(gone.status.code(), Some(2));
+    assert!(text(&gone.stderr).starts_with("minivmm: no machine listens on "), "{gone:?}");
+
+    // A guest whose init has no agent.
+    let (mut child, start) = (
+        Command::new(guest::minivmm())
+            .args(["--cmdline", "rdinit=/bin/busybox -- sleep 1000000", "--api-socket"])
+            .arg(&socket)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+        Instant::now(),
+    );
+    while !socket.exists() {
+        assert!(start.elapsed() < guest::LIMIT);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let without = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg("cma"));
+    assert_eq!(without.status.code(), Some(1));
+    assert!(text(&without.stderr).contains("the guest has no agent on its virtio port"), "{without:?}");
+    kill(child.id(), Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(!socket.exists());
 }
 
 fn a_command_that_powers_off_has_failed() {
@@ -422,7 +549,7 @@ fn sixty_runs_leave_nothing_behind() {
         let loaded = vmm::load::load(&config).unwrap();
         let (stdout, stderr) =
             (vmm::output::Output::new(std::io::sink()), vmm::output::Output::new(std::io::sink()));
-        let streams = vmm::machine::Streams { stdout, stderr, console_log: None, signals: None };
+        let streams = vmm::machine::Streams { stdout, stderr, console_log: None, signals: None, api: None };
         let report =
             vmm::machine::Machine::start(&kvm, &config, loaded, streams).and_then(vmm::machine::Machine::run);
         let report = report.unwrap_or_else(|error| panic!("run {run}: {error}"));

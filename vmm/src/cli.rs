@@ -13,9 +13,11 @@ use cma::{size, spec::WindowSpec};
 use devices::camera::CameraSpec;
 
 use crate::{
+    api::server::{Server, SocketError},
     arch,
     check::{self, CheckArgs, CheckError},
     config::{CmaMode, Config},
+    ctl::{self, CtlArgs, CtlError},
     doctor::{self, KvmError},
     images::{self, Image, ImageError},
     load::{LoadError, load, load_with},
@@ -39,6 +41,7 @@ Examples:
   minivmm --cma 64M --cma size=32M,name=isp --camera window=isp,timing=stall
   minivmm dtb --cma 256M                               the device tree that this guest would get
   minivmm check board.dtb                              what Linux makes of a board's reserved memory, and why
+  minivmm --cma 256M --api-socket vm.sock              a guest that `minivmm ctl vm.sock status` asks how it is
   minivmm model fill.cma                               what the kernel's allocator would do, without a guest
 
 Keys: Ctrl-A x stops the machine, Ctrl-A h says the keys.
@@ -74,6 +77,8 @@ enum Command {
     },
     /// Run an allocation script on a model of the kernel's CMA allocator: answers, messages, map, statistics
     Model(ModelArgs),
+    /// Talk to a running machine, by the socket of its --api-socket
+    Ctl(CtlArgs),
     /// Say whether this host can run Linux guests, and what to do if not
     Doctor,
 }
@@ -162,6 +167,9 @@ struct RunArgs {
     /// Copy what the guest prints on its serial console to this file
     #[arg(long, value_name = "FILE")]
     console_log: Option<PathBuf>,
+    /// Make this socket, by which `minivmm ctl` talks to the machine
+    #[arg(long, value_name = "FILE")]
+    api_socket: Option<PathBuf>,
     /// Boot also where `minivmm doctor` says that Linux cannot run: for bare-metal guests
     #[arg(long)]
     any_host: bool,
@@ -188,6 +196,10 @@ enum CliError {
     Check(CheckError),
     #[error(transparent)]
     Model(ModelError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Ctl(CtlError),
     #[error("{} cannot be written: {source}; name a file in a folder that can", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("the report {} cannot be written: {source}", path.display())]
@@ -206,9 +218,11 @@ impl CliError {
             | Self::Request(_)
             | Self::LogFilter { .. }
             | Self::Write { .. }
+            | Self::Socket(_)
             | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => 2,
             Self::Check(error) => error.exit_status(),
             Self::Model(error) => error.exit_status(),
+            Self::Ctl(error) => error.exit_status(),
             Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) | Self::Report { .. } => 1,
         }
     }
@@ -223,6 +237,7 @@ pub fn main() -> ExitCode {
         Some(Command::Dtb { machine, out }) => dtb(machine, out.as_deref()),
         Some(Command::Check { check, machine }) => self::check(&check, machine),
         Some(Command::Model(args)) => model::main(&args).map_err(CliError::Model),
+        Some(Command::Ctl(args)) => ctl::main(&args).map_err(CliError::Ctl),
         Some(Command::Doctor) => Ok(doctor()),
     };
     result.unwrap_or_else(|error| {
@@ -333,13 +348,14 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let report_file = args.report.as_deref().map(ReportFile::open).transpose()?;
 
     let console_log = prepare_places(&config)?;
+    let api = args.api_socket.as_deref().map(Server::bind).transpose()?;
 
     let kvm = kvm?;
     if !args.any_host {
         doctor::check_fit(&kvm)?;
     }
     let streams =
-        streams(console_log).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
+        streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
     let report = Machine::start(&kvm, &config, loaded, streams)?.run()?;
     if let Some(file) = report_file {
         file.write(&report)?;
@@ -349,11 +365,11 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
 }
 
 /// This process' own streams and signals.
-fn streams(console_log: Option<fs::File>) -> io::Result<Streams> {
+fn streams(console_log: Option<fs::File>, api: Option<Server>) -> io::Result<Streams> {
     let signals = Signals::take_over()?;
     let stdout = Output::new(signals.writer(&io::stdout())?);
     let stderr = Output::new(signals.writer(&io::stderr())?);
-    Ok(Streams { stdout, stderr, console_log, signals: Some(signals) })
+    Ok(Streams { stdout, stderr, console_log, signals: Some(signals), api })
 }
 
 /// Where `--report` goes. A file appears whole or stays as it was, and is never written through a link that a guest
@@ -397,7 +413,7 @@ impl ReportFile {
 /// The exit status. A command that never handed back a status has failed, however the machine ended.
 fn exit_status(report: &Report, config: &Config) -> u8 {
     match report.outcome {
-        Outcome::Halted if config.exec.is_some() => 1,
+        Outcome::Halted | Outcome::Stopped if config.exec.is_some() => 1,
         _ => report.outcome.exit_status(),
     }
 }
@@ -408,6 +424,7 @@ fn explain(report: &Report, config: &Config) {
         Outcome::Exit { .. } => return,
         Outcome::Quit => "stopped by Ctrl-A x".to_owned(),
         Outcome::Signal { signal } => format!("stopped by signal {signal}"),
+        Outcome::Stopped => "stopped by a request on the API socket".to_owned(),
         Outcome::PoweredOff => "the guest powered off before its command had ended".to_owned(),
         Outcome::Panic => "the guest's kernel panicked".to_owned(),
         Outcome::Halted => "the guest halted".to_owned(),

@@ -21,6 +21,8 @@ pub mod port {
     pub const CONTROL: &str = "minivmm.control";
     /// What the guest leaves in /out, as a tar stream.
     pub const FILES: &str = "minivmm.files";
+    /// Questions to the agent, and its answers, while the guest runs: guest_areas.rs has the one that there is.
+    pub const AGENT: &str = "minivmm.agent";
 }
 
 /// Longest line that the agent can mean.

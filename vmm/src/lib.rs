@@ -4,13 +4,16 @@
 //! ready to run; [`machine::Machine`] adds KVM, the devices of the [`platform`]'s list and the vCPUs, and runs
 //! until something ends it; [`report::Report`] says how that went.
 
+pub mod api;
 pub mod arch;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod ctl;
 pub mod doctor;
 pub mod fdt;
 pub mod guest_agent;
+pub mod guest_areas;
 pub mod images;
 pub mod input;
 pub mod kernel_file;

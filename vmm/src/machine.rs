@@ -1,12 +1,14 @@
 //! The machine: memory, vCPUs and devices put together, run until something ends it.
 
+mod requests;
+
 use std::{
     fs::{self, File},
     io::{self, Write},
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use devices::{
@@ -31,9 +33,11 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::timerfd::TimerFd;
 
 use crate::{
+    api::server::Server,
     arch,
     config::Config,
     guest_agent::{Control, Files, port},
+    guest_areas::Agent,
     input::Input,
     load::Loaded,
     memory,
@@ -46,6 +50,7 @@ use crate::{
     vcpu::{End, Vcpus},
     wakeups::{Wake, Wakeups},
 };
+use requests::Requests;
 
 /// Where a machine's streams go on the host.
 pub struct Streams {
@@ -57,6 +62,8 @@ pub struct Streams {
     pub console_log: Option<File>,
     /// The machine is this process' only job: these signals end it and, without a command, it has the terminal.
     pub signals: Option<Signals>,
+    /// Where somebody may ask the machine something while it runs.
+    pub api: Option<Server>,
 }
 
 /// Why a machine could not be built or run.
@@ -122,6 +129,8 @@ fn host(what: &'static str) -> impl Fn(io::Error) -> MachineError {
 const TICK: Duration = Duration::from_millis(500);
 /// The console's port that is the guest's terminal.
 const TERMINAL: usize = 0;
+/// That of the guest's agent.
+const AGENT: usize = 5;
 /// How many of the last console lines a report has.
 const LAST_LINES: usize = 40;
 
@@ -140,10 +149,12 @@ pub struct Machine {
     serial_log: SerialLog,
     input: Option<Input>,
     signals: Option<Signals>,
+    requests: Option<Requests>,
     tick: TimerFd,
     stdout: Output,
     windows: Vec<cma::Window>,
     memory_size: u64,
+    cpus: u8,
     overhead_at_boot_mark: Option<u64>,
     /// Folder of `--out`.
     out: Option<PathBuf>,
@@ -160,8 +171,18 @@ struct Devices {
     console: Arc<MmioTransport<Console>>,
     terminal: ConsoleHandle,
     control: Control,
+    agent: Agent,
     files: Option<Files>,
     camera: Option<(Arc<Camera>, DmaPort)>,
+}
+
+impl Devices {
+    /// Seconds from the start of the process to the boot mark, if that was made.
+    fn seconds_to_boot_mark(&self) -> Option<f64> {
+        let mark = self.events.told().booted?;
+        let process = since_process_start()?;
+        Some(process.saturating_sub(mark.elapsed()).as_secs_f64())
+    }
 }
 
 impl Machine {
@@ -224,6 +245,7 @@ impl Machine {
         }
         let wakeups = Arc::new(Mutex::new(sources));
         manager.add_subscriber(wakeups.clone());
+        let requests = streams.api.map(|server| Requests::new(server, &mut manager));
 
         Ok(Self {
             vcpus,
@@ -233,10 +255,12 @@ impl Machine {
             serial_log,
             input,
             signals,
+            requests,
             tick,
             stdout: streams.stdout,
             windows,
             memory_size: config.memory,
+            cpus: config.cpus,
             overhead_at_boot_mark: None,
             out: config.out.clone(),
             exec: config.exec.is_some(),
@@ -290,6 +314,7 @@ impl Machine {
                 }
             }
         }
+        outcome = outcome.or(self.answer_requests());
         if let Some(error) = self.stdout.error() {
             return Err(MachineError::Stdout(error));
         }
@@ -337,7 +362,8 @@ impl Machine {
     fn finish(self, outcome: Outcome) -> Result<Report, MachineError> {
         let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, .. } = self;
         drop(vcpus);
-        let Devices { events, console, terminal, control, files, camera, .. } = devices;
+        let seconds_to_boot_mark = devices.seconds_to_boot_mark();
+        let Devices { console, terminal, control, files, camera, .. } = devices;
         if let Some((camera, _)) = &camera {
             camera.stop();
         }
@@ -369,18 +395,12 @@ impl Machine {
         let written = camera.map(|(_, dma)| dma.written()).unwrap_or_default();
         let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
 
-        let now = Instant::now();
-        let process = since_process_start();
-        let seconds_to_boot_mark =
-            events.told().booted.zip(process).map(|(mark, process)| {
-                process.saturating_sub(now.saturating_duration_since(mark)).as_secs_f64()
-            });
         let ended_well = matches!(outcome, Outcome::Exit { .. });
         Ok(Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             outcome,
             seconds_to_boot_mark,
-            seconds: process.unwrap_or_default().as_secs_f64(),
+            seconds: since_process_start().unwrap_or_default().as_secs_f64(),
             memory: self.memory_size,
             overhead_at_boot_mark: self.overhead_at_boot_mark,
             overhead_at_end: overhead(),
@@ -458,6 +478,7 @@ impl Place<'_> {
     ) -> Result<(Devices, Bus), MachineError> {
         let events = Arc::new(MachineEvents::new().map_err(host("an eventfd"))?);
         let control = Control::default();
+        let agent = Agent::new(config.memory);
         let mut files = None;
         let mut serial_sink = Some(serial_sink);
         let (mut serial, mut console, mut terminal, mut camera) = (None, None, None, None);
@@ -474,7 +495,7 @@ impl Place<'_> {
                 Kind::Exit => Arc::new(ExitDevice::new(events.clone())),
                 Kind::Pvpanic => Arc::new(PvPanic::new(events.clone())),
                 Kind::Console => {
-                    let (device, unpacking) = console_device(config, streams, &control)?;
+                    let (device, unpacking) = console_device(config, streams, &control, &agent)?;
                     files = unpacking;
                     terminal = Some(device.handle());
                     console.insert(self.virtio(entry, device)?).clone()
@@ -500,7 +521,7 @@ impl Place<'_> {
         let (Some(serial), Some(console), Some(terminal)) = (serial, console, terminal) else {
             unreachable!("the platform's list has a serial port and a console");
         };
-        Ok((Devices { events, serial, console, terminal, control, files, camera }, self.bus))
+        Ok((Devices { events, serial, console, terminal, control, agent, files, camera }, self.bus))
     }
 
     /// The interrupt line of `entry`, connected to the guest's interrupt controller.
@@ -536,6 +557,7 @@ fn console_device(
     config: &Config,
     streams: &Streams,
     control: &Control,
+    agent: &Agent,
 ) -> Result<(Console, Option<Files>), MachineError> {
     let (files, files_sink): (_, Sink) = match &config.out {
         Some(folder) => {
@@ -552,6 +574,7 @@ fn console_device(
         (port::STDERR, Box::new(streams.stderr.clone())),
         (port::CONTROL, Box::new(control.clone())),
         (port::FILES, files_sink),
+        (port::AGENT, Box::new(agent.clone())),
     ];
     let named = named.into_iter().map(|(name, sink)| (name.to_owned(), sink)).collect();
     Ok((Console::new(terminal, named).map_err(host("an eventfd"))?, files))

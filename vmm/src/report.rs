@@ -28,6 +28,8 @@ pub enum Outcome {
         /// Its number.
         signal: i32,
     },
+    /// Somebody asked over the API socket.
+    Stopped,
     /// KVM could not run the guest any further.
     Failed {
         /// What happened.
@@ -40,7 +42,7 @@ impl Outcome {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Exit { status } => *status,
-            Self::Quit | Self::Halted => 0,
+            Self::Quit | Self::Halted | Self::Stopped => 0,
             Self::Signal { signal } => u8::try_from(128 + signal).unwrap_or(1),
             Self::PoweredOff | Self::Panic | Self::Reset | Self::Failed { .. } => 1,
         }

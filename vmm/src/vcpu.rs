@@ -52,10 +52,26 @@ pub struct Vcpus {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
+    /// The threads are to leave KVM_RUN and wait.
+    pause: AtomicBool,
+    /// How many wait.
+    waiting: AtomicUsize,
     /// How many vCPUs found themselves halted for good since the last look.
     halted: AtomicUsize,
-    /// Wakes the event loop when a vCPU has sent its end.
-    ended: EventFd,
+    /// Wakes the event loop when a vCPU has sent its end, or waits.
+    event: EventFd,
+}
+
+impl Shared {
+    /// Waits in a vCPU's thread until the end of the pause, or of the machine.
+    fn wait(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _ = self.event.write(1);
+        while self.pause.load(Ordering::SeqCst) && !self.stop.load(Ordering::Relaxed) {
+            std::thread::park();
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Vcpus {
@@ -71,8 +87,10 @@ impl Vcpus {
         let (sender, ends) = channel();
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
+            pause: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             halted: AtomicUsize::new(0),
-            ended: EventFd::new(EFD_NONBLOCK)?,
+            event: EventFd::new(EFD_NONBLOCK)?,
         });
         let mut started = Self { threads: Vec::new(), shared, ends, rounds_halted: 0 };
         for (index, mut vcpu) in vcpus.into_iter().enumerate() {
@@ -85,7 +103,7 @@ impl Vcpus {
                 if let Some(end) = end {
                     // The machine may have ended meanwhile; then nobody asks.
                     let _ = sender.send(end);
-                    let _ = shared.ended.write(1);
+                    let _ = shared.event.write(1);
                 }
             };
             let builder = std::thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK);
@@ -94,24 +112,59 @@ impl Vcpus {
         Ok(started)
     }
 
-    /// Becomes readable when a vCPU has ended; then [`end`](Self::end) says how.
+    /// Becomes readable when a vCPU has ended, then [`end`](Self::end) says how, or waits in a pause.
     pub fn eventfd(&self) -> &EventFd {
-        &self.shared.ended
+        &self.shared.event
     }
 
     /// How a vCPU ended, if one did.
     pub fn end(&self) -> Option<End> {
-        let _ = self.shared.ended.read();
+        let _ = self.shared.event.read();
         self.ends.try_recv().ok()
     }
 
     /// Looks, when called now and then, whether all CPUs have halted for good: with the interrupt controllers in
     /// the kernel, KVM does not tell. True when two rounds in a row found it so.
+    ///
+    /// In a pause nothing is found: then only the signal is sent again, as it is lost on a thread that was about to run.
     pub fn look_for_halt(&mut self) -> bool {
+        if self.is_pausing() {
+            self.kick();
+            return false;
+        }
         let all = self.shared.halted.swap(0, Ordering::Relaxed) == self.threads.len();
         self.rounds_halted = if all { self.rounds_halted + 1 } else { 0 };
         self.kick();
         self.rounds_halted >= 2
+    }
+
+    /// Lets the vCPUs leave the guest, each at its next exit, and wait.
+    pub fn pause(&self) {
+        self.shared.pause.store(true, Ordering::SeqCst);
+        self.kick();
+    }
+
+    /// Lets them go on.
+    pub fn resume(&mut self) {
+        self.shared.pause.store(false, Ordering::SeqCst);
+        // That the signal of the pause found some of them halted counts for nothing.
+        self.shared.halted.store(0, Ordering::Relaxed);
+        self.rounds_halted = 0;
+        self.unpark();
+    }
+
+    /// Whether they were told to pause, and not yet to go on.
+    pub fn is_pausing(&self) -> bool {
+        self.shared.pause.load(Ordering::SeqCst)
+    }
+
+    /// Whether the guest stands still: all of them wait.
+    pub fn are_paused(&self) -> bool {
+        self.is_pausing() && self.shared.waiting.load(Ordering::SeqCst) == self.threads.len()
+    }
+
+    fn unpark(&self) {
+        self.threads.iter().for_each(|thread| thread.thread().unpark());
     }
 
     fn kick(&self) {
@@ -125,6 +178,7 @@ impl Vcpus {
 impl Drop for Vcpus {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+        self.unpark();
         // A signal between a thread's look at `stop` and its KVM_RUN is lost: send until all have ended.
         while self.threads.iter().any(|thread| !thread.is_finished()) {
             self.kick();
@@ -140,6 +194,9 @@ impl Drop for Vcpus {
 /// Runs the guest until it ends, or until it is to stop: then there is no end to tell.
 fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared) -> Option<End> {
     let end = loop {
+        if shared.pause.load(Ordering::SeqCst) {
+            shared.wait();
+        }
         if shared.stop.load(Ordering::Relaxed) {
             return None;
         }

@@ -9,7 +9,7 @@ use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 pub enum Wake {
     /// The guest told its machine something.
     Guest,
-    /// A vCPU ended.
+    /// A vCPU ended, or waits in a pause.
     Vcpu,
     /// The serial port printed.
     Serial,

@@ -1,0 +1,112 @@
+//! What one may ask a running machine over its `--api-socket`, and what it answers: each a line of JSON.
+//!
+//! `{"verb": "status"}` is a request, `{"status": {...}}` its answer. A client has one request answered after the other;
+//! a line that is no request is answered `{"error": "..."}`, as is one that the machine cannot do.
+
+pub mod server;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::WindowReport;
+
+/// Longest request, in bytes with its newline.
+pub const REQUEST_MAX: usize = 4096;
+
+/// A request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// What is asked for.
+    pub verb: Verb,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// How the machine is
+    Status,
+    /// The camera's counters
+    Camera,
+    /// The CMA windows with their bitmaps, as the guest's kernel has them; the guest's agent reads them from debugfs
+    Cma,
+    /// Let the vCPUs stand still; the camera's clock and the host's go on
+    Pause,
+    /// Let the vCPUs go on
+    Resume,
+    /// End the machine, as a signal would
+    Stop,
+}
+
+/// An answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Verb::Status`].
+    Status(Status),
+    /// To [`Verb::Camera`].
+    Camera(devices::camera::Counters),
+    /// To [`Verb::Cma`]: the areas in the order of their places.
+    Cma(Vec<GuestWindow>),
+    /// It is done.
+    Done {},
+    /// It cannot be done: a sentence that says why.
+    Error(String),
+}
+
+/// How a machine that runs is. Sizes are in bytes, times in seconds; the fields that a report has too mean the same.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// minivmm's version.
+    pub version: String,
+    /// Since the start of the process.
+    pub seconds: f64,
+    /// From the start of the process to the boot mark that the guest's init makes; null as long as it has not booted.
+    pub seconds_to_boot_mark: Option<f64>,
+    /// The vCPUs stand still, or are about to.
+    pub paused: bool,
+    /// Number of vCPUs.
+    pub cpus: u8,
+    /// Guest memory.
+    pub memory: u64,
+    /// The windows, as they were asked for.
+    pub windows: Vec<WindowReport>,
+    /// The camera's counters; null without a camera.
+    pub camera: Option<devices::camera::Counters>,
+}
+
+/// A CMA window as the guest's kernel has it. Pages are counted from its base and have 4096 bytes, whatever the kernel's
+/// have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestWindow {
+    /// The kernel's name for it: that of its node with the address, `reserved` for `cma=`.
+    pub name: String,
+    /// First address.
+    pub base: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Pages of a bit of the bitmap, as an order.
+    pub order_per_bit: u32,
+    /// Number of its pages that are allocated.
+    pub pages_allocated: u64,
+    /// Which: (first page, number of pages) of each run.
+    pub runs_allocated: Vec<(u64, u64)>,
+    /// The pages that the camera wrote to since the start, in the same form.
+    pub runs_written: Vec<(u64, u64)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_in_json_are_stable() {
+        let request: Request = serde_json::from_str(r#"{"verb": "stop"}"#).unwrap();
+        assert_eq!(request, Request { verb: Verb::Stop });
+        for bad in [r#"{"verb": "stop", "when": "now"}"#, r#"{"verb": "fly"}"#, "{}", "\"stop\""] {
+            assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
+        }
+        assert_eq!(serde_json::to_string(&Answer::Done {}).unwrap(), r#"{"done":{}}"#);
+        assert_eq!(serde_json::to_string(&Answer::Error("no".into())).unwrap(), r#"{"error":"no"}"#);
+    }
+}

@@ -1,0 +1,303 @@
+//! The socket of `--api-socket`, served by the event loop: it takes lines from clients and hands answers back, and nothing
+//! that a client does or leaves undone makes it wait or grow.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use rustix::{
+    fs::{Mode, fchmod},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+};
+
+use super::{Answer, REQUEST_MAX, Request};
+
+/// How many clients are served at a time; one more takes the place of that which said nothing for the longest time.
+const CLIENTS_MAX: usize = 16;
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another machine has it.
+    #[error("something listens on the API socket {} already; stop that machine, or name another", .0.display())]
+    InUse(PathBuf),
+    /// A file, a folder.
+    #[error("the API socket {} is there already and is no socket; name a file that does not exist", .0.display())]
+    NoSocket(PathBuf),
+    /// The host refuses it.
+    #[error("the API socket {} cannot be made: {source}; name a file in a folder that can be written to, of at most 107 \
+             bytes with its path", path.display())]
+    Host {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientId(u64);
+
+#[derive(Debug)]
+struct Client {
+    id: ClientId,
+    stream: UnixStream,
+    /// What came and was not handed out.
+    input: Vec<u8>,
+    /// What the client has not taken yet of its answer.
+    output: Vec<u8>,
+    /// Its request was handed out, and not answered.
+    waits: bool,
+    /// It sends no more, or is not listened to any more.
+    ends: bool,
+    /// When it was last heard.
+    heard: Instant,
+}
+
+impl Client {
+    /// Its next line, if it has one and its last request is done with.
+    fn line(&self) -> Option<usize> {
+        let free = !self.waits && self.output.is_empty();
+        self.input.iter().position(|&byte| byte == b'\n').filter(|_| free)
+    }
+
+    /// What it is to be listened for. While it waits it is not read from: what it sends meanwhile waits with it.
+    fn interest(&self) -> EventSet {
+        if !self.output.is_empty() {
+            EventSet::OUT
+        } else if self.waits || self.ends || self.line().is_some() {
+            EventSet::empty()
+        } else {
+            EventSet::IN
+        }
+    }
+
+    /// Takes a piece of what it sent; false if the connection broke.
+    fn read(&mut self) -> bool {
+        let mut piece = [0; REQUEST_MAX];
+        match self.stream.read(&mut piece) {
+            Ok(0) => self.ends = true,
+            Ok(count) => self.input.extend_from_slice(&piece[..count]),
+            Err(error) => return may_go_on(&error),
+        }
+        self.heard = Instant::now();
+        let line = self.input.iter().position(|&byte| byte == b'\n');
+        if line.unwrap_or(self.input.len()) >= REQUEST_MAX {
+            self.refuse(format!(
+                "a request has at most {REQUEST_MAX} bytes with its newline, and this is longer"
+            ));
+            // Where the next one begins is not known.
+            self.input.clear();
+            self.ends = true;
+        }
+        true
+    }
+
+    fn refuse(&mut self, sentence: String) {
+        self.output = line_of(&Answer::Error(sentence));
+    }
+
+    /// Hands over what it takes; false if the connection broke.
+    fn write(&mut self) -> bool {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(count) => drop(self.output.drain(..count)),
+                Err(error) => return may_go_on(&error),
+            }
+        }
+        true
+    }
+}
+
+fn may_go_on(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn line_of(answer: &Answer) -> Vec<u8> {
+    let mut line = serde_json::to_vec(answer).unwrap_or_else(|error| {
+        format!("{{\"error\":\"the answer cannot be written as JSON, a mistake of minivmm's: {error}\"}}")
+            .into()
+    });
+    line.push(b'\n');
+    line
+}
+
+/// The socket and its clients. Dropping it removes the file.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the file, which somebody may have replaced meanwhile.
+    file: (u64, u64),
+    clients: Vec<Client>,
+    next: u64,
+}
+
+impl Server {
+    /// Makes the socket, for this user alone; one that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// If the path is taken, or the host refuses it.
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let host = |source| SocketError::Host { path: path.to_owned(), source };
+        if let Ok(there) = fs::symlink_metadata(path) {
+            if !there.file_type().is_socket() {
+                return Err(SocketError::NoSocket(path.to_owned()));
+            }
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Ok(_) => return Err(SocketError::InUse(path.to_owned())),
+                Err(source) => return Err(host(source)),
+            }
+            fs::remove_file(path).map_err(host)?;
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let make = || {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            // Before the file is there: it gets the socket's own mode (net/unix/af_unix.c, unix_bind_bsd).
+            fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+            bind(&socket, &SocketAddrUnix::new(path)?)?;
+            listen(&socket, 16)?;
+            Ok(UnixListener::from(socket))
+        };
+        let listener = make().map_err(|errno: rustix::io::Errno| host(errno.into()))?;
+        let made = fs::symlink_metadata(path).map_err(host)?;
+        let file = (made.dev(), made.ino());
+        Ok(Self { listener, path: path.to_owned(), file, clients: Vec::new(), next: 0 })
+    }
+
+    /// The next request, and who made it; that client's next one comes after its [`answer`](Self::answer). Lines that are
+    /// no request are answered here.
+    pub fn next_request(&mut self, ops: &mut EventOps<'_>) -> Option<(ClientId, Request)> {
+        loop {
+            let (client, line) =
+                self.clients.iter_mut().find_map(|client| client.line().map(|end| (client, end)))?;
+            let line: Vec<u8> = client.input.drain(..=line).collect();
+            let id = client.id;
+            match serde_json::from_slice(&line) {
+                Ok(request) => {
+                    client.waits = true;
+                    self.settle(id, ops);
+                    return Some((id, request));
+                }
+                Err(error) => {
+                    client.refuse(format!(
+                        "this is no request: {error}; a request is a line such as {{\"verb\": \"status\"}}"
+                    ));
+                    self.settle(id, ops);
+                }
+            }
+        }
+    }
+
+    /// Answers the request of a client, if it is still there.
+    pub fn answer(&mut self, id: ClientId, answer: &Answer, ops: &mut EventOps<'_>) {
+        if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
+            client.waits = false;
+            client.output = line_of(answer);
+            self.settle(id, ops);
+        }
+    }
+
+    /// Hands over what can be, and listens for what comes next; lets go of a client that is done with.
+    fn settle(&mut self, id: ClientId, ops: &mut EventOps<'_>) {
+        let Some(index) = self.clients.iter().position(|client| client.id == id) else { return };
+        let client = &mut self.clients[index];
+        let whole = client.write();
+        let done = client.ends && !client.waits && client.output.is_empty() && client.line().is_none();
+        let heard = whole && !done && ops.modify(Events::new(&client.stream, client.interest())).is_ok();
+        if !heard {
+            self.let_go(index, ops);
+        }
+    }
+
+    fn let_go(&mut self, index: usize, ops: &mut EventOps<'_>) {
+        let client = self.clients.remove(index);
+        let _ = ops.remove(Events::empty(&client.stream));
+    }
+
+    fn accept(&mut self, ops: &mut EventOps<'_>) {
+        let stream = match self.listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if may_go_on(&error) || error.kind() == io::ErrorKind::ConnectionAborted => return,
+            Err(error) => {
+                tracing::warn!("the API socket takes no more clients: {error}");
+                let _ = ops.remove(Events::empty(&self.listener));
+                return;
+            }
+        };
+        if self.clients.len() >= CLIENTS_MAX {
+            let silent =
+                self.clients.iter().enumerate().min_by_key(|(_, client)| (client.waits, client.heard));
+            if let Some((index, _)) = silent {
+                self.let_go(index, ops);
+            }
+        }
+        let heard =
+            stream.set_nonblocking(true).is_ok() && ops.add(Events::new(&stream, EventSet::IN)).is_ok();
+        if heard {
+            let id = ClientId(self.next);
+            self.next += 1;
+            let (input, output) = (Vec::new(), Vec::new());
+            let heard = Instant::now();
+            self.clients.push(Client { id, stream, input, output, waits: false, ends: false, heard });
+        }
+    }
+}
+
+impl MutEventSubscriber for Server {
+    fn process(&mut self, events: Events, ops: &mut EventOps<'_>) {
+        if events.fd() == self.listener.as_raw_fd() {
+            return self.accept(ops);
+        }
+        let Some(index) = self.clients.iter().position(|client| client.stream.as_raw_fd() == events.fd())
+        else {
+            return;
+        };
+        let client = &mut self.clients[index];
+        let set = events.event_set();
+        let whole = if set.contains(EventSet::IN) {
+            client.read()
+        } else {
+            // Who hung up takes no answer.
+            !set.intersects(EventSet::HANG_UP | EventSet::ERROR)
+        };
+        if whole {
+            self.settle(self.clients[index].id, ops);
+        } else {
+            self.let_go(index, ops);
+        }
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        if let Err(error) = ops.add(Events::new(&self.listener, EventSet::IN)) {
+            tracing::warn!("cannot listen to the API socket: {error:?}");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.file);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -1,0 +1,235 @@
+//! Clients that ask too much, too little or nothing.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use event_manager::{EventManager, SubscriberId, SubscriberOps};
+
+use super::*;
+
+type Shared = Arc<Mutex<Server>>;
+
+/// A server in an event loop that a test turns by hand.
+struct Loop {
+    manager: EventManager<Shared>,
+    server: Shared,
+    id: SubscriberId,
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Loop {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("api");
+        let server = Arc::new(Mutex::new(Server::bind(&path).unwrap()));
+        let mut manager = EventManager::new().unwrap();
+        let id = manager.add_subscriber(server.clone());
+        Self { manager, server, id, path, _folder: folder }
+    }
+
+    fn connect(&mut self) -> UnixStream {
+        let stream = UnixStream::connect(&self.path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        self.turn();
+        stream
+    }
+
+    /// Handles events until there are none, without an answer to a request.
+    fn turn(&mut self) -> usize {
+        let mut turns = 0;
+        while self.manager.run_with_timeout(0).unwrap() > 0 {
+            turns += 1;
+            assert!(turns < 10_000, "the loop spins");
+        }
+        turns
+    }
+
+    /// Handles events, and answers each request with its verb.
+    fn serve(&mut self) -> Vec<Request> {
+        let mut seen = Vec::new();
+        loop {
+            let turns = self.turn();
+            let before = seen.len();
+            let mut server = self.server.lock().unwrap();
+            let mut ops = self.manager.event_ops(self.id).unwrap();
+            while let Some((client, request)) = server.next_request(&mut ops) {
+                server.answer(client, &Answer::Error(format!("{:?}", request.verb)), &mut ops);
+                seen.push(request);
+            }
+            if turns == 0 && seen.len() == before {
+                return seen;
+            }
+        }
+    }
+
+    fn clients(&self) -> usize {
+        self.server.lock().unwrap().clients.len()
+    }
+}
+
+fn line(stream: &UnixStream) -> String {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line
+}
+
+const STATUS: &[u8] = b"{\"verb\":\"status\"}\n";
+const STATUS_ANSWER: &str = "{\"error\":\"Status\"}\n";
+
+#[test]
+fn requests_are_answered_in_halves_and_in_bunches() {
+    let mut server = Loop::new();
+    let mut client = server.connect();
+    for byte in STATUS {
+        assert_eq!(server.serve().len(), 0);
+        client.write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(server.serve().len(), 1);
+    assert_eq!(line(&client), STATUS_ANSWER);
+
+    client.write_all(&STATUS.repeat(1000)).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut all = String::new();
+        client.read_to_string(&mut all).unwrap();
+        all
+    });
+    let mut seen = 0;
+    while !reader.is_finished() {
+        seen += server.serve().len();
+    }
+    assert_eq!(seen, 1000);
+    assert_eq!(reader.join().unwrap(), STATUS_ANSWER.repeat(1000));
+    assert_eq!(server.clients(), 0);
+}
+
+#[test]
+fn garbage_is_answered_and_the_client_stays() {
+    let mut server = Loop::new();
+    let mut client = server.connect();
+    for garbage in [&b"hello\n"[..], b"\n", b"\xff\0\n", b"{\"verb\":\"fly\"}\n", b"[[[[[[[[\n", b"{}\n"] {
+        client.write_all(garbage).unwrap();
+        assert_eq!(server.serve(), []);
+        let answer = line(&client);
+        assert!(answer.starts_with("{\"error\":\"this is no request: "), "{answer}");
+    }
+    client.write_all(STATUS).unwrap();
+    assert_eq!(server.serve().len(), 1);
+    assert_eq!(line(&client), STATUS_ANSWER);
+}
+
+#[test]
+fn a_line_without_end_is_refused_and_takes_no_memory() {
+    let mut server = Loop::new();
+    for end in [&b""[..], b"\n"] {
+        let mut client = server.connect();
+        client.write_all(&[&[b' '; REQUEST_MAX][..], end].concat()).unwrap();
+        assert_eq!(server.serve(), []);
+        assert!(line(&client).starts_with("{\"error\":\"a request has at most 4096 bytes"));
+        assert_eq!(server.clients(), 0);
+    }
+    // The longest one is not.
+    let mut client = server.connect();
+    client.write_all(&[&vec![b' '; REQUEST_MAX - STATUS.len()], STATUS].concat()).unwrap();
+    assert_eq!(server.serve().len(), 1);
+}
+
+#[test]
+fn who_waits_or_does_not_read_harms_nobody() {
+    let mut server = Loop::new();
+    let mut waiting = server.connect();
+    waiting.write_all(STATUS).unwrap();
+    server.turn();
+    let handed_out = {
+        let mut ops = server.manager.event_ops(server.id).unwrap();
+        server.server.lock().unwrap().next_request(&mut ops).unwrap().0
+    };
+    // It waits for its answer, and sends on.
+    waiting.set_nonblocking(true).unwrap();
+    while waiting.write(&[b'x'; 4096]).is_ok() {}
+    assert!(server.server.lock().unwrap().clients[0].input.len() <= 2 * REQUEST_MAX);
+
+    let mut deaf = server.connect();
+    deaf.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    while deaf.write(STATUS).is_ok_and(|count| count == STATUS.len()) {
+        sent += 1;
+        server.serve();
+        assert!(sent < 1_000_000, "there is no end to what is taken from a client that does not read");
+    }
+    let mut other = server.connect();
+    other.write_all(STATUS).unwrap();
+    assert_eq!(server.serve().len(), 1);
+    assert_eq!(line(&other), STATUS_ANSWER);
+
+    // An answer to who has gone is nobody's.
+    drop(waiting);
+    server.turn();
+    assert_eq!(server.clients(), 2);
+    let mut ops = server.manager.event_ops(server.id).unwrap();
+    server.server.lock().unwrap().answer(handed_out, &Answer::Done {}, &mut ops);
+}
+
+#[test]
+fn a_newcomer_takes_the_place_of_the_most_silent() {
+    let mut server = Loop::new();
+    let mut clients: Vec<_> = (0..CLIENTS_MAX).map(|_| server.connect()).collect();
+    clients[0].write_all(STATUS).unwrap();
+    server.serve();
+    for _ in 0..3 {
+        clients.push(server.connect());
+    }
+    assert_eq!(server.clients(), CLIENTS_MAX);
+    assert_eq!(line(&clients[0]), STATUS_ANSWER);
+    for client in &clients[1..=3] {
+        assert_eq!(line(client), "");
+    }
+    for client in clients.iter_mut().skip(4) {
+        client.write_all(STATUS).unwrap();
+        assert_eq!(server.serve().len(), 1);
+        assert_eq!(line(client), STATUS_ANSWER);
+    }
+    drop(clients);
+    server.turn();
+    assert_eq!(server.clients(), 0);
+}
+
+#[test]
+fn the_file_is_this_users_and_goes_with_the_server() {
+    let mut server = Loop::new();
+    let path = server.path.clone();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let error = Server::bind(&path).unwrap_err().to_string();
+    assert!(error.starts_with("something listens on the API socket "), "{error}");
+    // That was a client, too.
+    server.serve();
+    assert_eq!(server.clients(), 0);
+    let Loop { manager, server, .. } = server;
+    drop((manager, server));
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_is_there_is_replaced_only_if_it_is_a_stale_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("api");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let server = Server::bind(&path).unwrap();
+    // Not ours any more.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "precious").unwrap();
+    drop(server);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    let error = Server::bind(&path).unwrap_err().to_string();
+    assert!(error.contains("is there already and is no socket"), "{error}");
+    for path in [folder.path().join("no/api"), folder.path().join("x".repeat(200))] {
+        let error = Server::bind(&path).unwrap_err().to_string();
+        assert!(error.contains("cannot be made: "), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! `minivmm ctl SOCKET VERB`: asks a running machine something over its API socket, and prints the answer.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use cma::{Window, map::Map, size};
+use devices::camera::Counters;
+
+use crate::api::{Answer, GuestWindow, Request, Status, Verb};
+
+/// How long a machine that does not answer is waited for. It answers within 10 s, with an error if need be.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest answer in bytes, beyond all that a machine says.
+const ANSWER_MAX: u64 = 1 << 30;
+
+/// What `minivmm ctl` is told.
+#[derive(Debug, Args)]
+pub struct CtlArgs {
+    /// The machine's --api-socket
+    socket: PathBuf,
+    /// What to ask for
+    #[arg(value_enum)]
+    verb: Verb,
+    /// Print the answer as the machine gave it, a line of JSON
+    #[arg(long)]
+    json: bool,
+    /// With cma: only the window whose name begins so
+    #[arg(long, value_name = "NAME")]
+    window: Option<String>,
+    /// With cma: draw the window into this file, too, as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// Why there is no answer, or none that could be printed.
+#[derive(Debug, thiserror::Error)]
+pub enum CtlError {
+    /// No socket, or nobody who listens.
+    #[error("no machine listens on {}: {source}; name the --api-socket of one that runs", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the machine at {} did not answer: {source}; it may have ended meanwhile", path.display())]
+    Connection {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not an answer of ours.
+    #[error("what listens on {} gave no answer of minivmm's: {source}; name the --api-socket of a machine", path.display())]
+    NoAnswer {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// --svg or --window where they have no meaning.
+    #[error("--svg and --window are for the verb cma; leave them out")]
+    NoWindows,
+    /// There is no such window, or more than one to draw.
+    #[error("{wanted} has to name one of the guest's windows, which are: {names}")]
+    Windows {
+        /// The option.
+        wanted: &'static str,
+        /// The names of the windows there are.
+        names: String,
+    },
+    /// The picture.
+    #[error("the picture {} cannot be written: {source}; name a file in a folder that can", path.display())]
+    Svg {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The machine cannot.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl CtlError {
+    /// 2 for a bad request, 1 for a machine that cannot.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Connect { .. }
+            | Self::NoAnswer { .. }
+            | Self::NoWindows
+            | Self::Windows { .. }
+            | Self::Svg { .. } => 2,
+            Self::Connection { .. } | Self::Refused(_) => 1,
+        }
+    }
+}
+
+/// Asks, and prints.
+///
+/// # Errors
+/// If the machine cannot be asked, or cannot do it.
+pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
+    if args.verb != Verb::Cma && (args.svg.is_some() || args.window.is_some()) {
+        return Err(CtlError::NoWindows);
+    }
+    let line = ask(&args.socket, Request { verb: args.verb })?;
+    let answer = serde_json::from_str(&line)
+        .map_err(|source| CtlError::NoAnswer { path: args.socket.clone(), source })?;
+    let text = match answer {
+        Answer::Error(sentence) => return Err(CtlError::Refused(sentence)),
+        Answer::Cma(windows) => {
+            let text = windows_text(&windows, args)?;
+            if args.json { line } else { text }
+        }
+        _ if args.json => line,
+        Answer::Status(status) => status_text(&status),
+        Answer::Camera(counters) => format!("{}\n", camera_text(&counters)),
+        Answer::Done {} => String::new(),
+    };
+    // Whoever closed the pipe knows enough.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends a request; the line that comes back.
+fn ask(path: &Path, request: Request) -> Result<String, CtlError> {
+    let mut stream =
+        UnixStream::connect(path).map_err(|source| CtlError::Connect { path: path.to_owned(), source })?;
+    let mut ask = || {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut line = serde_json::to_vec(&request)?;
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        let mut answer = String::new();
+        BufReader::new(&stream).take(ANSWER_MAX).read_line(&mut answer)?;
+        if answer.ends_with('\n') { Ok(answer) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    };
+    ask().map_err(|source| CtlError::Connection { path: path.to_owned(), source })
+}
+
+/// The windows' maps; one of them also as a picture.
+fn windows_text(windows: &[GuestWindow], args: &CtlArgs) -> Result<String, CtlError> {
+    let named = |window: &&GuestWindow| {
+        args.window.as_ref().is_none_or(|name| window.name.starts_with(name.as_str()))
+    };
+    let chosen: Vec<_> = windows.iter().filter(named).collect();
+    let names = || windows.iter().map(|window| window.name.as_str()).collect::<Vec<_>>().join(", ");
+    if args.window.is_some() && chosen.is_empty() {
+        return Err(CtlError::Windows { wanted: "--window", names: names() });
+    }
+    if let Some(path) = &args.svg {
+        let [window] = chosen[..] else {
+            return Err(CtlError::Windows { wanted: "--window, for --svg,", names: names() });
+        };
+        fs::write(path, map(window).to_svg())
+            .map_err(|source| CtlError::Svg { path: path.clone(), source })?;
+    }
+    if chosen.is_empty() {
+        return Ok("the guest has no CMA windows\n".to_owned());
+    }
+    Ok(chosen.into_iter().map(|window| map(window).to_text()).collect::<Vec<_>>().join("\n"))
+}
+
+fn map(window: &GuestWindow) -> Map {
+    let (base, size) = (window.base, window.size);
+    let mut map = Map::new(&Window { name: window.name.clone(), base, size, ..Default::default() });
+    for (first, count) in &window.runs_allocated {
+        map.allocated.insert(*first..first + count);
+    }
+    for (first, count) in &window.runs_written {
+        map.written.insert(*first..first + count);
+    }
+    map
+}
+
+fn status_text(status: &Status) -> String {
+    let booted = match status.seconds_to_boot_mark {
+        Some(seconds) => format!("booted after {seconds:.2} s"),
+        None => "not booted yet".to_owned(),
+    };
+    let paused = if status.paused { ", paused" } else { "" };
+    let mut text = format!(
+        "minivmm {}: running for {:.1} s, {booted}{paused}\n{} vCPU(s), {} of memory\n",
+        status.version,
+        status.seconds,
+        status.cpus,
+        size::format(status.memory)
+    );
+    for window in &status.windows {
+        text += &format!(
+            "window {} at {:#x}, {}: {} pages written by the camera\n",
+            window.name,
+            window.base,
+            size::format(window.size),
+            window.pages_written
+        );
+    }
+    if let Some(counters) = &status.camera {
+        text += &format!("camera: {}\n", camera_text(counters));
+    }
+    text
+}
+
+fn camera_text(counters: &Counters) -> String {
+    let Counters { frames, drops, overflows, bus_errors, sync_losses, config_errors, irqs, irqs_late, bytes } =
+        counters;
+    format!(
+        "{frames} frames, {drops} drops, {overflows} overflows, {bus_errors} bus errors, {sync_losses} sync losses, \
+         {config_errors} config errors, {irqs} interrupts ({irqs_late} late), {bytes} bytes"
+    )
+}
