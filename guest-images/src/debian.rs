@@ -45,15 +45,50 @@ pub fn install(packages: &[&str]) -> Result<(), Error> {
     }
     let Some(prefix) = privilege() else { return Err(Error::Missing { packages: missing }) };
     eprintln!("Installing Debian packages: {}", missing.join(" "));
-    let install = || {
-        let mut install = apt(prefix, "apt-get");
-        install.args(["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600", "install"]);
-        command::output(install.args(&missing))
-    };
     // Lists that are absent or old make it fail; with fresh ones it deserves a second try.
-    install()
-        .or_else(|_| command::output(apt(prefix, "apt-get").arg("update")).and_then(|_| install()))
-        .map(drop)
+    apt_install(prefix, &missing).or_else(|_| update(prefix).and_then(|()| apt_install(prefix, &missing)))
+}
+
+/// Makes sure that the installed `packages`, which are of one source, have the version `least` or a newer one: where they are
+/// older, it installs the newest that Debian has, as [`install`] does.
+///
+/// # Errors
+/// If there is no such version, or if we may not install it.
+pub fn at_least(packages: &[&str], least: &str) -> Result<(), Error> {
+    let is_recent = || -> Result<bool, Error> {
+        let version = installed_version(packages[0])?;
+        let compared =
+            command::capture(Command::new("dpkg").args(["--compare-versions", &version, "ge", least]))?;
+        Ok(compared.status.success())
+    };
+    if is_recent()? {
+        return Ok(());
+    }
+    let packages: Vec<String> = packages.iter().map(ToString::to_string).collect();
+    let old = || Error::Old { packages: packages.clone(), least: least.to_owned() };
+    let prefix = privilege().ok_or_else(old)?;
+    eprintln!("Installing newer Debian packages: {}", packages.join(" "));
+    update(prefix)?;
+    apt_install(prefix, &packages)?;
+    if is_recent()? { Ok(()) } else { Err(old()) }
+}
+
+/// The version of the installed `package`.
+///
+/// # Errors
+/// If it is not installed.
+pub fn installed_version(package: &str) -> Result<String, Error> {
+    command::output(Command::new("dpkg-query").args(["--show", "--showformat", "${Version}", package]))
+}
+
+fn apt_install(prefix: &[&str], packages: &[String]) -> Result<(), Error> {
+    let mut install = apt(prefix, "apt-get");
+    install.args(["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600", "install"]);
+    command::output(install.args(packages)).map(drop)
+}
+
+fn update(prefix: &[&str]) -> Result<(), Error> {
+    command::output(apt(prefix, "apt-get").arg("update")).map(drop)
 }
 
 /// The version of this machine's `package` that apt would download: [`Archive::version`].

@@ -31,6 +31,17 @@ pub enum Error {
         /// Their names.
         packages: Vec<String>,
     },
+    /// Packages are older than what is needed, and we may not install newer ones, or there are none.
+    #[error(
+        "version {least} or a newer one of these Debian packages is needed: {}; run: apt-get update && {}",
+        packages.join(" "), install_line(packages)
+    )]
+    Old {
+        /// Their names.
+        packages: Vec<String>,
+        /// The least version.
+        least: String,
+    },
     /// apt's lists have no such package.
     #[error(
         "apt knows no package {package} for {arch}; correct its name, or refresh its lists: apt-get update"

@@ -19,6 +19,8 @@ use crate::programs;
 /// Debian packages with the toolchain.
 const PACKAGES: &[&str] =
     &["gcc", "gcc-aarch64-linux-gnu", "libc6-dev", "libc6-dev-arm64-cross", "rust-web-clippy", "rustc-web"];
+/// Those of [`PACKAGES`] that make up the compiler.
+const COMPILER: &[&str] = &["rustc-web", "rust-web-clippy"];
 /// rustc's name for the architecture.
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// Time limit of one program in the lab, in seconds.
@@ -66,14 +68,18 @@ impl Cross {
     /// # Errors
     /// If a Debian package cannot be had.
     pub fn prepare() -> io::Result<Self> {
-        debian::install(PACKAGES).map_err(io::Error::other)?;
-        let version = Command::new("dpkg-query")
-            .args(["--show", "--showformat", "${Version}", "rustc-web"])
-            .output()?;
-        // rustc takes no library but that of its own build.
-        let library = format!("libstd-rust-web-dev={}", String::from_utf8_lossy(&version.stdout));
-        let unpacked = Archive::of("arm64").unpacked(&library).map_err(io::Error::other)?;
+        let unpacked = Self::unpack_library().map_err(io::Error::other)?;
         Ok(Self { sysroot: unpacked.join("usr"), target_dir: programs::folder()?.with_file_name("cross") })
+    }
+
+    /// The folder of rustc's library for aarch64; installs what is missing of the rest first.
+    fn unpack_library() -> Result<PathBuf, guest_images::Error> {
+        debian::install(PACKAGES)?;
+        // A machine's old lists may have an older one than the workspace asks for.
+        debian::at_least(COMPILER, env!("CARGO_PKG_RUST_VERSION"))?;
+        // rustc takes no library but that of its own build.
+        let version = debian::installed_version(COMPILER[0])?;
+        Archive::of("arm64").unpacked(&format!("libstd-rust-web-dev={version}"))
     }
 
     /// cargo for aarch64: `command` and its first arguments are given.
