@@ -121,7 +121,8 @@ pub fn examine() -> (String, bool) {
             if let Some(reason) = unfit_reason(&probe) {
                 line(false, &format!("Linux cannot run on it: {reason}"));
             } else {
-                line(true, &format!("Linux can run on it: {}", arch::Probe::FIT));
+                let mode = arch::KERNEL_MODE;
+                line(true, &format!("Linux can run on it: a tiny guest's system call came to {mode}"));
             }
             if let Ok(probe) = probe {
                 line(true, &probe.to_string());

@@ -1,6 +1,10 @@
 //! What differs between architectures. Every architecture's module offers the same items; nothing outside this
 //! folder asks which one it is.
 
+mod fitness;
+
+pub use fitness::Probe;
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "aarch64")]

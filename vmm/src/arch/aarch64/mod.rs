@@ -19,7 +19,7 @@ pub use layout::{
     PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,
 };
 pub use options::{Gic, Options};
-pub use probe::{Probe, probe};
+pub use probe::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL, probe};
 pub use vcpu::{NEEDED, halted_for_good, handle_exit, pc, set_up_vcpu};
 
 /// Name of the architecture, as in the cache of guest images and in rustc's targets.

@@ -1,56 +1,22 @@
-//! Is this KVM a real one? A tiny guest times EL1.
+//! A tiny guest that times EL1 and makes a system call.
 
-use std::{
-    arch::global_asm,
-    fmt,
-    time::{Duration, Instant},
-};
+use std::arch::global_asm;
 
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::vcpu;
-use crate::memory;
+use crate::{
+    arch::fitness::{LOOPS, Probe, loops_per_second},
+    memory,
+};
 
-/// What the tiny guest found.
-#[derive(Debug, Clone, Copy)]
-pub struct Probe {
-    /// Turns of a two-instruction loop at EL1, in a second.
-    pub loops_per_second: f64,
-    /// The exception level that a system call led to; 1 on a CPU.
-    pub syscall_level: u8,
-}
-
-/// Fewer turns of the loop in a second mean that EL1 is interpreted: an emulated CPU makes 300 million.
-const LOOPS_MIN: f64 = 10e6;
-
-impl Probe {
-    /// What a fit host's probe has seen.
-    pub const FIT: &str = "a tiny guest's system call came to EL1";
-
-    /// Why Linux cannot run on such a KVM, if it cannot.
-    pub fn unfit_reason(&self) -> Option<String> {
-        if self.syscall_level != 1 {
-            return Some(format!("SVC leads to exception level {} instead of 1", self.syscall_level));
-        }
-        (self.loops_per_second < LOOPS_MIN).then(|| {
-            let millions = self.loops_per_second / 1e6;
-            format!("its EL1 is interpreted, at {millions:.1} million turns of a small loop a second")
-        })
-    }
-}
-
-impl fmt::Display for Probe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millions = self.loops_per_second / 1e6;
-        write!(f, "its EL1 makes {millions:.1} million turns of a small loop a second")
-    }
-}
-
-/// Turns of the timed loop: a tenth of a millisecond on a CPU.
-const LOOPS: u32 = 30_000;
-/// How often it is timed: the best counts, as a busy host interrupts the others.
-const ROUNDS: u32 = 5;
+/// The mode that a kernel runs in, its level, and the instruction that leads to it.
+pub const KERNEL_MODE: &str = "EL1";
+/// See [`KERNEL_MODE`].
+pub const KERNEL_LEVEL: u8 = 1;
+/// See [`KERNEL_MODE`].
+pub const SYSCALL: &str = "SVC";
 
 /// Where the guest's code is; nothing else is in its memory, and a store elsewhere leaves it.
 const CODE: u64 = 0x1_0000;
@@ -129,14 +95,10 @@ pub fn probe(kvm: &Kvm) -> Result<Probe, String> {
     let mut vcpu = vm.create_vcpu(0).map_err(ioctl)?;
     vcpu::init(&vm, &vcpu, 0).map_err(ioctl)?;
 
-    let mut best = Duration::MAX;
-    for _ in 0..ROUNDS {
+    let loops_per_second = loops_per_second(|| {
         vcpu::start_at(&vcpu, CODE, LOOPS.into()).map_err(ioctl)?;
-        let start = Instant::now();
-        run_to_result(&mut vcpu)?;
-        best = best.min(start.elapsed());
-    }
-    let loops_per_second = f64::from(LOOPS) / best.max(Duration::from_nanos(1)).as_secs_f64();
+        run_to_result(&mut vcpu).map(drop)
+    })?;
 
     vcpu::start_at(&vcpu, CODE + syscall, 0).map_err(ioctl)?;
     let syscall_level = run_to_result(&mut vcpu)?;
@@ -152,19 +114,5 @@ fn run_to_result(vcpu: &mut VcpuFd) -> Result<u8, String> {
             Err(error) if error.errno() == libc::EINTR => {}
             Err(error) => return Err(format!("a tiny guest could not run: {error}")),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_unfit() {
-        let reason =
-            |loops_per_second, syscall_level| Probe { loops_per_second, syscall_level }.unfit_reason();
-        assert_eq!(reason(300e6, 1), None);
-        assert!(reason(300e6, 2).unwrap().contains("exception level 2"));
-        assert!(reason(1.5e6, 1).unwrap().contains("interpreted, at 1.5 million"));
     }
 }

@@ -15,7 +15,7 @@ pub use layout::{
     INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START, PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,
 };
 pub use options::Options;
-pub use probe::{Probe, probe};
+pub use probe::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL, probe};
 pub use vcpu::{InterruptControllers, NEEDED, halted_for_good, handle_exit, pc, set_up_vcpu};
 
 /// Name of the architecture, as in the cache of guest images and in rustc's targets.

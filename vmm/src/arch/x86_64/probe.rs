@@ -1,60 +1,22 @@
-//! Is this KVM a real one? A tiny guest times ring 0 and makes a system call.
-//!
-//! Some hosts offer a /dev/kvm that emulates privileged code (a PVM without hardware virtualization interprets ring 0,
-//! and leaves SYSCALL in ring 3): Linux cannot run there, small bare-metal guests can.
+//! A tiny guest that times ring 0 and makes a system call.
 
-use std::{
-    arch::global_asm,
-    fmt,
-    time::{Duration, Instant},
-};
+use std::arch::global_asm;
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry, kvm_regs, kvm_segment};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use crate::memory;
+use crate::{
+    arch::fitness::{LOOPS, Probe, loops_per_second},
+    memory,
+};
 
-/// What the tiny guest found.
-#[derive(Debug, Clone, Copy)]
-pub struct Probe {
-    /// Turns of a two-instruction loop in ring 0, in a second.
-    pub loops_per_second: f64,
-    /// The privilege level that SYSCALL led to; 0 on a CPU.
-    pub syscall_level: u8,
-}
-
-/// Fewer turns of the loop in a second mean that ring 0 is interpreted: it is at most 3 million there, 300 million in a
-/// CPU that is itself emulated.
-const LOOPS_MIN: f64 = 10e6;
-
-impl Probe {
-    /// What a fit host's probe has seen.
-    pub const FIT: &str = "a tiny guest's system call came to the kernel's level";
-
-    /// Why Linux cannot run on such a KVM, if it cannot.
-    pub fn unfit_reason(&self) -> Option<String> {
-        if self.syscall_level != 0 {
-            return Some(format!("SYSCALL leads to privilege level {} instead of 0", self.syscall_level));
-        }
-        (self.loops_per_second < LOOPS_MIN).then(|| {
-            let millions = self.loops_per_second / 1e6;
-            format!("its ring 0 is interpreted, at {millions:.1} million turns of a small loop a second")
-        })
-    }
-}
-
-impl fmt::Display for Probe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millions = self.loops_per_second / 1e6;
-        write!(f, "its ring 0 makes {millions:.1} million turns of a small loop a second")
-    }
-}
-
-/// Turns of the timed loop: a tenth of a millisecond on a CPU, a hundredth of a second where ring 0 is interpreted.
-const LOOPS: u32 = 30_000;
-/// How often it is timed: the best counts, as a busy host interrupts the others.
-const ROUNDS: u32 = 5;
+/// The mode that a kernel runs in, its level, and the instruction that leads to it.
+pub const KERNEL_MODE: &str = "ring 0";
+/// See [`KERNEL_MODE`].
+pub const KERNEL_LEVEL: u8 = 0;
+/// See [`KERNEL_MODE`].
+pub const SYSCALL: &str = "SYSCALL";
 
 const PAGE_TABLES: u64 = 0x1000;
 const GDT: u64 = 0x4000;
@@ -124,14 +86,10 @@ pub fn probe(kvm: &Kvm) -> Result<Probe, String> {
     vcpu.set_cpuid2(&cpuid).map_err(ioctl)?;
     set_msrs(&vcpu, CODE + handler).map_err(ioctl)?;
 
-    let mut best = Duration::MAX;
-    for _ in 0..ROUNDS {
+    let loops_per_second = loops_per_second(|| {
         set_registers(&vcpu, CODE, 0).map_err(ioctl)?;
-        let start = Instant::now();
-        run_to_result(&mut vcpu)?;
-        best = best.min(start.elapsed());
-    }
-    let loops_per_second = f64::from(LOOPS) / best.max(Duration::from_nanos(1)).as_secs_f64();
+        run_to_result(&mut vcpu).map(drop)
+    })?;
 
     set_registers(&vcpu, CODE + syscall, 3).map_err(ioctl)?;
     let syscall_level = run_to_result(&mut vcpu)? & 3;
@@ -198,19 +156,5 @@ fn run_to_result(vcpu: &mut VcpuFd) -> Result<u8, String> {
             Err(error) if error.errno() == libc::EINTR => {}
             Err(error) => return Err(format!("a tiny guest could not run: {error}")),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_unfit() {
-        let reason =
-            |loops_per_second, syscall_level| Probe { loops_per_second, syscall_level }.unfit_reason();
-        assert_eq!(reason(300e6, 0), None);
-        assert!(reason(300e6, 3).unwrap().contains("privilege level 3"));
-        assert!(reason(1.5e6, 0).unwrap().contains("interpreted, at 1.5 million"));
     }
 }
