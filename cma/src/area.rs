@@ -43,7 +43,7 @@ pub fn dma_alignment(size: u64) -> u32 {
 
 /// The order of the smallest power of two that is not less than `pages`, which is 52 for none
 /// (include/asm-generic/getorder.h, get_order).
-pub(crate) fn order(pages: u64) -> u32 {
+pub fn order(pages: u64) -> u32 {
     let power = pages.checked_next_power_of_two().filter(|_| pages > 0);
     power.map_or(u64::BITS - PAGE_SIZE.trailing_zeros(), u64::trailing_zeros)
 }

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs in a guest with Linux: does the operations on standard input to a CMA window, and prints after each what the kernel
  * says of it: errno, used, maxchunk. The first argument is the window's folder in debugfs, the second the window's dma-buf
- * heap, if there is one. An operation is a line:
+ * heap, and the third a camera that allocates from the window, if there are. An operation is a line:
  *   a N     debugfs alloc: N pages, at no alignment
  *   f N     debugfs free: N pages of those allocated last, first in, last out (mm/cma_debug.c, cma_free_mem)
  *   h ID N  a buffer of N pages from the heap, at its alignment
  *   c ID    closes that buffer
+ *   v N     VIDIOC_CREATE_BUFS: one more buffer of the camera, of N pages
+ *   w       VIDIOC_REQBUFS: frees the camera's buffers
  *   r       frees everything
  *   b       prints the bitmap, too */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/dma-heap.h>
+#include <linux/videodev2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,11 +78,49 @@ static int close_buffer(int *buffer)
 	return close(fd) ? errno : 0;
 }
 
+/* The format whose frames are smallest, so that a buffer of any size will do. */
+static int open_camera(const char *name, struct v4l2_format *format)
+{
+	int fd = open_file(AT_FDCWD, name, O_RDWR);
+
+	format->type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+	format->fmt.pix.width = format->fmt.pix.height = 1;
+	format->fmt.pix.pixelformat = V4L2_PIX_FMT_GREY;
+	if (ioctl(fd, VIDIOC_S_FMT, format)) {
+		perror(name);
+		exit(2);
+	}
+	return fd;
+}
+
+static int create_buffer(int camera, const struct v4l2_format *format, unsigned long pages)
+{
+	struct v4l2_create_buffers create = {
+		.count = 1,
+		.memory = V4L2_MEMORY_MMAP,
+		.format = *format,
+	};
+
+	create.format.fmt.pix.sizeimage = pages * sysconf(_SC_PAGESIZE);
+	return ioctl(camera, VIDIOC_CREATE_BUFS, &create) ? errno : 0;
+}
+
+static int free_buffers(int camera)
+{
+	struct v4l2_requestbuffers none = {
+		.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
+		.memory = V4L2_MEMORY_MMAP,
+	};
+
+	return ioctl(camera, VIDIOC_REQBUFS, &none) ? errno : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit files = { BUFFERS + 64, BUFFERS + 64 };
 	static int buffers[BUFFERS];
-	int folder, alloc, release, heap = -1;
+	struct v4l2_format format = { 0 };
+	int folder, alloc, release, heap = -1, camera = -1;
 	unsigned long id, pages;
 	char verb;
 
@@ -90,6 +131,8 @@ int main(int argc, char **argv)
 	release = open_file(folder, "free", O_WRONLY);
 	if (argc > 2)
 		heap = open_file(AT_FDCWD, argv[2], O_RDWR);
+	if (argc > 3)
+		camera = open_camera(argv[3], &format);
 	memset(buffers, -1, sizeof(buffers));
 
 	while (scanf(" %c", &verb) == 1) {
@@ -112,10 +155,20 @@ int main(int argc, char **argv)
 				return 2;
 			error = close_buffer(&buffers[id]);
 			break;
+		case 'v':
+			if (scanf("%lu", &pages) != 1)
+				return 2;
+			error = create_buffer(camera, &format, pages);
+			break;
+		case 'w':
+			error = free_buffers(camera);
+			break;
 		case 'r':
 			for (id = 0; id < BUFFERS; id++)
 				if (buffers[id] >= 0)
 					close_buffer(&buffers[id]);
+			if (camera >= 0)
+				free_buffers(camera);
 			error = write_number(release, INT_MAX);
 			break;
 		case 'b':

@@ -9,7 +9,8 @@ use std::{
 
 use cma::{
     PAGE_SIZE, Window,
-    area::{Area, Rules, dma_alignment},
+    area::{Area, Rules, dma_alignment, order},
+    dma::MAX_PAGE_ORDER,
     map::Pages,
 };
 
@@ -19,13 +20,18 @@ use crate::guest;
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cma-ops"));
 /// The kernel's bitmap is looked at after so many operations.
 pub const BATCH: usize = 16;
+/// Pages of the camera's smallest frame, 160x120 GREY: the driver wants no smaller buffers.
+const LEAST_OF_A_FRAME: u64 = (160 * 120_u64).div_ceil(PAGE_SIZE);
 /// Time limit of the guest that does a list.
 const LIMIT: Duration = Duration::from_secs(400);
 /// How many guests may boot to make a list shorter.
 const ROUNDS: usize = 16;
-/// ENOMEM and EBADF (errno.h).
+/// The most buffers that a queue can have (include/media/videobuf2-core.h, VB2_MAX_FRAME in 6.1).
+const VB2_MAX_FRAME: usize = 32;
+/// ENOMEM, EBADF and ENOBUFS (errno.h).
 const ENOMEM: i32 = 12;
 const EBADF: i32 = 9;
+const ENOBUFS: i32 = 105;
 
 /// One operation, by the names that the program in the guest has for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +44,10 @@ pub enum Operation {
     Buffer(usize, u64),
     /// Closes a buffer.
     Close(usize),
+    /// VIDIOC_CREATE_BUFS: one more buffer of the camera, of so many pages.
+    Create(u64),
+    /// VIDIOC_REQBUFS for none: frees the camera's buffers.
+    Request0,
     /// Frees everything.
     Reset,
 }
@@ -49,6 +59,8 @@ impl fmt::Display for Operation {
             Self::Free(pages) => write!(f, "f {pages}"),
             Self::Buffer(id, pages) => write!(f, "h {id} {pages}"),
             Self::Close(id) => write!(f, "c {id}"),
+            Self::Create(pages) => write!(f, "v {pages}"),
+            Self::Request0 => write!(f, "w"),
             Self::Reset => write!(f, "r"),
         }
     }
@@ -113,12 +125,18 @@ pub fn debugfs_operations(random: &mut Random, count: usize, window: u64) -> Vec
         .collect()
 }
 
-/// `count` operations of the dma-buf heap on a window of `window` pages.
-pub fn heap_operations(random: &mut Random, count: usize, window: u64) -> Vec<Operation> {
+/// `count` operations of the dma-buf heap and of the camera's driver on a window of `window` pages: what both allocate is
+/// aligned.
+pub fn aligned_operations(random: &mut Random, count: usize, window: u64) -> Vec<Operation> {
     let mut live: Vec<usize> = Vec::new();
     let mut unused: Vec<usize> = (0..1024).rev().collect();
     (0..count)
         .map(|_| {
+            match random.below(64) {
+                0 => return Operation::Request0,
+                1..16 => return Operation::Create(random.pages(window / 2).max(LEAST_OF_A_FRAME)),
+                _ => {}
+            }
             let full = unused.is_empty();
             if !live.is_empty() && (full || random.below(100) < 45) {
                 let at = usize::try_from(random.below(live.len() as u64)).unwrap_or(0);
@@ -143,6 +161,8 @@ pub struct Model {
     stack: Vec<(u64, u64)>,
     /// The buffers by their numbers.
     buffers: Vec<Option<(u64, u64)>>,
+    /// The camera's buffers, none for those that lie outside the window.
+    camera: Vec<Option<(u64, u64)>>,
 }
 
 impl Model {
@@ -155,7 +175,7 @@ impl Model {
         if taken > 0 {
             area.alloc(taken, 0).expect("the window is larger");
         }
-        Self { empty: area.clone(), area, stack: Vec::new(), buffers: vec![None; 4096] }
+        Self { empty: area.clone(), area, stack: Vec::new(), buffers: vec![None; 4096], camera: Vec::new() }
     }
 
     /// Does `operation`; looks at the bitmap afterwards if `look` says so.
@@ -186,10 +206,18 @@ impl Model {
                 }
                 None => EBADF,
             },
+            Operation::Create(pages) => self.create(pages),
+            Operation::Request0 => {
+                for (pfn, pages) in self.camera.drain(..).flatten() {
+                    self.area.release(pfn, pages);
+                }
+                0
+            }
             Operation::Reset => {
                 self.area = self.empty.clone();
                 self.stack.clear();
                 self.buffers.fill(None);
+                self.camera.clear();
                 0
             }
         };
@@ -200,6 +228,20 @@ impl Model {
             maxchunk: maxchunk.end - maxchunk.start,
             bitmap: look.then(|| self.area.allocated()),
         }
+    }
+
+    /// A buffer of the camera, which the DMA API allocates: where the window has no place for it, the buddy allocator has,
+    /// up to its largest order (kernel/dma/direct.c, __dma_direct_alloc_pages).
+    fn create(&mut self, pages: u64) -> i32 {
+        if self.camera.len() == VB2_MAX_FRAME {
+            return ENOBUFS;
+        }
+        let allocation = self.area.alloc(pages, dma_alignment(pages * PAGE_SIZE)).ok();
+        if allocation.is_none() && order(pages) > MAX_PAGE_ORDER {
+            return ENOMEM;
+        }
+        self.camera.push(allocation.map(|allocation| (allocation.pfn, pages)));
+        0
     }
 
     /// debugfs `free` (mm/cma_debug.c, cma_free_mem): of the allocation made last its first pages.
@@ -223,7 +265,7 @@ pub struct Place<'a> {
     pub window: &'a Window,
     /// minivmm's arguments for a machine with that window, words with spaces between.
     pub arguments: &'a str,
-    /// Whether it is the one that the dma-buf heap hands out.
+    /// Whether it is the one that the dma-buf heap and the camera have theirs from.
     pub heap: bool,
 }
 
@@ -315,7 +357,7 @@ impl Place<'_> {
         }
         let initrd = guest::initramfs_with(&[("bin/cma-ops", PROGRAM), ("ops", script.as_bytes())]);
         let place = format!("{}@{:x}", self.window.name, self.window.base);
-        let heap = if self.heap { format!("/dev/dma_heap/{place}") } else { String::new() };
+        let heap = if self.heap { format!("/dev/dma_heap/{place} /dev/video0") } else { String::new() };
         let mut minivmm = Command::new(guest::minivmm());
         minivmm.args(self.arguments.split_whitespace()).arg("--initrd").arg(initrd.path());
         minivmm.args(["--exec", &format!("cma-ops /sys/kernel/debug/cma/{place} {heap} < /ops")]);
@@ -399,8 +441,23 @@ mod tests {
         let list = |seed| debugfs_operations(&mut Random::new(seed), 1000, 4096);
         assert_eq!(list(1), list(1));
         assert_ne!(list(1), list(2));
-        let list = heap_operations(&mut Random::new(3), 1000, 4096);
+        let list = aligned_operations(&mut Random::new(3), 1000, 4096);
         let closed = list.iter().filter(|operation| matches!(operation, Operation::Close(_))).count();
-        assert!((300..500).contains(&closed), "{closed}");
+        assert!((200..400).contains(&closed), "{closed}");
+    }
+
+    #[test]
+    fn a_camera_gets_other_memory_where_the_window_has_none() {
+        let mut model = Model::new(&window(), 0);
+        model.step(Operation::Buffer(0, 4096), false);
+        assert_eq!(model.step(Operation::Create(1024), false).errno, 0);
+        assert_eq!(model.step(Operation::Create(1025), false).errno, ENOMEM);
+        model.step(Operation::Close(0), false);
+        assert_eq!(model.step(Operation::Create(1025), false).used, 1025);
+        assert_eq!(model.step(Operation::Request0, false).used, 0);
+        for _ in 0..VB2_MAX_FRAME {
+            assert_eq!(model.step(Operation::Create(5), false).errno, 0);
+        }
+        assert_eq!(model.step(Operation::Create(5), false).errno, ENOBUFS);
     }
 }

@@ -8,21 +8,24 @@ use std::process::ExitCode;
 use cma::Window;
 use guest_images::Kind;
 use tests::{
-    differential::{Place, Random, debugfs_operations, heap_operations},
+    differential::{Place, Random, aligned_operations, debugfs_operations},
     harness,
 };
 use vmm::arch;
 
-/// Operations of one list: through debugfs, at no alignment, and through the dma-buf heap, at its own.
+/// Operations of one list: through debugfs, at no alignment, and through the dma-buf heap and the camera, at theirs.
 const DEBUGFS: usize = 20_000;
-const HEAP: usize = 5_000;
+const ALIGNED: usize = 5_000;
 /// Size of the window in bytes: small, so that lists fill it often.
 const SIZE: u64 = 16 << 20;
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[
         ("debugfs_answers_as_the_model_does", debugfs_answers_as_the_model_does),
-        ("the_heap_answers_as_the_model_does", the_heap_answers_as_the_model_does),
+        (
+            "the_heap_and_the_camera_answer_as_the_model_does",
+            the_heap_and_the_camera_answer_as_the_model_does,
+        ),
     ];
     harness::run_with_linux(&[Kind::Default], tests)
 }
@@ -57,13 +60,16 @@ fn debugfs_answers_as_the_model_does() {
     }
 }
 
-fn the_heap_answers_as_the_model_does() {
+fn the_heap_and_the_camera_answer_as_the_model_does() {
     let window = window("cma0", true);
-    let arguments = format!("--camera none --cma 16M,base={:#x}", window.base);
+    let arguments = format!("--cma 16M,base={:#x}", window.base);
     let place = Place { window: &window, arguments: &arguments, heap: true };
     for seed in seeds() {
-        let operations = heap_operations(&mut Random::new(seed), HEAP, SIZE / cma::PAGE_SIZE);
+        let operations = aligned_operations(&mut Random::new(seed), ALIGNED, SIZE / cma::PAGE_SIZE);
         place.compare(&operations).unwrap_or_else(|difference| panic!("seed {seed}: {difference}"));
-        println!("seed {seed}: {} operations of the heap without a difference", operations.len());
+        println!(
+            "seed {seed}: {} operations of the heap and the camera without a difference",
+            operations.len()
+        );
     }
 }

@@ -82,7 +82,7 @@ fn a_bit_is_a_page() -> Vec<Observation> {
 fn both(window: &Window, heap: bool, operations: &dyn Fn(u64) -> Vec<Operation>) -> Vec<(Answer, Answer)> {
     let spec = format!("{}M,name={},base={:#x}", window.size >> 20, window.name, window.base);
     let other = if window.default { "" } else { "--cma 4M,name=other,default" };
-    let arguments = format!("--camera none {other} --cma {spec}");
+    let arguments = format!("{other} --cma {spec}");
     Place { window, arguments: &arguments, heap }.answers(operations)
 }
 
