@@ -79,6 +79,14 @@ pub struct Answer {
     pub bitmap: Option<Pages>,
 }
 
+/// One line; of the bitmap the runs of pages in use.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "errno {}, used {}, maxchunk {}, in use", self.errno, self.used, self.maxchunk)?;
+        self.bitmap.iter().flat_map(Pages::runs).try_for_each(|run| write!(f, " {run:?}"))
+    }
+}
+
 /// Numbers that look random and are the same for the same seed (splitmix64).
 #[derive(Debug)]
 pub struct Random(u64);
@@ -301,9 +309,10 @@ impl Place<'_> {
             }
         }
         let (_, mut kernel) = self.kernel(&[&list]);
-        let (kernel, model) = (kernel.remove(0).pop(), self.model(&list).pop());
+        let said = |answers: Vec<Answer>| answers.last().map(Answer::to_string).unwrap_or_default();
+        let (kernel, model) = (said(kernel.remove(0)), said(self.model(&list)));
         let mut text =
-            format!("after {} operations the kernel has {kernel:?} and the model {model:?}:\n", list.len());
+            format!("a list of {} operations ends with\n  kernel: {kernel}\n  model:  {model}\n", list.len());
         for operation in &list {
             let _ = writeln!(text, "  {operation}");
         }
