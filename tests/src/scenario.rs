@@ -2,9 +2,15 @@
 
 mod allocator;
 mod fields;
+mod pages;
+mod requests;
 mod windows;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
+
+use cma::Window;
+use guest_images::Kind;
+use vmm::arch;
 
 pub use fields::Fields;
 
@@ -45,9 +51,19 @@ impl Observation {
     }
 }
 
+/// The images that scenarios boot.
+pub const IMAGES: &[Kind] =
+    if cfg!(target_arch = "aarch64") { &[Kind::Default, Kind::Large] } else { &[Kind::Default] };
+
 /// All scenarios.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    windows::SCENARIOS.iter().chain(allocator::SCENARIOS)
+    windows::SCENARIOS.iter().chain(pages::SCENARIOS).chain(allocator::SCENARIOS).chain(requests::SCENARIOS)
+}
+
+/// A window in the middle of a guest's memory.
+fn middle_window(name: &str, size: u64, default: bool) -> Window {
+    let base = arch::ram(1 << 30)[0].start + (512 << 20);
+    Window { name: name.to_owned(), base, size, default, ..Default::default() }
 }
 
 /// What a played scenario showed.
@@ -77,18 +93,31 @@ impl Played {
 impl fmt::Display for Played {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Scenario { name, claim, truth, .. } = self.scenario;
+        let rows: Vec<[Cow<'_, str>; 3]> = self
+            .observations
+            .iter()
+            .map(|one| [&one.what, &one.predicted, &one.seen].map(|text| shortened(text)))
+            .collect();
         writeln!(f, "{name}\n  claim  {claim}\n  truth  {truth}\n")?;
-        let columns = |of: fn(&Observation) -> &str| {
-            self.observations.iter().map(|observation| of(observation).chars().count()).max().unwrap_or(0)
-        };
-        let (what, predicted) =
-            (columns(|one| &one.what), columns(|one| &one.predicted).max("predicted".len()));
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let (what, predicted) = (width(0), width(1).max("predicted".len()));
         writeln!(f, "  {:what$}  {:predicted$}  the guest's kernel", "", "predicted")?;
-        for observation in &self.observations {
+        for ([name, model, seen], observation) in rows.iter().zip(&self.observations) {
             let verdict = if observation.holds() { "" } else { "   <-- NOT AS PREDICTED" };
-            let Observation { what: name, predicted: model, seen } = observation;
             writeln!(f, "  {name:what$}  {model:predicted$}  {seen}{verdict}")?;
         }
         Ok(())
     }
+}
+
+/// The text, or where it would make a table too wide its two ends.
+fn shortened(text: &str) -> Cow<'_, str> {
+    const WIDEST: usize = 80;
+    let characters = text.chars().count();
+    if characters <= WIDEST {
+        return text.into();
+    }
+    let end = |from: usize, count| text.chars().skip(from).take(count).collect::<String>();
+    let half = WIDEST / 2 - 2;
+    format!("{} ... {}", end(0, half), end(characters - half, half)).into()
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use guest_images::Kind;
 use tests::{harness, scenario};
 
 fn main() -> ExitCode {
@@ -16,5 +15,5 @@ fn main() -> ExitCode {
             (scenario.name, test)
         })
         .collect();
-    harness::run_with_linux(&[Kind::Default], &tests)
+    harness::run_with_linux(scenario::IMAGES, &tests)
 }

@@ -8,7 +8,7 @@ use ::tests::{
     scenario::{self, Scenario},
 };
 use clap::Parser;
-use guest_images::{Arch, Kind};
+use guest_images::Arch;
 
 /// Shows in real guests what is true of CMA, beside what is said of it.
 #[derive(Parser)]
@@ -46,7 +46,8 @@ fn main() -> ExitCode {
 
 fn run(scenario: &'static Scenario) -> ExitCode {
     if std::env::var_os(IN_LAB).is_none() {
-        let ready = guest_images::build(Arch::host(), Kind::Default).map_err(|error| error.to_string());
+        let mut images = scenario::IMAGES.iter().map(|&kind| guest_images::build(Arch::host(), kind));
+        let ready = images.try_for_each(|built| built.map(drop).map_err(|error| error.to_string()));
         let ready = ready.and_then(|_| cross::minivmm(Arch::host()).map_err(|error| error.to_string()));
         if let Err(error) = ready {
             eprintln!("scenario: {error}");

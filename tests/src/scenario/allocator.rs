@@ -1,20 +1,10 @@
 //! Scenarios about the allocator: what it finds, what it does not, and what a release gives back. The model does the same
 //! operations as the kernel.
 
-use cma::{
-    PAGE_SIZE, Window,
-    area::{Area, Rules},
-};
-use vmm::arch;
+use cma::{PAGE_SIZE, Window};
 
-use super::{Fields, Observation, Scenario};
-use crate::{
-    differential::{Answer, Operation, Place},
-    guest,
-};
-
-/// The program that pins pages in the guest, see tests/guest/pin.c.
-const PIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pin"));
+use super::{Fields, Observation, Scenario, middle_window};
+use crate::differential::{Answer, Operation, Place};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -39,13 +29,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: long_enough_but_not_aligned,
     },
     Scenario {
-        name: "pinned-pages-are-busy",
-        claim: "failure means that the window is not contiguous enough",
-        truth: "not if no bit of the bitmap is set: a page in use that cannot be migrated, as somebody holds a reference to it, makes \
-                each candidate -EBUSY (mm/page_alloc.c, alloc_contig_range)",
-        play: pinned_pages_are_busy,
-    },
-    Scenario {
         name: "larger-than-the-window",
         claim: "every failure leaves a line in the kernel's log",
         truth: "what is larger than the whole window is refused without a search and without a word (mm/cma.c, cma_alloc)",
@@ -59,12 +42,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: neighbours_grow_together,
     },
 ];
-
-/// A window in the middle of a guest's memory.
-fn window(name: &str, size: u64, default: bool) -> Window {
-    let base = arch::ram(1 << 30)[0].start + (512 << 20);
-    Window { name: name.to_owned(), base, size, default, ..Default::default() }
-}
 
 fn a_bit_is_a_page() -> Vec<Observation> {
     let fields = Fields::of(
@@ -99,7 +76,7 @@ fn number(what: &str, (model, kernel): &(Answer, Answer), of: fn(&Answer) -> u64
 }
 
 fn free_and_still_fails() -> Vec<Observation> {
-    let window = window("isp", 64 << 20, false);
+    let window = middle_window("isp", 64 << 20, false);
     let answers = both(&window, false, &|_| {
         // Of an allocation debugfs frees the first pages first.
         let comb = (0..256).flat_map(|_| [Operation::Alloc(64), Operation::Free(63)]);
@@ -115,7 +92,7 @@ fn free_and_still_fails() -> Vec<Observation> {
 }
 
 fn long_enough_but_not_aligned() -> Vec<Observation> {
-    let window = window("cma0", 16 << 20, true);
+    let window = middle_window("cma0", 16 << 20, true);
     let pages = window.size / PAGE_SIZE;
     let answers = both(&window, true, &|taken| {
         vec![
@@ -134,40 +111,8 @@ fn long_enough_but_not_aligned() -> Vec<Observation> {
     ]
 }
 
-fn pinned_pages_are_busy() -> Vec<Observation> {
-    let window = window("isp", 256 << 20, false);
-    let initrd = guest::initramfs_with(&[("bin/pin", PIN)]);
-    let arguments = format!(
-        "--memory 1G --camera none --cma 4M,default --cma 256M,name=isp,base={:#x} --initrd {}",
-        window.base,
-        initrd.path().display()
-    );
-    let fields = Fields::of(
-        &arguments,
-        "cat > /tmp/ask <<'END'
-            w=$(echo /sys/kernel/debug/cma/isp*)
-            echo used=$(cat $w/used)
-            if echo 65000 > $w/alloc; then echo answer=granted; else
-                echo answer=$(dmesg | sed -n 's/.*alloc failed, req-size: 65000 pages, ret: //p' | tail -n 1)
-            fi 2> /dev/null
-END
-         pin 800 sh /tmp/ask",
-    );
-    let mut area = Area::of_window(&window, 0, Rules::V6_1).expect("the window is an area");
-    // Wherever they lie: so large a request has no place without any.
-    for pfn in area.ranges().flat_map(|range| range.step_by(16_384)).collect::<Vec<_>>() {
-        area.set_busy(pfn..pfn + 1);
-    }
-    let predicted =
-        area.alloc(65_000, 0).map_or_else(|error| error.errno.to_string(), |_| "granted".to_owned());
-    vec![
-        Observation::new("bits that are set", 0, fields.number("used")),
-        Observation::new("a request for 65000 pages of 65536", predicted, fields.text("answer")),
-    ]
-}
-
 fn larger_than_the_window() -> Vec<Observation> {
-    let window = window("isp", 16 << 20, false);
+    let window = middle_window("isp", 16 << 20, false);
     let pages = window.size / PAGE_SIZE;
     let answers = both(&window, false, &|_| vec![Operation::Alloc(pages + 1), Operation::Alloc(pages)]);
     let fields = Fields::of(
@@ -185,7 +130,7 @@ fn larger_than_the_window() -> Vec<Observation> {
 }
 
 fn neighbours_grow_together() -> Vec<Observation> {
-    let window = window("cma0", 16 << 20, true);
+    let window = middle_window("cma0", 16 << 20, true);
     let mut observations = Vec::new();
     for (order, closed) in [("first, second, third", [0, 1, 2]), ("first, third, second", [0, 2, 1])] {
         let answers = both(&window, true, &|taken| {

@@ -1,23 +1,13 @@
 //! Scenarios about windows: who uses them, and how Linux comes to know of them.
 
+use std::process::Command;
+
 use vmm::arch;
 
 use super::{Fields, Observation, Scenario};
+use crate::guest;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "idle-memory-is-used",
-        claim: "the window is a private pool, never used by ordinary allocations",
-        truth: "its pageblocks are given to the buddy allocator as MIGRATE_CMA, and movable pages go there (mm/page_alloc.c, \
-                __rmqueue): CmaFree falls, while no bit of the window's bitmap is set",
-        play: idle_memory_is_used,
-    },
-    Scenario {
-        name: "pages-move-away",
-        claim: "what is not contiguous stays so: nothing tidies the window up",
-        truth: "movable pages are migrated out of the way of a request (mm/page_alloc.c, alloc_contig_range)",
-        play: pages_move_away,
-    },
     Scenario {
         name: "reusable-makes-the-window",
         claim: "compatible = \"shared-dma-pool\" and reg are enough for a CMA window",
@@ -25,6 +15,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 has it mapped as RAM (kernel/iomem.c, memremap); with `no-map` beside `reusable` it is nothing at all \
                 (kernel/dma/contiguous.c, rmem_cma_setup). `minivmm check` says so",
         play: reusable_makes_the_window,
+    },
+    Scenario {
+        name: "the-unit-of-a-window",
+        claim: "a window can have any size and place, in pages",
+        truth: "base and size are multiples of a pageblock (kernel/dma/contiguous.c, rmem_cma_setup), or there is no window: 4 MiB on \
+                x86 without huge pages, 2 MiB with, and with pages of 64 KiB 512 MiB",
+        play: the_unit_of_a_window,
     },
     Scenario {
         name: "the-command-line-overrules",
@@ -63,43 +60,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-fn idle_memory_is_used() -> Vec<Observation> {
-    let fields = Fields::of(
-        "--memory 512M --cma 256M --camera none",
-        "echo before=$(meminfo CmaFree); echo used_before=$(cat $(window cma0)/used)
-         fill 200
-         echo after=$(meminfo CmaFree); echo used=$(cat $(window cma0)/used)",
-    );
-    let fallen = fields.number("before").saturating_sub(fields.number("after"));
-    vec![
-        Observation::new(
-            "bits set by the page cache",
-            0,
-            fields.number("used") - fields.number("used_before"),
-        ),
-        Observation::new("CmaFree falls by 50 MB and more", true, fallen > 50_000),
-    ]
-}
-
-fn pages_move_away() -> Vec<Observation> {
-    let fields = Fields::of(
-        "--memory 512M --camera none --cma 256M",
-        "migrated() { sed -n 's/^pgmigrate_success //p' /proc/vmstat; }
-         used() { cat $(window cma0)/used; }
-         fill 200
-         echo used_before=$(used); echo free=$(meminfo CmaFree); echo before=$(migrated)
-         echo 50000 > $(window cma0)/alloc && echo granted=true
-         echo used=$(used); echo after=$(migrated)",
-    );
-    let moved = fields.number("after") - fields.number("before");
-    vec![
-        Observation::new("less is free than the 200000 kB asked for", true, fields.number("free") < 200_000),
-        Observation::new("a request for 50000 pages is granted", "true", fields.text("granted")),
-        Observation::new("pages handed out", 50_000, fields.number("used") - fields.number("used_before")),
-        Observation::new("pages were migrated", true, moved > 0),
-    ]
-}
-
 fn reusable_makes_the_window() -> Vec<Observation> {
     let script = "echo total=$(meminfo CmaTotal)
                   echo pool=$(said 'created DMA memory pool'); echo refused=$(said 'compatible matching fail')";
@@ -130,6 +90,50 @@ fn reusable_makes_the_window() -> Vec<Observation> {
         ),
         Observation::new("the camera's is not reusable: /dev/video0", "no", fields.text("camera")),
     ]);
+    observations
+}
+
+fn the_unit_of_a_window() -> Vec<Observation> {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let tree = folder.path().join("tree.dtb");
+    let mut observations = Vec::new();
+    // minivmm is told of half the unit, so that it does not refuse the window itself.
+    let mut look = |image: &str, unit: u64, size: u64| {
+        let machine = format!(
+            "--image {image} --memory 2G --camera none --cma {size}M,align={unit}M --pageblock {}M",
+            unit / 2
+        );
+        let minivmm = || Command::new(guest::minivmm());
+        let words = machine.split_whitespace();
+        guest::printed(&guest::run(minivmm().arg("dtb").args(words).arg("--out").arg(&tree)));
+        let unit = format!("{unit}M");
+        let check = guest::run(minivmm().args(["check", "--json", "--pageblock", &unit]).arg(&tree));
+        let check: serde_json::Value = serde_json::from_slice(&check.stdout).expect("check prints JSON");
+        let (total, refused) = match check["regions"][0]["outcome"].as_str() {
+            Some("cma_pool") => (size << 10, "no"),
+            Some("refused") => (0, "yes"),
+            other => panic!("check says {other:?} of the window"),
+        };
+        let fields = Fields::of(
+            &machine,
+            "echo total=$(meminfo CmaTotal); echo refused=$(said 'incorrect alignment of CMA region')",
+        );
+        let window = format!("{image}, pageblock {unit}, --cma {size}M");
+        observations.extend([
+            Observation::new(format!("{window}: CmaTotal in kB"), total, fields.number("total")),
+            Observation::new(
+                format!("{window}: \"incorrect alignment of CMA region\""),
+                refused,
+                fields.text("refused"),
+            ),
+        ]);
+    };
+    look("default", 4, 64);
+    look("default", 4, 66);
+    if cfg!(target_arch = "aarch64") {
+        look("64k", 512, 512);
+        look("64k", 512, 256);
+    }
     observations
 }
 
