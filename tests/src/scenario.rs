@@ -2,6 +2,7 @@
 
 mod allocator;
 mod fields;
+mod nodes;
 mod windows;
 
 use std::fmt;
@@ -47,7 +48,7 @@ impl Observation {
 
 /// All scenarios.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    windows::SCENARIOS.iter().chain(allocator::SCENARIOS)
+    windows::SCENARIOS.iter().chain(nodes::SCENARIOS).chain(allocator::SCENARIOS)
 }
 
 /// What a played scenario showed.
