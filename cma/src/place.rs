@@ -15,6 +15,8 @@ pub struct Ground<'a> {
     pub pageblock: u64,
     /// Windows without a base lie below this address, unless they are to be in a node that has no RAM there.
     pub limit: u64,
+    /// How much they leave free at the end of each stretch of RAM, in bytes.
+    pub margin: u64,
 }
 
 /// Why a window has no place.
@@ -319,7 +321,7 @@ fn holes(
         }
     };
     for (of, ram) in ground.ram.iter().filter(|(of, _)| node.is_none_or(|node| node == *of)) {
-        let end = ram.end.min(limit);
+        let end = ram.end.saturating_sub(ground.margin).min(limit);
         let mut at = ram.start;
         for range in taken.iter().filter(|range| range.start < end && range.end > ram.start) {
             if range.start > at {
@@ -348,6 +350,7 @@ mod tests {
             taken: &[("the kernel", 0..48 * M), ("the initrd", 1010 * M..1024 * M)],
             pageblock: 4 * M,
             limit: 4096 * M,
+            margin: 0,
         }
     }
 
@@ -403,6 +406,14 @@ mod tests {
         // It fits into no node, where it would fit into both together.
         let error = placed_in_nodes(&["512M"]).unwrap_err().to_string();
         assert!(error.contains("the largest free stretch of RAM below 0x100000000 is 496M"), "{error}");
+    }
+
+    #[test]
+    fn the_end_of_a_node_stays_free() {
+        let ram = [(0, 0..512 * M), (1, 512 * M..1024 * M)];
+        let specs = ["64M,node=0", "16M,base=0x1f000000"].map(|spec| spec.parse().unwrap());
+        let windows = place(&specs, &Ground { ram: &ram, margin: 18 * M, ..ground() }).unwrap();
+        assert_eq!(windows.iter().map(|window| window.base / M).collect::<Vec<_>>(), [428, 496]);
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn sizes_and_windows() {
         &["cma0 is to lie in NUMA node 1, but the last node is 0; --numa gives the guest more"],
     );
     with(
-        &["--numa", "2", "--cma", "512M,node=1"],
+        &["--numa", "2", "--cma", "516M,node=1"],
         &["no room for the CMA window cma0", "the RAM of NUMA node 1 below"],
     );
     with(

@@ -328,8 +328,11 @@ fn numa_nodes_have_what_was_asked_for() {
         for node in /sys/devices/system/node/node[0-9]*; do echo cpus ${node##*node} $(cat $node/cpulist); done
         for node in /sys/devices/system/node/node[0-9]*; do echo distance ${node##*node} $(cat $node/distance); done";
     // With 4 GiB there is a gap on x86_64.
-    for (count, memory, cpus) in [(2, 1_u64, 2), (3, 4, 3)] {
-        let windows = "--cma 64M,node=1 --cma 16M,name=isp,node=0";
+    for (count, memory, cpus, windows, pages) in [
+        (2, 1_u64, 2, "--cma 64M,node=1 --cma 16M,name=isp,node=0", [4096, 16384, 0]),
+        (3, 4, 3, "--cma 64M,node=1 --cma 16M,name=isp,node=0", [4096, 16384, 0]),
+        (2, 1, 2, "--cma 64M,node=0 --cma-mode cmdline", [16384, 0, 0]),
+    ] {
         let arguments = format!("--numa {count} --memory {memory}G --cpus {cpus} {windows}");
         let output = printed(&exec(&arguments, command));
         let ram = arch::ram(memory << 30);
@@ -347,7 +350,7 @@ fn numa_nodes_have_what_was_asked_for() {
                 let to = |other| if other == node { "10" } else { "20" };
                 (node.to_string(), (0..u32::from(count)).map(to).collect())
             };
-            let pages = [4096, 16384, 0][usize::try_from(node).unwrap()];
+            let pages = pages[usize::try_from(node).unwrap()];
             for line in [
                 format!("memory {node} {start:#018x} {last:#018x}"),
                 format!("cma {node} {pages}"),

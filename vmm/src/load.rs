@@ -181,12 +181,9 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     let mut taken = vec![arch::taken_before_linux()];
     taken.extend(kernel.as_ref().map(|kernel| ("the kernel", kernel.range.clone())));
     taken.extend(initrd.clone().map(|range| ("the initrd", range)));
-    let ground = Ground {
-        ram: &nodes,
-        taken: &taken,
-        pageblock: config.pageblock,
-        limit: windows_end(config, initrd.as_ref().map_or(ram[0].end, |initrd| initrd.start)),
-    };
+    let top = initrd.as_ref().map_or(ram[0].end, |initrd| initrd.start);
+    let (limit, margin) = windows_end(config, top);
+    let ground = Ground { ram: &nodes, taken: &taken, pageblock: config.pageblock, limit, margin };
     let windows = cma::place::place(&config.windows, &ground)?;
 
     let devices = platform::plan(config, camera_window(config, &windows)?, &windows);
@@ -268,14 +265,18 @@ fn load_initrd(
     Ok(start..start + length)
 }
 
-/// Where windows without a base end at most: in the reach of 32-bit devices. Of a window on the command line the kernel learns
-/// late: what it takes before, from the `top` down, may be its page structures, a 64th of memory (arm64's bootmem_init has
-/// sparse_init before dma_contiguous_reserve), and some tables.
-fn windows_end(config: &Config, top: u64) -> u64 {
+/// Where windows without a base end at most, and how much they leave free at the end of each stretch of RAM. The former is in the
+/// reach of 32-bit devices. Of a window on the command line the kernel learns late: what it takes before, from the `top` and from
+/// the end of each NUMA node down, may be its page structures, a 64th of memory (arm64's bootmem_init has sparse_init before
+/// dma_contiguous_reserve), and some tables.
+fn windows_end(config: &Config, top: u64) -> (u64, u64) {
     const TABLES: u64 = 8 << 20;
     match config.cma_mode {
-        CmaMode::Dt => 1 << 32,
-        CmaMode::Cmdline | CmaMode::Both => top.saturating_sub(config.memory / 64 + TABLES).min(1 << 32),
+        CmaMode::Dt => (1 << 32, 0),
+        CmaMode::Cmdline | CmaMode::Both => {
+            let margin = config.memory / 64 + TABLES;
+            (top.saturating_sub(margin).min(1 << 32), margin)
+        }
     }
 }
 
