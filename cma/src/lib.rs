@@ -29,6 +29,8 @@ pub struct Window {
     pub size: u64,
     /// The window of devices that have none of their own (linux,cma-default).
     pub default: bool,
+    /// The NUMA node whose RAM it lies in, 0 where there is but one; none if the guest's kernel chooses its place.
+    pub node: Option<u32>,
     /// What has no place of its own here: the guest's kernel chooses one in this range (alloc-ranges).
     pub within: Option<Range<u64>>,
     /// What the base is a multiple of, if more than a pageblock.
@@ -47,6 +49,7 @@ impl Default for Window {
             base: 0,
             size: 0,
             default: false,
+            node: None,
             within: None,
             align: None,
             reusable: true,

@@ -7,14 +7,16 @@ use crate::{Window, size, spec::WindowSpec};
 /// What a window has to live with.
 #[derive(Debug, Clone)]
 pub struct Ground<'a> {
-    /// The guest's RAM, ascending, without overlap.
-    pub ram: &'a [Range<u64>],
+    /// The guest's RAM, each stretch with the NUMA node that has it, ascending, without overlap.
+    pub ram: &'a [(u32, Range<u64>)],
     /// What is there already, with the name that an error gives it.
     pub taken: &'a [(&'a str, Range<u64>)],
     /// What base and size must be a multiple of: the kernel's pageblock (mm/cma.c, cma_init_reserved_mem).
     pub pageblock: u64,
-    /// Windows without a base lie below this address.
+    /// Windows without a base lie below this address, unless they are to be in a node that has no RAM there.
     pub limit: u64,
+    /// How much they leave free at the end of each stretch of RAM, in bytes.
+    pub margin: u64,
 }
 
 /// Why a window has no place.
@@ -52,6 +54,45 @@ pub enum PlaceError {
         /// The guest's memory.
         memory: u64,
     },
+    /// There is no such node.
+    #[error(
+        "the CMA window {name} is to lie in NUMA node {node}, but the last node is {last}; --numa gives the guest more"
+    )]
+    NoNode {
+        /// The window.
+        name: String,
+        /// The node that it asks for.
+        node: u32,
+        /// The last node that there is.
+        last: u32,
+    },
+    /// Its base is in another node.
+    #[error(
+        "the CMA window {name} at {range:#x?} lies in NUMA node {node}, not in node {wanted}; leave its base or its node away"
+    )]
+    OtherNode {
+        /// The window.
+        name: String,
+        /// Its range.
+        range: Range<u64>,
+        /// The node that has it.
+        node: u32,
+        /// The node that it asks for.
+        wanted: u32,
+    },
+    /// It begins in one node and ends in another.
+    #[error(
+        "the CMA window {name} at {range:#x?} lies in more than one NUMA node, of which the RAM is {ram}; choose a base with \
+         which one node has all of it, as a window has one zone (mm/cma.c, cma_activate_area)"
+    )]
+    AcrossNodes {
+        /// The window.
+        name: String,
+        /// Its range.
+        range: Range<u64>,
+        /// The RAM.
+        ram: String,
+    },
     /// A fixed base outside of RAM.
     #[error("the CMA window {name} at {range:#x?} lies outside the guest's RAM, which is {ram}")]
     OutsideRam {
@@ -78,14 +119,16 @@ pub enum PlaceError {
     },
     /// Nowhere is there enough room.
     #[error(
-        "there is no room for the CMA window {name} of {}: the largest free stretch of RAM below {limit:#x} is {}; \
-         make it smaller or --memory larger", size::format(*.size), size::format(*.largest)
+        "there is no room for the CMA window {name} of {}: the largest free stretch of {} below {limit:#x} is {}; \
+         make it smaller or --memory larger", size::format(*.size), ram_of(*.node), size::format(*.largest)
     )]
     NoRoom {
         /// The window.
         name: String,
         /// Its size.
         size: u64,
+        /// The node whose RAM it is to lie in.
+        node: Option<u32>,
         /// What it has to stay below.
         limit: u64,
         /// Size of the largest stretch, in whole pageblocks.
@@ -97,6 +140,10 @@ pub enum PlaceError {
     /// Two default windows.
     #[error("the CMA windows {0} and {1} are both marked default; the kernel has one default window")]
     TwoDefaults(String, String),
+}
+
+fn ram_of(node: Option<u32>) -> String {
+    node.map_or_else(|| "RAM".to_owned(), |node| format!("the RAM of NUMA node {node}"))
 }
 
 /// Gives each window a name and a place.
@@ -119,6 +166,7 @@ pub fn place(specs: &[WindowSpec], ground: &Ground<'_>) -> Result<Vec<Window>, P
             base: spec.base.unwrap_or(0),
             size: spec.size,
             default: spec.default || (!any_default && first == Some(index)),
+            node: spec.node,
             within: spec.alloc_ranges.clone(),
             align: spec.align,
             reusable: !spec.not_reusable,
@@ -135,12 +183,16 @@ pub fn place(specs: &[WindowSpec], ground: &Ground<'_>) -> Result<Vec<Window>, P
             return Err(PlaceError::SameName(window.name.clone()));
         }
         check_size(window, ground)?;
+        let last = ground.ram.iter().map(|(node, _)| *node).max().unwrap_or(0);
+        if let Some(node) = window.node.filter(|node| *node > last) {
+            return Err(PlaceError::NoNode { name: window.name.clone(), node, last });
+        }
     }
 
     let mut taken: Vec<(String, Range<u64>)> =
         ground.taken.iter().map(|(name, range)| ((*name).to_owned(), range.clone())).collect();
-    for (window, _) in windows.iter().zip(specs).filter(|(_, spec)| spec.base.is_some()) {
-        check_fixed(window, ground, &taken)?;
+    for (window, _) in windows.iter_mut().zip(specs).filter(|(_, spec)| spec.base.is_some()) {
+        window.node = Some(check_fixed(window, ground, &taken)?);
         taken.push((format!("the CMA window {}", window.name), window.range()));
     }
     for window in windows.iter().filter(|window| window.within.is_some()) {
@@ -148,18 +200,19 @@ pub fn place(specs: &[WindowSpec], ground: &Ground<'_>) -> Result<Vec<Window>, P
     }
     let to_be_placed = |spec: &WindowSpec| spec.base.is_none() && spec.alloc_ranges.is_none();
     for (window, _) in windows.iter_mut().zip(specs).filter(|(_, spec)| to_be_placed(spec)) {
-        let holes = holes(ground, &taken);
+        let limit = limit(ground, window.node);
+        let holes = holes(ground, &taken, window.node, limit);
         let align = window.align.unwrap_or(1).max(ground.pageblock);
-        let highest = |hole: &Range<u64>| {
+        let highest = |(node, hole): &(u32, Range<u64>)| {
             let base = hole.end.checked_sub(window.size)? / align * align;
-            (base >= hole.start).then_some(base)
+            (base >= hole.start).then_some((*node, base))
         };
-        let Some(base) = holes.iter().rev().find_map(highest) else {
-            let largest = holes.iter().map(|hole| hole.end - hole.start).max().unwrap_or(0);
-            let (name, size) = (window.name.clone(), window.size);
-            return Err(PlaceError::NoRoom { name, size, limit: ground.limit, largest });
+        let Some((node, base)) = holes.iter().rev().find_map(highest) else {
+            let largest = holes.iter().map(|(_, hole)| hole.end - hole.start).max().unwrap_or(0);
+            let (name, size, node) = (window.name.clone(), window.size, window.node);
+            return Err(PlaceError::NoRoom { name, size, node, limit, largest });
         };
-        window.base = base;
+        (window.base, window.node) = (base, Some(node));
         taken.push((format!("the CMA window {}", window.name), window.range()));
     }
     Ok(windows)
@@ -184,71 +237,100 @@ fn pageblock(ground: &Ground<'_>) -> (&'static str, u64) {
 }
 
 fn check_size(window: &Window, ground: &Ground<'_>) -> Result<(), PlaceError> {
-    let memory = ground.ram.iter().map(|range| range.end - range.start).sum();
+    let memory = ground.ram.iter().map(|(_, ram)| ram.end - ram.start).sum();
     if window.size > memory {
         return Err(PlaceError::LargerThanMemory { name: window.name.clone(), size: window.size, memory });
     }
     check_aligned(window, ("size", window.size), pageblock(ground))
 }
 
+/// The node that a window with a base lies in.
 fn check_fixed(
     window: &Window,
     ground: &Ground<'_>,
     taken: &[(String, Range<u64>)],
-) -> Result<(), PlaceError> {
+) -> Result<u32, PlaceError> {
     check_aligned(window, ("base", window.base), pageblock(ground))?;
     check_aligned(window, ("base", window.base), ("its alignment", window.align.unwrap_or(1)))?;
     let range = window.base..window.base.saturating_add(window.size);
-    let inside = |ram: &Range<u64>| ram.start <= range.start && range.end <= ram.end;
-    if !ground.ram.iter().any(inside) {
-        return Err(PlaceError::OutsideRam { name: window.name.clone(), range, ram: list(ground.ram) });
+    let name = || window.name.clone();
+    let inside = |(_, ram): &&(u32, Range<u64>)| ram.start <= range.start && range.end <= ram.end;
+    let Some((node, _)) = ground.ram.iter().find(inside) else {
+        let ram = list(ground.ram);
+        let part =
+            |(_, ram): &(u32, Range<u64>)| ram.end.min(range.end).saturating_sub(ram.start.max(range.start));
+        let covered: u64 = ground.ram.iter().map(part).sum();
+        return Err(if covered == window.size {
+            PlaceError::AcrossNodes { name: name(), range, ram }
+        } else {
+            PlaceError::OutsideRam { name: name(), range, ram }
+        });
+    };
+    if let Some(wanted) = window.node.filter(|wanted| wanted != node) {
+        return Err(PlaceError::OtherNode { name: name(), range, node: *node, wanted });
     }
     if let Some((other, other_range)) =
         taken.iter().find(|(_, other)| other.start < range.end && range.start < other.end)
     {
-        let (name, other, other_range) = (window.name.clone(), other.clone(), other_range.clone());
+        let (name, other, other_range) = (name(), other.clone(), other_range.clone());
         return Err(PlaceError::Overlap { name, range, other, other_range });
     }
-    Ok(())
+    Ok(*node)
 }
 
 /// That the guest's kernel has RAM enough to choose from.
 fn check_within(window: &Window, ground: &Ground<'_>) -> Result<(), PlaceError> {
     let range = window.range();
-    let room = |ram: &Range<u64>| ram.end.min(range.end).saturating_sub(ram.start.max(range.start));
+    let room =
+        |(_, ram): &(u32, Range<u64>)| ram.end.min(range.end).saturating_sub(ram.start.max(range.start));
     if ground.ram.iter().any(|ram| room(ram) >= window.size) {
         return Ok(());
     }
     Err(PlaceError::OutsideRam { name: window.name.clone(), range, ram: list(ground.ram) })
 }
 
-fn list(ram: &[Range<u64>]) -> String {
-    ram.iter().map(|ram| format!("{ram:#x?}")).collect::<Vec<_>>().join(" and ")
+fn list(ram: &[(u32, Range<u64>)]) -> String {
+    let nodes = ram.iter().any(|(node, _)| *node > 0);
+    let one = |(node, ram): &(u32, Range<u64>)| {
+        if nodes { format!("{ram:#x?} (node {node})") } else { format!("{ram:#x?}") }
+    };
+    ram.iter().map(one).collect::<Vec<_>>().join(" and ")
 }
 
-/// The free stretches below the limit in whole pageblocks, ascending.
-fn holes(ground: &Ground<'_>, taken: &[(String, Range<u64>)]) -> Vec<Range<u64>> {
+/// What a window without a base lies below, in `node` if it is to be in one.
+fn limit(ground: &Ground<'_>, node: Option<u32>) -> u64 {
+    let mut of_node = ground.ram.iter().filter(|(other, _)| node.is_none_or(|node| node == *other));
+    if of_node.any(|(_, ram)| ram.start < ground.limit) { ground.limit } else { u64::MAX }
+}
+
+/// The free stretches below the limit in whole pageblocks with their nodes, or with `node` those of one, ascending.
+fn holes(
+    ground: &Ground<'_>,
+    taken: &[(String, Range<u64>)],
+    node: Option<u32>,
+    limit: u64,
+) -> Vec<(u32, Range<u64>)> {
     let mut taken: Vec<Range<u64>> = taken.iter().map(|(_, range)| range.clone()).collect();
     taken.sort_by_key(|range| range.start);
     let mut holes = Vec::new();
-    let mut add = |start: u64, end: u64| {
+    let mut add = |node: u32, start: u64, end: u64| {
         let start = start.next_multiple_of(ground.pageblock);
         let end = end / ground.pageblock * ground.pageblock;
         if start < end {
-            holes.push(start..end);
+            holes.push((node, start..end));
         }
     };
-    for ram in ground.ram {
-        let end = ram.end.min(ground.limit);
+    for (of, ram) in ground.ram.iter().filter(|(of, _)| node.is_none_or(|node| node == *of)) {
+        let end = ram.end.saturating_sub(ground.margin).min(limit);
         let mut at = ram.start;
         for range in taken.iter().filter(|range| range.start < end && range.end > ram.start) {
             if range.start > at {
-                add(at, range.start);
+                add(*of, at, range.start);
             }
             at = at.max(range.end);
         }
         if at < end {
-            add(at, end);
+            add(*of, at, end);
         }
     }
     holes
@@ -264,10 +346,11 @@ mod tests {
 
     fn ground() -> Ground<'static> {
         Ground {
-            ram: &[0..1024 * M, 4096 * M..5120 * M],
+            ram: &[(0, 0..1024 * M), (0, 4096 * M..5120 * M)],
             taken: &[("the kernel", 0..48 * M), ("the initrd", 1010 * M..1024 * M)],
             pageblock: 4 * M,
             limit: 4096 * M,
+            margin: 0,
         }
     }
 
@@ -279,9 +362,84 @@ mod tests {
     #[test]
     fn a_window_goes_high_below_the_initrd() {
         let windows = placed(&["256M"]).unwrap();
-        let window =
-            Window { name: "cma0".into(), base: 752 * M, size: 256 * M, default: true, ..Default::default() };
+        let window = Window {
+            name: "cma0".into(),
+            base: 752 * M,
+            size: 256 * M,
+            default: true,
+            node: Some(0),
+            ..Default::default()
+        };
         assert_eq!(windows, [window]);
+    }
+
+    /// Three nodes, the last above the limit.
+    fn placed_in_nodes(specs: &[&str]) -> Result<Vec<Window>, PlaceError> {
+        let ram = [(0, 0..512 * M), (1, 512 * M..1024 * M), (2, 4096 * M..5120 * M)];
+        let specs: Vec<WindowSpec> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+        place(&specs, &Ground { ram: &ram, ..ground() })
+    }
+
+    #[test]
+    fn a_window_is_in_the_node_that_it_asks_for() {
+        let windows = placed_in_nodes(&[
+            "64M,node=0",
+            "64M,node=1",
+            "64M",
+            "64M,base=0x8000000",
+            "128M,node=2",
+            "64M,base=0x10000000,node=0",
+            "64M,alloc-ranges=0-1G",
+        ])
+        .unwrap();
+        let places: Vec<_> = windows.iter().map(|window| (window.node, window.base / M)).collect();
+        let expected = [
+            (Some(0), 448),
+            (Some(1), 944),
+            (Some(1), 880),
+            (Some(0), 128),
+            (Some(2), 4992),
+            (Some(0), 256),
+            (None, 0),
+        ];
+        assert_eq!(places, expected);
+        // It fits into no node, where it would fit into both together.
+        let error = placed_in_nodes(&["512M"]).unwrap_err().to_string();
+        assert!(error.contains("the largest free stretch of RAM below 0x100000000 is 496M"), "{error}");
+    }
+
+    #[test]
+    fn the_end_of_a_node_stays_free() {
+        let ram = [(0, 0..512 * M), (1, 512 * M..1024 * M)];
+        let specs = ["64M,node=0", "16M,base=0x1f000000"].map(|spec| spec.parse().unwrap());
+        let windows = place(&specs, &Ground { ram: &ram, margin: 18 * M, ..ground() }).unwrap();
+        assert_eq!(windows.iter().map(|window| window.base / M).collect::<Vec<_>>(), [428, 496]);
+    }
+
+    #[test]
+    fn a_node_that_cannot_be_has_its_sentence() {
+        for (spec, part) in [
+            ("64M,node=3", "is to lie in NUMA node 3, but the last node is 2; --numa gives"),
+            (
+                "512M,node=0",
+                "no room for the CMA window cma0 of 512M: the largest free stretch of the RAM of NUMA node 0 below \
+                 0x100000000 is 464M",
+            ),
+            (
+                "64M,base=0x8000000,node=1",
+                "at 0x8000000..0xc000000 lies in NUMA node 0, not in node 1; leave",
+            ),
+            (
+                "64M,base=0x1e000000",
+                "at 0x1e000000..0x22000000 lies in more than one NUMA node, of which the RAM is 0x0..0x20000000 \
+                 (node 0) and 0x20000000..0x40000000 (node 1)",
+            ),
+            ("64M,base=0x3e000000", "lies outside the guest's RAM, which is 0x0..0x20000000 (node 0) and"),
+        ] {
+            let error = placed_in_nodes(&[spec]).unwrap_err().to_string();
+            assert!(error.contains(part), "{spec}: {error}");
+        }
+        assert!(placed(&["64M,node=1"]).unwrap_err().to_string().contains("the last node is 0"));
     }
 
     #[test]

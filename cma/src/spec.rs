@@ -15,6 +15,8 @@ pub struct WindowSpec {
     pub base: Option<u64>,
     /// What the base is a multiple of, if more than a pageblock.
     pub align: Option<u64>,
+    /// It lies in the RAM of this NUMA node.
+    pub node: Option<u32>,
     /// The guest's kernel places it, in this range.
     pub alloc_ranges: Option<Range<u64>>,
     /// This window is the default one.
@@ -32,6 +34,7 @@ size=SIZE          with K, M or G; first, it may be the number alone
 name=NAME          of its node (default: cma0, cma1, ...)
 base=ADDRESS       its place (default: as high as it fits below 4 GiB)
 align=SIZE         its place is a multiple of this
+node=N             its place is in the RAM of this NUMA node
 alloc-ranges=A-B   its place is the guest kernel's choice between these addresses
 default            the window of devices that have none of their own (default: the first)
 not-reusable       without `reusable`: a carveout of coherent memory, and no CMA window
@@ -44,7 +47,7 @@ pub enum SpecError {
     /// Neither a size nor a list of fields.
     #[error(
         "the CMA window \"{spec}\" has the unknown field \"{field}\"; the fields are size=, name=, base=, align=, \
-         alloc-ranges=, default, not-reusable and no-map"
+         node=, alloc-ranges=, default, not-reusable and no-map"
     )]
     UnknownField {
         /// What was given.
@@ -88,9 +91,22 @@ pub enum SpecError {
         /// The range in it.
         range: String,
     },
+    /// A node that is none.
+    #[error("the CMA window \"{spec}\" has the NUMA node \"{node}\"; write its number, as in node=1")]
+    Node {
+        /// What was given.
+        spec: String,
+        /// The node in it.
+        node: String,
+    },
     /// Two places.
-    #[error("the CMA window \"{0}\" has a base and alloc-ranges; give one of them")]
-    TwoPlaces(String),
+    #[error("the CMA window \"{spec}\" has {other} and alloc-ranges; give one of them")]
+    TwoPlaces {
+        /// What was given.
+        spec: String,
+        /// What cannot be beside alloc-ranges.
+        other: &'static str,
+    },
     /// A name that no node of a device tree can have.
     #[error(
         "the CMA window \"{spec}\" has the name \"{name}\", which no device-tree node can have; \
@@ -148,6 +164,12 @@ impl FromStr for WindowSpec {
                     window.align = Some(align);
                     "align"
                 }
+                "node" => {
+                    let node = value.parse();
+                    window.node =
+                        Some(node.map_err(|_| SpecError::Node { spec: spec(), node: value.to_owned() })?);
+                    "node"
+                }
                 "alloc-ranges" => {
                     let range = value.split_once('-').and_then(|(start, end)| {
                         Some(size::parse(start).ok()?..size::parse(end).ok()?)
@@ -194,8 +216,12 @@ impl FromStr for WindowSpec {
         if window.size == 0 {
             return Err(SpecError::Zero(spec()));
         }
-        if window.base.is_some() && window.alloc_ranges.is_some() {
-            return Err(SpecError::TwoPlaces(spec()));
+        if window.alloc_ranges.is_some() {
+            for (given, other) in [(window.base.is_some(), "a base"), (window.node.is_some(), "a node")] {
+                if given {
+                    return Err(SpecError::TwoPlaces { spec: spec(), other });
+                }
+            }
         }
         Ok(window)
     }
@@ -211,11 +237,12 @@ mod tests {
     fn both_forms() {
         assert_eq!("256M".parse(), Ok(WindowSpec { size: 256 << 20, ..Default::default() }));
         assert_eq!(
-            "size=64M,name=isp,base=0x40000000,default".parse(),
+            "size=64M,name=isp,base=0x40000000,node=1,default".parse(),
             Ok(WindowSpec {
                 size: 64 << 20,
                 name: Some("isp".into()),
                 base: Some(0x4000_0000),
+                node: Some(1),
                 default: true,
                 ..Default::default()
             })
@@ -256,6 +283,11 @@ mod tests {
             ("64M,alloc-ranges=1G", "has the range \"1G\"; write"),
             ("64M,alloc-ranges=2G-1G", "has the range \"2G-1G\"; write"),
             ("64M,base=1G,alloc-ranges=1G-2G", "has a base and alloc-ranges"),
+            ("64M,node=1,alloc-ranges=1G-2G", "has a node and alloc-ranges"),
+            ("64M,node=-1", "has the NUMA node \"-1\"; write its number, as in node=1"),
+            ("64M,node=", "has the NUMA node \"\""),
+            ("64M,node=4294967296", "has the NUMA node \"4294967296\""),
+            ("64M,node=0,node=0", "gives node twice"),
             ("64M,no-map=1", "unknown field \"no-map=1\""),
         ] {
             let error = text.parse::<WindowSpec>().unwrap_err().to_string();

@@ -2,6 +2,7 @@
 
 mod allocator;
 mod fields;
+mod nodes;
 mod pages;
 mod requests;
 mod windows;
@@ -57,7 +58,9 @@ pub const IMAGES: &[Kind] =
 
 /// All scenarios.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    windows::SCENARIOS.iter().chain(pages::SCENARIOS).chain(allocator::SCENARIOS).chain(requests::SCENARIOS)
+    [windows::SCENARIOS, nodes::SCENARIOS, pages::SCENARIOS, allocator::SCENARIOS, requests::SCENARIOS]
+        .into_iter()
+        .flatten()
 }
 
 /// A window in the middle of a guest's memory.

@@ -159,6 +159,25 @@ fn sizes_and_windows() {
     with(&["--memory", "65M", "--hugepages"], &["not a multiple of 2097152 bytes, the huge page size"]);
     with(&["--cpus", "0"], &["0 CPUs cannot be had; give --cpus between 1 and 254"]);
     with(&["--cpus", "1000"], &["1000 is not in 0..=255"]);
+    with(&["--numa", "0"], &["0 NUMA nodes cannot be had; give --numa between 1 and 8"]);
+    with(&["--numa", "9"], &["9 NUMA nodes cannot be had"]);
+    with(&["--numa", "two"], &["invalid value 'two' for '--numa"]);
+    with(
+        &["--numa", "2", "--memory", "63M"],
+        &["guest memory of 63M cannot be divided among 2 NUMA nodes; give more"],
+    );
+    with(
+        &["--cma", "64M,node=1"],
+        &["cma0 is to lie in NUMA node 1, but the last node is 0; --numa gives the guest more"],
+    );
+    with(
+        &["--numa", "2", "--cma", "516M,node=1"],
+        &["no room for the CMA window cma0", "the RAM of NUMA node 1 below"],
+    );
+    with(
+        &["--numa", "2", "--camera", "node=2"],
+        &["the camera's NUMA node 2 is none of the guest's, of which the last is 1"],
+    );
     with(&["--cma", "0"], &["size zero"]);
     with(&["--cma", "256Q"], &["\"256Q\" is not a size"]);
     with(&["--cma", "2G"], &["larger than the guest's memory of 1G"]);
@@ -171,6 +190,9 @@ fn sizes_and_windows() {
     with(&["--cma", &at(0)], &["overlaps"]);
     with(&["--cma", &at(0x2000_0000), "--cma", &at(0x2200_0000)], &["overlaps the CMA window cma0"]);
     with(&["--cma", &at(1 << 30)], &["outside the guest's RAM"]);
+    with(&["--numa", "2", "--cma", &at(0x1e00_0000)], &["lies in more than one NUMA node"]);
+    let node = format!("{},node=1", at(0x1000_0000));
+    with(&["--numa", "2", "--cma", &node], &["lies in NUMA node 0, not in node 1"]);
     with(
         &["--camera", "window=isp"],
         &["the camera's window \"isp\" is none of the CMA windows (there are none)"],

@@ -33,7 +33,7 @@ const KERNEL: [&str; 13] = [
     "virtio/mmio.yaml",
 ];
 /// What has no binding in YAML, and why that is so.
-const EXPLAINED: [(&str, &str); 5] = [
+const EXPLAINED: [(&str, &str); 6] = [
     ("['intel,ce4100']", "described in text alone, bindings/x86/ce4100.txt"),
     ("['intel,ce4100-cp', 'simple-bus']", "described in text alone, bindings/x86/ce4100.txt"),
     (
@@ -44,6 +44,7 @@ const EXPLAINED: [(&str, &str); 5] = [
         "['intel,ce4100-lapic']",
         "described in text alone, bindings/interrupt-controller/intel,ce4100-ioapic.txt",
     ),
+    ("['numa-distance-map-v1']", "described in text alone, bindings/numa.txt"),
     ("['qemu,pvpanic-mmio']", "described in text alone, bindings/misc/pvpanic-mmio.txt"),
 ];
 
@@ -145,6 +146,7 @@ fn trees(arch: &'static Arch, folder: &Path) -> Vec<PathBuf> {
         "--cma 64M --cma 64M,name=isp,alloc-ranges=0x60000000-0x70000000,align=16M --cma 64M,name=carve,not-reusable \
          --memory 2G --camera window=isp --cma-mode both",
         "--camera none",
+        "--cpus 4 --memory 2G --numa 2 --cma 64M,node=0 --cma 64M,name=isp,node=1 --camera window=isp,node=0",
     ];
     let mut script = "set -e".to_owned();
     let mut trees = Vec::new();

@@ -38,6 +38,7 @@ fn our_own_trees_work() {
         ("--cma 256M", 1),
         ("--cpus 3 --memory 3G --cma 64M --cma 64M,name=isp,base=0x60000000 --camera window=isp", 2),
         ("--cma 64M,alloc-ranges=0x50000000-0x60000000 --memory 2G", 1),
+        ("--numa 2 --cma 64M --cma 64M,name=isp,node=0 --camera window=isp,node=1", 2),
         ("--cma 512M --memory 2G --pageblock 512M --page-size 64K", 1),
     ] {
         let words: Vec<&str> = options.split(' ').collect();

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         ("a_command_that_powers_off_has_failed", a_command_that_powers_off_has_failed),
         ("a_shell_on_the_console", a_shell_on_the_console),
         ("two_cpus", two_cpus),
+        ("numa_nodes_have_what_was_asked_for", numa_nodes_have_what_was_asked_for),
         #[cfg(target_arch = "x86_64")]
         ("a_bzimage_boots", a_bzimage_boots),
         ("windows_are_where_they_were_asked_for", windows_are_where_they_were_asked_for),
@@ -316,6 +317,50 @@ fn two_cpus() {
     let ticks = lines[2].split_whitespace().filter_map(|word| word.parse::<u64>().ok());
     let ticks: Vec<u64> = ticks.take(2).collect();
     assert!(ticks.len() == 2 && ticks.iter().all(|&count| count > 0), "both CPUs have a timer: {output}");
+}
+
+/// Memory is divided as `arch::nodes` says, on x86_64 by the kernel itself; a window is in the node that it was to be in.
+fn numa_nodes_have_what_was_asked_for() {
+    let command = "dmesg | sed -n 's/.*Initmem setup node \\([0-9]*\\) .mem \\([0-9a-fx]*\\)-\\([0-9a-fx]*\\).*/memory \\1 \\2 \\3/p'
+        awk '/^Node/ { node = $2 + 0 } $1 == \"cma\" { pages[node] += $2 } END { for (node in pages) print \"cma\", node, pages[node] }' \
+            /proc/zoneinfo
+        for node in /sys/devices/system/node/node[0-9]*; do echo cpus ${node##*node} $(cat $node/cpulist); done
+        for node in /sys/devices/system/node/node[0-9]*; do echo distance ${node##*node} $(cat $node/distance); done";
+    // With 4 GiB there is a gap on x86_64.
+    for (count, memory, cpus, windows, pages) in [
+        (2, 1_u64, 2, "--cma 64M,node=1 --cma 16M,name=isp,node=0", [4096, 16384, 0]),
+        (3, 4, 3, "--cma 64M,node=1 --cma 16M,name=isp,node=0", [4096, 16384, 0]),
+        (2, 1, 2, "--cma 64M,node=0 --cma-mode cmdline", [16384, 0, 0]),
+    ] {
+        let arguments = format!("--numa {count} --memory {memory}G --cpus {cpus} {windows}");
+        let output = printed(&exec(&arguments, command));
+        let ram = arch::ram(memory << 30);
+        let nodes = arch::nodes(&ram, count, arch::PAGEBLOCK).unwrap();
+        for node in 0..u32::from(count) {
+            let mine = || nodes.iter().filter(|(of, _)| *of == node).map(|(_, range)| range);
+            let mut start = mine().map(|range| range.start).min().unwrap();
+            // The first page is the BIOS' on x86_64.
+            start = start.max(if cfg!(target_arch = "x86_64") { 0x1000 } else { 0 });
+            let last = mine().map(|range| range.end).max().unwrap() - 1;
+            // Linux on x86_64 has all CPUs in each node, at no distance.
+            let (cpus, distances) = if cfg!(target_arch = "x86_64") {
+                (format!("0-{}", cpus - 1), vec!["10"; count.into()])
+            } else {
+                let to = |other| if other == node { "10" } else { "20" };
+                (node.to_string(), (0..u32::from(count)).map(to).collect())
+            };
+            let pages = pages[usize::try_from(node).unwrap()];
+            for line in [
+                format!("memory {node} {start:#018x} {last:#018x}"),
+                format!("cma {node} {pages}"),
+                format!("cpus {node} {cpus}"),
+                format!("distance {node} {}", distances.join(" ")),
+            ] {
+                assert!(output.lines().any(|of| of == line), "{line} is missing in\n{output}");
+            }
+        }
+        assert_eq!(output.matches("memory ").count(), usize::from(count), "{output}");
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

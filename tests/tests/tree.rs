@@ -7,6 +7,7 @@ use std::{
 };
 
 use tests::{ground, programs};
+use vmm::arch;
 
 static MINIVMM: LazyLock<PathBuf> = LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
 
@@ -66,6 +67,47 @@ fn cpus_and_memory() {
     // x86_64 has a gap below 4 GiB.
     let ranges = if cfg!(target_arch = "x86_64") { 2 } else { 1 };
     assert_eq!(dts.matches("device_type = \"memory\"").count(), ranges);
+}
+
+#[test]
+fn numa_nodes() {
+    let dts =
+        dts("--cpus 4 --memory 1G --numa 2 --cma 64M --cma 32M,name=isp,node=0 --camera window=isp,node=1");
+    let id = |name: &str, node: u32| {
+        let lines = self::node(&dts, name);
+        assert!(lines.contains(&format!("numa-node-id = <0x0{node}>;")), "{name}: {lines:?}");
+    };
+    for (name, node) in [("cpu@0", 0), ("cpu@1", 0), ("cpu@2", 1), ("cpu@3", 1), ("camera", 1)] {
+        id(name, node);
+    }
+    // Both are half of the memory.
+    let start = arch::ram(1 << 30)[0].start;
+    let half = start + (512 << 20);
+    for (node, base) in [(0, start), (1, half)] {
+        let name = format!("memory@{base:x}");
+        id(&name, node);
+        let reg = format!("reg = <0x00 0x{base:02x} 0x00 0x20000000>;");
+        assert!(self::node(&dts, &name).contains(&reg), "{dts}");
+    }
+    let map = self::node(&dts, "distance-map");
+    let matrix = "distance-matrix = <0x00 0x00 0x0a 0x00 0x01 0x14 0x01 0x00 0x14 0x01 0x01 0x0a>;";
+    for line in [r#"compatible = "numa-distance-map-v1";"#, matrix] {
+        assert!(map.iter().any(|of| of == line), "{line} is missing: {map:?}");
+    }
+    assert_eq!(dts.matches("numa-node-id").count(), 4 + 2 + 1);
+    // The window of node 0 is at its end; the other one as high as it fits.
+    self::node(&dts, &format!("isp@{:x}", half - (32 << 20)));
+    let default = dts.split_once("cma0@").unwrap().1.split(' ').next().unwrap();
+    assert!(u64::from_str_radix(default, 16).unwrap() >= half, "{dts}");
+
+    let without = self::dts("--numa 1 --cma 64M,node=0 --camera node=0");
+    assert!(!without.contains("numa") && !without.contains("distance-map"), "{without}");
+}
+
+#[test]
+fn a_camera_without_a_window() {
+    assert!(!self::node(&dts("--cma 64M --camera window=none"), "camera").concat().contains("memory-region"));
+    assert!(self::node(&dts("--cma 64M"), "camera").concat().contains("memory-region"));
 }
 
 #[test]

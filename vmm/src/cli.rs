@@ -99,6 +99,8 @@ struct MachineArgs {
     /// Number of vCPUs
     #[arg(long, value_name = "N", default_value_t = 1)]
     cpus: u8,
+    #[arg(long, value_name = "N", default_value_t = 1, help = numa_help())]
+    numa: u8,
     /// The guest image, of those that the builder of guest-images has built
     #[arg(long, value_name = "NAME", default_value = images::DEFAULT, conflicts_with = "kernel")]
     image: String,
@@ -134,6 +136,10 @@ fn cma_help() -> String {
         "A CMA window, may be repeated: a size (256M), or these fields with commas between\n{}",
         WindowSpec::HELP
     )
+}
+
+fn numa_help() -> String {
+    format!("Number of NUMA nodes, among which memory and vCPUs are divided\n{}", arch::NUMA_HELP)
 }
 
 fn kernel_help() -> String {
@@ -313,6 +319,7 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
         memory: args.memory,
         hugepages: args.hugepages,
         cpus: args.cpus,
+        numa: args.numa,
         arch: args.arch,
         kernel: image.kernel,
         initrd: args.initrd.or(image.initrd),

@@ -28,6 +28,8 @@ pub struct Config {
     pub hugepages: bool,
     /// Number of vCPUs.
     pub cpus: u8,
+    /// Number of NUMA nodes, among which memory and vCPUs are divided.
+    pub numa: u8,
     /// What only machines of this architecture can be asked for.
     pub arch: arch::Options,
     /// A file of one of [`arch::KERNEL_FORMATS`].
@@ -61,6 +63,7 @@ impl Default for Config {
             memory: 1 << 30,
             hugepages: false,
             cpus: 1,
+            numa: 1,
             arch: arch::Options::default(),
             kernel: PathBuf::new(),
             initrd: None,

@@ -196,9 +196,12 @@ fn status_text(status: &Status) -> String {
         status.cpus,
         size::format(status.memory)
     );
+    // Where there is one node, all is in it.
+    let nodes = status.windows.iter().any(|window| window.node.is_some_and(|node| node > 0));
     for window in &status.windows {
+        let node = window.node.filter(|_| nodes).map_or(String::new(), |node| format!(" in node {node}"));
         text += &format!(
-            "window {} at {:#x}, {}: {} pages written by the camera\n",
+            "window {} at {:#x}{node}, {}: {} pages written by the camera\n",
             window.name,
             window.base,
             size::format(window.size),

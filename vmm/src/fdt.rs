@@ -8,6 +8,7 @@ use vm_fdt::{Error, FdtWriter};
 use crate::{
     arch,
     config::Config,
+    numa::{self, Nodes},
     platform::{self, Entry, Kind},
 };
 
@@ -18,7 +19,7 @@ use crate::{
 pub fn generate(
     config: &Config,
     cmdline: &str,
-    ram: &[Range<u64>],
+    nodes: &Nodes,
     initrd: Option<&Range<u64>>,
     windows: &[Window],
     devices: &[Entry],
@@ -45,13 +46,15 @@ pub fn generate(
         write_agent(&mut fdt, command, config.out.is_some())?;
     }
 
-    arch::write_cpus(&mut fdt, config.cpus)?;
-    for range in ram {
+    arch::write_cpus(&mut fdt, config)?;
+    for (node, range) in nodes {
         let memory = fdt.begin_node(&format!("memory@{:x}", range.start))?;
         fdt.property_string("device_type", "memory")?;
         fdt.property_array_u64("reg", &[range.start, range.end - range.start])?;
+        numa::write_id(&mut fdt, config, *node)?;
         fdt.end_node(memory)?;
     }
+    numa::write_distances(&mut fdt, config)?;
     let told = (0..).map(platform::window_phandle).zip(windows);
     let told: Vec<_> = told.filter(|(_, window)| platform::in_tree(config, window)).collect();
     cma::node::write(&mut fdt, &told)?;
@@ -63,7 +66,7 @@ pub fn generate(
     fdt.property_u32("#size-cells", 2)?;
     fdt.property_null("ranges")?;
     for entry in devices {
-        entry.write_node(&mut fdt)?;
+        entry.write_node(&mut fdt, config)?;
     }
     fdt.end_node(soc)?;
     fdt.end_node(root)?;

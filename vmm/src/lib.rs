@@ -21,6 +21,7 @@ pub mod load;
 pub mod machine;
 pub mod memory;
 pub mod model;
+pub mod numa;
 pub mod output;
 pub mod platform;
 pub mod report;

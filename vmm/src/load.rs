@@ -15,6 +15,7 @@ use cma::{
     place::{Ground, PlaceError},
     size,
 };
+use devices::camera::CameraSpec;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     fdt,
     kernel_file::KernelError,
     memory::{self, MemoryError},
+    numa::{NODES_MAX, Nodes},
     platform::{self, Entry},
 };
 
@@ -42,6 +44,17 @@ pub enum LoadError {
     /// `--cpus` out of bounds.
     #[error("{0} CPUs cannot be had; give --cpus between 1 and {1}")]
     Cpus(u8, u8),
+    /// `--numa` out of bounds.
+    #[error("{0} NUMA nodes cannot be had; give --numa between 1 and {NODES_MAX}")]
+    Nodes(u8),
+    /// `--numa` for memory that makes fewer nodes.
+    #[error("guest memory of {} cannot be divided among {nodes} NUMA nodes; give more with --memory or fewer with --numa", size::format(*.memory))]
+    NodeSize {
+        /// Guest memory.
+        memory: u64,
+        /// How many nodes are asked for.
+        nodes: u8,
+    },
     /// `--pageblock` is none.
     #[error(
         "a pageblock of {} cannot be had: it is a power of two of at least {}, in pages of the guest's kernel",
@@ -88,6 +101,14 @@ pub enum LoadError {
         name: String,
         /// What there is.
         windows: Vec<String>,
+    },
+    /// `--camera node=`.
+    #[error("the camera's NUMA node {node} is none of the guest's, of which the last is {}; --numa gives it more", .nodes - 1)]
+    CameraNode {
+        /// What the camera asks for.
+        node: u32,
+        /// How many there are.
+        nodes: u8,
     },
     /// `--cma-mode` without a window that it could be about.
     #[error("--cma-mode is about the default CMA window, and there is none; add one, as in --cma 256M")]
@@ -140,6 +161,7 @@ pub fn load(config: &Config) -> Result<Loaded, LoadError> {
 pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadError> {
     check_size(config)?;
     let ram = arch::ram(config.memory);
+    let nodes = nodes(config, &ram)?;
     // A machine that is only looked at takes no huge pages from anybody.
     let memory = memory::create(&ram, config.hugepages && kernel.is_some())?;
     let kernel = kernel.map(|path| arch::load_kernel(&memory, path)).transpose()?;
@@ -159,12 +181,9 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     let mut taken = vec![arch::taken_before_linux()];
     taken.extend(kernel.as_ref().map(|kernel| ("the kernel", kernel.range.clone())));
     taken.extend(initrd.clone().map(|range| ("the initrd", range)));
-    let ground = Ground {
-        ram: &ram,
-        taken: &taken,
-        pageblock: config.pageblock,
-        limit: windows_end(config, initrd.as_ref().map_or(ram[0].end, |initrd| initrd.start)),
-    };
+    let top = initrd.as_ref().map_or(ram[0].end, |initrd| initrd.start);
+    let (limit, margin) = windows_end(config, top);
+    let ground = Ground { ram: &nodes, taken: &taken, pageblock: config.pageblock, limit, margin };
     let windows = cma::place::place(&config.windows, &ground)?;
 
     let devices = platform::plan(config, camera_window(config, &windows)?, &windows);
@@ -172,7 +191,7 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     if cmdline.len() > arch::CMDLINE_MAX {
         return Err(LoadError::Cmdline(cmdline.len()));
     }
-    let tree = fdt::generate(config, &cmdline, &ram, initrd.as_ref(), &windows, &devices)?;
+    let tree = fdt::generate(config, &cmdline, &nodes, initrd.as_ref(), &windows, &devices)?;
     if tree.len() > arch::TREE_MAX_SIZE {
         return Err(LoadError::TreeTooLarge(tree.len()));
     }
@@ -195,10 +214,25 @@ fn check_size(config: &Config) -> Result<(), LoadError> {
     if config.cpus == 0 || config.cpus > cpus_max {
         return Err(LoadError::Cpus(config.cpus, cpus_max));
     }
+    if config.numa == 0 || config.numa > NODES_MAX {
+        return Err(LoadError::Nodes(config.numa));
+    }
     if !config.pageblock.is_power_of_two() || config.pageblock < cma::PAGE_SIZE {
         return Err(LoadError::Pageblock(config.pageblock));
     }
     Ok(())
+}
+
+/// The NUMA nodes that `ram` is divided into.
+fn nodes(config: &Config, ram: &[Range<u64>]) -> Result<Nodes, LoadError> {
+    let (memory, count) = (config.memory, config.numa);
+    if let Some(node) = config.camera.as_ref().and_then(|camera| camera.node)
+        && node >= u32::from(count)
+    {
+        return Err(LoadError::CameraNode { node, nodes: count });
+    }
+    let nodes = arch::nodes(ram, count, config.pageblock);
+    nodes.ok_or(LoadError::NodeSize { memory, nodes: count })
 }
 
 /// The largest page that a guest's kernel may have, as it frees the initrd in whole pages.
@@ -231,24 +265,29 @@ fn load_initrd(
     Ok(start..start + length)
 }
 
-/// Where windows without a base end at most: in the reach of 32-bit devices. Of a window on the command line the kernel learns
-/// late: what it takes before, from the `top` down, may be its page structures, a 64th of memory (arm64's bootmem_init has
-/// sparse_init before dma_contiguous_reserve), and some tables.
-fn windows_end(config: &Config, top: u64) -> u64 {
+/// Where windows without a base end at most, and how much they leave free at the end of each stretch of RAM. The former is in the
+/// reach of 32-bit devices. Of a window on the command line the kernel learns late: what it takes before, from the `top` and from
+/// the end of each NUMA node down, may be its page structures, a 64th of memory (arm64's bootmem_init has sparse_init before
+/// dma_contiguous_reserve), and some tables.
+fn windows_end(config: &Config, top: u64) -> (u64, u64) {
     const TABLES: u64 = 8 << 20;
     match config.cma_mode {
-        CmaMode::Dt => 1 << 32,
-        CmaMode::Cmdline | CmaMode::Both => top.saturating_sub(config.memory / 64 + TABLES).min(1 << 32),
+        CmaMode::Dt => (1 << 32, 0),
+        CmaMode::Cmdline | CmaMode::Both => {
+            let margin = config.memory / 64 + TABLES;
+            (top.saturating_sub(margin).min(1 << 32), margin)
+        }
     }
 }
 
-/// The window that the camera uses: the one it names, else the default one.
+/// The window that the camera uses: the one it names, none if it says so, else the default one.
 fn camera_window(config: &Config, windows: &[Window]) -> Result<Option<usize>, LoadError> {
     let Some(camera) = &config.camera else { return Ok(None) };
     match &camera.window {
         None => Ok(windows.iter().position(|window| window.default)),
         Some(name) => match windows.iter().position(|window| window.name == *name) {
             Some(index) => Ok(Some(index)),
+            None if name == CameraSpec::NO_WINDOW => Ok(None),
             None => Err(LoadError::CameraWindow {
                 name: name.clone(),
                 windows: windows.iter().map(|window| window.name.clone()).collect(),
@@ -264,6 +303,10 @@ fn cmdline(config: &Config, windows: &[Window]) -> Result<String, LoadError> {
     if !arch::CMDLINE.is_empty() {
         cmdline.push(' ');
         cmdline.push_str(arch::CMDLINE);
+    }
+    if let Some(numa) = arch::numa_cmdline(config.numa) {
+        cmdline.push(' ');
+        cmdline.push_str(&numa);
     }
     if config.cma_mode != CmaMode::Dt {
         let window = windows.iter().find(|window| window.default).ok_or(LoadError::NoDefaultWindow)?;

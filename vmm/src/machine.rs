@@ -453,6 +453,7 @@ fn window_report(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> Win
         name: window.name,
         base: window.base,
         size: window.size,
+        node: window.node,
         pages_written: runs_written.iter().map(|(_, count)| count).sum(),
         runs_written,
     }

@@ -9,6 +9,7 @@ use vm_fdt::{Error, FdtWriter};
 use crate::{
     arch,
     config::{CmaMode, Config},
+    numa,
 };
 
 /// What a device is.
@@ -115,7 +116,7 @@ impl Entry {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn write_node(&self, fdt: &mut FdtWriter) -> Result<(), Error> {
+    pub fn write_node(&self, fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
         let node = fdt.begin_node(&format!("{}@{:x}", self.name(), self.range.start))?;
         let compatible: &[&str] = match self.kind {
             Kind::Serial => &["ns16550a"],
@@ -136,6 +137,9 @@ impl Entry {
                 fdt.property_u32("memory-region", *phandle)?;
             }
             _ => {}
+        }
+        if let Kind::Camera { spec: CameraSpec { node: Some(node), .. }, .. } = &self.kind {
+            numa::write_id(fdt, config, *node)?;
         }
         // What a device writes goes through the host's caches, as the guest's own stores do.
         let coherent = match &self.kind {

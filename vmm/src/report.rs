@@ -58,6 +58,8 @@ pub struct WindowReport {
     pub base: u64,
     /// Size in bytes.
     pub size: u64,
+    /// The NUMA node whose RAM it lies in, 0 where there is but one; null if the guest's kernel chose its place.
+    pub node: Option<u32>,
     /// Number of its pages that the camera wrote to.
     pub pages_written: u64,
     /// Which: (first page, number of pages) of each run, pages counted from the window's base, or from

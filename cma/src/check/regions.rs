@@ -1,6 +1,6 @@
 //! What early boot does with the children of /reserved-memory, step by step as the kernel takes them.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     Finding, Kernel, Level, Outcome, Region, finding,
@@ -60,6 +60,8 @@ pub(super) struct Boot<'t, 'a> {
     pub(super) cells: (usize, usize),
     /// Memory by the tree; empty if a boot loader is to say where it is.
     pub(super) ram: Ranges,
+    /// That of it which memory nodes give to a NUMA node, by the node's number.
+    pub(super) nodes: BTreeMap<u64, Ranges>,
     /// What memblock has as reserved.
     pub(super) reserved: Ranges,
     /// What it has as not to be mapped.
@@ -94,11 +96,13 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding
             return regions;
         }
     };
+    let (ram, nodes) = memory(tree, cells);
     let mut boot = Boot {
         tree,
         kernel,
         cells,
-        ram: memory(tree, cells),
+        ram,
+        nodes,
         reserved: Ranges::default(),
         unmapped: Ranges::default(),
         cmdline: has_cmdline_cma(tree),
@@ -207,17 +211,24 @@ pub(super) fn tuples(value: &[u8], (address, size): (usize, usize)) -> impl Iter
     tuples.map(move |tuple| (number(&tuple[..4 * address]), number(&tuple[4 * address..])))
 }
 
-/// Memory by the memory nodes (drivers/of/fdt.c, early_init_dt_scan_memory).
-fn memory(tree: &Tree<'_>, cells: (usize, usize)) -> Ranges {
-    let mut ram = Ranges::default();
+/// Memory by the memory nodes (drivers/of/fdt.c, early_init_dt_scan_memory), and that of each NUMA node (drivers/of/of_numa.c,
+/// of_numa_parse_memory_nodes).
+fn memory(tree: &Tree<'_>, cells: (usize, usize)) -> (Ranges, BTreeMap<u64, Ranges>) {
+    let (mut ram, mut nodes) = (Ranges::default(), BTreeMap::<u64, Ranges>::new());
     for node in tree.children(ROOT) {
         let is_memory = tree.strings(node, "device_type").next() == Some(b"memory");
         if is_memory && tree.is_available(node) {
             let reg = tree.property(node, "linux,usable-memory").or_else(|| tree.property(node, "reg"));
-            tuples(reg.unwrap_or_default(), cells).for_each(|(base, size)| ram.insert(at(base, size)));
+            let id = tree.property(node, "numa-node-id").filter(|id| id.len() == 4).map(number);
+            for (base, size) in tuples(reg.unwrap_or_default(), cells) {
+                ram.insert(at(base, size));
+                if let Some(id) = id {
+                    nodes.entry(id).or_default().insert(at(base, size));
+                }
+            }
         }
     }
-    ram
+    (ram, nodes)
 }
 
 /// Whether the command line in /chosen has cma=, from which kernel/dma/contiguous.c (early_cma) makes the default window.

@@ -220,6 +220,12 @@ impl Boot<'_, '_> {
             region.say(Level::Error, DMA_INIT, text);
             region.usable = false;
         }
+        let of_nodes = |range| self.nodes.values().filter(|ram| ram.overlaps(range)).count();
+        if outcome == Outcome::CmaPool && range.as_ref().map_or(0, of_nodes) > 1 {
+            let text =
+                "it lies in more than one NUMA node, in two zones (\"CMA area ... could not be activated\")";
+            region.say(Level::Error, CMA_ACTIVATE, text);
+        }
         let crosses = range.is_some_and(|range| range.start < ZONE_BORDER && range.end > ZONE_BORDER);
         if outcome == Outcome::CmaPool && crosses {
             let text =

@@ -44,6 +44,8 @@ fn window(base: u64) -> Vec<Property> {
 struct Board {
     root: Vec<Property>,
     memory: Vec<(u64, u64)>,
+    /// Each stretch of memory is a NUMA node of its own.
+    numa: bool,
     reservations: Vec<(u64, u64)>,
     cmdline: &'static str,
     parent: Vec<Property>,
@@ -60,6 +62,7 @@ impl Default for Board {
         Self {
             root: own.to_vec(),
             memory: vec![(0x8000_0000, 2048 * M), (0x1_0000_0000, 1024 * M)],
+            numa: false,
             reservations: Vec::new(),
             cmdline: "quiet",
             parent: [&own[..], &[flag("ranges")]].concat(),
@@ -97,8 +100,9 @@ impl Board {
         let root = begin(&mut fdt, "", &self.root);
         let chosen = begin(&mut fdt, "chosen", &[text("bootargs", self.cmdline)]);
         fdt.end_node(chosen).unwrap();
-        for (base, size) in &self.memory {
-            let properties = [text("device_type", "memory"), reg(*base, *size)];
+        for (index, (base, size)) in (0..).zip(&self.memory) {
+            let mut properties = vec![text("device_type", "memory"), reg(*base, *size)];
+            properties.extend(self.numa.then(|| cells("numa-node-id", &[index])));
             let memory = begin(&mut fdt, &format!("memory@{base:x}"), &properties);
             fdt.end_node(memory).unwrap();
         }
@@ -461,6 +465,20 @@ fn phandles_twice_and_in_a_circle() {
         .collect();
     assert_eq!(in_circle.len(), 2, "{report}");
     assert_eq!((report.count(Level::Error), report.count(Level::Warning)), (0, 2), "{report}");
+}
+
+#[test]
+fn a_window_is_in_one_numa_node() {
+    let board = |base, numa| Board {
+        memory: vec![(0x8000_0000, 512 * M), (0xa000_0000, 512 * M)],
+        numa,
+        ..Board::region("isp", [vec![pool(), flag("reusable")], vec![reg(base, 64 * M)]].concat())
+    };
+    for base in [0x9c00_0000, 0xa000_0000] {
+        one_finding(&board(base, true).check(), Level::Error, "");
+    }
+    one_finding(&board(0x9e00_0000, false).check(), Level::Error, "");
+    one_finding(&board(0x9e00_0000, true).check(), Level::Error, "lies in more than one NUMA node");
 }
 
 #[test]

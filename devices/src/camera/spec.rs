@@ -23,8 +23,10 @@ pub struct CameraSpec {
     pub timing: Timing,
     /// The frame clock's period in microseconds until the guest programs another.
     pub frame_interval: u32,
-    /// Name of the CMA window that the camera's buffers come from; none: the default window.
+    /// Name of the CMA window that the camera's buffers come from, or [`CameraSpec::NO_WINDOW`]; none: the default window.
     pub window: Option<String>,
+    /// The NUMA node that the guest is told it belongs to.
+    pub node: Option<u32>,
     /// Address lines of the camera's DMA.
     pub address_bits: u32,
     /// Whether the guest is told that the camera's DMA is coherent with its caches; where it is not, an arm64 guest maps
@@ -41,6 +43,7 @@ impl Default for CameraSpec {
             timing: Timing::default(),
             frame_interval: 33_333,
             window: None,
+            node: None,
             address_bits: 32,
             coherent: true,
             seed: None,
@@ -53,7 +56,7 @@ impl Default for CameraSpec {
 pub enum CameraSpecError {
     /// A field that does not exist.
     #[error(
-        "a camera has no '{0}'; it has scene, timing, fps, window, address-bits, coherent and seed, each as NAME=VALUE"
+        "a camera has no '{0}'; it has scene, timing, fps, window, node, address-bits, coherent and seed, each as NAME=VALUE"
     )]
     Field(String),
     /// A field given twice.
@@ -72,13 +75,18 @@ pub enum CameraSpecError {
 }
 
 impl CameraSpec {
+    /// `window=` of a camera that has none: its driver is told of no window, and it reaches all memory.
+    pub const NO_WINDOW: &str = "none";
+
     /// The fields, for a command's help.
     pub const HELP: &str = "\
 scene=NAME         what the sensor looks at: bars (default), gradient, checker, box, zone-plate, noise, flat
 timing=free|stall  free (default): the frame clock runs, a frame without a buffer is dropped;
                    stall: a frame is made as soon as there is a buffer, so that runs can be repeated
 fps=N              frames a second of the frame clock, 0.1 to 1000 (default 30)
-window=NAME        CMA window that the buffers come from (default: the default window)
+window=NAME        CMA window that the buffers come from (default: the default window);
+                   none: wherever the guest's kernel takes them from, and the camera writes to all memory
+node=N             NUMA node that the guest is told it belongs to (default: it is told of none)
 address-bits=N     address lines of the camera's DMA, 1 to 64 (default 32)
 coherent=yes|no    whether the guest is told that this DMA goes through its caches (default yes)
 seed=N             seed of the noise scene (default: the machine's)";
@@ -131,6 +139,10 @@ impl CameraSpec {
             }
             "window" if value.is_empty() => return Err(invalid("window", "the name of a CMA window")),
             "window" => self.window = Some(value.into()),
+            "node" => {
+                let node = value.parse().ok();
+                self.node = Some(node.ok_or_else(|| invalid("node", "the number of a NUMA node"))?);
+            }
             "address-bits" => {
                 let bits = value.parse().ok().filter(|bits| (1..=64).contains(bits));
                 self.address_bits = bits.ok_or_else(|| invalid("address-bits", "a number from 1 to 64"))?;
@@ -160,13 +172,14 @@ mod tests {
     fn any_subset_of_fields() {
         assert_eq!("".parse(), Ok(CameraSpec::default()));
         assert_eq!(
-            "scene=zone-plate,timing=stall,fps=29.97,window=isp,address-bits=36,coherent=no,seed=18446744073709551615"
+            "scene=zone-plate,timing=stall,fps=29.97,window=isp,node=1,address-bits=36,coherent=no,seed=18446744073709551615"
                 .parse(),
             Ok(CameraSpec {
                 scene: Pattern::ZonePlate,
                 timing: Timing::Stall,
                 frame_interval: 33_367,
                 window: Some("isp".into()),
+                node: Some(1),
                 address_bits: 36,
                 coherent: false,
                 seed: Some(u64::MAX),
@@ -184,6 +197,7 @@ mod tests {
             ("fps=nan", "the camera's fps cannot be 'nan'"),
             ("fps=1001", "the camera's fps cannot be '1001'"),
             ("window=", "the camera's window cannot be ''"),
+            ("node=two", "the camera's node cannot be 'two'; valid is the number of a NUMA node"),
             ("address-bits=65", "the camera's address-bits cannot be '65'; valid is a number from 1 to 64"),
             ("address-bits=0", "the camera's address-bits cannot be '0'"),
             ("coherent=maybe", "the camera's coherent cannot be 'maybe'; valid is yes or no"),

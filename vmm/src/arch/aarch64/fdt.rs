@@ -9,7 +9,7 @@ use super::{
     },
     options::Gic,
 };
-use crate::config::Config;
+use crate::{config::Config, numa};
 
 /// The phandle of the interrupt controller that devices' interrupts go to.
 pub const INTERRUPT_PARENT: u32 = 1;
@@ -39,16 +39,18 @@ fn affinity(index: u8) -> u32 {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_cpus(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
+pub fn write_cpus(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
     let parent = fdt.begin_node("cpus")?;
     fdt.property_u32("#address-cells", 1)?;
     fdt.property_u32("#size-cells", 0)?;
-    for affinity in (0..cpus).map(affinity) {
+    for index in 0..config.cpus {
+        let affinity = affinity(index);
         let node = fdt.begin_node(&format!("cpu@{affinity:x}"))?;
         fdt.property_string("device_type", "cpu")?;
         fdt.property_string("compatible", "arm,armv8")?;
         fdt.property_string("enable-method", "psci")?;
         fdt.property_u32("reg", affinity)?;
+        numa::write_id(fdt, config, numa::node_of_cpu(config, index))?;
         fdt.end_node(node)?;
     }
     fdt.end_node(parent)

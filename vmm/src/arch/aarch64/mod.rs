@@ -5,6 +5,7 @@ mod cache;
 mod fdt;
 mod gic;
 mod layout;
+mod numa;
 mod options;
 mod probe;
 mod vcpu;
@@ -18,6 +19,7 @@ pub use layout::{
     GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START,
     PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,
 };
+pub use numa::{NUMA_HELP, nodes, numa_cmdline};
 pub use options::{Gic, Options};
 pub use probe::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL, probe};
 pub use vcpu::{NEEDED, halted_for_good, handle_exit, pc, set_up_vcpu};

@@ -2,7 +2,7 @@
 
 use vm_fdt::{Error, FdtWriter};
 
-use crate::{config::Config, platform::EXIT_PHANDLE};
+use crate::{config::Config, numa, platform::EXIT_PHANDLE};
 
 /// The phandle of the interrupt controller that devices' interrupts go to.
 pub const INTERRUPT_PARENT: u32 = 1;
@@ -25,15 +25,17 @@ pub fn interrupt_specifier(irq: u32) -> [u32; 2] {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_cpus(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
+pub fn write_cpus(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
     let parent = fdt.begin_node("cpus")?;
     fdt.property_u32("#address-cells", 1)?;
     fdt.property_u32("#size-cells", 0)?;
-    for apic_id in 0..u32::from(cpus) {
+    for index in 0..config.cpus {
+        let apic_id = u32::from(index);
         let node = fdt.begin_node(&format!("cpu@{apic_id:x}"))?;
         fdt.property_string("device_type", "cpu")?;
         fdt.property_string("compatible", "intel,ce4100")?;
         fdt.property_u32("reg", apic_id)?;
+        numa::write_id(fdt, config, numa::node_of_cpu(config, index))?;
         fdt.end_node(node)?;
     }
     fdt.end_node(parent)

@@ -3,6 +3,7 @@
 mod boot;
 mod fdt;
 mod layout;
+mod numa;
 mod options;
 mod probe;
 mod vcpu;
@@ -14,6 +15,7 @@ pub use fdt::{BUS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus,
 pub use layout::{
     INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START, PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,
 };
+pub use numa::{NUMA_HELP, nodes, numa_cmdline};
 pub use options::Options;
 pub use probe::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL, probe};
 pub use vcpu::{InterruptControllers, NEEDED, halted_for_good, handle_exit, pc, set_up_vcpu};

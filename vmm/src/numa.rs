@@ -1,0 +1,72 @@
+//! NUMA nodes: which has what, and how the tree says so (Documentation/devicetree/bindings/numa.txt). Which of it a guest
+//! reads is [`arch`](crate::arch::NUMA_HELP)'s to say.
+
+use std::ops::Range;
+
+use vm_fdt::{Error, FdtWriter};
+
+use crate::config::Config;
+
+/// RAM, each stretch with the number of its node, ascending.
+pub type Nodes = Vec<(u32, Range<u64>)>;
+
+/// Most nodes: what our kernels are made for (CONFIG_NODES_SHIFT in guest-images/kernel/common.config).
+pub const NODES_MAX: u8 = 8;
+
+/// Distances between nodes (include/linux/topology.h).
+const LOCAL_DISTANCE: u32 = 10;
+const REMOTE_DISTANCE: u32 = 20;
+
+/// The node of CPU `index`: they are divided as evenly as they can be, the first to node 0.
+pub fn node_of_cpu(config: &Config, index: u8) -> u32 {
+    u32::from(index) * u32::from(config.numa) / u32::from(config.cpus)
+}
+
+/// Writes that the node of the tree that is being written belongs to NUMA node `node`, if there is more than one.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_id(fdt: &mut FdtWriter, config: &Config, node: u32) -> Result<(), Error> {
+    if config.numa == 1 {
+        return Ok(());
+    }
+    fdt.property_u32("numa-node-id", node)
+}
+
+/// Writes how far the nodes are from each other, if there is more than one.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_distances(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
+    if config.numa == 1 {
+        return Ok(());
+    }
+    let nodes = 0..u32::from(config.numa);
+    let matrix: Vec<u32> = nodes
+        .clone()
+        .flat_map(|from| nodes.clone().map(move |to| (from, to)))
+        .flat_map(|(from, to)| [from, to, if from == to { LOCAL_DISTANCE } else { REMOTE_DISTANCE }])
+        .collect();
+    let map = fdt.begin_node("distance-map")?;
+    fdt.property_string("compatible", "numa-distance-map-v1")?;
+    fdt.property_array_u32("distance-matrix", &matrix)?;
+    fdt.end_node(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_node_gets_its_share_of_the_cpus() {
+        let of = |cpus, numa| {
+            let config = Config { cpus, numa, ..Config::default() };
+            (0..cpus).map(|index| node_of_cpu(&config, index)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(3, 1), [0, 0, 0]);
+        assert_eq!(of(4, 2), [0, 0, 1, 1]);
+        assert_eq!(of(3, 2), [0, 0, 1]);
+        assert_eq!(of(2, 8), [0, 4]);
+        assert_eq!(of(254, 8)[253], 7);
+    }
+}
