@@ -340,7 +340,9 @@ fn numa_nodes_have_what_was_asked_for() {
             let mine = || nodes.iter().filter(|(of, _)| *of == node).map(|(_, range)| range);
             let mut start = mine().map(|range| range.start).min().unwrap();
             // The first page is the BIOS' on x86_64.
-            start = start.max(if cfg!(target_arch = "x86_64") { 0x1000 } else { 0 });
+            if start == 0 {
+                start = 0x1000;
+            }
             let last = mine().map(|range| range.end).max().unwrap() - 1;
             // Linux on x86_64 has all CPUs in each node, at no distance.
             let (cpus, distances) = if cfg!(target_arch = "x86_64") {

@@ -7,9 +7,8 @@ use super::layout::{HIMEM_START, LOW_RAM_END};
 use crate::numa::Nodes;
 
 /// What a person has to know of it.
-pub const NUMA_HELP: &str = "\
-Linux on x86_64 makes these nodes by itself (numa=fake=N): of memory alone, as every CPU is in all
-of them and no device is in any";
+pub const NUMA_HELP: &str = "Linux on x86_64 makes these nodes by itself (numa=fake=N), of memory alone: every CPU is in all of \
+                             them, and no device is in any";
 
 /// What the command line says so that the guest has `nodes` nodes.
 pub fn numa_cmdline(nodes: u8) -> Option<String> {
