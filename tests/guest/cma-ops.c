@@ -7,7 +7,7 @@
  *   h ID N  a buffer of N pages from the heap, at its alignment
  *   c ID    closes that buffer
  *   r       frees everything
- *   b       prints the bitmap, too */
+ *   b       prints the bitmap, too; of an area with several ranges one for each, with | between */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -52,6 +52,19 @@ static int write_number(int fd, unsigned long number)
 	int length = snprintf(digits, sizeof(digits), "%lu", number);
 
 	return write(fd, digits, length) == length ? 0 : errno;
+}
+
+/* Linux up to 6.14 has no ranges, and newer ones a link `bitmap` to that of the first. */
+static void print_bitmaps(int folder)
+{
+	char name[32] = "bitmap";
+	int range = 0;
+
+	do {
+		/* Of a full bitmap the kernel cuts the newline (fs/debugfs/file.c, u32_array_open). */
+		printf("%c%.*s", range ? '|' : ' ', (int)strcspn(read_file(folder, name), "\n"), text);
+		snprintf(name, sizeof(name), "ranges/%d/bitmap", ++range);
+	} while (!faccessat(folder, name, R_OK, 0));
 }
 
 static int allocate(int heap, unsigned long pages, int *buffer)
@@ -126,8 +139,7 @@ int main(int argc, char **argv)
 		printf("%d %lu", error, strtoul(read_file(folder, "used"), NULL, 10));
 		printf(" %lu", strtoul(read_file(folder, "maxchunk"), NULL, 10));
 		if (verb == 'b')
-			/* Of a full bitmap the kernel cuts the newline (fs/debugfs/file.c, u32_array_open). */
-			printf(" %.*s", (int)strcspn(read_file(folder, "bitmap"), "\n"), text);
+			print_bitmaps(folder);
 		putchar('\n');
 	}
 	return 0;

@@ -117,7 +117,7 @@ pub fn run(arch: &'static Arch) -> Result<Summary, DemoError> {
     }
     let guest = folder.join("guest");
     fs::create_dir_all(&guest).map_err(DemoError::io("create", &guest))?;
-    guest_images::build(arch, Kind::Default)?;
+    guest_images::build(arch, Kind::DEFAULT)?;
     let minivmm = cross::minivmm(arch).map_err(io_error("cannot build minivmm"))?;
 
     let (host, output) = boot(arch, &minivmm, &folder)?;

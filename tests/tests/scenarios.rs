@@ -16,5 +16,5 @@ fn main() -> ExitCode {
             (scenario.name, test)
         })
         .collect();
-    harness::run_with_linux(&[Kind::Default], &tests)
+    harness::run_with_linux(&[Kind::DEFAULT], &tests)
 }

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 
 fn run(scenario: &'static Scenario) -> ExitCode {
     if std::env::var_os(IN_LAB).is_none() {
-        let ready = guest_images::build(Arch::host(), Kind::Default).map_err(|error| error.to_string());
+        let ready = guest_images::build(Arch::host(), Kind::DEFAULT).map_err(|error| error.to_string());
         let ready = ready.and_then(|_| cross::minivmm(Arch::host()).map_err(|error| error.to_string()));
         if let Err(error) = ready {
             eprintln!("scenario: {error}");

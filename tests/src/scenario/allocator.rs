@@ -5,6 +5,7 @@ use cma::{
     PAGE_SIZE, Window,
     area::{Area, Rules},
 };
+use guest_images::Kind;
 use vmm::arch;
 
 use super::{Fields, Observation, Scenario};
@@ -83,7 +84,8 @@ fn both(window: &Window, heap: bool, operations: &dyn Fn(u64) -> Vec<Operation>)
     let spec = format!("{}M,name={},base={:#x}", window.size >> 20, window.name, window.base);
     let other = if window.default { "" } else { "--cma 4M,name=other,default" };
     let arguments = format!("--camera none {other} --cma {spec}");
-    Place { window, arguments: &arguments, heap }.answers(operations)
+    let area = Area::of_window(window, 0, Rules::V6_1).expect("the window is an area");
+    Place { area: &area, kind: Kind::DEFAULT, arguments: &arguments, heap }.answers(operations)
 }
 
 fn errno(what: &str, (model, kernel): &(Answer, Answer)) -> Observation {
@@ -136,7 +138,7 @@ fn long_enough_but_not_aligned() -> Vec<Observation> {
 
 fn pinned_pages_are_busy() -> Vec<Observation> {
     let window = window("isp", 256 << 20, false);
-    let initrd = guest::initramfs_with(&[("bin/pin", PIN)]);
+    let initrd = guest::initramfs_with(Kind::DEFAULT, &[("bin/pin", PIN)]);
     let arguments = format!(
         "--memory 1G --camera none --cma 4M,default --cma 256M,name=isp,base={:#x} --initrd {}",
         window.base,
