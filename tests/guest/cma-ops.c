@@ -23,6 +23,11 @@
 
 static char text[1 << 20];
 
+/* All that is printed, until the end: whoever reads it would run meanwhile, and a preemptible kernel, as 7.2 is, can stop it
+ * in the middle of a page fault. The page that it took, out of those that an operation has just given back, cannot be migrated
+ * then, and the next allocation passes it over. */
+static char answers[64 << 20];
+
 static int open_file(int folder, const char *name, int flags)
 {
 	int fd = openat(folder, name, flags);
@@ -96,7 +101,7 @@ int main(int argc, char **argv)
 	unsigned long id, pages;
 	char verb;
 
-	if (argc < 2 || setrlimit(RLIMIT_NOFILE, &files))
+	if (argc < 2 || setrlimit(RLIMIT_NOFILE, &files) || setvbuf(stdout, answers, _IOFBF, sizeof(answers)))
 		return 2;
 	folder = open_file(AT_FDCWD, argv[1], O_RDONLY | O_DIRECTORY);
 	alloc = open_file(folder, "alloc", O_WRONLY);

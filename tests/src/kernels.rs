@@ -8,17 +8,25 @@ use guest_images::{Kind, Release};
 /// The variable that names the release: `cargo verify --kernel` sets it.
 pub const VARIABLE: &str = "TEST_KERNEL";
 
+/// Parses the name of a release, for command lines.
+///
+/// # Errors
+/// If there is no such release.
+pub fn parse(name: &str) -> Result<Release, String> {
+    let names = Release::ALL.map(Release::name).join(", ");
+    Release::named(name).ok_or_else(|| format!("there are {names}"))
+}
+
 /// The release that was asked for; none if none was.
 ///
 /// # Panics
 /// If there is no such release.
 pub fn chosen() -> Option<Release> {
     let name = env::var(VARIABLE).ok()?;
-    let release = Release::named(&name);
-    Some(release.unwrap_or_else(|| {
-        let names = Release::ALL.map(Release::name).join(", ");
-        panic!("there is no kernel \"{name}\", which {VARIABLE} asks for; there are {names}")
-    }))
+    Some(
+        parse(&name)
+            .unwrap_or_else(|error| panic!("{VARIABLE} is {name:?}, which is no kernel of ours; {error}")),
+    )
 }
 
 /// The release that was asked for, or else the first.

@@ -32,13 +32,8 @@ struct Arguments {
     arch: Option<&'static Arch>,
     /// Another release of our kernel, 6.12 or 7.2: instead of all the checks, the allocator's model against that kernel,
     /// and the tests that any release passes
-    #[arg(long, value_name = "RELEASE", value_parser = release)]
+    #[arg(long, value_name = "RELEASE", value_parser = kernels::parse)]
     kernel: Option<Release>,
-}
-
-fn release(name: &str) -> Result<Release, String> {
-    let names = Release::ALL.map(Release::name).join(", ");
-    Release::named(name).ok_or_else(|| format!("there are {names}"))
 }
 
 fn main() -> ExitCode {
