@@ -297,13 +297,4 @@ mod tests {
         assert_eq!(suite[6], "/dev/null");
         assert_ne!(suite[1], told(Archive::of_suite(host, "trixie"))[1]);
     }
-
-    /// A source without a key would be taken unseen only if apt were told so, and it is not.
-    #[test]
-    fn a_suite_is_checked_against_debians_keys() {
-        assert!(sources("sid").contains(&format!(
-            "\nSuites: sid\nComponents: main\nTargets: Packages\nSigned-By: {KEYRING}\n"
-        )));
-        assert!(!sources("sid").contains("Trusted"));
-    }
 }
