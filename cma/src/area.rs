@@ -51,27 +51,41 @@ pub fn order(pages: u64) -> u32 {
 /// Which kernels' rules an area follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub enum Rules {
-    /// Up to 6.14: one range, -ENOMEM where nothing is found. Read in Linux 6.1, whose messages these are; in 6.12 they
-    /// come from `__cma_alloc`, and need no CONFIG_CMA_DEBUG.
+    /// Linux 6.1: one range, -ENOMEM where nothing is found. What is free is listed by kernels with CONFIG_CMA_DEBUG.
     #[default]
     #[serde(rename = "6.1")]
     V6_1,
-    /// Since 6.15: several ranges, -EBUSY where nothing is found, and a count of the pages that are available, which
-    /// debugfs `used` shows: pages that were asked for, not whole bits. Read in Linux 7.2, whose messages these are.
-    #[serde(rename = "6.15")]
-    V6_15,
+    /// Linux 6.12: the same answers, as up to 6.14. Messages come from `__cma_alloc`, and every kernel lists what is
+    /// free.
+    #[serde(rename = "6.12")]
+    V6_12,
+    /// Linux 7.2: several ranges, -EBUSY where nothing is found, and a count of the pages that are available, which
+    /// debugfs `used` shows: pages that were asked for, not whole bits. All that came with 6.15, the messages later.
+    #[serde(rename = "7.2")]
+    V7_2,
+}
+
+impl Rules {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V7_2];
+
+    /// Whether they are those since 6.15, when areas got ranges.
+    pub(crate) fn have_ranges(self) -> bool {
+        self == Self::V7_2
+    }
 }
 
 /// A text names no rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there are no rules \"{0}\"; write 6.1 for those of Linux 6.1 to 6.14, or 6.15 for those since")]
+#[error("there are no rules \"{0}\"; write 6.1 or 6.12, which hold up to Linux 6.14, or 7.2 for those since")]
 pub struct RulesError(pub String);
 
 impl fmt::Display for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::V6_1 => "6.1",
-            Self::V6_15 => "6.15",
+            Self::V6_12 => "6.12",
+            Self::V7_2 => "7.2",
         })
     }
 }
@@ -80,7 +94,7 @@ impl FromStr for Rules {
     type Err = RulesError;
 
     fn from_str(text: &str) -> Result<Self, RulesError> {
-        [Self::V6_1, Self::V6_15]
+        Self::ALL
             .into_iter()
             .find(|rules| rules.to_string() == text)
             .ok_or_else(|| RulesError(text.chars().take(40).flat_map(char::escape_debug).collect()))
@@ -166,7 +180,7 @@ impl Area {
         order_per_bit: u32,
         rules: Rules,
     ) -> Result<Self, AreaError> {
-        let most = if rules == Rules::V6_1 { 1 } else { MAX_RANGES };
+        let most = if rules.have_ranges() { MAX_RANGES } else { 1 };
         let name = name.to_owned();
         if ranges.is_empty() || ranges.len() > most {
             return Err(AreaError::Ranges { name, found: ranges.len() });
@@ -284,7 +298,7 @@ impl Area {
         let Some(range) = self.ranges.iter_mut().find(|range| range.pfns().contains(&pfn)) else {
             return false;
         };
-        if self.rules == Rules::V6_15 && count > range.pfns().end - pfn {
+        if self.rules.have_ranges() && count > range.pfns().end - pfn {
             return false;
         }
         let bit = (pfn - range.base_pfn) >> self.order_per_bit;
@@ -331,16 +345,16 @@ impl Area {
 
     /// What the kernel prints about a refusal, without time stamps, if nothing was asked of the area since.
     ///
-    /// With the rules of 6.1 these are cma_alloc's line and, of a kernel with CONFIG_CMA_DEBUG (as the guest image has),
-    /// that of cma_debug_show_areas; nothing if the request was refused before a search. Since 6.15 there are lines for
-    /// each range, of every kernel. Of more than ten failures in five seconds the kernel does not print the first line
+    /// Up to 6.12 these are cma_alloc's line and that of cma_debug_show_areas, of a kernel of 6.1 only with
+    /// CONFIG_CMA_DEBUG, as the guest image has it; nothing if the request was refused before a search. 7.2 has lines
+    /// for each range. Of more than ten failures in five seconds the kernel does not print the first line
     /// of each (pr_err_ratelimited), and printk breaks a long line up.
     pub fn dmesg(&self, refused: &AllocError) -> Vec<String> {
         let AllocError { name, count, reason, errno, .. } = refused;
         let tail = format!("{name}: alloc failed, req-size: {count} pages, ret: {errno}");
         match (self.rules, reason) {
-            (_, Reason::ZeroPages) | (Rules::V6_1, Reason::LargerThanArea) => Vec::new(),
-            (Rules::V6_1, _) => {
+            (_, Reason::ZeroPages) | (Rules::V6_1 | Rules::V6_12, Reason::LargerThanArea) => Vec::new(),
+            (rules @ (Rules::V6_1 | Rules::V6_12), _) => {
                 let mut available = "cma: number of available pages: ".to_owned();
                 let mut free = 0;
                 // The length of a run is in pages, but its place in bits.
@@ -351,9 +365,10 @@ impl Area {
                     free += pages;
                 }
                 let _ = write!(available, "=> {free} free of {} total pages", self.count());
-                vec![format!("cma: cma_alloc: {tail}"), available]
+                let function = if rules == Rules::V6_1 { "cma_alloc" } else { "__cma_alloc" };
+                vec![format!("cma: {function}: {tail}"), available]
             }
-            (Rules::V6_15, _) => {
+            (Rules::V7_2, _) => {
                 let mut lines = vec![format!("cma: __cma_alloc_frozen: {tail}")];
                 lines.push("cma: number of available pages: ".to_owned());
                 for (index, range) in self.ranges.iter().enumerate() {
@@ -411,7 +426,7 @@ impl Area {
         mut start: u64,
         mut on_busy: impl FnMut(u64),
     ) -> Option<u64> {
-        if self.rules == Rules::V6_15 && request.count > self.available {
+        if self.rules.have_ranges() && request.count > self.available {
             return None;
         }
         loop {

@@ -238,7 +238,7 @@ impl Script {
     pub const HELP: &str = "\
 window SIZE [base=A] [name=S] [order_per_bit=N] [rules=R]
                          the window, first and once; base and size are whole pages;
-                         R is 6.1 (the default) or 6.15, for Linux up to 6.14 or since
+                         R is 6.1 (the default) or 6.12, for Linux up to 6.14, or 7.2, for Linux since
 alloc ID PAGES [align=N] cma_alloc; N is an order of pages, by default the DMA API's
 free ID                  cma_release
 busy PFN COUNT           pages that cannot be migrated from now on: pinned, under writeback
@@ -246,7 +246,7 @@ idle PFN COUNT           pages that can
 repeat N ... end         N times the lines between; {i} in an ID is the turn, from 0
                          ({j}, {k}: the turns of the repeats around it)
 expect ok|-12|-16        what the last alloc should have answered: where nothing is found,
-                         -12 by the rules of 6.1, and -16 by those of 6.15
+                         -12 by the rules of 6.1 and 6.12, and -16 by those of 7.2
 map                      draw the window
 stats                    what is free, in what pieces; how many more of the last request fit,
                          and how much of what is free is of no use to it

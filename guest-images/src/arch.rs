@@ -2,7 +2,7 @@
 
 use std::env::consts;
 
-use crate::image::Kind;
+use crate::{image::Kind, release::Release};
 
 /// An architecture that guest images can be built for.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Arch {
     /// 64-bit PCs.
     pub const X86_64: &'static Self = &Self {
         name: "x86_64",
-        kinds: &[Kind::Default],
+        kinds: &[Kind::DEFAULT, Kind::Default(Release::V6_12), Kind::Default(Release::V7_2)],
         debian: "amd64",
         kernel_arch: "x86_64",
         fragments: &["common.config", "x86_64.config"],
@@ -49,7 +49,15 @@ impl Arch {
     /// 64-bit Arm.
     pub const AARCH64: &'static Self = &Self {
         name: "aarch64",
-        kinds: &[Kind::Default, Kind::Large, Kind::Debian],
+        kinds: &[
+            Kind::DEFAULT,
+            Kind::Default(Release::V6_12),
+            Kind::Default(Release::V7_2),
+            Kind::Large(Release::V6_1),
+            Kind::Large(Release::V6_12),
+            Kind::Large(Release::V7_2),
+            Kind::Debian,
+        ],
         debian: "arm64",
         kernel_arch: "arm64",
         fragments: &["common.config", "aarch64.config"],

@@ -14,8 +14,9 @@ use crate::{
     driver::Driver,
     image::{Image, Kind, link},
     initramfs::Initramfs,
-    kernel::Kernel,
+    kernel::{self, Kernel},
     recipe::Recipe,
+    release::Release,
 };
 
 /// Builds the image `kind` for `arch` that this checkout describes, as far as it is not there already, makes it the
@@ -27,7 +28,7 @@ use crate::{
 /// fails.
 pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
     if !arch.kinds.contains(&kind) {
-        let names = arch.kinds.iter().map(|kind| kind.name()).collect();
+        let names = arch.kinds.iter().copied().map(Kind::name).collect();
         return Err(Error::NoSuchImage { image: kind.name(), arch: arch.name, names });
     }
     let base = cache_dir().join("guest");
@@ -98,10 +99,12 @@ pub fn clean() -> Result<(), Error> {
     let _lock = Lock::take(&base.join("lock"), || {
         eprintln!("guest-images: waiting for another process that builds them");
     })?;
-    cache::remove_tree(&base.join("source"))?;
+    for release in Release::ALL {
+        cache::remove_tree(&kernel::sources(&base, release))?;
+    }
     for arch in Arch::ALL {
         let keep: Vec<PathBuf> =
-            Kind::ALL.into_iter().filter_map(|kind| fs::canonicalize(link(arch, kind)).ok()).collect();
+            Kind::all().filter_map(|kind| fs::canonicalize(link(arch, kind)).ok()).collect();
         let Ok(entries) = fs::read_dir(base.join(arch.name)) else { continue };
         for entry in entries.filter_map(Result::ok) {
             let path = entry.path();
@@ -121,7 +124,7 @@ mod tests {
     #[test]
     fn an_image_that_there_is_not_is_refused_with_those_that_there_are() {
         let error = build(Arch::X86_64, Kind::Debian).unwrap_err().to_string();
-        assert_eq!(error, "there is no image debian for x86_64; there are: default");
+        assert_eq!(error, "there is no image debian for x86_64; there are: default, 6.12, 7.2");
     }
 
     #[test]

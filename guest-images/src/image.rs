@@ -2,35 +2,61 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::{arch::Arch, cache::cache_dir};
+use crate::{arch::Arch, cache::cache_dir, release::Release};
 
 /// An image to choose: which kernel, and how it is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Our kernel.
-    Default,
+    Default(Release),
     /// Our kernel with pages of 64 KiB.
-    Large,
+    Large(Release),
     /// Debian's kernel, as it is.
     Debian,
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Default, Self::Large, Self::Debian];
+    /// The image that is taken where none is named.
+    pub const DEFAULT: Self = Self::Default(Release::ALL[0]);
 
-    /// Its name on command lines and in the cache.
-    pub fn name(self) -> &'static str {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let ours = |release| [Self::Default(release), Self::Large(release)];
+        Release::ALL.into_iter().flat_map(ours).chain([Self::Debian])
+    }
+
+    /// Its name on command lines and in the cache: `default`, `64k`, `debian`; of another release than the first one
+    /// `7.2`, `64k-7.2`.
+    pub fn name(self) -> String {
         match self {
-            Self::Default => "default",
-            Self::Large => "64k",
-            Self::Debian => "debian",
+            Self::DEFAULT => "default".to_owned(),
+            Self::Default(release) => release.name().to_owned(),
+            Self::Large(release) if release == Release::ALL[0] => "64k".to_owned(),
+            Self::Large(release) => format!("64k-{}", release.name()),
+            Self::Debian => "debian".to_owned(),
         }
     }
 
     /// The one called `name`.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::all().find(|kind| kind.name() == name)
+    }
+
+    /// The same with the kernel `release`; none of Debian's kernel, which is as it is.
+    pub fn with(self, release: Release) -> Option<Self> {
+        match self {
+            Self::Default(_) => Some(Self::Default(release)),
+            Self::Large(_) => Some(Self::Large(release)),
+            Self::Debian => None,
+        }
+    }
+
+    /// The release of our kernel.
+    pub fn release(self) -> Option<Release> {
+        match self {
+            Self::Default(release) | Self::Large(release) => Some(release),
+            Self::Debian => None,
+        }
     }
 }
 
@@ -68,9 +94,17 @@ mod tests {
 
     #[test]
     fn kinds_are_found_by_name() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::named(kind.name()), Some(kind));
+        for kind in Kind::all() {
+            assert_eq!(Kind::named(&kind.name()), Some(kind));
         }
+        let names: Vec<_> = Kind::all().map(Kind::name).collect();
+        assert_eq!(names, ["default", "64k", "6.12", "64k-6.12", "7.2", "64k-7.2", "debian"]);
         assert_eq!(Kind::named("current"), None);
+    }
+
+    #[test]
+    fn only_our_kernel_has_releases() {
+        assert_eq!(Kind::DEFAULT.with(Release::V7_2).and_then(Kind::release), Some(Release::V7_2));
+        assert_eq!(Kind::Debian.with(Release::V7_2), None);
     }
 }

@@ -21,6 +21,8 @@ mod config;
 mod debian;
 mod ours;
 
+pub(crate) use ours::sources;
+
 /// What make gets from the environment: names and times of this machine would make each build's bytes different.
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("KBUILD_BUILD_HOST", "minivmm"),
@@ -63,8 +65,8 @@ impl Kernel {
                 let packages = debian::Packages::new(arch, &own)?;
                 (packages.add_to(recipe), Origin::Debian(packages))
             }
-            Kind::Default | Kind::Large => {
-                let source = ours::Source::new(arch, kind, base)?;
+            Kind::Default(release) | Kind::Large(release) => {
+                let source = ours::Source::new(arch, kind, release, base)?;
                 (source.add_to(recipe), Origin::Ours(source))
             }
         };

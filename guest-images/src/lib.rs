@@ -14,10 +14,12 @@ mod initramfs;
 mod kernel;
 mod progress;
 mod recipe;
+mod release;
 
 pub use arch::Arch;
 pub use builder::{build, clean};
 pub use image::{Image, Kind, current};
+pub use release::Release;
 
 /// This crate's folder in the checkout: what images are made from.
 const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
@@ -51,6 +53,16 @@ pub enum Error {
         package: String,
         /// Debian's name for the architecture.
         arch: String,
+    },
+    /// A suite of Debian has no such package, by fresh lists.
+    #[error(
+        "Debian's suite {suite} has no package {package}; take a kernel that it has, or name its suite in release.rs"
+    )]
+    NotInSuite {
+        /// Its name.
+        package: String,
+        /// The suite.
+        suite: &'static str,
     },
     /// apt's lists named a file that cannot be downloaded. They are fresh now.
     #[error(
@@ -108,11 +120,17 @@ pub enum Error {
     #[error("there is no image {image} for {arch}; there are: {}", names.join(", "))]
     NoSuchImage {
         /// What was asked for.
-        image: &'static str,
+        image: String,
         /// For which architecture.
         arch: &'static str,
         /// What can be asked for.
-        names: Vec<&'static str>,
+        names: Vec<String>,
+    },
+    /// A release was asked for of a kernel that is not built here.
+    #[error("the image {image} has Debian's own kernel, which has no other release; leave --kernel away")]
+    NotOurs {
+        /// The image.
+        image: String,
     },
     /// No image was built yet.
     #[error(
@@ -121,7 +139,7 @@ pub enum Error {
     )]
     NotBuilt {
         /// Which one.
-        image: &'static str,
+        image: String,
         /// For which architecture.
         arch: &'static str,
     },

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use guest_images::{Arch, Error, Kind};
+use guest_images::{Arch, Error, Kind, Release};
 
 #[derive(Parser)]
 #[command(about = "Builds what runs inside: the guest's kernel, the camera's driver and the initramfs")]
@@ -30,24 +30,37 @@ struct Choice {
     /// Which image: default; on aarch64 also 64k, our kernel with pages of that size, and debian, Debian's own kernel
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = kind)]
     image: Kind,
+    /// The release of our kernel: 6.1, 6.12 or 7.2; without it, the image's own, which is 6.1 unless its name says
+    /// another one
+    #[arg(long, value_name = "RELEASE", value_parser = release)]
+    kernel: Option<Release>,
 }
 
 impl Choice {
     fn arch(&self) -> &'static Arch {
         self.arch.unwrap_or_else(Arch::host)
     }
+
+    fn kind(&self) -> Result<Kind, Error> {
+        let kind = self.kernel.map_or(Some(self.image), |release| self.image.with(release));
+        kind.ok_or_else(|| Error::NotOurs { image: self.image.name() })
+    }
 }
 
 fn arch(name: &str) -> Result<&'static Arch, String> {
-    Arch::named(name).ok_or_else(|| one_of(Arch::ALL.map(|arch| arch.name)))
+    Arch::named(name).ok_or_else(|| one_of(Arch::ALL.iter().map(|arch| arch.name.to_owned())))
 }
 
 fn kind(name: &str) -> Result<Kind, String> {
-    Kind::named(name).ok_or_else(|| one_of(Kind::ALL.map(Kind::name)))
+    Kind::named(name).ok_or_else(|| one_of(Kind::all().map(Kind::name)))
 }
 
-fn one_of<const N: usize>(names: [&str; N]) -> String {
-    format!("there are {}", names.join(", "))
+fn release(name: &str) -> Result<Release, String> {
+    Release::named(name).ok_or_else(|| one_of(Release::ALL.iter().map(|release| release.name().to_owned())))
+}
+
+fn one_of(names: impl Iterator<Item = String>) -> String {
+    format!("there are {}", names.collect::<Vec<_>>().join(", "))
 }
 
 fn main() -> ExitCode {
@@ -62,9 +75,9 @@ fn main() -> ExitCode {
 
 fn run(verb: &Verb) -> Result<(), Error> {
     let dir = match verb {
-        Verb::Build(choice) => guest_images::build(choice.arch(), choice.image)?.dir,
+        Verb::Build(choice) => guest_images::build(choice.arch(), choice.kind()?)?.dir,
         Verb::Path(choice) => {
-            let (arch, kind) = (choice.arch(), choice.image);
+            let (arch, kind) = (choice.arch(), choice.kind()?);
             guest_images::current(arch, kind)
                 .ok_or(Error::NotBuilt { image: kind.name(), arch: arch.name })?
                 .dir

@@ -9,7 +9,7 @@
  *   v N     VIDIOC_CREATE_BUFS: one more buffer of the camera, of N pages
  *   w       VIDIOC_REQBUFS: frees the camera's buffers
  *   r       frees everything
- *   b       prints the bitmap, too */
+ *   b       prints the bitmap, too; of an area with several ranges one for each, with | between */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -25,6 +25,11 @@
 #define BUFFERS 4096
 
 static char text[1 << 20];
+
+/* All that is printed, until the end: whoever reads it would run meanwhile, and a preemptible kernel, as 7.2 is, can stop it
+ * in the middle of a page fault. The page that it took, out of those that an operation has just given back, cannot be migrated
+ * then, and the next allocation passes it over. */
+static char answers[64 << 20];
 
 static int open_file(int folder, const char *name, int flags)
 {
@@ -55,6 +60,19 @@ static int write_number(int fd, unsigned long number)
 	int length = snprintf(digits, sizeof(digits), "%lu", number);
 
 	return write(fd, digits, length) == length ? 0 : errno;
+}
+
+/* Linux up to 6.14 has no ranges, and newer ones a link `bitmap` to that of the first. */
+static void print_bitmaps(int folder)
+{
+	char name[32] = "bitmap";
+	int range = 0;
+
+	do {
+		/* Of a full bitmap the kernel cuts the newline (fs/debugfs/file.c, u32_array_open). */
+		printf("%c%.*s", range ? '|' : ' ', (int)strcspn(read_file(folder, name), "\n"), text);
+		snprintf(name, sizeof(name), "ranges/%d/bitmap", ++range);
+	} while (!faccessat(folder, name, R_OK, 0));
 }
 
 static int allocate(int heap, unsigned long pages, int *buffer)
@@ -124,7 +142,7 @@ int main(int argc, char **argv)
 	unsigned long id, pages;
 	char verb;
 
-	if (argc < 2 || setrlimit(RLIMIT_NOFILE, &files))
+	if (argc < 2 || setrlimit(RLIMIT_NOFILE, &files) || setvbuf(stdout, answers, _IOFBF, sizeof(answers)))
 		return 2;
 	folder = open_file(AT_FDCWD, argv[1], O_RDONLY | O_DIRECTORY);
 	alloc = open_file(folder, "alloc", O_WRONLY);
@@ -179,8 +197,7 @@ int main(int argc, char **argv)
 		printf("%d %lu", error, strtoul(read_file(folder, "used"), NULL, 10));
 		printf(" %lu", strtoul(read_file(folder, "maxchunk"), NULL, 10));
 		if (verb == 'b')
-			/* Of a full bitmap the kernel cuts the newline (fs/debugfs/file.c, u32_array_open). */
-			printf(" %.*s", (int)strcspn(read_file(folder, "bitmap"), "\n"), text);
+			print_bitmaps(folder);
 		putchar('\n');
 	}
 	return 0;

@@ -13,7 +13,7 @@ use std::{
 
 use cma::map::{Map, Pages};
 use devices::camera::Layout;
-use guest_images::{Arch, Error as ImageError, Kind};
+use guest_images::{Arch, Error as ImageError, Kind, Release};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use vmm::doctor::{self, KvmError};
 
@@ -99,12 +99,12 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Runs the demo with a guest for `arch`, which is one of [`cross::architectures`]. What it leaves is in the folder `demo` of
+/// Runs the demo with a guest for `arch`, which is one of [`cross::architectures`], and our kernel of `release`. What it leaves is in the folder `demo` of
 /// cargo's target folder.
 ///
 /// # Errors
 /// If anything is not as it should be. What was found by then is in the folder.
-pub fn run(arch: &'static Arch) -> Result<Summary, DemoError> {
+pub fn run(arch: &'static Arch, release: Release) -> Result<Summary, DemoError> {
     let begun = Instant::now();
     let io_error = |what: &str| {
         let what = what.to_owned();
@@ -117,10 +117,11 @@ pub fn run(arch: &'static Arch) -> Result<Summary, DemoError> {
     }
     let guest = folder.join("guest");
     fs::create_dir_all(&guest).map_err(DemoError::io("create", &guest))?;
-    guest_images::build(arch, Kind::Default)?;
+    let kind = Kind::Default(release);
+    guest_images::build(arch, kind)?;
     let minivmm = cross::minivmm(arch).map_err(io_error("cannot build minivmm"))?;
 
-    let (host, output) = boot(arch, &minivmm, &folder)?;
+    let (host, output) = boot(arch, kind, &minivmm, &folder)?;
     if output.status != 0 {
         let status = format!("status {}", output.status);
         let said = String::from_utf8_lossy(&output.stderr).trim_end().lines().last().map(str::to_owned);
@@ -132,8 +133,10 @@ pub fn run(arch: &'static Arch) -> Result<Summary, DemoError> {
 }
 
 /// Boots the guest, here if this host's KVM is fit, else in the lab.
-fn boot(arch: &'static Arch, minivmm: &Path, folder: &Path) -> Result<(Host, Output), DemoError> {
+fn boot(arch: &'static Arch, kind: Kind, minivmm: &Path, folder: &Path) -> Result<(Host, Output), DemoError> {
     let arguments = [
+        "--image".into(),
+        kind.name().into(),
         "--cma".into(),
         "256M".into(),
         "--camera".into(),

@@ -8,13 +8,14 @@ use std::{
 };
 
 use cma::{
-    PAGE_SIZE, Window,
-    area::{Area, Rules, dma_alignment, order},
+    PAGE_SIZE,
+    area::{Area, dma_alignment, order},
     dma::MAX_PAGE_ORDER,
     map::Pages,
 };
+use guest_images::Kind;
 
-use crate::guest;
+use crate::{guest, kernels};
 
 /// The program that does the operations in the guest, see tests/guest/cma-ops.c.
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cma-ops"));
@@ -174,12 +175,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// A window of which the first `taken` pages are somebody else's for ever.
+    /// The area `area`, of which nothing is handed out, but the first `taken` pages, which are somebody else's for ever.
     ///
     /// # Panics
-    /// If there is no such window.
-    pub fn new(window: &Window, taken: u64) -> Self {
-        let mut area = Area::of_window(window, 0, Rules::V6_1).expect("the window is an area");
+    /// If it has not as many.
+    pub fn new(area: &Area, taken: u64) -> Self {
+        let mut area = area.clone();
         if taken > 0 {
             area.alloc(taken, 0).expect("the window is larger");
         }
@@ -257,6 +258,11 @@ impl Model {
         while pages > 0 {
             let Some((pfn, count)) = self.stack.pop() else { return };
             let freed = count.min(pages);
+            // Where a bit stands for several pages, it is all or nothing.
+            if freed < count && self.area.order_per_bit() > 0 {
+                self.stack.push((pfn, count));
+                return;
+            }
             self.area.release(pfn, freed);
             pages -= freed;
             if freed < count {
@@ -269,8 +275,10 @@ impl Model {
 /// A window of a guest on which operations are done.
 #[derive(Debug)]
 pub struct Place<'a> {
-    /// The window.
-    pub window: &'a Window,
+    /// The window's area, of which nothing is handed out.
+    pub area: &'a Area,
+    /// The image that is booted, whose kernel has the area's rules.
+    pub kind: Kind,
     /// minivmm's arguments for a machine with that window, words with spaces between.
     pub arguments: &'a str,
     /// Whether it is the one that the dma-buf heap and the camera have theirs from.
@@ -346,7 +354,7 @@ impl Place<'_> {
     }
 
     fn model_with(&self, taken: u64, operations: &[Operation]) -> Vec<Answer> {
-        let mut model = Model::new(self.window, taken);
+        let mut model = Model::new(self.area, taken);
         let last = operations.len().saturating_sub(1);
         let step = |(index, &operation)| model.step(operation, looks(index, last));
         operations.iter().enumerate().map(step).collect()
@@ -364,16 +372,17 @@ impl Place<'_> {
                 }
             }
         }
-        let initrd = guest::initramfs_with(&[("bin/cma-ops", PROGRAM), ("ops", script.as_bytes())]);
-        let place = format!("{}@{:x}", self.window.name, self.window.base);
+        let initrd =
+            guest::initramfs_with(self.kind, &[("bin/cma-ops", PROGRAM), ("ops", script.as_bytes())]);
+        let place = self.area.name();
         let heap = if self.heap { format!("/dev/dma_heap/{place} /dev/video0") } else { String::new() };
         let mut minivmm = Command::new(guest::minivmm());
-        minivmm.args(self.arguments.split_whitespace()).arg("--initrd").arg(initrd.path());
+        let arguments = format!("{} {}", kernels::image(self.kind), self.arguments);
+        minivmm.args(arguments.split_whitespace()).arg("--initrd").arg(initrd.path());
         minivmm.args(["--exec", &format!("cma-ops /sys/kernel/debug/cma/{place} {heap} < /ops")]);
         let printed = guest::printed(&guest::run_within(&mut minivmm, LIMIT));
 
-        let pages = self.window.size / PAGE_SIZE;
-        let mut lines = printed.lines().map(|line| answer(line, pages));
+        let mut lines = printed.lines().map(|line| answer(line, self.area));
         let before = lines.next().expect("the bitmap before");
         let taken: Vec<_> = before.bitmap.iter().flat_map(Pages::runs).collect();
         assert!(
@@ -403,22 +412,50 @@ fn looks(index: usize, last: usize) -> bool {
 }
 
 /// Reads a line of the program in the guest.
-fn answer(line: &str, pages: u64) -> Answer {
+fn answer(line: &str, area: &Area) -> Answer {
     let mut words = line.splitn(4, ' ');
     let mut number =
         || words.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("in {line}"));
     let (errno, used, maxchunk) = (number(), number(), number());
-    let bitmap =
-        words.next().map(|text| Pages::parse(text, pages).unwrap_or_else(|error| panic!("{error}: {line}")));
+    let bitmap = words.next().map(|text| {
+        let bitmaps: Vec<&str> = text.split('|').collect();
+        assert_eq!(bitmaps.len(), area.ranges().count(), "in {line}");
+        let mut pages = Pages::empty(area.count());
+        let mut before = 0;
+        for (text, range) in bitmaps.into_iter().zip(area.ranges()) {
+            let (count, order) = (range.end - range.start, area.order_per_bit());
+            let bits = Pages::parse(text, count >> order).unwrap_or_else(|error| panic!("{error}: {line}"));
+            for run in bits.runs() {
+                pages.insert(before + (run.start << order)..before + (run.end << order));
+            }
+            before += count;
+        }
+        pages
+    });
     Answer { errno: i32::try_from(errno).unwrap_or(i32::MAX), used, maxchunk, bitmap }
 }
 
 #[cfg(test)]
 mod tests {
+    use cma::area::Rules;
+
     use super::*;
 
-    fn window() -> Window {
-        Window { name: "isp".into(), base: 0x6000_0000, size: 16 << 20, ..Default::default() }
+    fn window() -> Area {
+        Area::new("isp@60000000", 0x60000, 4096, 0).unwrap()
+    }
+
+    #[test]
+    fn several_ranges_have_a_bitmap_each() {
+        let area = Area::of_ranges("hugetlb0", &[(0x100_000, 64), (0x180_000, 128)], 1, Rules::V7_2).unwrap();
+        let answer = answer("0 8 100 3|0 2147483648", &area);
+        assert_eq!(answer.bitmap.unwrap().runs().collect::<Vec<_>>(), [0..4, 190..192]);
+        let mut model = Model::new(&area, 0);
+        model.step(Operation::Alloc(66), false);
+        assert_eq!(model.step(Operation::Alloc(3), true).bitmap.unwrap().runs().next(), Some(0..4));
+        // Less than the last allocation is not taken back.
+        assert_eq!(model.step(Operation::Free(2), false).used, 69);
+        assert_eq!(model.step(Operation::Free(3), false).used, 66);
     }
 
     #[test]

@@ -42,12 +42,12 @@ pub fn minivmm() -> &'static Path {
     &MINIVMM
 }
 
-/// The guest image's initramfs, with these files besides, which can be run.
+/// The initramfs of the image of `kind`, with these files besides, which can be run.
 ///
 /// # Panics
 /// If there is no image, or no room for the file.
-pub fn initramfs_with(files: &[(&str, &[u8])]) -> NamedTempFile {
-    let image = guest_images::current(Arch::host(), Kind::Default).expect("the image is built");
+pub fn initramfs_with(kind: Kind, files: &[(&str, &[u8])]) -> NamedTempFile {
+    let image = guest_images::current(Arch::host(), kind).expect("the image is built");
     let mut archives = fs::read(image.initramfs).expect("the image has an initramfs");
     let mut ours = cpio::Archive::default();
     for (name, data) in files {

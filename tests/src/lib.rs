@@ -8,6 +8,7 @@ pub mod frames;
 pub mod ground;
 pub mod guest;
 pub mod harness;
+pub mod kernels;
 pub mod lab;
 pub mod programs;
 pub mod pty;

@@ -10,7 +10,7 @@ mod windows;
 use std::{borrow::Cow, fmt};
 
 use cma::Window;
-use guest_images::Kind;
+use guest_images::{Kind, Release};
 use vmm::arch;
 
 pub use fields::Fields;
@@ -53,8 +53,11 @@ impl Observation {
 }
 
 /// The images that scenarios boot.
-pub const IMAGES: &[Kind] =
-    if cfg!(target_arch = "aarch64") { &[Kind::Default, Kind::Large] } else { &[Kind::Default] };
+pub const IMAGES: &[Kind] = if cfg!(target_arch = "aarch64") {
+    &[Kind::DEFAULT, Kind::Large(Release::V6_1)]
+} else {
+    &[Kind::DEFAULT]
+};
 
 /// All scenarios.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {

@@ -20,7 +20,7 @@ fn on_a_host_with(properties: &str, script: &str) -> Option<Output> {
         eprintln!("Labs of other kinds are booted outside of the lab.");
         return None;
     }
-    guest_images::build(arch, Kind::Default).unwrap();
+    guest_images::build(arch, Kind::DEFAULT).unwrap();
     let minivmm = cross::minivmm(arch).unwrap();
     let lab = Lab::new().arch(arch).machine(properties).timeout(Some(LIMIT));
     let lab = lab.programs(minivmm.parent().unwrap());

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         ("entropy_comes_from_the_host", entropy_comes_from_the_host),
         ("sixty_runs_leave_nothing_behind", sixty_runs_leave_nothing_behind),
     ];
-    harness::run_with_linux(&[Kind::Default], tests)
+    harness::run_with_linux(&[Kind::DEFAULT], tests)
 }
 
 fn meminfo_and_nothing_else() {
@@ -367,7 +367,7 @@ fn numa_nodes_have_what_was_asked_for() {
 
 #[cfg(target_arch = "x86_64")]
 fn a_bzimage_boots() {
-    let image = guest_images::current(Arch::host(), Kind::Default).unwrap();
+    let image = guest_images::current(Arch::host(), Kind::DEFAULT).unwrap();
     let arguments = format!(
         "--kernel {} --initrd {} --cma 128M",
         image.dir.join("bzImage").display(),
@@ -514,7 +514,7 @@ fn entropy_comes_from_the_host() {
 
 /// In one process, so that what a machine leaves behind would add up.
 fn sixty_runs_leave_nothing_behind() {
-    let image = guest_images::current(Arch::host(), Kind::Default).unwrap();
+    let image = guest_images::current(Arch::host(), Kind::DEFAULT).unwrap();
     let config = vmm::config::Config {
         memory: 256 << 20,
         kernel: image.kernel,

@@ -1,33 +1,40 @@
 //! The allocator's model against the kernel: many operations on a window of a booted guest, after each of which both say the
 //! same. Its main function is as in linux.rs.
 //!
-//! Seeds are 1, 2 and 3; MODEL_SEEDS has others, with commas between.
+//! The kernel is 6.1, or the release that TEST_KERNEL names; the model has the rules of that release. Seeds are 1, 2 and 3;
+//! MODEL_SEEDS has others, with commas between.
 
 use std::process::ExitCode;
 
-use cma::Window;
-use guest_images::Kind;
+use cma::{Window, area::Area};
+use guest_images::{Kind, Release};
 use tests::{
-    differential::{Place, Random, aligned_operations, debugfs_operations},
-    harness,
+    differential::{Operation, Place, Random, aligned_operations, debugfs_operations},
+    harness, kernels,
 };
 use vmm::arch;
 
 /// Operations of one list: through debugfs, at no alignment, and through the dma-buf heap and the camera, at theirs.
 const DEBUGFS: usize = 20_000;
 const ALIGNED: usize = 5_000;
+/// Through debugfs, on an area of several ranges.
+const RANGES: usize = 5_000;
 /// Size of the window in bytes: small, so that lists fill it often.
 const SIZE: u64 = 16 << 20;
+const GIB: u64 = 1 << 30;
 
 fn main() -> ExitCode {
-    let tests: &[harness::Test] = &[
+    let mut tests: Vec<harness::Test> = vec![
         ("debugfs_answers_as_the_model_does", debugfs_answers_as_the_model_does),
         (
             "the_heap_and_the_camera_answer_as_the_model_does",
             the_heap_and_the_camera_answer_as_the_model_does,
         ),
     ];
-    harness::run_with_linux(&[Kind::Default], tests)
+    if kernels::release() == Release::V7_2 {
+        tests.push(("several_ranges_answer_as_the_model_does", several_ranges_answer_as_the_model_does));
+    }
+    harness::run_with_linux(&[Kind::Default(kernels::release())], &tests)
 }
 
 fn seeds() -> Vec<u64> {
@@ -48,28 +55,79 @@ fn window(name: &str, default: bool) -> Window {
     }
 }
 
+/// Compares lists of `what` on the window that `arguments` make, which is `area` in the model.
+fn compare(
+    area: &Area,
+    arguments: &str,
+    heap: bool,
+    what: &str,
+    operations: impl Fn(&mut Random) -> Vec<Operation>,
+) {
+    let release = kernels::release();
+    let place = Place { area, kind: Kind::Default(release), arguments, heap };
+    for seed in seeds() {
+        let operations = operations(&mut Random::new(seed));
+        place.compare(&operations).unwrap_or_else(|difference| panic!("seed {seed}: {difference}"));
+        println!(
+            "Linux {} and the rules of {}, seed {seed}: {} operations of {what} without a difference",
+            release.name(),
+            area.rules(),
+            operations.len()
+        );
+    }
+}
+
+fn area(window: &Window) -> Area {
+    Area::of_window(window, 0, kernels::rules(kernels::release())).expect("the window is an area")
+}
+
 fn debugfs_answers_as_the_model_does() {
     let window = window("isp", false);
     // arm64 takes memory from the default window, so that is another (kernel/dma/pool.c).
     let arguments = format!("--camera none --cma 16M,default --cma 16M,name=isp,base={:#x}", window.base);
-    let place = Place { window: &window, arguments: &arguments, heap: false };
-    for seed in seeds() {
-        let operations = debugfs_operations(&mut Random::new(seed), DEBUGFS, SIZE / cma::PAGE_SIZE);
-        place.compare(&operations).unwrap_or_else(|difference| panic!("seed {seed}: {difference}"));
-        println!("seed {seed}: {} operations of debugfs without a difference", operations.len());
-    }
+    let list = |random: &mut Random| debugfs_operations(random, DEBUGFS, SIZE / cma::PAGE_SIZE);
+    compare(&area(&window), &arguments, false, "debugfs", list);
 }
 
 fn the_heap_and_the_camera_answer_as_the_model_does() {
     let window = window("cma0", true);
     let arguments = format!("--cma 16M,base={:#x}", window.base);
-    let place = Place { window: &window, arguments: &arguments, heap: true };
-    for seed in seeds() {
-        let operations = aligned_operations(&mut Random::new(seed), ALIGNED, SIZE / cma::PAGE_SIZE);
-        place.compare(&operations).unwrap_or_else(|difference| panic!("seed {seed}: {difference}"));
-        println!(
-            "seed {seed}: {} operations of the heap and the camera without a difference",
-            operations.len()
-        );
-    }
+    let list = |random: &mut Random| aligned_operations(random, ALIGNED, SIZE / cma::PAGE_SIZE);
+    compare(&area(&window), &arguments, true, "the heap and the camera", list);
+}
+
+/// hugetlb_cma= has the one area of several ranges that a kernel makes (mm/cma.c, cma_declare_contiguous_multi): where no
+/// range of memory is as large as is asked for, from those above 4 GiB. Windows that nobody uses cut the memory up, so that
+/// whole gibibytes are free from 4 to 5 and from 6 to 8.
+fn several_ranges_answer_as_the_model_does() {
+    let low = arch::ram(16 * GIB)[0].clone();
+    // Memory has a hole below 4 GiB, or goes on there. At its end are the kernel's own first allocations.
+    let end = 8 * GIB + GIB / 2;
+    let (memory, mut holes) = if low.end <= 4 * GIB {
+        (low.end - low.start + end - 4 * GIB, vec![])
+    } else {
+        (end - low.start, vec![4 * GIB - (4 << 20)])
+    };
+    holes.push(5 * GIB);
+    let cut = |hole: &u64| format!(" --cma 4M,name=hole{},base={hole:#x}", hole / GIB);
+    let holes: String = holes.iter().map(cut).collect();
+    let arguments =
+        format!("--camera none --memory {}M --cma 16M,default{holes} --cmdline hugetlb_cma=3G", memory >> 20);
+    let pages = |bytes: u64| bytes / cma::PAGE_SIZE;
+    let ranges = [(pages(4 * GIB), pages(GIB)), (pages(6 * GIB), pages(2 * GIB))];
+    // A bit is a huge page of 2 MiB (mm/hugetlb_cma.c, hugetlb_cma_reserve).
+    let area = Area::of_ranges("hugetlb0", &ranges, 9, kernels::rules(kernels::release()))
+        .expect("the ranges are an area");
+    let whole = [
+        Operation::Alloc(pages(GIB) + 1),
+        Operation::Alloc(pages(GIB)),
+        Operation::Alloc(pages(GIB)),
+        Operation::Alloc(pages(2 * GIB) + 1),
+        Operation::Reset,
+    ];
+    let list = |random: &mut Random| {
+        let mixed = debugfs_operations(random, RANGES, pages(GIB) / 4);
+        whole.into_iter().chain(mixed).collect()
+    };
+    compare(&area, &arguments, false, "debugfs on two ranges", list);
 }

@@ -60,7 +60,7 @@ pub struct ModelArgs {
     /// The request's alignment, as an order of pages; by default the DMA API's
     #[arg(long, value_name = "ORDER", requires = "request", value_parser = clap::value_parser!(u32).range(..52))]
     align: Option<u32>,
-    /// The kernel of --frames or --import: 6.1 for Linux up to 6.14, 6.15 for Linux since; a script says rules=...
+    /// The kernel of --frames or --import: 6.1 or 6.12 for Linux up to 6.14, 7.2 for Linux since; a script says rules=...
     #[arg(long, conflicts_with = "script", default_value_t)]
     rules: Rules,
 }
@@ -78,7 +78,7 @@ A script has a verb a line. Numbers are decimal or 0x..., with K, M or G; sizes 
 PFN (page frame number) is an address divided by the page size of 4096:
 {}
 
-Answers and messages are those of Linux 6.1, or with the rules of 6.15 those of 7.2.
+Answers and messages are those of Linux 6.1, or those of 6.12 or 7.2 with their rules.
 Exit status: 0; 1 if an expect did not hold; 2 for a bad script or request.",
         Script::HELP
     )
@@ -411,7 +411,7 @@ mod tests {
             &["script", "--import", "board"],
             &["--frames", "1080p:NV12", "--window", "64M", "--import", "board"],
             &["script", "--request", "8"],
-            &["script", "--rules", "6.15"],
+            &["script", "--rules", "7.2"],
             &["--import", "board", "--align", "8"],
             &["--import", "board", "--request", "0"],
             &["--import", "board", "--request", "1", "--align", "52"],

@@ -51,10 +51,11 @@ pub enum AreaError {
     },
     /// Not as many ranges as the kernel has room for.
     #[error(
-        "the CMA area {name} has {found} ranges; it has one with the rules of {}, and up to {MAX_RANGES} with those \
-         of {}",
+        "the CMA area {name} has {found} ranges; it has one with the rules of {} and {}, and up to \
+         {MAX_RANGES} with those of {}",
         Rules::V6_1,
-        Rules::V6_15
+        Rules::V6_12,
+        Rules::V7_2
     )]
     Ranges {
         /// The area.
@@ -111,9 +112,10 @@ impl Reason {
     /// reached the end keeps its -EBUSY (-16). Since 6.15 a search begins with -EBUSY (cma_range_alloc), and only the
     /// request for no page is not one.
     pub(super) fn errno(self, rules: Rules) -> i32 {
-        match (rules, self) {
-            (_, Self::ZeroPages) | (Rules::V6_1, Self::LargerThanArea | Self::NoRun) => -12,
-            (Rules::V6_15, Self::LargerThanArea | Self::NoRun) | (_, Self::Busy) => -16,
+        match self {
+            Self::ZeroPages => -12,
+            Self::LargerThanArea | Self::NoRun if !rules.have_ranges() => -12,
+            Self::LargerThanArea | Self::NoRun | Self::Busy => -16,
         }
     }
 

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!((area.order_per_bit(), area.used()), (1, 4));
         assert_eq!(area.allocated().runs().collect::<Vec<_>>(), [0..2, 66..68]);
         let files = Debugfs { base_pfn: "0", count: "8", order_per_bit: "2", bitmap: "1" };
-        let mut area = Area::of_debugfs("isp", files, Rules::V6_15).unwrap();
+        let mut area = Area::of_debugfs("isp", files, Rules::V7_2).unwrap();
         assert_eq!((area.used(), area.alloc(5, 0).unwrap_err().errno), (4, -16));
     }
 

@@ -26,12 +26,12 @@ pub struct Statistics {
 }
 
 impl Area {
-    /// debugfs `used` (mm/cma_debug.c, cma_used_get): in 6.1 the pages of the bits that are set; since 6.15 the pages
+    /// debugfs `used` (mm/cma_debug.c, cma_used_get): up to 6.14 the pages of the bits that are set; since 6.15 the pages
     /// that were asked for, which are fewer where a bit stands for several.
     pub fn used(&self) -> u64 {
         match self.rules {
-            Rules::V6_1 => self.count() - self.free(),
-            Rules::V6_15 => self.count().wrapping_sub(self.available),
+            Rules::V6_1 | Rules::V6_12 => self.count() - self.free(),
+            Rules::V7_2 => self.count().wrapping_sub(self.available),
         }
     }
 

@@ -174,13 +174,13 @@ fn areas_that_cannot_be() {
     for (ranges, rules, part) in [
         (
             &[][..],
-            Rules::V6_15,
-            "has 0 ranges; it has one with the rules of 6.1, and up to 8 with those of 6.15",
+            Rules::V7_2,
+            "has 0 ranges; it has one with the rules of 6.1 and 6.12, and up to 8 with those of 7.2",
         ),
         (&[(0, 1), (1, 1)], Rules::V6_1, "has 2 ranges"),
-        (&[(0, 1); 9], Rules::V6_15, "has 9 ranges"),
-        (&[(0, 2), (1, 1)], Rules::V6_15, "has two ranges with the page 0x1"),
-        (&[(0, MAX_PAGES), (MAX_PAGES, 1)], Rules::V6_15, "too large"),
+        (&[(0, 1); 9], Rules::V7_2, "has 9 ranges"),
+        (&[(0, 2), (1, 1)], Rules::V7_2, "has two ranges with the page 0x1"),
+        (&[(0, MAX_PAGES), (MAX_PAGES, 1)], Rules::V7_2, "too large"),
     ] {
         let error = Area::of_ranges("isp", ranges, 0, rules).unwrap_err().to_string();
         assert!(error.starts_with("the CMA area isp ") && error.contains(part), "{error}");
@@ -188,8 +188,24 @@ fn areas_that_cannot_be() {
 }
 
 #[test]
+fn messages_of_6_12_name_another_function() {
+    let mut area = Area::of_ranges("isp", &[(0x40000, 64)], 0, Rules::V6_12).unwrap();
+    assert_eq!(alloc(&mut area, 60, 0), Ok(0x40000));
+    let error = area.alloc(8, 0).unwrap_err();
+    assert_eq!(
+        area.dmesg(&error),
+        [
+            "cma: __cma_alloc: isp: alloc failed, req-size: 8 pages, ret: -12",
+            "cma: number of available pages: 4@60=> 4 free of 64 total pages",
+        ]
+    );
+    let error = area.alloc(65, 0).unwrap_err();
+    assert_eq!((error.errno, area.dmesg(&error).len()), (-12, 0));
+}
+
+#[test]
 fn nothing_found_is_ebusy_since_6_15() {
-    let mut area = Area::of_ranges("isp", &[(0x40000, 16384)], 0, Rules::V6_15).unwrap();
+    let mut area = Area::of_ranges("isp", &[(0x40000, 16384)], 0, Rules::V7_2).unwrap();
     for n in 0..16 {
         assert_eq!(alloc(&mut area, 1013, 8), Ok(0x40000 + n * 1024));
     }
@@ -215,7 +231,7 @@ fn nothing_found_is_ebusy_since_6_15() {
 #[test]
 fn ranges_are_tried_one_after_the_other() {
     let ranges = [(0x40000, 512), (0x50080, 1024), (0x60000, 512)];
-    let mut area = Area::of_ranges("hugetlb", &ranges, 0, Rules::V6_15).unwrap();
+    let mut area = Area::of_ranges("hugetlb", &ranges, 0, Rules::V7_2).unwrap();
     assert_eq!(alloc(&mut area, 600, 8), Ok(0x50100));
     assert_eq!(alloc(&mut area, 600, 8), Err(-16));
     assert_eq!(area.alloc(1025, 0).unwrap_err().reason, Reason::LargerThanArea);
@@ -236,7 +252,7 @@ fn ranges_are_tried_one_after_the_other() {
 
 #[test]
 fn pages_that_were_asked_for_are_used_since_6_15() {
-    let mut area = Area::of_ranges("isp", &[(0x40000, 64)], 2, Rules::V6_15).unwrap();
+    let mut area = Area::of_ranges("isp", &[(0x40000, 64)], 2, Rules::V7_2).unwrap();
     assert_eq!(alloc(&mut area, 5, 0), Ok(0x40000));
     assert_eq!((area.used(), area.free()), (5, 56));
     assert_eq!(alloc(&mut area, 56, 0), Ok(0x40008));
@@ -253,7 +269,7 @@ fn pages_that_were_asked_for_are_used_since_6_15() {
 
 #[test]
 fn the_count_of_available_pages_stops_a_search() {
-    let mut area = Area::of_ranges("isp", &[(0, 64)], 3, Rules::V6_15).unwrap();
+    let mut area = Area::of_ranges("isp", &[(0, 64)], 3, Rules::V7_2).unwrap();
     assert_eq!(alloc(&mut area, 64, 0), Ok(0));
     // Both bits of the 9 pages are clear then, but 9 pages are counted.
     assert!(area.release(0, 9));
@@ -286,11 +302,11 @@ fn what_a_request_can_use() {
 
 #[test]
 fn rules_have_names() {
-    for rules in [Rules::V6_1, Rules::V6_15] {
+    for rules in Rules::ALL {
         assert_eq!(rules.to_string().parse(), Ok(rules));
     }
     let error = "6.2\u{1b}".parse::<Rules>().unwrap_err().to_string();
-    assert!(error.starts_with("there are no rules \"6.2\\u{1b}\"; write 6.1 for"), "{error}");
+    assert!(error.starts_with("there are no rules \"6.2\\u{1b}\"; write 6.1 or 6.12, which"), "{error}");
 }
 
 /// What is done to an area.
@@ -360,7 +376,7 @@ impl Reference {
         }
         let order_per_bit = self.order_per_bit;
         let bitmap_count = self.bits(count);
-        let mut ret = if self.rules == Rules::V6_1 { -12 } else { -16 };
+        let mut ret = if self.rules == Rules::V7_2 { -16 } else { -12 };
         for (base_pfn, bitmap, busy) in &mut self.ranges {
             let mask = if align <= order_per_bit { 0 } else { (1 << (align - order_per_bit)) - 1 };
             let offset = (*base_pfn & ((1 << align) - 1)) >> order_per_bit;
@@ -370,7 +386,7 @@ impl Reference {
             }
             let mut start = 0;
             loop {
-                if self.rules == Rules::V6_15 && count > self.available_count {
+                if self.rules == Rules::V7_2 && count > self.available_count {
                     break;
                 }
                 let bitmap_no = next_zero_area(bitmap, start, bitmap_count, mask, offset);
@@ -418,7 +434,7 @@ impl Reference {
             count += busy.len() as u64;
             set += bitmap.iter().filter(|bit| **bit).count() as u64;
         }
-        if self.rules == Rules::V6_1 { set << self.order_per_bit } else { count - self.available_count }
+        if self.rules == Rules::V7_2 { count - self.available_count } else { set << self.order_per_bit }
     }
 
     /// Lengths of the free runs, in pages.
@@ -431,15 +447,14 @@ impl Reference {
 proptest! {
     #[test]
     fn as_the_reference(
-        base in 0_u64..5000, order in 0_u32..4, old: bool,
+        base in 0_u64..5000, order in 0_u32..4, rules in prop::sample::select(&Rules::ALL[..]),
         blocks in prop::collection::vec((0_u64..300, 1_u64..400), 1..4),
         steps in prop::collection::vec(step(), 0..80),
     ) {
-        let rules = if old { Rules::V6_1 } else { Rules::V6_15 };
         let mut end = base;
         let ranges: Vec<(u64, u64)> = blocks
             .iter()
-            .take(if old { 1 } else { 3 })
+            .take(if rules == Rules::V7_2 { 3 } else { 1 })
             .map(|(gap, blocks)| {
                 let range = (end + gap, (blocks >> order).max(1) << order);
                 end = range.0 + range.1;

@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn requests_that_no_freeing_helps() {
-        let area = Area::of_ranges("isp", &[(0x40010, 1024)], 0, Rules::V6_15).unwrap();
+        let area = Area::of_ranges("isp", &[(0x40010, 1024)], 0, Rules::V7_2).unwrap();
         let why = area.why(2000, 8);
         assert_eq!((why.errno, why.reason), (-16, Some(Reason::LargerThanArea)));
         // 240 pages come before the first aligned one.

@@ -190,7 +190,7 @@ fn no_bytes_at_all() {
 #[test]
 fn the_rules_of_an_area_are_its_own() {
     let mut memory = memory();
-    memory.areas[0] = Area::of_ranges("camera", &[(0x140000, 16)], 0, Rules::V6_15).unwrap();
+    memory.areas[0] = Area::of_ranges("camera", &[(0x140000, 16)], 0, Rules::V7_2).unwrap();
     let Step::Cma { errno, .. } = memory.alloc(&CAMERA, MIB).steps[0].clone() else {
         panic!("no area was asked")
     };

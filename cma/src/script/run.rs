@@ -38,7 +38,7 @@ pub enum What {
         size: u64,
         /// Pages of a bit of the bitmap, as an order.
         order_per_bit: u32,
-        /// The kernels whose rules are followed: "6.1" or "6.15".
+        /// The kernels whose rules are followed: "6.1", "6.12" or "7.2".
         rules: Rules,
     },
     /// cma_alloc was called.

@@ -96,10 +96,10 @@ fn what_people_read() {
 
 #[test]
 fn the_rules_since_6_15() {
-    let texts = texts("window 64K rules=6.15\nalloc a 9\nalloc b 8\nexpect -16\nalloc c 17\nexpect -16");
+    let texts = texts("window 64K rules=7.2\nalloc a 9\nalloc b 8\nexpect -16\nalloc c 17\nexpect -16");
     assert_eq!(
         texts[0],
-        "line 1: window cma0@40000000: 16 pages at 0x40000000 (pfn 0x40000), rules of Linux 6.15"
+        "line 1: window cma0@40000000: 16 pages at 0x40000000 (pfn 0x40000), rules of Linux 7.2"
     );
     let refused = "line 3: alloc b, 8 pages at alignment 3: -16, no run of free pages is long enough at that alignment\n  \
         cma: __cma_alloc_frozen: cma0@40000000: alloc failed, req-size: 8 pages, ret: -16\n  \
@@ -163,7 +163,7 @@ fn each_mistake_has_its_sentence() {
         ("window 1M order_per_bit=52", "line 1: the order_per_bit is 52, but it is an order of pages"),
         (
             "window 1M rules=6.2",
-            "line 1: there are no rules \"6.2\"; write 6.1 for those of Linux 6.1 to 6.14",
+            "line 1: there are no rules \"6.2\"; write 6.1 or 6.12, which hold up to Linux 6.14",
         ),
         ("window 1M name=1", "line 1: the window has the name \"1\", which no device-tree node can have"),
         ("window 1M\nALLOC a 1", "line 2: there is no verb \"ALLOC\"; the verbs are"),

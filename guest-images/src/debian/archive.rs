@@ -14,13 +14,18 @@ use crate::{
     command,
 };
 
-/// The packages of one architecture. Those of this machine's own are what its apt knows; for another one, apt gets
-/// lists of its own in the cache, from the same sources, and this machine's stay as they are.
+/// The keys of Debian's archive, in the package debian-archive-keyring, which every Debian has.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// The packages of one architecture. Those of this machine's own are what its apt knows; for another architecture or
+/// suite, apt gets lists of its own in the cache, and this machine's stay as they are.
 #[derive(Debug, Clone)]
 pub struct Archive {
     arch: String,
-    /// Whether it is another architecture than this machine's.
-    foreign: bool,
+    /// The suite of Debian; none for the sources that this machine has.
+    suite: Option<&'static str>,
+    /// Whether apt's lists are ours, and not this machine's.
+    apart: bool,
     /// What apt keeps for us.
     folder: PathBuf,
 }
@@ -30,9 +35,16 @@ impl Archive {
     pub fn of(arch: &str) -> Self {
         Self {
             arch: arch.into(),
-            foreign: arch != Arch::host().debian,
+            suite: None,
+            apart: arch != Arch::host().debian,
             folder: cache_dir().join("debian").join(format!("apt-{arch}")),
         }
+    }
+
+    /// The archive of the packages for `arch` in a suite of Debian, whichever this machine takes its own from: "sid".
+    pub(crate) fn of_suite(arch: &str, suite: &'static str) -> Self {
+        let folder = cache_dir().join("debian").join(format!("apt-{suite}-{arch}"));
+        Self { arch: arch.into(), suite: Some(suite), apart: true, folder }
     }
 
     /// The archive of this machine's own packages.
@@ -81,7 +93,7 @@ impl Archive {
     }
 
     fn find_candidates(&self, packages: &[&str]) -> Result<Vec<String>, Error> {
-        self.create_folder("cache")?;
+        self.prepare()?;
         let mut download = self.apt(&[], "apt-get");
         let output = command::capture(download.args(["download", "--print-uris"]).args(packages))?;
         pick_candidates(&String::from_utf8_lossy(&output.stdout), packages)
@@ -89,7 +101,10 @@ impl Archive {
     }
 
     fn unknown(&self, package: &str) -> Error {
-        Error::Unknown { package: package.into(), arch: self.arch.clone() }
+        match self.suite {
+            Some(suite) => Error::NotInSuite { package: package.into(), suite },
+            None => Error::Unknown { package: package.into(), arch: self.arch.clone() },
+        }
     }
 
     /// Unpacks the file `file`.deb into a folder of that name.
@@ -124,7 +139,7 @@ impl Archive {
 
     /// Fetches fresh lists because of `error`, which is the result if we may not.
     fn update(&self, error: Error) -> Result<(), Error> {
-        let (prefix, _lock) = if self.foreign {
+        let (prefix, _lock) = if self.apart {
             let lock = Lock::take(&self.folder.with_extension("lock"), || ())?;
             self.create_folder("lists/partial")?;
             self.create_folder("cache/archives/partial")?;
@@ -134,8 +149,26 @@ impl Archive {
         } else {
             (privilege().ok_or(error)?, None)
         };
-        eprintln!("Fetching the lists of Debian packages for {}", self.arch);
+        let of = self.suite.map(|suite| format!(" in {suite}")).unwrap_or_default();
+        eprintln!("Fetching the lists of Debian packages for {}{of}", self.arch);
         command::output(self.apt(prefix, "apt-get").arg("update")).map(drop)
+    }
+
+    /// Makes what apt expects: a folder for its cache and, of a suite, the list of sources.
+    fn prepare(&self) -> Result<(), Error> {
+        self.create_folder("cache")?;
+        let Some(suite) = self.suite else { return Ok(()) };
+        let (path, list) = (self.sources(), sources(suite));
+        // Another process may be reading it.
+        if fs::read_to_string(&path).is_ok_and(|there| there == list) {
+            return Ok(());
+        }
+        fs::write(&path, list).map_err(Error::io("cannot write", &path))
+    }
+
+    /// The file with the list of sources of a suite.
+    fn sources(&self) -> PathBuf {
+        self.folder.join("suite.sources")
     }
 
     fn create_folder(&self, name: &str) -> Result<(), Error> {
@@ -154,7 +187,7 @@ impl Archive {
         // each call reads all lists.
         set("Dir::Cache", &format!("{folder}/cache"));
         set("Dir::Cache::pkgcache", "pkgcache.bin");
-        if self.foreign {
+        if self.apart {
             set("APT::Architecture", &self.arch);
             set("APT::Architectures", &self.arch);
             set("Dir::State", &format!("{folder}"));
@@ -162,8 +195,20 @@ impl Archive {
             set("Dir::State::status", &format!("{folder}/status"));
             set("Acquire::Languages", "none");
         }
+        if self.suite.is_some() {
+            set("Dir::Etc::sourcelist", &self.sources().display().to_string());
+            set("Dir::Etc::sourceparts", "/dev/null");
+        }
         apt
     }
+}
+
+/// The list of sources of a suite, in apt's form deb822: the names of packages, and nothing else that mirrors have.
+fn sources(suite: &str) -> String {
+    format!(
+        "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: {suite}\nComponents: main\nTargets: Packages\n\
+         Signed-By: {KEYRING}\n"
+    )
 }
 
 /// Name and version in a file name NAME_VERSION_ARCH, where the version's colon is escaped.
@@ -221,24 +266,35 @@ mod tests {
     }
 
     /// What apt is told, as apt itself reads it: another architecture's archive shares nothing with this machine's
-    /// but the sources.
+    /// but the sources, and that of a suite not even these.
     #[test]
-    fn another_architectures_archive_is_apart() {
+    fn other_archives_are_apart() {
         let other = Arch::ALL.into_iter().find(|arch| arch.name != Arch::host().name).unwrap();
-        let told = |arch: &str| {
-            let dump = command::output(Archive::of(arch).apt(&[], "apt-config").arg("dump")).unwrap();
+        let told = |archive: Archive| {
+            let dump = command::output(archive.apt(&[], "apt-config").arg("dump")).unwrap();
             let value = move |key: &str| {
                 let line = dump.lines().rev().find(|line| line.starts_with(&format!("{key} \"")));
                 line.unwrap().split('"').nth(1).unwrap().to_owned()
             };
-            ["APT::Architecture", "Dir::State", "Dir::State::status", "Dir::Cache", "Dir::Etc"].map(value)
+            let state = ["APT::Architecture", "Dir::State", "Dir::State::status", "Dir::Cache"];
+            [&state[..], &["Dir::Etc", "Dir::Etc::sourcelist", "Dir::Etc::sourceparts"]]
+                .concat()
+                .into_iter()
+                .map(value)
+                .collect::<Vec<_>>()
         };
-        let (own, foreign) = (told(Arch::host().debian), told(other.debian));
-        assert_eq!([&own[0], &foreign[0]], [Arch::host().debian, other.debian]);
-        assert_eq!(own[4], foreign[4]);
-        assert!(!own[1].starts_with(cache_dir().to_str().unwrap()), "{}", own[1]);
-        for place in &foreign[1..4] {
-            assert!(place.starts_with(cache_dir().to_str().unwrap()), "{place}");
+        let host = Arch::host().debian;
+        let (own, foreign) = (told(Archive::of(host)), told(Archive::of(other.debian)));
+        let suite = told(Archive::of_suite(host, "sid"));
+        assert_eq!([&own[0], &foreign[0], &suite[0]], [host, other.debian, host]);
+        assert_eq!(own[4..], foreign[4..]);
+        let cache = cache_dir();
+        let cache = cache.to_str().unwrap();
+        assert!(!own[1].starts_with(cache), "{}", own[1]);
+        for place in foreign[1..4].iter().chain(&suite[1..4]).chain([&suite[5]]) {
+            assert!(place.starts_with(cache), "{place}");
         }
+        assert_eq!(suite[6], "/dev/null");
+        assert_ne!(suite[1], told(Archive::of_suite(host, "trixie"))[1]);
     }
 }

@@ -17,20 +17,13 @@ use crate::{
     image::Kind,
     progress::Step,
     recipe::{Recipe, sorted_files},
+    release::Release,
 };
-
-/// The Debian package with the kernel's source.
-const PACKAGE: &str = "linux-source-6.1";
-/// The archive in it.
-const ARCHIVE: &str = "usr/src/linux-source-6.1.tar.xz";
-
-/// How much tar and make say when nothing was there before: the length of their progress bars.
-const FILES_IN_ARCHIVE: u64 = 83_000;
-const LINES_OF_MAKE: u64 = 1_300;
 
 /// What a kernel of ours is built from, and where.
 pub(super) struct Source {
     arch: &'static Arch,
+    release: Release,
     archive: Archive,
     /// The source package's file name.
     package: String,
@@ -45,29 +38,35 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The kernel `kind` for `arch` as the checkout wants it, below the folder `base`.
-    pub(super) fn new(arch: &'static Arch, kind: Kind, base: &Path) -> Result<Self, Error> {
-        let archive = Archive::of(Arch::host().debian);
-        let package = archive.candidates(&[PACKAGE])?.remove(0);
+    /// The kernel `kind`, which is of `release`, for `arch` as the checkout wants it, below the folder `base`.
+    pub(super) fn new(arch: &'static Arch, kind: Kind, release: Release, base: &Path) -> Result<Self, Error> {
+        let host = Arch::host().debian;
+        let archive =
+            release.suite().map_or_else(|| Archive::of(host), |suite| Archive::of_suite(host, suite));
+        let package = archive.candidates(&[&package(release)])?.remove(0);
         let ours = Path::new(SOURCES).join("kernel");
-        let patches = sorted_files(&ours.join("patches"), "patch")?;
+        let mut patches = sorted_files(&ours.join("patches"), "patch")?;
+        patches.extend(sorted_files(&ours.join("patches").join(release.patches()), "patch")?);
+        patches.sort_by_key(|patch| patch.file_name().map(ToOwned::to_owned));
         let mut recipe = Recipe::new("source").with(&package);
         for patch in &patches {
             recipe = recipe.with_file(patch)?;
         }
         let mut fragment = String::new();
-        for file in arch.fragments.iter().chain((kind == Kind::Large).then_some(&"64k.config")) {
+        for file in arch.fragments.iter().chain(matches!(kind, Kind::Large(_)).then_some(&"64k.config")) {
             let path = ours.join(file);
-            fragment += &fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
+            let text = fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
+            fragment += &release.lines_of(&text);
         }
         let own = base.join(arch.name);
         Ok(Self {
             arch,
+            release,
             archive,
             package,
             patches,
             fragment,
-            source: base.join("source").join(format!("linux-{}", recipe.name())),
+            source: sources(base, release).join(format!("linux-{}", recipe.name())),
             objects: own.join(format!("objects-{}", kind.name())),
             log: own.join("kernel.log"),
         })
@@ -101,7 +100,7 @@ impl Source {
                 .map_err(Error::io("cannot create the folder", &self.objects))?;
             let _ = fs::remove_file(&stamp);
             self.configure()?;
-            let step = Step::begin("kernel", LINES_OF_MAKE);
+            let step = Step::begin("kernel", self.release.lines_of_make());
             let jobs = thread::available_parallelism().map_or(1, usize::from);
             let mut make = self.make();
             make.arg(format!("-j{jobs}")).args(["vmlinux", self.arch.boot_image.0, "modules"]);
@@ -118,13 +117,14 @@ impl Source {
         }
         let step = Step::begin("download source", 0);
         step.advance(&self.package);
-        let archive = self.archive.unpack(&self.package)?.join(ARCHIVE);
+        let name = format!("usr/src/{}.tar.xz", package(self.release));
+        let archive = self.archive.unpack(&self.package)?.join(name);
         step.done();
         // Older sources are of no more use, and large.
         if let Some(sources) = self.source.parent() {
             cache::remove_tree(sources)?;
         }
-        let step = Step::begin("unpack source", FILES_IN_ARCHIVE);
+        let step = Step::begin("unpack source", self.release.lines_of_tar());
         cache::create_whole(&self.source, |partial| {
             let mut tar = Command::new("tar");
             tar.args(["--extract", "--verbose", "--strip-components=1", "--file"]).arg(&archive);
@@ -158,4 +158,16 @@ impl Source {
     fn make(&self) -> Command {
         make(self.arch, &self.source, &self.objects)
     }
+}
+
+/// The Debian package with the kernel's source.
+fn package(release: Release) -> String {
+    format!("linux-source-{}", release.name())
+}
+
+/// The folder below `base` with the patched source of `release`.
+pub(crate) fn sources(base: &Path, release: Release) -> PathBuf {
+    // That of the first one is where it was when there was no other.
+    let first = release == Release::ALL[0];
+    base.join(if first { "source".to_owned() } else { format!("source-{}", release.name()) })
 }

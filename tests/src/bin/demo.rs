@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use ::tests::{cross, demo};
+use ::tests::{cross, demo, kernels};
 use clap::Parser;
-use guest_images::Arch;
+use guest_images::{Arch, Release};
 
 /// Boots a Linux guest by `minivmm --cma 256M`, streams 60 frames of its camera, and checks each.
 ///
@@ -17,11 +17,14 @@ struct Arguments {
     /// The guest's architecture
     #[arg(long, value_parser = cross::architecture, default_value = Arch::host().name)]
     arch: &'static Arch,
+    /// The release of its kernel: 6.1, 6.12 or 7.2
+    #[arg(long, value_name = "RELEASE", value_parser = kernels::parse, default_value = Release::ALL[0].name())]
+    kernel: Release,
 }
 
 fn main() -> ExitCode {
-    let Arguments { arch } = Arguments::parse();
-    match demo::run(arch) {
+    let Arguments { arch, kernel } = Arguments::parse();
+    match demo::run(arch, kernel) {
         Ok(summary) => {
             println!("{summary}");
             ExitCode::SUCCESS

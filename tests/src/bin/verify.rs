@@ -12,10 +12,10 @@ use std::{
 
 use ::tests::{
     cross::{self, Cross},
-    programs,
+    kernels, programs,
 };
 use clap::Parser;
-use guest_images::{Arch, Kind, debian};
+use guest_images::{Arch, Kind, Release, debian};
 
 /// Debian packages that the tests need beyond those of the lab and of the image builder, which install their own.
 const PACKAGES: &[&str] = &["device-tree-compiler", "dt-schema", "gcc", "libc6-dev", "util-linux"];
@@ -30,15 +30,23 @@ struct Arguments {
     /// The one architecture to check for; without it, all that this machine can
     #[arg(long, value_parser = cross::architecture)]
     arch: Option<&'static Arch>,
+    /// Another release of our kernel, 6.12 or 7.2: instead of all the checks, the allocator's model against that kernel,
+    /// and the tests that any release passes
+    #[arg(long, value_name = "RELEASE", value_parser = kernels::parse)]
+    kernel: Option<Release>,
 }
 
 fn main() -> ExitCode {
-    let Arguments { arch } = Arguments::parse();
+    let Arguments { arch, kernel } = Arguments::parse();
     let mut steps = Steps::default();
     let mut tests = Vec::new();
     for arch in arch.map_or_else(cross::architectures, |arch| vec![arch]) {
-        let test =
-            if arch.name == Arch::host().name { here(&mut steps) } else { elsewhere(&mut steps, arch) };
+        let here_too = arch.name == Arch::host().name;
+        let test = match kernel {
+            Some(release) => with_kernel(&mut steps, arch, release),
+            None if here_too => here(&mut steps),
+            None => elsewhere(&mut steps, arch),
+        };
         tests.extend(test.map(|test| (arch.name, test)));
     }
     steps.side_by_side("tests", tests);
@@ -51,20 +59,51 @@ fn main() -> ExitCode {
     }
 }
 
+/// What tests of a kernel `release` for `arch` need; the command that runs them.
+fn with_kernel(steps: &mut Steps, arch: &'static Arch, release: Release) -> Option<Command> {
+    let kind = Kind::Default(release);
+    steps.run("packages", || debian::install(PACKAGES));
+    let tests = |mut test: Command| {
+        test.args([
+            "--quiet",
+            "--package",
+            "tests",
+            "--test",
+            "model",
+            "--test",
+            "other_kernels",
+            "--no-fail-fast",
+        ]);
+        test.env(kernels::VARIABLE, release.name());
+        test
+    };
+    let image = format!("guest image {} for {}", kind.name(), arch.name);
+    if arch.name == Arch::host().name {
+        return steps.run(&image, || guest_images::build(arch, kind)).map(|_| tests(cargo(&["test"])));
+    }
+    let cross = steps.run(&format!("toolchain for {}", arch.name), Cross::prepare)?;
+    steps.run(&image, || guest_images::build(arch, kind))?;
+    // The tests find it beside themselves.
+    steps.run(&format!("minivmm for {}", arch.name), || cross.minivmm())?;
+    let lab = steps.run("the lab", || programs::build("tests", "lab"))?;
+    Some(tests(cross.test(&lab)))
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(arguments);
+    cargo
+}
+
 /// Checks for this machine's architecture, the cheap steps first; the command that runs the tests.
 fn here(steps: &mut Steps) -> Option<Command> {
     steps.run("packages", || debian::install(PACKAGES));
-    let cargo = |arguments: &[&str]| {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(arguments);
-        cargo
-    };
     steps.command("formatting", cargo(&["fmt", "--all", "--check"]));
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.command("lints", cargo(&lints));
     let name = Arch::host().name;
     steps
-        .run(&format!("guest image default for {name}"), || guest_images::build(Arch::host(), Kind::Default));
+        .run(&format!("guest image default for {name}"), || guest_images::build(Arch::host(), Kind::DEFAULT));
     let tests = ["test", "--quiet", "--workspace", "--no-fail-fast"];
     steps
         .command(&format!("build of the tests for {name}"), cargo(&[&tests[..], &["--no-run"]].concat()))
@@ -76,7 +115,8 @@ fn elsewhere(steps: &mut Steps, arch: &'static Arch) -> Option<Command> {
     let name = arch.name;
     let cross = steps.run(&format!("toolchain for {name}"), Cross::prepare)?;
     steps.command(&format!("lints for {name}"), cross.clippy());
-    for kind in Kind::ALL {
+    let first = |kind: &Kind| kind.release().is_none_or(|release| release == Release::ALL[0]);
+    for kind in Kind::all().filter(first) {
         steps.run(&format!("guest image {} for {name}", kind.name()), || guest_images::build(arch, kind));
     }
     // The tests find it beside themselves.

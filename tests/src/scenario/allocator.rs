@@ -1,7 +1,11 @@
 //! Scenarios about the allocator: what it finds, what it does not, and what a release gives back. The model does the same
 //! operations as the kernel.
 
-use cma::{PAGE_SIZE, Window};
+use cma::{
+    PAGE_SIZE, Window,
+    area::{Area, Rules},
+};
+use guest_images::Kind;
 
 use super::{Fields, Observation, Scenario, middle_window};
 use crate::differential::{Answer, Operation, Place};
@@ -60,7 +64,8 @@ fn both(window: &Window, heap: bool, operations: &dyn Fn(u64) -> Vec<Operation>)
     let spec = format!("{}M,name={},base={:#x}", window.size >> 20, window.name, window.base);
     let other = if window.default { "" } else { "--cma 4M,name=other,default" };
     let arguments = format!("{other} --cma {spec}");
-    Place { window, arguments: &arguments, heap }.answers(operations)
+    let area = Area::of_window(window, 0, Rules::V6_1).expect("the window is an area");
+    Place { area: &area, kind: Kind::DEFAULT, arguments: &arguments, heap }.answers(operations)
 }
 
 fn errno(what: &str, (model, kernel): &(Answer, Answer)) -> Observation {

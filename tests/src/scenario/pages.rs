@@ -1,6 +1,7 @@
 //! Scenarios about the pages in a window that CMA has not handed out: who may use them, and who makes way for a request.
 
 use cma::area::{Area, Rules};
+use guest_images::Kind;
 
 use super::{Fields, Observation, Scenario, middle_window};
 use crate::guest;
@@ -102,7 +103,7 @@ fn unmovable_pages_stay_out() -> Vec<Observation> {
     // The system heap's pages are not movable (drivers/dma-buf/heaps/system_heap.c). What does not fit has the OOM killer
     // come, which should choose who asked.
     let heap = "cma-ops $(window cma0) /dev/dma_heap/system";
-    let initrd = guest::initramfs_with(&[("bin/cma-ops", CMA_OPS)]);
+    let initrd = guest::initramfs_with(Kind::DEFAULT, &[("bin/cma-ops", CMA_OPS)]);
     let fields = Fields::of(
         &format!("--memory 512M --camera none --cma 256M --initrd {}", initrd.path().display()),
         &format!(
@@ -200,7 +201,7 @@ fn nowhere_to_move_to() -> Vec<Observation> {
 
 fn pinned_pages_are_busy() -> Vec<Observation> {
     let window = middle_window("isp", 256 << 20, false);
-    let initrd = guest::initramfs_with(&[("bin/pin", PIN)]);
+    let initrd = guest::initramfs_with(Kind::DEFAULT, &[("bin/pin", PIN)]);
     let arguments = format!(
         "--memory 1G --camera none --cma 4M,default --cma 256M,name=isp,base={:#x} --initrd {}",
         window.base,
@@ -232,7 +233,7 @@ END
 
 fn a_signal_ends_the_search() -> Vec<Observation> {
     let window = middle_window("isp", 256 << 20, false);
-    let initrd = guest::initramfs_with(&[("bin/pin", PIN)]);
+    let initrd = guest::initramfs_with(Kind::DEFAULT, &[("bin/pin", PIN)]);
     let fields = Fields::of(
         &format!(
             "--memory 1G --camera none --cma 4M,default --cma 256M,name=isp,base={:#x} --initrd {}",

@@ -307,7 +307,7 @@ mod tests {
             .map(|frame| frame.parse().unwrap())
             .into();
         let window: WindowSpec = "64M".parse().unwrap();
-        let fit = fit(frames[0], &frames, &window, Rules::V6_15).unwrap();
+        let fit = fit(frames[0], &frames, &window, Rules::V7_2).unwrap();
         assert_eq!((fit.fits, fit.errno), (21, -16));
         // Slots of 768 pages, and 256 behind the last.
         let every_other = fit.every_other.clone().unwrap();

@@ -175,7 +175,7 @@ mod tests {
         assert!(
             serde_json::to_value(read(&window, None, Rules::V6_1).unwrap()).unwrap()["request"].is_null()
         );
-        let board = read(&window, Some((60, Some(4))), Rules::V6_15).unwrap();
+        let board = read(&window, Some((60, Some(4))), Rules::V7_2).unwrap();
         assert_eq!(board.request.unwrap().pfn, Some(0x40030));
     }
 
