@@ -24,6 +24,7 @@ mod isp;
 mod picture;
 pub mod regs;
 mod scene;
+pub mod sensor;
 mod spec;
 pub mod stamp;
 mod worker;
