@@ -44,8 +44,8 @@ impl Matrix {
     fn row(&self, row: usize, pixel: [i16; 3]) -> i16 {
         let parts = self.parts[row];
         // Twice 14 bits, times steps of 2^-14, cut by 2^-15.
-        let products = [0, 1, 2].map(|i| scale(pixel[i] << 1, parts[i]));
-        let sum = add(add(products[0], products[1]), products[2]);
+        let product = |i: usize| scale(pixel[i] << 1, parts[i]);
+        let sum = add(add(product(0), product(1)), product(2));
         let limit = i16::MAX >> self.shift;
         let value = sum.max(-limit).min(limit) << self.shift;
         clamp_linear(value.saturating_add(self.offset[row]))
