@@ -1,10 +1,11 @@
 //! Kernels on pixels: the tone curve, luma and chroma.
 
 use super::{
-    arith::{CODED_MAX, LINEAR_MAX, add, scale},
+    arith::{CODED_MAX, LINEAR_MAX},
     level::{Level, kernel},
-    lines::{LANES, at},
+    lines::{LANES, vectors, vectors_mut},
     params::{TONE_POINTS, ToneCurve},
+    vector::Vector,
 };
 use crate::camera::yuv::{Encoding, coefficients};
 
@@ -37,21 +38,21 @@ impl Tone {
         }
         for (value, coded) in (0..).zip(&mut self.table) {
             let (segment, fraction) = segment(value);
-            *coded = add(self.base[segment as usize], scale(self.step[segment as usize], fraction));
+            let step = i32::from(self.step[usize::from(segment)]) * i32::from(fraction);
+            let step = i16::try_from((step + (1 << 14)) >> 15).unwrap_or(0);
+            *coded = self.base[usize::from(segment)] + step;
         }
     }
 }
 
 /// Where a linear value lies on the curve: behind which point, and how far on the way to the next, in steps of 2^-15.
-#[inline(always)]
-fn segment(value: i16) -> (i16, i16) {
-    if value < 512 {
-        (value >> 5, (value & 31) << 10)
-    } else if value < 2560 {
-        (add(value >> 7, 12), (value & 127) << 8)
-    } else {
-        (add(value >> 9, 27), (value & 511) << 6)
-    }
+fn segment(value: u16) -> (u8, u16) {
+    let (segment, fraction) = match value {
+        0..512 => (value >> 5, (value & 31) << 10),
+        512..2560 => ((value >> 7) + 12, (value & 127) << 8),
+        _ => ((value >> 9) + 27, (value & 511) << 6),
+    };
+    (segment.to_le_bytes()[0], fraction)
 }
 
 /// Sends `count` values of a padded line through the curve; they are at most 14 bits.
@@ -127,33 +128,55 @@ impl Yuv {
             black: i16::from(encoding.black()) << 6,
         }
     }
+}
 
+/// [`Yuv`] in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<V> {
+    parts: [[V; 3]; 3],
+    black: V,
+}
+
+impl<V: Vector> Parts<V> {
     #[inline(always)]
-    fn sum(parts: [i16; 3], pixel: [i16; 3]) -> i16 {
-        add(add(scale(pixel[0], parts[0]), scale(pixel[1], parts[1])), scale(pixel[2], parts[2]))
+    pub(super) fn new(yuv: &Yuv) -> Self {
+        let [[a, b, c], [d, e, f], [g, h, i]] = yuv.parts;
+        let row = |a, b, c| [V::splat(a), V::splat(b), V::splat(c)];
+        Self { parts: [row(a, b, c), row(d, e, f), row(g, h, i)], black: V::splat(yuv.black) }
     }
 
-    /// Y' of a pixel, as a coded value.
     #[inline(always)]
-    pub(super) fn luma(&self, pixel: [i16; 3]) -> i16 {
-        add(Self::sum(self.parts[0], pixel), self.black)
+    fn sum(&self, row: usize, red: V, green: V, blue: V) -> V {
+        let [r, g, b] = self.parts[row];
+        red.scale(r).add(green.scale(g)).add(blue.scale(b))
     }
 
-    /// Cb and Cr of a pixel, as coded values.
+    /// Y', in coded values.
     #[inline(always)]
-    pub(super) fn chroma(&self, pixel: [i16; 3]) -> [i16; 2] {
-        let centred = |parts| add(Self::sum(parts, pixel), 128 << 6).min(CODED_MAX);
-        [centred(self.parts[1]), centred(self.parts[2])]
+    pub(super) fn luma(&self, red: V, green: V, blue: V) -> V {
+        self.sum(0, red, green, blue).add(self.black)
+    }
+
+    /// Cb and Cr, in coded values.
+    #[inline(always)]
+    pub(super) fn chroma(&self, red: V, green: V, blue: V) -> [V; 2] {
+        let centred = |row| self.sum(row, red, green, blue).add(V::splat(128 << 6)).min(V::splat(CODED_MAX));
+        [centred(1), centred(2)]
     }
 }
 
 kernel! {
     /// Luma of half a line, in coded values.
-    fn luma(pixels: [&[i16]; 3], yuv: &Yuv, out: &mut [i16], count: usize) {
-        let [r, g, b] = pixels.map(|plane| at(plane, 0, count));
-        let (out, yuv) = (&mut out[LANES..][..count], *yuv);
+    fn luma<V>(pixels: [&[i16]; 3], yuv: &Yuv, out: &mut [i16], count: usize) {
+        let count = count / LANES;
+        let plane = |plane: usize| vectors(pixels[plane], 0, count);
+        let (r, g, b, out) = (plane(0), plane(1), plane(2), vectors_mut(out, count));
+        let parts = Parts::<V>::new(yuv);
         for i in 0..count {
-            out[i] = yuv.luma([r[i], g[i], b[i]]);
+            for step in 0..V::STEPS {
+                let load = |line: &[[i16; LANES]]| V::load(&line[i], step);
+                parts.luma(load(r), load(g), load(b)).store(&mut out[i], step);
+            }
         }
     }
 }
@@ -161,6 +184,7 @@ kernel! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::isp::vector::Scalar;
 
     #[test]
     fn every_value_is_on_the_curve_at_every_level() {
@@ -195,13 +219,24 @@ mod tests {
             for (quantization, white) in [(Quantization::Limited, 235), (Quantization::Full, 255)] {
                 let encoding = Encoding { ycbcr, quantization };
                 let yuv = Yuv::new(encoding);
-                let code = |value: i16| super::super::arith::code(value);
-                assert_eq!(code(yuv.luma([CODED_MAX; 3])), white);
-                assert_eq!(code(yuv.luma([0; 3])), u16::from(encoding.black()));
+                let parts = Parts::<Scalar>::new(&yuv);
+                let code = |value: Scalar| {
+                    let mut out = [0; LANES];
+                    value.store(&mut out, 0);
+                    u16::try_from((out[0] + 32) >> 6).unwrap()
+                };
+                let luma = |[r, g, b]: [i16; 3]| {
+                    code(parts.luma(Scalar::splat(r), Scalar::splat(g), Scalar::splat(b)))
+                };
+                let chroma = |[r, g, b]: [i16; 3]| {
+                    parts.chroma(Scalar::splat(r), Scalar::splat(g), Scalar::splat(b)).map(code)
+                };
+                assert_eq!(luma([CODED_MAX; 3]), white);
+                assert_eq!(luma([0; 3]), u16::from(encoding.black()));
                 for grey in 0..=CODED_MAX {
-                    assert_eq!(yuv.chroma([grey; 3]).map(code), [128; 2]);
+                    assert_eq!(chroma([grey; 3]), [128; 2]);
                 }
-                assert_eq!(code(yuv.chroma([0, 0, CODED_MAX])[0]), if white == 235 { 240 } else { 255 });
+                assert_eq!(chroma([0, 0, CODED_MAX])[0], if white == 235 { 240 } else { 255 });
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The kernel that takes noise away and sharpens: by luma, for all colours the same.
 
 use super::{
-    arith::{add, clamp_coded, mean, scale, sub},
+    arith::CODED_MAX,
     level::kernel,
-    lines::{LANES, at},
+    lines::{LANES, vectors, vectors_mut},
     params::Detail,
 };
 
@@ -33,7 +33,7 @@ impl Strength {
 kernel! {
     /// Half a line: `luma` has the luma of its columns above, on and below it, and `beside` that of the other columns, of
     /// which those at `left` and `left + 1` are the neighbours.
-    fn detail(
+    fn detail<V>(
         luma: [&[i16]; 3],
         beside: [&[i16]; 3],
         left: isize,
@@ -43,22 +43,34 @@ kernel! {
         blue: &mut [i16],
         count: usize,
     ) {
-        let [n, c, s] = luma.map(|line| at(line, 0, count));
-        let [nw, w, sw] = beside.map(|line| at(line, left, count));
-        let [ne, e, se] = beside.map(|line| at(line, left + 1, count));
-        let [red, green, blue] = [red, green, blue].map(|plane| &mut plane[LANES..][..count]);
+        let count = count / LANES;
+        let own = |line: usize| vectors(luma[line], 0, count);
+        let (n, c, s) = (own(0), own(1), own(2));
+        let sides = |line: usize, x| vectors(beside[line], x, count);
+        let (nw, w, sw) = (sides(0, left), sides(1, left), sides(2, left));
+        let (ne, e, se) = (sides(0, left + 1), sides(1, left + 1), sides(2, left + 1));
+        let (red, green, blue) =
+            (vectors_mut(red, count), vectors_mut(green, count), vectors_mut(blue, count));
         let Strength { threshold, denoise, sharpen, limit } = *strength;
+        let (denoise, sharpen) = (V::splat(denoise), V::splat(sharpen));
         for i in 0..count {
-            let column = |n: i16, c: i16, s: i16| mean(mean(n, s), c);
-            let sides = mean(column(nw[i], w[i], sw[i]), column(ne[i], e[i], se[i]));
-            let difference = sub(c[i], mean(sides, column(n[i], c[i], s[i])));
-            let noise = difference.max(sub(0, threshold)).min(threshold);
-            // A difference has 14 bits and a sign: there is room for twice that.
-            let more = sub(scale(sub(difference, noise) << 1, sharpen), scale(noise, denoise));
-            let more = more.max(sub(0, limit)).min(limit);
-            red[i] = clamp_coded(add(red[i], more));
-            green[i] = clamp_coded(add(green[i], more));
-            blue[i] = clamp_coded(add(blue[i], more));
+            for step in 0..V::STEPS {
+                let load = |line: &[[i16; LANES]]| V::load(&line[i], step);
+                let column = |n, c: V, s| load(n).mean(load(s)).mean(c);
+                let c = load(c);
+                let sides = column(nw, load(w), sw).mean(column(ne, load(e), se));
+                let difference = c.sub(sides.mean(column(n, c, s)));
+                let noise = difference.clamp(-threshold, threshold);
+                // A difference has 14 bits and a sign: there is room for twice that.
+                let more = difference.sub(noise).shl(1).scale(sharpen).sub(noise.scale(denoise));
+                let more = more.clamp(-limit, limit);
+                let change = |colour: &mut [i16; LANES]| {
+                    V::load(colour, step).add(more).clamp(0, CODED_MAX).store(colour, step);
+                };
+                change(&mut red[i]);
+                change(&mut green[i]);
+                change(&mut blue[i]);
+            }
         }
     }
 }
@@ -77,7 +89,7 @@ mod tests {
         let [red, green, blue] = &mut planes;
         let strength = Strength::new(&detail);
         super::detail(
-            Level::BASELINE,
+            Level::SCALAR,
             [&flat, &spot, &flat],
             [&flat; 3],
             0,

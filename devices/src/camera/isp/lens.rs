@@ -1,7 +1,6 @@
 //! Lens shading: from the gains at a mesh's points to those of a line's pixels.
 
 use super::{
-    arith::{add, scale, sub},
     level::{Level, kernel},
     params::MESH,
 };
@@ -107,9 +106,11 @@ impl Gains {
 
 kernel! {
     fn between(left: i16, right: i16, fractions: &[i16], gains: &mut [i16]) {
-        let step = sub(right, left);
+        let step = i32::from(right) - i32::from(left);
         for (gain, &fraction) in gains.iter_mut().zip(fractions) {
-            *gain = add(left, scale(step, fraction));
+            #[expect(clippy::cast_possible_truncation, reason = "it lies between the two")]
+            let rounded = (step.wrapping_mul(fraction.into()).wrapping_add(1 << 14) >> 15) as i16;
+            *gain = left.wrapping_add(rounded);
         }
     }
 }
@@ -131,7 +132,8 @@ mod tests {
             let (halves, down) = gains.line(Level::best(), &mesh, Phase::Grbg, y);
             for x in 0..size[0] as usize {
                 let [upper, lower] = halves[x % 2].map(|half| half[x / 2]);
-                let gain = add(upper, scale(sub(lower, upper), down));
+                let way = i32::from(lower - upper) * i32::from(down);
+                let gain = i32::from(upper) + ((way + (1 << 14)) >> 15);
                 let channel = [[1.0, 0.0], [3.0, 2.0]][y as usize % 2][x % 2];
                 let place = |at: f64, length: u32| at * 16.0 / f64::from(length - 1);
                 let exact = 10_000.0

@@ -7,8 +7,9 @@ pub struct Level(pub(super) Kind);
 // Private to the ISP: a level is made only where the machine was seen to have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What all machines of the architecture have: SSE2, or NEON.
-    Baseline,
+    Scalar,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -16,12 +17,12 @@ pub(super) enum Kind {
 }
 
 impl Level {
-    /// What every machine of this architecture has.
-    pub const BASELINE: Self = Self(Kind::Baseline);
+    /// One value after another: what all others are held against, and what any machine can do.
+    pub const SCALAR: Self = Self(Kind::Scalar);
 
     /// All that this machine has, the best last.
     pub fn all() -> impl Iterator<Item = Self> {
-        let baseline = std::iter::once(Self::BASELINE);
+        let scalar = std::iter::once(Self::SCALAR);
         #[cfg(target_arch = "x86_64")]
         let more = {
             let avx2 = is_x86_feature_detected!("avx2");
@@ -32,20 +33,24 @@ impl Level {
                 && is_x86_feature_detected!("avx512vl");
             avx2.then_some(Self(Kind::Avx2)).into_iter().chain(avx512.then_some(Self(Kind::Avx512)))
         };
-        #[cfg(not(target_arch = "x86_64"))]
-        let more = None;
-        baseline.chain(more)
+        #[cfg(target_arch = "aarch64")]
+        let more = [Self(Kind::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let more = [];
+        scalar.chain(more)
     }
 
     /// The best that this machine has.
     pub fn best() -> Self {
-        Self::all().last().unwrap_or(Self::BASELINE)
+        Self::all().last().unwrap_or(Self::SCALAR)
     }
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self.0 {
-            Kind::Baseline => "baseline",
+            Kind::Scalar => "scalar",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "NEON",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
@@ -54,33 +59,41 @@ impl Level {
     }
 }
 
-/// Makes of a function one that is compiled for each level, and takes the level as its first argument.
+/// Makes of a function one that is compiled for each level, with the level's [`Vector`](super::vector::Vector) as its type,
+/// and takes the level as its first argument. Where a
+/// function has no such type, the compiler makes vectors of its loops.
 macro_rules! kernel {
-    ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+    (
+        $(#[$attribute:meta])*
+        fn $name:ident<$vector:ident>($($argument:ident: $type:ty),* $(,)?) $body:block
+    ) => {
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments, reason = "each slice is an argument: then the compiler knows them apart")]
         pub(super) fn $name(level: crate::camera::isp::level::Level, $($argument: $type),*) {
+            use crate::camera::isp::{level::Kind, vector};
+
             #[allow(clippy::too_many_arguments, reason = "as above")]
             #[inline(always)]
-            fn body($($argument: $type),*) $body
+            fn body<$vector: vector::Vector>($($argument: $type),*) $body
 
             #[cfg(target_arch = "x86_64")]
             #[allow(clippy::too_many_arguments, reason = "as above")]
             #[target_feature(enable = "avx2")]
             fn avx2($($argument: $type),*) {
-                body($($argument),*);
+                body::<vector::Avx2>($($argument),*);
             }
 
             #[cfg(target_arch = "x86_64")]
             #[allow(clippy::too_many_arguments, reason = "as above")]
             #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
             fn avx512($($argument: $type),*) {
-                body($($argument),*);
+                body::<vector::Avx512>($($argument),*);
             }
 
-            use crate::camera::isp::level::Kind;
             match level.0 {
-                Kind::Baseline => body($($argument),*),
+                Kind::Scalar => body::<vector::Scalar>($($argument),*),
+                #[cfg(target_arch = "aarch64")]
+                Kind::Neon => body::<vector::Neon>($($argument),*),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: there is such a level only where the machine has it.
                 Kind::Avx2 => unsafe { avx2($($argument),*) },
@@ -88,6 +101,11 @@ macro_rules! kernel {
                 // SAFETY: there is such a level only where the machine has it.
                 Kind::Avx512 => unsafe { avx512($($argument),*) },
             }
+        }
+    };
+    ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+        crate::camera::isp::level::kernel! {
+            $(#[$attribute])* fn $name<V>($($argument: $type),*) $body
         }
     };
 }

@@ -9,6 +9,18 @@ pub(super) fn at(line: &[i16], offset: isize, count: usize) -> &[i16] {
     &line[LANES.wrapping_add_signed(offset)..][..count]
 }
 
+/// The same in whole vectors.
+#[inline(always)]
+pub(super) fn vectors(line: &[i16], offset: isize, vectors: usize) -> &[[i16; LANES]] {
+    &line[LANES.wrapping_add_signed(offset)..].as_chunks().0[..vectors]
+}
+
+/// `count` values of a padded line from its first, in whole vectors, to be written.
+#[inline(always)]
+pub(super) fn vectors_mut(line: &mut [i16], vectors: usize) -> &mut [[i16; LANES]] {
+    &mut line[LANES..].as_chunks_mut().0[..vectors]
+}
+
 /// The last lines of a frame, each of so many planes of the same length.
 #[derive(Debug, Default)]
 pub(super) struct Ring<const PLANES: usize> {

@@ -25,6 +25,7 @@ mod pool;
 mod raw;
 mod resize;
 pub mod statistics;
+mod vector;
 
 pub use level::Level;
 pub use params::{

@@ -2,9 +2,10 @@
 
 use super::{
     arith::{code, mean},
-    colour::Yuv,
+    colour::{Parts, Yuv},
     level::{Level, kernel},
-    lines::at,
+    lines::{LANES, vectors},
+    vector::Vector,
 };
 use crate::camera::format::{Component, Format, Pixels};
 
@@ -21,20 +22,21 @@ pub(super) struct Line<'a> {
 pub(super) struct Packer {
     /// A line of a plane as it goes out.
     bytes: Vec<u8>,
-    /// A line of each colour, for formats that take three bytes together.
-    colours: [Vec<u8>; 3],
-    /// Cb and Cr of this line and of the one before.
-    chroma: [[Vec<i16>; 2]; 2],
+    /// Codes of a line: of each colour, or of luma and of both chromas in turn.
+    codes: [Vec<[[u8; 2]; LANES]>; 3],
+    /// Cb and Cr of this line and of the one before, in coded values.
+    chroma: [[Vec<[i16; LANES]>; 2]; 2],
 }
 
 impl Packer {
     /// For lines of `width` pixels.
     pub(super) fn new(width: u32) -> Self {
         let width = width as usize;
+        let count = (width / 2).div_ceil(LANES);
         Self {
             bytes: vec![0; 4 * width],
-            colours: std::array::from_fn(|_| vec![0; width]),
-            chroma: std::array::from_fn(|_| std::array::from_fn(|_| vec![0; width / 2])),
+            codes: std::array::from_fn(|_| vec![[[0; 2]; LANES]; count]),
+            chroma: std::array::from_fn(|_| std::array::from_fn(|_| vec![[0; LANES]; count])),
         }
     }
 
@@ -48,48 +50,52 @@ impl Packer {
         line: Line<'_>,
         write: &(dyn Fn(usize, u32, &[u8]) + Sync),
     ) {
-        let Self { bytes, colours, chroma } = self;
-        let width = 2 * line.count;
+        let Self { bytes, codes: [first, second, third], chroma: [[u, v], [u2, v2]] } = self;
+        let (half, width) = (line.count, 2 * line.count);
         match &format.pixels {
             Pixels::Yuyv | Pixels::Uyvy => {
-                let luma_shift = if format.pixels == Pixels::Yuyv { 0 } else { 8 };
-                pairs(level, line.halves, line.offset, yuv, luma_shift, &mut bytes[..2 * width]);
+                luma(level, line.halves, line.offset, yuv, first);
+                chroma(level, line.halves, line.offset, yuv, u, v);
+                semi_planar(level, [u, u], [v, v], second);
+                let [a, b] = if format.pixels == Pixels::Yuyv { [first, second] } else { [second, first] };
+                let [a, b] = [&*a, &*b].map(|codes| codes.as_flattened().as_flattened());
+                interleave2(level, a, b, &mut bytes[..2 * width]);
                 write(0, y, &bytes[..2 * width]);
             }
             Pixels::Nv12 | Pixels::Nv16 | Pixels::Yuv420 | Pixels::Grey => {
-                luma(level, line.halves, line.offset, yuv, &mut bytes[..width]);
-                write(0, y, &bytes[..width]);
+                luma(level, line.halves, line.offset, yuv, first);
+                write(0, y, &first.as_flattened().as_flattened()[..width]);
                 if format.pixels == Pixels::Grey {
                     return;
                 }
-                let [[u, v], [u2, v2]] = chroma;
-                let is_pair = format.pixels != Pixels::Nv16;
-                let (u, v) = if is_pair && y % 2 == 1 { (u2, v2) } else { (u, v) };
-                self::chroma(level, line.halves, line.offset, yuv, u, v);
-                if is_pair && y.is_multiple_of(2) {
+                if format.pixels == Pixels::Nv16 {
+                    chroma(level, line.halves, line.offset, yuv, u, v);
+                    semi_planar(level, [u, u], [v, v], second);
+                    write(1, y, &second.as_flattened().as_flattened()[..width]);
                     return;
                 }
-                let [[u, v], [u2, v2]] = &self.chroma;
-                let (u2, v2) = if is_pair { (u2, v2) } else { (u, v) };
-                let y = if is_pair { y / 2 } else { y };
-                if format.pixels == Pixels::Yuv420 {
-                    for (plane, first, second) in [(1, u, u2), (2, v, v2)] {
-                        planar(level, first, second, &mut bytes[..width / 2]);
-                        write(plane, y, &bytes[..width / 2]);
-                    }
+                if y.is_multiple_of(2) {
+                    return chroma(level, line.halves, line.offset, yuv, u, v);
+                }
+                chroma(level, line.halves, line.offset, yuv, u2, v2);
+                if format.pixels == Pixels::Nv12 {
+                    semi_planar(level, [u, u2], [v, v2], second);
+                    write(1, y / 2, &second.as_flattened().as_flattened()[..width]);
                 } else {
-                    semi_planar(level, [u, u2], [v, v2], &mut bytes[..width]);
-                    write(1, y, &bytes[..width]);
+                    for (plane, upper, lower) in [(1, u, u2), (2, v, v2)] {
+                        planar(level, upper.as_flattened(), lower.as_flattened(), &mut bytes[..half]);
+                        write(plane, y / 2, &bytes[..half]);
+                    }
                 }
             }
             Pixels::Packed(order) => {
-                let (halves, _) = line.halves.as_chunks::<2>();
-                for (colour, &[even, odd]) in colours.iter_mut().zip(halves) {
-                    codes(level, even, odd, line.offset, colour);
-                }
-                let [r, g, b] = &*colours;
+                let [er, or, eg, og, eb, ob] = line.halves;
+                codes(level, er, or, line.offset, first);
+                codes(level, eg, og, line.offset, second);
+                codes(level, eb, ob, line.offset, third);
+                let [r, g, b] = [&*first, second, third].map(|codes| codes.as_flattened().as_flattened());
                 let bytes = &mut bytes[..order.len() * width];
-                let plane = |component: Component| [&r[..], g, b][(component as usize).min(2)];
+                let plane = |component: Component| [r, g, b][(component as usize).min(2)];
                 match **order {
                     [a, b, c] => interleave3(level, [a, b, c].map(plane), bytes),
                     [Component::X, b, c, d] => {
@@ -109,57 +115,77 @@ impl Packer {
     }
 }
 
+/// Two coded values as codes of eight bits, the first in the lower half.
+#[inline(always)]
+fn codes_of<V: Vector>(first: V, second: V) -> V {
+    let code = |value: V| value.add(V::splat(32)).shr::<6>();
+    code(first).or(code(second).shl(8))
+}
+
+/// Becomes the bytes of part `step` of the pairs.
+#[inline(always)]
+fn store_codes<V: Vector>(codes: V, pairs: &mut [[u8; 2]; LANES], step: usize) {
+    let mut words = [0; LANES];
+    codes.store(&mut words, step);
+    let per_step = LANES / V::STEPS;
+    let range = step * per_step..(step + 1) * per_step;
+    for (pair, word) in pairs[range.clone()].iter_mut().zip(&words[range]) {
+        *pair = word.to_le_bytes();
+    }
+}
+
 kernel! {
-    fn luma(halves: [&[i16]; 6], offset: isize, yuv: &Yuv, out: &mut [u8]) {
-        let out = out.as_chunks_mut::<2>().0;
-        let [er, or, eg, og, eb, ob] = halves.map(|half| at(half, offset, out.len()));
-        let yuv = *yuv;
+    /// Luma of even and odd columns in turn.
+    fn luma<V>(halves: [&[i16]; 6], offset: isize, yuv: &Yuv, out: &mut [[[u8; 2]; LANES]]) {
+        let half = |half: usize| vectors(halves[half], offset, out.len());
+        let (er, or, eg, og, eb, ob) = (half(0), half(1), half(2), half(3), half(4), half(5));
+        let parts = Parts::<V>::new(yuv);
         for i in 0..out.len() {
-            let even = code(yuv.luma([er[i], eg[i], eb[i]]));
-            let odd = code(yuv.luma([or[i], og[i], ob[i]]));
-            out[i] = (even | odd << 8).to_le_bytes();
+            for step in 0..V::STEPS {
+                let load = |line: &[[i16; LANES]]| V::load(&line[i], step);
+                let even = parts.luma(load(er), load(eg), load(eb));
+                let odd = parts.luma(load(or), load(og), load(ob));
+                store_codes(codes_of(even, odd), &mut out[i], step);
+            }
         }
     }
 }
 
 kernel! {
     /// Cb and Cr of the mean of each two columns, in coded values.
-    fn chroma(halves: [&[i16]; 6], offset: isize, yuv: &Yuv, u: &mut [i16], v: &mut [i16]) {
+    fn chroma<V>(halves: [&[i16]; 6], offset: isize, yuv: &Yuv, u: &mut [[i16; LANES]], v: &mut [[i16; LANES]]) {
         let v = &mut v[..u.len()];
-        let [er, or, eg, og, eb, ob] = halves.map(|half| at(half, offset, u.len()));
-        let yuv = *yuv;
+        let half = |half: usize| vectors(halves[half], offset, u.len());
+        let (er, or, eg, og, eb, ob) = (half(0), half(1), half(2), half(3), half(4), half(5));
+        let parts = Parts::<V>::new(yuv);
         for i in 0..u.len() {
-            [u[i], v[i]] = yuv.chroma([mean(er[i], or[i]), mean(eg[i], og[i]), mean(eb[i], ob[i])]);
-        }
-    }
-}
-
-kernel! {
-    /// Two pixels that share their chroma, in four bytes; luma lies at `luma_shift` of each two.
-    fn pairs(halves: [&[i16]; 6], offset: isize, yuv: &Yuv, luma_shift: u32, out: &mut [u8]) {
-        let out = out.as_chunks_mut::<4>().0;
-        let [er, or, eg, og, eb, ob] = halves.map(|half| at(half, offset, out.len()));
-        let yuv = *yuv;
-        let chroma_shift = 8 - luma_shift;
-        for i in 0..out.len() {
-            let even = code(yuv.luma([er[i], eg[i], eb[i]]));
-            let odd = code(yuv.luma([or[i], og[i], ob[i]]));
-            let [u, v] =
-                yuv.chroma([mean(er[i], or[i]), mean(eg[i], og[i]), mean(eb[i], ob[i])]).map(code);
-            let first = even << luma_shift | u << chroma_shift;
-            let second = odd << luma_shift | v << chroma_shift;
-            out[i] = (u32::from(first) | u32::from(second) << 16).to_le_bytes();
+            for step in 0..V::STEPS {
+                let load = |line: &[[i16; LANES]]| V::load(&line[i], step);
+                let (red, green, blue) =
+                    (load(er).mean(load(or)), load(eg).mean(load(og)), load(eb).mean(load(ob)));
+                let [cb, cr] = parts.chroma(red, green, blue);
+                cb.store(&mut u[i], step);
+                cr.store(&mut v[i], step);
+            }
         }
     }
 }
 
 kernel! {
     /// U and V in turn, each the mean of two lines.
-    fn semi_planar(u: [&[i16]; 2], v: [&[i16]; 2], out: &mut [u8]) {
-        let out = out.as_chunks_mut::<2>().0;
-        let [u, u2, v, v2] = [u[0], u[1], v[0], v[1]].map(|half| &half[..out.len()]);
-        for i in 0..out.len() {
-            out[i] = (code(mean(u[i], u2[i])) | code(mean(v[i], v2[i])) << 8).to_le_bytes();
+    fn semi_planar<V>(
+        u: [&[[i16; LANES]]; 2],
+        v: [&[[i16; LANES]]; 2],
+        out: &mut [[[u8; 2]; LANES]],
+    ) {
+        let count = out.len();
+        let (u, u2, v, v2) = (&u[0][..count], &u[1][..count], &v[0][..count], &v[1][..count]);
+        for i in 0..count {
+            for step in 0..V::STEPS {
+                let load = |line: &[[i16; LANES]]| V::load(&line[i], step);
+                let codes = codes_of(load(u).mean(load(u2)), load(v).mean(load(v2)));
+                store_codes(codes, &mut out[i], step);
+            }
         }
     }
 }
@@ -175,11 +201,23 @@ kernel! {
 
 kernel! {
     /// A colour's even and odd columns as bytes.
-    fn codes(even: &[i16], odd: &[i16], offset: isize, out: &mut [u8]) {
-        let out = out.as_chunks_mut::<2>().0;
-        let [even, odd] = [even, odd].map(|half| at(half, offset, out.len()));
+    fn codes<V>(even: &[i16], odd: &[i16], offset: isize, out: &mut [[[u8; 2]; LANES]]) {
+        let (even, odd) = (vectors(even, offset, out.len()), vectors(odd, offset, out.len()));
         for i in 0..out.len() {
-            out[i] = (code(even[i]) | code(odd[i]) << 8).to_le_bytes();
+            for step in 0..V::STEPS {
+                let codes = codes_of(V::load(&even[i], step), V::load(&odd[i], step));
+                store_codes(codes, &mut out[i], step);
+            }
+        }
+    }
+}
+
+kernel! {
+    fn interleave2(first: &[u8], second: &[u8], out: &mut [u8]) {
+        let out = out.as_chunks_mut::<2>().0;
+        let (a, b) = (&first[..out.len()], &second[..out.len()]);
+        for i in 0..out.len() {
+            out[i] = [a[i], b[i]];
         }
     }
 }

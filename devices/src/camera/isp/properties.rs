@@ -100,7 +100,7 @@ proptest! {
             }
         };
         let mut isp = Isp::new(input, output, &params, 1).unwrap();
-        isp.set_level(Level::BASELINE);
+        isp.set_level(Level::SCALAR);
         let expected = process(&mut isp, &read);
         for level in Level::all() {
             isp.set_level(level);

@@ -1,9 +1,9 @@
 //! Kernels on raw lines, whose even and odd columns lie apart: black level, defect pixels, lens shading, white balance.
 
 use super::{
-    arith::{LINEAR_MAX, add, amplify, scale, sub},
+    arith::LINEAR_MAX,
     level::kernel,
-    lines::{LANES, at},
+    lines::{LANES, vectors, vectors_mut},
 };
 
 kernel! {
@@ -24,7 +24,7 @@ kernel! {
     /// Half a line, between the nearest above and below that have its colours: replaces defect pixels, undoes the lens's
     /// shading, whose gains are part `down` of the way from `gains[0]` to `gains[1]`, and stores the result in `plain`, and
     /// white-balanced in `balanced`.
-    fn correct(
+    fn correct<V>(
         lines: [&[i16]; 3],
         threshold: i16,
         gains: [&[i16]; 2],
@@ -34,23 +34,34 @@ kernel! {
         balanced: &mut [i16],
         count: usize,
     ) {
-        let [nw, n, ne] = [-1, 0, 1].map(|x| at(lines[0], x, count));
-        let [w, c, e] = [-1, 0, 1].map(|x| at(lines[1], x, count));
-        let [sw, s, se] = [-1, 0, 1].map(|x| at(lines[2], x, count));
-        let [upper, lower] = gains.map(|gains| &gains[..count]);
-        let (plain, balanced) = (&mut plain[LANES..][..count], &mut balanced[LANES..][..count]);
+        let count = count / LANES;
+        let line = |line: usize, x: isize| vectors(lines[line], x, count);
+        let (nw, n, ne) = (line(0, -1), line(0, 0), line(0, 1));
+        let (w, c, e) = (line(1, -1), line(1, 0), line(1, 1));
+        let (sw, s, se) = (line(2, -1), line(2, 0), line(2, 1));
+        let (upper, lower) = (&gains[0].as_chunks().0[..count], &gains[1].as_chunks().0[..count]);
+        let (plain, balanced) = (vectors_mut(plain, count), vectors_mut(balanced, count));
+        let (threshold, down) = (V::splat(threshold), V::splat(down));
+        let balance = V::splat(balance.cast_signed());
+        // A value of 14 bits times a gain in steps of 2^-14.
+        let amplify = |value: V, gain: V| value.shl(2).high(gain).min_unsigned(V::splat(LINEAR_MAX));
         for i in 0..count {
-            let most = nw[i].max(n[i]).max(ne[i]).max(w[i]).max(e[i]).max(sw[i].max(s[i]).max(se[i]));
-            let least = nw[i].min(n[i]).min(ne[i]).min(w[i]).min(e[i]).min(sw[i].min(s[i]).min(se[i]));
-            let value = c[i];
-            let value = if value > most.saturating_add(threshold) { most } else { value };
-            let value = if value < least.saturating_sub(threshold) { least } else { value };
-            let gain = add(upper[i], scale(sub(lower[i], upper[i]), down));
-            // Gains of the mesh are in steps of 1/8192 here: their differences have a sign.
-            #[expect(clippy::cast_sign_loss, reason = "a gain between two is not negative")]
-            let value = amplify(value, (gain as u16) << 1);
-            plain[i] = value;
-            balanced[i] = amplify(value, balance);
+            for step in 0..V::STEPS {
+                let load = |line: &[[i16; LANES]]| V::load(&line[i], step);
+                let (nw, n, ne) = (load(nw), load(n), load(ne));
+                let (w, c, e) = (load(w), load(c), load(e));
+                let (sw, s, se) = (load(sw), load(s), load(se));
+                let most = nw.max(n).max(ne.max(w)).max(e.max(sw).max(s.max(se)));
+                let least = nw.min(n).min(ne.min(w)).min(e.min(sw).min(s.min(se)));
+                let value = c.if_greater(most.saturating_add(threshold), most, c);
+                let value = least.saturating_sub(threshold).if_greater(c, least, value);
+                // Gains of the mesh are in steps of 1/8192 here: their differences have a sign.
+                let (upper, lower) = (load(upper), load(lower));
+                let gain = upper.add(lower.sub(upper).scale(down)).shl(1);
+                let value = amplify(value, gain);
+                value.store(&mut plain[i], step);
+                amplify(value, balance).store(&mut balanced[i], step);
+            }
         }
     }
 }

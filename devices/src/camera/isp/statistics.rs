@@ -5,7 +5,7 @@
 //! order: they are the same for any number of threads and any instructions.
 
 use super::{
-    arith::{mean, sub},
+    arith::mean,
     level::{Level, kernel},
     lines::{LANES, at},
 };
@@ -189,23 +189,24 @@ kernel! {
         quads: &mut [u32],
         count: usize,
     ) {
-        let [r, g, h, b] = [red, green, green2, blue].map(|plane| at(plane, 0, count));
+        let (r, g, h, b) = (at(red, 0, count), at(green, 0, count), at(green2, 0, count), at(blue, 0, count));
         let luma_out = &mut luma_out[LANES..][..count];
-        let [luma_sum, red_sum, green_sum, blue_sum, quads] =
-            [luma_sum, red_sum, green_sum, blue_sum, quads].map(|sums| &mut sums[..count]);
+        let (luma_sum, quads) = (&mut luma_sum[..count], &mut quads[..count]);
+        let (red_sum, green_sum, blue_sum) =
+            (&mut red_sum[..count], &mut green_sum[..count], &mut blue_sum[..count]);
+        let add = |sum: &mut u32, value: i16| *sum = sum.wrapping_add(u32::from(value.cast_unsigned()));
         for i in 0..count {
             let green = mean(g[i], h[i]);
             let luma = mean(mean(r[i], b[i]), green);
             let least = r[i].min(g[i]).min(h[i].min(b[i]));
             let most = r[i].max(g[i]).max(h[i].max(b[i]));
-            let counts = least >= range[0] && most <= range[1];
-            let if_counts = |value: i16| if counts { u32::from(value.cast_unsigned()) } else { 0 };
+            let mask = if (least >= range[0]) & (most <= range[1]) { -1 } else { 0 };
             luma_out[i] = luma;
-            luma_sum[i] = luma_sum[i].wrapping_add(u32::from(luma.cast_unsigned()));
-            red_sum[i] = red_sum[i].wrapping_add(if_counts(r[i]));
-            green_sum[i] = green_sum[i].wrapping_add(if_counts(green));
-            blue_sum[i] = blue_sum[i].wrapping_add(if_counts(b[i]));
-            quads[i] = quads[i].wrapping_add(if_counts(1));
+            add(&mut luma_sum[i], luma);
+            add(&mut red_sum[i], r[i] & mask);
+            add(&mut green_sum[i], green & mask);
+            add(&mut blue_sum[i], b[i] & mask);
+            add(&mut quads[i], mask & 1);
         }
     }
 }
@@ -216,7 +217,7 @@ kernel! {
         let [left, right] = [-1, 1].map(|x| at(luma, x, count));
         let sums = &mut sums[..count];
         for i in 0..count {
-            let difference = i32::from(sub(right[i], left[i]) >> 4);
+            let difference = i32::from(right[i].wrapping_sub(left[i]) >> 4);
             sums[i] = sums[i].wrapping_add(difference.wrapping_mul(difference).cast_unsigned());
         }
     }
