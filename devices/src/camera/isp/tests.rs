@@ -282,6 +282,30 @@ fn formats_have_the_same_picture() {
 }
 
 #[test]
+fn frames_are_the_same_on_every_architecture() {
+    let (size, small) = ([322, 242], [160, 122]);
+    let sum = |name: &str, size_out| {
+        let format = format(name);
+        let output = Output { size: size_out, ..whole(size, format) };
+        let mut isp = Isp::new(noise_input(size), output, &default_params(), 1).unwrap();
+        let (planes, Statistics { histogram, zones }) = process(&mut isp, &noise(5));
+        let mut hasher = crc32fast::Hasher::new();
+        planes.iter().for_each(|plane| hasher.update(plane));
+        histogram.iter().for_each(|count| hasher.update(&count.to_le_bytes()));
+        for zone in zones.as_flattened() {
+            [zone.luma, zone.focus].iter().for_each(|sum| hasher.update(&sum.to_le_bytes()));
+            zone.balanced.iter().for_each(|sum| hasher.update(&sum.to_le_bytes()));
+        }
+        hasher.finalize()
+    };
+    assert_eq!(
+        [("NV12", size), ("RGB24", size), ("YUYV", size), ("YUV420", small)]
+            .map(|(name, size)| sum(name, size)),
+        [1652726020, 3404569582, 2485354220, 1672352674]
+    );
+}
+
+#[test]
 fn a_crop_is_a_part_of_the_whole() {
     let size = [128, 96];
     let crop = Rect { left: 22, top: 30, width: 64, height: 40 };

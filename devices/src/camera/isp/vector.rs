@@ -166,6 +166,84 @@ impl Vector for Scalar {
     }
 }
 
+/// Writes a vector of which each operation is an instruction. Only kernels that were compiled for these instructions use it,
+/// where the machine has them (`level::kernel!`). `count`, beside its use, makes a number of bits what the shifts take.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! vector {
+    (
+        $(#[$attribute:meta])* $name:ident($register:ty), $lanes:literal,
+        load($pointer:ident) => $load:expr; store($to:ident, $stored:ident) => $store:expr;
+        splat($value:ident) => $splat:expr;
+        { $($operation:ident => $instruction:ident;)* }
+        shl($shl_a:ident, $bits:ident) => $shl:expr;
+        shr($shr_a:ident, $shr_bits:ident) => $shr:expr;
+        greater($left:ident, $right:ident) => $greater:expr;
+        pick($mask:ident, $if:ident, $else:ident) => $pick:expr;
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy)]
+        pub(in super::super) struct $name($register);
+
+        impl Vector for $name {
+            const STEPS: usize = LANES / $lanes;
+
+            #[inline(always)]
+            fn load(values: &[i16; LANES], step: usize) -> Self {
+                let values: &[i16; $lanes] = &values.as_chunks().0[step];
+                let $pointer = values.as_ptr();
+                // SAFETY: it reads as many values as there are, at any address, and the machine has the instruction.
+                Self(unsafe { $load })
+            }
+
+            #[inline(always)]
+            fn store(self, values: &mut [i16; LANES], step: usize) {
+                let values: &mut [i16; $lanes] = &mut values.as_chunks_mut().0[step];
+                let ($to, $stored) = (values.as_mut_ptr(), self.0);
+                // SAFETY: it writes as many values as there are, to any address, and the machine has the instruction.
+                unsafe { $store }
+            }
+
+            #[inline(always)]
+            fn splat($value: i16) -> Self {
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $splat })
+            }
+
+            $(
+                #[inline(always)]
+                fn $operation(self, other: Self) -> Self {
+                    // SAFETY: the machine has the instruction.
+                    Self(unsafe { $instruction(self.0, other.0) })
+                }
+            )*
+
+            #[inline(always)]
+            fn shl(self, bits: u32) -> Self {
+                let ($shl_a, $bits) = (self.0, count(bits));
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $shl })
+            }
+
+            #[inline(always)]
+            fn shr<const BITS: u32>(self) -> Self {
+                let ($shr_a, $shr_bits) = (self.0, count(BITS));
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $shr })
+            }
+
+            #[inline(always)]
+            fn if_greater(self, other: Self, then: Self, otherwise: Self) -> Self {
+                let ($left, $right) = (self.0, other.0);
+                // SAFETY: the machine has the instruction.
+                let $mask = unsafe { $greater };
+                let ($if, $else) = (then.0, otherwise.0);
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $pick })
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "x86_64")]
