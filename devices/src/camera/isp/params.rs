@@ -113,9 +113,9 @@ impl ToneCurve {
         Self { points }
     }
 
-    /// None: codes are proportional to light.
+    /// None: a code is the upper eight bits of a linear value.
     pub fn linear() -> Self {
-        Self::new(|light| light)
+        Self { points: std::array::from_fn(|point| Self::at(point).min(CODED_MAX.unsigned_abs())) }
     }
 
     /// sRGB's (IEC 61966-2-1).
