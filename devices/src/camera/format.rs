@@ -21,10 +21,19 @@ pub struct Format {
 /// How one plane of a format lies in memory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PlaneShape {
-    /// Bytes of a line for each pixel of the frame's width.
+    /// Bytes of one of the plane's pixels.
     pub bytes_per_pixel: u32,
+    /// Pixels of the frame's width for each of the plane's.
+    pub horizontal: u32,
     /// Lines of the frame for each line of the plane.
     pub subsampling: u32,
+}
+
+impl PlaneShape {
+    /// Bytes of a line of a frame of `width` pixels.
+    pub fn line_bytes(&self, width: u32) -> u32 {
+        width / self.horizontal * self.bytes_per_pixel
+    }
 }
 
 /// What a pixel is made of. The YUV formats and grey are BT.601, limited range, as V4L2's defaults for
@@ -37,6 +46,10 @@ pub(super) enum Pixels {
     Uyvy,
     /// A plane of Y, and one of U V for each 2x2 pixels.
     Nv12,
+    /// A plane of Y, and one of U V for each two pixels of a line.
+    Nv16,
+    /// A plane of Y, one of U and one of V for each 2x2 pixels.
+    Yuv420,
     /// Y alone.
     Grey,
     /// These components in this order in memory.
@@ -57,18 +70,25 @@ pub(super) enum Component {
 
 use Component::{B, G, R, X};
 
-const BYTES_1: &[PlaneShape] = &[PlaneShape { bytes_per_pixel: 1, subsampling: 1 }];
-const BYTES_2: &[PlaneShape] = &[PlaneShape { bytes_per_pixel: 2, subsampling: 1 }];
-const BYTES_3: &[PlaneShape] = &[PlaneShape { bytes_per_pixel: 3, subsampling: 1 }];
-const BYTES_4: &[PlaneShape] = &[PlaneShape { bytes_per_pixel: 4, subsampling: 1 }];
-const SEMI_PLANAR_420: &[PlaneShape] =
-    &[PlaneShape { bytes_per_pixel: 1, subsampling: 1 }, PlaneShape { bytes_per_pixel: 1, subsampling: 2 }];
+const BYTES_1: &[PlaneShape] = &[shape(1, 1, 1)];
+const BYTES_2: &[PlaneShape] = &[shape(2, 1, 1)];
+const BYTES_3: &[PlaneShape] = &[shape(3, 1, 1)];
+const BYTES_4: &[PlaneShape] = &[shape(4, 1, 1)];
+const SEMI_PLANAR_420: &[PlaneShape] = &[shape(1, 1, 1), shape(2, 2, 2)];
+const SEMI_PLANAR_422: &[PlaneShape] = &[shape(1, 1, 1), shape(2, 2, 1)];
+const PLANAR_420: &[PlaneShape] = &[shape(1, 1, 1), shape(1, 2, 2), shape(1, 2, 2)];
+
+const fn shape(bytes_per_pixel: u32, horizontal: u32, subsampling: u32) -> PlaneShape {
+    PlaneShape { bytes_per_pixel, horizontal, subsampling }
+}
 
 /// All formats that the camera writes.
 pub const FORMATS: &[Format] = &[
     format("YUYV", b"YUYV", BYTES_2, Pixels::Yuyv),
     format("UYVY", b"UYVY", BYTES_2, Pixels::Uyvy),
     format("NV12", b"NV12", SEMI_PLANAR_420, Pixels::Nv12),
+    format("NV16", b"NV16", SEMI_PLANAR_422, Pixels::Nv16),
+    format("YUV420", b"YU12", PLANAR_420, Pixels::Yuv420),
     format("RGB24", b"RGB3", BYTES_3, Pixels::Packed(&[R, G, B])),
     format("BGR24", b"BGR3", BYTES_3, Pixels::Packed(&[B, G, R])),
     format("XRGB32", b"BX24", BYTES_4, Pixels::Packed(&[X, R, G, B])),
@@ -165,7 +185,7 @@ impl Layout {
         }
         let mut strides = [0; MAX_PLANES];
         for (stride, plane) in strides.iter_mut().zip(format.planes) {
-            *stride = width * plane.bytes_per_pixel;
+            *stride = plane.line_bytes(width);
         }
         Ok(Self { format, width, height, strides })
     }
@@ -202,7 +222,7 @@ impl Layout {
     /// The planes, in order.
     pub fn planes(&self) -> impl Iterator<Item = PlaneLayout> {
         self.format.planes.iter().zip(self.strides).map(|(shape, stride)| PlaneLayout {
-            line_bytes: self.width * shape.bytes_per_pixel,
+            line_bytes: shape.line_bytes(self.width),
             lines: self.height / shape.subsampling,
             stride,
         })
@@ -241,6 +261,15 @@ mod tests {
         );
         let padded = layout(b"NV12", 320, 240).unwrap().with_strides([512, 384, 0]).unwrap();
         assert_eq!(padded.planes().map(|plane| plane.span()).collect::<Vec<_>>(), [122_688, 46_016]);
+    }
+
+    #[test]
+    fn planes_of_a_planar_format() {
+        let planes = |code| -> Vec<_> {
+            layout(code, 320, 240).unwrap().planes().map(|plane| (plane.line_bytes, plane.lines)).collect()
+        };
+        assert_eq!(planes(b"YU12"), [(320, 240), (160, 120), (160, 120)]);
+        assert_eq!(planes(b"NV16"), [(320, 240), (320, 240)]);
     }
 
     #[test]

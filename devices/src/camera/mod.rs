@@ -1,6 +1,6 @@
 //! The camera/ISP: a memory-mapped platform device that writes frames to addresses which the guest's driver programs.
 //!
-//! A frame flows one way. [`scene`](Pattern) draws what the sensor sees, `isp` turns it into a pixel format,
+//! A frame flows one way. [`scene`](Pattern) draws what the sensor sees, `convert` turns it into a pixel format,
 //! `picture` keeps the result and stamps each frame ([`stamp`]), and `channel` checks the guest's configuration
 //! and writes the frame through the [`DmaPort`]. The register face ([`regs`] says what, `face` does it) knows
 //! nothing of pixels; the worker thread brings the two together, so that a vCPU never waits for a frame.
@@ -18,15 +18,18 @@ use crate::{bus::BusDevice, dma::DmaPort, irq::IrqLine};
 
 mod channel;
 mod clock;
+mod convert;
 mod face;
 mod format;
-mod isp;
+pub mod isp;
 mod picture;
 pub mod regs;
 mod scene;
+pub mod sensor;
 mod spec;
 pub mod stamp;
 mod worker;
+pub mod yuv;
 
 pub use format::{FORMATS, Format, Layout, LayoutError, MAX_PLANES, PlaneLayout, PlaneShape};
 pub use scene::Pattern;

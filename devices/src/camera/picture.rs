@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crc32fast::Hasher;
 
 use super::{
+    convert,
     format::{Layout, MAX_PLANES},
-    isp,
     scene::{Pattern, Scene},
     stamp,
 };
@@ -48,7 +48,7 @@ impl Picture {
         let height = layout.height() + (PHASES - 1) * STEP;
         let scene = Scene::new(pattern, width, height, seed);
         let bytes = |shape: &super::format::PlaneShape, lines| {
-            (width * shape.bytes_per_pixel) as usize * (lines / shape.subsampling) as usize
+            shape.line_bytes(width) as usize * (lines / shape.subsampling) as usize
         };
         let mut planes: Vec<Vec<u8>> =
             format.planes.iter().map(|shape| vec![0; bytes(shape, height)]).collect();
@@ -67,7 +67,7 @@ impl Picture {
                 .zip(format.planes)
                 .map(|(plane, shape)| &mut plane[bytes(shape, start)..][..bytes(shape, lines)])
                 .collect();
-            isp::convert(format, width, rgb, &mut band);
+            convert::convert(format, width, rgb, &mut band);
         }
         Some(Self { pattern, layout: *layout, planes, checksums: [const { None }; PHASES as usize] })
     }

@@ -141,7 +141,7 @@ fn part(at: u32, length: u32) -> u8 {
 }
 
 /// The `index`th value of Vigna's SplitMix64 from `seed`.
-fn split_mix(seed: u64, index: u64) -> u64 {
+pub(super) fn split_mix(seed: u64, index: u64) -> u64 {
     let mut z = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

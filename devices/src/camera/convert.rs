@@ -1,8 +1,15 @@
-//! The ISP: turns lines of RGB into the lines of a pixel format.
+//! Turns a test pattern's lines of RGB into the lines of a pixel format.
 
-use super::format::{Component, Format, Pixels};
+use super::{
+    format::{Component, Format, Pixels},
+    yuv::{Encoding, Quantization, YcbcrEncoding, coefficients},
+};
 
 type Rgb = [u8; 3];
+
+/// As V4L2's defaults for `V4L2_COLORSPACE_SRGB` have it.
+const YUV: [[i32; 3]; 3] =
+    coefficients(Encoding { ycbcr: YcbcrEncoding::Bt601, quantization: Quantization::Limited });
 
 /// Turns `rgb`, an even number of lines of `width` pixels of which the first is an even line of the frame, into
 /// lines of `format`. `planes` take exactly these lines, without padding.
@@ -14,13 +21,20 @@ pub(super) fn convert(format: &Format, width: u32, rgb: &[u8], planes: &mut [&mu
         (Pixels::Uyvy, [plane]) => pairs(plane, rgb, |[y0, y1], [u, v]| [u, y0, v, y1]),
         (Pixels::Nv12, [y, uv]) => {
             grey(y, rgb);
-            let lines = uv.chunks_exact_mut(width).zip(rgb.chunks_exact(2 * width));
-            for (line, (upper, lower)) in lines.map(|(line, rgb)| (line, rgb.split_at(width))) {
-                let quads = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
-                for (uv, (&[a, b], &[c, d])) in line.as_chunks_mut().0.iter_mut().zip(quads) {
-                    *uv = chroma([a, b, c, d]);
-                }
-            }
+            quads(rgb, width).zip(uv.as_chunks_mut().0).for_each(|(chroma, uv)| *uv = chroma);
+        }
+        (Pixels::Nv16, [y, uv]) => {
+            grey(y, rgb);
+            rgb.as_chunks()
+                .0
+                .iter()
+                .zip(uv.as_chunks_mut().0)
+                .for_each(|(&pair, uv)| *uv = chroma::<2>(pair));
+        }
+        (Pixels::Yuv420, [y, u, v]) => {
+            grey(y, rgb);
+            let planes = u.iter_mut().zip(v.iter_mut());
+            quads(rgb, width).zip(planes).for_each(|(chroma, (u, v))| [*u, *v] = chroma);
         }
         (Pixels::Grey, [plane]) => grey(plane, rgb),
         (Pixels::Packed(order), [plane]) => {
@@ -41,19 +55,30 @@ pub(super) fn convert(format: &Format, width: u32, rgb: &[u8], planes: &mut [&mu
     }
 }
 
-/// Y of a pixel in BT.601, limited range, in steps of 2^-16.
+/// Y of a pixel.
 fn luma([r, g, b]: Rgb) -> u8 {
-    let sum = 16_829 * u32::from(r) + 33_039 * u32::from(g) + 6_416 * u32::from(b);
+    let [red, green, blue] = YUV[0];
+    let sum = red * i32::from(r) + green * i32::from(g) + blue * i32::from(b);
     ((sum + (16 << 16) + (1 << 15)) >> 16).to_le_bytes()[0]
 }
 
-/// U and V of the mean of some pixels in BT.601, limited range, in steps of 2^-16.
+/// U and V of the mean of some pixels.
 fn chroma<const N: usize>(pixels: [Rgb; N]) -> [u8; 2] {
     let [r, g, b] =
         [0, 1, 2].map(|component| pixels.iter().map(|rgb| i32::from(rgb[component])).sum::<i32>());
     let shift = 16 + N.ilog2();
-    [-9_714 * r - 19_070 * g + 28_784 * b, 28_784 * r - 24_103 * g - 4_681 * b]
-        .map(|sum| ((sum + (128 << shift) + (1 << (shift - 1))) >> shift).to_le_bytes()[0])
+    [YUV[1], YUV[2]].map(|[red, green, blue]| {
+        let sum = red * r + green * g + blue * b;
+        ((sum + (128 << shift) + (1 << (shift - 1))) >> shift).to_le_bytes()[0]
+    })
+}
+
+/// U and V of each 2x2 pixels, line by line.
+fn quads(rgb: &[Rgb], width: usize) -> impl Iterator<Item = [u8; 2]> {
+    rgb.chunks_exact(2 * width).map(move |lines| lines.split_at(width)).flat_map(|(upper, lower)| {
+        let quads = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
+        quads.map(|(&[a, b], &[c, d])| chroma([a, b, c, d]))
+    })
 }
 
 fn grey(plane: &mut [u8], rgb: &[Rgb]) {
@@ -91,7 +116,7 @@ mod tests {
         let mut planes: Vec<Vec<u8>> = format
             .planes
             .iter()
-            .map(|shape| vec![0; (WIDTH * shape.bytes_per_pixel * 2 / shape.subsampling) as usize])
+            .map(|shape| vec![0; (shape.line_bytes(WIDTH) * 2 / shape.subsampling) as usize])
             .collect();
         let mut slices: Vec<&mut [u8]> = planes.iter_mut().map(Vec::as_mut_slice).collect();
         convert(format, WIDTH, &line.repeat(2), &mut slices);
@@ -114,6 +139,10 @@ mod tests {
         let planes = converted("NV12");
         assert_eq!((&planes[0][..2], &planes[0][318..]), (&[81, 81][..], &[32, 32][..]));
         assert_eq!((&planes[1][..2], &planes[1][158..]), (&[90, 240][..], &[134, 123][..]));
+        assert_eq!(converted("NV16"), [planes[0].clone(), planes[1].repeat(2)]);
+        let planar = converted("YUV420");
+        let both: Vec<u8> = planar[1].iter().zip(&planar[2]).flat_map(|(&u, &v)| [u, v]).collect();
+        assert_eq!((&planar[0], &both), (&planes[0], &planes[1]));
     }
 
     #[test]

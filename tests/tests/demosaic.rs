@@ -1,0 +1,115 @@
+//! How well the ISP interpolates colours, beside OpenCV, on pictures that scikit-image ships.
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+};
+
+use devices::camera::{
+    FORMATS,
+    isp::{Input, Isp, Output, Params, Rect, Statistics},
+    sensor::Phase,
+};
+use guest_images::{cache::cache_dir, debian};
+use tests::lab;
+
+/// What the script needs, as pip has it.
+const PACKAGES: [&str; 3] = ["numpy==2.4.6", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0"];
+
+/// Pixels at each edge that do not count: everybody makes something else of what lies beyond.
+const EDGE: usize = 4;
+
+/// A folder of the cache that has [`PACKAGES`]; pip fills it once.
+fn packages() -> PathBuf {
+    debian::install(&["python3", "python3-pip"]).unwrap();
+    let cache = cache_dir();
+    fs::create_dir_all(&cache).unwrap();
+    let folder = cache.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
+    let lock = File::create(folder.with_added_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    if !folder.exists() {
+        let partial = folder.with_added_extension("partial");
+        let _ = fs::remove_dir_all(&partial);
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--target"]).arg(&partial).args(PACKAGES);
+        assert!(pip.status().unwrap().success(), "{pip:?}");
+        fs::rename(partial, &folder).unwrap();
+    }
+    folder
+}
+
+/// What the ISP makes of the mosaic of `rgb`, changing as little else as it can.
+fn ours(rgb: &[u8], [width, height]: [u32; 2]) -> Vec<u8> {
+    let format = FORMATS.iter().find(|format| format.name == "RGB24").unwrap();
+    let input = Input { size: [width, height], phase: Phase::Rggb, bits: 8 };
+    let crop = Rect { left: 0, top: 0, width, height };
+    let output = Output { crop, size: [width, height], format };
+    let mut isp = Isp::new(input, output, &Params::neutral(), 1).unwrap();
+    let line = width as usize * 3;
+    let made = Mutex::new(vec![0; rgb.len()]);
+    let read = |y: u32, samples: &mut [u16]| {
+        let pixels = rgb[y as usize * line..].as_chunks::<3>().0;
+        for ((sample, pixel), x) in samples.iter_mut().zip(pixels).zip(0..) {
+            *sample = pixel[(x % 2 + y % 2) as usize].into();
+        }
+    };
+    let write = |_, y: u32, bytes: &[u8]| {
+        made.lock().unwrap()[y as usize * line..][..line].copy_from_slice(bytes);
+    };
+    isp.process(&read, &write, &mut Statistics::default());
+    made.into_inner().unwrap()
+}
+
+/// Peak signal-to-noise ratio in decibels, of all three colours together.
+fn psnr(made: &[u8], rgb: &[u8], width: usize) -> f64 {
+    let line = width * 3;
+    let inner = |pixels: &[u8]| -> Vec<u8> {
+        let lines = pixels.chunks_exact(line);
+        let count = lines.len();
+        let inner = lines.skip(EDGE).take(count - 2 * EDGE);
+        inner.flat_map(|line| line[3 * EDGE..line.len() - 3 * EDGE].to_vec()).collect()
+    };
+    let (made, rgb) = (inner(made), inner(rgb));
+    let squares: f64 = made.iter().zip(&rgb).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    10.0 * (255.0 * 255.0 * rgb.len() as f64 / squares).log10()
+}
+
+#[test]
+fn colours_are_interpolated_at_least_as_well_as_by_opencv() {
+    if env::var_os(lab::IN_LAB).is_some() {
+        eprintln!("The ISP is the same to the bit everywhere: it is held against OpenCV outside of the lab.");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/demosaic.py");
+    let output = Command::new("python3")
+        .arg(script)
+        .arg(folder.path())
+        .env("PYTHONPATH", packages())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    println!("{:<24}{:>10}{:>12}{:>8}   PSNR in dB", "", "bilinear", "edge-aware", "ours");
+    let mut sums = [0.0; 3];
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(told.lines().count(), 9, "{told}");
+    for line in told.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [name, width, height] = fields[..] else { panic!("{line}") };
+        let size = [width, height].map(|length| length.parse().unwrap());
+        let read = |kind: &str| fs::read(folder.path().join(format!("{name}.{kind}"))).unwrap();
+        let rgb = read("rgb");
+        let all = [read("bilinear"), read("edge-aware"), ours(&rgb, size)];
+        let ratios = all.map(|made| psnr(&made, &rgb, size[0] as usize));
+        let [bilinear, edge_aware, ours] = ratios;
+        println!("{name:<24}{bilinear:>10.2}{edge_aware:>12.2}{ours:>8.2}");
+        sums.iter_mut().zip(ratios).for_each(|(sum, ratio)| *sum += ratio / 9.0);
+    }
+    let [bilinear, edge_aware, ours] = sums;
+    println!("{:<24}{bilinear:>10.2}{edge_aware:>12.2}{ours:>8.2}", "mean");
+    assert!(ours >= edge_aware, "ours has {ours:.2} dB, OpenCV's edge-aware {edge_aware:.2}");
+}
