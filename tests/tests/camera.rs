@@ -53,8 +53,7 @@ fn large_frames_and_the_frame_clock() {
 }
 
 fn other_clients_stream() {
-    let command =
-        "yavta -c5 -n3 -f YUYV -s 640x480 /dev/video0 && media-ctl -p && v4l2-ctl --all && in_window cma0";
+    let command = "yavta -c5 -n3 -f YUYV -s 640x480 /dev/video0 && yavta -c5 -n3 -f SRGGB8 -s 640x480 /dev/video1 && media-ctl -p && v4l2-ctl --all && in_window cma0";
     let command = format!("{IN_WINDOW}{command}");
     let output = printed(&exec("--cma 64M --camera timing=stall", &command));
     assert!(output.contains("Captured 5 frames in"), "{output}");

@@ -327,8 +327,8 @@ impl Face {
         self.event(events);
     }
 
-    /// Moves the frames that are held back to CH_DONE_* where these are free, and stops the channels whose stopping waited
-    /// for that; returns the events.
+    /// Moves the frames that are held back to CH_DONE_* where these are free, and stops the channels whose stopping
+    /// waited for that; returns the events.
     fn publish_held(&mut self, now: Instant) -> u32 {
         let mut events = 0;
         for channel in 0..CHANNELS {

@@ -3,7 +3,8 @@
 //! A frame flows one way. [`scene`](Pattern) draws what the sensor sees, `isp` turns it into a pixel format,
 //! `picture` keeps the result and stamps each frame ([`stamp`]), and `channel` checks the guest's configuration
 //! and writes the frame through the [`DmaPort`]. The register face ([`regs`] says what, `face` and, for what each channel
-//! has of its own, `port` do it) knows nothing of pixels; the worker thread brings the two together, so that a vCPU never waits for a frame.
+//! has of its own, `port` do it) knows nothing of pixels; the worker thread brings the two together, so that a vCPU never
+//! waits for a frame.
 
 use std::{
     io,

@@ -2,6 +2,8 @@
 //!
 #![doc = include_str!("regs.md")]
 
+use super::format::FORMATS;
+
 /// Who may do what with a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -193,6 +195,18 @@ pub fn reference() -> String {
     for Register { offset, name, access, reset, meaning } in REGISTERS {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "| {offset:#05x} | `{name}` | {access:?} | {reset:#x} | {meaning} |");
+    }
+    out += "\n## Formats\n\n\
+            Planes: bytes for each pixel of a line, and lines of the frame for each line of the plane.\n\n\
+            | V4L2_PIX_FMT_ | CH_FORMAT | channel | planes |\n|---|---|---|---|\n";
+    for format in FORMATS {
+        let planes: Vec<String> = format
+            .planes
+            .iter()
+            .map(|plane| format!("{} and {}", plane.bytes_per_pixel, plane.subsampling))
+            .collect();
+        let (name, code, channel) = (format.name, format.fourcc, format.channel());
+        let _ = writeln!(out, "| {name} | {code:#010x} | {channel} | {} |", planes.join(", "));
     }
     out += "\n## Bits and other constants\n\n| name | value | meaning |\n|---|---|---|\n";
     for Constant { name, value, meaning } in CONSTANTS {
