@@ -193,7 +193,7 @@ fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Re
     let missing = |what| DemoError::Wrong(format!("minivmm's report has no {what}"));
     let seconds_to_init = machine.seconds_to_boot_mark.ok_or_else(|| missing("boot mark"))?;
     let overhead_bytes = machine.overhead_at_boot_mark.ok_or_else(|| missing("overhead"))?;
-    let camera = machine.camera.ok_or_else(|| missing("camera"))?;
+    let &[camera] = &machine.cameras[..] else { return Err(missing("camera")) };
     let guest = folder.join("guest");
     let layout = Layout::new(FOURCC, SIZE.0, SIZE.1).map_err(|error| DemoError::Wrong(error.to_string()))?;
     let raw = guest.join("frames.raw");

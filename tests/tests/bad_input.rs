@@ -198,6 +198,7 @@ fn sizes_and_windows() {
         &["the camera's window \"isp\" is none of the CMA windows (there are none)"],
     );
     with(&["--camera", "scene=moon"], &["moon"]);
+    with(&["--camera", "fps=5"].repeat(9), &["a machine has at most 8 cameras, not 9"]);
     with(&["--cmdline", &"x".repeat(3000)], &["the kernel takes at most 2047"]);
     with(&["--log", "a=b=c"], &["the log filter"]);
 }

@@ -84,13 +84,13 @@ fn a_triple_fault_is_a_reset() {
 fn with_camera(name: &'static str, camera: &str) -> BareMetal {
     let mut guest = BareMetal::new(name);
     guest.config.windows = vec!["16M".parse().unwrap()];
-    guest.config.camera = Some(camera.parse().unwrap());
+    guest.config.cameras = vec![camera.parse().unwrap()];
     guest
 }
 
 fn the_camera_keeps_to_its_registers() {
     let (report, _) = exits_with(with_camera("camera", "timing=stall"), 0);
-    let camera = report.camera.unwrap();
+    let camera = report.cameras[0];
     assert_eq!((camera.bus_errors, camera.config_errors), (5, 0));
     // The guest resets the camera while the last may be in work.
     assert!((6..=7).contains(&camera.frames));
@@ -100,7 +100,7 @@ fn the_camera_keeps_to_its_registers() {
 
 fn a_free_frame_clock_drops_frames() {
     let (report, _) = exits_with(with_camera("drops", ""), 0);
-    let camera = report.camera.unwrap();
+    let camera = report.cameras[0];
     assert_eq!(camera.frames, 1);
     assert!(camera.drops >= 3);
 }
@@ -116,7 +116,7 @@ fn a_stream_has_every_frame() {
         .with("MEASURED", 100);
     let (report, printed) = exits_with(stream, 0);
     assert!(printed.trim_end().parse::<u64>().unwrap() > 0);
-    let camera = report.camera.unwrap();
+    let camera = report.cameras[0];
     // The guest ends while the next frame is in work.
     assert!((111..=113).contains(&camera.frames));
     assert_eq!(camera.bytes, camera.frames * 640 * 480 * 3 / 2);

@@ -183,7 +183,7 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
         (&"isp".into(), &(64 << 20).into())
     );
     assert!(status["seconds_to_boot_mark"].is_f64() && status["paused"] == false, "{status}");
-    assert_eq!(status["camera"], ctl(&socket, "camera")["camera"]);
+    assert_eq!(status["cameras"], ctl(&socket, "camera")["camera"]);
 
     // The bitmap is the one that the guest printed.
     let windows = &ctl(&socket, "cma")["cma"];
@@ -415,7 +415,7 @@ fn sixty_runs_leave_nothing_behind() {
         kernel: image.kernel,
         initrd: Some(image.initramfs),
         windows: vec!["64M".parse().unwrap()],
-        camera: Some("timing=stall".parse().unwrap()),
+        cameras: vec!["timing=stall".parse().unwrap()],
         exec: Some(format!(
             "{IN_WINDOW}v4l2-ctl --stream-mmap=3 --stream-count=5 --stream-to=/dev/null 2> /dev/null && in_window cma0"
         )),
@@ -459,7 +459,7 @@ fn sixty_runs_leave_nothing_behind() {
             vmm::machine::Machine::start(&kvm, &config, loaded, streams).and_then(vmm::machine::Machine::run);
         let report = report.unwrap_or_else(|error| panic!("run {run}: {error}"));
         assert_eq!(report.outcome, vmm::report::Outcome::Exit { status: 0 }, "run {run}: {report:#?}");
-        let camera = report.camera.unwrap();
+        let camera = report.cameras[0];
         // What the camera wrote lies in the window: its port lets it write nowhere else.
         assert!(
             camera.frames >= 5 && camera.bus_errors == 0 && report.windows[0].pages_written > 0,

@@ -58,6 +58,19 @@ fn the_windows_and_who_uses_them() {
 }
 
 #[test]
+fn several_cameras() {
+    let dts = dts("--cma 64M --cma 16M,name=isp --camera window=isp --camera fps=10");
+    assert_eq!(dts.matches("camera@").count(), 2);
+    for window in ["isp@", "cma0@"] {
+        let name = &dts[dts.find(window).unwrap()..];
+        let phandle = node(&dts, name.split(' ').next().unwrap());
+        let phandle = phandle.iter().find_map(|line| line.strip_prefix("phandle = ")).unwrap();
+        assert_eq!(dts.matches(&format!("memory-region = {phandle}")).count(), 1, "{dts}");
+    }
+    assert_eq!(self::dts("--camera none").matches("camera@").count(), 0);
+}
+
+#[test]
 fn cpus_and_memory() {
     let dts = dts("--cpus 3 --memory 4G --camera none");
     for cpu in 0..3 {

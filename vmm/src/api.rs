@@ -26,7 +26,7 @@ pub struct Request {
 pub enum Verb {
     /// How the machine is
     Status,
-    /// The camera's counters
+    /// The cameras' counters
     Camera,
     /// The CMA windows with their bitmaps, as the guest's kernel has them; the guest's agent reads them from debugfs
     Cma,
@@ -44,8 +44,8 @@ pub enum Verb {
 pub enum Answer {
     /// To [`Verb::Status`].
     Status(Status),
-    /// To [`Verb::Camera`].
-    Camera(devices::camera::Counters),
+    /// To [`Verb::Camera`]: each camera's.
+    Camera(Vec<devices::camera::Counters>),
     /// To [`Verb::Cma`]: the areas in the order of their places.
     Cma(Vec<GuestWindow>),
     /// It is done.
@@ -71,8 +71,8 @@ pub struct Status {
     pub memory: u64,
     /// The windows, as they were asked for.
     pub windows: Vec<WindowReport>,
-    /// The camera's counters; null without a camera.
-    pub camera: Option<devices::camera::Counters>,
+    /// Each camera's counters.
+    pub cameras: Vec<devices::camera::Counters>,
 }
 
 /// A CMA window as the guest's kernel has it. Pages are counted from its base and have 4096 bytes, whatever the kernel's
@@ -91,7 +91,7 @@ pub struct GuestWindow {
     pub pages_allocated: u64,
     /// Which: (first page, number of pages) of each run.
     pub runs_allocated: Vec<(u64, u64)>,
-    /// The pages that the camera wrote to since the start, in the same form.
+    /// The pages that the cameras wrote to since the start, in the same form.
     pub runs_written: Vec<(u64, u64)>,
 }
 

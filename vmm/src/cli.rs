@@ -116,7 +116,7 @@ struct MachineArgs {
     #[arg(long, value_name = "TEXT", default_value = "")]
     cmdline: String,
     #[arg(long, value_name = "SPEC", value_parser = parse_camera, help = camera_help())]
-    camera: Option<Camera>,
+    camera: Vec<Camera>,
     /// Run one command in the guest instead of a shell, and end with its exit status
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
@@ -147,7 +147,10 @@ fn kernel_help() -> String {
 }
 
 fn camera_help() -> String {
-    format!("The camera: none, or any of these fields with commas between\n{}", CameraSpec::HELP)
+    format!(
+        "A camera, may be repeated: none, or any of these fields with commas between\n{}",
+        CameraSpec::HELP
+    )
 }
 
 fn parse_camera(text: &str) -> Result<Camera, String> {
@@ -314,7 +317,12 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
             (Image { kernel: PathBuf::new(), initrd: None, pageblock: arch::PAGEBLOCK }, Err(error))
         }
     };
-    let camera = args.camera.map_or_else(|| Some(CameraSpec::default()), |Camera(camera)| camera);
+    // None given is one of the default kind.
+    let cameras = if args.camera.is_empty() {
+        vec![CameraSpec::default()]
+    } else {
+        args.camera.into_iter().filter_map(|Camera(camera)| camera).collect()
+    };
     let config = Config {
         memory: args.memory,
         hugepages: args.hugepages,
@@ -327,7 +335,7 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
         pageblock: args.pageblock.unwrap_or(image.pageblock),
         windows: args.cma,
         cma_mode: args.cma_mode,
-        camera,
+        cameras,
         exec: args.exec,
         out: None,
         seed: args.seed,

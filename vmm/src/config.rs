@@ -44,8 +44,8 @@ pub struct Config {
     pub windows: Vec<WindowSpec>,
     /// How the guest is told of the default window.
     pub cma_mode: CmaMode,
-    /// The camera, if there is one.
-    pub camera: Option<CameraSpec>,
+    /// The cameras, at most [`CAMERAS_MAX`].
+    pub cameras: Vec<CameraSpec>,
     /// A command to run in the guest instead of a shell.
     pub exec: Option<String>,
     /// Where files that the guest hands back land.
@@ -71,7 +71,7 @@ impl Default for Config {
             pageblock: arch::PAGEBLOCK,
             windows: Vec::new(),
             cma_mode: CmaMode::default(),
-            camera: None,
+            cameras: Vec::new(),
             exec: None,
             out: None,
             seed: None,
@@ -79,6 +79,9 @@ impl Default for Config {
         }
     }
 }
+
+/// Most cameras that a machine has: each has an interrupt line.
+pub const CAMERAS_MAX: usize = 8;
 
 /// Smallest guest memory in bytes: what the kernel image, its page tables and the initramfs take at the least.
 pub const MEMORY_MIN: u64 = 32 << 20;

@@ -123,7 +123,7 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
         }
         _ if args.json => line,
         Answer::Status(status) => status_text(&status),
-        Answer::Camera(counters) => format!("{}\n", camera_text(&counters)),
+        Answer::Camera(cameras) => cameras_text(&cameras),
         Answer::Done {} => String::new(),
     };
     // Whoever closed the pipe knows enough.
@@ -201,17 +201,22 @@ fn status_text(status: &Status) -> String {
     for window in &status.windows {
         let node = window.node.filter(|_| nodes).map_or(String::new(), |node| format!(" in node {node}"));
         text += &format!(
-            "window {} at {:#x}{node}, {}: {} pages written by the camera\n",
+            "window {} at {:#x}{node}, {}: {} pages written by cameras\n",
             window.name,
             window.base,
             size::format(window.size),
             window.pages_written
         );
     }
-    if let Some(counters) = &status.camera {
-        text += &format!("camera: {}\n", camera_text(counters));
-    }
-    text
+    text + &cameras_text(&status.cameras)
+}
+
+/// A line for each camera.
+fn cameras_text(cameras: &[Counters]) -> String {
+    (0..)
+        .zip(cameras)
+        .map(|(index, counters)| format!("camera {index}: {}\n", camera_text(counters)))
+        .collect()
 }
 
 fn camera_text(counters: &Counters) -> String {

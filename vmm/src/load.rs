@@ -20,7 +20,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
     arch::{self, LoadedKernel, MEMORY_MAX},
-    config::{CmaMode, Config, MEMORY_MIN},
+    config::{CAMERAS_MAX, CmaMode, Config, MEMORY_MIN},
     fdt,
     kernel_file::KernelError,
     memory::{self, MemoryError},
@@ -102,6 +102,9 @@ pub enum LoadError {
         /// What there is.
         windows: Vec<String>,
     },
+    /// More than there are interrupt lines for.
+    #[error("a machine has at most {CAMERAS_MAX} cameras, not {0}; leave some --camera away")]
+    Cameras(usize),
     /// `--camera node=`.
     #[error("the camera's NUMA node {node} is none of the guest's, of which the last is {}; --numa gives it more", .nodes - 1)]
     CameraNode {
@@ -186,7 +189,7 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     let ground = Ground { ram: &nodes, taken: &taken, pageblock: config.pageblock, limit, margin };
     let windows = cma::place::place(&config.windows, &ground)?;
 
-    let devices = platform::plan(config, camera_window(config, &windows)?, &windows);
+    let devices = platform::plan(config, &camera_windows(config, &windows)?, &windows);
     let cmdline = cmdline(config, &windows)?;
     if cmdline.len() > arch::CMDLINE_MAX {
         return Err(LoadError::Cmdline(cmdline.len()));
@@ -214,6 +217,9 @@ fn check_size(config: &Config) -> Result<(), LoadError> {
     if config.cpus == 0 || config.cpus > cpus_max {
         return Err(LoadError::Cpus(config.cpus, cpus_max));
     }
+    if config.cameras.len() > CAMERAS_MAX {
+        return Err(LoadError::Cameras(config.cameras.len()));
+    }
     if config.numa == 0 || config.numa > NODES_MAX {
         return Err(LoadError::Nodes(config.numa));
     }
@@ -226,9 +232,8 @@ fn check_size(config: &Config) -> Result<(), LoadError> {
 /// The NUMA nodes that `ram` is divided into.
 fn nodes(config: &Config, ram: &[Range<u64>]) -> Result<Nodes, LoadError> {
     let (memory, count) = (config.memory, config.numa);
-    if let Some(node) = config.camera.as_ref().and_then(|camera| camera.node)
-        && node >= u32::from(count)
-    {
+    let asked_for = config.cameras.iter().filter_map(|camera| camera.node);
+    if let Some(node) = asked_for.max().filter(|node| *node >= u32::from(count)) {
         return Err(LoadError::CameraNode { node, nodes: count });
     }
     let nodes = arch::nodes(ram, count, config.pageblock);
@@ -280,10 +285,9 @@ fn windows_end(config: &Config, top: u64) -> (u64, u64) {
     }
 }
 
-/// The window that the camera uses: the one it names, none if it says so, else the default one.
-fn camera_window(config: &Config, windows: &[Window]) -> Result<Option<usize>, LoadError> {
-    let Some(camera) = &config.camera else { return Ok(None) };
-    match &camera.window {
+/// The window that each camera uses: the one it names, none if it says so, else the default one.
+fn camera_windows(config: &Config, windows: &[Window]) -> Result<Vec<Option<usize>>, LoadError> {
+    let window = |camera: &CameraSpec| match &camera.window {
         None => Ok(windows.iter().position(|window| window.default)),
         Some(name) => match windows.iter().position(|window| window.name == *name) {
             Some(index) => Ok(Some(index)),
@@ -293,7 +297,8 @@ fn camera_window(config: &Config, windows: &[Window]) -> Result<Option<usize>, L
                 windows: windows.iter().map(|window| window.name.clone()).collect(),
             }),
         },
-    }
+    };
+    config.cameras.iter().map(window).collect()
 }
 
 /// The kernel command line: what every machine needs, what this architecture needs, what the user adds.

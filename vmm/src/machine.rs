@@ -173,7 +173,7 @@ struct Devices {
     control: Control,
     agent: Agent,
     files: Option<Files>,
-    camera: Option<(Arc<Camera>, DmaPort)>,
+    cameras: Vec<(Arc<Camera>, DmaPort)>,
 }
 
 impl Devices {
@@ -182,6 +182,18 @@ impl Devices {
         let mark = self.events.told().booted?;
         let process = since_process_start()?;
         Some(process.saturating_sub(mark.elapsed()).as_secs_f64())
+    }
+
+    /// What the cameras wrote of each window: a bitmap of its pages.
+    fn written(&self) -> Vec<(Range<u64>, Vec<u64>)> {
+        let mut windows: Vec<(Range<u64>, Vec<u64>)> = Vec::new();
+        for (range, bitmap) in self.cameras.iter().flat_map(|(_, dma)| dma.written()) {
+            match windows.iter_mut().find(|(known, _)| *known == range) {
+                Some((_, words)) => words.iter_mut().zip(bitmap).for_each(|(word, more)| *word |= more),
+                None => windows.push((range, bitmap)),
+            }
+        }
+        windows
     }
 }
 
@@ -363,10 +375,9 @@ impl Machine {
         let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, .. } = self;
         drop(vcpus);
         let seconds_to_boot_mark = devices.seconds_to_boot_mark();
-        let Devices { console, terminal, control, files, camera, .. } = devices;
-        if let Some((camera, _)) = &camera {
-            camera.stop();
-        }
+        devices.cameras.iter().for_each(|(camera, _)| camera.stop());
+        let written = devices.written();
+        let Devices { console, terminal, control, files, cameras, .. } = devices;
         console.drain();
         serial_log.pump().map_err(host("writing the console log"))?;
         drop(input);
@@ -391,8 +402,7 @@ impl Machine {
         if let Some(error) = stdout.error() {
             return Err(MachineError::Stdout(error));
         }
-        let camera_report = camera.as_ref().map(|(camera, _)| camera.counters());
-        let written = camera.map(|(_, dma)| dma.written()).unwrap_or_default();
+        let cameras = cameras.iter().map(|(camera, _)| camera.counters()).collect();
         let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
 
         let ended_well = matches!(outcome, Outcome::Exit { .. });
@@ -405,7 +415,7 @@ impl Machine {
             overhead_at_boot_mark: self.overhead_at_boot_mark,
             overhead_at_end: overhead(),
             windows,
-            camera: camera_report,
+            cameras,
             last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },
         })
     }
@@ -482,7 +492,7 @@ impl Place<'_> {
         let agent = Agent::new(config.memory);
         let mut files = None;
         let mut serial_sink = Some(serial_sink);
-        let (mut serial, mut console, mut terminal, mut camera) = (None, None, None, None);
+        let (mut serial, mut console, mut terminal, mut cameras) = (None, None, None, Vec::new());
         for entry in entries {
             let device: Arc<dyn BusDevice> = match &entry.kind {
                 Kind::Serial => {
@@ -510,10 +520,12 @@ impl Place<'_> {
                     {
                         dma = dma.not_coherent(clean);
                     }
-                    let spec = CameraSpec { seed: spec.seed.or(config.seed), ..spec.clone() };
+                    // Two cameras do not have the same noise.
+                    let seed = config.seed.map(|seed| seed.wrapping_add(cameras.len() as u64));
+                    let spec = CameraSpec { seed: spec.seed.or(seed), ..spec.clone() };
                     let device = Camera::new(spec, dma.clone(), self.irq(entry)?);
                     let device = Arc::new(device.map_err(host("the camera's thread"))?);
-                    camera = Some((device.clone(), dma));
+                    cameras.push((device.clone(), dma));
                     device
                 }
             };
@@ -522,7 +534,7 @@ impl Place<'_> {
         let (Some(serial), Some(console), Some(terminal)) = (serial, console, terminal) else {
             unreachable!("the platform's list has a serial port and a console");
         };
-        Ok((Devices { events, serial, console, terminal, control, agent, files, camera }, self.bus))
+        Ok((Devices { events, serial, console, terminal, control, agent, files, cameras }, self.bus))
     }
 
     /// The interrupt line of `entry`, connected to the guest's interrupt controller.

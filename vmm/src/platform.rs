@@ -25,7 +25,7 @@ pub enum Kind {
     Console,
     /// Entropy.
     Rng,
-    /// The camera.
+    /// A camera.
     Camera {
         /// What was asked for.
         spec: CameraSpec,
@@ -70,17 +70,17 @@ pub fn in_tree(config: &Config, window: &Window) -> bool {
     !window.default || config.cma_mode != CmaMode::Cmdline
 }
 
-/// Walks down the list of devices that `config` has and gives each its place.
-pub fn plan(config: &Config, camera_window: Option<usize>, windows: &[Window]) -> Vec<Entry> {
+/// Walks down the list of devices that `config` has and gives each its place. Of each camera `camera_windows` has the window.
+pub fn plan(config: &Config, camera_windows: &[Option<usize>], windows: &[Window]) -> Vec<Entry> {
     let mut kinds = vec![Kind::Serial, Kind::Exit, Kind::Pvpanic, Kind::Console, Kind::Rng];
-    if let Some(spec) = &config.camera {
+    for (spec, &window) in config.cameras.iter().zip(camera_windows) {
         let told = |index: &usize| {
             in_tree(config, &windows[*index])
                 // A node that the command line overrules is no window, but the default window is there without it.
                 && (spec.window.is_some() || config.cma_mode == CmaMode::Dt)
         };
-        let memory_region = camera_window.filter(told).map(window_phandle);
-        kinds.push(Kind::Camera { spec: spec.clone(), window: camera_window, memory_region });
+        let memory_region = window.filter(told).map(window_phandle);
+        kinds.push(Kind::Camera { spec: spec.clone(), window, memory_region });
     }
     let mut base = arch::MMIO_START;
     let mut irqs = arch::IRQS;

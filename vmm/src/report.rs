@@ -60,7 +60,7 @@ pub struct WindowReport {
     pub size: u64,
     /// The NUMA node whose RAM it lies in, 0 where there is but one; null if the guest's kernel chose its place.
     pub node: Option<u32>,
-    /// Number of its pages that the camera wrote to.
+    /// Number of its pages that the cameras wrote to.
     pub pages_written: u64,
     /// Which: (first page, number of pages) of each run, pages counted from the window's base, or from
     /// the start of its alloc-ranges.
@@ -86,8 +86,8 @@ pub struct Report {
     pub overhead_at_end: u64,
     /// The CMA windows.
     pub windows: Vec<WindowReport>,
-    /// The camera's counters; null without a camera.
-    pub camera: Option<devices::camera::Counters>,
+    /// Each camera's counters.
+    pub cameras: Vec<devices::camera::Counters>,
     /// The last lines of the guest's serial console, if it did not end by itself.
     pub last_console_lines: Vec<String>,
 }

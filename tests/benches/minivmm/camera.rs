@@ -144,7 +144,7 @@ fn guest(case: &Case) -> Result<BareMetal, Box<dyn Error>> {
         .with("MEASURED", MEASURED as u64);
     guest.config.memory = MEMORY;
     guest.config.windows = vec![cma::size::format(WINDOW).parse()?];
-    guest.config.camera = Some("timing=stall".parse()?);
+    guest.config.cameras = vec!["timing=stall".parse()?];
     Ok(guest)
 }
 

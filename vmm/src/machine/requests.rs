@@ -7,6 +7,7 @@ use std::{
 };
 
 use cma::{PAGE_SIZE, area::Area};
+use devices::camera::Counters;
 use event_manager::{EventManager, SubscriberId, SubscriberOps};
 
 use super::{AGENT, Machine, Subscriber, lock, window_report};
@@ -77,10 +78,10 @@ impl Machine {
         while let Some((client, request)) = requests.next(&mut self.manager) {
             let answer = match request.verb {
                 Verb::Status => Answer::Status(self.status()),
-                Verb::Camera => match &self.devices.camera {
-                    Some((camera, _)) => Answer::Camera(camera.counters()),
-                    None => Answer::Error("this machine has no camera; give it one with --camera".to_owned()),
-                },
+                Verb::Camera if self.devices.cameras.is_empty() => {
+                    Answer::Error("this machine has no camera; give it one with --camera".to_owned())
+                }
+                Verb::Camera => Answer::Camera(self.counters()),
                 Verb::Cma if self.vcpus.is_pausing() => Answer::Error(
                     "the machine is paused, and so is the guest's agent, which reads the bitmaps; resume it first"
                         .to_owned(),
@@ -163,7 +164,7 @@ impl Machine {
     }
 
     fn guest_windows(&self, areas: Result<(u64, Vec<Area>), AreasError>) -> Answer {
-        let written = self.devices.camera.as_ref().map(|(_, dma)| dma.written()).unwrap_or_default();
+        let written = self.devices.written();
         let written: Vec<_> = written.iter().map(|(range, bitmap)| (range.start, runs(bitmap))).collect();
         match areas {
             Ok((page_size, areas)) => {
@@ -176,8 +177,12 @@ impl Machine {
         }
     }
 
+    fn counters(&self) -> Vec<Counters> {
+        self.devices.cameras.iter().map(|(camera, _)| camera.counters()).collect()
+    }
+
     fn status(&self) -> Status {
-        let written = self.devices.camera.as_ref().map(|(_, dma)| dma.written()).unwrap_or_default();
+        let written = self.devices.written();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seconds: since_process_start().unwrap_or_default().as_secs_f64(),
@@ -186,7 +191,7 @@ impl Machine {
             cpus: self.cpus,
             memory: self.memory_size,
             windows: self.windows.iter().map(|window| window_report(window.clone(), &written)).collect(),
-            camera: self.devices.camera.as_ref().map(|(camera, _)| camera.counters()),
+            cameras: self.counters(),
         }
     }
 }

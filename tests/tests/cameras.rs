@@ -1,0 +1,98 @@
+//! Tests that boot Linux with several cameras, or none. Their main function is as in linux.rs.
+
+use std::{fs, process::ExitCode};
+
+use devices::camera::Layout;
+use guest_images::Kind;
+use tests::{
+    frames,
+    guest::{exec, printed, text},
+    harness,
+};
+use vmm::report::Report;
+
+fn main() -> ExitCode {
+    let tests: &[harness::Test] = &[
+        ("two_cameras_stream_from_their_windows", two_cameras_stream_from_their_windows),
+        ("cameras_share_a_window", cameras_share_a_window),
+        ("a_machine_without_a_camera", a_machine_without_a_camera),
+    ];
+    harness::run_with_linux(&[Kind::DEFAULT], tests)
+}
+
+/// In a guest: streams from all cameras at once, each with another format, and puts what the drivers say of the buffers into
+/// files of the cameras' names. `camera N` is the video node of the Nth camera of the tree.
+const STREAM: &str = r#"set -e
+    camera() { set -- $1 /sys/bus/platform/drivers/minivmm-camera/*.camera; shift $1; basename $1/video4linux/video*; }
+    stream() {
+        node=$(camera $1)
+        v4l2-ctl -d /dev/$node -v width=$2,height=$3,pixelformat=$4 --stream-mmap=3 --stream-count=8 \
+            --stream-to=/out/$1.raw > /tmp/$1.log 2>&1 || { cat /tmp/$1.log >&2; exit 1; }
+    }
+    stream 1 640 480 YUYV & first=$!
+    stream 2 320 240 NV12 & second=$!
+    wait $first; wait $second
+    i=0; for file in /sys/kernel/debug/minivmm-camera/*/extent; do i=$((i + 1)); cat $file > /out/$i.extent; done"#;
+
+/// Streams from the two cameras of a machine with `arguments`, and checks the frames. The report, and where each camera's
+/// buffers lay.
+fn stream(arguments: &str) -> (Report, [[u64; 2]; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, json) = (folder.path().join("out"), folder.path().join("report.json"));
+    let paths = format!("--out {} --report {}", out.display(), json.display());
+    let output = exec(&format!("{arguments} {paths}"), STREAM);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for (file, fourcc, width, height) in [("1.raw", b"YUYV", 640, 480), ("2.raw", b"NV12", 320, 240)] {
+        let layout = Layout::new(u32::from_le_bytes(*fourcc), width, height).unwrap();
+        let checked = frames::check_file(&out.join(file), &layout).unwrap();
+        assert!(checked.bad.is_empty() && checked.frames == 8, "{file}: {checked:?}");
+    }
+    let extent = |file: &str| {
+        let text = fs::read_to_string(out.join(file)).unwrap();
+        let mut addresses = text.split_whitespace().map(|word| {
+            u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap_or_else(|_| panic!("{text}"))
+        });
+        [addresses.next().unwrap(), addresses.next().unwrap()]
+    };
+    let extents = [extent("1.extent"), extent("2.extent")];
+    (serde_json::from_slice(&fs::read(json).unwrap()).unwrap(), extents)
+}
+
+fn two_cameras_stream_from_their_windows() {
+    let (report, extents) = stream(
+        "--cma 16M,default --cma 16M,name=front --cma 16M,name=back \
+         --camera window=front,timing=stall,scene=gradient --camera window=back,timing=stall,scene=zone-plate",
+    );
+    let [default, front, back] = &report.windows[..] else { panic!("{:?}", report.windows) };
+    for (window, [start, end]) in [front, back].into_iter().zip(extents) {
+        assert!(
+            window.base <= start && start < end && end <= window.base + window.size,
+            "{start:#x} to {end:#x} is not in {window:?}"
+        );
+        assert!(window.pages_written > 0, "{window:?}");
+    }
+    assert_eq!(default.pages_written, 0);
+    let frames: Vec<u64> = report.cameras.iter().map(|counters| counters.frames).collect();
+    assert!(frames.len() == 2 && frames.iter().all(|frames| *frames >= 8), "{frames:?}");
+}
+
+/// What was written of a window is what all cameras wrote.
+fn cameras_share_a_window() {
+    let (report, [[first, first_end], [second, second_end]]) =
+        stream("--cma 32M --camera timing=stall --camera timing=stall");
+    assert!(first_end <= second || second_end <= first, "the buffers lie in each other");
+    let [window] = &report.windows[..] else { panic!("{:?}", report.windows) };
+    // The frames of each camera, at least once.
+    let pages = (640 * 480 * 2_u64).div_ceil(4096) + (320 * 240 * 3 / 2_u64).div_ceil(4096);
+    assert!(window.pages_written >= pages, "{} of {pages}", window.pages_written);
+    let written = |start: u64, end: u64| {
+        let range = (start - window.base) / 4096..(end - window.base) / 4096;
+        window.runs_written.iter().any(|(page, _)| range.contains(page))
+    };
+    assert!(written(first, first_end) && written(second, second_end), "{:?}", window.runs_written);
+}
+
+fn a_machine_without_a_camera() {
+    let nodes = printed(&exec("--cma 16M --camera none", "ls /dev | grep -c -e video -e media || true"));
+    assert_eq!(nodes, "0\n");
+}
