@@ -2,11 +2,12 @@
 /*
  * What tests and the curious see in debugfs, under minivmm-camera/DEVICE/:
  *
- *   buffers   a line for each buffer of the queue: index, DMA address, bytes,
- *             and dequeued, queued, inflight or done
- *   extent    the lowest address of all buffers since the driver was bound, and
- *             the one behind the highest
- *   counters  a line for each of the device's counters: name, value
+ *   buffers      a line for each buffer of /dev/video0: index, DMA address,
+ *                bytes, and dequeued, queued, inflight or done
+ *   buffers-raw  the same of the raw node
+ *   extent       the lowest address of all buffers since the driver was bound,
+ *                and the one behind the highest
+ *   counters     a line for each of the device's counters: name, value
  */
 
 #include <linux/debugfs.h>
@@ -16,13 +17,23 @@
 
 static struct dentry *mcam_debugfs_root;
 
-static const char *mcam_buffer_state(struct mcam *cam, struct mcam_buffer *buf)
+static bool mcam_is_among(struct list_head *list, struct mcam_buffer *buf)
 {
-	struct mcam_buffer *inflight;
+	struct mcam_buffer *other;
 
-	list_for_each_entry(inflight, &cam->inflight, queue)
-		if (inflight == buf)
-			return "inflight";
+	list_for_each_entry(other, list, queue)
+		if (other == buf)
+			return true;
+	return false;
+}
+
+static const char *mcam_buffer_state(struct mcam_node *node,
+				     struct mcam_buffer *buf)
+{
+	if (mcam_is_among(&node->inflight, buf))
+		return "inflight";
+	if (mcam_is_among(&node->finished, buf))
+		return "done";
 	switch (buf->vb.vb2_buf.state) {
 	case VB2_BUF_STATE_QUEUED:
 	case VB2_BUF_STATE_ACTIVE:
@@ -37,15 +48,16 @@ static const char *mcam_buffer_state(struct mcam *cam, struct mcam_buffer *buf)
 
 static int mcam_buffers_show(struct seq_file *s, void *unused)
 {
-	struct mcam *cam = s->private;
+	struct mcam_node *node = s->private;
+	struct mcam *cam = node->cam;
 	struct mcam_buffer *buf;
 
 	mutex_lock(&cam->lock);
 	spin_lock_irq(&cam->slock);
-	list_for_each_entry(buf, &cam->buffers, entry)
+	list_for_each_entry(buf, &node->buffers, entry)
 		seq_printf(s, "%u %pad %lu %s\n", buf->vb.vb2_buf.index,
 			   &buf->addr, vb2_plane_size(&buf->vb.vb2_buf, 0),
-			   mcam_buffer_state(cam, buf));
+			   mcam_buffer_state(node, buf));
 	spin_unlock_irq(&cam->slock);
 	mutex_unlock(&cam->lock);
 	return 0;
@@ -92,7 +104,9 @@ void mcam_debugfs_add(struct mcam *cam)
 {
 	cam->debugfs = debugfs_create_dir(dev_name(cam->dev),
 					  mcam_debugfs_root);
-	debugfs_create_file("buffers", 0444, cam->debugfs, cam,
+	debugfs_create_file("buffers", 0444, cam->debugfs, mcam_processed(cam),
+			    &mcam_buffers_fops);
+	debugfs_create_file("buffers-raw", 0444, cam->debugfs, mcam_raw(cam),
 			    &mcam_buffers_fops);
 	debugfs_create_file("extent", 0444, cam->debugfs, cam,
 			    &mcam_extent_fops);

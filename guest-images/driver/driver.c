@@ -4,13 +4,19 @@
  *
  * The camera is a device-tree platform device (compatible = "minivmm,camera")
  * that writes frames by DMA to physical addresses; minivmm-camera-regs.h has
- * its registers. The driver makes of it one capture node, whose buffers come
- * from the CMA area that the device's memory-region names, or, if the tree
- * names none, from the default one (videobuf2-dma-contig).
+ * its registers. The driver makes of it a media device:
  *
- * The other parts: video.c is the node (formats, ioctls, the control
- * TEST_PATTERN), stream.c the queue, the frames and the interrupt, debugfs.c
- * shows the buffers' physical addresses and the device's counters.
+ *	sensor -> isp -> /dev/video0	processed frames
+ *	       `-------> /dev/video1	raw frames
+ *
+ * The nodes' buffers come from the CMA area that the device's memory-region
+ * names, or, if the tree names none, from the default one
+ * (videobuf2-dma-contig).
+ *
+ * The other parts: video.c has the nodes (formats, ioctls), subdev.c the
+ * sub-devices and the controls, stream.c the queues, the frames and the
+ * interrupt, debugfs.c shows the buffers' physical addresses and the device's
+ * counters.
  *
  * To build: make -C KERNEL M=$PWD modules
  */
@@ -45,10 +51,11 @@ static int mcam_init_device(struct mcam *cam)
 				     "register map is %u.%u, this driver is for %u\n",
 				     version >> 16, version & 0xffff,
 				     MINIVMM_CAM_VERSION_VALUE >> 16);
-	if (channels < 1 || planes < 2 || lines < 1 || lines > 64)
+	if (channels < MINIVMM_CAM_CHANNELS || planes < 2 || lines < 1 || lines > 64)
 		return dev_err_probe(cam->dev, -ENODEV,
-				     "%u channels, %u planes and %u address lines, where 1, 2 and 1 to 64 are needed\n",
-				     channels, planes, lines);
+				     "%u channels, %u planes and %u address lines, where %u, 2 and 1 to 64 are needed\n",
+				     channels, planes, lines,
+				     MINIVMM_CAM_CHANNELS);
 
 	ret = dma_set_mask_and_coherent(cam->dev, DMA_BIT_MASK(lines));
 	if (ret)
@@ -115,6 +122,7 @@ static void mcam_put(void *data)
 static struct mcam *mcam_alloc(struct device *dev)
 {
 	struct mcam *cam;
+	unsigned int i;
 	int ret;
 
 	cam = kzalloc(sizeof(*cam), GFP_KERNEL);
@@ -124,10 +132,17 @@ static struct mcam *mcam_alloc(struct device *dev)
 	cam->dev = get_device(dev);
 	mutex_init(&cam->lock);
 	spin_lock_init(&cam->slock);
-	init_completion(&cam->stopped);
-	INIT_LIST_HEAD(&cam->buffers);
-	INIT_LIST_HEAD(&cam->queued);
-	INIT_LIST_HEAD(&cam->inflight);
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
+		struct mcam_node *node = &cam->nodes[i];
+
+		node->cam = cam;
+		node->channel = i;
+		init_completion(&node->stopped);
+		INIT_LIST_HEAD(&node->buffers);
+		INIT_LIST_HEAD(&node->queued);
+		INIT_LIST_HEAD(&node->inflight);
+		INIT_LIST_HEAD(&node->finished);
+	}
 
 	cam->mdev.dev = dev;
 	strscpy(cam->mdev.model, MCAM_CARD, sizeof(cam->mdev.model));
@@ -147,17 +162,24 @@ static struct mcam *mcam_alloc(struct device *dev)
 static void mcam_unregister(void *data)
 {
 	struct mcam *cam = data;
+	unsigned int i;
 
 	mcam_debugfs_remove(cam);
-	vb2_video_unregister_device(&cam->vdev);
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+		vb2_video_unregister_device(&cam->nodes[i].vdev);
 	/*
 	 * A program in its first read() does not own the queue yet, and may wait
-	 * for the lock: end its stream, and let no other begin.
+	 * for the lock: end its stream, and let no other begin. The sub-devices'
+	 * ioctls know of no lock but the controls'.
 	 */
 	mutex_lock(&cam->lock);
+	mutex_lock(cam->ctrls.lock);
 	cam->gone = true;
-	vb2_queue_release(&cam->vbq);
+	mutex_unlock(cam->ctrls.lock);
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+		vb2_queue_release(&cam->nodes[i].vbq);
 	mutex_unlock(&cam->lock);
+	mcam_subdevs_unregister(cam);
 	media_device_unregister(&cam->mdev);
 }
 
@@ -169,9 +191,12 @@ static int mcam_register(struct mcam *cam)
 	if (ret)
 		return ret;
 	mcam_debugfs_add(cam);
-	ret = video_register_device(&cam->vdev, VFL_TYPE_VIDEO, -1);
+	ret = mcam_nodes_register(cam);
 	if (ret)
 		return dev_err_probe(cam->dev, ret, "no video device\n");
+	ret = mcam_subdevs_register(cam);
+	if (ret)
+		return dev_err_probe(cam->dev, ret, "no sub-device\n");
 	ret = media_device_register(&cam->mdev);
 	if (ret)
 		return dev_err_probe(cam->dev, ret, "no media device\n");
@@ -202,13 +227,14 @@ static int mcam_probe(struct platform_device *pdev)
 	ret = mcam_init_memory(cam);
 	if (ret)
 		return ret;
-	ret = mcam_queue_init(cam);
+	ret = mcam_subdevs_init(cam);
 	if (ret)
-		return dev_err_probe(dev, ret, "no queue\n");
+		return dev_err_probe(dev, ret, "no sensor and ISP\n");
 	ret = mcam_video_init(cam);
 	if (ret)
-		return dev_err_probe(dev, ret, "no capture node\n");
-	ret = devm_request_irq(dev, irq, mcam_irq, 0, dev_name(dev), cam);
+		return dev_err_probe(dev, ret, "no capture nodes\n");
+	ret = devm_request_threaded_irq(dev, irq, mcam_irq, mcam_irq_thread, 0,
+					dev_name(dev), cam);
 	if (ret)
 		return dev_err_probe(dev, ret, "no interrupt\n");
 	return mcam_register(cam);

@@ -35,9 +35,13 @@
 #define MINIVMM_CAM_FRAME_INTERVAL 0x040
 /* Rw. PATTERN_* scene that the sensor looks at, from the next frame on; reset value set by the machine. */
 #define MINIVMM_CAM_PATTERN 0x044
-/* Ro. Frames written since reset; wraps, as all counters do. */
+/* Rw. FLIP_* bits: how the sensor is read out, from the next frame on. The order of colour filters stays the format's. */
+#define MINIVMM_CAM_FLIP 0x048
+/* Ro. Sequence number of the frame that began last; see IRQ_FRAME_START. */
+#define MINIVMM_CAM_FRAME_SEQUENCE 0x04c
+/* Ro. Frames written since reset, by all channels; wraps, as all counters do. */
 #define MINIVMM_CAM_FRAMES 0x0c0
-/* Ro. Frames dropped since reset, for whatever reason. */
+/* Ro. Frames dropped since reset, by all channels, for whatever reason. */
 #define MINIVMM_CAM_DROPS 0x0c4
 /* Ro. Line buffer overflows since reset. */
 #define MINIVMM_CAM_OVERFLOWS 0x0c8
@@ -51,7 +55,7 @@
 #define MINIVMM_CAM_IRQS 0x0d8
 /* Ro. Ticks of the frame clock that found a frame held back, as the one before was not acknowledged, since reset. */
 #define MINIVMM_CAM_IRQS_LATE 0x0dc
-/* Rw. V4L2 fourcc of the next frame. */
+/* Rw. V4L2 fourcc of the next frame: channel 0 has the processed formats, channel 1 the Bayer ones. */
 #define MINIVMM_CAM_CH_FORMAT 0x100
 /* Rw. Size of the next frame: width in bits 15:0, height in 31:16, in pixels. */
 #define MINIVMM_CAM_CH_SIZE 0x104
@@ -81,57 +85,69 @@
 #define MINIVMM_CAM_CH_LEN2 0x138
 /* Wo. Writing 1 makes CH_FORMAT to CH_LEN2 the pending configuration. */
 #define MINIVMM_CAM_CH_COMMIT 0x13c
-/* Ro. Address of plane 0 of the last frame written, bits 31:0; DONE_* hold until IRQ_FRAME_DONE is acknowledged. */
-#define MINIVMM_CAM_DONE_ADDR_LO 0x180
+/* Ro. Address of plane 0 of the last frame written, bits 31:0; CH_DONE_* hold until IRQ_DONE is acknowledged. */
+#define MINIVMM_CAM_CH_DONE_ADDR_LO 0x180
 /* Ro. The same, bits 63:32. */
-#define MINIVMM_CAM_DONE_ADDR_HI 0x184
+#define MINIVMM_CAM_CH_DONE_ADDR_HI 0x184
 /* Ro. Bytes of that frame in all planes, from the first to the last written, padding of lines included. */
-#define MINIVMM_CAM_DONE_BYTES 0x188
-/* Ro. Its sequence number: 0 for the first frame after CTRL_ENABLE was set, dropped frames counted. */
-#define MINIVMM_CAM_DONE_SEQUENCE 0x18c
-/* Ro. Its start of frame, in nanoseconds since streaming began, bits 31:0. */
-#define MINIVMM_CAM_DONE_TIME_LO 0x190
+#define MINIVMM_CAM_CH_DONE_BYTES 0x188
+/* Ro. Its sequence number: 0 for the first frame after the sensor started, dropped frames counted. */
+#define MINIVMM_CAM_CH_DONE_SEQUENCE 0x18c
+/* Ro. Its start of frame, in nanoseconds since the sensor started, bits 31:0. */
+#define MINIVMM_CAM_CH_DONE_TIME_LO 0x190
 /* Ro. The same, bits 63:32. */
-#define MINIVMM_CAM_DONE_TIME_HI 0x194
+#define MINIVMM_CAM_CH_DONE_TIME_HI 0x194
+/* Ro. Frames that this channel wrote since reset. */
+#define MINIVMM_CAM_CH_FRAMES 0x1c0
+/* Ro. Frames that this channel dropped since reset, for whatever reason. */
+#define MINIVMM_CAM_CH_DROPS 0x1c4
 
 /* ID: "MCVM" in memory order. */
 #define MINIVMM_CAM_ID_VALUE 0x4d56434d
-/* VERSION: 1.0. */
-#define MINIVMM_CAM_VERSION_VALUE 0x10000
+/* VERSION: 2.0. */
+#define MINIVMM_CAM_VERSION_VALUE 0x20000
+/* Number of channels. */
+#define MINIVMM_CAM_CHANNELS 0x2
+/* The channel of the processed frames. */
+#define MINIVMM_CAM_CHANNEL_PROCESSED 0x0
+/* The channel of the sensor's raw frames. */
+#define MINIVMM_CAM_CHANNEL_RAW 0x1
+/* Bytes from a register of a channel to the same of the next. */
+#define MINIVMM_CAM_CHANNEL_SPACING 0x100
 /* SIZE_MIN: 160x120. */
 #define MINIVMM_CAM_SIZE_MIN_VALUE 0x7800a0
 /* SIZE_MAX: 3840x2160. */
 #define MINIVMM_CAM_SIZE_MAX_VALUE 0x8700f00
-/* Stream while set. */
+/* The channel streams while set. Channel n: n bits further up. */
 #define MINIVMM_CAM_CTRL_ENABLE 0x1
 /* Write 1 to reset; reads as zero. */
-#define MINIVMM_CAM_CTRL_RESET 0x2
-/* Streaming, or not yet stopped. */
+#define MINIVMM_CAM_CTRL_RESET 0x80000000
+/* The channel streams, or has not yet stopped. Channel n: n bits further up. */
 #define MINIVMM_CAM_STATUS_STREAMING 0x1
-/* A frame is being written. */
-#define MINIVMM_CAM_STATUS_ACTIVE 0x2
-/* A committed configuration waits for the start of a frame. */
-#define MINIVMM_CAM_STATUS_PENDING 0x4
-/* A frame begins when there is a buffer for it, not by the frame clock. */
+/* The channel's frame is in work. Channel n: n bits further up. */
+#define MINIVMM_CAM_STATUS_ACTIVE 0x10
+/* The channel's committed configuration waits for the start of a frame. Channel n: n bits further up. */
+#define MINIVMM_CAM_STATUS_PENDING 0x100
+/* A frame begins when there are buffers for it, not by the frame clock. */
 #define MINIVMM_CAM_TIMING_STALL 0x1
-/* A frame begins. */
+/* A frame begins; see FRAME_SEQUENCE. */
 #define MINIVMM_CAM_IRQ_FRAME_START 0x1
-/* A frame was written; see DONE_*. */
-#define MINIVMM_CAM_IRQ_FRAME_DONE 0x2
-/* The pending configuration became the active one: the next may be programmed. */
-#define MINIVMM_CAM_IRQ_LATCHED 0x4
-/* Streaming has stopped. */
-#define MINIVMM_CAM_IRQ_STOPPED 0x8
 /* The line buffer overflowed. */
 #define MINIVMM_CAM_IRQ_OVERFLOW 0x100
-/* Unknown format, bad size, stride or length too small: see the frame's configuration. */
+/* Format not the channel's, bad size, stride or length too small: see the frame's configuration. */
 #define MINIVMM_CAM_IRQ_CONFIG_ERROR 0x200
 /* The DMA port refused an address; see ERR_ADDR. */
 #define MINIVMM_CAM_IRQ_BUS_ERROR 0x400
 /* The sensor link was lost. */
 #define MINIVMM_CAM_IRQ_SYNC_LOSS 0x800
-/* The frame clock ticked and no frame could begin: none pending, or one in work or held back. */
+/* The frame clock ticked and a channel could not begin a frame: none pending, or one in work or held back. */
 #define MINIVMM_CAM_IRQ_UNDERRUN 0x1000
+/* The channel's frame was written; see CH_DONE_*. Channel n: n bits further up. */
+#define MINIVMM_CAM_IRQ_DONE 0x10000
+/* The channel's pending configuration became the active one: the next may be programmed. Channel n: n bits further up. */
+#define MINIVMM_CAM_IRQ_LATCHED 0x100000
+/* The channel has stopped. Channel n: n bits further up. */
+#define MINIVMM_CAM_IRQ_STOPPED 0x1000000
 /* 1000 frames a second. */
 #define MINIVMM_CAM_FRAME_INTERVAL_MIN 0x3e8
 /* A frame in ten seconds. */
@@ -152,6 +168,10 @@
 #define MINIVMM_CAM_PATTERN_FLAT 0x6
 /* Number of patterns. */
 #define MINIVMM_CAM_PATTERN_COUNT 0x7
+/* Left and right are exchanged. */
+#define MINIVMM_CAM_FLIP_HORIZONTAL 0x1
+/* Top and bottom are exchanged. */
+#define MINIVMM_CAM_FLIP_VERTICAL 0x2
 /* Size of the register range, in bytes. */
 #define MINIVMM_CAM_MAPPED_SIZE 0x1000
 

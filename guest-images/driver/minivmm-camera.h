@@ -18,6 +18,7 @@
 #include <media/v4l2-ctrls.h>
 #include <media/v4l2-dev.h>
 #include <media/v4l2-device.h>
+#include <media/v4l2-subdev.h>
 #include <media/videobuf2-v4l2.h>
 
 #include "minivmm-camera-regs.h"
@@ -27,9 +28,40 @@
 
 struct mcam_buffer {
 	struct vb2_v4l2_buffer vb;
-	struct list_head entry;		/* in mcam.buffers */
-	struct list_head queue;		/* in mcam.queued or mcam.inflight */
+	struct list_head entry;		/* in mcam_node.buffers */
+	struct list_head queue;		/* in queued, inflight or finished */
 	dma_addr_t addr;
+	enum vb2_buffer_state result;	/* of a finished one */
+};
+
+/* A pixel format of a node, and what of it goes from the sensor to the ISP. */
+struct mcam_format {
+	u32 pixelformat;
+	u32 mbus_code;			/* 0: made by the ISP */
+};
+
+/* A channel of the device, and the capture node that it is for programs. */
+struct mcam_node {
+	struct mcam *cam;
+	unsigned int channel;
+	const struct mcam_format *formats;
+	unsigned int num_formats;
+	struct video_device vdev;
+	struct media_pad pad;
+	struct vb2_queue vbq;
+
+	/* Guarded by mcam.lock. */
+	struct v4l2_pix_format format;
+	struct list_head buffers;
+
+	/* Guarded by mcam.slock. */
+	bool streaming;
+	struct list_head queued;
+	struct list_head inflight;
+	struct list_head finished;
+	u32 next_sequence;
+
+	struct completion stopped;
 };
 
 struct mcam {
@@ -37,10 +69,12 @@ struct mcam {
 	void __iomem *regs;
 	struct v4l2_device v4l2_dev;
 	struct media_device mdev;
-	struct media_pad pad;
-	struct video_device vdev;
-	struct v4l2_ctrl_handler ctrls;
-	struct vb2_queue vbq;
+	struct v4l2_subdev sensor;
+	struct media_pad sensor_pad;
+	struct v4l2_subdev isp;
+	struct media_pad isp_pads[2];
+	struct v4l2_ctrl_handler ctrls;	/* the sensor's, and all nodes' */
+	struct mcam_node nodes[MINIVMM_CAM_CHANNELS];
 	struct dentry *debugfs;
 
 	/* What the device can do of the driver's sizes, and its own interval. */
@@ -48,23 +82,18 @@ struct mcam {
 	unsigned int num_sizes;
 	struct v4l2_fract nominal_interval;
 
-	/* Serialises ioctls, and guards what follows. */
+	/* Serialises ioctls of all nodes, and guards what follows. */
 	struct mutex lock;
-	struct v4l2_pix_format format;
 	struct v4l2_fract interval;
-	struct list_head buffers;
 	dma_addr_t extent_start;
 	dma_addr_t extent_end;
-	bool gone;
+	bool gone;			/* set with ctrls' lock held as well */
 
-	/* Guards what the interrupt handler shares with the queue. */
+	/* Guards what the interrupt handler shares with the queues. */
 	spinlock_t slock;
-	bool streaming;
-	struct list_head queued;
-	struct list_head inflight;
-	u32 next_sequence;
-
-	struct completion stopped;
+	u32 ctrl;			/* the register CTRL */
+	u32 irq_enable;			/* the register IRQ_ENABLE */
+	u32 frame_sequence;		/* of the last FRAME_SYNC event */
 };
 
 static inline u32 mcam_read(struct mcam *cam, u32 reg)
@@ -77,14 +106,52 @@ static inline void mcam_write(struct mcam *cam, u32 reg, u32 value)
 	writel(value, cam->regs + reg);
 }
 
+/* A register of the node's channel. */
+static inline u32 mcam_node_reg(struct mcam_node *node, u32 reg)
+{
+	return reg + node->channel * MINIVMM_CAM_CHANNEL_SPACING;
+}
+
+static inline u32 mcam_node_read(struct mcam_node *node, u32 reg)
+{
+	return mcam_read(node->cam, mcam_node_reg(node, reg));
+}
+
+static inline void mcam_node_write(struct mcam_node *node, u32 reg, u32 value)
+{
+	mcam_write(node->cam, mcam_node_reg(node, reg), value);
+}
+
+static inline struct mcam_node *mcam_processed(struct mcam *cam)
+{
+	return &cam->nodes[MINIVMM_CAM_CHANNEL_PROCESSED];
+}
+
+static inline struct mcam_node *mcam_raw(struct mcam *cam)
+{
+	return &cam->nodes[MINIVMM_CAM_CHANNEL_RAW];
+}
+
 /* video.c */
 int mcam_video_init(struct mcam *cam);
+int mcam_nodes_register(struct mcam *cam);
+const struct v4l2_frmsize_discrete *mcam_nearest_size(struct mcam *cam,
+						      u32 width, u32 height);
+int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
+		    u32 height);
+
+/* subdev.c */
+int mcam_subdevs_init(struct mcam *cam);
+int mcam_subdevs_register(struct mcam *cam);
+void mcam_subdevs_unregister(struct mcam *cam);
+void mcam_frame_sync(struct mcam *cam, u32 sequence);
 
 /* stream.c */
 int mcam_reset(struct mcam *cam);
 void mcam_program_interval(struct mcam *cam);
 irqreturn_t mcam_irq(int irq, void *data);
-int mcam_queue_init(struct mcam *cam);
+irqreturn_t mcam_irq_thread(int irq, void *data);
+int mcam_queue_init(struct mcam_node *node);
 
 /* debugfs.c */
 void mcam_debugfs_init(void);

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Streams: the queue of buffers, and the device that is kept busy with it.
+ * Streams: the queues of buffers, and the device that is kept busy with them.
  *
- * A buffer is on the queue (@queued), then with the device (@inflight, in the
- * order of the commits), and then done. Up to three are with the device: one
- * written and waiting for the acknowledgement of the one before, one in work,
- * one pending. What became of them is told by the address of each frame that is
- * done, never counted from interrupts, so that events which come together, or
- * late, do no harm.
+ * A buffer is on its node's queue (@queued), then with the device (@inflight, in
+ * the order of the commits), and then @finished. Up to three of a node are with
+ * the device: one written and waiting for the acknowledgement of the one before,
+ * one in work, one pending. What became of them is told by the address of each
+ * frame that is done, never counted from interrupts, so that events which come
+ * together, or late, do no harm.
+ *
+ * What is finished is handed to programs by the interrupt's thread, which takes
+ * the ioctls' lock: a device that is quick would else fill a buffer while the
+ * VIDIOC_QBUF that queued it still runs, and that is not to return a buffer as
+ * done (V4L2_BUF_FLAG_DONE).
  */
 
 #include <linux/iopoll.h>
@@ -26,10 +31,13 @@
 				 MINIVMM_CAM_IRQ_CONFIG_ERROR | \
 				 MINIVMM_CAM_IRQ_BUS_ERROR | \
 				 MINIVMM_CAM_IRQ_SYNC_LOSS)
-#define MCAM_IRQ_EVENTS		(MINIVMM_CAM_IRQ_FRAME_DONE | \
+#define MCAM_IRQ_EVENTS		(MINIVMM_CAM_IRQ_FRAME_START | MCAM_IRQ_ERRORS)
+/* Of channel 0: those of the others are so many bits further up. */
+#define MCAM_IRQ_NODE_EVENTS	(MINIVMM_CAM_IRQ_DONE | \
 				 MINIVMM_CAM_IRQ_LATCHED | \
-				 MINIVMM_CAM_IRQ_STOPPED | \
-				 MCAM_IRQ_ERRORS)
+				 MINIVMM_CAM_IRQ_STOPPED)
+#define MCAM_IRQ_DONE_ALL	(MINIVMM_CAM_IRQ_DONE * \
+				 (BIT(MINIVMM_CAM_CHANNELS) - 1))
 
 /* Of each pair of registers with an address, the upper half is the second. */
 static u64 mcam_read_addr(struct mcam *cam, u32 reg)
@@ -37,10 +45,10 @@ static u64 mcam_read_addr(struct mcam *cam, u32 reg)
 	return (u64)mcam_read(cam, reg + 4) << 32 | mcam_read(cam, reg);
 }
 
-static void mcam_write_addr(struct mcam *cam, u32 reg, dma_addr_t addr)
+static void mcam_write_addr(struct mcam_node *node, u32 reg, dma_addr_t addr)
 {
-	mcam_write(cam, reg, lower_32_bits(addr));
-	mcam_write(cam, reg + 4, upper_32_bits(addr));
+	mcam_node_write(node, reg, lower_32_bits(addr));
+	mcam_node_write(node, reg + 4, upper_32_bits(addr));
 }
 
 /* Abandons the frame in work, if there is one, and waits until it is. */
@@ -51,34 +59,33 @@ int mcam_reset(struct mcam *cam)
 
 	mcam_write(cam, MINIVMM_CAM_CTRL, MINIVMM_CAM_CTRL_RESET);
 	ret = readl_poll_timeout(cam->regs + MINIVMM_CAM_STATUS, status,
-				 !(status & (MINIVMM_CAM_STATUS_ACTIVE |
-					     MINIVMM_CAM_STATUS_STREAMING)),
-				 100, MCAM_RESET_TIMEOUT_US);
+				 !status, 100, MCAM_RESET_TIMEOUT_US);
 	if (ret)
 		dev_err(cam->dev, "still busy after a reset, status %#x\n",
 			status);
 	return ret;
 }
 
-static u32 mcam_plane0_bytes(struct mcam *cam)
+static u32 mcam_plane0_bytes(struct mcam_node *node)
 {
-	return cam->format.bytesperline * cam->format.height;
+	return node->format.bytesperline * node->format.height;
 }
 
 /* What the frames of a stream share; their addresses come with each commit. */
-static void mcam_program_format(struct mcam *cam)
+static void mcam_program_format(struct mcam_node *node)
 {
-	const struct v4l2_pix_format *pix = &cam->format;
-	u32 plane0 = mcam_plane0_bytes(cam);
+	const struct v4l2_pix_format *pix = &node->format;
+	u32 plane0 = mcam_plane0_bytes(node);
 	u32 plane1 = pix->sizeimage - plane0;
 
-	mcam_write(cam, MINIVMM_CAM_CH_FORMAT, pix->pixelformat);
-	mcam_write(cam, MINIVMM_CAM_CH_SIZE, pix->height << 16 | pix->width);
-	mcam_write(cam, MINIVMM_CAM_CH_STRIDE0, pix->bytesperline);
-	mcam_write(cam, MINIVMM_CAM_CH_LEN0, plane0);
-	mcam_write(cam, MINIVMM_CAM_CH_STRIDE1,
-		   plane1 ? pix->bytesperline : 0);
-	mcam_write(cam, MINIVMM_CAM_CH_LEN1, plane1);
+	mcam_node_write(node, MINIVMM_CAM_CH_FORMAT, pix->pixelformat);
+	mcam_node_write(node, MINIVMM_CAM_CH_SIZE,
+			pix->height << 16 | pix->width);
+	mcam_node_write(node, MINIVMM_CAM_CH_STRIDE0, pix->bytesperline);
+	mcam_node_write(node, MINIVMM_CAM_CH_LEN0, plane0);
+	mcam_node_write(node, MINIVMM_CAM_CH_STRIDE1,
+			plane1 ? pix->bytesperline : 0);
+	mcam_node_write(node, MINIVMM_CAM_CH_LEN1, plane1);
 }
 
 void mcam_program_interval(struct mcam *cam)
@@ -89,76 +96,78 @@ void mcam_program_interval(struct mcam *cam)
 	mcam_write(cam, MINIVMM_CAM_FRAME_INTERVAL, us);
 }
 
-static void mcam_commit_next(struct mcam *cam)
+static void mcam_commit_next(struct mcam_node *node)
 {
 	struct mcam_buffer *buf;
 
-	lockdep_assert_held(&cam->slock);
+	lockdep_assert_held(&node->cam->slock);
 
 	/* A commit would replace one that no frame has taken yet. */
-	if (list_empty(&cam->queued) ||
-	    mcam_read(cam, MINIVMM_CAM_STATUS) & MINIVMM_CAM_STATUS_PENDING)
+	if (list_empty(&node->queued) ||
+	    mcam_read(node->cam, MINIVMM_CAM_STATUS) &
+	    MINIVMM_CAM_STATUS_PENDING << node->channel)
 		return;
 
-	buf = list_first_entry(&cam->queued, struct mcam_buffer, queue);
-	list_move_tail(&buf->queue, &cam->inflight);
-	mcam_write_addr(cam, MINIVMM_CAM_CH_ADDR0_LO, buf->addr);
-	if (cam->format.sizeimage > mcam_plane0_bytes(cam))
-		mcam_write_addr(cam, MINIVMM_CAM_CH_ADDR1_LO,
-				buf->addr + mcam_plane0_bytes(cam));
-	mcam_write(cam, MINIVMM_CAM_CH_COMMIT, 1);
+	buf = list_first_entry(&node->queued, struct mcam_buffer, queue);
+	list_move_tail(&buf->queue, &node->inflight);
+	mcam_write_addr(node, MINIVMM_CAM_CH_ADDR0_LO, buf->addr);
+	if (node->format.sizeimage > mcam_plane0_bytes(node))
+		mcam_write_addr(node, MINIVMM_CAM_CH_ADDR1_LO,
+				buf->addr + mcam_plane0_bytes(node));
+	mcam_node_write(node, MINIVMM_CAM_CH_COMMIT, 1);
 }
 
-static void mcam_finish(struct mcam *cam, struct mcam_buffer *buf, u32 sequence,
-			u32 bytes, enum vb2_buffer_state state)
+static void mcam_finish(struct mcam_node *node, struct mcam_buffer *buf,
+			u32 sequence, u32 bytes, enum vb2_buffer_state result)
 {
 	struct vb2_v4l2_buffer *vb = &buf->vb;
 
-	list_del_init(&buf->queue);
-	cam->next_sequence = sequence + 1;
+	list_move_tail(&buf->queue, &node->finished);
+	node->next_sequence = sequence + 1;
 	vb->sequence = sequence;
 	vb->field = V4L2_FIELD_NONE;
 	vb->vb2_buf.timestamp = ktime_get_ns();
 	vb2_set_plane_payload(&vb->vb2_buf, 0, bytes);
-	vb2_buffer_done(&vb->vb2_buf, state);
+	buf->result = result;
 }
 
 /*
  * The device gave up the frames of all buffers before @end, which is in
  * @inflight, or of all; it has counted them in its sequence.
  */
-static void mcam_fail_before(struct mcam *cam, struct mcam_buffer *end)
+static void mcam_fail_before(struct mcam_node *node, struct mcam_buffer *end)
 {
 	struct mcam_buffer *buf, *next;
 
-	list_for_each_entry_safe(buf, next, &cam->inflight, queue) {
+	list_for_each_entry_safe(buf, next, &node->inflight, queue) {
 		if (buf == end)
 			return;
-		mcam_finish(cam, buf, cam->next_sequence, 0,
+		mcam_finish(node, buf, node->next_sequence, 0,
 			    VB2_BUF_STATE_ERROR);
 	}
 }
 
-static void mcam_frame_done(struct mcam *cam)
+static void mcam_frame_done(struct mcam_node *node)
 {
-	u64 addr = mcam_read_addr(cam, MINIVMM_CAM_DONE_ADDR_LO);
-	u32 bytes = mcam_read(cam, MINIVMM_CAM_DONE_BYTES);
-	u32 sequence = mcam_read(cam, MINIVMM_CAM_DONE_SEQUENCE);
+	struct mcam *cam = node->cam;
+	u64 addr = mcam_read_addr(cam, mcam_node_reg(node, MINIVMM_CAM_CH_DONE_ADDR_LO));
+	u32 bytes = mcam_node_read(node, MINIVMM_CAM_CH_DONE_BYTES);
+	u32 sequence = mcam_node_read(node, MINIVMM_CAM_CH_DONE_SEQUENCE);
 	struct mcam_buffer *buf;
 
-	list_for_each_entry(buf, &cam->inflight, queue) {
+	list_for_each_entry(buf, &node->inflight, queue) {
 		if (buf->addr != addr)
 			continue;
-		mcam_fail_before(cam, buf);
-		if (bytes <= cam->format.sizeimage) {
-			mcam_finish(cam, buf, sequence, bytes,
+		mcam_fail_before(node, buf);
+		if (bytes <= node->format.sizeimage) {
+			mcam_finish(node, buf, sequence, bytes,
 				    VB2_BUF_STATE_DONE);
 			return;
 		}
 		dev_err_ratelimited(cam->dev,
 				    "frame %u has %u bytes, more than %u\n",
-				    sequence, bytes, cam->format.sizeimage);
-		mcam_finish(cam, buf, sequence, 0, VB2_BUF_STATE_ERROR);
+				    sequence, bytes, node->format.sizeimage);
+		mcam_finish(node, buf, sequence, 0, VB2_BUF_STATE_ERROR);
 		return;
 	}
 	dev_err_ratelimited(cam->dev,
@@ -168,68 +177,122 @@ static void mcam_frame_done(struct mcam *cam)
 
 static void mcam_report_errors(struct mcam *cam, u32 events)
 {
+	unsigned int i;
+
 	if (events & MINIVMM_CAM_IRQ_BUS_ERROR)
 		dev_err_ratelimited(cam->dev, "bus error at %#llx, plane %u\n",
 				    mcam_read_addr(cam, MINIVMM_CAM_ERR_ADDR_LO),
 				    mcam_read(cam, MINIVMM_CAM_ERR_INFO) & 0xff);
-	if (events & MINIVMM_CAM_IRQ_CONFIG_ERROR)
-		dev_err_ratelimited(cam->dev,
-				    "configuration refused: %p4cc %ux%u, %u bytes a line\n",
-				    &cam->format.pixelformat,
-				    cam->format.width, cam->format.height,
-				    cam->format.bytesperline);
 	if (events & MINIVMM_CAM_IRQ_OVERFLOW)
 		dev_err_ratelimited(cam->dev, "line buffer overflow\n");
 	if (events & MINIVMM_CAM_IRQ_SYNC_LOSS)
 		dev_err_ratelimited(cam->dev, "sensor link lost\n");
+	if (!(events & MINIVMM_CAM_IRQ_CONFIG_ERROR))
+		return;
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
+		const struct v4l2_pix_format *pix = &cam->nodes[i].format;
+
+		if (cam->nodes[i].streaming)
+			dev_err_ratelimited(cam->dev,
+					    "configuration refused: %p4cc %ux%u, %u bytes a line\n",
+					    &pix->pixelformat, pix->width,
+					    pix->height, pix->bytesperline);
+	}
 }
 
-/*
- * Whether no frame is with the device any more: none pending, none in work, none
- * waiting to be reported, which one can only while another is reported. Read in
- * the order in which a frame goes on, so that none slips through.
- */
-static bool mcam_device_is_idle(struct mcam *cam)
+/* Nothing is with the device any more that it could still write. */
+static bool mcam_node_is_idle(struct mcam_node *node)
 {
-	return !(mcam_read(cam, MINIVMM_CAM_STATUS) &
-		 (MINIVMM_CAM_STATUS_PENDING | MINIVMM_CAM_STATUS_ACTIVE)) &&
-	       !(mcam_read(cam, MINIVMM_CAM_IRQ_RAW) &
-		 MINIVMM_CAM_IRQ_FRAME_DONE);
+	return !(mcam_read(node->cam, MINIVMM_CAM_STATUS) &
+		 (MINIVMM_CAM_STATUS_PENDING | MINIVMM_CAM_STATUS_ACTIVE) <<
+		 node->channel) &&
+	       !(mcam_read(node->cam, MINIVMM_CAM_IRQ_RAW) &
+		 MINIVMM_CAM_IRQ_DONE << node->channel);
+}
+
+static void mcam_new_frame(struct mcam *cam)
+{
+	u32 sequence = mcam_read(cam, MINIVMM_CAM_FRAME_SEQUENCE);
+
+	/* One that began while the last was looked at is seen twice. */
+	if (sequence != cam->frame_sequence)
+		mcam_frame_sync(cam, sequence);
+	cam->frame_sequence = sequence;
 }
 
 irqreturn_t mcam_irq(int irq, void *data)
 {
 	struct mcam *cam = data;
+	bool finished = false;
 	u32 events, done;
+	unsigned int i;
 
 	spin_lock(&cam->slock);
 	events = mcam_read(cam, MINIVMM_CAM_IRQ_STATUS);
-	done = events & MINIVMM_CAM_IRQ_FRAME_DONE;
+	done = events & MCAM_IRQ_DONE_ALL;
 	if (events & MCAM_IRQ_ERRORS)
 		mcam_report_errors(cam, events);
 
 	/*
 	 * Before the device's state is looked at, so that what happens after
-	 * that is a new edge. Only FRAME_DONE holds the DONE registers until they
-	 * were read; with its acknowledgement a frame held back takes them.
+	 * that is a new edge. Only DONE holds the DONE registers until they were
+	 * read; with its acknowledgement a frame held back takes them.
 	 */
 	if (events != done)
 		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, events ^ done);
-	if (done) {
-		if (cam->streaming)
-			mcam_frame_done(cam);
+	if (events & MINIVMM_CAM_IRQ_FRAME_START)
+		mcam_new_frame(cam);
+	for (i = 0; done && i < ARRAY_SIZE(cam->nodes); i++)
+		if (done & MINIVMM_CAM_IRQ_DONE << i && cam->nodes[i].streaming)
+			mcam_frame_done(&cam->nodes[i]);
+	if (done)
 		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, done);
-	}
-	if (cam->streaming) {
-		if ((events & MCAM_IRQ_ERRORS) && mcam_device_is_idle(cam))
-			mcam_fail_before(cam, NULL);
-		mcam_commit_next(cam);
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
+		struct mcam_node *node = &cam->nodes[i];
+
+		if (node->streaming) {
+			if (events & MCAM_IRQ_ERRORS && mcam_node_is_idle(node))
+				mcam_fail_before(node, NULL);
+			mcam_commit_next(node);
+		}
+		finished |= !list_empty(&node->finished);
+		if (events & MINIVMM_CAM_IRQ_STOPPED << i)
+			complete(&node->stopped);
 	}
 	spin_unlock(&cam->slock);
 
-	if (events & MINIVMM_CAM_IRQ_STOPPED)
-		complete(&cam->stopped);
-	return events ? IRQ_HANDLED : IRQ_NONE;
+	if (!events)
+		return IRQ_NONE;
+	return finished ? IRQ_WAKE_THREAD : IRQ_HANDLED;
+}
+
+/* Hands to programs what is finished. */
+static void mcam_hand_over(struct mcam_node *node)
+{
+	struct mcam_buffer *buf, *next;
+	LIST_HEAD(finished);
+
+	lockdep_assert_held(&node->cam->lock);
+
+	spin_lock_irq(&node->cam->slock);
+	list_splice_init(&node->finished, &finished);
+	spin_unlock_irq(&node->cam->slock);
+	list_for_each_entry_safe(buf, next, &finished, queue) {
+		list_del_init(&buf->queue);
+		vb2_buffer_done(&buf->vb.vb2_buf, buf->result);
+	}
+}
+
+irqreturn_t mcam_irq_thread(int irq, void *data)
+{
+	struct mcam *cam = data;
+	unsigned int i;
+
+	mutex_lock(&cam->lock);
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+		mcam_hand_over(&cam->nodes[i]);
+	mutex_unlock(&cam->lock);
+	return IRQ_HANDLED;
 }
 
 static struct mcam_buffer *to_mcam_buffer(struct vb2_buffer *vb)
@@ -241,24 +304,25 @@ static int mcam_queue_setup(struct vb2_queue *vq, unsigned int *num_buffers,
 			    unsigned int *num_planes, unsigned int sizes[],
 			    struct device *alloc_devs[])
 {
-	struct mcam *cam = vb2_get_drv_priv(vq);
+	struct mcam_node *node = vb2_get_drv_priv(vq);
 
 	if (*num_planes)
-		return sizes[0] < cam->format.sizeimage ? -EINVAL : 0;
+		return sizes[0] < node->format.sizeimage ? -EINVAL : 0;
 
 	*num_planes = 1;
-	sizes[0] = cam->format.sizeimage;
+	sizes[0] = node->format.sizeimage;
 	return 0;
 }
 
 static int mcam_buf_init(struct vb2_buffer *vb)
 {
-	struct mcam *cam = vb2_get_drv_priv(vb->vb2_queue);
+	struct mcam_node *node = vb2_get_drv_priv(vb->vb2_queue);
 	struct mcam_buffer *buf = to_mcam_buffer(vb);
+	struct mcam *cam = node->cam;
 	dma_addr_t end;
 
 	buf->addr = vb2_dma_contig_plane_dma_addr(vb, 0);
-	list_add_tail(&buf->entry, &cam->buffers);
+	list_add_tail(&buf->entry, &node->buffers);
 	end = buf->addr + vb2_plane_size(vb, 0);
 	if (!cam->extent_end || buf->addr < cam->extent_start)
 		cam->extent_start = buf->addr;
@@ -273,12 +337,12 @@ static void mcam_buf_cleanup(struct vb2_buffer *vb)
 
 static int mcam_buf_prepare(struct vb2_buffer *vb)
 {
-	struct mcam *cam = vb2_get_drv_priv(vb->vb2_queue);
+	struct mcam_node *node = vb2_get_drv_priv(vb->vb2_queue);
 
-	if (vb2_plane_size(vb, 0) < cam->format.sizeimage) {
-		dev_dbg(cam->dev, "buffer %u has %lu bytes, a frame %u\n",
+	if (vb2_plane_size(vb, 0) < node->format.sizeimage) {
+		dev_dbg(node->cam->dev, "buffer %u has %lu bytes, a frame %u\n",
 			vb->index, vb2_plane_size(vb, 0),
-			cam->format.sizeimage);
+			node->format.sizeimage);
 		return -EINVAL;
 	}
 	return 0;
@@ -286,31 +350,47 @@ static int mcam_buf_prepare(struct vb2_buffer *vb)
 
 static void mcam_buf_queue(struct vb2_buffer *vb)
 {
-	struct mcam *cam = vb2_get_drv_priv(vb->vb2_queue);
+	struct mcam_node *node = vb2_get_drv_priv(vb->vb2_queue);
 	unsigned long flags;
 
-	spin_lock_irqsave(&cam->slock, flags);
-	list_add_tail(&to_mcam_buffer(vb)->queue, &cam->queued);
-	if (cam->streaming)
-		mcam_commit_next(cam);
-	spin_unlock_irqrestore(&cam->slock, flags);
+	spin_lock_irqsave(&node->cam->slock, flags);
+	list_add_tail(&to_mcam_buffer(vb)->queue, &node->queued);
+	if (node->streaming)
+		mcam_commit_next(node);
+	spin_unlock_irqrestore(&node->cam->slock, flags);
 }
 
-static void mcam_return_buffers(struct mcam *cam, enum vb2_buffer_state state)
+static void mcam_return_buffers(struct mcam_node *node,
+				enum vb2_buffer_state state)
 {
-	struct mcam_buffer *buf, *next;
+	struct mcam_buffer *buf;
 
-	spin_lock_irq(&cam->slock);
-	list_splice_init(&cam->inflight, &cam->queued);
-	list_for_each_entry_safe(buf, next, &cam->queued, queue)
-		vb2_buffer_done(&buf->vb.vb2_buf, state);
-	INIT_LIST_HEAD(&cam->queued);
-	spin_unlock_irq(&cam->slock);
+	spin_lock_irq(&node->cam->slock);
+	list_for_each_entry(buf, &node->inflight, queue)
+		buf->result = state;
+	list_for_each_entry(buf, &node->queued, queue)
+		buf->result = state;
+	list_splice_tail_init(&node->inflight, &node->finished);
+	list_splice_tail_init(&node->queued, &node->finished);
+	spin_unlock_irq(&node->cam->slock);
+	mcam_hand_over(node);
+}
+
+static bool mcam_is_streaming(struct mcam *cam)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+		if (cam->nodes[i].streaming)
+			return true;
+	return false;
 }
 
 static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 {
-	struct mcam *cam = vb2_get_drv_priv(vq);
+	struct mcam_node *node = vb2_get_drv_priv(vq);
+	u32 own = MCAM_IRQ_NODE_EVENTS << node->channel;
+	struct mcam *cam = node->cam;
 	int ret;
 
 	if (cam->gone) {
@@ -318,7 +398,7 @@ static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 		goto err_return;
 	}
 	/* Only a stream that could not be stopped leaves the device busy. */
-	if (mcam_read(cam, MINIVMM_CAM_STATUS)) {
+	if (!mcam_is_streaming(cam) && mcam_read(cam, MINIVMM_CAM_STATUS)) {
 		ret = mcam_reset(cam);
 		if (ret)
 			goto err_return;
@@ -328,39 +408,71 @@ static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 		goto err_return;
 
 	spin_lock_irq(&cam->slock);
-	mcam_program_interval(cam);
-	mcam_program_format(cam);
-	cam->next_sequence = 0;
-	cam->streaming = true;
-	mcam_write(cam, MINIVMM_CAM_IRQ_ENABLE, MCAM_IRQ_EVENTS);
-	mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, MCAM_IRQ_EVENTS);
-	mcam_commit_next(cam);
-	mcam_write(cam, MINIVMM_CAM_CTRL, MINIVMM_CAM_CTRL_ENABLE);
+	if (!mcam_is_streaming(cam)) {
+		mcam_program_interval(cam);
+		cam->frame_sequence = U32_MAX;
+		cam->irq_enable = MCAM_IRQ_EVENTS;
+		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, MCAM_IRQ_EVENTS);
+	}
+	mcam_program_format(node);
+	node->next_sequence = 0;
+	node->streaming = true;
+	cam->irq_enable |= own;
+	mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, own);
+	mcam_write(cam, MINIVMM_CAM_IRQ_ENABLE, cam->irq_enable);
+	mcam_commit_next(node);
+	cam->ctrl |= MINIVMM_CAM_CTRL_ENABLE << node->channel;
+	mcam_write(cam, MINIVMM_CAM_CTRL, cam->ctrl);
 	spin_unlock_irq(&cam->slock);
 	return 0;
 
 err_return:
-	mcam_return_buffers(cam, VB2_BUF_STATE_QUEUED);
+	mcam_return_buffers(node, VB2_BUF_STATE_QUEUED);
 	return ret;
+}
+
+/* Ends the other streams as well: their frames are gone with the registers. */
+static void mcam_reset_all(struct mcam *cam)
+{
+	unsigned int i;
+
+	mcam_reset(cam);
+	spin_lock_irq(&cam->slock);
+	cam->ctrl = 0;
+	spin_unlock_irq(&cam->slock);
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+		if (cam->nodes[i].streaming)
+			vb2_queue_error(&cam->nodes[i].vbq);
 }
 
 static void mcam_stop_streaming(struct vb2_queue *vq)
 {
-	struct mcam *cam = vb2_get_drv_priv(vq);
+	struct mcam_node *node = vb2_get_drv_priv(vq);
+	u32 enable = MINIVMM_CAM_CTRL_ENABLE << node->channel;
+	struct mcam *cam = node->cam;
+	bool enabled;
 
 	spin_lock_irq(&cam->slock);
-	cam->streaming = false;
-	reinit_completion(&cam->stopped);
-	mcam_write(cam, MINIVMM_CAM_CTRL, 0);
+	node->streaming = false;
+	reinit_completion(&node->stopped);
+	enabled = cam->ctrl & enable;
+	cam->ctrl &= ~enable;
+	mcam_write(cam, MINIVMM_CAM_CTRL, cam->ctrl);
 	spin_unlock_irq(&cam->slock);
 
-	if (!wait_for_completion_timeout(&cam->stopped,
+	if (enabled &&
+	    !wait_for_completion_timeout(&node->stopped,
 					 msecs_to_jiffies(MCAM_STOP_TIMEOUT_MS))) {
 		dev_warn(cam->dev, "no end of the frame in work, resetting\n");
-		mcam_reset(cam);
+		mcam_reset_all(cam);
 	}
-	mcam_write(cam, MINIVMM_CAM_IRQ_ENABLE, 0);
-	mcam_return_buffers(cam, VB2_BUF_STATE_ERROR);
+	spin_lock_irq(&cam->slock);
+	cam->irq_enable &= ~(MCAM_IRQ_NODE_EVENTS << node->channel);
+	if (!mcam_is_streaming(cam))
+		cam->irq_enable = 0;
+	mcam_write(cam, MINIVMM_CAM_IRQ_ENABLE, cam->irq_enable);
+	spin_unlock_irq(&cam->slock);
+	mcam_return_buffers(node, VB2_BUF_STATE_ERROR);
 }
 
 static const struct vb2_ops mcam_vb2_ops = {
@@ -377,15 +489,15 @@ static const struct vb2_ops mcam_vb2_ops = {
 #endif
 };
 
-int mcam_queue_init(struct mcam *cam)
+int mcam_queue_init(struct mcam_node *node)
 {
-	struct vb2_queue *q = &cam->vbq;
+	struct vb2_queue *q = &node->vbq;
 
 	q->type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
 	q->io_modes = VB2_MMAP | VB2_DMABUF | VB2_READ;
-	q->dev = cam->dev;
-	q->drv_priv = cam;
-	q->lock = &cam->lock;
+	q->dev = node->cam->dev;
+	q->drv_priv = node;
+	q->lock = &node->cam->lock;
 	q->ops = &mcam_vb2_ops;
 	q->mem_ops = &vb2_dma_contig_memops;
 	q->buf_struct_size = sizeof(struct mcam_buffer);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The capture node as programs see it: formats, ioctls and the control.
+ * The capture nodes as programs see them: formats and ioctls.
  */
 
 #include <linux/module.h>
@@ -13,20 +13,40 @@
 #include "minivmm-camera.h"
 
 /* The first one is the default. All are told by the core's table of formats. */
-static const u32 mcam_formats[] = {
-	V4L2_PIX_FMT_YUYV,
-	V4L2_PIX_FMT_UYVY,
-	V4L2_PIX_FMT_NV12,
-	V4L2_PIX_FMT_RGB24,
-	V4L2_PIX_FMT_BGR24,
-	V4L2_PIX_FMT_XRGB32,
-	V4L2_PIX_FMT_XBGR32,
-	V4L2_PIX_FMT_GREY,
-	V4L2_PIX_FMT_SRGGB8,
-	V4L2_PIX_FMT_SGRBG8,
-	V4L2_PIX_FMT_SGBRG8,
-	V4L2_PIX_FMT_SBGGR8,
+static const struct mcam_format mcam_processed_formats[] = {
+	{ V4L2_PIX_FMT_YUYV },
+	{ V4L2_PIX_FMT_UYVY },
+	{ V4L2_PIX_FMT_NV12 },
+	{ V4L2_PIX_FMT_RGB24 },
+	{ V4L2_PIX_FMT_BGR24 },
+	{ V4L2_PIX_FMT_XRGB32 },
+	{ V4L2_PIX_FMT_XBGR32 },
+	{ V4L2_PIX_FMT_GREY },
 };
+
+static const struct mcam_format mcam_raw_formats[] = {
+	{ V4L2_PIX_FMT_SRGGB8, MEDIA_BUS_FMT_SRGGB8_1X8 },
+	{ V4L2_PIX_FMT_SGRBG8, MEDIA_BUS_FMT_SGRBG8_1X8 },
+	{ V4L2_PIX_FMT_SGBRG8, MEDIA_BUS_FMT_SGBRG8_1X8 },
+	{ V4L2_PIX_FMT_SBGGR8, MEDIA_BUS_FMT_SBGGR8_1X8 },
+};
+
+static const struct {
+	const char *name;
+	const struct mcam_format *formats;
+	unsigned int num_formats;
+} mcam_nodes[] = {
+	[MINIVMM_CAM_CHANNEL_PROCESSED] = {
+		"minivmm capture", mcam_processed_formats,
+		ARRAY_SIZE(mcam_processed_formats),
+	},
+	[MINIVMM_CAM_CHANNEL_RAW] = {
+		"minivmm raw capture", mcam_raw_formats,
+		ARRAY_SIZE(mcam_raw_formats),
+	},
+};
+
+static_assert(ARRAY_SIZE(mcam_nodes) == MINIVMM_CAM_CHANNELS);
 
 /* Ascending in both directions: what a device can do of them is a stretch. */
 static const struct v4l2_frmsize_discrete mcam_sizes[] = {
@@ -40,24 +60,12 @@ static const struct v4l2_frmsize_discrete mcam_sizes[] = {
 	{ 3840, 2160 },
 };
 
-static const char * const mcam_patterns[] = {
-	[MINIVMM_CAM_PATTERN_BARS] = "Colour Bars",
-	[MINIVMM_CAM_PATTERN_GRADIENT] = "Gradients",
-	[MINIVMM_CAM_PATTERN_CHECKER] = "Checkerboard",
-	[MINIVMM_CAM_PATTERN_BOX] = "Moving Box",
-	[MINIVMM_CAM_PATTERN_ZONE_PLATE] = "Zone Plate",
-	[MINIVMM_CAM_PATTERN_NOISE] = "Noise",
-	[MINIVMM_CAM_PATTERN_FLAT] = "Flat Field",
-};
-
-static_assert(ARRAY_SIZE(mcam_patterns) == MINIVMM_CAM_PATTERN_COUNT);
-
-static bool mcam_has_format(u32 pixelformat)
+static bool mcam_has_format(struct mcam_node *node, u32 pixelformat)
 {
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(mcam_formats); i++)
-		if (mcam_formats[i] == pixelformat)
+	for (i = 0; i < node->num_formats; i++)
+		if (node->formats[i].pixelformat == pixelformat)
 			return true;
 	return false;
 }
@@ -73,18 +81,27 @@ static bool mcam_has_size(struct mcam *cam, u32 width, u32 height)
 	return false;
 }
 
-/* Makes of @pix the nearest that the device can do. */
-static void mcam_adjust_format(struct mcam *cam, struct v4l2_pix_format *pix)
+const struct v4l2_frmsize_discrete *mcam_nearest_size(struct mcam *cam,
+						      u32 width, u32 height)
 {
-	const struct v4l2_frmsize_discrete *largest, *size;
+	const struct v4l2_frmsize_discrete *largest;
+
+	largest = &cam->sizes[cam->num_sizes - 1];
+	return v4l2_find_nearest_size(cam->sizes, cam->num_sizes, width, height,
+				      min(width, largest->width),
+				      min(height, largest->height));
+}
+
+/* Makes of @pix the nearest that the node can do. */
+static void mcam_adjust_format(struct mcam_node *node,
+			       struct v4l2_pix_format *pix)
+{
+	const struct v4l2_frmsize_discrete *size;
 	u32 pixelformat = pix->pixelformat;
 
-	if (!mcam_has_format(pixelformat))
-		pixelformat = mcam_formats[0];
-	largest = &cam->sizes[cam->num_sizes - 1];
-	size = v4l2_find_nearest_size(cam->sizes, cam->num_sizes, width, height,
-				      min(pix->width, largest->width),
-				      min(pix->height, largest->height));
+	if (!mcam_has_format(node, pixelformat))
+		pixelformat = node->formats[0].pixelformat;
+	size = mcam_nearest_size(node->cam, pix->width, pix->height);
 	v4l2_fill_pixfmt(pix, pixelformat, size->width, size->height);
 
 	pix->field = V4L2_FIELD_NONE;
@@ -100,6 +117,36 @@ static void mcam_adjust_format(struct mcam *cam, struct v4l2_pix_format *pix)
 	}
 }
 
+/*
+ * Gives a node that format, for its own sake or for that of a sub-device: a raw
+ * node's is what the sensor puts out, and a processed node's size is that of the
+ * ISP. The sensor's cannot change while anything streams.
+ */
+int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
+		    u32 height)
+{
+	struct v4l2_pix_format pix = {
+		.pixelformat = pixelformat,
+		.width = width,
+		.height = height,
+	};
+	struct mcam *cam = node->cam;
+
+	lockdep_assert_held(&cam->lock);
+
+	mcam_adjust_format(node, &pix);
+	if (pix.pixelformat == node->format.pixelformat &&
+	    pix.width == node->format.width &&
+	    pix.height == node->format.height)
+		return 0;
+	if (vb2_is_busy(&node->vbq))
+		return -EBUSY;
+	if (node == mcam_raw(cam) && vb2_is_streaming(&mcam_processed(cam)->vbq))
+		return -EBUSY;
+	node->format = pix;
+	return 0;
+}
+
 static int mcam_querycap(struct file *file, void *fh,
 			 struct v4l2_capability *cap)
 {
@@ -110,17 +157,19 @@ static int mcam_querycap(struct file *file, void *fh,
 
 static int mcam_enum_fmt(struct file *file, void *fh, struct v4l2_fmtdesc *f)
 {
-	if (f->index >= ARRAY_SIZE(mcam_formats))
+	struct mcam_node *node = video_drvdata(file);
+
+	if (f->index >= node->num_formats)
 		return -EINVAL;
-	f->pixelformat = mcam_formats[f->index];
+	f->pixelformat = node->formats[f->index].pixelformat;
 	return 0;
 }
 
 static int mcam_g_fmt(struct file *file, void *fh, struct v4l2_format *f)
 {
-	struct mcam *cam = video_drvdata(file);
+	struct mcam_node *node = video_drvdata(file);
 
-	f->fmt.pix = cam->format;
+	f->fmt.pix = node->format;
 	return 0;
 }
 
@@ -132,24 +181,28 @@ static int mcam_try_fmt(struct file *file, void *fh, struct v4l2_format *f)
 
 static int mcam_s_fmt(struct file *file, void *fh, struct v4l2_format *f)
 {
-	struct mcam *cam = video_drvdata(file);
+	struct mcam_node *node = video_drvdata(file);
+	const struct v4l2_pix_format *pix = &f->fmt.pix;
+	int ret;
 
-	if (vb2_is_busy(&cam->vbq))
+	if (vb2_is_busy(&node->vbq))
 		return -EBUSY;
-	mcam_adjust_format(cam, &f->fmt.pix);
-	cam->format = f->fmt.pix;
-	return 0;
+	ret = mcam_set_format(node, pix->pixelformat, pix->width, pix->height);
+	if (!ret)
+		f->fmt.pix = node->format;
+	return ret;
 }
 
 static int mcam_enum_framesizes(struct file *file, void *fh,
 				struct v4l2_frmsizeenum *f)
 {
-	struct mcam *cam = video_drvdata(file);
+	struct mcam_node *node = video_drvdata(file);
 
-	if (f->index >= cam->num_sizes || !mcam_has_format(f->pixel_format))
+	if (f->index >= node->cam->num_sizes ||
+	    !mcam_has_format(node, f->pixel_format))
 		return -EINVAL;
 	f->type = V4L2_FRMSIZE_TYPE_DISCRETE;
-	f->discrete = cam->sizes[f->index];
+	f->discrete = node->cam->sizes[f->index];
 	return 0;
 }
 
@@ -164,8 +217,10 @@ static const struct v4l2_fract mcam_interval_max = {
 static int mcam_enum_frameintervals(struct file *file, void *fh,
 				    struct v4l2_frmivalenum *f)
 {
-	if (f->index || !mcam_has_format(f->pixel_format) ||
-	    !mcam_has_size(video_drvdata(file), f->width, f->height))
+	struct mcam_node *node = video_drvdata(file);
+
+	if (f->index || !mcam_has_format(node, f->pixel_format) ||
+	    !mcam_has_size(node->cam, f->width, f->height))
 		return -EINVAL;
 	f->type = V4L2_FRMIVAL_TYPE_CONTINUOUS;
 	f->stepwise.min = mcam_interval_min;
@@ -176,21 +231,22 @@ static int mcam_enum_frameintervals(struct file *file, void *fh,
 
 static int mcam_g_parm(struct file *file, void *fh, struct v4l2_streamparm *a)
 {
-	struct mcam *cam = video_drvdata(file);
+	struct mcam_node *node = video_drvdata(file);
 
 	if (a->type != V4L2_BUF_TYPE_VIDEO_CAPTURE)
 		return -EINVAL;
 	memset(&a->parm, 0, sizeof(a->parm));
 	a->parm.capture.capability = V4L2_CAP_TIMEPERFRAME;
-	a->parm.capture.timeperframe = cam->interval;
+	a->parm.capture.timeperframe = node->cam->interval;
 	a->parm.capture.readbuffers = 2;
 	return 0;
 }
 
-/* A fraction of zero asks for the nominal interval. */
+/* A fraction of zero asks for the nominal interval; all nodes share it. */
 static int mcam_s_parm(struct file *file, void *fh, struct v4l2_streamparm *a)
 {
-	struct mcam *cam = video_drvdata(file);
+	struct mcam_node *node = video_drvdata(file);
+	struct mcam *cam = node->cam;
 	struct v4l2_fract tpf;
 
 	if (a->type != V4L2_BUF_TYPE_VIDEO_CAPTURE)
@@ -227,6 +283,14 @@ static int mcam_s_input(struct file *file, void *fh, unsigned int i)
 	return i ? -EINVAL : 0;
 }
 
+static int mcam_subscribe_event(struct v4l2_fh *fh,
+				const struct v4l2_event_subscription *sub)
+{
+	if (sub->type == V4L2_EVENT_SOURCE_CHANGE)
+		return v4l2_src_change_event_subscribe(fh, sub);
+	return v4l2_ctrl_subscribe_event(fh, sub);
+}
+
 static const struct v4l2_ioctl_ops mcam_ioctl_ops = {
 	.vidioc_querycap = mcam_querycap,
 	.vidioc_enum_fmt_vid_cap = mcam_enum_fmt,
@@ -250,7 +314,7 @@ static const struct v4l2_ioctl_ops mcam_ioctl_ops = {
 	.vidioc_streamon = vb2_ioctl_streamon,
 	.vidioc_streamoff = vb2_ioctl_streamoff,
 	.vidioc_log_status = v4l2_ctrl_log_status,
-	.vidioc_subscribe_event = v4l2_ctrl_subscribe_event,
+	.vidioc_subscribe_event = mcam_subscribe_event,
 	.vidioc_unsubscribe_event = v4l2_event_unsubscribe,
 };
 
@@ -263,31 +327,6 @@ static const struct v4l2_file_operations mcam_fops = {
 	.mmap = vb2_fop_mmap,
 	.unlocked_ioctl = video_ioctl2,
 };
-
-static int mcam_s_ctrl(struct v4l2_ctrl *ctrl)
-{
-	struct mcam *cam = container_of(ctrl->handler, struct mcam, ctrls);
-
-	/* TEST_PATTERN, the only control. */
-	mcam_write(cam, MINIVMM_CAM_PATTERN, ctrl->val);
-	return 0;
-}
-
-static const struct v4l2_ctrl_ops mcam_ctrl_ops = {
-	.s_ctrl = mcam_s_ctrl,
-};
-
-static int mcam_init_ctrls(struct mcam *cam)
-{
-	u32 last = MINIVMM_CAM_PATTERN_COUNT - 1;
-	u32 pattern = min(mcam_read(cam, MINIVMM_CAM_PATTERN), last);
-
-	v4l2_ctrl_handler_init(&cam->ctrls, 1);
-	v4l2_ctrl_new_std_menu_items(&cam->ctrls, &mcam_ctrl_ops,
-				     V4L2_CID_TEST_PATTERN, last, 0, pattern,
-				     mcam_patterns);
-	return cam->ctrls.error;
-}
 
 static int mcam_init_sizes(struct mcam *cam)
 {
@@ -311,40 +350,69 @@ static int mcam_init_sizes(struct mcam *cam)
 	return -ENODEV;
 }
 
-/* The device is in its reset state: what its registers hold is the default. */
-int mcam_video_init(struct mcam *cam)
+static int mcam_node_init(struct mcam_node *node)
 {
-	struct video_device *vdev = &cam->vdev;
+	struct video_device *vdev = &node->vdev;
 	int ret;
 
-	ret = mcam_init_sizes(cam);
-	if (ret)
-		return ret;
-	cam->format.width = 640;
-	cam->format.height = 480;
-	mcam_adjust_format(cam, &cam->format);
-
-	cam->nominal_interval = (struct v4l2_fract){
-		mcam_read(cam, MINIVMM_CAM_FRAME_INTERVAL), USEC_PER_SEC
-	};
-	cam->interval = cam->nominal_interval;
-
-	ret = mcam_init_ctrls(cam);
+	node->formats = mcam_nodes[node->channel].formats;
+	node->num_formats = mcam_nodes[node->channel].num_formats;
+	node->format.width = 640;
+	node->format.height = 480;
+	mcam_adjust_format(node, &node->format);
+	ret = mcam_queue_init(node);
 	if (ret)
 		return ret;
 
-	strscpy(vdev->name, MCAM_NAME, sizeof(vdev->name));
+	strscpy(vdev->name, mcam_nodes[node->channel].name, sizeof(vdev->name));
 	vdev->fops = &mcam_fops;
 	vdev->ioctl_ops = &mcam_ioctl_ops;
 	vdev->release = video_device_release_empty;
 	vdev->device_caps = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING |
 			    V4L2_CAP_READWRITE | V4L2_CAP_EXT_PIX_FORMAT;
-	vdev->v4l2_dev = &cam->v4l2_dev;
-	vdev->ctrl_handler = &cam->ctrls;
-	vdev->queue = &cam->vbq;
-	vdev->lock = &cam->lock;
-	video_set_drvdata(vdev, cam);
+	vdev->v4l2_dev = &node->cam->v4l2_dev;
+	vdev->ctrl_handler = &node->cam->ctrls;
+	vdev->queue = &node->vbq;
+	vdev->lock = &node->cam->lock;
+	video_set_drvdata(vdev, node);
 
-	cam->pad.flags = MEDIA_PAD_FL_SINK;
-	return media_entity_pads_init(&vdev->entity, 1, &cam->pad);
+	node->pad.flags = MEDIA_PAD_FL_SINK;
+	return media_entity_pads_init(&vdev->entity, 1, &node->pad);
+}
+
+/* The device is in its reset state: what its registers hold is the default. */
+int mcam_video_init(struct mcam *cam)
+{
+	unsigned int i;
+	int ret;
+
+	ret = mcam_init_sizes(cam);
+	if (ret)
+		return ret;
+	cam->nominal_interval = (struct v4l2_fract){
+		mcam_read(cam, MINIVMM_CAM_FRAME_INTERVAL), USEC_PER_SEC
+	};
+	cam->interval = cam->nominal_interval;
+
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
+		ret = mcam_node_init(&cam->nodes[i]);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* The processed node comes first: it has the lower number, for plain programs. */
+int mcam_nodes_register(struct mcam *cam)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
+		ret = video_register_device(&cam->nodes[i].vdev, VFL_TYPE_VIDEO,
+					    -1);
+		if (ret)
+			return ret;
+	}
+	return 0;
 }

@@ -26,8 +26,8 @@ static void identity(void)
 {
 	CHECK(cam_read(CAM(ID)) == CAM(ID_VALUE));
 	CHECK(cam_read(CAM(VERSION)) == CAM(VERSION_VALUE));
-	/* One channel of three planes, 32 address lines. */
-	CHECK(cam_read(CAM(CAPS)) == (1 | 3 << 4 | 32 << 8));
+	/* Two channels of three planes, 32 address lines. */
+	CHECK(cam_read(CAM(CAPS)) == (CAM(CHANNELS) | 3 << 4 | 32 << 8));
 	CHECK(cam_read(CAM(TIMING)) == CAM(TIMING_STALL));
 	CHECK(cam_read(CAM(STATUS)) == 0);
 	cam_write(CAM(ID), 0);
@@ -39,7 +39,7 @@ static void identity(void)
 
 static void frames_by_interrupt(void)
 {
-	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_FRAME_DONE));
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_DONE));
 	cam_commit_grey(BUFFER);
 	CHECK(cam_read(CAM(STATUS)) == CAM(STATUS_PENDING));
 	cam_write(CAM(CTRL), CAM(CTRL_ENABLE));
@@ -48,12 +48,12 @@ static void frames_by_interrupt(void)
 
 		if (sequence)
 			cam_commit_grey(buffer);
-		CHECK(cam_wait(CAM(IRQ_FRAME_DONE)) == CAM(IRQ_FRAME_DONE));
+		CHECK(cam_wait(CAM(IRQ_DONE)) == CAM(IRQ_DONE));
 		CHECK(stamp_at(buffer)->magic == STAMP_MAGIC);
 		CHECK(stamp_at(buffer)->sequence == sequence);
-		CHECK(cam_read(CAM(DONE_SEQUENCE)) == sequence);
-		CHECK(cam_read(CAM(DONE_ADDR_LO)) == (u32)buffer);
-		CHECK(cam_read(CAM(DONE_BYTES)) == GREY_BYTES);
+		CHECK(cam_read(CAM(CH_DONE_SEQUENCE)) == sequence);
+		CHECK(cam_read(CAM(CH_DONE_ADDR_LO)) == (u32)buffer);
+		CHECK(cam_read(CAM(CH_DONE_BYTES)) == GREY_BYTES);
 		CHECK(cam_read(CAM(FRAMES)) == sequence + 1);
 	}
 	CHECK(cam_read(CAM(DROPS)) == 0);
@@ -67,7 +67,7 @@ static void bus_errors(void)
 	u64 behind = WINDOW + WINDOW_SIZE;
 	u32 frames = cam_read(CAM(FRAMES));
 
-	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_FRAME_DONE) | CAM(IRQ_BUS_ERROR));
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_DONE) | CAM(IRQ_BUS_ERROR));
 	fill(OUTSIDE, WINDOW + GREY_BYTES);
 	cam_commit_grey(OUTSIDE);
 	CHECK(cam_wait(CAM(IRQ_BUS_ERROR)) == CAM(IRQ_BUS_ERROR));
@@ -112,19 +112,19 @@ static void enabled_late(void)
 	cam_write(CAM(IRQ_ENABLE), 0);
 	cam_write(CAM(IRQ_STATUS), ~0U);
 	cam_commit_grey(BUFFER);
-	while (!(cam_read(CAM(IRQ_RAW)) & CAM(IRQ_FRAME_DONE)))
+	while (!(cam_read(CAM(IRQ_RAW)) & CAM(IRQ_DONE)))
 		;
 	CHECK(cam_read(CAM(IRQ_STATUS)) == 0);
 	CHECK(cam_read(CAM(IRQS)) == edges);
 	CHECK(!interrupt_came());
-	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_FRAME_DONE));
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_DONE));
 	wait_interrupt();
 	CHECK(!interrupt_came());
-	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_FRAME_DONE) | CAM(IRQ_LATCHED));
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_DONE) | CAM(IRQ_LATCHED));
 	wait_interrupt();
 	CHECK(cam_read(CAM(IRQS)) == edges + 2);
 	/* Nothing gained, no edge. */
-	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_FRAME_DONE));
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_DONE));
 	CHECK(cam_read(CAM(IRQS)) == edges + 2);
 	CHECK(!interrupt_came());
 	cam_write(CAM(IRQ_STATUS), ~0U);
@@ -142,9 +142,9 @@ static void stop_and_reset(void)
 	cam_commit_grey(BUFFER);
 	CHECK(cam_read(CAM(STATUS)) == CAM(STATUS_PENDING));
 	CHECK(is_filled(BUFFER, BUFFER + GREY_BYTES));
-	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_FRAME_DONE));
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_DONE));
 	cam_write(CAM(CTRL), CAM(CTRL_ENABLE));
-	cam_wait(CAM(IRQ_FRAME_DONE));
+	cam_wait(CAM(IRQ_DONE));
 	CHECK(stamp_at(BUFFER)->sequence == 0);
 
 	cam_commit_grey(SECOND);

@@ -18,12 +18,12 @@ static int guest(void)
 		CHECK(cam_wait(CAM(IRQ_UNDERRUN)) == CAM(IRQ_UNDERRUN));
 	CHECK(cam_read(CAM(FRAMES)) == 0);
 
-	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_FRAME_DONE));
+	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_DONE));
 	drops = cam_read(CAM(DROPS));
 	CHECK(drops >= 3);
 	cam_commit_grey(WINDOW);
-	CHECK(cam_wait(CAM(IRQ_FRAME_DONE)) & CAM(IRQ_FRAME_DONE));
-	sequence = cam_read(CAM(DONE_SEQUENCE));
+	CHECK(cam_wait(CAM(IRQ_DONE)) & CAM(IRQ_DONE));
+	sequence = cam_read(CAM(CH_DONE_SEQUENCE));
 	/* The sequence number counts what was dropped. */
 	CHECK(sequence >= drops);
 	CHECK(sequence <= cam_read(CAM(DROPS)));

@@ -27,7 +27,7 @@ static void commit(u64 buffer, u64 plane1)
 
 static u64 start_of_done_frame(void)
 {
-	return (u64)cam_read(CAM(DONE_TIME_HI)) << 32 | cam_read(CAM(DONE_TIME_LO));
+	return (u64)cam_read(CAM(CH_DONE_TIME_HI)) << 32 | cam_read(CAM(CH_DONE_TIME_LO));
 }
 
 static void print_number(u64 number)
@@ -81,7 +81,7 @@ static int guest(void)
 			}
 			done = after(&ring, done);
 		}
-		cam_write(CAM(IRQ_STATUS), CAM(IRQ_LATCHED) | CAM(IRQ_FRAME_DONE));
+		cam_write(CAM(IRQ_STATUS), CAM(IRQ_LATCHED) | CAM(IRQ_DONE));
 		commit(next, plane1);
 		next = after(&ring, next);
 	}

@@ -148,6 +148,15 @@ pub fn counter(counters: &str, name: &str) -> u64 {
 /// A stream to check: fourcc, width, height, number of frames.
 pub type Stream = (&'static str, u32, u32, u32);
 
+/// A frame without padding.
+///
+/// # Panics
+/// If the camera has no such frames.
+pub fn layout(fourcc: &str, width: u32, height: u32) -> Layout {
+    let code = u32::from_le_bytes(fourcc.as_bytes().try_into().expect("a fourcc has four characters"));
+    Layout::new(code, width, height).expect("the camera has this format")
+}
+
 /// Streams in one guest, with one window, and checks every frame: stamp, checksum, sequence without a gap, and that the
 /// buffers lay in the window.
 ///
@@ -160,15 +169,18 @@ pub fn stream(arguments: &str, streams: &[Stream]) {
     let mut command = String::from(
         "set -e -o pipefail
         stream() {
-          v4l2-ctl -v width=$2,height=$3,pixelformat=$1 --stream-mmap=4 --stream-count=$4 --stream-to=- 2> /tmp/log | {
+          v4l2-ctl -d /dev/video$5 -v width=$2,height=$3,pixelformat=$1 \
+              --stream-mmap=4 --stream-count=$4 --stream-to=- 2> /tmp/log | {
             dd bs=4096 count=4 iflag=fullblock 2> /dev/null > /out/$1-$2.raw
-            cat /sys/kernel/debug/minivmm-camera/*/buffers > /out/$1-$2.buffers
+            [ $5 = 0 ] && list=buffers || list=buffers-raw
+            cat /sys/kernel/debug/minivmm-camera/*/$list > /out/$1-$2.buffers
             cat >> /out/$1-$2.raw
           } || { cat /tmp/log >&2; exit 1; }
         }\n",
     );
     for (fourcc, width, height, count) in streams {
-        let _ = writeln!(command, "stream {fourcc} {width} {height} {count}");
+        let node = layout(fourcc, *width, *height).format().channel();
+        let _ = writeln!(command, "stream {fourcc} {width} {height} {count} {node}");
     }
     let json = out.join("report.json");
     let output = exec(&format!("{arguments} --out {} --report {}", out.display(), json.display()), &command);
@@ -180,8 +192,7 @@ pub fn stream(arguments: &str, streams: &[Stream]) {
     let [WindowReport { base, size, .. }] = report.windows[..] else { panic!("{:?}", report.windows) };
     for &(fourcc, width, height, count) in streams {
         let file = out.join(format!("{fourcc}-{width}.raw"));
-        let code = u32::from_le_bytes(fourcc.as_bytes().try_into().expect("a fourcc has four characters"));
-        let layout = Layout::new(code, width, height).expect("the camera has this format");
+        let layout = layout(fourcc, width, height);
         let checked = frames::check_file(&file, &layout).expect("the frames came out");
         assert!(checked.bad.is_empty() && checked.frames == u64::from(count), "{fourcc}: {checked:?}");
 

@@ -18,7 +18,7 @@ use guest_images::{Arch, Kind};
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::{
-    guest::{self, IN_WINDOW, counter, end_within, exec, kill, printed, run, stream, text, waits},
+    guest::{self, IN_WINDOW, end_within, exec, kill, printed, run, text, waits},
     harness,
 };
 use vmm::{
@@ -45,13 +45,6 @@ fn main() -> ExitCode {
         ("a_bzimage_boots", a_bzimage_boots),
         ("windows_are_where_they_were_asked_for", windows_are_where_they_were_asked_for),
         ("a_guest_without_window_and_camera", a_guest_without_window_and_camera),
-        ("every_format_streams_right", every_format_streams_right),
-        ("large_frames_and_the_frame_clock", large_frames_and_the_frame_clock),
-        ("other_clients_stream", other_clients_stream),
-        ("buffers_outside_the_window_are_errors", buffers_outside_the_window_are_errors),
-        ("the_driver_lets_go_while_streaming", the_driver_lets_go_while_streaming),
-        ("v4l2_compliance", v4l2_compliance),
-        ("a_camera_that_is_not_coherent_streams_right", a_camera_that_is_not_coherent_streams_right),
         ("entropy_comes_from_the_host", entropy_comes_from_the_host),
         ("sixty_runs_leave_nothing_behind", sixty_runs_leave_nothing_behind),
     ];
@@ -404,104 +397,6 @@ fn a_guest_without_window_and_camera() {
     assert!(output.contains("CmaTotal:              0 kB"), "{output}");
     assert!(output.contains("/dev/video*: No such file"), "{output}");
     assert!(output.contains("/dev/hwrng"), "{output}");
-}
-
-fn every_format_streams_right() {
-    let formats =
-        ["YUYV", "UYVY", "NV12", "RGB3", "BGR3", "BX24", "XR24", "GREY", "RGGB", "GRBG", "GBRG", "BA81"];
-    stream("--cma 256M --camera timing=stall,scene=noise", &formats.map(|fourcc| (fourcc, 320, 240, 6)));
-}
-
-fn large_frames_and_the_frame_clock() {
-    let large = [("YUYV", 160, 120, 70), ("YUYV", 1920, 1080, 8), ("NV12", 3840, 2160, 5)];
-    stream("--cma 256M --camera timing=stall,scene=zone-plate --cpus 2", &large);
-    // The frame clock runs on when nobody takes frames: they are dropped, and the sequence counts them.
-    let command = "v4l2-ctl --stream-mmap=2 --stream-count=30 --stream-to=- 2> /dev/null | { usleep 500000; cat > /dev/null; }
-        in_window cma0; cat /sys/kernel/debug/minivmm-camera/*/counters";
-    let command = format!("{IN_WINDOW}{command}");
-    let counters = printed(&exec("--cma 64M --camera timing=free,fps=20", &command));
-    for (name, least) in [("frames ", 30), ("drops ", 1)] {
-        assert!(counter(&counters, name) >= least, "{counters}");
-    }
-    assert_eq!(
-        (counter(&counters, "bus_errors "), counter(&counters, "config_errors ")),
-        (0, 0),
-        "{counters}"
-    );
-}
-
-fn other_clients_stream() {
-    let command =
-        "yavta -c5 -n3 -f YUYV -s 640x480 /dev/video0 && media-ctl -p && v4l2-ctl --all && in_window cma0";
-    let command = format!("{IN_WINDOW}{command}");
-    let output = printed(&exec("--cma 64M --camera timing=stall", &command));
-    assert!(output.contains("Captured 5 frames in"), "{output}");
-    assert!(output.contains("driver          minivmm-camera"), "{output}");
-    assert!(output.contains("Pixel Format      : 'YUYV'"), "{output}");
-}
-
-/// Without room in its window a device gets buffers from elsewhere (dma_direct_alloc): the camera may not write there.
-fn buffers_outside_the_window_are_errors() {
-    let command = "v4l2-ctl -v width=640,height=480,pixelformat=RGB3 --stream-mmap=6 --stream-count=12 \
-            --stream-to=/dev/null > /tmp/log 2>&1 || { cat /tmp/log >&2; exit 1; }
-        cat /sys/kernel/debug/minivmm-camera/*/counters; dmesg
-        # The others are outside, and seen to be.
-        (in_window cma0) 2>&1";
-    let command = format!("{IN_WINDOW}{command}");
-    for timing in ["stall", "free"] {
-        let arguments = format!("--memory 256M --cma 4M --camera timing={timing}");
-        let output = exec(&arguments, &command);
-        assert_eq!(output.status.code(), Some(9), "{output:?}");
-        let output = text(&output.stdout);
-        assert!(output.contains("are not in the window cma0"), "{output}");
-        assert!(counter(&output, "frames ") >= 8, "{output}");
-        assert!(counter(&output, "bus_errors ") >= 2, "{output}");
-        assert!(output.contains("bus error at 0x"), "{output}");
-        assert!(!output.contains("resetting"), "{output}");
-    }
-}
-
-/// Unbinding while programs stream, one of them in its first read, then binding and loading anew.
-fn the_driver_lets_go_while_streaming() {
-    let command = "set -e
-        driver=/sys/bus/platform/drivers/minivmm-camera
-        device=$(basename $(echo $driver/*.camera))
-        v4l2-ctl -p 30 > /dev/null
-        v4l2-ctl --stream-mmap --stream-count=100000 > /dev/null 2>&1 & usleep 500000
-        echo $device > $driver/unbind; wait $! || true
-        [ ! -e /dev/video0 ]
-        echo $device > $driver/bind
-        cat /dev/video0 > /dev/null 2>&1 & usleep 500000
-        echo $device > $driver/unbind; wait $! || true
-        rmmod minivmm_camera
-        insmod /lib/modules/minivmm-camera.ko
-        v4l2-ctl -p 30 > /dev/null
-        v4l2-ctl --stream-mmap=3 --stream-count=5 --stream-to=/dev/null > /dev/null 2>&1
-        in_window isp
-        cat /sys/kernel/debug/minivmm-camera/*/counters
-        dmesg";
-    let command = format!("{IN_WINDOW}{command}");
-    let arguments = "--cma 64M,name=other,default --cma 64M,name=isp --camera window=isp,fps=0.2";
-    let output = printed(&exec(arguments, &command));
-    assert!(counter(&output, "frames ") >= 5 && counter(&output, "bus_errors ") == 0, "{output}");
-    for bad in ["WARNING", "BUG", "Oops", "resetting", "still busy"] {
-        assert!(!output.contains(bad), "{bad} in {output}");
-    }
-}
-
-fn v4l2_compliance() {
-    let command = format!("{IN_WINDOW}v4l2-compliance -d /dev/video0 -s 2>&1 && in_window cma0");
-    let output = exec("--cma 256M --camera timing=free,fps=10", &command);
-    let log = text(&output.stdout);
-    let summary = log.lines().last().unwrap_or_default();
-    assert!(output.status.success() && summary.contains("Failed: 0"), "{}", log.replace('\r', "\n"));
-    println!("{summary}");
-}
-
-/// On arm64 its buffers are mapped uncached then.
-fn a_camera_that_is_not_coherent_streams_right() {
-    let streams = [("YUYV", 640, 480, 10), ("NV12", 1280, 720, 8)];
-    stream("--cma 64M --camera timing=stall,coherent=no", &streams);
 }
 
 fn entropy_comes_from_the_host() {

@@ -32,6 +32,10 @@ pub(super) enum Refusal {
     Layout(#[from] LayoutError),
     #[error("plane {plane} takes {span} bytes, its length is {length}")]
     Length { plane: usize, span: u64, length: u32 },
+    #[error(
+        "channel {channel} has no format {fourcc:#010x}; channel 0 has the processed ones, channel 1 the Bayer ones"
+    )]
+    Channel { channel: usize, fourcc: u32 },
     #[error("plane {plane} cannot be written at {address:#x}")]
     Bus { plane: u8, address: u64 },
 }
@@ -44,9 +48,12 @@ pub(super) struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    /// Checks all of `config` before anything is written.
-    pub(super) fn new(config: &FrameConfig, dma: &'a DmaPort) -> Result<Self, Refusal> {
+    /// Checks all of `config`, which is for `channel`, before anything is written.
+    pub(super) fn new(channel: usize, config: &FrameConfig, dma: &'a DmaPort) -> Result<Self, Refusal> {
         let layout = Layout::new(config.fourcc, config.width, config.height)?.with_strides(config.strides)?;
+        if layout.format().channel() as usize != channel {
+            return Err(Refusal::Channel { channel, fourcc: config.fourcc });
+        }
         for (plane, (shape, length)) in layout.planes().zip(config.lengths).enumerate() {
             let span = shape.span();
             if span > u64::from(length) {

@@ -16,23 +16,26 @@ use super::{
     channel::{FrameConfig, Refusal},
     clock::FrameClock,
     format::MAX_PLANES,
+    picture::SensorSettings,
+    port::{Done, Port, Stream},
     regs,
     scene::Pattern,
 };
 use crate::irq::IrqLine;
 
+/// Channels that the camera has.
+pub(super) const CHANNELS: usize = regs::CHANNELS as usize;
+
+/// A bit for each channel.
+const CHANNEL_BITS: u32 = (1 << regs::CHANNELS) - 1;
+
 const EVENTS: u32 = regs::IRQ_FRAME_START
-    | regs::IRQ_FRAME_DONE
-    | regs::IRQ_LATCHED
-    | regs::IRQ_STOPPED
     | regs::IRQ_OVERFLOW
     | regs::IRQ_CONFIG_ERROR
     | regs::IRQ_BUS_ERROR
     | regs::IRQ_SYNC_LOSS
-    | regs::IRQ_UNDERRUN;
-
-/// Number of registers from CH_FORMAT to CH_LEN2, holes included.
-const CHANNEL_REGISTERS: usize = ((regs::CH_LEN2 - regs::CH_FORMAT) / 4 + 1) as usize;
+    | regs::IRQ_UNDERRUN
+    | (CHANNEL_BITS * (regs::IRQ_DONE | regs::IRQ_LATCHED | regs::IRQ_STOPPED));
 
 /// What the worker has to do.
 #[derive(Debug, PartialEq)]
@@ -50,14 +53,15 @@ pub(super) enum Task {
 /// A frame to make.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Job {
-    pub(super) config: FrameConfig,
-    pub(super) pattern: Pattern,
+    /// Where each channel writes it; none for a channel that does not take part.
+    pub(super) configs: [Option<FrameConfig>; CHANNELS],
+    pub(super) sensor: SensorSettings,
     pub(super) sequence: u32,
-    /// Start of frame, since streaming began.
+    /// Start of frame, since the sensor started.
     pub(super) time: Duration,
 }
 
-/// How a frame ended.
+/// How a channel's frame ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Outcome {
     /// It was written.
@@ -73,40 +77,21 @@ pub(super) enum Outcome {
     Abandoned,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Stream {
-    Idle,
-    Streaming(FrameClock),
-    /// CTRL_ENABLE was cleared while a frame was in work or held back.
-    Stopping,
-}
-
-/// What DONE_* say of a frame.
-#[derive(Debug, Clone, Copy, Default)]
-struct Done {
-    address: u64,
-    bytes: u32,
-    sequence: u32,
-    time: u64,
-}
-
 /// The state of the registers: all that a reset puts back.
 #[derive(Debug)]
 struct State {
-    enable: bool,
-    stream: Stream,
+    /// Runs while a channel is streaming.
+    clock: Option<FrameClock>,
     irq_raw: u32,
     irq_enable: u32,
     error_address: u64,
-    error_plane: u8,
+    error_info: u32,
     frame_interval: u32,
-    pattern: Pattern,
-    channel: [u32; CHANNEL_REGISTERS],
-    pending: Option<FrameConfig>,
+    sensor: SensorSettings,
+    ports: [Port; CHANNELS],
     next_sequence: u32,
-    done: Done,
-    /// A frame that was written before the last one was acknowledged: DONE_* take it then.
-    held: Option<Done>,
+    /// That of the frame that began last.
+    sequence: u32,
 }
 
 /// The register face.
@@ -115,7 +100,7 @@ pub(super) struct Face {
     spec: CameraSpec,
     irq: IrqLine,
     off: bool,
-    /// The frame that the worker is making, of which `state` may know nothing any more.
+    /// What the worker is still making, of which `state` may know nothing any more.
     job: Option<Job>,
     /// Tells the worker to abandon its frame.
     abandon: Arc<AtomicBool>,
@@ -128,42 +113,30 @@ pub(super) struct Face {
 impl State {
     fn new(spec: &CameraSpec) -> Self {
         Self {
-            enable: false,
-            stream: Stream::Idle,
+            clock: None,
             irq_raw: 0,
             irq_enable: 0,
             error_address: 0,
-            error_plane: 0,
+            error_info: 0,
             frame_interval: clamp_interval(spec.frame_interval),
-            pattern: spec.scene,
-            channel: [0; CHANNEL_REGISTERS],
-            pending: None,
+            sensor: SensorSettings { pattern: spec.scene, ..SensorSettings::default() },
+            ports: [Port::default(); CHANNELS],
             next_sequence: 0,
-            done: Done::default(),
-            held: None,
+            sequence: 0,
         }
-    }
-
-    fn is_acknowledged(&self) -> bool {
-        self.irq_raw & regs::IRQ_FRAME_DONE == 0
     }
 
     fn interval(&self) -> Duration {
         Duration::from_micros(self.frame_interval.into())
     }
 
-    fn frame_config(&self) -> FrameConfig {
-        let get = |register: u32| self.channel[channel_index(register)];
-        let wide = |low| u64::from(get(low)) | u64::from(get(low + 4)) << 32;
-        let size = get(regs::CH_SIZE);
-        FrameConfig {
-            fourcc: get(regs::CH_FORMAT),
-            width: size & 0xffff,
-            height: size >> 16,
-            strides: [regs::CH_STRIDE0, regs::CH_STRIDE1, regs::CH_STRIDE2].map(get),
-            addresses: [regs::CH_ADDR0_LO, regs::CH_ADDR1_LO, regs::CH_ADDR2_LO].map(wide),
-            lengths: [regs::CH_LEN0, regs::CH_LEN1, regs::CH_LEN2].map(get),
-        }
+    /// The bits of the channels for which `is` holds, for a register whose bit for channel 0 is `mask`.
+    fn bits(&self, mask: u32, is: impl Fn(&Port) -> bool) -> u32 {
+        self.ports.iter().zip(0..).map(|(port, channel)| bit(is(port), mask << channel)).sum()
+    }
+
+    fn is_any_held(&self) -> bool {
+        self.ports.iter().any(|port| port.held.is_some())
     }
 }
 
@@ -203,14 +176,15 @@ impl Face {
         match offset {
             regs::ID => regs::ID_VALUE,
             regs::VERSION => regs::VERSION_VALUE,
-            regs::CAPS => 1 | MAX_PLANES_BITS | self.spec.address_bits << 8,
+            regs::CAPS => regs::CHANNELS | MAX_PLANES_BITS | self.spec.address_bits << 8,
             regs::SIZE_MIN => regs::SIZE_MIN_VALUE,
             regs::SIZE_MAX => regs::SIZE_MAX_VALUE,
-            regs::CTRL => bit(state.enable, regs::CTRL_ENABLE),
+            regs::CTRL => state.bits(regs::CTRL_ENABLE, |port| port.enable),
             regs::STATUS => {
-                bit(!matches!(state.stream, Stream::Idle), regs::STATUS_STREAMING)
-                    | bit(self.job.is_some(), regs::STATUS_ACTIVE)
-                    | bit(state.pending.is_some(), regs::STATUS_PENDING)
+                let active = (0..).zip(self.job.map_or([None; CHANNELS], |job| job.configs));
+                state.bits(regs::STATUS_STREAMING, |port| port.stream != Stream::Idle)
+                    | state.bits(regs::STATUS_PENDING, |port| port.pending.is_some())
+                    | active.map(|(n, config)| bit(config.is_some(), regs::STATUS_ACTIVE << n)).sum::<u32>()
             }
             regs::TIMING => bit(self.spec.timing == Timing::Stall, regs::TIMING_STALL),
             regs::IRQ_RAW => state.irq_raw,
@@ -218,9 +192,14 @@ impl Face {
             regs::IRQ_STATUS => state.irq_raw & state.irq_enable,
             regs::ERR_ADDR_LO => low(state.error_address),
             regs::ERR_ADDR_HI => high(state.error_address),
-            regs::ERR_INFO => state.error_plane.into(),
+            regs::ERR_INFO => state.error_info,
             regs::FRAME_INTERVAL => state.frame_interval,
-            regs::PATTERN => state.pattern as u32,
+            regs::PATTERN => state.sensor.pattern as u32,
+            regs::FLIP => {
+                bit(state.sensor.flip_horizontal, regs::FLIP_HORIZONTAL)
+                    | bit(state.sensor.flip_vertical, regs::FLIP_VERTICAL)
+            }
+            regs::FRAME_SEQUENCE => state.sequence,
             regs::FRAMES => self.since_reset(|counters| counters.frames),
             regs::DROPS => self.since_reset(|counters| counters.drops),
             regs::OVERFLOWS => self.since_reset(|counters| counters.overflows),
@@ -229,16 +208,7 @@ impl Face {
             regs::CONFIG_ERRORS => self.since_reset(|counters| counters.config_errors),
             regs::IRQS => self.since_reset(|counters| counters.irqs),
             regs::IRQS_LATE => self.since_reset(|counters| counters.irqs_late),
-            regs::CH_FORMAT..=regs::CH_LEN2 if offset.is_multiple_of(4) => {
-                state.channel[channel_index(offset)]
-            }
-            regs::DONE_ADDR_LO => low(state.done.address),
-            regs::DONE_ADDR_HI => high(state.done.address),
-            regs::DONE_BYTES => state.done.bytes,
-            regs::DONE_SEQUENCE => state.done.sequence,
-            regs::DONE_TIME_LO => low(state.done.time),
-            regs::DONE_TIME_HI => high(state.done.time),
-            _ => 0,
+            _ => channel_register(offset).map_or(0, |(n, register)| state.ports[n].read(register)),
         }
     }
 
@@ -246,7 +216,7 @@ impl Face {
     pub(super) fn write(&mut self, offset: u32, value: u32, now: Instant) -> bool {
         match offset {
             regs::CTRL if value & regs::CTRL_RESET != 0 => self.reset(),
-            regs::CTRL => self.enable(value & regs::CTRL_ENABLE != 0, now),
+            regs::CTRL => self.enable(value, now),
             regs::IRQ_ENABLE => {
                 let before = self.read(regs::IRQ_STATUS);
                 self.state.irq_enable = value & EVENTS;
@@ -261,43 +231,50 @@ impl Face {
             regs::FRAME_INTERVAL => {
                 self.state.frame_interval = clamp_interval(value);
                 let interval = self.state.interval();
-                if let Stream::Streaming(clock) = &mut self.state.stream {
+                if let Some(clock) = &mut self.state.clock {
                     clock.change(now, interval);
                 }
             }
             regs::PATTERN => {
                 // A value that is no pattern leaves the sensor as it is.
-                self.state.pattern = Pattern::from_register(value).unwrap_or(self.state.pattern);
+                let sensor = &mut self.state.sensor;
+                sensor.pattern = Pattern::from_register(value).unwrap_or(sensor.pattern);
                 return false;
             }
-            regs::CH_FORMAT..=regs::CH_LEN2 if offset.is_multiple_of(4) && offset != CHANNEL_HOLE => {
-                self.state.channel[channel_index(offset)] = value;
+            regs::FLIP => {
+                self.state.sensor.flip_horizontal = value & regs::FLIP_HORIZONTAL != 0;
+                self.state.sensor.flip_vertical = value & regs::FLIP_VERTICAL != 0;
                 return false;
             }
-            regs::CH_COMMIT if value & 1 != 0 => self.state.pending = Some(self.state.frame_config()),
-            _ => return false,
+            _ => {
+                return channel_register(offset)
+                    .is_some_and(|(n, register)| self.state.ports[n].write(register, value));
+            }
         }
         true
     }
 
-    /// What the worker has to do now. A frame handed out is in work until [`finished`](Self::finished).
+    /// What the worker has to do now. A frame handed out is in work until each of its channels has
+    /// [`finished`](Self::finished).
     pub(super) fn poll(&mut self, now: Instant) -> Task {
         if self.off {
             return Task::Off;
         }
-        let ready = self.state.pending.is_some() && self.state.held.is_none();
         let interval = self.state.interval();
-        let Stream::Streaming(clock) = &mut self.state.stream else {
+        let ports = &self.state.ports;
+        let mut streaming = ports.iter().filter(|port| port.stream == Stream::Streaming);
+        let (all_ready, any_ready) = (streaming.clone().all(Port::is_ready), streaming.any(Port::is_ready));
+        let Some(clock) = &mut self.state.clock else {
             return Task::Wait;
         };
         let time = match self.spec.timing {
-            Timing::Stall if ready => clock.elapsed(now),
+            Timing::Stall if all_ready => clock.elapsed(now),
             Timing::Stall => return Task::Wait,
             Timing::Free => match clock.ticks(now, interval) {
                 0 => return Task::WaitUntil(clock.next()),
                 ticks => {
                     let (time, next) = (clock.last_tick(), clock.next());
-                    if !ready {
+                    if !any_ready {
                         self.underrun(ticks);
                         return Task::WaitUntil(next);
                     }
@@ -307,55 +284,83 @@ impl Face {
                 }
             },
         };
-        let Some(config) = self.state.pending.take() else {
-            return Task::Wait;
-        };
-        let job = Job { config, pattern: self.state.pattern, sequence: self.state.next_sequence, time };
-        self.state.next_sequence = job.sequence.wrapping_add(1);
+        if !all_ready {
+            self.late(1);
+            self.drop_frames_of(1, |port| !port.is_ready());
+            self.event(regs::IRQ_UNDERRUN);
+        }
+        let mut configs = [None; CHANNELS];
+        for (config, port) in configs.iter_mut().zip(&mut self.state.ports) {
+            *config = port.latch();
+        }
+        let sequence = self.state.next_sequence;
+        let job = Job { configs, sensor: self.state.sensor, sequence, time };
+        self.state.next_sequence = sequence.wrapping_add(1);
         self.job = Some(job);
         Task::Frame(job)
     }
 
-    /// The configuration of the frame in work is right, and the frame begins.
-    pub(super) fn started(&mut self) {
-        if !self.abandon.load(Ordering::Relaxed) {
-            self.event(regs::IRQ_LATCHED | regs::IRQ_FRAME_START);
+    /// The configurations of the frame in work are right for the channels of which a bit is set in `channels`, and the
+    /// frame begins.
+    pub(super) fn started(&mut self, channels: u32) {
+        if let Some(job) = self.job
+            && !self.abandon.load(Ordering::Relaxed)
+        {
+            self.state.sequence = job.sequence;
+            self.event((regs::IRQ_LATCHED * channels) | regs::IRQ_FRAME_START);
         }
     }
 
-    /// The frame in work ended.
-    pub(super) fn finished(&mut self, outcome: Outcome, now: Instant) {
-        let Some(job) = self.job.take() else { return };
+    /// A channel's frame in work ended.
+    pub(super) fn finished(&mut self, channel: usize, outcome: Outcome, now: Instant) {
+        let Some(job) = &mut self.job else { return };
+        let Some(config) = job.configs[channel].take() else { return };
+        let ended = *job;
+        if ended.configs == [None; CHANNELS] {
+            self.job = None;
+        }
         // After a reset the frame is not the registers' any more.
-        let abandoned = self.abandon.swap(false, Ordering::Relaxed);
-        let events = if abandoned { 0 } else { self.ended(&job, outcome, now) };
+        let abandoned = self.abandon.load(Ordering::Relaxed);
+        self.abandon.store(abandoned && self.job.is_some(), Ordering::Relaxed);
+        let events = if abandoned { 0 } else { self.ended(channel, &config, &ended, outcome, now) };
         let events = events | self.publish_held(now);
         self.event(events);
     }
 
-    /// Moves the frame that is held back, if there is one, to DONE_* when these are free, and stops if that was what
-    /// stopping waited for; returns the events.
+    /// Moves the frames that are held back to CH_DONE_* where these are free, and stops the channels whose stopping
+    /// waited for that; returns the events.
     fn publish_held(&mut self, now: Instant) -> u32 {
         let mut events = 0;
-        if self.state.is_acknowledged()
-            && let Some(done) = self.state.held.take()
-        {
-            self.state.done = done;
-            events |= regs::IRQ_FRAME_DONE;
-        }
-        if matches!(self.state.stream, Stream::Stopping) && self.job.is_none() && self.state.held.is_none() {
-            events |= self.stopped();
-            if self.state.enable {
-                self.start(now);
+        for channel in 0..CHANNELS {
+            let port = &mut self.state.ports[channel];
+            let done = regs::IRQ_DONE << channel;
+            if self.state.irq_raw & done == 0
+                && let Some(held) = port.held.take()
+            {
+                port.done = held;
+                events |= done;
+            }
+            if port.stream == Stream::Stopping && port.held.is_none() && !self.is_in_work(channel) {
+                events |= self.stopped(channel);
+                if self.state.ports[channel].enable {
+                    self.start(channel, now);
+                }
             }
         }
         events
     }
 
-    /// Accounts for a frame; returns its events.
-    fn ended(&mut self, job: &Job, outcome: Outcome, now: Instant) -> u32 {
+    /// Accounts for a channel's frame; returns its events.
+    fn ended(
+        &mut self,
+        channel: usize,
+        config: &FrameConfig,
+        job: &Job,
+        outcome: Outcome,
+        now: Instant,
+    ) -> u32 {
         let interval = self.state.interval();
-        if let (Timing::Free, Stream::Streaming(clock)) = (self.spec.timing, &mut self.state.stream) {
+        if let (Timing::Free, Some(clock)) = (self.spec.timing, &mut self.state.clock) {
             match clock.ticks(now, interval) {
                 0 => {}
                 ticks => self.underrun(ticks),
@@ -365,8 +370,10 @@ impl Face {
             Outcome::Written { bytes, span } => {
                 self.counters.frames += 1;
                 self.counters.bytes += bytes;
-                self.state.held = Some(Done {
-                    address: job.config.addresses[0],
+                let port = &mut self.state.ports[channel];
+                port.frames = port.frames.wrapping_add(1);
+                port.held = Some(Done {
+                    address: config.addresses[0],
                     bytes: span,
                     sequence: job.sequence,
                     time: u64::try_from(job.time.as_nanos()).unwrap_or(u64::MAX),
@@ -375,37 +382,58 @@ impl Face {
             }
             Outcome::Refused(refusal) => {
                 self.counters.drops += 1;
-                regs::IRQ_LATCHED | self.refused(refusal)
+                self.state.ports[channel].dropped(1);
+                regs::IRQ_LATCHED << channel | self.refused(channel, refusal)
             }
             Outcome::Abandoned => 0,
         }
     }
 
-    fn enable(&mut self, enable: bool, now: Instant) {
-        let was = std::mem::replace(&mut self.state.enable, enable);
-        match self.state.stream {
-            Stream::Idle if enable => self.start(now),
-            Stream::Streaming(_) if was && !enable => {
-                if self.job.is_some() || self.state.held.is_some() {
-                    self.state.stream = Stream::Stopping;
-                } else {
-                    let events = self.stopped();
-                    self.event(events);
+    fn is_in_work(&self, channel: usize) -> bool {
+        self.job.is_some_and(|job| job.configs[channel].is_some())
+    }
+
+    /// Takes CTRL's enable bits.
+    fn enable(&mut self, value: u32, now: Instant) {
+        let mut events = 0;
+        for channel in 0..CHANNELS {
+            let enable = value & (regs::CTRL_ENABLE << channel) != 0;
+            let in_work = self.is_in_work(channel);
+            let port = &mut self.state.ports[channel];
+            port.enable = enable;
+            match port.stream {
+                Stream::Idle if enable => self.start(channel, now),
+                Stream::Streaming if !enable && (in_work || port.held.is_some()) => {
+                    port.stream = Stream::Stopping;
                 }
+                Stream::Streaming if !enable => events |= self.stopped(channel),
+                _ => {}
             }
-            _ => {}
+        }
+        self.stop_clock();
+        self.event(events);
+    }
+
+    fn start(&mut self, channel: usize, now: Instant) {
+        self.state.ports[channel].stream = Stream::Streaming;
+        if self.state.clock.is_none() {
+            self.state.clock = Some(FrameClock::new(now, self.state.interval()));
+            self.state.next_sequence = 0;
         }
     }
 
-    fn start(&mut self, now: Instant) {
-        self.state.stream = Stream::Streaming(FrameClock::new(now, self.state.interval()));
-        self.state.next_sequence = 0;
+    fn stopped(&mut self, channel: usize) -> u32 {
+        let port = &mut self.state.ports[channel];
+        port.stream = Stream::Idle;
+        port.pending = None;
+        regs::IRQ_STOPPED << channel
     }
 
-    fn stopped(&mut self) -> u32 {
-        self.state.stream = Stream::Idle;
-        self.state.pending = None;
-        regs::IRQ_STOPPED
+    /// The clock, and with it the sensor, stops with the last channel that streams.
+    fn stop_clock(&mut self) {
+        if self.state.ports.iter().all(|port| port.stream != Stream::Streaming) {
+            self.state.clock = None;
+        }
     }
 
     fn reset(&mut self) {
@@ -414,21 +442,37 @@ impl Face {
         self.abandon.store(self.job.is_some(), Ordering::Relaxed);
     }
 
-    /// The clock ticked `ticks` times and there was no buffer, or the last frame was held back or in work.
+    /// The clock ticked `ticks` times, and no channel had a buffer, or the last frame was held back or in work.
     fn underrun(&mut self, ticks: u32) {
-        if self.state.held.is_some() {
-            self.counters.irqs_late += u64::from(ticks);
-        }
+        self.late(ticks);
         self.drop_frames(ticks);
         self.event(regs::IRQ_UNDERRUN);
     }
 
+    /// Ticks are late if a frame is held back.
+    fn late(&mut self, ticks: u32) {
+        if self.state.is_any_held() {
+            self.counters.irqs_late += u64::from(ticks);
+        }
+    }
+
+    /// The next `frames` of the sensor's are dropped by all channels.
     fn drop_frames(&mut self, frames: u32) {
-        self.counters.drops += u64::from(frames);
+        self.drop_frames_of(frames, |_| true);
         self.state.next_sequence = self.state.next_sequence.wrapping_add(frames);
     }
 
-    fn refused(&mut self, refusal: Refusal) -> u32 {
+    /// Of the streaming channels those for which `is` holds drop `frames`.
+    fn drop_frames_of(&mut self, frames: u32, is: impl Fn(&Port) -> bool) {
+        for port in &mut self.state.ports {
+            if port.stream == Stream::Streaming && is(port) {
+                port.dropped(frames);
+                self.counters.drops += u64::from(frames);
+            }
+        }
+    }
+
+    fn refused(&mut self, channel: usize, refusal: Refusal) -> u32 {
         let Refusal::Bus { plane, address } = refusal else {
             self.counters.config_errors += 1;
             return regs::IRQ_CONFIG_ERROR;
@@ -436,7 +480,7 @@ impl Face {
         self.counters.bus_errors += 1;
         if self.state.irq_raw & regs::IRQ_BUS_ERROR == 0 {
             self.state.error_address = address;
-            self.state.error_plane = plane;
+            self.state.error_info = u32::from_le_bytes([plane, channel.to_le_bytes()[0], 0, 0]);
         }
         regs::IRQ_BUS_ERROR
     }
@@ -464,11 +508,11 @@ impl Face {
 #[expect(clippy::cast_possible_truncation, reason = "three planes")]
 const MAX_PLANES_BITS: u32 = (MAX_PLANES as u32) << 4;
 
-/// Between the strides and the addresses there is no register.
-const CHANNEL_HOLE: u32 = regs::CH_STRIDE2 + 4;
-
-fn channel_index(register: u32) -> usize {
-    ((register - regs::CH_FORMAT) / 4) as usize
+/// The channel whose register lies at `offset`, and that register of channel 0.
+fn channel_register(offset: u32) -> Option<(usize, u32)> {
+    let at = offset.checked_sub(regs::CH_FORMAT)?;
+    let channel = (at / regs::CHANNEL_SPACING) as usize;
+    (channel < CHANNELS).then_some((channel, regs::CH_FORMAT + at % regs::CHANNEL_SPACING))
 }
 
 fn clamp_interval(microseconds: u32) -> u32 {
@@ -480,11 +524,11 @@ fn bit(condition: bool, mask: u32) -> u32 {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-fn low(value: u64) -> u32 {
+pub(super) fn low(value: u64) -> u32 {
     value as u32
 }
 
-fn high(value: u64) -> u32 {
+pub(super) fn high(value: u64) -> u32 {
     low(value >> 32)
 }
 

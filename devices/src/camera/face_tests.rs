@@ -46,14 +46,14 @@ impl Rig {
     }
 
     fn finish(&mut self, outcome: Outcome) {
-        self.face.finished(outcome, self.now);
+        self.face.finished(0, outcome, self.now);
     }
 
     /// Takes a frame to its end and acknowledges it.
     #[track_caller]
     fn frame(&mut self) -> Job {
         let job = self.job();
-        self.face.started();
+        self.face.started(1);
         self.finish(WRITTEN);
         self.acknowledge();
         job
@@ -74,13 +74,21 @@ fn reset_values_and_access_are_the_tables() {
     for round in 0..2 {
         for register in REGISTERS {
             let expected = match register.offset {
-                regs::CAPS => 1 | 3 << 4 | 36 << 8,
+                regs::CAPS => 2 | 3 << 4 | 36 << 8,
                 regs::TIMING => regs::TIMING_STALL,
                 regs::FRAME_INTERVAL => 20_000,
                 regs::PATTERN => regs::PATTERN_NOISE,
                 _ => register.reset,
             };
             assert_eq!(rig.face.read(register.offset), expected, "{} in round {round}", register.name);
+            if register.offset >= regs::CH_FORMAT {
+                let other = regs::of_channel(register.offset, 1);
+                assert_eq!(rig.face.read(other), expected, "{} of channel 1", register.name);
+                if register.access == Access::Rw {
+                    rig.write(other, 0x77);
+                    assert_eq!((rig.face.read(other), rig.face.read(register.offset)), (0x77, expected));
+                }
+            }
         }
         for register in REGISTERS {
             let before = rig.face.read(register.offset);
@@ -92,6 +100,7 @@ fn reset_values_and_access_are_the_tables() {
                 (Access::Rw, regs::FRAME_INTERVAL) => (0x5a5, u32::MAX),
                 (Access::Rw, regs::CTRL) => (1, u32::MAX),
                 (Access::Rw, regs::IRQ_ENABLE) => (0x5a5, EVENTS),
+                (Access::Rw, regs::FLIP) => (1, u32::MAX),
                 // No pattern has that number.
                 (Access::Rw, regs::PATTERN) => (before, u32::MAX),
                 (Access::Rw, _) => (0x5a5, u32::MAX),
@@ -105,7 +114,12 @@ fn reset_values_and_access_are_the_tables() {
 #[test]
 fn offsets_without_a_register_read_as_zero_and_take_nothing() {
     let mut rig = Rig::new("");
-    for offset in (0..0x2000).filter(|offset| !REGISTERS.iter().any(|register| register.offset == *offset)) {
+    let known = |offset: u32| {
+        // The second channel's are those of the first, once more.
+        let offset = if (0x200..0x300).contains(&offset) { offset - 0x100 } else { offset };
+        REGISTERS.iter().any(|register| register.offset == offset)
+    };
+    for offset in (0..0x2000).filter(|offset| !known(*offset)) {
         rig.write(offset, u32::MAX);
         assert_eq!(rig.face.read(offset), 0, "{offset:#x}");
     }
@@ -135,7 +149,7 @@ fn a_commit_latches_all_registers_at_once_and_a_second_replaces_it() {
     assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_STREAMING | regs::STATUS_PENDING);
     let job = rig.job();
     assert_eq!(
-        job.config,
+        job.configs[0].unwrap(),
         FrameConfig {
             fourcc: 1,
             width: 160,
@@ -149,10 +163,10 @@ fn a_commit_latches_all_registers_at_once_and_a_second_replaces_it() {
     // The next is programmed while this one is written.
     rig.commit(0x3000);
     rig.finish(WRITTEN);
-    assert_eq!(rig.face.read(regs::DONE_ADDR_LO), 0x2000);
-    assert_eq!(rig.face.read(regs::DONE_BYTES), 120);
+    assert_eq!(rig.face.read(regs::CH_DONE_ADDR_LO), 0x2000);
+    assert_eq!(rig.face.read(regs::CH_DONE_BYTES), 120);
     rig.acknowledge();
-    assert_eq!(rig.frame().config.addresses[0], 0x3000);
+    assert_eq!(rig.frame().configs[0].unwrap().addresses[0], 0x3000);
 }
 
 #[test]
@@ -169,13 +183,13 @@ fn stall_waits_for_a_buffer_and_holds_one_frame_back_until_the_acknowledgement()
     rig.commit(0x3000);
     rig.finish(WRITTEN);
     assert_eq!(rig.face.poll(rig.now), Task::Wait);
-    assert_eq!((rig.face.read(regs::DONE_SEQUENCE), rig.face.read(regs::DONE_ADDR_LO)), (0, 0x1000));
-    assert_eq!(rig.acknowledge() & regs::IRQ_FRAME_DONE, regs::IRQ_FRAME_DONE);
-    assert_eq!(rig.face.read(regs::IRQ_STATUS), regs::IRQ_FRAME_DONE, "frame 1 is reported now");
-    assert_eq!((rig.face.read(regs::DONE_SEQUENCE), rig.face.read(regs::DONE_ADDR_LO)), (1, 0x2000));
+    assert_eq!((rig.face.read(regs::CH_DONE_SEQUENCE), rig.face.read(regs::CH_DONE_ADDR_LO)), (0, 0x1000));
+    assert_eq!(rig.acknowledge() & regs::IRQ_DONE, regs::IRQ_DONE);
+    assert_eq!(rig.face.read(regs::IRQ_STATUS), regs::IRQ_DONE, "frame 1 is reported now");
+    assert_eq!((rig.face.read(regs::CH_DONE_SEQUENCE), rig.face.read(regs::CH_DONE_ADDR_LO)), (1, 0x2000));
     assert_eq!(rig.job().sequence, 2);
     rig.finish(Outcome::Refused(Refusal::Bus { plane: 0, address: 0 }));
-    assert_eq!(rig.face.read(regs::DONE_SEQUENCE), 1);
+    assert_eq!(rig.face.read(regs::CH_DONE_SEQUENCE), 1);
     assert_eq!((rig.face.counters().irqs_late, rig.face.counters().drops), (0, 1));
 }
 
@@ -192,8 +206,8 @@ fn stopping_waits_for_the_frame_that_is_held_back() {
     assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_STREAMING);
     assert_eq!(rig.acknowledge() & regs::IRQ_STOPPED, 0);
     assert_eq!(rig.face.read(regs::STATUS), 0);
-    assert_eq!(rig.face.read(regs::DONE_ADDR_LO), 0x2000);
-    assert_eq!(rig.acknowledge(), regs::IRQ_FRAME_DONE | regs::IRQ_STOPPED);
+    assert_eq!(rig.face.read(regs::CH_DONE_ADDR_LO), 0x2000);
+    assert_eq!(rig.acknowledge(), regs::IRQ_DONE | regs::IRQ_STOPPED);
 }
 
 #[test]
@@ -213,7 +227,7 @@ fn free_timing_drops_what_finds_no_buffer_and_counts_it_in_the_sequence() {
     rig.pass(6);
     let job = rig.frame();
     assert_eq!((job.sequence, job.time), (3, Duration::from_millis(40)));
-    assert_eq!(rig.face.read(regs::DONE_TIME_LO), 40_000_000);
+    assert_eq!(rig.face.read(regs::CH_DONE_TIME_LO), 40_000_000);
     assert_eq!(rig.face.counters().irqs_late, 0);
 }
 
@@ -232,7 +246,7 @@ fn a_tick_before_the_acknowledgement_is_late() {
     rig.pass(20);
     assert!(matches!(rig.face.poll(rig.now), Task::WaitUntil(_)), "frame 1 is held back");
     assert_eq!((rig.face.read(regs::IRQS_LATE), rig.face.read(regs::DROPS)), (2, 2));
-    assert_eq!(rig.face.read(regs::DONE_ADDR_LO), 0x1000);
+    assert_eq!(rig.face.read(regs::CH_DONE_ADDR_LO), 0x1000);
     rig.acknowledge();
     rig.pass(10);
     assert_eq!(rig.frame().sequence, 4);
@@ -248,7 +262,7 @@ fn ticks_while_a_frame_is_in_work_or_the_host_slept_are_drops_but_nobodys_late_a
     rig.pass(35);
     rig.finish(WRITTEN);
     assert_eq!((rig.face.read(regs::IRQS_LATE), rig.face.read(regs::DROPS)), (0, 3));
-    assert_eq!(rig.acknowledge(), regs::IRQ_UNDERRUN | regs::IRQ_FRAME_DONE);
+    assert_eq!(rig.acknowledge(), regs::IRQ_UNDERRUN | regs::IRQ_DONE);
     rig.pass(30);
     let job = rig.job();
     assert_eq!((job.sequence, job.time), (6, Duration::from_millis(70)));
@@ -262,16 +276,13 @@ fn one_edge_for_each_gain_of_an_enabled_event() {
     rig.write(regs::CTRL, regs::CTRL_ENABLE);
     rig.commit(0x1000);
     rig.job();
-    rig.face.started();
+    rig.face.started(1);
     rig.finish(WRITTEN);
     assert!(!rig.irq.take(), "nothing is enabled");
-    rig.write(regs::IRQ_ENABLE, regs::IRQ_FRAME_DONE | regs::IRQ_CONFIG_ERROR);
+    rig.write(regs::IRQ_ENABLE, regs::IRQ_DONE | regs::IRQ_CONFIG_ERROR);
     assert!(rig.irq.take(), "enabling an event that is there is a gain");
-    assert_eq!(
-        rig.face.read(regs::IRQ_RAW),
-        regs::IRQ_FRAME_DONE | regs::IRQ_LATCHED | regs::IRQ_FRAME_START
-    );
-    assert_eq!(rig.acknowledge(), regs::IRQ_FRAME_DONE);
+    assert_eq!(rig.face.read(regs::IRQ_RAW), regs::IRQ_DONE | regs::IRQ_LATCHED | regs::IRQ_FRAME_START);
+    assert_eq!(rig.acknowledge(), regs::IRQ_DONE);
     assert_eq!(rig.face.read(regs::IRQ_RAW), regs::IRQ_LATCHED | regs::IRQ_FRAME_START);
     rig.write(regs::IRQ_STATUS, regs::IRQ_LATCHED);
     assert_eq!(rig.face.read(regs::IRQ_RAW), regs::IRQ_FRAME_START, "also an event that is not enabled");
@@ -316,7 +327,7 @@ fn a_stop_waits_for_the_frame_in_work_and_discards_what_is_pending() {
     assert_eq!(rig.face.poll(rig.now), Task::Wait);
     rig.finish(WRITTEN);
     assert_eq!(rig.face.read(regs::STATUS), 0);
-    assert_eq!(rig.acknowledge(), regs::IRQ_FRAME_DONE | regs::IRQ_STOPPED);
+    assert_eq!(rig.acknowledge(), regs::IRQ_DONE | regs::IRQ_STOPPED);
     rig.write(regs::CTRL, regs::CTRL_ENABLE);
     assert_eq!(rig.face.poll(rig.now), Task::Wait);
     rig.write(regs::CTRL, 0);
@@ -339,7 +350,7 @@ fn enabled_again_while_stopping_it_stops_and_starts_anew() {
     rig.write(regs::CTRL, 0);
     rig.write(regs::CTRL, regs::CTRL_ENABLE);
     rig.finish(WRITTEN);
-    assert_eq!(rig.acknowledge(), regs::IRQ_FRAME_DONE | regs::IRQ_STOPPED);
+    assert_eq!(rig.acknowledge(), regs::IRQ_DONE | regs::IRQ_STOPPED);
     assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_STREAMING);
     rig.commit(0x1000);
     assert_eq!(rig.frame().sequence, 0);
@@ -356,7 +367,7 @@ fn a_reset_abandons_the_frame_in_work_and_hides_nothing_from_the_host() {
     rig.write(regs::CTRL, regs::CTRL_RESET);
     assert!(abandon.load(Ordering::Relaxed));
     assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_ACTIVE);
-    rig.face.started();
+    rig.face.started(1);
     rig.finish(WRITTEN);
     for register in REGISTERS.iter().filter(|register| ![regs::CAPS, regs::TIMING].contains(&register.offset))
     {
@@ -379,6 +390,133 @@ fn started_and_stopped_again_before_the_abandoned_frame_ended() {
     rig.write(regs::CTRL, regs::CTRL_ENABLE);
     rig.commit(0x1000);
     assert_eq!(rig.job().sequence, 0);
+}
+
+/// A commit for channel 1.
+fn commit_raw(rig: &mut Rig, address: u32) {
+    rig.write(regs::of_channel(regs::CH_ADDR0_LO, 1), address);
+    rig.write(regs::of_channel(regs::CH_COMMIT, 1), 1);
+}
+
+fn channels(job: &Job) -> [bool; 2] {
+    job.configs.map(|config| config.is_some())
+}
+
+const BOTH: u32 = regs::CTRL_ENABLE | regs::CTRL_ENABLE << 1;
+
+#[test]
+fn stall_waits_for_all_channels_that_are_enabled_and_a_stop_of_one_lets_the_other_go_on() {
+    let mut rig = Rig::new("timing=stall");
+    rig.write(regs::IRQ_ENABLE, u32::MAX);
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    for sequence in 0..3 {
+        rig.commit(0x1000);
+        assert_eq!(rig.frame().sequence, sequence);
+    }
+    // A channel that joins sees the number that the sensor is at.
+    rig.write(regs::CTRL, BOTH);
+    rig.commit(0x1000);
+    assert_eq!(rig.face.poll(rig.now), Task::Wait);
+    commit_raw(&mut rig, 0x2000);
+    let job = rig.job();
+    assert_eq!((job.sequence, channels(&job)), (3, [true, true]));
+    rig.face.started(3);
+    assert_eq!(rig.face.read(regs::FRAME_SEQUENCE), 3);
+    assert_eq!(rig.acknowledge(), (3 * regs::IRQ_LATCHED) | regs::IRQ_FRAME_START);
+    let status = rig.face.read(regs::STATUS);
+    assert_eq!(status, 3 * (regs::STATUS_STREAMING | regs::STATUS_ACTIVE));
+    rig.face.finished(0, WRITTEN, rig.now);
+    assert_eq!(rig.face.read(regs::STATUS), (3 * regs::STATUS_STREAMING) | (regs::STATUS_ACTIVE << 1));
+    // Channel 1 stops when its frame is written; channel 0 goes on.
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    assert_eq!(rig.acknowledge(), regs::IRQ_DONE);
+    rig.face.finished(1, WRITTEN, rig.now);
+    assert_eq!(rig.face.read(regs::of_channel(regs::CH_DONE_SEQUENCE, 1)), 3);
+    assert_eq!(rig.face.read(regs::of_channel(regs::CH_DONE_ADDR_LO, 1)), 0x2000);
+    assert_eq!(rig.acknowledge(), (regs::IRQ_DONE | regs::IRQ_STOPPED) << 1);
+    rig.commit(0x1000);
+    assert_eq!(rig.frame().sequence, 4);
+    assert_eq!((rig.face.read(regs::CH_FRAMES), rig.face.read(regs::of_channel(regs::CH_FRAMES, 1))), (5, 1));
+    // With the last one the sensor stops, and begins anew.
+    rig.write(regs::CTRL, 0);
+    rig.write(regs::CTRL, regs::CTRL_ENABLE << 1);
+    commit_raw(&mut rig, 0x2000);
+    let job = rig.job();
+    assert_eq!((job.sequence, channels(&job)), (0, [false, true]));
+}
+
+#[test]
+fn in_free_timing_a_channel_without_a_buffer_drops_the_frame_and_the_other_has_it() {
+    let mut rig = Rig::new("fps=100");
+    rig.write(regs::IRQ_ENABLE, u32::MAX);
+    rig.write(regs::CTRL, BOTH);
+    commit_raw(&mut rig, 0x2000);
+    rig.pass(10);
+    let job = rig.job();
+    assert_eq!((job.sequence, channels(&job)), (0, [false, true]));
+    rig.face.started(2);
+    assert_eq!(rig.acknowledge(), regs::IRQ_UNDERRUN | regs::IRQ_FRAME_START | regs::IRQ_LATCHED << 1);
+    rig.face.finished(1, WRITTEN, rig.now);
+    let drops = |rig: &Rig| {
+        [regs::CH_DROPS, regs::of_channel(regs::CH_DROPS, 1), regs::DROPS].map(|at| rig.face.read(at))
+    };
+    assert_eq!(drops(&rig), [1, 0, 1]);
+    // Channel 1's frame is not acknowledged: its next one is held back, the one after that dropped.
+    commit_raw(&mut rig, 0x3000);
+    rig.pass(10);
+    assert_eq!(channels(&rig.job()), [false, true]);
+    rig.face.finished(1, WRITTEN, rig.now);
+    commit_raw(&mut rig, 0x4000);
+    rig.commit(0x1000);
+    rig.pass(10);
+    let job = rig.job();
+    assert_eq!((job.sequence, channels(&job)), (2, [true, false]));
+    assert_eq!((drops(&rig), rig.face.read(regs::IRQS_LATE)), ([2, 1, 3], 1));
+    // A tick while a frame is in work is lost for both.
+    rig.pass(10);
+    rig.face.finished(0, WRITTEN, rig.now);
+    assert_eq!(drops(&rig), [3, 2, 5]);
+    rig.commit(0x1000);
+    rig.acknowledge();
+    rig.pass(10);
+    let job = rig.job();
+    assert_eq!((job.sequence, channels(&job)), (4, [true, true]));
+}
+
+#[test]
+fn one_channels_refusal_does_not_disturb_the_other() {
+    let mut rig = Rig::new("timing=stall");
+    rig.write(regs::IRQ_ENABLE, u32::MAX);
+    rig.write(regs::CTRL, BOTH);
+    rig.commit(0x1000);
+    commit_raw(&mut rig, 0x2000);
+    rig.job();
+    rig.face.started(1);
+    rig.face.finished(1, Outcome::Refused(Refusal::Bus { plane: 0, address: 0x2000 }), rig.now);
+    rig.face.finished(0, WRITTEN, rig.now);
+    assert_eq!(rig.face.read(regs::ERR_INFO), 1 << 8);
+    let events = regs::IRQ_FRAME_START | (3 * regs::IRQ_LATCHED) | regs::IRQ_DONE | regs::IRQ_BUS_ERROR;
+    assert_eq!(rig.acknowledge(), events);
+    assert_eq!((rig.face.read(regs::CH_DROPS), rig.face.read(regs::of_channel(regs::CH_DROPS, 1))), (0, 1));
+}
+
+#[test]
+fn a_reset_between_the_two_channels_abandons_the_rest_of_the_frame() {
+    let mut rig = Rig::new("timing=stall");
+    rig.write(regs::CTRL, BOTH);
+    rig.commit(0x1000);
+    commit_raw(&mut rig, 0x2000);
+    rig.job();
+    let abandon = rig.face.abandon();
+    rig.face.finished(0, WRITTEN, rig.now);
+    rig.write(regs::CTRL, regs::CTRL_RESET);
+    assert_eq!(
+        (rig.face.read(regs::STATUS), abandon.load(Ordering::Relaxed)),
+        (regs::STATUS_ACTIVE << 1, true)
+    );
+    rig.face.finished(1, Outcome::Abandoned, rig.now);
+    assert_eq!((rig.face.read(regs::STATUS), abandon.load(Ordering::Relaxed)), (0, false));
+    assert_eq!(rig.face.read(regs::FRAMES), 0);
 }
 
 #[test]

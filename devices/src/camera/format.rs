@@ -114,6 +114,14 @@ impl Format {
     pub fn find(fourcc: u32) -> Option<&'static Self> {
         FORMATS.iter().find(|format| format.fourcc == fourcc)
     }
+
+    /// The channel that writes it.
+    pub fn channel(&self) -> u32 {
+        match self.pixels {
+            Pixels::Bayer(_) => regs::CHANNEL_RAW,
+            _ => regs::CHANNEL_PROCESSED,
+        }
+    }
 }
 
 /// Why there is no such frame.

@@ -2,8 +2,9 @@
 //!
 //! A frame flows one way. [`scene`](Pattern) draws what the sensor sees, `convert` turns it into a pixel format,
 //! `picture` keeps the result and stamps each frame ([`stamp`]), and `channel` checks the guest's configuration
-//! and writes the frame through the [`DmaPort`]. The register face ([`regs`] says what, `face` does it) knows
-//! nothing of pixels; the worker thread brings the two together, so that a vCPU never waits for a frame.
+//! and writes the frame through the [`DmaPort`]. The register face ([`regs`] says what, `face` and, for what each channel
+//! has of its own, `port` do it) knows nothing of pixels; the worker thread brings the two together, so that a vCPU never
+//! waits for a frame.
 
 use std::{
     io,
@@ -23,6 +24,7 @@ mod face;
 mod format;
 pub mod isp;
 mod picture;
+mod port;
 pub mod regs;
 mod scene;
 pub mod sensor;
@@ -79,7 +81,7 @@ pub struct Counters {
 ///
 /// let grey = u32::from_le_bytes(*b"GREY");
 /// for (register, value) in [
-///     (regs::IRQ_ENABLE, regs::IRQ_FRAME_DONE),
+///     (regs::IRQ_ENABLE, regs::IRQ_DONE),
 ///     (regs::CH_FORMAT, grey),
 ///     (regs::CH_SIZE, 120 << 16 | 160),
 ///     (regs::CH_STRIDE0, 160),

@@ -24,9 +24,19 @@ const STEP: u32 = 2;
 /// Lines that are drawn before the abort flag is looked at again.
 const BAND: u32 = 32;
 
+/// What the sensor looks at, and how it is read out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct SensorSettings {
+    pub(super) pattern: Pattern,
+    /// Left and right are exchanged.
+    pub(super) flip_horizontal: bool,
+    /// Top and bottom are exchanged.
+    pub(super) flip_vertical: bool,
+}
+
 /// A rendered scene, without padding.
 pub(super) struct Picture {
-    pattern: Pattern,
+    sensor: SensorSettings,
     layout: Layout,
     planes: Vec<Vec<u8>>,
     /// What went through after the stamp, for each phase, when it was first needed.
@@ -42,11 +52,16 @@ pub(super) struct Frame<'a> {
 }
 
 impl Picture {
-    /// Renders `pattern` for frames of the format and size of `layout`; none if `abort` was set meanwhile.
-    pub(super) fn render(pattern: Pattern, layout: &Layout, seed: u64, abort: &AtomicBool) -> Option<Self> {
+    /// Renders what `sensor` sees for frames of the format and size of `layout`; none if `abort` was set meanwhile.
+    pub(super) fn render(
+        sensor: SensorSettings,
+        layout: &Layout,
+        seed: u64,
+        abort: &AtomicBool,
+    ) -> Option<Self> {
         let (format, width) = (layout.format(), layout.width());
         let height = layout.height() + (PHASES - 1) * STEP;
-        let scene = Scene::new(pattern, width, height, seed);
+        let scene = Scene::new(sensor.pattern, width, height, seed);
         let bytes = |shape: &super::format::PlaneShape, lines| {
             shape.line_bytes(width) as usize * (lines / shape.subsampling) as usize
         };
@@ -60,7 +75,10 @@ impl Picture {
             let lines = BAND.min(height - start);
             let rgb = &mut rgb[..(width * 3 * lines) as usize];
             for (line, y) in rgb.chunks_exact_mut((width * 3) as usize).zip(start..) {
-                scene.draw(y, line);
+                scene.draw(if sensor.flip_vertical { height - 1 - y } else { y }, line);
+                if sensor.flip_horizontal {
+                    line.as_chunks_mut::<3>().0.reverse();
+                }
             }
             let mut band: Vec<&mut [u8]> = planes
                 .iter_mut()
@@ -69,13 +87,13 @@ impl Picture {
                 .collect();
             convert::convert(format, width, rgb, &mut band);
         }
-        Some(Self { pattern, layout: *layout, planes, checksums: [const { None }; PHASES as usize] })
+        Some(Self { sensor, layout: *layout, planes, checksums: [const { None }; PHASES as usize] })
     }
 
-    /// Whether it is what `pattern` looks like in frames of the format and size of `layout`.
-    pub(super) fn is(&self, pattern: Pattern, layout: &Layout) -> bool {
+    /// Whether it is what `sensor` sees in frames of the format and size of `layout`.
+    pub(super) fn is(&self, sensor: SensorSettings, layout: &Layout) -> bool {
         let key = |layout: &Layout| (layout.format().fourcc, layout.width(), layout.height());
-        self.pattern == pattern && key(&self.layout) == key(layout)
+        self.sensor == sensor && key(&self.layout) == key(layout)
     }
 
     /// Frame `sequence`.
@@ -105,7 +123,8 @@ mod tests {
 
     fn picture(pattern: Pattern, fourcc: u32) -> (Picture, Layout) {
         let layout = Layout::new(fourcc, 160, 120).unwrap();
-        (Picture::render(pattern, &layout, 1, &AtomicBool::new(false)).unwrap(), layout)
+        let sensor = SensorSettings { pattern, ..SensorSettings::default() };
+        (Picture::render(sensor, &layout, 1, &AtomicBool::new(false)).unwrap(), layout)
     }
 
     fn bytes(frame: &Frame) -> Vec<u8> {
@@ -147,8 +166,26 @@ mod tests {
     }
 
     #[test]
+    fn flips_turn_the_picture() {
+        let (width, lines) = (160 * 3, 120 + (PHASES - 1) as usize * 2);
+        let layout = Layout::new(u32::from_le_bytes(*b"RGB3"), 160, 120).unwrap();
+        let planes = |flip_horizontal, flip_vertical| {
+            let sensor = SensorSettings { pattern: Pattern::Noise, flip_horizontal, flip_vertical };
+            let picture = Picture::render(sensor, &layout, 1, &AtomicBool::new(false)).unwrap();
+            assert!(picture.is(sensor, &layout) && !picture.is(SensorSettings::default(), &layout));
+            picture.planes.concat()
+        };
+        let (plain, horizontal) = (planes(false, false), planes(true, false));
+        let (vertical, both) = (planes(false, true), planes(true, true));
+        assert_eq!(plain[..3], horizontal[width - 3..width]);
+        assert_eq!(plain[..width], vertical[(lines - 1) * width..]);
+        assert_eq!(plain[..3], both[lines * width - 3..]);
+        assert_eq!(plain[width..width + 3], both[(lines - 1) * width - 3..(lines - 1) * width]);
+    }
+
+    #[test]
     fn rendering_ends_when_told() {
         let layout = Layout::new(FORMATS[0].fourcc, 3840, 2160).unwrap();
-        assert!(Picture::render(Pattern::Bars, &layout, 0, &AtomicBool::new(true)).is_none());
+        assert!(Picture::render(SensorSettings::default(), &layout, 0, &AtomicBool::new(true)).is_none());
     }
 }

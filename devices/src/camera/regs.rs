@@ -1,31 +1,8 @@
-//! The camera's registers: the one table from which the emulator, the driver's C header and the reference come.
+//! The camera's registers: the one table from which the emulator, the driver's C header and the reference page come.
 //!
-//! All registers are 32 bits wide, little-endian, and are accessed whole and aligned; any other access reads as
-//! zero and is dropped when written. A driver can be written from this page alone:
-//!
-//! - **Start**: check [`ID`] and [`VERSION`], enable events in [`IRQ_ENABLE`], program channel 0's next frame
-//!   (`CH_*`), write [`CH_COMMIT`], then set [`CTRL_ENABLE`].
-//! - **Shadow registers**: `CH_FORMAT` to `CH_LEN2` describe the *next* frame. [`CH_COMMIT`] takes them, all at
-//!   once, as the pending configuration ([`STATUS_PENDING`]); a second commit before it was latched replaces it.
-//!   At the start of a frame ([`IRQ_FRAME_START`]) the pending configuration becomes the active one
-//!   ([`IRQ_LATCHED`]), and the driver programs the next frame while this one is written.
-//! - **Done**: after a frame, `DONE_*` tell what was written and [`IRQ_FRAME_DONE`] is raised. They stay until
-//!   the driver acknowledges `IRQ_FRAME_DONE` (write 1 to clear). The next frame may be written meanwhile; it is
-//!   held back until then, and no further frame begins before it could be reported.
-//! - **Timing**: with [`TIMING_STALL`] a frame begins as soon as there is a pending configuration. Otherwise the
-//!   frame clock ([`FRAME_INTERVAL`]) ticks: a tick without a pending configuration, or while a frame
-//!   is held back or still in work, drops a frame ([`DROPS`]) and raises [`IRQ_UNDERRUN`]; the sequence number counts it.
-//! - **Errors**: a configuration that cannot be done is consumed when latched: nothing is written, the frame
-//!   counts as dropped, and [`IRQ_CONFIG_ERROR`] or [`IRQ_BUS_ERROR`] is raised with [`IRQ_LATCHED`], without
-//!   [`IRQ_FRAME_START`]; for a bus error [`ERR_ADDR_LO`] and [`ERR_ADDR_HI`] hold the first address refused and
-//!   [`ERR_INFO`] the plane, until it is acknowledged.
-//! - **Stop**: clear [`CTRL_ENABLE`]; the frame in work is finished and reported, what is pending is discarded, then
-//!   [`STATUS_STREAMING`] reads 0 and [`IRQ_STOPPED`] is raised. [`CTRL_RESET`] does not wait: the frame in work
-//!   is abandoned, [`STATUS_ACTIVE`] tells until it is, and all registers take their reset values.
-//! - **Interrupt**: one edge each time `IRQ_RAW & IRQ_ENABLE` gains a bit. A handler reads [`IRQ_STATUS`] and writes
-//!   back what it read, but `IRQ_FRAME_DONE` and `IRQ_BUS_ERROR` only after it has read what they hold (`DONE_*`,
-//!   `ERR_*`); then it looks at [`STATUS`] and programs what is next. An event that comes between makes another edge,
-//!   as does a frame that was held back.
+#![doc = include_str!("regs.md")]
+
+use super::format::FORMATS;
 
 /// Who may do what with a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,15 +80,17 @@ registers! {
     ERR_INFO = 0x038, Ro, 0, "Plane in bits 7:0, channel in 15:8, of the address in ERR_ADDR.";
     FRAME_INTERVAL = 0x040, Rw, 33_333, "Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX; reset value set by the machine.";
     PATTERN = 0x044, Rw, 0, "PATTERN_* scene that the sensor looks at, from the next frame on; reset value set by the machine.";
-    FRAMES = 0x0c0, Ro, 0, "Frames written since reset; wraps, as all counters do.";
-    DROPS = 0x0c4, Ro, 0, "Frames dropped since reset, for whatever reason.";
+    FLIP = 0x048, Rw, 0, "FLIP_* bits: how the sensor is read out, from the next frame on. The order of colour filters stays the format's.";
+    FRAME_SEQUENCE = 0x04c, Ro, 0, "Sequence number of the frame that began last; see IRQ_FRAME_START.";
+    FRAMES = 0x0c0, Ro, 0, "Frames written since reset, by all channels; wraps, as all counters do.";
+    DROPS = 0x0c4, Ro, 0, "Frames dropped since reset, by all channels, for whatever reason.";
     OVERFLOWS = 0x0c8, Ro, 0, "Line buffer overflows since reset.";
     BUS_ERRORS = 0x0cc, Ro, 0, "Bus errors since reset.";
     SYNC_LOSSES = 0x0d0, Ro, 0, "Losses of the sensor link since reset.";
     CONFIG_ERRORS = 0x0d4, Ro, 0, "Configurations refused since reset.";
     IRQS = 0x0d8, Ro, 0, "Interrupt edges raised since reset.";
     IRQS_LATE = 0x0dc, Ro, 0, "Ticks of the frame clock that found a frame held back, as the one before was not acknowledged, since reset.";
-    CH_FORMAT = 0x100, Rw, 0, "V4L2 fourcc of the next frame.";
+    CH_FORMAT = 0x100, Rw, 0, "V4L2 fourcc of the next frame: channel 0 has the processed formats, channel 1 the Bayer ones.";
     CH_SIZE = 0x104, Rw, 0, "Size of the next frame: width in bits 15:0, height in 31:16, in pixels.";
     CH_STRIDE0 = 0x108, Rw, 0, "Bytes from line to line in plane 0.";
     CH_STRIDE1 = 0x10c, Rw, 0, "The same for plane 1.";
@@ -126,34 +105,40 @@ registers! {
     CH_LEN1 = 0x134, Rw, 0, "The same for plane 1.";
     CH_LEN2 = 0x138, Rw, 0, "The same for plane 2.";
     CH_COMMIT = 0x13c, Wo, 0, "Writing 1 makes CH_FORMAT to CH_LEN2 the pending configuration.";
-    DONE_ADDR_LO = 0x180, Ro, 0, "Address of plane 0 of the last frame written, bits 31:0; DONE_* hold until IRQ_FRAME_DONE is acknowledged.";
-    DONE_ADDR_HI = 0x184, Ro, 0, "The same, bits 63:32.";
-    DONE_BYTES = 0x188, Ro, 0, "Bytes of that frame in all planes, from the first to the last written, padding of lines included.";
-    DONE_SEQUENCE = 0x18c, Ro, 0, "Its sequence number: 0 for the first frame after CTRL_ENABLE was set, dropped frames counted.";
-    DONE_TIME_LO = 0x190, Ro, 0, "Its start of frame, in nanoseconds since streaming began, bits 31:0.";
-    DONE_TIME_HI = 0x194, Ro, 0, "The same, bits 63:32.";
+    CH_DONE_ADDR_LO = 0x180, Ro, 0, "Address of plane 0 of the last frame written, bits 31:0; CH_DONE_* hold until IRQ_DONE is acknowledged.";
+    CH_DONE_ADDR_HI = 0x184, Ro, 0, "The same, bits 63:32.";
+    CH_DONE_BYTES = 0x188, Ro, 0, "Bytes of that frame in all planes, from the first to the last written, padding of lines included.";
+    CH_DONE_SEQUENCE = 0x18c, Ro, 0, "Its sequence number: 0 for the first frame after the sensor started, dropped frames counted.";
+    CH_DONE_TIME_LO = 0x190, Ro, 0, "Its start of frame, in nanoseconds since the sensor started, bits 31:0.";
+    CH_DONE_TIME_HI = 0x194, Ro, 0, "The same, bits 63:32.";
+    CH_FRAMES = 0x1c0, Ro, 0, "Frames that this channel wrote since reset.";
+    CH_DROPS = 0x1c4, Ro, 0, "Frames that this channel dropped since reset, for whatever reason.";
 }
 
 constants! {
     ID_VALUE = 0x4d56_434d, "ID: \"MCVM\" in memory order.";
-    VERSION_VALUE = 0x0001_0000, "VERSION: 1.0.";
+    VERSION_VALUE = 0x0002_0000, "VERSION: 2.0.";
+    CHANNELS = 2, "Number of channels.";
+    CHANNEL_PROCESSED = 0, "The channel of the processed frames.";
+    CHANNEL_RAW = 1, "The channel of the sensor's raw frames.";
+    CHANNEL_SPACING = 0x100, "Bytes from a register of a channel to the same of the next.";
     SIZE_MIN_VALUE = 120 << 16 | 160, "SIZE_MIN: 160x120.";
     SIZE_MAX_VALUE = 2160 << 16 | 3840, "SIZE_MAX: 3840x2160.";
-    CTRL_ENABLE = 1 << 0, "Stream while set.";
-    CTRL_RESET = 1 << 1, "Write 1 to reset; reads as zero.";
-    STATUS_STREAMING = 1 << 0, "Streaming, or not yet stopped.";
-    STATUS_ACTIVE = 1 << 1, "A frame is being written.";
-    STATUS_PENDING = 1 << 2, "A committed configuration waits for the start of a frame.";
-    TIMING_STALL = 1 << 0, "A frame begins when there is a buffer for it, not by the frame clock.";
-    IRQ_FRAME_START = 1 << 0, "A frame begins.";
-    IRQ_FRAME_DONE = 1 << 1, "A frame was written; see DONE_*.";
-    IRQ_LATCHED = 1 << 2, "The pending configuration became the active one: the next may be programmed.";
-    IRQ_STOPPED = 1 << 3, "Streaming has stopped.";
+    CTRL_ENABLE = 1 << 0, "The channel streams while set. Channel n: n bits further up.";
+    CTRL_RESET = 1 << 31, "Write 1 to reset; reads as zero.";
+    STATUS_STREAMING = 1 << 0, "The channel streams, or has not yet stopped. Channel n: n bits further up.";
+    STATUS_ACTIVE = 1 << 4, "The channel's frame is in work. Channel n: n bits further up.";
+    STATUS_PENDING = 1 << 8, "The channel's committed configuration waits for the start of a frame. Channel n: n bits further up.";
+    TIMING_STALL = 1 << 0, "A frame begins when there are buffers for it, not by the frame clock.";
+    IRQ_FRAME_START = 1 << 0, "A frame begins; see FRAME_SEQUENCE.";
     IRQ_OVERFLOW = 1 << 8, "The line buffer overflowed.";
-    IRQ_CONFIG_ERROR = 1 << 9, "Unknown format, bad size, stride or length too small: see the frame's configuration.";
+    IRQ_CONFIG_ERROR = 1 << 9, "Format not the channel's, bad size, stride or length too small: see the frame's configuration.";
     IRQ_BUS_ERROR = 1 << 10, "The DMA port refused an address; see ERR_ADDR.";
     IRQ_SYNC_LOSS = 1 << 11, "The sensor link was lost.";
-    IRQ_UNDERRUN = 1 << 12, "The frame clock ticked and no frame could begin: none pending, or one in work or held back.";
+    IRQ_UNDERRUN = 1 << 12, "The frame clock ticked and a channel could not begin a frame: none pending, or one in work or held back.";
+    IRQ_DONE = 1 << 16, "The channel's frame was written; see CH_DONE_*. Channel n: n bits further up.";
+    IRQ_LATCHED = 1 << 20, "The channel's pending configuration became the active one: the next may be programmed. Channel n: n bits further up.";
+    IRQ_STOPPED = 1 << 24, "The channel has stopped. Channel n: n bits further up.";
     FRAME_INTERVAL_MIN = 1_000, "1000 frames a second.";
     FRAME_INTERVAL_MAX = 10_000_000, "A frame in ten seconds.";
     PATTERN_BARS = 0, "Colour bars.";
@@ -164,7 +149,14 @@ constants! {
     PATTERN_NOISE = 5, "Noise from the machine's seed.";
     PATTERN_FLAT = 6, "A flat grey field.";
     PATTERN_COUNT = 7, "Number of patterns.";
+    FLIP_HORIZONTAL = 1 << 0, "Left and right are exchanged.";
+    FLIP_VERTICAL = 1 << 1, "Top and bottom are exchanged.";
     MAPPED_SIZE = 0x1000, "Size of the register range, in bytes.";
+}
+
+/// The register `register` of channel 0 that channel `channel` has as well.
+pub const fn of_channel(register: u32, channel: u32) -> u32 {
+    register + channel * CHANNEL_SPACING
 }
 
 /// The table as the C header that the kernel driver includes.
@@ -188,25 +180,85 @@ pub fn c_header() -> String {
     out
 }
 
+/// The table, and how a driver uses it, as a page in Markdown.
+pub fn reference() -> String {
+    use std::fmt::Write as _;
+    let mut out = String::from(
+        "# The camera's registers\n\n\
+         Made from `devices/src/camera/regs.rs` and `regs.md`: a test there holds them equal, and says how to make this anew.\n\
+         In the driver's header each name begins with `MINIVMM_CAM_`.\n\n",
+    );
+    out += include_str!("regs.md");
+    out += "\n## Registers\n\n\
+            Ro: read only, writes are dropped. Rw: read and write. W1c: writing 1 clears the bit. Wo: write only, reads as zero.\n\n\
+            | offset | name | access | reset | meaning |\n|---|---|---|---|---|\n";
+    for Register { offset, name, access, reset, meaning } in REGISTERS {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "| {offset:#05x} | `{name}` | {access:?} | {reset:#x} | {meaning} |");
+    }
+    out += "\n## Formats\n\n\
+            Planes: bytes for each pixel of a line, and lines of the frame for each line of the plane.\n\n\
+            | V4L2_PIX_FMT_ | CH_FORMAT | channel | planes |\n|---|---|---|---|\n";
+    for format in FORMATS {
+        let planes: Vec<String> = format
+            .planes
+            .iter()
+            .map(|plane| format!("{} and {}", plane.bytes_per_pixel, plane.subsampling))
+            .collect();
+        let (name, code, channel) = (format.name, format.fourcc, format.channel());
+        let _ = writeln!(out, "| {name} | {code:#010x} | {channel} | {} |", planes.join(", "));
+    }
+    out += "\n## Bits and other constants\n\n| name | value | meaning |\n|---|---|---|\n";
+    for Constant { name, value, meaning } in CONSTANTS {
+        let _ = writeln!(out, "| `{name}` | {value:#x} | {meaning} |");
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_drivers_header_is_this_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-images/driver/minivmm-camera-regs.h");
+    #[track_caller]
+    fn is_in_file(path: &str, made: &str) {
+        let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("UPDATE_HEADER").is_some() {
-            std::fs::write(path, c_header()).unwrap();
+            std::fs::write(&path, made).unwrap();
         }
         assert!(
-            std::fs::read_to_string(path).unwrap_or_default() == c_header(),
+            std::fs::read_to_string(&path).unwrap_or_default() == made,
             "{path} differs from the table; make it anew with UPDATE_HEADER=1 cargo test -p devices"
         );
     }
 
     #[test]
+    fn the_drivers_header_is_this_table() {
+        is_in_file("../guest-images/driver/minivmm-camera-regs.h", &c_header());
+    }
+
+    #[test]
+    fn the_reference_page_is_this_table() {
+        is_in_file("REGISTERS.md", &reference());
+    }
+
+    #[test]
+    fn the_pages_prose_names_what_there_is() {
+        let names = || REGISTERS.iter().map(|register| register.name).chain(CONSTANTS.iter().map(|c| c.name));
+        for name in include_str!("regs.md").split('`').skip(1).step_by(2) {
+            for word in name.split(" & ") {
+                let prefix = word.strip_suffix('*').unwrap_or(word);
+                let known =
+                    names().any(|name| if prefix == word { name == word } else { name.starts_with(prefix) });
+                assert!(known, "there is no {word}");
+            }
+        }
+    }
+
+    #[test]
     fn offsets_are_aligned_ascending_and_inside_the_range() {
         assert!(REGISTERS.is_sorted_by(|a, b| a.offset < b.offset));
-        assert!(REGISTERS.iter().all(|register| register.offset % 4 == 0 && register.offset < MAPPED_SIZE));
+        assert!(REGISTERS.iter().all(|register| register.offset % 4 == 0));
+        assert!(REGISTERS.iter().all(|register| register.offset < CH_FORMAT + CHANNEL_SPACING));
+        const { assert!(CH_FORMAT + CHANNELS * CHANNEL_SPACING <= MAPPED_SIZE) };
     }
 }

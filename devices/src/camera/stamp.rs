@@ -5,7 +5,7 @@
 //! | bytes  | meaning |
 //! |--------|---------|
 //! | 0..8   | [`MAGIC`] |
-//! | 8..12  | sequence number of the frame, as in the register DONE_SEQUENCE |
+//! | 8..12  | sequence number of the frame, as in the register CH_DONE_SEQUENCE |
 //! | 12..16 | CRC-32 of the frame |
 //! | 16..18 | width in pixels |
 //! | 18..20 | height in pixels |

@@ -38,22 +38,29 @@ impl Rig {
         self.camera.write(register.into(), &value.to_le_bytes());
     }
 
-    /// Programs a frame of `layout` whose planes follow each other from `address` on.
+    /// Programs a frame of `layout`, for the channel that has its format, whose planes follow each other from `address` on.
     fn program(&self, layout: &Layout, address: u32) {
-        self.write(regs::CH_FORMAT, layout.format().fourcc);
-        self.write(regs::CH_SIZE, layout.height() << 16 | layout.width());
+        let write =
+            |register, value| self.write(regs::of_channel(register, layout.format().channel()), value);
+        write(regs::CH_FORMAT, layout.format().fourcc);
+        write(regs::CH_SIZE, layout.height() << 16 | layout.width());
         let mut at = address;
         for (plane, index) in layout.planes().zip(0..) {
-            self.write(regs::CH_STRIDE0 + 4 * index, plane.stride);
-            self.write(regs::CH_ADDR0_LO + 8 * index, at);
-            self.write(regs::CH_LEN0 + 4 * index, plane.stride * plane.lines);
+            write(regs::CH_STRIDE0 + 4 * index, plane.stride);
+            write(regs::CH_ADDR0_LO + 8 * index, at);
+            write(regs::CH_LEN0 + 4 * index, plane.stride * plane.lines);
             at += plane.stride * plane.lines;
         }
     }
 
     fn commit(&self, layout: &Layout, address: u32) {
         self.program(layout, address);
-        self.write(regs::CH_COMMIT, 1);
+        self.write(regs::of_channel(regs::CH_COMMIT, layout.format().channel()), 1);
+    }
+
+    /// Makes the channel that has the format of `layout` the only one that is enabled.
+    fn enable(&self, layout: &Layout) {
+        self.write(regs::CTRL, regs::CTRL_ENABLE << layout.format().channel());
     }
 
     #[track_caller]
@@ -78,11 +85,12 @@ impl Rig {
     /// The next frame, acknowledged.
     #[track_caller]
     fn frame(&self, layout: &Layout) -> Vec<u8> {
+        let done = regs::IRQ_DONE << layout.format().channel();
         self.commit(layout, 0x40_0000);
-        self.wait(regs::IRQ_FRAME_DONE);
+        self.wait(done);
         let len: u32 = layout.planes().map(|plane| plane.stride * plane.lines).sum();
         let frame = self.bytes(0x40_0000, len as usize);
-        self.write(regs::IRQ_STATUS, regs::IRQ_FRAME_DONE);
+        self.write(regs::IRQ_STATUS, done);
         frame
     }
 }
@@ -94,14 +102,15 @@ fn layout(code: &[u8; 4], width: u32, height: u32) -> Layout {
 #[test]
 fn every_format_arrives_with_its_stamp_and_nothing_else_is_touched() {
     let rig = Rig::new("scene=zone-plate,timing=stall");
-    rig.write(regs::CTRL, regs::CTRL_ENABLE);
     for (sequence, format) in (0..).zip(FORMATS) {
         rig.memory.write_slice(&vec![0xa5; SIZE], GuestAddress(BASE)).unwrap();
         let tight = Layout::new(format.fourcc, 322, 242).unwrap();
         let stride = |index: usize| tight.planes().nth(index).map_or(0, |plane| plane.line_bytes + 30);
         let padded = tight.with_strides([stride(0), stride(1), stride(2)]).unwrap();
-        let frame = rig.frame(if sequence % 2 == 0 { &tight } else { &padded });
         let layout = if sequence % 2 == 0 { tight } else { padded };
+        // The sensor goes on when one channel takes over from the other.
+        rig.enable(&layout);
+        let frame = rig.frame(&layout);
         let stamp = stamp::check(&frame, &layout).unwrap_or_else(|error| panic!("{}: {error}", format.name));
         assert_eq!(stamp.sequence, sequence);
         let start = usize::try_from(0x40_0000 - BASE).unwrap();
@@ -134,7 +143,10 @@ fn golden_pixels() {
     assert_eq!(rgb[17 * 1920 + 160 * 3..][..3], [0, 95, 95], "the ruler");
     let bgr = rig.frame(&layout(b"BX24", 640, 480));
     assert_eq!(bgr[3 * 2560 + 79 * 4..][..8], [255, 191, 191, 191, 255, 191, 191, 0]);
-    let bayer = rig.frame(&layout(b"BA81", 640, 480));
+    let raw = layout(b"BA81", 640, 480);
+    rig.enable(&raw);
+    let bayer = rig.frame(&raw);
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
     // Yellow: blue nothing, green and red 191.
     assert_eq!(
         [bayer[640 * 4 + 80], bayer[640 * 4 + 81], bayer[640 * 5 + 80], bayer[640 * 5 + 81]],
@@ -151,8 +163,8 @@ fn golden_pixels() {
 fn frames_are_the_same_on_every_architecture() {
     let sums = |scene: &str, format: &[u8; 4]| {
         let rig = Rig::new(&format!("scene={scene},timing=stall,seed=5"));
-        rig.write(regs::CTRL, regs::CTRL_ENABLE);
         let layout = layout(format, 322, 242);
+        rig.enable(&layout);
         stamp::check(&rig.frame(&layout), &layout).unwrap().crc
     };
     let scenes = ["bars", "gradient", "checker", "box", "zone-plate", "noise", "flat"];
@@ -184,6 +196,38 @@ fn patterns_follow_the_register() {
 }
 
 #[test]
+fn both_channels_write_the_same_frame_of_the_sensor() {
+    let rig = Rig::new("scene=checker,timing=stall");
+    let (grey, raw) = (layout(b"GREY", 320, 240), layout(b"RGGB", 160, 120));
+    rig.write(regs::CTRL, regs::CTRL_ENABLE | regs::CTRL_ENABLE << 1);
+    for sequence in 0..5 {
+        rig.commit(&grey, 0x40_0000);
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(rig.read(regs::STATUS), (3 * regs::STATUS_STREAMING) | regs::STATUS_PENDING);
+        rig.commit(&raw, 0x80_0000);
+        for (channel, layout, address) in [(0, &grey, 0x40_0000), (1, &raw, 0x80_0000)] {
+            rig.wait(regs::IRQ_DONE << channel);
+            let frame = rig.bytes(address, (layout.width() * layout.height()) as usize);
+            assert_eq!(stamp::check(&frame, layout).unwrap().sequence, sequence);
+            assert_eq!(rig.read(regs::of_channel(regs::CH_DONE_SEQUENCE, channel)), sequence);
+            assert_eq!(u64::from(rig.read(regs::of_channel(regs::CH_DONE_ADDR_LO, channel))), address);
+        }
+        rig.write(regs::IRQ_STATUS, u32::MAX);
+    }
+    assert_eq!((rig.read(regs::FRAMES), rig.read(regs::CH_FRAMES), rig.read(regs::DROPS)), (10, 5, 0));
+    // A format is that of one channel only.
+    rig.program(&grey, 0x40_0000);
+    rig.program(&raw, 0x80_0000);
+    rig.write(regs::CH_FORMAT, raw.format().fourcc);
+    rig.write(regs::CH_COMMIT, 1);
+    rig.write(regs::of_channel(regs::CH_FORMAT, 1), grey.format().fourcc);
+    rig.write(regs::of_channel(regs::CH_COMMIT, 1), 1);
+    rig.wait(regs::IRQ_LATCHED << 1);
+    assert_eq!(rig.read(regs::IRQ_RAW), regs::IRQ_CONFIG_ERROR | (regs::IRQ_LATCHED * 3));
+    assert_eq!((rig.read(regs::CONFIG_ERRORS), rig.read(regs::CH_DROPS)), (2, 1));
+}
+
+#[test]
 fn two_runs_in_stall_timing_are_equal_byte_by_byte() {
     let run = || {
         let rig = Rig::new("scene=gradient,timing=stall,seed=5");
@@ -208,7 +252,7 @@ fn the_frame_clock_keeps_its_rate_and_drops_without_buffers() {
         assert!(last.is_none_or(|last| sequence > last));
         last = Some(sequence);
     }
-    let time = u64::from(rig.read(regs::DONE_TIME_LO)) | u64::from(rig.read(regs::DONE_TIME_HI)) << 32;
+    let time = u64::from(rig.read(regs::CH_DONE_TIME_LO)) | u64::from(rig.read(regs::CH_DONE_TIME_HI)) << 32;
     assert_eq!(time, u64::from(last.unwrap() + 1) * 5_000_000, "the time of a frame is its tick's");
     assert!(start.elapsed() >= Duration::from_nanos(time));
     std::thread::sleep(Duration::from_millis(30));
@@ -257,8 +301,8 @@ fn a_refused_address_is_told_and_nothing_is_written() {
     rig.write(regs::CH_ADDR0_HI, 0);
     rig.write(regs::CH_ADDR1_HI, 0);
     rig.write(regs::CH_COMMIT, 1);
-    rig.wait(regs::IRQ_FRAME_DONE);
-    assert_eq!(rig.read(regs::DONE_SEQUENCE), 6);
+    rig.wait(regs::IRQ_DONE);
+    assert_eq!(rig.read(regs::CH_DONE_SEQUENCE), 6);
 }
 
 #[test]
@@ -294,8 +338,8 @@ fn configurations_that_cannot_be_done_are_told_and_nothing_is_written() {
     rig.write(regs::CH_LEN0, 2048 * 479 + 1280);
     rig.write(regs::CH_STRIDE2, 1);
     rig.write(regs::CH_COMMIT, 1);
-    rig.wait(regs::IRQ_FRAME_DONE);
-    assert_eq!(rig.read(regs::DONE_BYTES), 2048 * 479 + 1280);
+    rig.wait(regs::IRQ_DONE);
+    assert_eq!(rig.read(regs::CH_DONE_BYTES), 2048 * 479 + 1280);
 }
 
 #[test]
@@ -336,7 +380,7 @@ fn the_largest_frame_fits_and_a_frame_in_work_ends_promptly_when_reset_or_switch
     }
     rig.commit(&big, 0);
     rig.write(regs::CTRL, regs::CTRL_ENABLE);
-    rig.wait(regs::IRQ_FRAME_DONE);
+    rig.wait(regs::IRQ_DONE);
     assert_eq!(stamp::check(&rig.bytes(0, 3840 * 2160 * 4), &big).unwrap().sequence, 0);
     rig.write(regs::PATTERN, regs::PATTERN_NOISE);
     rig.write(regs::IRQ_STATUS, u32::MAX);
@@ -362,6 +406,11 @@ fn a_camera_without_work_ends_as_well() {
 
 /// A store to any register, with values that often make a frame.
 fn store() -> impl Strategy<Value = (u64, u32)> {
+    let channel = |(offset, value): (u64, u32)| {
+        let own = (u64::from(regs::CH_FORMAT)..0x200).contains(&offset);
+        (0..u64::from(if own { regs::CHANNELS } else { 1 }))
+            .prop_map(move |channel| (offset + channel * u64::from(regs::CHANNEL_SPACING), value))
+    };
     let address = prop_oneof![0x3f_0000..0x101_0000_u32, any::<u32>()];
     let size =
         (prop_oneof![160..400_u32, any::<u32>()], 120..300_u32).prop_map(|(w, h)| h << 16 | w & 0xffff);
@@ -375,9 +424,10 @@ fn store() -> impl Strategy<Value = (u64, u32)> {
         (0..3_u64, address).prop_map(|(plane, at)| (u64::from(regs::CH_ADDR0_LO) + 8 * plane, at)),
         (0..3_u64, 0..0x100_0000_u32).prop_map(|(plane, len)| (u64::from(regs::CH_LEN0) + 4 * plane, len)),
         Just((regs::CH_COMMIT.into(), 1)),
-        Just((regs::CTRL.into(), regs::CTRL_ENABLE)),
+        (1..4_u32).prop_map(|channels| (regs::CTRL.into(), regs::CTRL_ENABLE * channels)),
         Just((regs::IRQ_STATUS.into(), u32::MAX)),
     ]
+    .prop_flat_map(channel)
 }
 
 const REGISTER_COUNT: usize = regs::REGISTERS.len();

@@ -6,11 +6,10 @@ use std::{
 };
 
 use super::{
-    channel::Transfer,
-    face::{Face, Job, Outcome, Task},
+    channel::{Refusal, Transfer},
+    face::{CHANNELS, Face, Job, Outcome, Task},
     format::Layout,
-    picture::Picture,
-    scene::Pattern,
+    picture::{Picture, SensorSettings},
 };
 use crate::dma::DmaPort;
 
@@ -52,19 +51,24 @@ impl Shared {
     }
 }
 
-/// The picture that frames are taken from, as long as it is the right one.
-struct Sensor {
+/// The picture that a channel's frames are taken from, as long as it is the right one.
+struct Source {
     seed: u64,
     picture: Option<Picture>,
 }
 
-impl Sensor {
-    /// What `pattern` looks like in frames of `layout`; none if `abort` was set while it was rendered.
-    fn picture(&mut self, pattern: Pattern, layout: &Layout, abort: &AtomicBool) -> Option<&mut Picture> {
+impl Source {
+    /// What `sensor` sees in frames of `layout`; none if `abort` was set while it was rendered.
+    fn picture(
+        &mut self,
+        sensor: SensorSettings,
+        layout: &Layout,
+        abort: &AtomicBool,
+    ) -> Option<&mut Picture> {
         // The old one goes first: two of the largest take 70 MB.
-        self.picture.take_if(|picture| !picture.is(pattern, layout));
+        self.picture.take_if(|picture| !picture.is(sensor, layout));
         if self.picture.is_none() {
-            self.picture = Picture::render(pattern, layout, self.seed, abort);
+            self.picture = Picture::render(sensor, layout, self.seed, abort);
         }
         self.picture.as_mut()
     }
@@ -73,25 +77,41 @@ impl Sensor {
 /// Makes frames until the camera is switched off. No lock is held while it does.
 pub(super) fn run(shared: &Shared, dma: &DmaPort, seed: u64) {
     let abort = shared.face().abandon();
-    let mut sensor = Sensor { seed, picture: None };
+    let mut sources = [const { None }; CHANNELS].map(|picture| Source { seed, picture });
     while let Some(job) = shared.next_job() {
-        let outcome = match Transfer::new(&job.config, dma) {
-            Err(refusal) => {
-                tracing::debug!(sequence = job.sequence, "the camera refused a frame: {refusal}");
-                Outcome::Refused(refusal)
-            }
-            Ok(transfer) => {
-                shared.face().started();
-                make(&job, &transfer, &mut sensor, &abort)
-            }
-        };
-        shared.face().finished(outcome, Instant::now());
+        // All are checked before the first is written: the frame begins for all of them at once.
+        let transfers = check(&job, dma);
+        let right =
+            (0..).zip(&transfers).map(|(n, transfer)| u32::from(matches!(transfer, Some(Ok(_)))) << n);
+        match right.sum() {
+            0 => {}
+            channels => shared.face().started(channels),
+        }
+        for (channel, (transfer, source)) in transfers.into_iter().zip(&mut sources).enumerate() {
+            let outcome = match transfer {
+                None => continue,
+                Some(Err(refusal)) => Outcome::Refused(refusal),
+                Some(Ok(transfer)) => make(&job, &transfer, source, &abort),
+            };
+            shared.face().finished(channel, outcome, Instant::now());
+        }
     }
 }
 
-fn make(job: &Job, transfer: &Transfer, sensor: &mut Sensor, abort: &AtomicBool) -> Outcome {
+/// What each channel that takes part may write.
+fn check<'a>(job: &Job, dma: &'a DmaPort) -> [Option<Result<Transfer<'a>, Refusal>>; CHANNELS] {
+    std::array::from_fn(|channel| {
+        let transfer = Transfer::new(channel, job.configs[channel].as_ref()?, dma);
+        if let Err(refusal) = &transfer {
+            tracing::debug!(sequence = job.sequence, channel, "the camera refused a frame: {refusal}");
+        }
+        Some(transfer)
+    })
+}
+
+fn make(job: &Job, transfer: &Transfer, source: &mut Source, abort: &AtomicBool) -> Outcome {
     let layout = transfer.layout();
-    let Some(picture) = sensor.picture(job.pattern, layout, abort) else {
+    let Some(picture) = source.picture(job.sensor, layout, abort) else {
         return Outcome::Abandoned;
     };
     if transfer.write(&picture.frame(job.sequence), abort) {

@@ -1,0 +1,18 @@
+//! No stores and loads make the camera panic, hang, or write to what was not posted; after a reset it streams.
+
+#![no_main]
+
+#[path = "../../tests/pokes/mod.rs"]
+mod pokes;
+
+use libfuzzer_sys::fuzz_target;
+use pokes::Poked;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((first, rest)) = bytes.split_first() else { return };
+    let mut poked = Poked::new(["timing=stall", "timing=free,fps=1000"][usize::from(first % 2)]);
+    for number in rest.as_chunks().0 {
+        poked.poke(u64::from_le_bytes(*number));
+    }
+    poked.check();
+});

@@ -1,0 +1,215 @@
+//! A camera whose registers are poked at random, over guest memory that is full of canaries. Numbers say what is done, so that
+//! a seed and a fuzzer can both be where they come from.
+
+use std::{
+    ops::Range,
+    thread,
+    time::{Duration, Instant},
+};
+
+use devices::{
+    bus::BusDevice,
+    camera::{Camera, CameraSpec, FORMATS, Layout, regs, stamp},
+    dma::DmaPort,
+    irq::IrqLine,
+};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+const MEMORY: Range<u64> = 0x10_0000..0x30_0000;
+const WINDOW: Range<u64> = 0x18_0000..0x28_0000;
+const CANARY: u8 = 0xa5;
+const CHANNELS: usize = regs::CHANNELS as usize;
+const BLOCK: usize = regs::CHANNEL_SPACING as usize;
+/// No frame and no reset takes so long.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The camera, its memory, and what it was told to write to.
+pub(crate) struct Poked {
+    memory: GuestMemoryMmap,
+    camera: Camera,
+    irq: IrqLine,
+    /// What was written to each channel's block of registers.
+    blocks: [[u32; BLOCK / 4]; CHANNELS],
+    /// The planes of all frames that were posted since the last check.
+    posted: Vec<Range<u64>>,
+    /// Frames written, over all checks.
+    pub(crate) frames: u64,
+}
+
+impl Poked {
+    /// A camera as `--camera` describes it.
+    pub(crate) fn new(spec: &str) -> Self {
+        let size = usize::try_from(MEMORY.end - MEMORY.start).expect("it is small");
+        let memory =
+            GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY.start), size)]).expect("there is room");
+        let spec: CameraSpec = spec.parse().expect("there are such cameras");
+        let dma = DmaPort::new(memory.clone(), spec.address_bits, &[WINDOW]);
+        let irq = IrqLine::new().expect("there are descriptors");
+        let camera = Camera::new(spec, dma, irq.try_clone().expect("there are descriptors"));
+        let camera = camera.expect("there are threads");
+        let poked =
+            Self { memory, camera, irq, blocks: [[0; BLOCK / 4]; CHANNELS], posted: Vec::new(), frames: 0 };
+        poked.fill();
+        poked
+    }
+
+    fn fill(&self) {
+        let size = usize::try_from(MEMORY.end - MEMORY.start).expect("it is small");
+        self.memory
+            .write_slice(&vec![CANARY; size], GuestAddress(MEMORY.start))
+            .expect("it is all of memory");
+    }
+
+    fn read(&self, register: u32) -> u32 {
+        let mut data = [0; 4];
+        self.camera.read(register.into(), &mut data);
+        u32::from_le_bytes(data)
+    }
+
+    fn write(&mut self, register: u32, value: u32) {
+        self.camera.write(register.into(), &value.to_le_bytes());
+        if register == regs::CTRL && value & regs::CTRL_RESET != 0 {
+            self.blocks = [[0; BLOCK / 4]; CHANNELS];
+        }
+        let Some(at) = register.checked_sub(regs::CH_FORMAT) else { return };
+        let Some(block) = self.blocks.get_mut((at / regs::CHANNEL_SPACING) as usize) else { return };
+        let at = at % regs::CHANNEL_SPACING;
+        block[at as usize / 4] = value;
+        if regs::CH_FORMAT + at == regs::CH_COMMIT && value & 1 != 0 {
+            let planes = planes(block);
+            self.posted.extend(planes);
+        }
+    }
+
+    /// Does what `number` says: a store or a load, mostly where it matters.
+    pub(crate) fn poke(&mut self, number: u64) {
+        let [what, pick, a, b, c, d, e, f] = number.to_le_bytes();
+        let value = u32::from_le_bytes([a, b, c, d]);
+        let channel = u32::from(pick & 1);
+        let plane = u32::from(pick >> 1) % 3;
+        let own = |register| regs::of_channel(register, channel);
+        // Around the window, mostly inside it.
+        let address = (value % 0x14_0000) + 0x16_0000;
+        match what % 18 {
+            0 => self.write((value % regs::MAPPED_SIZE) & !3, u32::from_le_bytes([e, f, a, b])),
+            1 => self.write(known(pick), value),
+            2 => self.write(own(regs::CH_FORMAT), FORMATS[usize::from(a) % FORMATS.len()].fourcc),
+            3 => self.write(own(regs::CH_SIZE), (120 + u32::from(a)) << 16 | (160 + u32::from(b))),
+            4 => self.write(own(regs::CH_STRIDE0) + 4 * plane, value % 2000),
+            5 => self.write(own(regs::CH_ADDR0_LO) + 8 * plane, address),
+            6 => self.write(own(regs::CH_ADDR0_LO) + 4 * (plane + 3 * u32::from(a & 1)), value),
+            7 => self.write(own(regs::CH_LEN0) + 4 * plane, value % 0x8_0000),
+            8 => self.write(own(regs::CH_COMMIT), value | 1),
+            9 => self.write(regs::CTRL, value & 3),
+            10 => self.write(regs::IRQ_STATUS, u32::MAX),
+            11 => {
+                let mut data = [0; 8];
+                self.camera.read(value.into(), &mut data[..usize::from(a % 9)]);
+                // Not a store that this could not follow.
+                let offset = u64::from(value) | 1;
+                self.camera.write(offset, &data[..usize::from(b % 9)]);
+            }
+            12 => {
+                self.read(known(pick));
+                self.irq.take();
+            }
+            13 if a == 0 => self.write(regs::CTRL, regs::CTRL_RESET | value),
+            13 => self.write(regs::PATTERN, u32::from(b) % 8),
+            14 => self.write(regs::FRAME_INTERVAL, value % 3000),
+            15 => thread::sleep(Duration::from_micros(u64::from(a) * 4)),
+            _ => {
+                let format = &FORMATS[usize::from(e) % FORMATS.len()];
+                let size = |byte: u8| 2 * u32::from(byte % 40);
+                let layout =
+                    Layout::new(format.fourcc, 160 + size(f), 120 + size(b)).expect("it is a small one");
+                self.post(&layout, address);
+            }
+        }
+    }
+
+    /// Commits a frame whose planes follow each other from `address` on.
+    fn post(&mut self, layout: &Layout, address: u32) {
+        let own = |register| regs::of_channel(register, layout.format().channel());
+        self.write(own(regs::CH_FORMAT), layout.format().fourcc);
+        self.write(own(regs::CH_SIZE), layout.height() << 16 | layout.width());
+        let mut at = address;
+        for (plane, index) in layout.planes().zip(0..) {
+            self.write(own(regs::CH_STRIDE0) + 4 * index, plane.stride);
+            self.write(own(regs::CH_ADDR0_LO) + 8 * index, at);
+            self.write(own(regs::CH_ADDR0_HI) + 8 * index, 0);
+            self.write(own(regs::CH_LEN0) + 4 * index, plane.stride * plane.lines);
+            at += plane.stride * plane.lines;
+        }
+        self.write(own(regs::CH_COMMIT), 1);
+    }
+
+    /// Resets the camera. Nothing was written but to what was posted, and a frame comes right.
+    ///
+    /// # Panics
+    /// If not.
+    pub(crate) fn check(&mut self) {
+        self.frames += u64::from(self.read(regs::FRAMES));
+        self.write(regs::CTRL, regs::CTRL_RESET);
+        self.wait("a reset", |camera| camera.read(regs::STATUS) == 0);
+        assert_eq!((self.read(regs::IRQ_RAW), self.read(regs::FRAMES)), (0, 0));
+        let mut bytes = vec![0; usize::try_from(MEMORY.end - MEMORY.start).expect("it is small")];
+        self.memory.read_slice(&mut bytes, GuestAddress(MEMORY.start)).expect("it is all of memory");
+        for plane in self.posted.drain(..) {
+            let clamp = |address: u64| {
+                usize::try_from(address.clamp(WINDOW.start, WINDOW.end) - MEMORY.start).expect("it is small")
+            };
+            bytes[clamp(plane.start)..clamp(plane.end)].fill(CANARY);
+        }
+        if let Some(at) = bytes.iter().position(|byte| *byte != CANARY) {
+            panic!("{:#x} was written, where no plane was posted", MEMORY.start + at as u64);
+        }
+
+        let layout = Layout::new(u32::from_le_bytes(*b"NV12"), 160, 120).expect("there are such frames");
+        let at = WINDOW.start;
+        self.post(&layout, u32::try_from(at).expect("it is low"));
+        self.write(regs::CTRL, regs::CTRL_ENABLE);
+        self.wait("a frame", |camera| camera.read(regs::IRQ_RAW) & regs::IRQ_DONE != 0);
+        let mut frame = vec![0; 160 * 180];
+        self.memory.read_slice(&mut frame, GuestAddress(at)).expect("it is in the window");
+        assert!(stamp::check(&frame, &layout).is_ok(), "{:?}", stamp::check(&frame, &layout));
+        self.write(regs::CTRL, regs::CTRL_RESET);
+        self.wait("a reset", |camera| camera.read(regs::STATUS) == 0);
+        self.posted.clear();
+        self.fill();
+    }
+
+    fn wait(&self, what: &str, came: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !came(self) {
+            assert!(
+                start.elapsed() < LIMIT,
+                "{what} does not come: STATUS is {:#x}",
+                self.read(regs::STATUS)
+            );
+            thread::yield_now();
+        }
+    }
+}
+
+/// A register of the table, of either channel.
+fn known(pick: u8) -> u32 {
+    let offset = regs::REGISTERS[usize::from(pick >> 1) % regs::REGISTERS.len()].offset;
+    if offset < regs::CH_FORMAT { offset } else { regs::of_channel(offset, u32::from(pick & 1)) }
+}
+
+/// The planes that a frame of this configuration takes; none if there is no such frame.
+fn planes(block: &[u32; BLOCK / 4]) -> Vec<Range<u64>> {
+    let get = |register: u32| block[(register - regs::CH_FORMAT) as usize / 4];
+    let size = get(regs::CH_SIZE);
+    let strides = [regs::CH_STRIDE0, regs::CH_STRIDE1, regs::CH_STRIDE2].map(get);
+    let layout = Layout::new(get(regs::CH_FORMAT), size & 0xffff, size >> 16);
+    let Ok(layout) = layout.and_then(|layout| layout.with_strides(strides)) else { return Vec::new() };
+    (0..)
+        .zip(layout.planes())
+        .map(|(index, plane)| {
+            let address = regs::CH_ADDR0_LO + 8 * index;
+            let start = u64::from(get(address)) | u64::from(get(address + 4)) << 32;
+            start..start.saturating_add(plane.span())
+        })
+        .collect()
+}

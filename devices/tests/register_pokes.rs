@@ -1,0 +1,38 @@
+//! Ten thousand stores and loads for each seed, anywhere among the camera's registers, with frames posted anywhere.
+
+mod pokes;
+
+use pokes::Poked;
+
+/// A debug build has few, as it is what everyone runs: `cargo test --release -p devices --test register_pokes` has them all.
+const SEEDS: u64 = if cfg!(debug_assertions) { 10 } else { 100 };
+const POKES: u64 = 10_000;
+/// After so many, what was posted does not yet cover the window.
+const ROUND: u64 = 200;
+
+/// The next number of Vigna's SplitMix64.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[test]
+fn random_pokes_write_nowhere_but_to_posted_planes_and_a_reset_mends_all() {
+    let mut frames = 0;
+    for seed in 0..SEEDS {
+        let timing = ["timing=stall", "timing=free,fps=1000"][usize::from(seed % 2 == 1)];
+        let mut poked = Poked::new(&format!("{timing},scene=noise,seed={seed}"));
+        let mut state = seed;
+        for count in 1..=POKES {
+            poked.poke(next(&mut state));
+            if count % ROUND == 0 {
+                poked.check();
+            }
+        }
+        frames += poked.frames;
+    }
+    println!("{SEEDS} seeds, {frames} frames");
+    assert!(frames > SEEDS * 100, "{frames} frames in {SEEDS} seeds: hardly anything was written");
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The sub-devices: the sensor, with the controls, and the ISP.
+ *
+ * The format that is active on a pad is that of a capture node, and is kept
+ * there: what the sensor puts out is the raw node's, and the ISP, which scales,
+ * puts out the processed node's size. A program that knows of capture nodes alone
+ * never has to set it, and one that sets it here changes the node's. The frame
+ * interval is the nodes' (VIDIOC_S_PARM): a raw sensor has none of its own
+ * (Documentation/userspace-api/media/drivers/camera-sensor.rst).
+ */
+
+#include <linux/version.h>
+#include <media/v4l2-event.h>
+#include <media/v4l2-fh.h>
+#include <media/v4l2-subdev.h>
+
+#include "minivmm-camera.h"
+
+enum { MCAM_ISP_SINK, MCAM_ISP_SOURCE };
+
+/* What the ISP puts out; its channel converts it to the node's format. */
+#define MCAM_ISP_CODE	MEDIA_BUS_FMT_RGB888_1X24
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define mcam_try_format(sd, state, pad)	v4l2_subdev_get_try_format(sd, state, pad)
+#else
+#define mcam_try_format(sd, state, pad)	v4l2_subdev_state_get_format(state, pad)
+#endif
+
+static const char * const mcam_patterns[] = {
+	[MINIVMM_CAM_PATTERN_BARS] = "Colour Bars",
+	[MINIVMM_CAM_PATTERN_GRADIENT] = "Gradients",
+	[MINIVMM_CAM_PATTERN_CHECKER] = "Checkerboard",
+	[MINIVMM_CAM_PATTERN_BOX] = "Moving Box",
+	[MINIVMM_CAM_PATTERN_ZONE_PLATE] = "Zone Plate",
+	[MINIVMM_CAM_PATTERN_NOISE] = "Noise",
+	[MINIVMM_CAM_PATTERN_FLAT] = "Flat Field",
+};
+
+static_assert(ARRAY_SIZE(mcam_patterns) == MINIVMM_CAM_PATTERN_COUNT);
+
+static struct mcam *mcam_of(struct v4l2_subdev *sd)
+{
+	return v4l2_get_subdevdata(sd);
+}
+
+static bool mcam_is_isp_source(struct v4l2_subdev *sd, unsigned int pad)
+{
+	return sd == &mcam_of(sd)->isp && pad == MCAM_ISP_SOURCE;
+}
+
+/* The raw format of a code, or the default one. */
+static const struct mcam_format *mcam_raw_format(struct mcam *cam, u32 code)
+{
+	const struct mcam_node *raw = mcam_raw(cam);
+	unsigned int i;
+
+	for (i = 0; i < raw->num_formats; i++)
+		if (raw->formats[i].mbus_code == code)
+			return &raw->formats[i];
+	return &raw->formats[0];
+}
+
+static bool mcam_has_code(struct v4l2_subdev *sd, unsigned int pad, u32 code)
+{
+	if (mcam_is_isp_source(sd, pad))
+		return code == MCAM_ISP_CODE;
+	return mcam_raw_format(mcam_of(sd), code)->mbus_code == code;
+}
+
+static void mcam_fill_mbus(struct v4l2_mbus_framefmt *fmt, u32 code, u32 width,
+			   u32 height)
+{
+	*fmt = (struct v4l2_mbus_framefmt){
+		.code = code,
+		.width = width,
+		.height = height,
+		.field = V4L2_FIELD_NONE,
+		.colorspace = V4L2_COLORSPACE_SRGB,
+		.ycbcr_enc = V4L2_YCBCR_ENC_DEFAULT,
+		.quantization = V4L2_QUANTIZATION_FULL_RANGE,
+		.xfer_func = V4L2_XFER_FUNC_SRGB,
+	};
+}
+
+static void mcam_active_format(struct v4l2_subdev *sd, unsigned int pad,
+			       struct v4l2_mbus_framefmt *fmt)
+{
+	struct mcam *cam = mcam_of(sd);
+	const struct mcam_node *raw = mcam_raw(cam);
+	const struct v4l2_pix_format *pix = &raw->format;
+	u32 code = MCAM_ISP_CODE;
+	unsigned int i;
+
+	if (mcam_is_isp_source(sd, pad)) {
+		pix = &mcam_processed(cam)->format;
+	} else {
+		for (i = 0; i < raw->num_formats; i++)
+			if (raw->formats[i].pixelformat == pix->pixelformat)
+				code = raw->formats[i].mbus_code;
+	}
+	mcam_fill_mbus(fmt, code, pix->width, pix->height);
+}
+
+static int mcam_enum_mbus_code(struct v4l2_subdev *sd,
+			       struct v4l2_subdev_state *state,
+			       struct v4l2_subdev_mbus_code_enum *code)
+{
+	const struct mcam_node *raw = mcam_raw(mcam_of(sd));
+	bool source = mcam_is_isp_source(sd, code->pad);
+
+	if (code->index >= (source ? 1 : raw->num_formats))
+		return -EINVAL;
+	code->code = source ? MCAM_ISP_CODE :
+			      raw->formats[code->index].mbus_code;
+	return 0;
+}
+
+static int mcam_enum_frame_size(struct v4l2_subdev *sd,
+				struct v4l2_subdev_state *state,
+				struct v4l2_subdev_frame_size_enum *fse)
+{
+	struct mcam *cam = mcam_of(sd);
+
+	if (fse->index >= cam->num_sizes ||
+	    !mcam_has_code(sd, fse->pad, fse->code))
+		return -EINVAL;
+	fse->min_width = cam->sizes[fse->index].width;
+	fse->max_width = fse->min_width;
+	fse->min_height = cam->sizes[fse->index].height;
+	fse->max_height = fse->min_height;
+	return 0;
+}
+
+static int mcam_get_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
+			struct v4l2_subdev_format *format)
+{
+	struct mcam *cam = mcam_of(sd);
+
+	if (format->which == V4L2_SUBDEV_FORMAT_TRY) {
+		format->format = *mcam_try_format(sd, state, format->pad);
+		return 0;
+	}
+	mutex_lock(&cam->lock);
+	mcam_active_format(sd, format->pad, &format->format);
+	mutex_unlock(&cam->lock);
+	return 0;
+}
+
+/* A node's format changed, and not by its own doing. */
+static void mcam_source_changed(struct mcam_node *node)
+{
+	static const struct v4l2_event event = {
+		.type = V4L2_EVENT_SOURCE_CHANGE,
+		.u.src_change.changes = V4L2_EVENT_SRC_CH_RESOLUTION,
+	};
+
+	v4l2_event_queue(&node->vdev, &event);
+}
+
+static int mcam_set_active_format(struct v4l2_subdev *sd, unsigned int pad,
+				  const struct v4l2_mbus_framefmt *fmt)
+{
+	struct mcam *cam = mcam_of(sd);
+	bool source = mcam_is_isp_source(sd, pad);
+	struct mcam_node *node = source ? mcam_processed(cam) : mcam_raw(cam);
+	struct v4l2_pix_format before = node->format;
+	u32 pixelformat;
+	int ret;
+
+	if (cam->gone)
+		return -ENODEV;
+	/* What the ISP gets is what the sensor puts out. */
+	if (sd == &cam->isp && !source)
+		return 0;
+	pixelformat = source ? before.pixelformat :
+			       mcam_raw_format(cam, fmt->code)->pixelformat;
+	ret = mcam_set_format(node, pixelformat, fmt->width, fmt->height);
+	if (ret)
+		return ret;
+	if (before.pixelformat != node->format.pixelformat ||
+	    before.width != node->format.width ||
+	    before.height != node->format.height)
+		mcam_source_changed(node);
+	return 0;
+}
+
+static int mcam_set_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
+			struct v4l2_subdev_format *format)
+{
+	struct v4l2_mbus_framefmt *fmt = &format->format;
+	const struct v4l2_frmsize_discrete *size;
+	struct mcam *cam = mcam_of(sd);
+	int ret;
+
+	if (format->which == V4L2_SUBDEV_FORMAT_TRY) {
+		size = mcam_nearest_size(cam, fmt->width, fmt->height);
+		mcam_fill_mbus(fmt, mcam_is_isp_source(sd, format->pad) ?
+			       MCAM_ISP_CODE :
+			       mcam_raw_format(cam, fmt->code)->mbus_code,
+			       size->width, size->height);
+		*mcam_try_format(sd, state, format->pad) = *fmt;
+		return 0;
+	}
+	mutex_lock(&cam->lock);
+	ret = mcam_set_active_format(sd, format->pad, fmt);
+	if (!ret)
+		mcam_active_format(sd, format->pad, fmt);
+	mutex_unlock(&cam->lock);
+	return ret;
+}
+
+/* What a file handle's TRY state begins with: the default, not what is active. */
+static int mcam_init_state(struct v4l2_subdev *sd,
+			   struct v4l2_subdev_state *state)
+{
+	struct mcam *cam = mcam_of(sd);
+	const struct v4l2_frmsize_discrete *size;
+	unsigned int pad;
+
+	size = mcam_nearest_size(cam, 640, 480);
+	for (pad = 0; pad < sd->entity.num_pads; pad++) {
+		mcam_fill_mbus(mcam_try_format(sd, state, pad),
+			       mcam_is_isp_source(sd, pad) ? MCAM_ISP_CODE :
+			       mcam_raw_format(cam, 0)->mbus_code,
+			       size->width, size->height);
+	}
+	return 0;
+}
+
+static int mcam_sensor_subscribe(struct v4l2_subdev *sd, struct v4l2_fh *fh,
+				 struct v4l2_event_subscription *sub)
+{
+	if (sub->type == V4L2_EVENT_FRAME_SYNC)
+		return v4l2_event_subscribe(fh, sub, 4, NULL);
+	return v4l2_ctrl_subdev_subscribe_event(sd, fh, sub);
+}
+
+static const struct v4l2_subdev_core_ops mcam_sensor_core_ops = {
+	.log_status = v4l2_ctrl_subdev_log_status,
+	.subscribe_event = mcam_sensor_subscribe,
+	.unsubscribe_event = v4l2_event_subdev_unsubscribe,
+};
+
+static const struct v4l2_subdev_pad_ops mcam_pad_ops = {
+	.enum_mbus_code = mcam_enum_mbus_code,
+	.enum_frame_size = mcam_enum_frame_size,
+	.get_fmt = mcam_get_fmt,
+	.set_fmt = mcam_set_fmt,
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+	.init_cfg = mcam_init_state,
+#endif
+};
+
+static const struct v4l2_subdev_ops mcam_sensor_ops = {
+	.core = &mcam_sensor_core_ops,
+	.pad = &mcam_pad_ops,
+};
+
+static const struct v4l2_subdev_ops mcam_isp_ops = {
+	.pad = &mcam_pad_ops,
+};
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+static const struct v4l2_subdev_internal_ops mcam_internal_ops = {
+	.init_state = mcam_init_state,
+};
+#endif
+
+/* The interrupt handler calls it at the start of each frame. */
+void mcam_frame_sync(struct mcam *cam, u32 sequence)
+{
+	struct v4l2_event event = {
+		.type = V4L2_EVENT_FRAME_SYNC,
+		.u.frame_sync.frame_sequence = sequence,
+	};
+
+	v4l2_event_queue(cam->sensor.devnode, &event);
+}
+
+static int mcam_s_ctrl(struct v4l2_ctrl *ctrl)
+{
+	struct mcam *cam = container_of(ctrl->handler, struct mcam, ctrls);
+	u32 bit, flip;
+
+	if (cam->gone)
+		return -ENODEV;
+	if (ctrl->id == V4L2_CID_TEST_PATTERN) {
+		mcam_write(cam, MINIVMM_CAM_PATTERN, ctrl->val);
+		return 0;
+	}
+	bit = ctrl->id == V4L2_CID_HFLIP ? MINIVMM_CAM_FLIP_HORIZONTAL :
+					   MINIVMM_CAM_FLIP_VERTICAL;
+	flip = mcam_read(cam, MINIVMM_CAM_FLIP) & ~bit;
+	mcam_write(cam, MINIVMM_CAM_FLIP, ctrl->val ? flip | bit : flip);
+	return 0;
+}
+
+static const struct v4l2_ctrl_ops mcam_ctrl_ops = {
+	.s_ctrl = mcam_s_ctrl,
+};
+
+static int mcam_init_ctrls(struct mcam *cam)
+{
+	u32 last = MINIVMM_CAM_PATTERN_COUNT - 1;
+	u32 pattern = min(mcam_read(cam, MINIVMM_CAM_PATTERN), last);
+
+	v4l2_ctrl_handler_init(&cam->ctrls, 3);
+	v4l2_ctrl_new_std_menu_items(&cam->ctrls, &mcam_ctrl_ops,
+				     V4L2_CID_TEST_PATTERN, last, 0, pattern,
+				     mcam_patterns);
+	v4l2_ctrl_new_std(&cam->ctrls, &mcam_ctrl_ops, V4L2_CID_HFLIP, 0, 1, 1,
+			  0);
+	v4l2_ctrl_new_std(&cam->ctrls, &mcam_ctrl_ops, V4L2_CID_VFLIP, 0, 1, 1,
+			  0);
+	return cam->ctrls.error;
+}
+
+static void mcam_init_subdev(struct mcam *cam, struct v4l2_subdev *sd,
+			     const struct v4l2_subdev_ops *ops,
+			     const char *name, u32 function)
+{
+	v4l2_subdev_init(sd, ops);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+	sd->internal_ops = &mcam_internal_ops;
+#endif
+	sd->owner = THIS_MODULE;
+	sd->flags |= V4L2_SUBDEV_FL_HAS_DEVNODE;
+	sd->entity.function = function;
+	strscpy(sd->name, name, sizeof(sd->name));
+	v4l2_set_subdevdata(sd, cam);
+}
+
+/* The device is in its reset state: what its registers hold is the default. */
+int mcam_subdevs_init(struct mcam *cam)
+{
+	int ret;
+
+	ret = mcam_init_ctrls(cam);
+	if (ret)
+		return ret;
+	mcam_init_subdev(cam, &cam->sensor, &mcam_sensor_ops, "minivmm sensor",
+			 MEDIA_ENT_F_CAM_SENSOR);
+	cam->sensor.flags |= V4L2_SUBDEV_FL_HAS_EVENTS;
+	cam->sensor.ctrl_handler = &cam->ctrls;
+	cam->sensor_pad.flags = MEDIA_PAD_FL_SOURCE;
+	ret = media_entity_pads_init(&cam->sensor.entity, 1, &cam->sensor_pad);
+	if (ret)
+		return ret;
+
+	mcam_init_subdev(cam, &cam->isp, &mcam_isp_ops, "minivmm isp",
+			 MEDIA_ENT_F_PROC_VIDEO_ISP);
+	cam->isp_pads[MCAM_ISP_SINK].flags = MEDIA_PAD_FL_SINK;
+	cam->isp_pads[MCAM_ISP_SOURCE].flags = MEDIA_PAD_FL_SOURCE;
+	return media_entity_pads_init(&cam->isp.entity,
+				      ARRAY_SIZE(cam->isp_pads), cam->isp_pads);
+}
+
+static int mcam_link(struct media_entity *from, u16 pad, struct media_entity *to)
+{
+	return media_create_pad_link(from, pad, to, 0, MEDIA_LNK_FL_ENABLED |
+				     MEDIA_LNK_FL_IMMUTABLE);
+}
+
+/* After the capture nodes, to which it makes the links. */
+int mcam_subdevs_register(struct mcam *cam)
+{
+	int ret;
+
+	ret = v4l2_device_register_subdev(&cam->v4l2_dev, &cam->sensor);
+	if (ret)
+		return ret;
+	ret = v4l2_device_register_subdev(&cam->v4l2_dev, &cam->isp);
+	if (ret)
+		return ret;
+	ret = mcam_link(&cam->sensor.entity, 0, &cam->isp.entity);
+	if (ret)
+		return ret;
+	ret = mcam_link(&cam->isp.entity, MCAM_ISP_SOURCE,
+			&mcam_processed(cam)->vdev.entity);
+	if (ret)
+		return ret;
+	ret = mcam_link(&cam->sensor.entity, 0, &mcam_raw(cam)->vdev.entity);
+	if (ret)
+		return ret;
+	return v4l2_device_register_subdev_nodes(&cam->v4l2_dev);
+}
+
+void mcam_subdevs_unregister(struct mcam *cam)
+{
+	v4l2_device_unregister_subdev(&cam->isp);
+	v4l2_device_unregister_subdev(&cam->sensor);
+}

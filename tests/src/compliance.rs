@@ -1,0 +1,46 @@
+//! v4l2-compliance on all that the camera's driver offers: the media device, its nodes, and streams in all formats.
+
+use std::process::Command;
+
+use crate::guest::{self, text};
+
+/// In the guest: the media device with all its nodes, then each capture node with streams by every way of doing I/O, in all
+/// formats and sizes, two frames each; the buffers for DMABUF are the other node's, which are large enough.
+const COMMAND: &str = "v4l2-compliance -m /dev/media0
+    v4l2-ctl -d /dev/video1 -v width=1280,height=720
+    v4l2-compliance -d /dev/video0 -e /dev/video1 -s -f2 -a
+    v4l2-ctl -d /dev/video0 -v width=1280,height=720
+    v4l2-compliance -d /dev/video1 -e /dev/video0 -s -f2 -a";
+
+/// The parts that it reports on: the media device and its four nodes, then the two capture nodes.
+const PARTS: usize = 7;
+
+/// Runs it in a guest with a window for the largest frames. It has to find the failures that are `known`, each as often as it
+/// likes, and nothing else: no warning either.
+///
+/// # Panics
+/// If it finds anything else.
+pub fn passes(arguments: &str, known: &[&str]) {
+    // Frames come when there are buffers for them, so that none is dropped however slow the guest is.
+    let arguments = format!("{arguments} --memory 1536M --cma 512M --camera timing=stall");
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(arguments.split_whitespace()).args(["--exec", &format!("{{ {COMMAND}\n}} 2>&1")]);
+    let output = guest::run_within(&mut minivmm, guest::LIMIT * 4);
+    let log = text(&output.stdout).replace('\r', "\n");
+    let lines = || log.lines().map(str::trim);
+    let mut found: Vec<&str> =
+        lines().filter_map(|line| line.split_once("fail: ")).map(|(_, what)| what).collect();
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found, known, "{log}");
+    let summaries: Vec<&str> = lines().filter(|line| line.starts_with("Total for ")).collect();
+    assert_eq!(summaries.len(), PARTS, "{summaries:?}\n{log}");
+    assert!(summaries.iter().all(|summary| summary.ends_with(", Warnings: 0")), "{log}");
+    for tested in ["test MMAP (epoll): OK", "test DMABUF (select): OK"] {
+        assert_eq!(lines().filter(|line| *line == tested).count(), 2, "{log}");
+    }
+    if known.is_empty() {
+        assert!(summaries.iter().all(|summary| summary.contains(", Failed: 0,")), "{log}");
+    }
+    summaries.iter().for_each(|summary| println!("{summary}"));
+}

@@ -1,0 +1,229 @@
+//! The camera's driver in Linux: what programs get from its nodes, one or both at once, and from its sub-devices; that it
+//! keeps to its window, and lets go. The main function is as in linux.rs.
+
+use std::process::ExitCode;
+
+use guest_images::Kind;
+use tests::{
+    compliance,
+    frames::{self, FrameError},
+    guest::{IN_WINDOW, counter, exec, layout, printed, stream, text},
+    harness,
+};
+
+fn main() -> ExitCode {
+    let tests: &[harness::Test] = &[
+        ("every_format_streams_right", every_format_streams_right),
+        ("large_frames_and_the_frame_clock", large_frames_and_the_frame_clock),
+        ("other_clients_stream", other_clients_stream),
+        ("buffers_outside_the_window_are_errors", buffers_outside_the_window_are_errors),
+        ("the_driver_lets_go_while_streaming", the_driver_lets_go_while_streaming),
+        ("both_nodes_stream_at_once", both_nodes_stream_at_once),
+        ("buffers_go_from_node_to_node", buffers_go_from_node_to_node),
+        ("sub_devices_are_the_sensor_and_the_isp", sub_devices_are_the_sensor_and_the_isp),
+        ("v4l2_compliance", v4l2_compliance),
+        ("a_camera_that_is_not_coherent_streams_right", a_camera_that_is_not_coherent_streams_right),
+    ];
+    harness::run_with_linux(&[Kind::DEFAULT], tests)
+}
+
+fn every_format_streams_right() {
+    let formats =
+        ["YUYV", "UYVY", "NV12", "RGB3", "BGR3", "BX24", "XR24", "GREY", "RGGB", "GRBG", "GBRG", "BA81"];
+    // The Bayer formats are the raw node's.
+    stream("--cma 256M --camera timing=stall,scene=noise", &formats.map(|fourcc| (fourcc, 320, 240, 6)));
+}
+
+fn large_frames_and_the_frame_clock() {
+    let large = [("YUYV", 160, 120, 70), ("YUYV", 1920, 1080, 8), ("NV12", 3840, 2160, 5)];
+    stream("--cma 256M --camera timing=stall,scene=zone-plate --cpus 2", &large);
+    // The frame clock runs on when nobody takes frames: they are dropped, and the sequence counts them.
+    let command = "v4l2-ctl --stream-mmap=2 --stream-count=30 --stream-to=- 2> /dev/null | { usleep 500000; cat > /dev/null; }
+        in_window cma0; cat /sys/kernel/debug/minivmm-camera/*/counters";
+    let command = format!("{IN_WINDOW}{command}");
+    let counters = printed(&exec("--cma 64M --camera timing=free,fps=20", &command));
+    for (name, least) in [("frames ", 30), ("drops ", 1)] {
+        assert!(counter(&counters, name) >= least, "{counters}");
+    }
+    assert_eq!(
+        (counter(&counters, "bus_errors "), counter(&counters, "config_errors ")),
+        (0, 0),
+        "{counters}"
+    );
+}
+
+fn other_clients_stream() {
+    let command = "yavta -c5 -n3 -f YUYV -s 640x480 /dev/video0 && yavta -c5 -n3 -f SRGGB8 -s 640x480 /dev/video1 && media-ctl -p && v4l2-ctl --all && in_window cma0";
+    let command = format!("{IN_WINDOW}{command}");
+    let output = printed(&exec("--cma 64M --camera timing=stall", &command));
+    assert!(output.contains("Captured 5 frames in"), "{output}");
+    assert!(output.contains("driver          minivmm-camera"), "{output}");
+    assert!(output.contains("Pixel Format      : 'YUYV'"), "{output}");
+}
+
+/// Without room in its window a device gets buffers from elsewhere (dma_direct_alloc): the camera may not write there.
+fn buffers_outside_the_window_are_errors() {
+    let command = "v4l2-ctl -v width=640,height=480,pixelformat=RGB3 --stream-mmap=6 --stream-count=12 \
+            --stream-to=/dev/null > /tmp/log 2>&1 || { cat /tmp/log >&2; exit 1; }
+        cat /sys/kernel/debug/minivmm-camera/*/counters; dmesg
+        # The others are outside, and seen to be.
+        (in_window cma0) 2>&1";
+    let command = format!("{IN_WINDOW}{command}");
+    for timing in ["stall", "free"] {
+        let arguments = format!("--memory 256M --cma 4M --camera timing={timing}");
+        let output = exec(&arguments, &command);
+        assert_eq!(output.status.code(), Some(9), "{output:?}");
+        let output = text(&output.stdout);
+        assert!(output.contains("are not in the window cma0"), "{output}");
+        assert!(counter(&output, "frames ") >= 8, "{output}");
+        assert!(counter(&output, "bus_errors ") >= 2, "{output}");
+        assert!(output.contains("bus error at 0x"), "{output}");
+        assert!(!output.contains("resetting"), "{output}");
+    }
+}
+
+/// Unbinding while programs stream, one of them in its first read, then binding and loading anew.
+fn the_driver_lets_go_while_streaming() {
+    let command = "set -e
+        driver=/sys/bus/platform/drivers/minivmm-camera
+        device=$(basename $(echo $driver/*.camera))
+        v4l2-ctl -p 30 > /dev/null
+        everywhere() {
+          v4l2-ctl -d /dev/video0 --stream-mmap --stream-count=100000 > /dev/null 2>&1 &
+          v4l2-ctl -d /dev/video1 --stream-mmap --stream-count=100000 > /dev/null 2>&1 &
+          v4l2-ctl -d /dev/v4l-subdev0 --wait-for-event=frame_sync > /dev/null 2>&1 &
+          usleep 500000
+        }
+        everywhere
+        echo $device > $driver/unbind; wait || true
+        [ ! -e /dev/video0 ] && [ ! -e /dev/video1 ] && [ ! -e /dev/v4l-subdev0 ] && [ ! -e /dev/media0 ]
+        echo $device > $driver/bind
+        cat /dev/video0 > /dev/null 2>&1 & cat /dev/video1 > /dev/null 2>&1 & usleep 500000
+        # In use, the module stays; the device can be taken away.
+        ! rmmod minivmm_camera 2> /dev/null
+        echo $device > $driver/unbind; wait || true
+        rmmod minivmm_camera
+        insmod /lib/modules/minivmm-camera.ko
+        v4l2-ctl -p 30 > /dev/null
+        v4l2-ctl --stream-mmap=3 --stream-count=5 --stream-to=/dev/null > /dev/null 2>&1
+        in_window isp
+        cat /sys/kernel/debug/minivmm-camera/*/counters
+        dmesg";
+    let command = format!("{IN_WINDOW}{command}");
+    let arguments = "--cma 64M,name=other,default --cma 64M,name=isp --camera window=isp,fps=0.2";
+    let output = printed(&exec(arguments, &command));
+    assert!(counter(&output, "frames ") >= 5 && counter(&output, "bus_errors ") == 0, "{output}");
+    for bad in ["WARNING", "BUG", "Oops", "resetting", "still busy"] {
+        assert!(!output.contains(bad), "{bad} in {output}");
+    }
+}
+
+/// The raw node joins the processed one; each has frames of its own size, and both the same sequence.
+fn both_nodes_stream_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = "set -e -o pipefail
+        v4l2-ctl -d /dev/video0 -v width=320,height=240,pixelformat=NV12
+        v4l2-ctl -d /dev/video1 -v width=640,height=480,pixelformat=GBRG
+        buffers=$(echo /sys/kernel/debug/minivmm-camera/*/buffers)
+        capture() {
+          v4l2-ctl -d /dev/video$1 --stream-mmap=4 --stream-count=$2 --stream-to=/out/$1.raw 2> /tmp/log$1
+        }
+        capture 0 300 & first=$!
+        until grep -q inflight $buffers; do :; done
+        capture 1 20 & second=$!
+        wait $first; wait $second
+        in_window cma0
+        cat /sys/kernel/debug/minivmm-camera/*/counters; dmesg";
+    let arguments = format!("--cma 64M --camera timing=stall --out {}", folder.path().display());
+    let counters = printed(&exec(&arguments, &format!("{IN_WINDOW}{command}")));
+    let check = |file: &str, layout| frames::check_file(&folder.path().join(file), &layout).unwrap();
+    let processed = check("0.raw", layout("NV12", 320, 240));
+    assert_eq!(processed, frames::Checked { frames: 300, bad: Vec::new() });
+    // The first of the raw frames is the one that the sensor had come to, and those after it follow.
+    let raw = check("1.raw", layout("GBRG", 640, 480));
+    let [(0, FrameError::Sequence { found, expected: 0 })] = raw.bad[..] else { panic!("{raw:?}") };
+    assert!(raw.frames == 20 && found < 300, "{raw:?}");
+    assert!(counter(&counters, "frames ") >= 320 && counter(&counters, "drops ") == 0, "{counters}");
+    assert!(!counters.contains("WARNING"), "{counters}");
+}
+
+/// By DMABUF: the raw node exports them, and the processed one fills them.
+fn buffers_go_from_node_to_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = "v4l2-ctl -d /dev/video1 -v width=640,height=480
+        v4l2-ctl -d /dev/video0 -v width=320,height=240,pixelformat=YUYV
+        v4l2-ctl -d /dev/video0 --stream-dmabuf --export-device=/dev/video1 --stream-count=12 \
+            --stream-to=/out/dmabuf.raw 2> /tmp/log || { cat /tmp/log >&2; exit 1; }
+        # read() has buffers of the driver's own.
+        head -c $((320 * 240 * 2 * 3)) /dev/video0 > /out/read.raw
+        in_window cma0";
+    let arguments = format!("--cma 64M --camera timing=stall --out {}", folder.path().display());
+    printed(&exec(&arguments, &format!("{IN_WINDOW}{command}")));
+    for (file, count) in [("dmabuf.raw", 12), ("read.raw", 3)] {
+        let checked = frames::check_file(&folder.path().join(file), &layout("YUYV", 320, 240)).unwrap();
+        assert_eq!(checked, frames::Checked { frames: count, bad: Vec::new() }, "{file}");
+    }
+}
+
+fn sub_devices_are_the_sensor_and_the_isp() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = r#"set -e
+        sensor=$(media-ctl -e 'minivmm sensor') isp=$(media-ctl -e 'minivmm isp')
+        echo "nodes $(media-ctl -e 'minivmm capture') $(media-ctl -e 'minivmm raw capture')"
+        # A format of the sensor's is the raw node's, and one of the ISP's the processed node's; each is told.
+        v4l2-ctl -d /dev/video1 --wait-for-event=source_change=0 > /tmp/changed & changed=$!
+        usleep 300000
+        media-ctl -V '"minivmm sensor":0[fmt:SBGGR8_1X8/1280x720]'
+        media-ctl -V '"minivmm isp":1[fmt:RGB888_1X24/800x600]'
+        wait $changed; cat /tmp/changed
+        media-ctl --get-v4l2 '"minivmm isp":0'
+        v4l2-ctl -d /dev/video1 -V; v4l2-ctl -d /dev/video0 -V
+        # The other way round, and a raw node that is in use keeps the sensor as it is.
+        v4l2-ctl -d /dev/video1 -v width=320,height=240,pixelformat=RGGB
+        media-ctl --get-v4l2 '"minivmm sensor":0'
+        v4l2-ctl -d /dev/video1 --stream-mmap --stream-count=1000000 > /dev/null 2>&1 & stream=$!
+        v4l2-ctl -d $sensor --wait-for-event=frame_sync
+        media-ctl -V '"minivmm sensor":0[fmt:SBGGR8_1X8/1280x720]' 2>&1 && exit 1
+        { kill $stream; wait $stream; } 2> /dev/null || true
+        # The sensor's controls are everyone's.
+        v4l2-ctl -d $sensor -c horizontal_flip=1
+        v4l2-ctl -d /dev/video0 -C horizontal_flip; v4l2-ctl -d /dev/video1 -C horizontal_flip
+        capture() {
+          v4l2-ctl -d /dev/video0 -v width=160,height=120,pixelformat=RGB3 --stream-mmap --stream-count=1               --stream-to=/out/$1.raw 2> /dev/null
+        }
+        capture flipped; v4l2-ctl -d /dev/video0 -c horizontal_flip=0; capture plain"#;
+    let arguments =
+        format!("--cma 64M --camera timing=stall,scene=gradient --out {}", folder.path().display());
+    let output = printed(&exec(&arguments, command));
+    let mut rest = output.as_str();
+    for part in [
+        "nodes /dev/video0 /dev/video1",
+        "source_change: pad/input=0 changes: 1",
+        "[fmt:SBGGR8_1X8/1280x720",
+        "Width/Height      : 1280/720",
+        "Pixel Format      : 'BA81'",
+        "Width/Height      : 800/600",
+        "[fmt:SRGGB8_1X8/320x240",
+        "frame_sync",
+        "Device or resource busy",
+        "horizontal_flip: 1",
+        "horizontal_flip: 1",
+    ] {
+        let (_, after) = rest.split_once(part).unwrap_or_else(|| panic!("{part} is missing in\n{output}"));
+        rest = after;
+    }
+    // Red grows to the right.
+    let red = |file: &str, x: usize| std::fs::read(folder.path().join(file)).unwrap()[(160 + x) * 3];
+    assert_eq!([red("plain.raw", 0), red("plain.raw", 159)], [0, 255]);
+    assert_eq!([red("flipped.raw", 0), red("flipped.raw", 159)], [255, 0]);
+}
+
+fn v4l2_compliance() {
+    compliance::passes("", &[]);
+}
+
+/// On arm64 its buffers are mapped uncached then.
+fn a_camera_that_is_not_coherent_streams_right() {
+    let streams = [("YUYV", 640, 480, 10), ("NV12", 1280, 720, 8)];
+    stream("--cma 64M --camera timing=stall,coherent=no", &streams);
+}
