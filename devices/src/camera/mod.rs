@@ -22,6 +22,7 @@ mod convert;
 mod face;
 mod format;
 mod picture;
+mod pictures;
 pub mod regs;
 mod scene;
 pub mod sensor;
@@ -31,6 +32,7 @@ mod worker;
 pub mod yuv;
 
 pub use format::{FORMATS, Format, Layout, LayoutError, MAX_PLANES, PlaneLayout, PlaneShape};
+pub use pictures::{Pictures, PicturesError};
 pub use scene::Pattern;
 pub use spec::{CameraSpec, CameraSpecError, Timing};
 
