@@ -21,6 +21,7 @@ mod clock;
 mod convert;
 mod face;
 mod format;
+pub mod isp;
 mod picture;
 mod pictures;
 pub mod regs;

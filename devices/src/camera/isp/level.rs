@@ -1,0 +1,95 @@
+//! Which instructions a kernel may use: each is compiled once for every level, and the machine's best is taken as it runs.
+
+/// A set of instructions that this machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level(pub(super) Kind);
+
+// Private to the ISP: a level is made only where the machine was seen to have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// What all machines of the architecture have: SSE2, or NEON.
+    Baseline,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// What every machine of this architecture has.
+    pub const BASELINE: Self = Self(Kind::Baseline);
+
+    /// All that this machine has, the best last.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let baseline = std::iter::once(Self::BASELINE);
+        #[cfg(target_arch = "x86_64")]
+        let more = {
+            let avx2 = is_x86_feature_detected!("avx2");
+            let avx512 = avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            avx2.then_some(Self(Kind::Avx2)).into_iter().chain(avx512.then_some(Self(Kind::Avx512)))
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let more = None;
+        baseline.chain(more)
+    }
+
+    /// The best that this machine has.
+    pub fn best() -> Self {
+        Self::all().last().unwrap_or(Self::BASELINE)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Baseline => "baseline",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "AVX-512",
+        }
+    }
+}
+
+/// Makes of a function one that is compiled for each level, and takes the level as its first argument.
+macro_rules! kernel {
+    ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$attribute])*
+        #[allow(clippy::too_many_arguments, reason = "each slice is an argument: then the compiler knows them apart")]
+        pub(super) fn $name(level: crate::camera::isp::level::Level, $($argument: $type),*) {
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            #[inline(always)]
+            fn body($($argument: $type),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            #[target_feature(enable = "avx2")]
+            fn avx2($($argument: $type),*) {
+                body($($argument),*);
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+            fn avx512($($argument: $type),*) {
+                body($($argument),*);
+            }
+
+            use crate::camera::isp::level::Kind;
+            match level.0 {
+                Kind::Baseline => body($($argument),*),
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: there is such a level only where the machine has it.
+                Kind::Avx2 => unsafe { avx2($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: there is such a level only where the machine has it.
+                Kind::Avx512 => unsafe { avx512($($argument),*) },
+            }
+        }
+    };
+}
+
+pub(super) use kernel;
