@@ -24,6 +24,7 @@ mod face;
 mod format;
 pub mod isp;
 mod picture;
+mod pictures;
 mod port;
 pub mod regs;
 mod scene;
@@ -34,6 +35,7 @@ mod worker;
 pub mod yuv;
 
 pub use format::{FORMATS, Format, Layout, LayoutError, MAX_PLANES, PlaneLayout, PlaneShape};
+pub use pictures::{Pictures, PicturesError};
 pub use scene::Pattern;
 pub use spec::{CameraSpec, CameraSpecError, Timing};
 

@@ -46,7 +46,7 @@ struct Scene {
 
 impl Scene {
     fn new(draw: impl Fn(u32, &mut [u8]), sensor: Sensor, flip_x: bool, flip_y: bool) -> Self {
-        let light = Light::new(SIZE, [1.0; 3], true, draw, &AtomicBool::new(false)).unwrap();
+        let light = Light::new(SIZE, Phase::Rggb, [1.0; 3], true, draw, &AtomicBool::new(false)).unwrap();
         let settings = Settings {
             crop: [0, 0],
             size: SIZE,
@@ -61,14 +61,13 @@ impl Scene {
     }
 
     fn input(&self, bits: u32) -> Input {
-        Input { size: SIZE, phase: self.settings.phase(), bits }
+        Input { size: SIZE, phase: self.settings.phase(Phase::Rggb), bits }
     }
 
     fn picture(&self, bits: u32, format: &'static Format, params: &Params) -> Vec<Vec<u8>> {
         let mut isp = Isp::new(self.input(bits), whole(SIZE, format), params, 1).unwrap();
         let read = |y: u32, samples: &mut [u16]| {
-            let mut scratch = vec![0.0; samples.len()];
-            self.sensor.read_line(&self.light, &self.settings, 0, y, samples, &mut scratch);
+            self.sensor.read_line(&self.light, &self.settings, 0, y, samples);
             samples.iter_mut().for_each(|sample| *sample >>= sensor::BITS - bits);
         };
         process(&mut isp, &read).0
@@ -361,8 +360,7 @@ fn statistics_are_the_scenes() {
     let scene = Scene::new(draw, quiet(), false, false);
     let mut isp = Isp::new(scene.input(12), whole(SIZE, format("NV12")), &default_params(), 1).unwrap();
     let read = |y: u32, samples: &mut [u16]| {
-        let mut scratch = vec![0.0; samples.len()];
-        scene.sensor.read_line(&scene.light, &scene.settings, 0, y, samples, &mut scratch);
+        scene.sensor.read_line(&scene.light, &scene.settings, 0, y, samples);
     };
     let (_, Statistics { histogram, zones }) = process(&mut isp, &read);
     assert_eq!(histogram.iter().sum::<u32>(), SIZE[0] / 2 * SIZE[1] / 2);

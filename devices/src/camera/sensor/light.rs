@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Phase;
+
 /// What of linear sRGB's red, green and blue the red, green and blue filters let pass: each sees something of the others'
 /// colours, and red and blue less of everything, as on silicon. [`colour`] is the way back.
 const FILTERS: [[f64; 3]; 3] = [[0.4125, 0.1144, 0.0231], [0.1340, 0.7120, 0.1540], [0.0300, 0.1820, 0.4380]];
@@ -9,8 +11,8 @@ const FILTERS: [[f64; 3]; 3] = [[0.4125, 0.1144, 0.0231], [0.1340, 0.7120, 0.154
 /// How much of the light in the middle the lens loses in the corners.
 const SHADING: f64 = 0.3;
 
-/// The light on a sensor whose filters are R G on even lines and G B on odd ones: a sample for each of its pixels. 65535 is
-/// what a white scene sends through the green filter in the middle of the lens.
+/// The light on a sensor: a sample for each of its pixels. 65535 is what a white scene sends through the green filter in the
+/// middle of the lens.
 #[derive(Debug)]
 pub struct Light {
     width: usize,
@@ -52,10 +54,11 @@ fn linear(value: u8) -> f64 {
 }
 
 impl Light {
-    /// The light of a scene that `draw` draws line by line, in sRGB with three bytes a pixel, under a lamp that has so much of
-    /// red, green and blue; none if `abort` was set meanwhile. With `shaded` the lens loses light towards the corners.
+    /// The light of a scene that `draw` draws line by line, in sRGB with three bytes a pixel, on a sensor of this size and
+    /// phase, under a lamp that has so much of red, green and blue; none if `abort` was set meanwhile. With `shaded` the lens loses light towards the corners.
     pub fn new(
         [width, height]: [u32; 2],
+        phase: Phase,
         lamp: [f64; 3],
         shaded: bool,
         draw: impl Fn(u32, &mut [u8]),
@@ -75,7 +78,9 @@ impl Light {
             }
             draw(y, &mut rgb);
             let down = square(y, height);
-            let filters = if y % 2 == 0 { [filters[0], filters[1]] } else { [filters[1], filters[2]] };
+            let [right, below] = phase.shift().map(usize::from);
+            let line = (y as usize + below) % 2;
+            let filters = [right, 1 - right].map(|column| filters[column + line]);
             for ((rgb, across), filter) in
                 rgb.as_chunks::<3>().0.iter().zip(&across).zip(filters.iter().cycle())
             {
@@ -110,7 +115,7 @@ mod tests {
 
     fn flat(rgb: [u8; 3], shaded: bool) -> Light {
         let draw = |_, line: &mut [u8]| line.as_chunks_mut().0.fill(rgb);
-        Light::new([64, 48], [1.0; 3], shaded, draw, &AtomicBool::new(false)).unwrap()
+        Light::new([64, 48], Phase::Rggb, [1.0; 3], shaded, draw, &AtomicBool::new(false)).unwrap()
     }
 
     #[test]
@@ -142,7 +147,21 @@ mod tests {
     }
 
     #[test]
+    fn filters_are_where_the_phase_has_them() {
+        let draw = |_, line: &mut [u8]| line.as_chunks_mut().0.fill([255, 0, 0]);
+        for (phase, red) in
+            [(Phase::Rggb, [0, 0]), (Phase::Grbg, [1, 0]), (Phase::Gbrg, [0, 1]), (Phase::Bggr, [1, 1])]
+        {
+            let light = Light::new([64, 48], phase, [1.0; 3], false, draw, &AtomicBool::new(false)).unwrap();
+            let most = [[0, 0], [1, 0], [0, 1], [1, 1]].into_iter().max_by_key(|&[x, y]| light.line(y)[x]);
+            assert_eq!(most, Some(red), "{phase:?}");
+        }
+    }
+
+    #[test]
     fn drawing_can_be_abandoned() {
-        assert!(Light::new([64, 48], [1.0; 3], false, |_, _| (), &AtomicBool::new(true)).is_none());
+        assert!(
+            Light::new([64, 48], Phase::Rggb, [1.0; 3], false, |_, _| (), &AtomicBool::new(true)).is_none()
+        );
     }
 }

@@ -67,10 +67,24 @@ pub enum Phase {
     Bggr,
 }
 
+impl Phase {
+    /// The columns and lines that it is behind R G / G B.
+    fn shift(self) -> [bool; 2] {
+        match self {
+            Self::Rggb => [false, false],
+            Self::Grbg => [true, false],
+            Self::Gbrg => [false, true],
+            Self::Bggr => [true, true],
+        }
+    }
+}
+
 impl Settings {
-    /// The phase of the colour filters: a flip moves the first pixel to the other end of lines of even length.
-    pub fn phase(&self) -> Phase {
-        match (self.flip_x, self.flip_y) {
+    /// The phase of what comes out of a sensor with the phase `of`: a flip moves the first pixel to the other end of lines of
+    /// even length.
+    pub fn phase(&self, of: Phase) -> Phase {
+        let [x, y] = of.shift();
+        match (x ^ self.flip_x, y ^ self.flip_y) {
             (false, false) => Phase::Rggb,
             (true, false) => Phase::Grbg,
             (false, true) => Phase::Gbrg,
@@ -78,6 +92,9 @@ impl Settings {
         }
     }
 }
+
+/// Samples that are worked on at a time, which stay in registers and cache; even.
+const CHUNK: usize = 256;
 
 /// A sensor.
 #[derive(Debug)]
@@ -95,23 +112,14 @@ impl Sensor {
         Self { noise: noisy.then(|| Noise::new(seed)), seed, defects }
     }
 
-    /// Reads line `y` of what comes out of frame `sequence` into `samples`, of [`BITS`] bits each; `scratch` has room for as
-    /// many numbers.
+    /// Reads line `y` of what comes out of frame `sequence` into `samples`, of [`BITS`] bits each.
     ///
     /// # Panics
-    /// If `settings` reach beyond the light, or `samples` or `scratch` have not the length of a line.
-    pub fn read_line(
-        &self,
-        light: &Light,
-        settings: &Settings,
-        sequence: u32,
-        y: u32,
-        samples: &mut [u16],
-        scratch: &mut [f32],
-    ) {
-        assert!(samples.len() == settings.size[0] as usize && scratch.len() == samples.len());
+    /// If `settings` reach beyond the light, or `samples` has not the length of a line.
+    pub fn read_line(&self, light: &Light, settings: &Settings, sequence: u32, y: u32, samples: &mut [u16]) {
+        assert_eq!(samples.len(), settings.size[0] as usize, "the samples of a line");
         let row = if settings.flip_y { settings.size[1] - 1 - y } else { y };
-        collect(light, settings, row, scratch);
+        let noise = self.noise.as_ref().map(|noise| noise.line(sequence, y));
         let gain = settings.analogue_gain as f32 * settings.digital_gain as f32 / 65_536.0;
         let exposure = settings.exposure_ns as f32 / REFERENCE_NS * REFERENCE_LEVEL * gain / 65_535.0;
         let range = f32::from(WHITE - BLACK);
@@ -121,20 +129,25 @@ impl Sensor {
             let sample = (f32::from(BLACK) + value * range + 0.5).clamp(0.0, f32::from(WHITE)) as u16;
             sample
         };
-        match &self.noise {
-            Some(noise) => {
-                // Of N electrons the variance is N; pixels that were binned together had more.
-                let shot = gain / (FULL_WELL * (settings.binning * settings.binning) as f32);
-                let read = (READ_NOISE * gain / FULL_WELL).powi(2);
-                let noise = noise.line(sequence, y);
-                for ((sample, &light), &noise) in samples.iter_mut().zip(&*scratch).zip(noise) {
-                    let value = light * exposure;
-                    *sample = finish(value + noise * (value * shot + read).sqrt());
+        // Of N electrons the variance is N; pixels that were binned together had more.
+        let shot = gain / (FULL_WELL * (settings.binning * settings.binning) as f32);
+        let read = (READ_NOISE * gain / FULL_WELL).powi(2);
+        for (chunk, samples) in samples.chunks_mut(CHUNK).enumerate() {
+            let start = chunk * CHUNK;
+            let mut values = [0.0; CHUNK];
+            let values = &mut values[..samples.len()];
+            collect(light, settings, row, start, values);
+            match noise {
+                Some(noise) => {
+                    for ((sample, light), noise) in samples.iter_mut().zip(values).zip(&noise[start..]) {
+                        let value = *light * exposure;
+                        *sample = finish(value + noise * (value * shot + read).sqrt());
+                    }
                 }
-            }
-            None => {
-                for (sample, &light) in samples.iter_mut().zip(&*scratch) {
-                    *sample = finish(light * exposure);
+                None => {
+                    for (sample, light) in samples.iter_mut().zip(values) {
+                        *sample = finish(*light * exposure);
+                    }
                 }
             }
         }
@@ -161,13 +174,14 @@ impl Sensor {
     }
 }
 
-/// The light of line `row` of what comes out.
-fn collect(light: &Light, settings: &Settings, row: u32, out: &mut [f32]) {
+/// The light of line `row` of what comes out, from its sample `start` on.
+fn collect(light: &Light, settings: &Settings, row: u32, start: usize, out: &mut [f32]) {
     let Settings { crop, size, binning, .. } = *settings;
     let [x, y] = crop.map(|edge| edge as usize);
     let (row, binning) = (row as usize, binning as usize);
     let [width, height] = light.size();
     assert!(x + size[0] as usize * binning <= width && y + size[1] as usize * binning <= height);
+    let x = x + start * binning;
     if binning == 1 {
         for (out, &sample) in out.iter_mut().zip(&light.line(y + row)[x..]) {
             *out = f32::from(sample);
@@ -175,7 +189,6 @@ fn collect(light: &Light, settings: &Settings, row: u32, out: &mut [f32]) {
         return;
     }
     // Pixels of a colour are two apart, and a group of both colours takes twice the binning.
-    out.fill(0.0);
     for line in 0..binning {
         let line = &light.line(y + row / 2 * 2 * binning + row % 2 + 2 * line)[x..];
         for (pair, group) in out.as_chunks_mut::<2>().0.iter_mut().zip(line.chunks_exact(2 * binning)) {
@@ -208,7 +221,7 @@ mod tests {
     };
 
     fn light(draw: impl Fn(u32, &mut [u8])) -> Light {
-        Light::new(SIZE, [1.0; 3], false, draw, &AtomicBool::new(false)).unwrap()
+        Light::new(SIZE, Phase::Rggb, [1.0; 3], false, draw, &AtomicBool::new(false)).unwrap()
     }
 
     fn grey(value: u8) -> Light {
@@ -219,7 +232,7 @@ mod tests {
         let width = settings.size[0] as usize;
         let line = |y| {
             let mut samples = vec![0; width];
-            sensor.read_line(light, settings, sequence, y, &mut samples, &mut vec![0.0; width]);
+            sensor.read_line(light, settings, sequence, y, &mut samples);
             samples
         };
         (0..settings.size[1]).map(line).collect()
@@ -279,8 +292,10 @@ mod tests {
         back.reverse();
         back.iter_mut().for_each(|line| line.reverse());
         assert_eq!(back, plain);
-        assert_eq!((PLAIN.phase(), turned.phase()), (Phase::Rggb, Phase::Bggr));
-        assert_eq!(Settings { flip_x: true, ..PLAIN }.phase(), Phase::Grbg);
+        let phase = |settings: Settings| settings.phase(Phase::Rggb);
+        assert_eq!((phase(PLAIN), phase(turned)), (Phase::Rggb, Phase::Bggr));
+        assert_eq!(phase(Settings { flip_x: true, ..PLAIN }), Phase::Grbg);
+        assert_eq!(turned.phase(Phase::Gbrg), Phase::Grbg);
     }
 
     #[test]

@@ -1,0 +1,239 @@
+//! Pictures from a file, for the sensor to look at: a PNG, or the frames of a y4m clip.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use fast_image_resize::{PixelType, ResizeOptions, Resizer, images::Image, images::ImageRef};
+use y4m::Colorspace;
+use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix};
+
+/// Most bytes that all pictures take, at three a pixel: 43 of the largest frames.
+const BYTES_MAX: usize = 1 << 30;
+
+/// Pictures in sRGB, three bytes a pixel, all of one size; at least one.
+#[derive(Debug)]
+pub struct Pictures {
+    width: u32,
+    height: u32,
+    pictures: Vec<Vec<u8>>,
+}
+
+/// Why a file has no pictures for a camera.
+#[derive(Debug, thiserror::Error)]
+pub enum PicturesError {
+    /// It cannot be read.
+    #[error("the scene {} cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// It is no PNG that could be read.
+    #[error("the scene {} is no PNG that can be shown: {source}", path.display())]
+    Png {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: png::DecodingError,
+    },
+    /// It is no y4m clip that could be read.
+    #[error("the scene {} is no y4m clip that can be shown: {source}", path.display())]
+    Y4m {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: y4m::Error,
+    },
+    /// Its name does not say what it is.
+    #[error("the scene {} is neither a .png nor a .y4m file", .0.display())]
+    Name(PathBuf),
+    /// It can be read, but not shown.
+    #[error("the scene {} {what}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What about it.
+        what: &'static str,
+    },
+}
+
+impl Pictures {
+    /// Reads the PNG or the y4m clip `path`.
+    ///
+    /// # Errors
+    /// If it is neither, or has no pictures, or too many.
+    pub fn open(path: &Path) -> Result<Self, PicturesError> {
+        let file =
+            File::open(path).map_err(|source| PicturesError::Read { path: path.to_owned(), source })?;
+        let pictures = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("png") => png(path, file),
+            Some("y4m") => y4m(path, file),
+            _ => Err(PicturesError::Name(path.to_owned())),
+        }?;
+        if pictures.pictures.is_empty() {
+            return Err(PicturesError::Unfit { path: path.to_owned(), what: "has no pictures" });
+        }
+        Ok(pictures)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.pictures.len()
+    }
+
+    /// Picture `index`, scaled so that it covers `width` by `height` pixels; what is left over at two edges is cut.
+    ///
+    /// # Panics
+    /// If there is no picture of that number, or the size is 0 in a direction.
+    pub fn scaled(&self, index: usize, [width, height]: [u32; 2]) -> Vec<u8> {
+        let source = ImageRef::new(self.width, self.height, &self.pictures[index], PixelType::U8x3);
+        let source = source.expect("a picture has three bytes for each of its pixels");
+        let mut scaled = Image::new(width, height, PixelType::U8x3);
+        Resizer::new()
+            .resize(&source, &mut scaled, &ResizeOptions::new().fit_into_destination(None))
+            .expect("both have the same kind of pixels");
+        scaled.into_vec()
+    }
+}
+
+fn png(path: &Path, file: File) -> Result<Pictures, PicturesError> {
+    let error = |source| PicturesError::Png { path: path.to_owned(), source };
+    let unfit = |what| PicturesError::Unfit { path: path.to_owned(), what };
+    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), png::Limits { bytes: BYTES_MAX });
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info().map_err(error)?;
+    let size = reader.output_buffer_size().filter(|size| *size <= BYTES_MAX);
+    let mut bytes = vec![0; size.ok_or_else(|| unfit("is too large"))?];
+    let info = reader.next_frame(&mut bytes).map_err(error)?;
+    bytes.truncate(info.buffer_size());
+    // What can be seen through is as if it could not.
+    let rgb = match info.color_type {
+        png::ColorType::Rgb => bytes,
+        png::ColorType::Rgba => bytes.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect(),
+        png::ColorType::Grayscale => bytes.iter().flat_map(|&grey| [grey; 3]).collect(),
+        png::ColorType::GrayscaleAlpha => {
+            bytes.as_chunks().0.iter().flat_map(|&[grey, _]| [grey; 3]).collect()
+        }
+        png::ColorType::Indexed => return Err(unfit("has a palette that was not resolved")),
+    };
+    Ok(Pictures { width: info.width, height: info.height, pictures: vec![rgb] })
+}
+
+fn y4m(path: &Path, file: impl Read) -> Result<Pictures, PicturesError> {
+    let error = |source| PicturesError::Y4m { path: path.to_owned(), source };
+    let unfit = |what| PicturesError::Unfit { path: path.to_owned(), what };
+    let mut clip = y4m::Decoder::new_with_limits(BufReader::new(file), y4m::Limits { bytes: BYTES_MAX })
+        .map_err(error)?;
+    // A clip that says nothing of its chroma is 4:2:0.
+    let is_420 = matches!(
+        clip.get_colorspace(),
+        Colorspace::C420 | Colorspace::C420jpeg | Colorspace::C420paldv | Colorspace::C420mpeg2
+    );
+    if !is_420 {
+        return Err(unfit("is a clip whose chroma is not 4:2:0 with 8 bits (C420)"));
+    }
+    let dimension =
+        |length: usize| u32::try_from(length).ok().filter(|length| (2..=1 << 14).contains(length));
+    let (Some(width), Some(height)) = (dimension(clip.get_width()), dimension(clip.get_height())) else {
+        return Err(unfit("is a clip of less than 2 or more than 16384 pixels in a direction"));
+    };
+    let full = clip.get_raw_params().split(|byte| *byte == b' ').any(|word| word == b"XCOLORRANGE=FULL");
+    let range = if full { YuvRange::Full } else { YuvRange::Limited };
+    // As players do: pictures as large as in high definition are BT.709.
+    let matrix = if height >= 720 { YuvStandardMatrix::Bt709 } else { YuvStandardMatrix::Bt601 };
+    let mut pictures = Vec::new();
+    let bytes = width as usize * height as usize * 3;
+    loop {
+        let frame = match clip.read_frame() {
+            Ok(frame) => frame,
+            Err(y4m::Error::EOF) => return Ok(Pictures { width, height, pictures }),
+            Err(source) => return Err(error(source)),
+        };
+        if (pictures.len() + 1) * bytes > BYTES_MAX {
+            return Err(unfit("is a clip of more than 1 GiB in three bytes a pixel"));
+        }
+        let planes = YuvPlanarImage {
+            y_plane: frame.get_y_plane(),
+            y_stride: width,
+            u_plane: frame.get_u_plane(),
+            u_stride: width.div_ceil(2),
+            v_plane: frame.get_v_plane(),
+            v_stride: width.div_ceil(2),
+            width,
+            height,
+        };
+        let mut rgb = vec![0; bytes];
+        yuv::yuv420_to_rgb(&planes, &mut rgb, width * 3, range, matrix)
+            .map_err(|_| unfit("is a clip whose planes do not fit its size"))?;
+        pictures.push(rgb);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_png(path: &Path, color: png::ColorType, [width, height]: [u32; 2], pixel: &[u8]) {
+        let mut encoder = png::Encoder::new(File::create(path).unwrap(), width, height);
+        encoder.set_color(color);
+        encoder.write_header().unwrap().write_image_data(&pixel.repeat((width * height) as usize)).unwrap();
+    }
+
+    #[test]
+    fn a_png_of_any_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        for (color, pixel, rgb) in [
+            (png::ColorType::Rgb, &[1, 2, 3][..], [1, 2, 3]),
+            (png::ColorType::Rgba, &[1, 2, 3, 4], [1, 2, 3]),
+            (png::ColorType::Grayscale, &[9], [9; 3]),
+            (png::ColorType::GrayscaleAlpha, &[9, 4], [9; 3]),
+        ] {
+            write_png(&path, color, [30, 20], pixel);
+            let pictures = Pictures::open(&path).unwrap();
+            assert_eq!(pictures.count(), 1);
+            assert_eq!(pictures.scaled(0, [64, 48]), rgb.repeat(64 * 48));
+        }
+    }
+
+    #[test]
+    fn the_frames_of_a_clip() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.y4m");
+        let mut clip =
+            y4m::encode(32, 16, y4m::Ratio::new(25, 1)).write_header(File::create(&path).unwrap()).unwrap();
+        for luma in [16, 126, 235] {
+            let (luma, chroma) = ([luma; 512], [128; 128]);
+            clip.write_frame(&y4m::Frame::new([&luma, &chroma, &chroma], None)).unwrap();
+        }
+        drop(clip);
+        let pictures = Pictures::open(&path).unwrap();
+        assert_eq!(pictures.count(), 3);
+        for (index, grey) in [(0, 0), (1, 128), (2, 255_i32)] {
+            let first = pictures.scaled(index, [32, 16])[0];
+            assert!((grey - i32::from(first)).abs() <= 1, "{first} instead of {grey}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_picture_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let says = |name: &str, content: &[u8], part: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            let error = Pictures::open(&path).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains(name), "{error}");
+        };
+        says("a.png", b"no", "is no PNG that can be shown");
+        says("a.jpg", b"no", "is neither a .png nor a .y4m file");
+        says("a.y4m", b"no", "is no y4m clip that can be shown");
+        says("b.y4m", b"YUV4MPEG2 W32 H16 F25:1\n", "has no pictures");
+        says("c.y4m", b"YUV4MPEG2 W32 H16 F25:1 C444\n", "is not 4:2:0");
+        let missing = Pictures::open(Path::new("/nowhere/a.png")).unwrap_err().to_string();
+        assert!(missing.contains("cannot be read: No such file"), "{missing}");
+    }
+}
