@@ -3,6 +3,8 @@
 //! Both are the plain methods that one finds in textbooks, for programs that bring none: the mean of the frame's light is to be
 //! a middle grey, and the mean of its colours grey (Buchsbaum's grey-world assumption, 1980).
 
+use std::time::Duration;
+
 use super::isp::{GAIN_ONE, Params, Statistics};
 
 /// The mean of linear light that is aimed at, of 14 bits: 18 % grey.
@@ -24,18 +26,17 @@ pub(super) struct Exposure {
 }
 
 impl Exposure {
-    /// The exposure for the next frame of a stream with a frame each `interval_ns`, after one that had this exposure. Time
+    /// The exposure for the next frame of a stream with a frame each `interval`, after one that had this exposure. Time
     /// comes before gain, as gain is noise.
-    pub(super) fn next(self, statistics: &Statistics, interval_ns: u64) -> Self {
-        let zones = statistics.zones.as_flattened();
-        let quads: u64 = zones.iter().map(|zone| u64::from(zone.quads)).sum();
-        let mean = zones.iter().map(|zone| zone.luma).sum::<u64>().checked_div(quads).unwrap_or(MIDDLE_GREY);
+    pub(super) fn next(self, statistics: &Statistics, interval: Duration) -> Self {
+        let mean = light(statistics);
         let now = u64::from(self.time_ns) * u64::from(self.gain);
         // Where light is full, nobody knows by how much: no more than a factor of four in either direction.
         let wanted = (now / mean.max(1) * MIDDLE_GREY).clamp(now / 4, now * 4);
         // Half of the way, in steps that end.
         let next = if wanted.abs_diff(now) > now / 16 { wanted.midpoint(now) } else { wanted };
-        let longest = (interval_ns / 100 * u64::from(LONGEST)).clamp(SHORTEST, u32::MAX.into());
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let longest = (interval / 100 * u64::from(LONGEST)).clamp(SHORTEST, u32::MAX.into());
         let time = (next >> 8).clamp(SHORTEST, longest);
         let gain = (next / time).clamp(256, GAIN_MAX);
         Self {
@@ -45,10 +46,27 @@ impl Exposure {
     }
 }
 
+/// How light a frame is: the mean of its green, which no white balance changes, where most of it is neither black nor full;
+/// else that of its luma.
+fn light(statistics: &Statistics) -> u64 {
+    let zones = statistics.zones.as_flattened();
+    let [quads, balanced, green, luma] = zones.iter().fold([0; 4], |[quads, balanced, green, luma], zone| {
+        [
+            quads + u64::from(zone.quads),
+            balanced + u64::from(zone.balanced_quads),
+            green + zone.balanced[1],
+            luma + zone.luma,
+        ]
+    });
+    let mean = if balanced > quads / 2 { green.checked_div(balanced) } else { luma.checked_div(quads) };
+    mean.unwrap_or(MIDDLE_GREY)
+}
+
 /// Moves the gains of `params` a quarter of the way to where the mean colour of the frame is grey. True if they changed.
 pub(super) fn balance(params: &mut Params, statistics: &Statistics) -> bool {
     let zones = statistics.zones.as_flattened();
-    let [red, green, blue] = [0, 1, 2].map(|channel| zones.iter().map(|zone| zone.balanced[channel]).sum::<u64>());
+    let [red, green, blue] =
+        [0, 1, 2].map(|channel| zones.iter().map(|zone| zone.balanced[channel]).sum::<u64>());
     let quads: u64 = zones.iter().map(|zone| u64::from(zone.balanced_quads)).sum();
     // Of too little light nothing can be told.
     if quads < 64 || red == 0 || blue == 0 {
@@ -95,7 +113,7 @@ mod tests {
                 (product * light / 1000 * 16_383 / 10_000_000).min(16_383)
             };
             for _ in 0..40 {
-                exposure = exposure.next(&flat([seen(exposure); 3]), 33_333_333);
+                exposure = exposure.next(&flat([seen(exposure); 3]), Duration::from_nanos(33_333_333));
             }
             let grey = seen(exposure);
             if light == 1 {
@@ -104,8 +122,11 @@ mod tests {
                 assert!(grey.abs_diff(MIDDLE_GREY) < MIDDLE_GREY / 12, "{light}: {grey}");
             }
             assert!(exposure.gain == 256 || exposure.time_ns > 31_000_000, "{exposure:?}");
-            let same = exposure.next(&flat([grey; 3]), 33_333_333);
-            assert!(same.time_ns.abs_diff(exposure.time_ns) <= exposure.time_ns / 12, "{exposure:?}, {same:?}");
+            let same = exposure.next(&flat([grey; 3]), Duration::from_nanos(33_333_333));
+            assert!(
+                same.time_ns.abs_diff(exposure.time_ns) <= exposure.time_ns / 12,
+                "{exposure:?}, {same:?}"
+            );
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vm_memory::{Bytes, VolatileSlice};
+use crc32fast::Hasher;
+use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 use super::{
     format::{Layout, LayoutError, MAX_PLANES, PlaneLayout},
     picture::Frame,
+    stamp,
 };
 use crate::dma::DmaPort;
 
@@ -43,8 +45,27 @@ pub(super) enum Refusal {
 /// A frame that may be written: its configuration is right, and so are the addresses of all its planes.
 pub(super) struct Transfer<'a> {
     layout: Layout,
+    addresses: [u64; MAX_PLANES],
     planes: [Option<VolatileSlice<'a>>; MAX_PLANES],
     dma: &'a DmaPort,
+}
+
+/// Where the lines of a frame go that may be written.
+pub(super) struct Lines<'a> {
+    layout: Layout,
+    addresses: [u64; MAX_PLANES],
+    dma: &'a DmaPort,
+}
+
+impl Lines<'_> {
+    /// Writes line `y` of `plane`, of which `bytes` are the visible ones.
+    pub(super) fn write(&self, plane: usize, y: u32, bytes: &[u8]) {
+        let shape = self.layout.planes().nth(plane).filter(|shape| y < shape.lines);
+        let Some(shape) = shape else { return };
+        let at = self.addresses[plane] + u64::from(y) * u64::from(shape.stride);
+        let bytes = &bytes[..bytes.len().min(shape.line_bytes as usize)];
+        self.dma.write_slice(bytes, GuestAddress(at)).expect("the port permits the whole plane");
+    }
 }
 
 impl<'a> Transfer<'a> {
@@ -70,12 +91,48 @@ impl<'a> Transfer<'a> {
             let slice = dma.slice_for_writing(address, span);
             *slot = Some(slice.map_err(|error| Refusal::Bus { plane, address: error.address })?);
         }
-        Ok(Self { layout, planes, dma })
+        Ok(Self { layout, addresses: config.addresses, planes, dma })
     }
 
     /// The format, size and strides.
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// For a frame that is written line by line, by any thread, and ended with [`finish`](Self::finish).
+    pub(super) fn lines(&self) -> Lines<'a> {
+        Lines { layout: self.layout, addresses: self.addresses, dma: self.dma }
+    }
+
+    /// Stamps a frame whose lines are written.
+    pub(super) fn finish(&self, sequence: u32) {
+        // What the guest has in its memory by now: if it was the guest that changed it, the frame is torn indeed.
+        let mut rest = Hasher::new();
+        let mut buffer = [0; 4096];
+        for (plane, (slice, shape)) in self.planes.iter().flatten().zip(self.layout.planes()).enumerate() {
+            for y in 0..shape.lines {
+                let start = u64::from(y) * u64::from(shape.stride);
+                let (mut at, end) = (start as usize, start as usize + shape.line_bytes as usize);
+                if (plane, y) == (0, 0) {
+                    at += stamp::LEN;
+                }
+                while at < end {
+                    let bytes = &mut buffer[..(end - at).min(4096)];
+                    slice.read_slice(bytes, at).expect("the slice spans the plane's lines");
+                    rest.update(bytes);
+                    at += bytes.len();
+                }
+            }
+        }
+        self.end(&stamp::make(sequence, &self.layout, &rest));
+    }
+
+    /// The last thing that is written.
+    fn end(&self, stamp: &[u8; stamp::LEN]) {
+        if let Some(slice) = &self.planes[0] {
+            slice.copy_from(stamp);
+        }
+        self.planes.iter().flatten().for_each(|slice| self.dma.publish(slice));
     }
 
     /// Writes `frame`, which has the transfer's format and size: pixels first and the stamp last, so that a frame
@@ -88,10 +145,7 @@ impl<'a> Transfer<'a> {
                 return false;
             }
         }
-        if let Some(slice) = &self.planes[0] {
-            slice.copy_from(&frame.stamp);
-        }
-        self.planes.iter().flatten().for_each(|slice| self.dma.publish(slice));
+        self.end(&frame.stamp);
         true
     }
 }

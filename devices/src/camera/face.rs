@@ -59,6 +59,8 @@ pub(super) struct Job {
     pub(super) sequence: u32,
     /// Start of frame, since the sensor started.
     pub(super) time: Duration,
+    /// From frame to frame.
+    pub(super) interval: Duration,
 }
 
 /// How a channel's frame ended.
@@ -294,7 +296,8 @@ impl Face {
             *config = port.latch();
         }
         let sequence = self.state.next_sequence;
-        let job = Job { configs, sensor: self.state.sensor, sequence, time };
+        let interval = self.state.interval();
+        let job = Job { configs, sensor: self.state.sensor, sequence, time, interval };
         self.state.next_sequence = sequence.wrapping_add(1);
         self.job = Some(job);
         Task::Frame(job)

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{bus::BusDevice, dma::DmaPort, irq::IrqLine};
 
+mod auto;
 mod channel;
 mod clock;
 mod convert;
@@ -25,6 +26,7 @@ mod format;
 pub mod isp;
 mod picture;
 mod pictures;
+mod pipeline;
 mod port;
 pub mod regs;
 mod scene;
@@ -37,7 +39,7 @@ pub mod yuv;
 pub use format::{FORMATS, Format, Layout, LayoutError, MAX_PLANES, PlaneLayout, PlaneShape};
 pub use pictures::{Pictures, PicturesError};
 pub use scene::Pattern;
-pub use spec::{CameraSpec, CameraSpecError, Timing};
+pub use spec::{CameraSpec, CameraSpecError, SensorSpec, Timing};
 
 use face::Face;
 use worker::Shared;
@@ -66,6 +68,17 @@ pub struct Counters {
     pub irqs_late: u64,
     /// Bytes of pixels written to guest memory, padding of lines not counted.
     pub bytes: u64,
+}
+
+/// Why there is no camera.
+#[derive(Debug, thiserror::Error)]
+pub enum CameraError {
+    /// Its scene's file.
+    #[error(transparent)]
+    Pictures(#[from] PicturesError),
+    /// Its thread.
+    #[error("the camera's thread: {0}")]
+    Thread(#[from] io::Error),
 }
 
 /// A camera with its thread.
@@ -111,13 +124,13 @@ impl Camera {
     /// Makes a camera, idle, that reaches guest memory through `dma` and interrupts by `irq`.
     ///
     /// # Errors
-    /// When no thread can be made.
-    pub fn new(spec: CameraSpec, dma: DmaPort, irq: IrqLine) -> io::Result<Self> {
-        let seed = spec.seed.unwrap_or_default();
+    /// When no thread can be made, or its scene cannot be shown.
+    pub fn new(spec: CameraSpec, dma: DmaPort, irq: IrqLine) -> Result<Self, CameraError> {
+        let source = worker::Source::new(&spec)?;
         let shared = Arc::new(Shared::new(Face::new(spec, irq)));
         let thread = thread::Builder::new().name("camera0".into()).stack_size(STACK).spawn({
             let shared = Arc::clone(&shared);
-            move || worker::run(&shared, &dma, seed)
+            move || worker::run(&shared, &dma, source)
         })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }

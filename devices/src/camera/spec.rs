@@ -1,6 +1,6 @@
 //! What `--camera` asks for.
 
-use std::str::FromStr;
+use std::{path::PathBuf, str::FromStr};
 
 use super::scene::Pattern;
 
@@ -34,6 +34,31 @@ pub struct CameraSpec {
     pub coherent: bool,
     /// Seed of the noise; none: the machine's.
     pub seed: Option<u64>,
+    /// Sensor and ISP; none: the test pattern generator, which draws pixels as they go out.
+    pub sensor: Option<SensorSpec>,
+}
+
+/// A camera's sensor and ISP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SensorSpec {
+    /// A file that it looks at, .png or .y4m, instead of a drawn scene.
+    pub pictures: Option<PathBuf>,
+    /// Whether samples have noise.
+    pub noise: bool,
+    /// Defect pixels in a million.
+    pub defects: u32,
+    /// Red, green and blue of the light on the scene, in thousandths of daylight.
+    pub lamp: [u32; 3],
+    /// Whether exposure and white balance follow the scene.
+    pub automatic: bool,
+    /// Threads of the ISP.
+    pub threads: usize,
+}
+
+impl Default for SensorSpec {
+    fn default() -> Self {
+        Self { pictures: None, noise: true, defects: 0, lamp: [1000; 3], automatic: false, threads: 1 }
+    }
 }
 
 impl Default for CameraSpec {
@@ -47,6 +72,7 @@ impl Default for CameraSpec {
             address_bits: 32,
             coherent: true,
             seed: None,
+            sensor: None,
         }
     }
 }
@@ -56,7 +82,8 @@ impl Default for CameraSpec {
 pub enum CameraSpecError {
     /// A field that does not exist.
     #[error(
-        "a camera has no '{0}'; it has scene, timing, fps, window, node, address-bits, coherent and seed, each as NAME=VALUE"
+        "a camera has no '{0}'; it has scene, timing, fps, window, node, address-bits, coherent, seed, sensor, noise, \
+         defects, lamp, auto and threads, each as NAME=VALUE"
     )]
     Field(String),
     /// A field given twice.
@@ -89,7 +116,15 @@ window=NAME        CMA window that the buffers come from (default: the default w
 node=N             NUMA node that the guest is told it belongs to (default: it is told of none)
 address-bits=N     address lines of the camera's DMA, 1 to 64 (default 32)
 coherent=yes|no    whether the guest is told that this DMA goes through its caches (default yes)
-seed=N             seed of the noise scene (default: the machine's)";
+seed=N             seed of everything random (default: the machine's)
+sensor=yes|no      yes: frames come from a model of an image sensor by way of an ISP; no (default, but for a scene
+                   from a file): from a generator of test patterns. What follows is of the sensor, and makes it yes
+scene=FILE         a .png, or a .y4m clip, for it to look at
+noise=yes|no       shot and read noise (default yes)
+defects=N          defect pixels in a million (default 0)
+lamp=R:G:B         light on the scene, in parts of daylight (default 1:1:1)
+auto=yes|no        exposure and white balance follow the scene (default no: 10 ms, daylight)
+threads=N          threads of the ISP, 1 to 16 (default 1)";
 }
 
 impl FromStr for CameraSpec {
@@ -110,14 +145,56 @@ impl FromStr for CameraSpec {
     }
 }
 
+/// `R:G:B` in thousandths.
+fn lamp(value: &str) -> Option<[u32; 3]> {
+    let part = |part: &str| {
+        let part: f64 = part.parse().ok()?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "10 to 10000")]
+        (0.01..=10.0).contains(&part).then_some((part * 1000.0).round() as u32)
+    };
+    let parts: Vec<u32> = value.split(':').map(part).collect::<Option<_>>()?;
+    parts.try_into().ok()
+}
+
 impl CameraSpec {
+    /// The sensor, which there is from now on.
+    fn sensor(&mut self) -> &mut SensorSpec {
+        self.sensor.get_or_insert_default()
+    }
+
     fn set(&mut self, field: &str, value: &str) -> Result<(), CameraSpecError> {
         let invalid = |field, valid| CameraSpecError::Value { field, value: value.into(), valid };
+        let flag = |field| match value {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(invalid(field, "yes or no")),
+        };
         match field {
+            "scene" if value.contains('.') => self.sensor().pictures = Some(value.into()),
             "scene" => {
                 self.scene = value.parse().map_err(|()| {
-                    invalid("scene", "bars, gradient, checker, box, zone-plate, noise or flat")
+                    invalid(
+                        "scene",
+                        "bars, gradient, checker, box, zone-plate, noise, flat, or a file .png or .y4m",
+                    )
                 })?;
+            }
+            "sensor" if flag("sensor")? => drop(self.sensor()),
+            "sensor" => self.sensor = None,
+            "noise" => self.sensor().noise = flag("noise")?,
+            "auto" => self.sensor().automatic = flag("auto")?,
+            "defects" => {
+                let defects = value.parse().ok().filter(|defects| *defects <= 100_000);
+                self.sensor().defects = defects.ok_or_else(|| invalid("defects", "a number up to 100000"))?;
+            }
+            "lamp" => {
+                let lamp = lamp(value)
+                    .ok_or_else(|| invalid("lamp", "three numbers from 0.01 to 10, as in 1.4:1:0.6"))?;
+                self.sensor().lamp = lamp;
+            }
+            "threads" => {
+                let threads = value.parse().ok().filter(|threads| (1..=16).contains(threads));
+                self.sensor().threads = threads.ok_or_else(|| invalid("threads", "a number from 1 to 16"))?;
             }
             "timing" => {
                 self.timing = match value {
@@ -147,13 +224,7 @@ impl CameraSpec {
                 let bits = value.parse().ok().filter(|bits| (1..=64).contains(bits));
                 self.address_bits = bits.ok_or_else(|| invalid("address-bits", "a number from 1 to 64"))?;
             }
-            "coherent" => {
-                self.coherent = match value {
-                    "yes" => true,
-                    "no" => false,
-                    _ => return Err(invalid("coherent", "yes or no")),
-                };
-            }
+            "coherent" => self.coherent = flag("coherent")?,
             "seed" => {
                 let seed = value.parse().ok();
                 self.seed = Some(seed.ok_or_else(|| invalid("seed", "a whole number below 2^64"))?);
@@ -183,8 +254,18 @@ mod tests {
                 address_bits: 36,
                 coherent: false,
                 seed: Some(u64::MAX),
+                sensor: None,
             })
         );
+        let sensor =
+            SensorSpec { noise: false, defects: 50, lamp: [1400, 1000, 600], ..SensorSpec::default() };
+        let spec = |text: &str| text.parse::<CameraSpec>().unwrap();
+        assert_eq!(spec("noise=no,defects=50,lamp=1.4:1:0.6").sensor, Some(sensor));
+        let film = SensorSpec { pictures: Some("a/film.y4m".into()), ..SensorSpec::default() };
+        assert_eq!(spec("scene=a/film.y4m").sensor, Some(film));
+        assert_eq!(spec("sensor=yes").sensor, Some(SensorSpec::default()));
+        let automatic = SensorSpec { automatic: true, threads: 4, ..SensorSpec::default() };
+        assert_eq!(spec("auto=yes,threads=4").sensor, Some(automatic));
         assert_eq!("fps=30".parse(), Ok(CameraSpec::default()));
     }
 
@@ -201,6 +282,11 @@ mod tests {
             ("address-bits=65", "the camera's address-bits cannot be '65'; valid is a number from 1 to 64"),
             ("address-bits=0", "the camera's address-bits cannot be '0'"),
             ("coherent=maybe", "the camera's coherent cannot be 'maybe'; valid is yes or no"),
+            ("sensor=ov5640", "the camera's sensor cannot be 'ov5640'; valid is yes or no"),
+            ("lamp=1:1", "the camera's lamp cannot be '1:1'; valid is three numbers"),
+            ("lamp=1:1:100", "the camera's lamp cannot be '1:1:100'"),
+            ("threads=0", "the camera's threads cannot be '0'; valid is a number from 1 to 16"),
+            ("defects=100001", "the camera's defects cannot be '100001'"),
             ("seed=-1", "the camera's seed cannot be '-1'"),
             ("size=640x480", "a camera has no 'size'; it has scene, timing"),
             ("bars", "a camera has no 'bars'"),

@@ -101,7 +101,12 @@ fn layout(code: &[u8; 4], width: u32, height: u32) -> Layout {
 
 #[test]
 fn every_format_arrives_with_its_stamp_and_nothing_else_is_touched() {
-    let rig = Rig::new("scene=zone-plate,timing=stall");
+    for source in ["sensor=no", "sensor=yes", "threads=2"] {
+        every_format_arrives(&Rig::new(&format!("scene=zone-plate,timing=stall,{source}")));
+    }
+}
+
+fn every_format_arrives(rig: &Rig) {
     for (sequence, format) in (0..).zip(FORMATS) {
         rig.memory.write_slice(&vec![0xa5; SIZE], GuestAddress(BASE)).unwrap();
         let tight = Layout::new(format.fourcc, 322, 242).unwrap();
@@ -119,6 +124,71 @@ fn every_format_arrives_with_its_stamp_and_nothing_else_is_touched() {
         memory.drain(start..start + frame.len());
         assert!(memory.iter().all(|byte| *byte == 0xa5), "{}", format.name);
     }
+}
+
+/// Frame `count` of a camera in `layout`, and those before it.
+fn frames(spec: &str, layout: &Layout, count: usize) -> Vec<Vec<u8>> {
+    let rig = Rig::new(&format!("timing=stall,{spec}"));
+    rig.enable(layout);
+    (0..count).map(|_| rig.frame(layout)).collect()
+}
+
+#[test]
+fn a_sensors_frames_are_its_seeds() {
+    let layout = layout(b"NV12", 320, 240);
+    let first = frames("sensor=yes,seed=1", &layout, 3);
+    assert_eq!(first, frames("threads=3,seed=1", &layout, 3), "threads make no difference");
+    assert_ne!(first[0], first[1], "the noise of each frame is another");
+    assert_ne!(first, frames("sensor=yes,seed=2", &layout, 3));
+    let quiet = frames("noise=no,seed=1", &layout, 2);
+    assert_eq!(quiet[0][stamp::LEN..], quiet[1][stamp::LEN..]);
+}
+
+/// The mean of red, green and blue of a frame.
+fn means(frame: &[u8]) -> [usize; 3] {
+    let (pixels, _) = frame.as_chunks::<3>();
+    [0, 1, 2]
+        .map(|channel| pixels.iter().map(|pixel| usize::from(pixel[channel])).sum::<usize>() / pixels.len())
+}
+
+#[test]
+fn a_grey_scene_is_grey_and_its_raw_is_not() {
+    let picture = frames("scene=flat,sensor=yes", &layout(b"RGB3", 320, 240), 1).remove(0);
+    let [red, green, blue] = means(&picture);
+    assert!(red.abs_diff(green) <= 1 && blue.abs_diff(green) <= 1, "{red} {green} {blue}");
+    // 0.9 of the light of 128 is 122.
+    assert!(green.abs_diff(122) <= 1, "{green}");
+    let raw = frames("scene=flat,sensor=yes", &layout(b"GRBG", 320, 240), 1).remove(0);
+    let mean = |x: usize, y: usize| {
+        let lines = raw.chunks_exact(320).skip(40 + y).step_by(2).take(80);
+        let samples =
+            lines.flat_map(|line| line[40 + x..280].iter().step_by(2)).map(|sample| usize::from(*sample));
+        let (count, sum) = samples.fold((0, 0), |(count, sum), sample| (count + 1, sum + sample));
+        sum / count
+    };
+    let [[green, red], [blue, _]] = [[mean(0, 0), mean(1, 0)], [mean(0, 1), mean(1, 1)]];
+    assert!(red < blue && blue < green, "{red} {green} {blue}");
+}
+
+#[test]
+fn what_is_automatic_finds_middle_grey_in_dim_and_yellow_light() {
+    let layout = layout(b"RGB3", 160, 120);
+    let lamp = "scene=flat,lamp=0.3:0.25:0.1";
+    let [red, _, blue] = means(frames(lamp, &layout, 1).last().unwrap());
+    assert!(red > blue + 20, "{red} {blue}");
+    let [red, green, blue] = means(frames(&format!("{lamp},auto=yes"), &layout, 40).last().unwrap());
+    assert!(red.abs_diff(green) <= 3 && blue.abs_diff(green) <= 3, "{red} {green} {blue}");
+    // 18 % of light is 118.
+    assert!(green.abs_diff(118) <= 10, "{green}");
+}
+
+#[test]
+fn a_scene_that_cannot_be_shown_is_said() {
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)]).unwrap();
+    let spec: CameraSpec = "scene=/nowhere/moon.png".parse().unwrap();
+    let dma = DmaPort::new(memory, 32, &[WINDOW]);
+    let error = Camera::new(spec, dma, IrqLine::new().unwrap()).err().unwrap().to_string();
+    assert!(error.starts_with("the scene /nowhere/moon.png cannot be read"), "{error}");
 }
 
 fn padding(frame: &[u8], layout: &Layout) -> Vec<u8> {

@@ -8,8 +8,10 @@ use std::{
 use super::{
     channel::{Refusal, Transfer},
     face::{CHANNELS, Face, Job, Outcome, Task},
-    format::Layout,
-    picture::{Picture, SensorSettings},
+    picture::Picture,
+    pictures::PicturesError,
+    pipeline::Pipeline,
+    spec::CameraSpec,
 };
 use crate::dma::DmaPort;
 
@@ -51,33 +53,45 @@ impl Shared {
     }
 }
 
-/// The picture that a channel's frames are taken from, as long as it is the right one.
-struct Source {
-    seed: u64,
-    picture: Option<Picture>,
+/// What frames are made from.
+pub(super) enum Source {
+    /// The test pattern generator: a picture for each channel, as long as it is the right one.
+    Patterns { seed: u64, pictures: [Option<Picture>; CHANNELS] },
+    /// Sensor and ISP.
+    Sensor(Box<Pipeline>),
 }
 
 impl Source {
-    /// What `sensor` sees in frames of `layout`; none if `abort` was set while it was rendered.
-    fn picture(
-        &mut self,
-        sensor: SensorSettings,
-        layout: &Layout,
-        abort: &AtomicBool,
-    ) -> Option<&mut Picture> {
-        // The old one goes first: two of the largest take 70 MB.
-        self.picture.take_if(|picture| !picture.is(sensor, layout));
-        if self.picture.is_none() {
-            self.picture = Picture::render(sensor, layout, self.seed, abort);
+    /// What a camera that `spec` describes makes its frames from.
+    pub(super) fn new(spec: &CameraSpec) -> Result<Self, PicturesError> {
+        let seed = spec.seed.unwrap_or_default();
+        Ok(match &spec.sensor {
+            Some(sensor) => Self::Sensor(Box::new(Pipeline::new(sensor, seed)?)),
+            None => Self::Patterns { seed, pictures: [const { None }; CHANNELS] },
+        })
+    }
+
+    /// Makes the frame of `job` for `channel`, and writes it; false if it was abandoned because of `abort`.
+    fn make(&mut self, channel: usize, job: &Job, transfer: &Transfer, abort: &AtomicBool) -> bool {
+        match self {
+            Self::Sensor(pipeline) => pipeline.make(channel, job, transfer, abort),
+            Self::Patterns { seed, pictures } => {
+                let layout = transfer.layout();
+                let picture = &mut pictures[channel];
+                // The old one goes first: two of the largest take 70 MB.
+                picture.take_if(|picture| !picture.is(job.sensor, layout));
+                if picture.is_none() {
+                    *picture = Picture::render(job.sensor, layout, *seed, abort);
+                }
+                picture.as_mut().is_some_and(|picture| transfer.write(&picture.frame(job.sequence), abort))
+            }
         }
-        self.picture.as_mut()
     }
 }
 
 /// Makes frames until the camera is switched off. No lock is held while it does.
-pub(super) fn run(shared: &Shared, dma: &DmaPort, seed: u64) {
+pub(super) fn run(shared: &Shared, dma: &DmaPort, mut source: Source) {
     let abort = shared.face().abandon();
-    let mut sources = [const { None }; CHANNELS].map(|picture| Source { seed, picture });
     while let Some(job) = shared.next_job() {
         // All are checked before the first is written: the frame begins for all of them at once.
         let transfers = check(&job, dma);
@@ -87,11 +101,15 @@ pub(super) fn run(shared: &Shared, dma: &DmaPort, seed: u64) {
             0 => {}
             channels => shared.face().started(channels),
         }
-        for (channel, (transfer, source)) in transfers.into_iter().zip(&mut sources).enumerate() {
+        for (channel, transfer) in transfers.into_iter().enumerate() {
             let outcome = match transfer {
                 None => continue,
                 Some(Err(refusal)) => Outcome::Refused(refusal),
-                Some(Ok(transfer)) => make(&job, &transfer, source, &abort),
+                Some(Ok(transfer)) if source.make(channel, &job, &transfer, &abort) => {
+                    let layout = transfer.layout();
+                    Outcome::Written { bytes: layout.visible_bytes(), span: layout.span() }
+                }
+                Some(Ok(_)) => Outcome::Abandoned,
             };
             shared.face().finished(channel, outcome, Instant::now());
         }
@@ -107,16 +125,4 @@ fn check<'a>(job: &Job, dma: &'a DmaPort) -> [Option<Result<Transfer<'a>, Refusa
         }
         Some(transfer)
     })
-}
-
-fn make(job: &Job, transfer: &Transfer, source: &mut Source, abort: &AtomicBool) -> Outcome {
-    let layout = transfer.layout();
-    let Some(picture) = source.picture(job.sensor, layout, abort) else {
-        return Outcome::Abandoned;
-    };
-    if transfer.write(&picture.frame(job.sequence), abort) {
-        Outcome::Written { bytes: layout.visible_bytes(), span: layout.span() }
-    } else {
-        Outcome::Abandoned
-    }
 }

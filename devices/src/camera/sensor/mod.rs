@@ -11,7 +11,7 @@ mod pack;
 pub use light::{Colour, Light, colour, shading};
 pub use pack::Packing;
 
-use super::scene::split_mix;
+use super::{format::Component, scene::split_mix};
 use noise::Noise;
 
 /// The bits of a sample inside; fewer go out where a format has fewer.
@@ -30,7 +30,7 @@ const FULL_WELL: f32 = 10_000.0;
 const READ_NOISE: f32 = 3.0;
 
 /// The exposure time in nanoseconds at which a white scene makes 0.9 of the largest sample, at gains of 1.
-const REFERENCE_NS: f32 = 10e6;
+pub const REFERENCE_NS: u32 = 10_000_000;
 const REFERENCE_LEVEL: f32 = 0.9;
 
 /// What the registers say. Positions are in pixels of the whole array.
@@ -68,6 +68,16 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// That of a raw format with the filters of its even and of its odd lines.
+    pub(super) fn of(filters: &[[Component; 2]; 2]) -> Self {
+        match filters[0] {
+            [Component::R, _] => Self::Rggb,
+            [Component::B, _] => Self::Bggr,
+            [_, Component::R] => Self::Grbg,
+            [..] => Self::Gbrg,
+        }
+    }
+
     /// The columns and lines that it is behind R G / G B.
     fn shift(self) -> [bool; 2] {
         match self {
@@ -121,7 +131,7 @@ impl Sensor {
         let row = if settings.flip_y { settings.size[1] - 1 - y } else { y };
         let noise = self.noise.as_ref().map(|noise| noise.line(sequence, y));
         let gain = settings.analogue_gain as f32 * settings.digital_gain as f32 / 65_536.0;
-        let exposure = settings.exposure_ns as f32 / REFERENCE_NS * REFERENCE_LEVEL * gain / 65_535.0;
+        let exposure = settings.exposure_ns as f32 / REFERENCE_NS as f32 * REFERENCE_LEVEL * gain / 65_535.0;
         let range = f32::from(WHITE - BLACK);
         let finish = |value: f32| {
             // Above 0 adding a half and cutting is rounding.
