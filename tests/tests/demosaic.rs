@@ -19,6 +19,9 @@ use tests::lab;
 /// What the script needs, as pip has it.
 const PACKAGES: [&str; 3] = ["numpy==2.4.6", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0"];
 
+/// Debian's, for which pip chooses; another may come first in the path.
+const PYTHON: &str = "/usr/bin/python3";
+
 /// Pixels at each edge that do not count: everybody makes something else of what lies beyond.
 const EDGE: usize = 4;
 
@@ -33,8 +36,10 @@ fn packages() -> PathBuf {
     if !folder.exists() {
         let partial = folder.with_added_extension("partial");
         let _ = fs::remove_dir_all(&partial);
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--target"]).arg(&partial).args(PACKAGES);
+        let mut pip = Command::new(PYTHON);
+        pip.args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--target"])
+            .arg(&partial)
+            .args(PACKAGES);
         assert!(pip.status().unwrap().success(), "{pip:?}");
         fs::rename(partial, &folder).unwrap();
     }
@@ -85,12 +90,8 @@ fn colours_are_interpolated_at_least_as_well_as_by_opencv() {
     }
     let folder = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/demosaic.py");
-    let output = Command::new("python3")
-        .arg(script)
-        .arg(folder.path())
-        .env("PYTHONPATH", packages())
-        .output()
-        .unwrap();
+    let output =
+        Command::new(PYTHON).arg(script).arg(folder.path()).env("PYTHONPATH", packages()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     println!("{:<24}{:>10}{:>12}{:>8}   PSNR in dB", "", "bilinear", "edge-aware", "ours");

@@ -81,6 +81,7 @@ impl Band {
         let quads = setup.input.size[1] as usize / 2;
         let edge = |index: usize| 2 * u32::try_from(quads * index / parts).unwrap_or(u32::MAX / 2);
         self.lines = edge(index)..edge(index + 1);
+        self.gatherer.begin();
         if self.lines.is_empty() {
             return;
         }

@@ -123,6 +123,32 @@ pub enum IspError {
 }
 
 /// An ISP, with its line buffers and threads: it processes frames without taking memory.
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use devices::camera::{FORMATS, isp::*, sensor::{self, Phase}};
+///
+/// let size = [64, 48];
+/// let grey = FORMATS.iter().find(|format| format.name == "GREY").unwrap();
+/// let input = Input { size, phase: Phase::Rggb, bits: 12 };
+/// let crop = Rect { left: 0, top: 0, width: 64, height: 48 };
+/// let output = Output { crop, size: [32, 32], format: grey };
+/// let params = Params::default_for(&sensor::colour(), size);
+/// let mut isp = Isp::new(input, output, &params, 2)?;
+///
+/// let frame = Mutex::new([[0; 32]; 32]);
+/// let mut statistics = Statistics::default();
+/// isp.process(
+///     &|_line, samples| samples.fill(sensor::BLACK),
+///     &|_plane, line, bytes| frame.lock().unwrap()[line as usize].copy_from_slice(bytes),
+///     &mut statistics,
+/// );
+/// // Black, of limited range.
+/// assert_eq!(frame.into_inner().unwrap(), [[16; 32]; 32]);
+/// assert_eq!(statistics.histogram[0], 32 * 24);
+/// # Ok::<(), IspError>(())
+/// ```
 #[derive(Debug)]
 pub struct Isp {
     setup: Setup,
@@ -257,7 +283,7 @@ impl Isp {
         Ok(())
     }
 
-    /// Changes the parameters from the next frame on.
+    /// Changes the parameters from the next frame on; takes no memory.
     ///
     /// # Errors
     /// Which of them cannot be; then nothing has changed.

@@ -1,7 +1,6 @@
 //! Makes lines smaller: each pixel that comes out is the mean of the area that it covers, exactly, for any ratio.
 
 use super::{
-    arith::CODED_MAX,
     level::{Level, kernel},
     lines::{LANES, Ring, at},
 };
@@ -14,9 +13,14 @@ pub(super) struct Resizer {
     to: [u32; 2],
     /// Sums of the columns of a line that is not finished, even and odd ones of red, green and blue.
     sums: [Vec<u32>; 6],
-    /// A line of one colour, its columns in their order, and the sum of all values to the left of each of them.
+    /// For each column that goes out, where its right edge lies: in which column, and in which part of it.
+    edges: Vec<[u32; 2]>,
+    /// A line of one colour, its columns in their order.
     line: Vec<u32>,
-    before: Vec<u32>,
+    /// For each of them, the sum of all to its left, and itself.
+    sums_left: Vec<[u32; 2]>,
+    /// Sums of the areas of columns that go out.
+    areas: Vec<u32>,
     /// The last line that was finished.
     out: Ring<6>,
 }
@@ -32,8 +36,10 @@ impl Resizer {
             from,
             to,
             sums: std::array::from_fn(|_| vec![0; half]),
-            line: vec![0; 2 * half + 1],
-            before: vec![0; 2 * half + 1],
+            edges: (1..=to[0]).map(|x| [x * from[0] / to[0], x * from[0] % to[0]]).collect(),
+            line: vec![0; 2 * half],
+            sums_left: vec![[0; 2]; 2 * half + 1],
+            areas: vec![0; to[0] as usize],
             out: Ring::new(1, to[0] as usize / 2),
         }
     }
@@ -63,27 +69,23 @@ impl Resizer {
         for (sums, (even, odd)) in self.sums.as_chunks::<2>().0.iter().zip([(er, or), (eg, og), (eb, ob)]) {
             interleave(level, &sums[0], &sums[1], 1.0 / from as f32, &mut self.line);
             let mut sum = 0_u32;
-            for (before, &value) in self.before.iter_mut().zip(&self.line) {
-                *before = sum;
+            for (left, &value) in self.sums_left.iter_mut().zip(&self.line) {
+                *left = [sum, value];
                 sum = sum.wrapping_add(value);
             }
-            // The sum to the left of any place, in parts of a column of which it has `narrow`. It may exceed 32 bits, but the
-            // difference of two places a column apart does not.
-            let left_of = |place: u32| {
-                let (column, part) = ((place / narrow) as usize, place % narrow);
-                self.before[column].wrapping_mul(narrow).wrapping_add(self.line[column].wrapping_mul(part))
-            };
-            let mut left = 0;
-            let mut value = |x: u32| {
-                let right = left_of((x + 1) * wide);
-                let mean = (right.wrapping_sub(left) + wide / 2) / wide;
-                left = right;
-                i16::try_from(mean).unwrap_or(CODED_MAX)
-            };
-            for (x, (even, odd)) in (0..narrow / 2).zip(even[LANES..].iter_mut().zip(&mut odd[LANES..])) {
-                *even = value(2 * x);
-                *odd = value(2 * x + 1);
+            if let Some(end) = self.sums_left.last_mut() {
+                *end = [sum, 0];
             }
+            // Sums to the left of an edge are in parts of a column of which it has `narrow`. They may exceed 32 bits, but the
+            // difference of two edges that are a column apart does not.
+            let mut left = 0_u32;
+            for (area, &[column, part]) in self.areas.iter_mut().zip(&self.edges) {
+                let [sum, value] = self.sums_left[column as usize];
+                let right = sum.wrapping_mul(narrow).wrapping_add(value.wrapping_mul(part));
+                *area = right.wrapping_sub(left);
+                left = right;
+            }
+            split(level, &self.areas, 1.0 / wide as f32, &mut even[LANES..], &mut odd[LANES..]);
         }
         self.out.planes(0)
     }
@@ -100,15 +102,30 @@ kernel! {
     }
 }
 
+/// A sum below 2^28 times `part`, which makes 14 bits of it, rounded: what a float loses of the sum is less than the step to
+/// whole numbers. Above 2^23 a float's steps are whole numbers, which its lower bits then are.
+#[inline(always)]
+fn mean(sum: u32, part: f32) -> u32 {
+    (sum.cast_signed() as f32 * part + 8_388_608.0).to_bits() & 0x7f_ffff
+}
+
 kernel! {
     /// The means of the sums, in the columns' order.
     fn interleave(even: &[u32], odd: &[u32], part: f32, line: &mut [u32]) {
-        // Sums are below 2^28: what float rounds is less than the step to whole numbers.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "14 bits")]
-        let mean = |sum: u32| ((sum as i32 as f32) * part + 0.5) as i32 as u32;
         let pairs = line.as_chunks_mut::<2>().0.iter_mut();
         for (pair, (&even, &odd)) in pairs.zip(even.iter().zip(odd)) {
-            *pair = [mean(even), mean(odd)];
+            *pair = [mean(even, part), mean(odd, part)];
+        }
+    }
+}
+
+kernel! {
+    /// The means of the areas, even and odd columns apart.
+    fn split(areas: &[u32], part: f32, even: &mut [i16], odd: &mut [i16]) {
+        #[expect(clippy::cast_possible_truncation, reason = "14 bits")]
+        let mean = |sum| mean(sum, part) as i16;
+        for (&[first, second], (even, odd)) in areas.as_chunks().0.iter().zip(even.iter_mut().zip(odd)) {
+            (*even, *odd) = (mean(first), mean(second));
         }
     }
 }
@@ -116,6 +133,7 @@ kernel! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::isp::arith::CODED_MAX;
 
     /// A picture of one colour, made smaller.
     fn resized(from: [u32; 2], to: [u32; 2], picture: impl Fn(u32, u32) -> i16) -> Vec<Vec<i16>> {

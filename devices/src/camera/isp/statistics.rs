@@ -101,6 +101,14 @@ impl Gatherer {
         }
     }
 
+    /// Forgets what a frame left behind that was never finished.
+    pub(super) fn begin(&mut self) {
+        self.sums = Statistics::default();
+        self.columns.iter_mut().for_each(|column| column.fill(0));
+        self.lines = 0;
+        self.histogram.as_flattened_mut().fill(0);
+    }
+
     /// Takes line `y` of quads, of which `red`, the greens and `blue` are the padded halves of lines.
     pub(super) fn line(
         &mut self,

@@ -378,6 +378,21 @@ fn statistics_are_the_scenes() {
 }
 
 #[test]
+fn a_frame_that_broke_off_leaves_nothing_behind() {
+    let size = [64, 48];
+    for threads in [1, 2] {
+        let mut isp =
+            Isp::new(noise_input(size), whole(size, format("NV12")), &default_params(), threads).unwrap();
+        let expected = process(&mut isp, &noise(4));
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            process(&mut isp, &|y, samples| if y == 40 { panic!("meant") } else { samples.fill(900) })
+        }));
+        assert!(broken.is_err());
+        assert_eq!(process(&mut isp, &noise(4)), expected);
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_refused() {
     let size = [64, 48];
     let refused = |input: Input, output: Output| {
