@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         ("two_cameras_stream_from_their_windows", two_cameras_stream_from_their_windows),
         ("cameras_share_a_window", cameras_share_a_window),
         ("a_machine_without_a_camera", a_machine_without_a_camera),
+        ("a_sensor_looks_at_a_picture", a_sensor_looks_at_a_picture),
     ];
     harness::run_with_linux(&[Kind::DEFAULT], tests)
 }
@@ -95,4 +96,43 @@ fn cameras_share_a_window() {
 fn a_machine_without_a_camera() {
     let nodes = printed(&exec("--cma 16M --camera none", "ls /dev | grep -c -e video -e media || true"));
     assert_eq!(nodes, "0\n");
+}
+
+/// A picture of two colours goes through lens, sensor, ISP, DMA and driver, and comes back.
+fn a_sensor_looks_at_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let (picture, out) = (folder.path().join("flag.png"), folder.path().join("out"));
+    let (left, right) = ([200, 60, 40], [40, 90, 180]);
+    let mut encoder = png::Encoder::new(fs::File::create(&picture).unwrap(), 320, 240);
+    encoder.set_color(png::ColorType::Rgb);
+    let line = [left.repeat(160), right.repeat(160)].concat();
+    encoder.write_header().unwrap().write_image_data(&line.repeat(240)).unwrap();
+
+    let arguments = format!(
+        "--cma 16M --camera timing=stall,defects=20,scene={} --out {}",
+        picture.display(),
+        out.display()
+    );
+    let output = exec(
+        &arguments,
+        "v4l2-ctl -v width=320,height=240,pixelformat=RGB3 --stream-mmap=3 --stream-count=6 \
+            --stream-to=/out/frames.raw 2> /tmp/log || { cat /tmp/log >&2; exit 1; }",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let layout = Layout::new(u32::from_le_bytes(*b"RGB3"), 320, 240).unwrap();
+    let frames = out.join("frames.raw");
+    let checked = frames::check_file(&frames, &layout).unwrap();
+    assert!(checked.bad.is_empty() && checked.frames == 6, "{checked:?}");
+    let frame = frames::read_frame(&frames, &layout, 5).unwrap();
+    for (x, [r, g, b]) in [(80, left), (240, right)] {
+        // The mean of 64 pixels, as there is noise; and the exposure shows nine tenths of the light.
+        let mean = |channel: usize| {
+            let lines = (116..124).flat_map(|y| (x - 4..x + 4).map(move |x| (y * 320 + x) * 3 + channel));
+            lines.map(|at| u32::from(frame[at])).sum::<u32>() / 64
+        };
+        for (seen, scene) in [mean(0), mean(1), mean(2)].into_iter().zip([r, g, b]) {
+            let expected = u32::from(scene) * 953 / 1000;
+            assert!(seen.abs_diff(expected) <= 6, "{seen} instead of {expected} at {x}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use devices::{
     bus::{Bus, BusDevice},
-    camera::{Camera, CameraSpec},
+    camera::{Camera, CameraError, CameraSpec},
     dma::DmaPort,
     exit::ExitDevice,
     irq::IrqLine,
@@ -104,6 +104,9 @@ pub enum MachineError {
         /// Why.
         source: io::Error,
     },
+    /// A camera cannot be as it was asked for.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
     /// Standard output went away.
     #[error("standard output cannot be written to: {0}")]
     Stdout(io::Error),
@@ -524,7 +527,7 @@ impl Place<'_> {
                     let seed = config.seed.map(|seed| seed.wrapping_add(cameras.len() as u64));
                     let spec = CameraSpec { seed: spec.seed.or(seed), ..spec.clone() };
                     let device = Camera::new(spec, dma.clone(), self.irq(entry)?);
-                    let device = Arc::new(device.map_err(host("the camera's thread"))?);
+                    let device = Arc::new(device?);
                     cameras.push((device.clone(), dma));
                     device
                 }

@@ -111,8 +111,8 @@ impl<'a> Transfer<'a> {
         let mut buffer = [0; 4096];
         for (plane, (slice, shape)) in self.planes.iter().flatten().zip(self.layout.planes()).enumerate() {
             for y in 0..shape.lines {
-                let start = u64::from(y) * u64::from(shape.stride);
-                let (mut at, end) = (start as usize, start as usize + shape.line_bytes as usize);
+                let mut at = y as usize * shape.stride as usize;
+                let end = at + shape.line_bytes as usize;
                 if (plane, y) == (0, 0) {
                     at += stamp::LEN;
                 }

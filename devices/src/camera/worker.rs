@@ -56,7 +56,7 @@ impl Shared {
 /// What frames are made from.
 pub(super) enum Source {
     /// The test pattern generator: a picture for each channel, as long as it is the right one.
-    Patterns { seed: u64, pictures: [Option<Picture>; CHANNELS] },
+    Patterns { seed: u64, pictures: Box<[Option<Picture>; CHANNELS]> },
     /// Sensor and ISP.
     Sensor(Box<Pipeline>),
 }
@@ -67,7 +67,7 @@ impl Source {
         let seed = spec.seed.unwrap_or_default();
         Ok(match &spec.sensor {
             Some(sensor) => Self::Sensor(Box::new(Pipeline::new(sensor, seed)?)),
-            None => Self::Patterns { seed, pictures: [const { None }; CHANNELS] },
+            None => Self::Patterns { seed, pictures: Box::new([const { None }; CHANNELS]) },
         })
     }
 
