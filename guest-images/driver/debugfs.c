@@ -7,7 +7,8 @@
  *   buffers-raw  the same of the raw node
  *   extent       the lowest address of all buffers since the driver was bound,
  *                and the one behind the highest
- *   counters     a line for each of the device's counters: name, value
+ *   counters     a line for each of the device's counters: name, value; the
+ *                last ones are the nodes'
  */
 
 #include <linux/debugfs.h>
@@ -87,15 +88,32 @@ static const struct {
 	{ "config_errors", MINIVMM_CAM_CONFIG_ERRORS },
 	{ "irqs", MINIVMM_CAM_IRQS },
 	{ "irqs_late", MINIVMM_CAM_IRQS_LATE },
+}, mcam_node_counters[] = {
+	{ "frames", MINIVMM_CAM_CH_FRAMES },
+	{ "drops", MINIVMM_CAM_CH_DROPS },
 };
+
+static const char * const mcam_node_names[] = {
+	[MINIVMM_CAM_CHANNEL_PROCESSED] = "processed",
+	[MINIVMM_CAM_CHANNEL_RAW] = "raw",
+};
+
+static_assert(ARRAY_SIZE(mcam_node_names) == MINIVMM_CAM_CHANNELS);
 
 static int mcam_counters_show(struct seq_file *s, void *unused)
 {
-	unsigned int i;
+	struct mcam *cam = s->private;
+	unsigned int i, n;
 
 	for (i = 0; i < ARRAY_SIZE(mcam_counters); i++)
 		seq_printf(s, "%s %u\n", mcam_counters[i].name,
-			   mcam_read(s->private, mcam_counters[i].reg));
+			   mcam_read(cam, mcam_counters[i].reg));
+	for (n = 0; n < ARRAY_SIZE(cam->nodes); n++)
+		for (i = 0; i < ARRAY_SIZE(mcam_node_counters); i++)
+			seq_printf(s, "%s_%s %u\n", mcam_node_names[n],
+				   mcam_node_counters[i].name,
+				   mcam_node_read(&cam->nodes[n],
+						  mcam_node_counters[i].reg));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(mcam_counters);

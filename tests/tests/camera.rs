@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         ("buffers_outside_the_window_are_errors", buffers_outside_the_window_are_errors),
         ("the_driver_lets_go_while_streaming", the_driver_lets_go_while_streaming),
         ("both_nodes_stream_at_once", both_nodes_stream_at_once),
+        ("a_slow_node_does_not_disturb_the_other", a_slow_node_does_not_disturb_the_other),
         ("buffers_go_from_node_to_node", buffers_go_from_node_to_node),
         ("sub_devices_are_the_sensor_and_the_isp", sub_devices_are_the_sensor_and_the_isp),
         ("v4l2_compliance", v4l2_compliance),
@@ -143,8 +144,23 @@ fn both_nodes_stream_at_once() {
     let raw = check("1.raw", layout("GBRG", 640, 480));
     let [(0, FrameError::Sequence { found, expected: 0 })] = raw.bad[..] else { panic!("{raw:?}") };
     assert!(raw.frames == 20 && found < 300, "{raw:?}");
-    assert!(counter(&counters, "frames ") >= 320 && counter(&counters, "drops ") == 0, "{counters}");
+    assert!(counter(&counters, "processed_frames ") >= 300, "{counters}");
+    assert!(counter(&counters, "raw_frames ") >= 20 && counter(&counters, "drops ") == 0, "{counters}");
     assert!(!counters.contains("WARNING"), "{counters}");
+}
+
+/// In free timing, what one node has no buffer for is dropped by it alone.
+fn a_slow_node_does_not_disturb_the_other() {
+    let command = "set -e
+        v4l2-ctl -d /dev/video1 --stream-mmap=2 --stream-count=3 --stream-to=- 2> /tmp/raw | { usleep 2000000; cat > /dev/null; } &
+        raw=$!
+        v4l2-ctl -d /dev/video0 --stream-mmap=4 --stream-count=30 --stream-to=/dev/null > /tmp/processed 2>&1
+        wait $raw; cat /sys/kernel/debug/minivmm-camera/*/counters";
+    let counters = printed(&exec("--cma 64M --camera timing=free,fps=20", command));
+    let count = |name| counter(&counters, name);
+    assert!(count("processed_frames ") >= 30 && count("raw_frames ") >= 3, "{counters}");
+    assert!(count("raw_drops ") >= 10 && count("raw_drops ") > count("processed_drops "), "{counters}");
+    assert_eq!(count("drops "), count("raw_drops ") + count("processed_drops "), "{counters}");
 }
 
 /// By DMABUF: the raw node exports them, and the processed one fills them.

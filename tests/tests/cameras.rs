@@ -22,9 +22,14 @@ fn main() -> ExitCode {
 }
 
 /// In a guest: streams from all cameras at once, each with another format, and puts what the drivers say of the buffers into
-/// files of the cameras' names. `camera N` is the video node of the Nth camera of the tree.
+/// files of the cameras' names. `camera N` is the first video node, that of the processed frames, of the Nth camera of the tree.
 const STREAM: &str = r#"set -e
-    camera() { set -- $1 /sys/bus/platform/drivers/minivmm-camera/*.camera; shift $1; basename $1/video4linux/video*; }
+    camera() {
+        set -- $1 /sys/bus/platform/drivers/minivmm-camera/*.camera
+        shift $1
+        set -- $1/video4linux/video*
+        basename $1
+    }
     stream() {
         node=$(camera $1)
         v4l2-ctl -d /dev/$node -v width=$2,height=$3,pixelformat=$4 --stream-mmap=3 --stream-count=8 \
