@@ -82,18 +82,18 @@ fn two_cameras_stream_from_their_windows() {
     assert!(frames.len() == 2 && frames.iter().all(|frames| *frames >= 8), "{frames:?}");
 }
 
-/// What was written of a window is what all cameras wrote.
+/// What was written of a window is what all cameras wrote. Their buffers may lie among each other's, but not in each other:
+/// each frame's checksum tells.
 fn cameras_share_a_window() {
     let (report, [[first, first_end], [second, second_end]]) =
         stream("--cma 32M --camera timing=stall --camera timing=stall");
-    assert!(first_end <= second || second_end <= first, "the buffers lie in each other");
     let [window] = &report.windows[..] else { panic!("{:?}", report.windows) };
     // The frames of each camera, at least once.
     let pages = (640 * 480 * 2_u64).div_ceil(4096) + (320 * 240 * 3 / 2_u64).div_ceil(4096);
     assert!(window.pages_written >= pages, "{} of {pages}", window.pages_written);
     let written = |start: u64, end: u64| {
         let range = (start - window.base) / 4096..(end - window.base) / 4096;
-        window.runs_written.iter().any(|(page, _)| range.contains(page))
+        window.runs_written.iter().any(|(page, count)| *page < range.end && page + count > range.start)
     };
     assert!(written(first, first_end) && written(second, second_end), "{:?}", window.runs_written);
 }
