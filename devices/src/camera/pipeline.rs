@@ -216,11 +216,13 @@ impl Processor {
         threads: usize,
     ) -> Result<Self, IspError> {
         let format = layout.format();
-        let mut params = Params::default_for(&sensor::colour(), size);
-        match before {
+        let before = match before {
             Some(before) if before.size == size && before.format == format => return Ok(before),
-            Some(before) => params.white_balance = before.params.white_balance,
-            None => {}
+            before => before,
+        };
+        let mut params = Params::default_for(&sensor::colour(), size);
+        if let Some(before) = before {
+            params.white_balance = before.params.white_balance;
         }
         let input = Input { size, phase, bits: sensor::BITS };
         let crop = Rect { left: 0, top: 0, width: size[0], height: size[1] };
