@@ -83,11 +83,11 @@ pub struct DmaPort {
     mask: u64,
     /// What the device may touch; empty: all of RAM below the mask.
     windows: Arc<[Window]>,
-    /// What takes bytes of this process from its caches to memory, where the guest reads around the caches.
+    /// What takes bytes of this process from its caches to memory, where the guest goes around the caches.
     clean: Option<CleanCaches>,
 }
 
-/// Cleans the caches of this many bytes from this address on.
+/// Cleans the caches of this many bytes from this address on, and forgets what they have of these.
 pub type CleanCaches = fn(*const u8, usize);
 
 impl DmaPort {
@@ -182,6 +182,20 @@ impl DmaPort {
             window.record(address, address + len);
         }
         Ok(slice)
+    }
+
+    /// Copies guest memory as it is now: what the guest changes meanwhile is seen or not.
+    ///
+    /// # Errors
+    /// As [`slice_for_writing`](Self::slice_for_writing); nothing was copied then.
+    pub fn read_into(&self, address: u64, bytes: &mut [u8]) -> Result<(), DmaError> {
+        let refused = DmaError { address, len: bytes.len() as u64, reason: DmaRefusal::NoMemory };
+        self.check(address, bytes.len() as u64)?;
+        let slice = self.memory.get_slice(GuestAddress(address), bytes.len()).map_err(|_| refused)?;
+        // What the guest wrote around the caches may be older in them.
+        self.publish(&slice);
+        slice.copy_to(bytes);
+        Ok(())
     }
 
     /// What the port may touch, with a bitmap of the pages written since the start (bit 0 of word 0 is the

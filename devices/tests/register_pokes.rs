@@ -20,9 +20,9 @@ fn next(state: &mut u64) -> u64 {
 
 #[test]
 fn random_pokes_write_nowhere_but_to_posted_planes_and_a_reset_mends_all() {
-    let mut frames = 0;
+    let (mut frames, mut metadata) = (0, 0);
     for seed in 0..SEEDS {
-        let timing = ["timing=stall", "timing=free,fps=1000"][usize::from(seed % 2 == 1)];
+        let timing = ["timing=stall", "timing=free,fps=1000", "timing=stall,noise=no"][(seed % 3) as usize];
         let mut poked = Poked::new(&format!("{timing},scene=noise,seed={seed}"));
         let mut state = seed;
         for count in 1..=POKES {
@@ -32,7 +32,10 @@ fn random_pokes_write_nowhere_but_to_posted_planes_and_a_reset_mends_all() {
             }
         }
         frames += poked.frames;
+        metadata += poked.metadata;
     }
-    println!("{SEEDS} seeds, {frames} frames");
+    println!("{SEEDS} seeds, {frames} frames, {metadata} buffers of metadata");
     assert!(frames > SEEDS * 100, "{frames} frames in {SEEDS} seeds: hardly anything was written");
+    // Every third camera has an ISP.
+    assert!(metadata > SEEDS, "{metadata} buffers of metadata in {SEEDS} seeds");
 }

@@ -98,7 +98,7 @@ static const char * const mcam_node_names[] = {
 	[MINIVMM_CAM_CHANNEL_RAW] = "raw",
 };
 
-static_assert(ARRAY_SIZE(mcam_node_names) == MINIVMM_CAM_CHANNELS);
+static_assert(ARRAY_SIZE(mcam_node_names) == MCAM_CAPTURE_NODES);
 
 static int mcam_counters_show(struct seq_file *s, void *unused)
 {

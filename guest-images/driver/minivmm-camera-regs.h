@@ -7,7 +7,7 @@
 #define MINIVMM_CAM_ID 0x000
 /* Ro. Version of this register map: major in bits 31:16, minor in 15:0. */
 #define MINIVMM_CAM_VERSION 0x004
-/* Ro. Bits 3:0 number of channels, 7:4 planes of a channel, 15:8 address lines (DMA mask); set by the machine. */
+/* Ro. Bits 3:0 number of channels, 7:4 planes of a channel, 15:8 address lines (DMA mask), and CAPS_* bits; set by the machine. */
 #define MINIVMM_CAM_CAPS 0x008
 /* Ro. Smallest frame: width in bits 15:0, height in 31:16, in pixels. */
 #define MINIVMM_CAM_SIZE_MIN 0x00c
@@ -39,9 +39,9 @@
 #define MINIVMM_CAM_FLIP 0x048
 /* Ro. Sequence number of the frame that began last; see IRQ_FRAME_START. */
 #define MINIVMM_CAM_FRAME_SEQUENCE 0x04c
-/* Ro. Frames written since reset, by all channels; wraps, as all counters do. */
+/* Ro. Frames written since reset, by channels 0 and 1; wraps, as all counters do. */
 #define MINIVMM_CAM_FRAMES 0x0c0
-/* Ro. Frames dropped since reset, by all channels, for whatever reason. */
+/* Ro. Frames dropped since reset, by channels 0 and 1, for whatever reason. */
 #define MINIVMM_CAM_DROPS 0x0c4
 /* Ro. Line buffer overflows since reset. */
 #define MINIVMM_CAM_OVERFLOWS 0x0c8
@@ -55,7 +55,7 @@
 #define MINIVMM_CAM_IRQS 0x0d8
 /* Ro. Ticks of the frame clock that found a frame held back, as the one before was not acknowledged, since reset. */
 #define MINIVMM_CAM_IRQS_LATE 0x0dc
-/* Rw. V4L2 fourcc of the next frame: channel 0 has the processed formats, channel 1 the Bayer ones. */
+/* Rw. V4L2 fourcc of the next frame: channel 0 has the processed formats, channel 1 the Bayer ones, channels 2 and 3 metadata. */
 #define MINIVMM_CAM_CH_FORMAT 0x100
 /* Rw. Size of the next frame: width in bits 15:0, height in 31:16, in pixels. */
 #define MINIVMM_CAM_CH_SIZE 0x104
@@ -77,7 +77,7 @@
 #define MINIVMM_CAM_CH_ADDR2_LO 0x128
 /* Rw. The same, bits 63:32. */
 #define MINIVMM_CAM_CH_ADDR2_HI 0x12c
-/* Rw. Bytes that plane 0 may take: nothing is written beyond. */
+/* Rw. Bytes that plane 0 may take: nothing is written beyond. Of channel 3 those that the parameters take. */
 #define MINIVMM_CAM_CH_LEN0 0x130
 /* Rw. The same for plane 1. */
 #define MINIVMM_CAM_CH_LEN1 0x134
@@ -97,27 +97,39 @@
 #define MINIVMM_CAM_CH_DONE_TIME_LO 0x190
 /* Ro. The same, bits 63:32. */
 #define MINIVMM_CAM_CH_DONE_TIME_HI 0x194
-/* Ro. Frames that this channel wrote since reset. */
+/* Ro. Of channel 3: what was wrong with the parameters. Type of the block in bits 15:0, reason (PARAMS_ERROR_*) in 31:16; 0: they were taken. */
+#define MINIVMM_CAM_CH_DONE_ERROR 0x198
+/* Ro. Where in the buffer that block begins, in bytes. */
+#define MINIVMM_CAM_CH_DONE_ERROR_BLOCK 0x19c
+/* Ro. Where in the buffer the field begins that was wrong, in bytes. */
+#define MINIVMM_CAM_CH_DONE_ERROR_OFFSET 0x1a0
+/* Ro. Frames, or buffers of metadata, that this channel transferred since reset. */
 #define MINIVMM_CAM_CH_FRAMES 0x1c0
-/* Ro. Frames that this channel dropped since reset, for whatever reason. */
+/* Ro. Frames, or buffers of metadata, that this channel dropped since reset, for whatever reason. */
 #define MINIVMM_CAM_CH_DROPS 0x1c4
 
 /* ID: "MCVM" in memory order. */
 #define MINIVMM_CAM_ID_VALUE 0x4d56434d
-/* VERSION: 2.0. */
-#define MINIVMM_CAM_VERSION_VALUE 0x20000
+/* VERSION: 2.1. */
+#define MINIVMM_CAM_VERSION_VALUE 0x20001
 /* Number of channels. */
-#define MINIVMM_CAM_CHANNELS 0x2
+#define MINIVMM_CAM_CHANNELS 0x4
 /* The channel of the processed frames. */
 #define MINIVMM_CAM_CHANNEL_PROCESSED 0x0
 /* The channel of the sensor's raw frames. */
 #define MINIVMM_CAM_CHANNEL_RAW 0x1
+/* The channel of the ISP's statistics. */
+#define MINIVMM_CAM_CHANNEL_STATISTICS 0x2
+/* The channel of the ISP's parameters. */
+#define MINIVMM_CAM_CHANNEL_PARAMS 0x3
 /* Bytes from a register of a channel to the same of the next. */
 #define MINIVMM_CAM_CHANNEL_SPACING 0x100
 /* SIZE_MIN: 160x120. */
 #define MINIVMM_CAM_SIZE_MIN_VALUE 0x7800a0
 /* SIZE_MAX: 3840x2160. */
 #define MINIVMM_CAM_SIZE_MAX_VALUE 0x8700f00
+/* There is an ISP, and channels 2 and 3 can be enabled. */
+#define MINIVMM_CAM_CAPS_ISP 0x20000
 /* The channel streams while set. Channel n: n bits further up. */
 #define MINIVMM_CAM_CTRL_ENABLE 0x1
 /* Write 1 to reset; reads as zero. */
@@ -142,7 +154,9 @@
 #define MINIVMM_CAM_IRQ_SYNC_LOSS 0x800
 /* The frame clock ticked and a channel could not begin a frame: none pending, or one in work or held back. */
 #define MINIVMM_CAM_IRQ_UNDERRUN 0x1000
-/* The channel's frame was written; see CH_DONE_*. Channel n: n bits further up. */
+/* With the IRQ_DONE of channel 3: the parameters were wrong; see CH_DONE_ERROR. */
+#define MINIVMM_CAM_IRQ_PARAMS_ERROR 0x2000
+/* The channel's frame was written, or its buffer of metadata transferred; see CH_DONE_*. Channel n: n bits further up. */
 #define MINIVMM_CAM_IRQ_DONE 0x10000
 /* The channel's pending configuration became the active one: the next may be programmed. Channel n: n bits further up. */
 #define MINIVMM_CAM_IRQ_LATCHED 0x100000

@@ -26,6 +26,9 @@
 #define MCAM_NAME	"minivmm-camera"
 #define MCAM_CARD	"minivmm camera"
 
+/* Of the device's channels the first ones write frames. */
+#define MCAM_CAPTURE_NODES	MINIVMM_CAM_CHANNEL_STATISTICS
+
 struct mcam_buffer {
 	struct vb2_v4l2_buffer vb;
 	struct list_head entry;		/* in mcam_node.buffers */
@@ -74,7 +77,7 @@ struct mcam {
 	struct v4l2_subdev isp;
 	struct media_pad isp_pads[2];
 	struct v4l2_ctrl_handler ctrls;	/* the sensor's, and all nodes' */
-	struct mcam_node nodes[MINIVMM_CAM_CHANNELS];
+	struct mcam_node nodes[MCAM_CAPTURE_NODES];
 	struct dentry *debugfs;
 
 	/* What the device can do of the driver's sizes, and its own interval. */

@@ -37,7 +37,7 @@
 				 MINIVMM_CAM_IRQ_LATCHED | \
 				 MINIVMM_CAM_IRQ_STOPPED)
 #define MCAM_IRQ_DONE_ALL	(MINIVMM_CAM_IRQ_DONE * \
-				 (BIT(MINIVMM_CAM_CHANNELS) - 1))
+				 (BIT(MCAM_CAPTURE_NODES) - 1))
 
 /* Of each pair of registers with an address, the upper half is the second. */
 static u64 mcam_read_addr(struct mcam *cam, u32 reg)

@@ -46,7 +46,7 @@ static const struct {
 	},
 };
 
-static_assert(ARRAY_SIZE(mcam_nodes) == MINIVMM_CAM_CHANNELS);
+static_assert(ARRAY_SIZE(mcam_nodes) == MCAM_CAPTURE_NODES);
 
 /* Ascending in both directions: what a device can do of them is a stretch. */
 static const struct v4l2_frmsize_discrete mcam_sizes[] = {

@@ -10,7 +10,7 @@ use pokes::Poked;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((first, rest)) = bytes.split_first() else { return };
-    let mut poked = Poked::new(["timing=stall", "timing=free,fps=1000"][usize::from(first % 2)]);
+    let mut poked = Poked::new(["timing=stall", "timing=free,fps=1000", "timing=stall,sensor=yes"][usize::from(first % 3)]);
     for number in rest.as_chunks().0 {
         poked.poke(u64::from_le_bytes(*number));
     }

@@ -35,11 +35,14 @@ pub(super) enum Refusal {
     #[error("plane {plane} takes {span} bytes, its length is {length}")]
     Length { plane: usize, span: u64, length: u32 },
     #[error(
-        "channel {channel} has no format {fourcc:#010x}; channel 0 has the processed ones, channel 1 the Bayer ones"
+        "channel {channel} has no format {fourcc:#010x}; channel 0 has the processed ones, channel 1 the Bayer ones, \
+         channels 2 and 3 the ISP's metadata"
     )]
     Channel { channel: usize, fourcc: u32 },
-    #[error("plane {plane} cannot be written at {address:#x}")]
+    #[error("plane {plane} cannot be transferred at {address:#x}")]
     Bus { plane: u8, address: u64 },
+    #[error("the frame that it belongs to is refused")]
+    NoFrame,
 }
 
 /// A frame that may be written: its configuration is right, and so are the addresses of all its planes.

@@ -16,6 +16,7 @@ use super::{
     channel::{FrameConfig, Refusal},
     clock::FrameClock,
     format::MAX_PLANES,
+    meta::ParamsFault,
     picture::SensorSettings,
     port::{Done, Port, Stream},
     regs,
@@ -26,6 +27,18 @@ use crate::irq::IrqLine;
 /// Channels that the camera has.
 pub(super) const CHANNELS: usize = regs::CHANNELS as usize;
 
+/// Of these the first ones write frames.
+pub(super) const FRAME_CHANNELS: usize = STATISTICS;
+
+/// The channel of the processed frames.
+pub(super) const PROCESSED: usize = regs::CHANNEL_PROCESSED as usize;
+
+/// The channel of the statistics of those.
+pub(super) const STATISTICS: usize = regs::CHANNEL_STATISTICS as usize;
+
+/// The channel of the parameters for those.
+pub(super) const PARAMS: usize = regs::CHANNEL_PARAMS as usize;
+
 /// A bit for each channel.
 const CHANNEL_BITS: u32 = (1 << regs::CHANNELS) - 1;
 
@@ -35,9 +48,11 @@ const EVENTS: u32 = regs::IRQ_FRAME_START
     | regs::IRQ_BUS_ERROR
     | regs::IRQ_SYNC_LOSS
     | regs::IRQ_UNDERRUN
+    | regs::IRQ_PARAMS_ERROR
     | (CHANNEL_BITS * (regs::IRQ_DONE | regs::IRQ_LATCHED | regs::IRQ_STOPPED));
 
 /// What the worker has to do.
+#[expect(clippy::large_enum_variant, reason = "it is not kept, and a box would take memory for each frame")]
 #[derive(Debug, PartialEq)]
 pub(super) enum Task {
     /// Make a frame.
@@ -57,10 +72,21 @@ pub(super) struct Job {
     pub(super) configs: [Option<FrameConfig>; CHANNELS],
     pub(super) sensor: SensorSettings,
     pub(super) sequence: u32,
+    /// That of the frame which took the last parameters, if there was one.
+    pub(super) params_sequence: Option<u32>,
+    /// How often the camera was reset.
+    pub(super) resets: u32,
     /// Start of frame, since the sensor started.
     pub(super) time: Duration,
     /// From frame to frame.
     pub(super) interval: Duration,
+}
+
+impl Job {
+    /// The start of frame in nanoseconds.
+    pub(super) fn nanoseconds(&self) -> u64 {
+        u64::try_from(self.time.as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 /// How a channel's frame ended.
@@ -73,6 +99,10 @@ pub(super) enum Outcome {
         /// With padding between the lines.
         span: u32,
     },
+    /// So many bytes of its metadata were transferred.
+    Transferred(u32),
+    /// Its parameters were wrong.
+    BadParams(ParamsFault),
     /// Its configuration was refused.
     Refused(Refusal),
     /// It was abandoned, because the camera was reset meanwhile.
@@ -94,6 +124,7 @@ struct State {
     next_sequence: u32,
     /// That of the frame that began last.
     sequence: u32,
+    params_sequence: Option<u32>,
 }
 
 /// The register face.
@@ -109,6 +140,7 @@ pub(super) struct Face {
     counters: Counters,
     /// The counters at the last reset.
     counters_at_reset: Counters,
+    resets: u32,
     state: State,
 }
 
@@ -125,6 +157,7 @@ impl State {
             ports: [Port::default(); CHANNELS],
             next_sequence: 0,
             sequence: 0,
+            params_sequence: None,
         }
     }
 
@@ -137,8 +170,21 @@ impl State {
         self.ports.iter().zip(0..).map(|(port, channel)| bit(is(port), mask << channel)).sum()
     }
 
+    /// Whether a frame is held back.
     fn is_any_held(&self) -> bool {
-        self.ports.iter().any(|port| port.held.is_some())
+        self.ports[..FRAME_CHANNELS].iter().any(|port| port.held.is_some())
+    }
+
+    /// Whether a frame that begins now has to do with a channel: metadata go with the processed frames, and of them no frame
+    /// needs parameters.
+    fn is_concerned(&self, channel: usize) -> bool {
+        let port = &self.ports[channel];
+        port.stream == Stream::Streaming
+            && match channel {
+                STATISTICS => self.ports[PROCESSED].is_ready(),
+                PARAMS => false,
+                _ => true,
+            }
     }
 }
 
@@ -153,6 +199,7 @@ impl Face {
             abandon: Arc::default(),
             counters: Counters::default(),
             counters_at_reset: Counters::default(),
+            resets: 0,
         }
     }
 
@@ -178,7 +225,10 @@ impl Face {
         match offset {
             regs::ID => regs::ID_VALUE,
             regs::VERSION => regs::VERSION_VALUE,
-            regs::CAPS => regs::CHANNELS | MAX_PLANES_BITS | self.spec.address_bits << 8,
+            regs::CAPS => {
+                let isp = bit(self.has_isp(), regs::CAPS_ISP);
+                regs::CHANNELS | MAX_PLANES_BITS | self.spec.address_bits << 8 | isp
+            }
             regs::SIZE_MIN => regs::SIZE_MIN_VALUE,
             regs::SIZE_MAX => regs::SIZE_MAX_VALUE,
             regs::CTRL => state.bits(regs::CTRL_ENABLE, |port| port.enable),
@@ -263,9 +313,10 @@ impl Face {
             return Task::Off;
         }
         let interval = self.state.interval();
-        let ports = &self.state.ports;
-        let mut streaming = ports.iter().filter(|port| port.stream == Stream::Streaming);
-        let (all_ready, any_ready) = (streaming.clone().all(Port::is_ready), streaming.any(Port::is_ready));
+        let state = &self.state;
+        let mut concerned = (0..CHANNELS).filter(|channel| state.is_concerned(*channel));
+        let is_ready = |channel: usize| state.ports[channel].is_ready();
+        let (all_ready, any_ready) = (concerned.clone().all(is_ready), concerned.any(is_ready));
         let Some(clock) = &mut self.state.clock else {
             return Task::Wait;
         };
@@ -289,15 +340,20 @@ impl Face {
         if !all_ready {
             self.late(1);
             self.drop_frames_of(1, |port| !port.is_ready());
+            if self.state.is_concerned(STATISTICS) && !self.state.ports[STATISTICS].is_ready() {
+                self.state.ports[STATISTICS].dropped(1);
+            }
             self.event(regs::IRQ_UNDERRUN);
         }
         let mut configs = [None; CHANNELS];
-        for (config, port) in configs.iter_mut().zip(&mut self.state.ports) {
-            *config = port.latch();
+        for (channel, port) in self.state.ports.iter_mut().enumerate() {
+            if channel < FRAME_CHANNELS || configs[PROCESSED].is_some() {
+                configs[channel] = port.latch();
+            }
         }
-        let sequence = self.state.next_sequence;
-        let interval = self.state.interval();
-        let job = Job { configs, sensor: self.state.sensor, sequence, time, interval };
+        let State { sensor, next_sequence: sequence, params_sequence, .. } = self.state;
+        let (interval, resets) = (self.state.interval(), self.resets);
+        let job = Job { configs, sensor, sequence, params_sequence, resets, time, interval };
         self.state.next_sequence = sequence.wrapping_add(1);
         self.job = Some(job);
         Task::Frame(job)
@@ -341,7 +397,7 @@ impl Face {
                 && let Some(held) = port.held.take()
             {
                 port.done = held;
-                events |= done;
+                events |= done | bit(held.fault.reason != 0, regs::IRQ_PARAMS_ERROR);
             }
             if port.stream == Stream::Stopping && port.held.is_none() && !self.is_in_work(channel) {
                 events |= self.stopped(channel);
@@ -369,27 +425,39 @@ impl Face {
                 ticks => self.underrun(ticks),
             }
         }
+        let port = &mut self.state.ports[channel];
+        let mut done = Done {
+            address: config.addresses[0],
+            sequence: job.sequence,
+            time: job.nanoseconds(),
+            ..Done::default()
+        };
         match outcome {
             Outcome::Written { bytes, span } => {
                 self.counters.frames += 1;
                 self.counters.bytes += bytes;
-                let port = &mut self.state.ports[channel];
-                port.frames = port.frames.wrapping_add(1);
-                port.held = Some(Done {
-                    address: config.addresses[0],
-                    bytes: span,
-                    sequence: job.sequence,
-                    time: u64::try_from(job.time.as_nanos()).unwrap_or(u64::MAX),
-                });
-                0
+                done.bytes = span;
             }
+            Outcome::Transferred(bytes) => {
+                done.bytes = bytes;
+                if channel == PARAMS {
+                    self.state.params_sequence = Some(job.sequence);
+                }
+            }
+            Outcome::BadParams(fault) => done.fault = fault,
             Outcome::Refused(refusal) => {
-                self.counters.drops += 1;
-                self.state.ports[channel].dropped(1);
-                regs::IRQ_LATCHED << channel | self.refused(channel, refusal)
+                port.dropped(1);
+                self.counters.drops += u64::from(channel < FRAME_CHANNELS);
+                return regs::IRQ_LATCHED << channel | self.refused(channel, refusal);
             }
-            Outcome::Abandoned => 0,
+            Outcome::Abandoned => return 0,
         }
+        port.hold(done);
+        0
+    }
+
+    fn has_isp(&self) -> bool {
+        self.spec.sensor.is_some()
     }
 
     fn is_in_work(&self, channel: usize) -> bool {
@@ -399,7 +467,8 @@ impl Face {
     /// Takes CTRL's enable bits.
     fn enable(&mut self, value: u32, now: Instant) {
         let mut events = 0;
-        for channel in 0..CHANNELS {
+        let channels = if self.has_isp() { CHANNELS } else { FRAME_CHANNELS };
+        for channel in 0..channels {
             let enable = value & (regs::CTRL_ENABLE << channel) != 0;
             let in_work = self.is_in_work(channel);
             let port = &mut self.state.ports[channel];
@@ -419,9 +488,10 @@ impl Face {
 
     fn start(&mut self, channel: usize, now: Instant) {
         self.state.ports[channel].stream = Stream::Streaming;
-        if self.state.clock.is_none() {
+        if channel < FRAME_CHANNELS && self.state.clock.is_none() {
             self.state.clock = Some(FrameClock::new(now, self.state.interval()));
             self.state.next_sequence = 0;
+            self.state.params_sequence = None;
         }
     }
 
@@ -432,15 +502,16 @@ impl Face {
         regs::IRQ_STOPPED << channel
     }
 
-    /// The clock, and with it the sensor, stops with the last channel that streams.
+    /// The clock, and with it the sensor, stops with the last channel of frames that streams.
     fn stop_clock(&mut self) {
-        if self.state.ports.iter().all(|port| port.stream != Stream::Streaming) {
+        if self.state.ports[..FRAME_CHANNELS].iter().all(|port| port.stream != Stream::Streaming) {
             self.state.clock = None;
         }
     }
 
     fn reset(&mut self) {
         self.state = State::new(&self.spec);
+        self.resets = self.resets.wrapping_add(1);
         self.counters_at_reset = self.counters;
         self.abandon.store(self.job.is_some(), Ordering::Relaxed);
     }
@@ -459,15 +530,15 @@ impl Face {
         }
     }
 
-    /// The next `frames` of the sensor's are dropped by all channels.
+    /// The next `frames` of the sensor's are dropped by all channels of frames.
     fn drop_frames(&mut self, frames: u32) {
         self.drop_frames_of(frames, |_| true);
         self.state.next_sequence = self.state.next_sequence.wrapping_add(frames);
     }
 
-    /// Of the streaming channels those for which `is` holds drop `frames`.
+    /// Of the streaming channels of frames those for which `is` holds drop `frames`.
     fn drop_frames_of(&mut self, frames: u32, is: impl Fn(&Port) -> bool) {
-        for port in &mut self.state.ports {
+        for port in &mut self.state.ports[..FRAME_CHANNELS] {
             if port.stream == Stream::Streaming && is(port) {
                 port.dropped(frames);
                 self.counters.drops += u64::from(frames);
@@ -476,9 +547,14 @@ impl Face {
     }
 
     fn refused(&mut self, channel: usize, refusal: Refusal) -> u32 {
-        let Refusal::Bus { plane, address } = refusal else {
-            self.counters.config_errors += 1;
-            return regs::IRQ_CONFIG_ERROR;
+        let (plane, address) = match refusal {
+            Refusal::Bus { plane, address } => (plane, address),
+            // The frame's own refusal is told.
+            Refusal::NoFrame => return 0,
+            _ => {
+                self.counters.config_errors += 1;
+                return regs::IRQ_CONFIG_ERROR;
+            }
         };
         self.counters.bus_errors += 1;
         if self.state.irq_raw & regs::IRQ_BUS_ERROR == 0 {

@@ -74,7 +74,7 @@ fn reset_values_and_access_are_the_tables() {
     for round in 0..2 {
         for register in REGISTERS {
             let expected = match register.offset {
-                regs::CAPS => 2 | 3 << 4 | 36 << 8,
+                regs::CAPS => 4 | 3 << 4 | 36 << 8,
                 regs::TIMING => regs::TIMING_STALL,
                 regs::FRAME_INTERVAL => 20_000,
                 regs::PATTERN => regs::PATTERN_NOISE,
@@ -115,8 +115,8 @@ fn reset_values_and_access_are_the_tables() {
 fn offsets_without_a_register_read_as_zero_and_take_nothing() {
     let mut rig = Rig::new("");
     let known = |offset: u32| {
-        // The second channel's are those of the first, once more.
-        let offset = if (0x200..0x300).contains(&offset) { offset - 0x100 } else { offset };
+        // The other channels' are those of the first, once more.
+        let offset = if (0x200..0x500).contains(&offset) { 0x100 + offset % 0x100 } else { offset };
         REGISTERS.iter().any(|register| register.offset == offset)
     };
     for offset in (0..0x2000).filter(|offset| !known(*offset)) {
@@ -399,7 +399,7 @@ fn commit_raw(rig: &mut Rig, address: u32) {
 }
 
 fn channels(job: &Job) -> [bool; 2] {
-    job.configs.map(|config| config.is_some())
+    [0, 1].map(|channel| job.configs[channel].is_some())
 }
 
 const BOTH: u32 = regs::CTRL_ENABLE | regs::CTRL_ENABLE << 1;
@@ -517,6 +517,115 @@ fn a_reset_between_the_two_channels_abandons_the_rest_of_the_frame() {
     rig.face.finished(1, Outcome::Abandoned, rig.now);
     assert_eq!((rig.face.read(regs::STATUS), abandon.load(Ordering::Relaxed)), (0, false));
     assert_eq!(rig.face.read(regs::FRAMES), 0);
+}
+
+/// A commit for a channel of metadata.
+fn commit_metadata(rig: &mut Rig, channel: usize) {
+    rig.write(regs::of_channel(regs::CH_COMMIT, u32::try_from(channel).unwrap()), 1);
+}
+
+/// The channels of metadata that take part.
+fn metadata(job: &Job) -> [bool; 2] {
+    [STATISTICS, PARAMS].map(|channel| job.configs[channel].is_some())
+}
+
+const ALL: u32 = regs::CTRL_ENABLE * CHANNEL_BITS;
+
+#[test]
+fn metadata_go_with_processed_frames_and_start_none() {
+    let mut rig = Rig::new("timing=stall,sensor=yes");
+    rig.write(regs::IRQ_ENABLE, u32::MAX);
+    rig.write(regs::CTRL, ALL & !BOTH);
+    commit_metadata(&mut rig, STATISTICS);
+    commit_metadata(&mut rig, PARAMS);
+    assert_eq!(rig.face.poll(rig.now), Task::Wait);
+    // Raw frames have none.
+    rig.write(regs::CTRL, ALL & !regs::CTRL_ENABLE);
+    commit_raw(&mut rig, 0x2000);
+    let job = rig.job();
+    assert_eq!((job.sequence, metadata(&job)), (0, [false, false]));
+    rig.face.finished(1, WRITTEN, rig.now);
+    rig.acknowledge();
+    rig.write(regs::CTRL, ALL);
+    rig.commit(0x1000);
+    commit_raw(&mut rig, 0x2000);
+    let job = rig.job();
+    assert_eq!((job.sequence, job.params_sequence, metadata(&job)), (1, None, [true, true]));
+    rig.face.finished(PARAMS, Outcome::Transferred(24), rig.now);
+    assert_eq!(rig.face.read(regs::of_channel(regs::CH_DONE_BYTES, regs::CHANNEL_PARAMS)), 24);
+    rig.face.finished(STATISTICS, Outcome::Transferred(9), rig.now);
+    rig.face.finished(0, WRITTEN, rig.now);
+    rig.face.finished(1, WRITTEN, rig.now);
+    assert_eq!(rig.acknowledge(), regs::IRQ_DONE * CHANNEL_BITS);
+    assert_eq!((rig.face.counters().frames, rig.face.counters().bytes), (3, 300), "of frames alone");
+    // The next waits for statistics, and not for parameters.
+    rig.commit(0x1000);
+    commit_raw(&mut rig, 0x2000);
+    assert_eq!(rig.face.poll(rig.now), Task::Wait);
+    commit_metadata(&mut rig, STATISTICS);
+    let job = rig.job();
+    assert_eq!((job.sequence, job.params_sequence, metadata(&job)), (2, Some(1), [true, false]));
+    // They stop like the others.
+    rig.write(regs::CTRL, 0);
+    rig.face.finished(STATISTICS, Outcome::Transferred(9), rig.now);
+    let stopped = |channels: u32| channels * regs::IRQ_STOPPED;
+    assert_eq!(rig.acknowledge(), stopped(1 << PARAMS | 1 << STATISTICS) | regs::IRQ_DONE << STATISTICS);
+}
+
+#[test]
+fn in_free_timing_a_frame_without_a_buffer_for_statistics_is_made_without() {
+    let mut rig = Rig::new("fps=100,sensor=yes");
+    rig.write(regs::IRQ_ENABLE, u32::MAX);
+    rig.write(regs::CTRL, ALL & !(regs::CTRL_ENABLE << 1));
+    rig.pass(10);
+    assert!(matches!(rig.face.poll(rig.now), Task::WaitUntil(_)));
+    rig.commit(0x1000);
+    rig.pass(10);
+    let job = rig.job();
+    assert_eq!((job.sequence, metadata(&job)), (1, [false, false]));
+    assert_eq!(rig.acknowledge(), regs::IRQ_UNDERRUN);
+    let drops = regs::of_channel(regs::CH_DROPS, regs::CHANNEL_STATISTICS);
+    assert_eq!((rig.face.read(drops), rig.face.read(regs::CH_DROPS), rig.face.read(regs::DROPS)), (1, 1, 1));
+}
+
+#[test]
+fn what_is_wrong_with_parameters_is_told_with_their_end_and_held_back_with_it() {
+    let mut rig = Rig::new("timing=stall,sensor=yes");
+    rig.write(regs::IRQ_ENABLE, u32::MAX);
+    rig.write(regs::CTRL, regs::CTRL_ENABLE | regs::CTRL_ENABLE << PARAMS);
+    let fault = |offset| ParamsFault { reason: ParamsFault::RANGE, kind: 5, block: 8, offset };
+    for offset in [16, 18] {
+        rig.commit(0x1000);
+        commit_metadata(&mut rig, PARAMS);
+        rig.job();
+        rig.face.finished(PARAMS, Outcome::BadParams(fault(offset)), rig.now);
+        rig.face.finished(0, WRITTEN, rig.now);
+        rig.write(regs::IRQ_STATUS, regs::IRQ_DONE);
+    }
+    let read = |rig: &Rig, register| rig.face.read(regs::of_channel(register, regs::CHANNEL_PARAMS));
+    let error = |rig: &Rig| {
+        [regs::CH_DONE_ERROR, regs::CH_DONE_ERROR_BLOCK, regs::CH_DONE_ERROR_OFFSET].map(|at| read(rig, at))
+    };
+    assert_eq!(error(&rig), [ParamsFault::RANGE << 16 | 5, 8, 16]);
+    let events = regs::IRQ_DONE << PARAMS | regs::IRQ_PARAMS_ERROR;
+    assert_eq!(rig.acknowledge(), events);
+    assert_eq!(error(&rig), [ParamsFault::RANGE << 16 | 5, 8, 18]);
+    assert_eq!((read(&rig, regs::CH_DROPS), read(&rig, regs::CH_FRAMES)), (2, 0));
+    assert_eq!(rig.acknowledge(), events);
+    rig.commit(0x1000);
+    commit_metadata(&mut rig, PARAMS);
+    assert_eq!(rig.job().params_sequence, None);
+    rig.face.finished(PARAMS, Outcome::Transferred(8), rig.now);
+    assert_eq!((error(&rig), read(&rig, regs::CH_DONE_BYTES)), ([0; 3], 8));
+}
+
+#[test]
+fn without_an_isp_there_are_no_channels_of_metadata() {
+    let mut rig = Rig::new("timing=stall");
+    rig.write(regs::CTRL, ALL);
+    assert_eq!((rig.face.read(regs::CTRL), rig.face.read(regs::STATUS)), (BOTH, BOTH));
+    assert_eq!(rig.face.read(regs::CAPS) & regs::CAPS_ISP, 0);
+    assert_ne!(Rig::new("sensor=yes").face.read(regs::CAPS) & regs::CAPS_ISP, 0);
 }
 
 #[test]

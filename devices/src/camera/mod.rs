@@ -4,7 +4,7 @@
 //! `picture` keeps the result and stamps each frame ([`stamp`]), and `channel` checks the guest's configuration
 //! and writes the frame through the [`DmaPort`]. The register face ([`regs`] says what, `face` and, for what each channel
 //! has of its own, `port` do it) knows nothing of pixels; the worker thread brings the two together, so that a vCPU never
-//! waits for a frame.
+//! waits for a frame. The ISP's statistics and parameters ([`meta`]) come and go with the frames.
 
 use std::{
     io,
@@ -24,6 +24,8 @@ mod convert;
 mod face;
 mod format;
 pub mod isp;
+pub mod meta;
+mod metadata;
 mod picture;
 mod pictures;
 mod pipeline;
@@ -56,11 +58,11 @@ pub struct Counters {
     pub drops: u64,
     /// Overflows of the line buffer.
     pub overflows: u64,
-    /// Frames refused because of an address that the DMA port does not permit.
+    /// Frames, and buffers of metadata, refused because of an address that the DMA port does not permit.
     pub bus_errors: u64,
     /// Losses of the sensor link.
     pub sync_losses: u64,
-    /// Frames refused because of their format, size, stride or length.
+    /// Frames, and buffers of metadata, refused because of their format, size, stride or length.
     pub config_errors: u64,
     /// Interrupt edges raised.
     pub irqs: u64,
@@ -181,5 +183,7 @@ fn register(offset: u64, len: usize) -> Option<u32> {
     u32::try_from(offset).ok().filter(|register| len == 4 && register.is_multiple_of(4))
 }
 
+#[cfg(test)]
+mod metadata_tests;
 #[cfg(test)]
 mod tests;

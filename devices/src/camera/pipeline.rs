@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{
     auto::{self, Exposure},
     channel::Transfer,
-    face::{CHANNELS, Job},
+    face::{FRAME_CHANNELS, Job},
     format::{Format, Layout, Pixels},
     isp::{Input, Isp, IspError, Output, Params, Rect, Statistics},
+    meta::{self, Made, ParamsFault, STATISTICS_SIZE},
     picture::SensorSettings,
     pictures::{Pictures, PicturesError},
     scene::Scene,
@@ -25,9 +26,12 @@ pub(super) struct Pipeline {
     pictures: Option<Pictures>,
     sensor: Sensor,
     /// What falls on the sensor, for each channel's frames.
-    lights: [Option<(View, Light)>; CHANNELS],
+    lights: [Option<(View, Light)>; FRAME_CHANNELS],
     exposure: Exposure,
     isp: Option<Processor>,
+    /// What the guest set of the ISP's parameters since the last reset.
+    settings: meta::Settings,
+    resets: u32,
     /// Samples of a raw line, and how they are written.
     line: (Vec<u16>, Vec<u8>),
 }
@@ -50,6 +54,8 @@ struct Processor {
     format: &'static Format,
     params: Params,
     statistics: Box<Statistics>,
+    /// What the last frame was made with, as far as it is known here.
+    made: Made,
 }
 
 impl Pipeline {
@@ -66,11 +72,51 @@ impl Pipeline {
             seed,
             pictures,
             sensor: Sensor::new(seed, spec.noise, spec.defects),
-            lights: [const { None }; CHANNELS],
+            lights: [const { None }; FRAME_CHANNELS],
             exposure: Exposure { time_ns: sensor::REFERENCE_NS, gain: 256 },
             isp: None,
+            settings: meta::Settings::default(),
+            resets: 0,
             line: (Vec::new(), Vec::new()),
         })
+    }
+
+    /// A frame begins: after a reset of the camera nothing is in force that was set before.
+    pub(super) fn begin(&mut self, job: &Job) {
+        if self.resets != job.resets {
+            self.resets = job.resets;
+            self.settings = meta::Settings::default();
+            if let Some(processor) = &mut self.isp {
+                processor.params = default_params(processor.size);
+                processor.set_params();
+            }
+        }
+    }
+
+    /// Takes a buffer of parameters; how many of its bytes that were.
+    ///
+    /// # Errors
+    /// What is wrong with it; then nothing has changed.
+    pub(super) fn take_params(&mut self, bytes: &[u8]) -> Result<usize, ParamsFault> {
+        let length = self.settings.take(bytes)?;
+        if let Some(processor) = &mut self.isp {
+            self.settings.apply(&mut processor.params);
+            processor.set_params();
+        }
+        Ok(length)
+    }
+
+    /// Writes down the statistics of the last frame, which was that of `job`; false if there was none.
+    pub(super) fn write_statistics(&self, job: &Job, buffer: &mut [u8; STATISTICS_SIZE]) -> bool {
+        let Some(Processor { statistics, made, .. }) = &self.isp else { return false };
+        let made = Made {
+            sequence: job.sequence,
+            params_sequence: job.params_sequence,
+            time: job.nanoseconds(),
+            ..*made
+        };
+        meta::write(&made, statistics, buffer);
+        true
     }
 
     /// Makes the frame of `job` for `channel` and writes it to `transfer`; false if it was abandoned because of `abort`.
@@ -178,7 +224,8 @@ impl Pipeline {
         let Some((View { size, phase, .. }, light)) = &self.lights[channel] else { return false };
         let settings = self.settings(*size);
         let layout = transfer.layout();
-        let processor = match Processor::ready(self.isp.take(), *size, *phase, layout, self.threads) {
+        let before = self.isp.take();
+        let processor = match Processor::ready(before, *size, *phase, layout, &self.settings, self.threads) {
             Ok(processor) => self.isp.insert(processor),
             Err(error) => {
                 tracing::error!("the camera has no ISP: {error}");
@@ -196,10 +243,19 @@ impl Pipeline {
             }
         };
         processor.isp.process(&read, &write, &mut processor.statistics);
+        processor.made = Made {
+            exposure: settings.exposure_ns,
+            analogue_gain: settings.analogue_gain,
+            digital_gain: settings.digital_gain,
+            white_balance: processor.params.white_balance,
+            ..Made::default()
+        };
         if self.automatic {
             self.exposure = self.exposure.next(&processor.statistics, job.interval);
-            if auto::balance(&mut processor.params, &processor.statistics) {
-                processor.isp.set_params(&processor.params).expect("gains can have any value");
+            if !self.settings.has_white_balance()
+                && auto::balance(&mut processor.params, &processor.statistics)
+            {
+                processor.set_params();
             }
         }
         !is_aborted()
@@ -213,6 +269,7 @@ impl Processor {
         size: [u32; 2],
         phase: Phase,
         layout: &Layout,
+        settings: &meta::Settings,
         threads: usize,
     ) -> Result<Self, IspError> {
         let format = layout.format();
@@ -220,13 +277,24 @@ impl Processor {
             Some(before) if before.size == size && before.format == format => return Ok(before),
             before => before,
         };
-        let mut params = Params::default_for(&sensor::colour(), size);
+        let mut params = default_params(size);
         if let Some(before) = before {
             params.white_balance = before.params.white_balance;
         }
+        settings.apply(&mut params);
         let input = Input { size, phase, bits: sensor::BITS };
         let crop = Rect { left: 0, top: 0, width: size[0], height: size[1] };
         let isp = Isp::new(input, Output { crop, size, format }, &params, threads)?;
-        Ok(Self { isp, size, format, params, statistics: Box::default() })
+        Ok(Self { isp, size, format, params, statistics: Box::default(), made: Made::default() })
     }
+
+    /// Has the ISP take its parameters, which are of the right ranges, as all that change them see to.
+    fn set_params(&mut self) {
+        self.isp.set_params(&self.params).expect("no parameter is out of its range");
+    }
+}
+
+/// What the ISP does unless it is told otherwise.
+fn default_params(size: [u32; 2]) -> Params {
+    Params::default_for(&sensor::colour(), size)
 }

@@ -3,6 +3,7 @@
 use super::{
     channel::FrameConfig,
     face::{high, low},
+    meta::ParamsFault,
     regs,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Done {
     pub(super) sequence: u32,
     /// Start of frame, in nanoseconds since the sensor started.
     pub(super) time: u64,
+    /// What was wrong with parameters.
+    pub(super) fault: ParamsFault,
 }
 
 /// The state of a channel's registers. After a reset it is the default.
@@ -42,7 +45,7 @@ pub(super) struct Port {
     pub(super) done: Done,
     /// A frame that was written before the last one was acknowledged: CH_DONE_* take it then.
     pub(super) held: Option<Done>,
-    pub(super) frames: u32,
+    frames: u32,
     drops: u32,
 }
 
@@ -57,6 +60,9 @@ impl Port {
             regs::CH_DONE_SEQUENCE => self.done.sequence,
             regs::CH_DONE_TIME_LO => low(self.done.time),
             regs::CH_DONE_TIME_HI => high(self.done.time),
+            regs::CH_DONE_ERROR => self.done.fault.reason << 16 | u32::from(self.done.fault.kind),
+            regs::CH_DONE_ERROR_BLOCK => self.done.fault.block,
+            regs::CH_DONE_ERROR_OFFSET => self.done.fault.offset,
             regs::CH_FRAMES => self.frames,
             regs::CH_DROPS => self.drops,
             _ => 0,
@@ -86,6 +92,16 @@ impl Port {
     /// What is pending becomes active, if the channel is ready.
     pub(super) fn latch(&mut self) -> Option<FrameConfig> {
         if self.is_ready() { self.pending.take() } else { None }
+    }
+
+    /// What is done is told as soon as the last one is acknowledged.
+    pub(super) fn hold(&mut self, done: Done) {
+        if done.fault.reason == 0 {
+            self.frames = self.frames.wrapping_add(1);
+        } else {
+            self.dropped(1);
+        }
+        self.held = Some(done);
     }
 
     pub(super) fn dropped(&mut self, frames: u32) {

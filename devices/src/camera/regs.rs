@@ -66,7 +66,7 @@ macro_rules! constants {
 registers! {
     ID = 0x000, Ro, ID_VALUE, "Always ID_VALUE.";
     VERSION = 0x004, Ro, VERSION_VALUE, "Version of this register map: major in bits 31:16, minor in 15:0.";
-    CAPS = 0x008, Ro, 0, "Bits 3:0 number of channels, 7:4 planes of a channel, 15:8 address lines (DMA mask); set by the machine.";
+    CAPS = 0x008, Ro, 0, "Bits 3:0 number of channels, 7:4 planes of a channel, 15:8 address lines (DMA mask), and CAPS_* bits; set by the machine.";
     SIZE_MIN = 0x00c, Ro, SIZE_MIN_VALUE, "Smallest frame: width in bits 15:0, height in 31:16, in pixels.";
     SIZE_MAX = 0x010, Ro, SIZE_MAX_VALUE, "Largest frame, as SIZE_MIN. Widths and heights are even.";
     CTRL = 0x014, Rw, 0, "CTRL_* bits.";
@@ -82,15 +82,15 @@ registers! {
     PATTERN = 0x044, Rw, 0, "PATTERN_* scene that the sensor looks at, from the next frame on; reset value set by the machine.";
     FLIP = 0x048, Rw, 0, "FLIP_* bits: how the sensor is read out, from the next frame on. The order of colour filters stays the format's.";
     FRAME_SEQUENCE = 0x04c, Ro, 0, "Sequence number of the frame that began last; see IRQ_FRAME_START.";
-    FRAMES = 0x0c0, Ro, 0, "Frames written since reset, by all channels; wraps, as all counters do.";
-    DROPS = 0x0c4, Ro, 0, "Frames dropped since reset, by all channels, for whatever reason.";
+    FRAMES = 0x0c0, Ro, 0, "Frames written since reset, by channels 0 and 1; wraps, as all counters do.";
+    DROPS = 0x0c4, Ro, 0, "Frames dropped since reset, by channels 0 and 1, for whatever reason.";
     OVERFLOWS = 0x0c8, Ro, 0, "Line buffer overflows since reset.";
     BUS_ERRORS = 0x0cc, Ro, 0, "Bus errors since reset.";
     SYNC_LOSSES = 0x0d0, Ro, 0, "Losses of the sensor link since reset.";
     CONFIG_ERRORS = 0x0d4, Ro, 0, "Configurations refused since reset.";
     IRQS = 0x0d8, Ro, 0, "Interrupt edges raised since reset.";
     IRQS_LATE = 0x0dc, Ro, 0, "Ticks of the frame clock that found a frame held back, as the one before was not acknowledged, since reset.";
-    CH_FORMAT = 0x100, Rw, 0, "V4L2 fourcc of the next frame: channel 0 has the processed formats, channel 1 the Bayer ones.";
+    CH_FORMAT = 0x100, Rw, 0, "V4L2 fourcc of the next frame: channel 0 has the processed formats, channel 1 the Bayer ones, channels 2 and 3 metadata.";
     CH_SIZE = 0x104, Rw, 0, "Size of the next frame: width in bits 15:0, height in 31:16, in pixels.";
     CH_STRIDE0 = 0x108, Rw, 0, "Bytes from line to line in plane 0.";
     CH_STRIDE1 = 0x10c, Rw, 0, "The same for plane 1.";
@@ -101,7 +101,7 @@ registers! {
     CH_ADDR1_HI = 0x124, Rw, 0, "The same, bits 63:32.";
     CH_ADDR2_LO = 0x128, Rw, 0, "Address of plane 2, bits 31:0.";
     CH_ADDR2_HI = 0x12c, Rw, 0, "The same, bits 63:32.";
-    CH_LEN0 = 0x130, Rw, 0, "Bytes that plane 0 may take: nothing is written beyond.";
+    CH_LEN0 = 0x130, Rw, 0, "Bytes that plane 0 may take: nothing is written beyond. Of channel 3 those that the parameters take.";
     CH_LEN1 = 0x134, Rw, 0, "The same for plane 1.";
     CH_LEN2 = 0x138, Rw, 0, "The same for plane 2.";
     CH_COMMIT = 0x13c, Wo, 0, "Writing 1 makes CH_FORMAT to CH_LEN2 the pending configuration.";
@@ -111,19 +111,25 @@ registers! {
     CH_DONE_SEQUENCE = 0x18c, Ro, 0, "Its sequence number: 0 for the first frame after the sensor started, dropped frames counted.";
     CH_DONE_TIME_LO = 0x190, Ro, 0, "Its start of frame, in nanoseconds since the sensor started, bits 31:0.";
     CH_DONE_TIME_HI = 0x194, Ro, 0, "The same, bits 63:32.";
-    CH_FRAMES = 0x1c0, Ro, 0, "Frames that this channel wrote since reset.";
-    CH_DROPS = 0x1c4, Ro, 0, "Frames that this channel dropped since reset, for whatever reason.";
+    CH_DONE_ERROR = 0x198, Ro, 0, "Of channel 3: what was wrong with the parameters. Type of the block in bits 15:0, reason (PARAMS_ERROR_*) in 31:16; 0: they were taken.";
+    CH_DONE_ERROR_BLOCK = 0x19c, Ro, 0, "Where in the buffer that block begins, in bytes.";
+    CH_DONE_ERROR_OFFSET = 0x1a0, Ro, 0, "Where in the buffer the field begins that was wrong, in bytes.";
+    CH_FRAMES = 0x1c0, Ro, 0, "Frames, or buffers of metadata, that this channel transferred since reset.";
+    CH_DROPS = 0x1c4, Ro, 0, "Frames, or buffers of metadata, that this channel dropped since reset, for whatever reason.";
 }
 
 constants! {
     ID_VALUE = 0x4d56_434d, "ID: \"MCVM\" in memory order.";
-    VERSION_VALUE = 0x0002_0000, "VERSION: 2.0.";
-    CHANNELS = 2, "Number of channels.";
+    VERSION_VALUE = 0x0002_0001, "VERSION: 2.1.";
+    CHANNELS = 4, "Number of channels.";
     CHANNEL_PROCESSED = 0, "The channel of the processed frames.";
     CHANNEL_RAW = 1, "The channel of the sensor's raw frames.";
+    CHANNEL_STATISTICS = 2, "The channel of the ISP's statistics.";
+    CHANNEL_PARAMS = 3, "The channel of the ISP's parameters.";
     CHANNEL_SPACING = 0x100, "Bytes from a register of a channel to the same of the next.";
     SIZE_MIN_VALUE = 120 << 16 | 160, "SIZE_MIN: 160x120.";
     SIZE_MAX_VALUE = 2160 << 16 | 3840, "SIZE_MAX: 3840x2160.";
+    CAPS_ISP = 1 << 17, "There is an ISP, and channels 2 and 3 can be enabled.";
     CTRL_ENABLE = 1 << 0, "The channel streams while set. Channel n: n bits further up.";
     CTRL_RESET = 1 << 31, "Write 1 to reset; reads as zero.";
     STATUS_STREAMING = 1 << 0, "The channel streams, or has not yet stopped. Channel n: n bits further up.";
@@ -136,7 +142,8 @@ constants! {
     IRQ_BUS_ERROR = 1 << 10, "The DMA port refused an address; see ERR_ADDR.";
     IRQ_SYNC_LOSS = 1 << 11, "The sensor link was lost.";
     IRQ_UNDERRUN = 1 << 12, "The frame clock ticked and a channel could not begin a frame: none pending, or one in work or held back.";
-    IRQ_DONE = 1 << 16, "The channel's frame was written; see CH_DONE_*. Channel n: n bits further up.";
+    IRQ_PARAMS_ERROR = 1 << 13, "With the IRQ_DONE of channel 3: the parameters were wrong; see CH_DONE_ERROR.";
+    IRQ_DONE = 1 << 16, "The channel's frame was written, or its buffer of metadata transferred; see CH_DONE_*. Channel n: n bits further up.";
     IRQ_LATCHED = 1 << 20, "The channel's pending configuration became the active one: the next may be programmed. Channel n: n bits further up.";
     IRQ_STOPPED = 1 << 24, "The channel has stopped. Channel n: n bits further up.";
     FRAME_INTERVAL_MIN = 1_000, "1000 frames a second.";
@@ -215,21 +222,23 @@ pub fn reference() -> String {
     out
 }
 
+/// Panics if the file `path`, from this crate's folder on, is not what was `made` of a table.
+#[cfg(test)]
+#[track_caller]
+pub(super) fn is_in_file(path: &str, made: &str) {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_HEADER").is_some() {
+        std::fs::write(&path, made).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == made,
+        "{path} differs from the table; make it anew with UPDATE_HEADER=1 cargo test -p devices"
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn is_in_file(path: &str, made: &str) {
-        let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
-        if std::env::var_os("UPDATE_HEADER").is_some() {
-            std::fs::write(&path, made).unwrap();
-        }
-        assert!(
-            std::fs::read_to_string(&path).unwrap_or_default() == made,
-            "{path} differs from the table; make it anew with UPDATE_HEADER=1 cargo test -p devices"
-        );
-    }
 
     #[test]
     fn the_drivers_header_is_this_table() {

@@ -12,14 +12,14 @@ const SIZE: usize = 0x100_0000;
 const WINDOW: std::ops::Range<u64> = 0x40_0000..0x100_0000;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-struct Rig {
-    memory: GuestMemoryMmap,
+pub(super) struct Rig {
+    pub(super) memory: GuestMemoryMmap,
     camera: Camera,
     irq: IrqLine,
 }
 
 impl Rig {
-    fn new(spec: &str) -> Self {
+    pub(super) fn new(spec: &str) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)]).unwrap();
         let spec: CameraSpec = spec.parse().unwrap();
         let dma = DmaPort::new(memory.clone(), spec.address_bits, &[WINDOW]);
@@ -28,13 +28,13 @@ impl Rig {
         Self { memory, camera, irq }
     }
 
-    fn read(&self, register: u32) -> u32 {
+    pub(super) fn read(&self, register: u32) -> u32 {
         let mut data = [0; 4];
         self.camera.read(register.into(), &mut data);
         u32::from_le_bytes(data)
     }
 
-    fn write(&self, register: u32, value: u32) {
+    pub(super) fn write(&self, register: u32, value: u32) {
         self.camera.write(register.into(), &value.to_le_bytes());
     }
 
@@ -53,18 +53,18 @@ impl Rig {
         }
     }
 
-    fn commit(&self, layout: &Layout, address: u32) {
+    pub(super) fn commit(&self, layout: &Layout, address: u32) {
         self.program(layout, address);
         self.write(regs::of_channel(regs::CH_COMMIT, layout.format().channel()), 1);
     }
 
     /// Makes the channel that has the format of `layout` the only one that is enabled.
-    fn enable(&self, layout: &Layout) {
+    pub(super) fn enable(&self, layout: &Layout) {
         self.write(regs::CTRL, regs::CTRL_ENABLE << layout.format().channel());
     }
 
     #[track_caller]
-    fn wait(&self, events: u32) {
+    pub(super) fn wait(&self, events: u32) {
         let start = Instant::now();
         while self.read(regs::IRQ_RAW) & events == 0 {
             assert!(start.elapsed() < TIMEOUT, "none of {events:#x} in {:#x}", self.read(regs::IRQ_RAW));
@@ -72,7 +72,7 @@ impl Rig {
         }
     }
 
-    fn bytes(&self, address: u64, len: usize) -> Vec<u8> {
+    pub(super) fn bytes(&self, address: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.memory.read_slice(&mut bytes, GuestAddress(address)).unwrap();
         bytes
@@ -95,7 +95,7 @@ impl Rig {
     }
 }
 
-fn layout(code: &[u8; 4], width: u32, height: u32) -> Layout {
+pub(super) fn layout(code: &[u8; 4], width: u32, height: u32) -> Layout {
     Layout::new(u32::from_le_bytes(*code), width, height).unwrap()
 }
 
@@ -145,7 +145,7 @@ fn a_sensors_frames_are_its_seeds() {
 }
 
 /// The mean of red, green and blue of a frame.
-fn means(frame: &[u8]) -> [usize; 3] {
+pub(super) fn means(frame: &[u8]) -> [usize; 3] {
     let (pixels, _) = frame.as_chunks::<3>();
     [0, 1, 2]
         .map(|channel| pixels.iter().map(|pixel| usize::from(pixel[channel])).sum::<usize>() / pixels.len())

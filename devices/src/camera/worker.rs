@@ -5,9 +5,13 @@ use std::{
     time::Instant,
 };
 
+use vm_memory::{Bytes, VolatileSlice};
+
 use super::{
     channel::{Refusal, Transfer},
-    face::{CHANNELS, Face, Job, Outcome, Task},
+    face::{FRAME_CHANNELS, Face, Job, Outcome, PARAMS, PROCESSED, STATISTICS, Task},
+    meta::{PARAMS_MAX, STATISTICS_SIZE},
+    metadata,
     picture::Picture,
     pictures::PicturesError,
     pipeline::Pipeline,
@@ -56,7 +60,7 @@ impl Shared {
 /// What frames are made from.
 pub(super) enum Source {
     /// The test pattern generator: a picture for each channel, as long as it is the right one.
-    Patterns { seed: u64, pictures: Box<[Option<Picture>; CHANNELS]> },
+    Patterns { seed: u64, pictures: Box<[Option<Picture>; FRAME_CHANNELS]> },
     /// Sensor and ISP.
     Sensor(Box<Pipeline>),
 }
@@ -67,7 +71,7 @@ impl Source {
         let seed = spec.seed.unwrap_or_default();
         Ok(match &spec.sensor {
             Some(sensor) => Self::Sensor(Box::new(Pipeline::new(sensor, seed)?)),
-            None => Self::Patterns { seed, pictures: Box::new([const { None }; CHANNELS]) },
+            None => Self::Patterns { seed, pictures: Box::new([const { None }; FRAME_CHANNELS]) },
         })
     }
 
@@ -87,21 +91,66 @@ impl Source {
             }
         }
     }
+
+    /// A frame begins that is not of the time before a reset.
+    fn begin(&mut self, job: &Job) {
+        if let Self::Sensor(pipeline) = self {
+            pipeline.begin(job);
+        }
+    }
+
+    /// Takes parameters for the frame that begins, and for those after it.
+    fn take_params(&mut self, bytes: &[u8]) -> Outcome {
+        match self {
+            Self::Sensor(pipeline) => match pipeline.take_params(bytes) {
+                Ok(length) => Outcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
+                Err(fault) => {
+                    tracing::debug!("{fault}");
+                    Outcome::BadParams(fault)
+                }
+            },
+            // The register face enables no channel of metadata where there is no ISP.
+            Self::Patterns { .. } => Outcome::Abandoned,
+        }
+    }
+
+    /// Writes the statistics of the frame that was made last.
+    fn write_statistics(&self, job: &Job, slice: &VolatileSlice, dma: &DmaPort) -> Outcome {
+        let mut buffer = [0; STATISTICS_SIZE];
+        match self {
+            Self::Sensor(pipeline) if pipeline.write_statistics(job, &mut buffer) => {
+                slice.write_slice(&buffer, 0).expect("the slice is as long");
+                dma.publish(slice);
+                Outcome::Transferred(u32::try_from(STATISTICS_SIZE).unwrap_or(u32::MAX))
+            }
+            _ => Outcome::Abandoned,
+        }
+    }
 }
 
 /// Makes frames until the camera is switched off. No lock is held while it does.
 pub(super) fn run(shared: &Shared, dma: &DmaPort, mut source: Source) {
     let abort = shared.face().abandon();
-    while let Some(job) = shared.next_job() {
+    let finished = |channel, outcome| shared.face().finished(channel, outcome, Instant::now());
+    let mut params = [0; PARAMS_MAX];
+    while let Some(mut job) = shared.next_job() {
+        source.begin(&job);
         // All are checked before the first is written: the frame begins for all of them at once.
-        let transfers = check(&job, dma);
-        let right =
-            (0..).zip(&transfers).map(|(n, transfer)| u32::from(matches!(transfer, Some(Ok(_)))) << n);
-        match right.sum() {
+        let transfers = Transfers::check(&job, dma, &mut params);
+        match transfers.right() {
             0 => {}
             channels => shared.face().started(channels),
         }
-        for (channel, transfer) in transfers.into_iter().enumerate() {
+        let Transfers { frames, mut statistics, params: length } = transfers;
+        if let Some(length) = length {
+            let outcome =
+                length.map_or_else(Outcome::Refused, |length| source.take_params(&params[..length]));
+            if matches!(outcome, Outcome::Transferred(_)) {
+                job.params_sequence = Some(job.sequence);
+            }
+            finished(PARAMS, outcome);
+        }
+        for (channel, transfer) in frames.into_iter().enumerate() {
             let outcome = match transfer {
                 None => continue,
                 Some(Err(refusal)) => Outcome::Refused(refusal),
@@ -111,18 +160,64 @@ pub(super) fn run(shared: &Shared, dma: &DmaPort, mut source: Source) {
                 }
                 Some(Ok(_)) => Outcome::Abandoned,
             };
-            shared.face().finished(channel, outcome, Instant::now());
+            // What goes with a frame ends before it: what becomes of the frame is the last that a driver hears.
+            if channel == PROCESSED
+                && let Some(slice) = statistics.take()
+            {
+                let outcome = match slice {
+                    Err(refusal) => Outcome::Refused(refusal),
+                    Ok(slice) if matches!(outcome, Outcome::Written { .. }) => {
+                        source.write_statistics(&job, &slice, dma)
+                    }
+                    Ok(_) => Outcome::Abandoned,
+                };
+                finished(STATISTICS, outcome);
+            }
+            finished(channel, outcome);
         }
     }
 }
 
-/// What each channel that takes part may write.
-fn check<'a>(job: &Job, dma: &'a DmaPort) -> [Option<Result<Transfer<'a>, Refusal>>; CHANNELS] {
-    std::array::from_fn(|channel| {
-        let transfer = Transfer::new(channel, job.configs[channel].as_ref()?, dma);
-        if let Err(refusal) = &transfer {
-            tracing::debug!(sequence = job.sequence, channel, "the camera refused a frame: {refusal}");
-        }
-        Some(transfer)
-    })
+/// What of a frame is transferred, as far as it takes part.
+struct Transfers<'a> {
+    frames: [Option<Result<Transfer<'a>, Refusal>>; FRAME_CHANNELS],
+    /// Where its statistics go.
+    statistics: Option<Result<VolatileSlice<'a>, Refusal>>,
+    /// The length of its parameters, which are copied.
+    params: Option<Result<usize, Refusal>>,
+}
+
+impl<'a> Transfers<'a> {
+    /// Checks what `job` asks for, and copies the parameters.
+    fn check(job: &Job, dma: &'a DmaPort, params: &mut [u8; PARAMS_MAX]) -> Self {
+        let frames = std::array::from_fn(|channel| {
+            let transfer = Transfer::new(channel, job.configs[channel].as_ref()?, dma);
+            Some(transfer.inspect_err(|refusal| told(job, channel, refusal)))
+        });
+        let frame = match frames[PROCESSED] {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(Refusal::NoFrame),
+        };
+        let statistics = job.configs[STATISTICS].map(|config| {
+            let slice = frame.and_then(|()| metadata::statistics(&config, dma));
+            slice.inspect_err(|refusal| told(job, STATISTICS, refusal))
+        });
+        let params = job.configs[PARAMS].map(|config| {
+            let length = frame.and_then(|()| metadata::params(&config, dma, params));
+            length.inspect_err(|refusal| told(job, PARAMS, refusal))
+        });
+        Self { frames, statistics, params }
+    }
+
+    /// A bit for each channel whose transfer is right.
+    fn right(&self) -> u32 {
+        let frames = (0..).zip(&self.frames).map(|(n, frame)| u32::from(matches!(frame, Some(Ok(_)))) << n);
+        frames.sum::<u32>()
+            | u32::from(matches!(self.statistics, Some(Ok(_)))) << STATISTICS
+            | u32::from(matches!(self.params, Some(Ok(_)))) << PARAMS
+    }
+}
+
+fn told(job: &Job, channel: usize, refusal: &Refusal) {
+    tracing::debug!(sequence = job.sequence, channel, "the camera refused a frame: {refusal}");
 }

@@ -9,7 +9,11 @@ use std::{
 
 use devices::{
     bus::BusDevice,
-    camera::{Camera, CameraSpec, FORMATS, Layout, regs, stamp},
+    camera::{
+        Camera, CameraSpec, FORMATS, Layout,
+        meta::{PARAMS_FOURCC, STATISTICS_FOURCC, STATISTICS_SIZE},
+        regs, stamp,
+    },
     dma::DmaPort,
     irq::IrqLine,
 };
@@ -34,6 +38,8 @@ pub(crate) struct Poked {
     posted: Vec<Range<u64>>,
     /// Frames written, over all checks.
     pub(crate) frames: u64,
+    /// Buffers of metadata transferred, likewise.
+    pub(crate) metadata: u64,
 }
 
 impl Poked {
@@ -47,8 +53,15 @@ impl Poked {
         let irq = IrqLine::new().expect("there are descriptors");
         let camera = Camera::new(spec, dma, irq.try_clone().expect("there are descriptors"));
         let camera = camera.expect("there are threads");
-        let poked =
-            Self { memory, camera, irq, blocks: [[0; BLOCK / 4]; CHANNELS], posted: Vec::new(), frames: 0 };
+        let poked = Self {
+            memory,
+            camera,
+            irq,
+            blocks: [[0; BLOCK / 4]; CHANNELS],
+            posted: Vec::new(),
+            frames: 0,
+            metadata: 0,
+        };
         poked.fill();
         poked
     }
@@ -85,12 +98,13 @@ impl Poked {
     pub(crate) fn poke(&mut self, number: u64) {
         let [what, pick, a, b, c, d, e, f] = number.to_le_bytes();
         let value = u32::from_le_bytes([a, b, c, d]);
-        let channel = u32::from(pick & 1);
-        let plane = u32::from(pick >> 1) % 3;
+        // Mostly those of frames.
+        let channel = u32::from(if pick & 8 == 0 { pick & 1 } else { pick & 3 });
+        let plane = u32::from(pick >> 4) % 3;
         let own = |register| regs::of_channel(register, channel);
         // Around the window, mostly inside it.
         let address = (value % 0x14_0000) + 0x16_0000;
-        match what % 18 {
+        match what % 20 {
             0 => self.write((value % regs::MAPPED_SIZE) & !3, u32::from_le_bytes([e, f, a, b])),
             1 => self.write(known(pick), value),
             2 => self.write(own(regs::CH_FORMAT), FORMATS[usize::from(a) % FORMATS.len()].fourcc),
@@ -100,7 +114,7 @@ impl Poked {
             6 => self.write(own(regs::CH_ADDR0_LO) + 4 * (plane + 3 * u32::from(a & 1)), value),
             7 => self.write(own(regs::CH_LEN0) + 4 * plane, value % 0x8_0000),
             8 => self.write(own(regs::CH_COMMIT), value | 1),
-            9 => self.write(regs::CTRL, value & 3),
+            9 => self.write(regs::CTRL, value & 15),
             10 => self.write(regs::IRQ_STATUS, u32::MAX),
             11 => {
                 let mut data = [0; 8];
@@ -117,6 +131,20 @@ impl Poked {
             13 => self.write(regs::PATTERN, u32::from(b) % 8),
             14 => self.write(regs::FRAME_INTERVAL, value % 3000),
             15 => thread::sleep(Duration::from_micros(u64::from(a) * 4)),
+            16 => self.post_metadata(regs::CHANNEL_STATISTICS, STATISTICS_FOURCC, address, STATISTICS_SIZE),
+            17 => {
+                // A block of white balance, or of nearly that.
+                let block = [1, 16, u32::from(e % 4) << 16 | u32::from(f % 10), 16, value, value];
+                let bytes = block.map(u32::to_le_bytes);
+                // Outside the window, where it cannot be read, no canary is touched.
+                if WINDOW.contains(&address.into()) && WINDOW.contains(&(u64::from(address) + 24)) {
+                    self.memory
+                        .write_slice(bytes.as_flattened(), GuestAddress(address.into()))
+                        .expect("it is in the window");
+                    self.posted.push(address.into()..u64::from(address) + 24);
+                }
+                self.post_metadata(regs::CHANNEL_PARAMS, PARAMS_FOURCC, address, 24);
+            }
             _ => {
                 let format = &FORMATS[usize::from(e) % FORMATS.len()];
                 let size = |byte: u8| 2 * u32::from(byte % 40);
@@ -143,12 +171,25 @@ impl Poked {
         self.write(own(regs::CH_COMMIT), 1);
     }
 
+    /// Commits a buffer of metadata.
+    fn post_metadata(&mut self, channel: u32, fourcc: u32, address: u32, length: usize) {
+        let own = |register| regs::of_channel(register, channel);
+        self.write(own(regs::CH_FORMAT), fourcc);
+        self.write(own(regs::CH_ADDR0_LO), address);
+        self.write(own(regs::CH_ADDR0_HI), 0);
+        self.write(own(regs::CH_LEN0), u32::try_from(length).expect("it is small"));
+        self.write(own(regs::CH_COMMIT), 1);
+    }
+
     /// Resets the camera. Nothing was written but to what was posted, and a frame comes right.
     ///
     /// # Panics
     /// If not.
     pub(crate) fn check(&mut self) {
         self.frames += u64::from(self.read(regs::FRAMES));
+        for channel in [regs::CHANNEL_STATISTICS, regs::CHANNEL_PARAMS] {
+            self.metadata += u64::from(self.read(regs::of_channel(regs::CH_FRAMES, channel)));
+        }
         self.write(regs::CTRL, regs::CTRL_RESET);
         self.wait("a reset", |camera| camera.read(regs::STATUS) == 0);
         assert_eq!((self.read(regs::IRQ_RAW), self.read(regs::FRAMES)), (0, 0));
@@ -191,15 +232,19 @@ impl Poked {
     }
 }
 
-/// A register of the table, of either channel.
+/// A register of the table, of any channel.
 fn known(pick: u8) -> u32 {
     let offset = regs::REGISTERS[usize::from(pick >> 1) % regs::REGISTERS.len()].offset;
-    if offset < regs::CH_FORMAT { offset } else { regs::of_channel(offset, u32::from(pick & 1)) }
+    if offset < regs::CH_FORMAT { offset } else { regs::of_channel(offset, u32::from(pick & 3)) }
 }
 
-/// The planes that a frame of this configuration takes; none if there is no such frame.
+/// The planes that a frame of this configuration takes, or its statistics; none if there is no such frame.
 fn planes(block: &[u32; BLOCK / 4]) -> Vec<Range<u64>> {
     let get = |register: u32| block[(register - regs::CH_FORMAT) as usize / 4];
+    if get(regs::CH_FORMAT) == STATISTICS_FOURCC {
+        let start = u64::from(get(regs::CH_ADDR0_LO)) | u64::from(get(regs::CH_ADDR0_HI)) << 32;
+        return vec![start..start.saturating_add(STATISTICS_SIZE as u64)];
+    }
     let size = get(regs::CH_SIZE);
     let strides = [regs::CH_STRIDE0, regs::CH_STRIDE1, regs::CH_STRIDE2].map(get);
     let layout = Layout::new(get(regs::CH_FORMAT), size & 0xffff, size >> 16);

@@ -31,6 +31,8 @@ pub struct Zone {
     pub luma: u64,
     /// Quads whose four samples are all within `awb_range`.
     pub balanced_quads: u32,
+    /// Quads of which a sample is above `awb_range`.
+    pub saturated_quads: u32,
     /// Sums of their red, of the mean of their greens, and of their blue.
     pub balanced: [u64; 3],
     /// Sum of the squares of the luma's differences across, between a quad's two neighbours, in steps of 16.
@@ -53,6 +55,7 @@ impl Statistics {
             sum.quads += part.quads;
             sum.luma += part.luma;
             sum.balanced_quads += part.balanced_quads;
+            sum.saturated_quads += part.saturated_quads;
             sum.balanced.iter_mut().zip(part.balanced).for_each(|(sum, part)| *sum += part);
             sum.focus += part.focus;
         }
@@ -73,8 +76,8 @@ pub(super) struct Gatherer {
     /// Quads of a line, and lines of quads in the frame.
     size: [usize; 2],
     luma: Vec<i16>,
-    /// Luma, red, green, blue, count and focus of each column since the last end of a zone.
-    columns: [Vec<u32>; 6],
+    /// Luma, red, green, blue, both counts and focus of each column since the last end of a zone.
+    columns: [Vec<u32>; 7],
     /// Lines of quads since then.
     lines: u32,
     /// Four parts, by the column: neighbours are often alike, and adding to the same number twice has to wait.
@@ -118,11 +121,27 @@ impl Gatherer {
         range: [u16; 2],
     ) {
         let width = self.size[0];
-        let [luma, r, g, b, count, focus] = &mut self.columns;
+        let [luma, r, g, b, balanced, saturated, focus] = &mut self.columns;
         let least = range[0].min(0x7fff).cast_signed();
         let most = range[1].min(0x7fff).cast_signed();
         let padded = luma.len();
-        quads(level, red, green, green2, blue, [least, most], &mut self.luma, luma, r, g, b, count, padded);
+        let range = [least, most];
+        quads(
+            level,
+            red,
+            green,
+            green2,
+            blue,
+            range,
+            &mut self.luma,
+            luma,
+            r,
+            g,
+            b,
+            balanced,
+            saturated,
+            padded,
+        );
         self.luma[LANES - 1] = self.luma[LANES];
         self.luma[LANES + width] = self.luma[LANES + width - 1];
         differences(level, &self.luma, focus, padded);
@@ -153,13 +172,14 @@ impl Gatherer {
         let line = self.zone(y);
         for (x, zone) in self.sums.zones[line].iter_mut().enumerate() {
             let end = if x + 1 == ZONES { self.size[0] } else { (x + 1) * across };
-            let [luma, red, green, blue, count, focus] = std::array::from_fn(|index| {
+            let [luma, red, green, blue, balanced, saturated, focus] = std::array::from_fn(|index| {
                 let columns = &self.columns[index][x * across..end];
                 columns.iter().map(|&sum| u64::from(sum)).sum::<u64>()
             });
             zone.quads += u32::try_from(end - x * across).unwrap_or(u32::MAX) * self.lines;
             zone.luma += luma;
-            zone.balanced_quads += u32::try_from(count).unwrap_or(u32::MAX);
+            zone.balanced_quads += u32::try_from(balanced).unwrap_or(u32::MAX);
+            zone.saturated_quads += u32::try_from(saturated).unwrap_or(u32::MAX);
             zone.balanced.iter_mut().zip([red, green, blue]).for_each(|(sum, part)| *sum += part);
             zone.focus += focus;
         }
@@ -194,12 +214,14 @@ kernel! {
         red_sum: &mut [u32],
         green_sum: &mut [u32],
         blue_sum: &mut [u32],
-        quads: &mut [u32],
+        balanced: &mut [u32],
+        saturated: &mut [u32],
         count: usize,
     ) {
         let (r, g, h, b) = (at(red, 0, count), at(green, 0, count), at(green2, 0, count), at(blue, 0, count));
         let luma_out = &mut luma_out[LANES..][..count];
-        let (luma_sum, quads) = (&mut luma_sum[..count], &mut quads[..count]);
+        let luma_sum = &mut luma_sum[..count];
+        let (balanced, saturated) = (&mut balanced[..count], &mut saturated[..count]);
         let (red_sum, green_sum, blue_sum) =
             (&mut red_sum[..count], &mut green_sum[..count], &mut blue_sum[..count]);
         let add = |sum: &mut u32, value: i16| *sum = sum.wrapping_add(u32::from(value.cast_unsigned()));
@@ -214,7 +236,8 @@ kernel! {
             add(&mut red_sum[i], r[i] & mask);
             add(&mut green_sum[i], green & mask);
             add(&mut blue_sum[i], b[i] & mask);
-            add(&mut quads[i], mask & 1);
+            add(&mut balanced[i], mask & 1);
+            add(&mut saturated[i], i16::from(most > range[1]));
         }
     }
 }
@@ -259,6 +282,7 @@ mod tests {
         assert_eq!(zones[3][3].luma_mean(), 3300);
         assert_eq!((zones[3][3].balanced_quads, zones[3][3].balanced), (12, [21_600, 39_600, 57_600]));
         assert_eq!((zones[9][3].balanced_quads, zones[9][3].balanced), (6, [15_600, 24_600, 33_600]));
+        assert_eq!((zones[3][3].saturated_quads, zones[14][3].saturated_quads), (0, 0));
         assert_eq!((histogram[2500 / 64], histogram[4100 / 64]), (32 * 49, 32 * 49));
         // Neighbours two apart are alike, but at the ends the mirror has the neighbour itself.
         assert_eq!((zones[3][3].focus, zones[3][0].focus), (0, 3 * 100 * 100));

@@ -1,9 +1,10 @@
 //! Cache maintenance, for a guest that maps a device's buffers uncached: unless the host has FEAT_S2FWB (Arm ARM), the guest's
-//! loads then go around the caches that this process writes through.
+//! loads and stores then go around the caches that this process writes and reads through.
 
 use std::arch::asm;
 
-/// Cleans the data caches of `length` bytes from `start` on to the point of coherency.
+/// Cleans the data caches of `length` bytes from `start` on to the point of coherency, and invalidates them: what is loaded
+/// next is what the guest stored.
 pub(super) fn clean(start: *const u8, length: usize) {
     let kinds: u64;
     // SAFETY: reads a register that Linux lets user space read (CTR_EL0, Documentation/arm64/cpu-feature-registers.rst).
@@ -14,7 +15,7 @@ pub(super) fn clean(start: *const u8, length: usize) {
     for address in (start as usize & !(line - 1)..end).step_by(line) {
         // SAFETY: cleaning changes no byte; Linux lets user space do it (SCTLR_EL1.UCI) for lines that it may read, and
         // every line here has a byte of the caller's range.
-        unsafe { asm!("dc cvac, {}", in(reg) address, options(nostack, preserves_flags)) };
+        unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
     }
     // SAFETY: a barrier, which waits until the lines are clean.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };

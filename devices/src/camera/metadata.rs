@@ -1,0 +1,45 @@
+//! The transfers of metadata: statistics into the guest's memory, and parameters out of it.
+
+use vm_memory::VolatileSlice;
+
+use super::{
+    channel::{FrameConfig, Refusal},
+    face::{PARAMS, STATISTICS},
+    meta::{HEADER, PARAMS_FOURCC, PARAMS_MAX, STATISTICS_FOURCC, STATISTICS_SIZE},
+};
+use crate::dma::{DmaError, DmaPort};
+
+/// Where the statistics go that `config` has room for.
+pub(super) fn statistics<'a>(config: &FrameConfig, dma: &'a DmaPort) -> Result<VolatileSlice<'a>, Refusal> {
+    check(STATISTICS, config, STATISTICS_FOURCC, STATISTICS_SIZE)?;
+    dma.slice_for_writing(config.addresses[0], STATISTICS_SIZE as u64).map_err(refusal)
+}
+
+/// Copies the parameters that lie where `config` says: the guest may change them meanwhile, but not the copy. Its length.
+pub(super) fn params(
+    config: &FrameConfig,
+    dma: &DmaPort,
+    copy: &mut [u8; PARAMS_MAX],
+) -> Result<usize, Refusal> {
+    check(PARAMS, config, PARAMS_FOURCC, HEADER)?;
+    // Of a longer buffer the rest has nothing that can be right.
+    let length = PARAMS_MAX.min(config.lengths[0] as usize);
+    dma.read_into(config.addresses[0], &mut copy[..length]).map_err(refusal)?;
+    Ok(length)
+}
+
+/// Whether `config` is of this channel, and has room for `least` bytes.
+fn check(channel: usize, config: &FrameConfig, fourcc: u32, least: usize) -> Result<(), Refusal> {
+    let length = config.lengths[0];
+    if config.fourcc != fourcc {
+        Err(Refusal::Channel { channel, fourcc: config.fourcc })
+    } else if (length as usize) < least {
+        Err(Refusal::Length { plane: 0, span: least as u64, length })
+    } else {
+        Ok(())
+    }
+}
+
+fn refusal(error: DmaError) -> Refusal {
+    Refusal::Bus { plane: 0, address: error.address }
+}
