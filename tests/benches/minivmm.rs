@@ -1,7 +1,7 @@
-//! The project's benchmarks, run by `cargo bench`: camera DMA beside a memcpy, the ISP, boot time, memory beyond the
+//! The project's benchmarks, run by `cargo bench`: camera DMA beside a memcpy, a sensor's pace, the ISP, boot time, memory beyond the
 //! guest's, allocations of the CMA model.
 //!
-//! Prints tables and writes target/bench/report.json. `cargo bench -- camera`, `-- isp`, `-- boot` and `-- model`
+//! Prints tables and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- boot` and `-- model`
 //! run a part.
 
 use std::{
@@ -23,6 +23,8 @@ mod camera;
 mod isp;
 #[path = "minivmm/model.rs"]
 mod model;
+#[path = "minivmm/rate.rs"]
+mod rate;
 
 /// The system's heap, which counts how often memory is taken: what must not take any is held to it.
 struct Counting;
@@ -67,6 +69,7 @@ fn allocations() -> u64 {
 #[derive(Serialize)]
 struct BenchReport {
     camera: Option<Vec<camera::Figures>>,
+    rate: Option<Vec<rate::Figures>>,
     isp: Option<Vec<isp::Figures>>,
     boot: Option<boot::Figures>,
     model: Option<Vec<model::Figures>>,
@@ -91,6 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let report = BenchReport {
         camera: wanted("camera").then(camera::run).transpose()?,
+        rate: wanted("rate").then(rate::run).transpose()?,
         isp: wanted("isp").then(isp::run).transpose()?,
         boot: wanted("boot").then(|| boot::run(release, &folder)).transpose()?,
         model: wanted("model").then(model::run).transpose()?,

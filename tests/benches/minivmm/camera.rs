@@ -26,9 +26,9 @@ use vmm::{memory, report::Outcome};
 use crate::{median, verdict};
 
 /// Frames before the measured ones: the camera's pictures repeat after 61.
-const WARM_UP: usize = 62;
+pub(crate) const WARM_UP: usize = 62;
 /// Frames that are measured in each round: what the guest's interrupt vectors are enough for.
-const MEASURED: usize = 150;
+pub(crate) const MEASURED: usize = 150;
 /// Odd, for medians.
 const ROUNDS: usize = 7;
 /// Goal for frames as DMAed beside frames as copied.
@@ -41,8 +41,8 @@ const MEMORY: u64 = 128 << 20;
 const WINDOW: u64 = 64 << 20;
 
 /// One size and format.
-struct Case {
-    name: &'static str,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
     width: usize,
     height: usize,
     fourcc: &'static [u8; 4],
@@ -50,7 +50,7 @@ struct Case {
     planes: &'static [(usize, usize)],
 }
 
-const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 4] = [
     Case { name: "1080p YUYV", width: 1920, height: 1080, fourcc: b"YUYV", planes: &[(3840, 1)] },
     Case { name: "1080p NV12", width: 1920, height: 1080, fourcc: b"NV12", planes: &[(1920, 1), (1920, 2)] },
     Case { name: "2160p YUYV", width: 3840, height: 2160, fourcc: b"YUYV", planes: &[(7680, 1)] },
@@ -99,10 +99,10 @@ pub(crate) fn run() -> Result<Vec<Figures>, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let mut all = Vec::new();
     for case in &CASES {
-        let guest = guest(case)?.build(folder.path());
+        let guest = guest(case, "timing=stall")?.build(folder.path());
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            rounds.push((stream(&guest)?, copy(case)?));
+            rounds.push((stream(&guest)?.0, copy(case)?));
         }
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let bytes = (MEASURED * case.frame_bytes()) as f64;
@@ -133,7 +133,7 @@ pub(crate) fn run() -> Result<Vec<Figures>, Box<dyn Error>> {
     Ok(all)
 }
 
-fn guest(case: &Case) -> Result<BareMetal, Box<dyn Error>> {
+pub(crate) fn guest(case: &Case, camera: &str) -> Result<BareMetal, Box<dyn Error>> {
     let mut guest = BareMetal::new("stream")
         .with("FORMAT", u32::from_le_bytes(*case.fourcc).into())
         .with("WIDTH", case.width as u64)
@@ -144,18 +144,18 @@ fn guest(case: &Case) -> Result<BareMetal, Box<dyn Error>> {
         .with("MEASURED", MEASURED as u64);
     guest.config.memory = MEMORY;
     guest.config.windows = vec![cma::size::format(WINDOW).parse()?];
-    guest.config.cameras = vec!["timing=stall".parse()?];
+    guest.config.cameras = vec![camera.parse()?];
     Ok(guest)
 }
 
-/// Streams to `guest`: the seconds that the measured frames took.
-fn stream(guest: &BareMetal) -> Result<f64, Box<dyn Error>> {
+/// Streams to `guest`: the seconds that the measured frames took, and how many were dropped among them.
+pub(crate) fn stream(guest: &BareMetal) -> Result<(f64, u32), Box<dyn Error>> {
     let (report, printed) = guest.run();
     if report.outcome != (Outcome::Exit { status: 0 }) {
         return Err(format!("the streaming guest ended with {:?}: {printed}", report.outcome).into());
     }
-    let nanoseconds: f64 = printed.trim().parse()?;
-    Ok(nanoseconds / 1e9)
+    let (nanoseconds, drops) = printed.trim().split_once('\n').ok_or("the guest prints two numbers")?;
+    Ok((nanoseconds.trim().parse::<f64>()? / 1e9, drops.parse()?))
 }
 
 /// Copies as many frames, beside a thread that spins: the seconds that the measured ones took.

@@ -2,7 +2,7 @@
 
 use super::{
     arith::{CODED_MAX, LINEAR_MAX},
-    level::{Level, kernel},
+    level::{Kind, Level, kernel},
     lines::{LANES, vectors, vectors_mut},
     params::{TONE_POINTS, ToneCurve},
     vector::Vector,
@@ -18,11 +18,20 @@ pub(super) struct Tone {
     step: [i16; 64],
     /// All of its values.
     table: Vec<i16>,
+    /// The lower and upper bytes of `base`, and those of `step`, by sixteens.
+    #[cfg(target_arch = "x86_64")]
+    bytes: [[[u8; 16]; 4]; 4],
 }
 
 impl Tone {
     pub(super) fn new() -> Self {
-        Self { base: [0; 64], step: [0; 64], table: vec![0; 1 << 14] }
+        Self {
+            base: [0; 64],
+            step: [0; 64],
+            table: vec![0; 1 << 14],
+            #[cfg(target_arch = "x86_64")]
+            bytes: [[[0; 16]; 4]; 4],
+        }
     }
 
     /// Becomes `curve`.
@@ -42,6 +51,13 @@ impl Tone {
             let step = i16::try_from((step + (1 << 14)) >> 15).unwrap_or(0);
             *coded = self.base[usize::from(segment)] + step;
         }
+        #[cfg(target_arch = "x86_64")]
+        for (values, [low, high]) in [self.base, self.step].iter().zip(self.bytes.as_chunks_mut().0) {
+            let places = low.as_flattened_mut().iter_mut().zip(high.as_flattened_mut());
+            for (value, (low, high)) in values.iter().zip(places) {
+                [*low, *high] = value.to_le_bytes();
+            }
+        }
     }
 }
 
@@ -58,22 +74,95 @@ fn segment(value: u16) -> (u8, u16) {
 /// Sends `count` values of a padded line through the curve; they are at most 14 bits.
 pub(super) fn tone(level: Level, curve: &Tone, line: &mut [i16], count: usize) {
     let line = &mut line[LANES..][..count];
-    #[cfg(target_arch = "x86_64")]
-    if level.0 == super::level::Kind::Avx512 {
+    let rest = match level.0 {
+        #[cfg(target_arch = "x86_64")]
         // SAFETY: there is such a level only where the machine has it.
-        return unsafe { tone_avx512(curve, line) };
-    }
-    let _ = level;
+        Kind::Avx512 => unsafe { tone_avx512(curve, line) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: there is such a level only where the machine has it.
+        Kind::Avx2 => unsafe { tone_avx2(curve, line) },
+        _ => line,
+    };
     let table: &[i16; 1 << 14] = curve.table.as_slice().try_into().expect("it has as many values");
-    for value in line {
+    for value in rest {
         *value = table[(*value & LINEAR_MAX).cast_unsigned() as usize];
     }
 }
 
-/// Without a table in memory: the curve's points are in two registers, and so are the ways between them.
+/// Without the table, which is as large as a cache: the bytes of the curve's points, and of the ways between them, are
+/// picked from registers. Returns what is less than two registers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn tone_avx2<'a>(curve: &Tone, line: &'a mut [i16]) -> &'a mut [i16] {
+    use std::arch::x86_64::*;
+
+    let sixteen = |bytes: &[u8; 16]| {
+        // SAFETY: it reads 16 bytes, as many as these are.
+        let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
+        _mm256_broadcastsi128_si256(bytes)
+    };
+    let tables = curve.bytes.each_ref().map(|table| table.each_ref().map(sixteen));
+    let word = |value: i16| _mm256_set1_epi16(value);
+    let segment = |value: __m256i| {
+        let is_dark = _mm256_cmpgt_epi16(word(512), value);
+        let is_light = _mm256_cmpgt_epi16(value, word(2559));
+        let pick = |dark, middle, light| {
+            _mm256_blendv_epi8(_mm256_blendv_epi8(middle, dark, is_dark), light, is_light)
+        };
+        let index = pick(
+            _mm256_srli_epi16::<5>(value),
+            _mm256_add_epi16(_mm256_srli_epi16::<7>(value), word(12)),
+            _mm256_add_epi16(_mm256_srli_epi16::<9>(value), word(27)),
+        );
+        let fraction = pick(
+            _mm256_slli_epi16::<10>(value),
+            _mm256_slli_epi16::<8>(value),
+            _mm256_slli_epi16::<6>(value),
+        );
+        (index, _mm256_and_si256(fraction, word(0x7fff)))
+    };
+    let (chunks, rest) = line.as_chunks_mut::<32>();
+    for chunk in chunks {
+        let [first, second]: &mut [[i16; 16]; 2] = chunk.as_chunks_mut().0.try_into().expect("two of 16");
+        // SAFETY: it reads 32 bytes, as many as these are.
+        let load = |values: &[i16; 16]| unsafe { _mm256_loadu_si256(values.as_ptr().cast()) };
+        let ((index_a, fraction_a), (index_b, fraction_b)) = (segment(load(first)), segment(load(second)));
+        let index = _mm256_packus_epi16(index_a, index_b);
+        // A shuffle gives 0 where the upper bit is set: in each of these, that is where the index is of another sixteen.
+        let of = |quarter: i8| {
+            let from = _mm256_sub_epi8(index, _mm256_set1_epi8(16 * quarter));
+            _mm256_adds_epu8(from, _mm256_set1_epi8(0x70))
+        };
+        let places = [of(0), of(1), of(2), of(3)];
+        let look_up = |table: &[__m256i; 4]| {
+            let [a, b, c, d] = std::array::from_fn(|at| _mm256_shuffle_epi8(table[at], places[at]));
+            _mm256_or_si256(_mm256_or_si256(a, b), _mm256_or_si256(c, d))
+        };
+        let [base_low, base_high, step_low, step_high] = tables.each_ref().map(look_up);
+        let value = |base, step, fraction| _mm256_add_epi16(base, _mm256_mulhrs_epi16(step, fraction));
+        let a = value(
+            _mm256_unpacklo_epi8(base_low, base_high),
+            _mm256_unpacklo_epi8(step_low, step_high),
+            fraction_a,
+        );
+        let b = value(
+            _mm256_unpackhi_epi8(base_low, base_high),
+            _mm256_unpackhi_epi8(step_low, step_high),
+            fraction_b,
+        );
+        // SAFETY: it writes 32 bytes, as many as these are.
+        let store =
+            |values: &mut [i16; 16], value| unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), value) };
+        store(first, a);
+        store(second, b);
+    }
+    rest
+}
+
+/// As `tone_avx2`, with words: the curve's points are in two registers, and so are the ways between them.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
-fn tone_avx512(curve: &Tone, line: &mut [i16]) {
+fn tone_avx512<'a>(curve: &Tone, line: &'a mut [i16]) -> &'a mut [i16] {
     use std::arch::x86_64::*;
 
     let load = |values: &[i16]| {
@@ -107,9 +196,7 @@ fn tone_avx512(curve: &Tone, line: &mut [i16]) {
         // SAFETY: it writes 64 bytes, as many as the chunk has.
         unsafe { _mm512_storeu_epi16(chunk.as_mut_ptr(), value) };
     }
-    for value in rest {
-        *value = curve.table[(*value & LINEAR_MAX).cast_unsigned() as usize];
-    }
+    rest
 }
 
 /// What Y', Cb and Cr have of red, green and blue, in steps of 2^-15, and what is added, in coded values.

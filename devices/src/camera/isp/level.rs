@@ -2,11 +2,11 @@
 
 /// A set of instructions that this machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Level(pub(super) Kind);
+pub struct Level(pub(in crate::camera) Kind);
 
 // Private to the ISP: a level is made only where the machine was seen to have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::camera) enum Kind {
     Scalar,
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -110,4 +110,4 @@ macro_rules! kernel {
     };
 }
 
-pub(super) use kernel;
+pub(in crate::camera) use kernel;

@@ -17,7 +17,7 @@ mod colour;
 mod demosaic;
 mod detail;
 mod lens;
-mod level;
+pub(super) mod level;
 mod lines;
 mod pack;
 mod params;
@@ -25,7 +25,7 @@ mod pool;
 mod raw;
 mod resize;
 pub mod statistics;
-mod vector;
+pub(super) mod vector;
 
 pub use level::Level;
 pub use params::{

@@ -6,7 +6,7 @@
 use super::lines::LANES;
 
 /// As many values as a register holds; [`LANES`] is a multiple of it.
-pub(super) trait Vector: Copy {
+pub(in crate::camera) trait Vector: Copy {
     /// Its part of [`LANES`] values.
     const STEPS: usize;
 
@@ -54,7 +54,7 @@ pub(super) trait Vector: Copy {
 
 /// What any machine can do.
 #[derive(Clone, Copy)]
-pub(super) struct Scalar([i16; 8]);
+pub(in crate::camera) struct Scalar([i16; 8]);
 
 impl Scalar {
     #[inline(always)]
@@ -182,7 +182,7 @@ macro_rules! vector {
     ) => {
         $(#[$attribute])*
         #[derive(Clone, Copy)]
-        pub(in super::super) struct $name($register);
+        pub(in crate::camera) struct $name($register);
 
         impl Vector for $name {
             const STEPS: usize = LANES / $lanes;
@@ -250,6 +250,6 @@ mod aarch64;
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
-pub(super) use aarch64::Neon;
+pub(in crate::camera) use aarch64::Neon;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86_64::{Avx2, Avx512};
+pub(in crate::camera) use x86_64::{Avx2, Avx512};

@@ -11,7 +11,11 @@ mod pack;
 pub use light::{Colour, Light, colour, shading};
 pub use pack::Packing;
 
-use super::{format::Component, scene::split_mix};
+use super::{
+    format::Component,
+    isp::level::{Level, kernel},
+    scene::split_mix,
+};
 use noise::Noise;
 
 /// The bits of a sample inside; fewer go out where a format has fewer.
@@ -113,13 +117,14 @@ pub struct Sensor {
     seed: u64,
     /// Of a million pixels so many are defect.
     defects: u32,
+    level: Level,
 }
 
 impl Sensor {
     /// A sensor of which `defects` in a million pixels always show black or white, with noise if it is `noisy`; both are the
     /// same for the same `seed`.
     pub fn new(seed: u64, noisy: bool, defects: u32) -> Self {
-        Self { noise: noisy.then(|| Noise::new(seed)), seed, defects }
+        Self { noise: noisy.then(|| Noise::new(seed)), seed, defects, level: Level::best() }
     }
 
     /// Reads line `y` of what comes out of frame `sequence` into `samples`, of [`BITS`] bits each.
@@ -132,13 +137,6 @@ impl Sensor {
         let noise = self.noise.as_ref().map(|noise| noise.line(sequence, y));
         let gain = settings.analogue_gain as f32 * settings.digital_gain as f32 / 65_536.0;
         let exposure = settings.exposure_ns as f32 / REFERENCE_NS as f32 * REFERENCE_LEVEL * gain / 65_535.0;
-        let range = f32::from(WHITE - BLACK);
-        let finish = |value: f32| {
-            // Above 0 adding a half and cutting is rounding.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between the limits")]
-            let sample = (f32::from(BLACK) + value * range + 0.5).clamp(0.0, f32::from(WHITE)) as u16;
-            sample
-        };
         // Of N electrons the variance is N; pixels that were binned together had more.
         let shot = gain / (FULL_WELL * (settings.binning * settings.binning) as f32);
         let read = (READ_NOISE * gain / FULL_WELL).powi(2);
@@ -146,19 +144,12 @@ impl Sensor {
             let start = chunk * CHUNK;
             let mut values = [0.0; CHUNK];
             let values = &mut values[..samples.len()];
-            collect(light, settings, row, start, values);
+            collect(self.level, light, settings, row, start, values);
             match noise {
                 Some(noise) => {
-                    for ((sample, light), noise) in samples.iter_mut().zip(values).zip(&noise[start..]) {
-                        let value = *light * exposure;
-                        *sample = finish(value + noise * (value * shot + read).sqrt());
-                    }
+                    sample_noisily(self.level, values, exposure, &noise[start..], [shot, read], samples);
                 }
-                None => {
-                    for (sample, light) in samples.iter_mut().zip(values) {
-                        *sample = finish(*light * exposure);
-                    }
-                }
+                None => sample(self.level, values, exposure, samples),
             }
         }
         self.spoil(row, samples);
@@ -184,8 +175,45 @@ impl Sensor {
     }
 }
 
+/// A sample of a value, of which 1 is white.
+#[inline(always)]
+fn finish(value: f32) -> u16 {
+    let value = (f32::from(BLACK) + value * f32::from(WHITE - BLACK)).clamp(0.0, f32::from(WHITE));
+    // Behind this the bits of a float are those of the nearest whole number: a conversion, but one that vectors have.
+    const WHOLE: f32 = (1 << 23) as f32;
+    #[expect(clippy::cast_possible_truncation, reason = "the sample's bits")]
+    let sample = (value + WHOLE).to_bits() as u16;
+    sample
+}
+
+kernel! {
+    fn sample(light: &[f32], exposure: f32, samples: &mut [u16]) {
+        for (sample, light) in samples.iter_mut().zip(light) {
+            *sample = finish(*light * exposure);
+        }
+    }
+}
+
+kernel! {
+    /// With noise, of which the variance is the value's share `variance[0]` and `variance[1]`.
+    fn sample_noisily(light: &[f32], exposure: f32, noise: &[f32], variance: [f32; 2], samples: &mut [u16]) {
+        for ((sample, light), noise) in samples.iter_mut().zip(light).zip(noise) {
+            let value = *light * exposure;
+            *sample = finish(value + noise * (value * variance[0] + variance[1]).sqrt());
+        }
+    }
+}
+
+kernel! {
+    fn widen(values: &[u16], out: &mut [f32]) {
+        for (out, &value) in out.iter_mut().zip(values) {
+            *out = f32::from(value);
+        }
+    }
+}
+
 /// The light of line `row` of what comes out, from its sample `start` on.
-fn collect(light: &Light, settings: &Settings, row: u32, start: usize, out: &mut [f32]) {
+fn collect(level: Level, light: &Light, settings: &Settings, row: u32, start: usize, out: &mut [f32]) {
     let Settings { crop, size, binning, .. } = *settings;
     let [x, y] = crop.map(|edge| edge as usize);
     let (row, binning) = (row as usize, binning as usize);
@@ -193,10 +221,7 @@ fn collect(light: &Light, settings: &Settings, row: u32, start: usize, out: &mut
     assert!(x + size[0] as usize * binning <= width && y + size[1] as usize * binning <= height);
     let x = x + start * binning;
     if binning == 1 {
-        for (out, &sample) in out.iter_mut().zip(&light.line(y + row)[x..]) {
-            *out = f32::from(sample);
-        }
-        return;
+        return widen(level, &light.line(y + row)[x..], out);
     }
     // Pixels of a colour are two apart, and a group of both colours takes twice the binning.
     for line in 0..binning {
