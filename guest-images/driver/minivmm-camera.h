@@ -37,10 +37,11 @@ struct mcam_buffer {
 	enum vb2_buffer_state result;	/* of a finished one */
 };
 
-/* A pixel format of a node, and what of it goes from the sensor to the ISP. */
+/* A pixel format of a node; what follows is of raw ones, the ISP's have 0. */
 struct mcam_format {
 	u32 pixelformat;
-	u32 mbus_code;			/* 0: made by the ISP */
+	u32 mbus_code;			/* what of it goes from the sensor to the ISP */
+	u32 depth;			/* bits of a pixel in memory */
 };
 
 /* A channel of the device, and the capture node that it is for programs. */
@@ -140,6 +141,8 @@ int mcam_video_init(struct mcam *cam);
 int mcam_nodes_register(struct mcam *cam);
 const struct v4l2_frmsize_discrete *mcam_nearest_size(struct mcam *cam,
 						      u32 width, u32 height);
+const struct mcam_format *mcam_find_format(struct mcam_node *node,
+					   u32 pixelformat);
 int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 		    u32 height);
 

@@ -50,7 +50,7 @@ static bool mcam_is_isp_source(struct v4l2_subdev *sd, unsigned int pad)
 	return sd == &mcam_of(sd)->isp && pad == MCAM_ISP_SOURCE;
 }
 
-/* The raw format of a code, or the default one. */
+/* The first raw format of a code, or the default one. */
 static const struct mcam_format *mcam_raw_format(struct mcam *cam, u32 code)
 {
 	const struct mcam_node *raw = mcam_raw(cam);
@@ -60,6 +60,14 @@ static const struct mcam_format *mcam_raw_format(struct mcam *cam, u32 code)
 		if (raw->formats[i].mbus_code == code)
 			return &raw->formats[i];
 	return &raw->formats[0];
+}
+
+/* What the sensor puts out for the raw node's format. */
+static u32 mcam_active_code(struct mcam *cam)
+{
+	struct mcam_node *raw = mcam_raw(cam);
+
+	return mcam_find_format(raw, raw->format.pixelformat)->mbus_code;
 }
 
 static bool mcam_has_code(struct v4l2_subdev *sd, unsigned int pad, u32 code)
@@ -88,33 +96,34 @@ static void mcam_active_format(struct v4l2_subdev *sd, unsigned int pad,
 			       struct v4l2_mbus_framefmt *fmt)
 {
 	struct mcam *cam = mcam_of(sd);
-	const struct mcam_node *raw = mcam_raw(cam);
-	const struct v4l2_pix_format *pix = &raw->format;
-	u32 code = MCAM_ISP_CODE;
-	unsigned int i;
+	bool source = mcam_is_isp_source(sd, pad);
+	const struct v4l2_pix_format *pix;
 
-	if (mcam_is_isp_source(sd, pad)) {
-		pix = &mcam_processed(cam)->format;
-	} else {
-		for (i = 0; i < raw->num_formats; i++)
-			if (raw->formats[i].pixelformat == pix->pixelformat)
-				code = raw->formats[i].mbus_code;
-	}
-	mcam_fill_mbus(fmt, code, pix->width, pix->height);
+	pix = source ? &mcam_processed(cam)->format : &mcam_raw(cam)->format;
+	mcam_fill_mbus(fmt, source ? MCAM_ISP_CODE : mcam_active_code(cam),
+		       pix->width, pix->height);
 }
 
 static int mcam_enum_mbus_code(struct v4l2_subdev *sd,
 			       struct v4l2_subdev_state *state,
 			       struct v4l2_subdev_mbus_code_enum *code)
 {
-	const struct mcam_node *raw = mcam_raw(mcam_of(sd));
-	bool source = mcam_is_isp_source(sd, code->pad);
+	struct mcam *cam = mcam_of(sd);
+	const struct mcam_node *raw = mcam_raw(cam);
+	const struct mcam_format *format = raw->formats;
+	u32 index = code->index;
 
-	if (code->index >= (source ? 1 : raw->num_formats))
-		return -EINVAL;
-	code->code = source ? MCAM_ISP_CODE :
-			      raw->formats[code->index].mbus_code;
-	return 0;
+	if (mcam_is_isp_source(sd, code->pad)) {
+		code->code = MCAM_ISP_CODE;
+		return index ? -EINVAL : 0;
+	}
+	for (; format < raw->formats + raw->num_formats; format++) {
+		if (mcam_raw_format(cam, format->mbus_code) != format || index--)
+			continue;
+		code->code = format->mbus_code;
+		return 0;
+	}
+	return -EINVAL;
 }
 
 static int mcam_enum_frame_size(struct v4l2_subdev *sd,
@@ -174,8 +183,10 @@ static int mcam_set_active_format(struct v4l2_subdev *sd, unsigned int pad,
 	/* What the ISP gets is what the sensor puts out. */
 	if (sd == &cam->isp && !source)
 		return 0;
-	pixelformat = source ? before.pixelformat :
-			       mcam_raw_format(cam, fmt->code)->pixelformat;
+	/* How samples lie in memory is the node's matter. */
+	pixelformat = source || fmt->code == mcam_active_code(cam) ?
+		      before.pixelformat :
+		      mcam_raw_format(cam, fmt->code)->pixelformat;
 	ret = mcam_set_format(node, pixelformat, fmt->width, fmt->height);
 	if (ret)
 		return ret;

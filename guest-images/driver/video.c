@@ -12,7 +12,7 @@
 
 #include "minivmm-camera.h"
 
-/* The first one is the default. All are told by the core's table of formats. */
+/* The first one is the default. The core's table of formats has all of them. */
 static const struct mcam_format mcam_processed_formats[] = {
 	{ V4L2_PIX_FMT_YUYV },
 	{ V4L2_PIX_FMT_UYVY },
@@ -24,11 +24,28 @@ static const struct mcam_format mcam_processed_formats[] = {
 	{ V4L2_PIX_FMT_GREY },
 };
 
+/* Of the formats with the same code on the bus the first is its default. */
 static const struct mcam_format mcam_raw_formats[] = {
-	{ V4L2_PIX_FMT_SRGGB8, MEDIA_BUS_FMT_SRGGB8_1X8 },
-	{ V4L2_PIX_FMT_SGRBG8, MEDIA_BUS_FMT_SGRBG8_1X8 },
-	{ V4L2_PIX_FMT_SGBRG8, MEDIA_BUS_FMT_SGBRG8_1X8 },
-	{ V4L2_PIX_FMT_SBGGR8, MEDIA_BUS_FMT_SBGGR8_1X8 },
+	{ V4L2_PIX_FMT_SRGGB8, MEDIA_BUS_FMT_SRGGB8_1X8, 8 },
+	{ V4L2_PIX_FMT_SGRBG8, MEDIA_BUS_FMT_SGRBG8_1X8, 8 },
+	{ V4L2_PIX_FMT_SGBRG8, MEDIA_BUS_FMT_SGBRG8_1X8, 8 },
+	{ V4L2_PIX_FMT_SBGGR8, MEDIA_BUS_FMT_SBGGR8_1X8, 8 },
+	{ V4L2_PIX_FMT_SRGGB10, MEDIA_BUS_FMT_SRGGB10_1X10, 16 },
+	{ V4L2_PIX_FMT_SGRBG10, MEDIA_BUS_FMT_SGRBG10_1X10, 16 },
+	{ V4L2_PIX_FMT_SGBRG10, MEDIA_BUS_FMT_SGBRG10_1X10, 16 },
+	{ V4L2_PIX_FMT_SBGGR10, MEDIA_BUS_FMT_SBGGR10_1X10, 16 },
+	{ V4L2_PIX_FMT_SRGGB12, MEDIA_BUS_FMT_SRGGB12_1X12, 16 },
+	{ V4L2_PIX_FMT_SGRBG12, MEDIA_BUS_FMT_SGRBG12_1X12, 16 },
+	{ V4L2_PIX_FMT_SGBRG12, MEDIA_BUS_FMT_SGBRG12_1X12, 16 },
+	{ V4L2_PIX_FMT_SBGGR12, MEDIA_BUS_FMT_SBGGR12_1X12, 16 },
+	{ V4L2_PIX_FMT_SRGGB10P, MEDIA_BUS_FMT_SRGGB10_1X10, 10 },
+	{ V4L2_PIX_FMT_SGRBG10P, MEDIA_BUS_FMT_SGRBG10_1X10, 10 },
+	{ V4L2_PIX_FMT_SGBRG10P, MEDIA_BUS_FMT_SGBRG10_1X10, 10 },
+	{ V4L2_PIX_FMT_SBGGR10P, MEDIA_BUS_FMT_SBGGR10_1X10, 10 },
+	{ V4L2_PIX_FMT_SRGGB12P, MEDIA_BUS_FMT_SRGGB12_1X12, 12 },
+	{ V4L2_PIX_FMT_SGRBG12P, MEDIA_BUS_FMT_SGRBG12_1X12, 12 },
+	{ V4L2_PIX_FMT_SGBRG12P, MEDIA_BUS_FMT_SGBRG12_1X12, 12 },
+	{ V4L2_PIX_FMT_SBGGR12P, MEDIA_BUS_FMT_SBGGR12_1X12, 12 },
 };
 
 static const struct {
@@ -60,14 +77,15 @@ static const struct v4l2_frmsize_discrete mcam_sizes[] = {
 	{ 3840, 2160 },
 };
 
-static bool mcam_has_format(struct mcam_node *node, u32 pixelformat)
+const struct mcam_format *mcam_find_format(struct mcam_node *node,
+					   u32 pixelformat)
 {
 	unsigned int i;
 
 	for (i = 0; i < node->num_formats; i++)
 		if (node->formats[i].pixelformat == pixelformat)
-			return true;
-	return false;
+			return &node->formats[i];
+	return NULL;
 }
 
 static bool mcam_has_size(struct mcam *cam, u32 width, u32 height)
@@ -97,18 +115,27 @@ static void mcam_adjust_format(struct mcam_node *node,
 			       struct v4l2_pix_format *pix)
 {
 	const struct v4l2_frmsize_discrete *size;
-	u32 pixelformat = pix->pixelformat;
+	const struct mcam_format *format;
 
-	if (!mcam_has_format(node, pixelformat))
-		pixelformat = node->formats[0].pixelformat;
+	format = mcam_find_format(node, pix->pixelformat) ?: node->formats;
 	size = mcam_nearest_size(node->cam, pix->width, pix->height);
-	v4l2_fill_pixfmt(pix, pixelformat, size->width, size->height);
+	if (format->depth) {
+		/* The core's table does not have those that are packed. */
+		pix->pixelformat = format->pixelformat;
+		pix->width = size->width;
+		pix->height = size->height;
+		pix->bytesperline = size->width * format->depth / 8;
+		pix->sizeimage = pix->bytesperline * size->height;
+	} else {
+		v4l2_fill_pixfmt(pix, format->pixelformat, size->width,
+				 size->height);
+	}
 
 	pix->field = V4L2_FIELD_NONE;
 	pix->flags = 0;
 	pix->colorspace = V4L2_COLORSPACE_SRGB;
 	pix->xfer_func = V4L2_XFER_FUNC_SRGB;
-	if (v4l2_is_format_yuv(v4l2_format_info(pixelformat))) {
+	if (v4l2_is_format_yuv(v4l2_format_info(format->pixelformat))) {
 		pix->ycbcr_enc = V4L2_YCBCR_ENC_601;
 		pix->quantization = V4L2_QUANTIZATION_LIM_RANGE;
 	} else {
@@ -199,7 +226,7 @@ static int mcam_enum_framesizes(struct file *file, void *fh,
 	struct mcam_node *node = video_drvdata(file);
 
 	if (f->index >= node->cam->num_sizes ||
-	    !mcam_has_format(node, f->pixel_format))
+	    !mcam_find_format(node, f->pixel_format))
 		return -EINVAL;
 	f->type = V4L2_FRMSIZE_TYPE_DISCRETE;
 	f->discrete = node->cam->sizes[f->index];
@@ -219,7 +246,7 @@ static int mcam_enum_frameintervals(struct file *file, void *fh,
 {
 	struct mcam_node *node = video_drvdata(file);
 
-	if (f->index || !mcam_has_format(node, f->pixel_format) ||
+	if (f->index || !mcam_find_format(node, f->pixel_format) ||
 	    !mcam_has_size(node->cam, f->width, f->height))
 		return -EINVAL;
 	f->type = V4L2_FRMIVAL_TYPE_CONTINUOUS;

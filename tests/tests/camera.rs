@@ -29,10 +29,19 @@ fn main() -> ExitCode {
 }
 
 fn every_format_streams_right() {
-    let formats =
-        ["YUYV", "UYVY", "NV12", "RGB3", "BGR3", "BX24", "XR24", "GREY", "RGGB", "GRBG", "GBRG", "BA81"];
-    // The Bayer formats are the raw node's.
-    stream("--cma 256M --camera timing=stall,scene=noise", &formats.map(|fourcc| (fourcc, 320, 240, 6)));
+    let processed = ["YUYV", "UYVY", "NV12", "RGB3", "BGR3", "BX24", "XR24", "GREY"];
+    let raw = [
+        ["RGGB", "GRBG", "GBRG", "BA81"],
+        ["RG10", "BA10", "GB10", "BG10"],
+        ["RG12", "BA12", "GB12", "BG12"],
+        ["pRAA", "pgAA", "pGAA", "pBAA"],
+        ["pRCC", "pgCC", "pGCC", "pBCC"],
+    ];
+    let formats = processed.iter().chain(raw.as_flattened());
+    let streams: Vec<_> = formats.map(|&fourcc| (fourcc, 320, 240, 6)).collect();
+    for source in ["scene=noise", "sensor=yes"] {
+        stream(&format!("--cma 256M --camera timing=stall,{source}"), &streams);
+    }
 }
 
 fn large_frames_and_the_frame_clock() {
@@ -189,14 +198,17 @@ fn sub_devices_are_the_sensor_and_the_isp() {
         # A format of the sensor's is the raw node's, and one of the ISP's the processed node's; each is told.
         v4l2-ctl -d /dev/video1 --wait-for-event=source_change=0 > /tmp/changed & changed=$!
         usleep 300000
-        media-ctl -V '"minivmm sensor":0[fmt:SBGGR8_1X8/1280x720]'
+        media-ctl -V '"minivmm sensor":0[fmt:SBGGR12_1X12/1280x720]'
         media-ctl -V '"minivmm isp":1[fmt:RGB888_1X24/800x600]'
         wait $changed; cat /tmp/changed
         media-ctl --get-v4l2 '"minivmm isp":0'
         v4l2-ctl -d /dev/video1 -V; v4l2-ctl -d /dev/video0 -V
         # The other way round, and a raw node that is in use keeps the sensor as it is.
-        v4l2-ctl -d /dev/video1 -v width=320,height=240,pixelformat=RGGB
+        v4l2-ctl -d /dev/video1 -v width=320,height=240,pixelformat=pRAA
         media-ctl --get-v4l2 '"minivmm sensor":0'
+        # How samples lie in memory stays with their code.
+        media-ctl -V '"minivmm sensor":0[fmt:SRGGB10_1X10/640x480]'
+        v4l2-ctl -d /dev/video1 -V
         v4l2-ctl -d /dev/video1 --stream-mmap --stream-count=1000000 > /dev/null 2>&1 & stream=$!
         v4l2-ctl -d $sensor --wait-for-event=frame_sync
         media-ctl -V '"minivmm sensor":0[fmt:SBGGR8_1X8/1280x720]' 2>&1 && exit 1
@@ -215,11 +227,14 @@ fn sub_devices_are_the_sensor_and_the_isp() {
     for part in [
         "nodes /dev/video0 /dev/video1",
         "source_change: pad/input=0 changes: 1",
-        "[fmt:SBGGR8_1X8/1280x720",
+        "[fmt:SBGGR12_1X12/1280x720",
         "Width/Height      : 1280/720",
-        "Pixel Format      : 'BA81'",
+        "Pixel Format      : 'BG12'",
         "Width/Height      : 800/600",
-        "[fmt:SRGGB8_1X8/320x240",
+        "[fmt:SRGGB10_1X10/320x240",
+        "Width/Height      : 640/480",
+        "Pixel Format      : 'pRAA'",
+        "Bytes per Line    : 800",
         "frame_sync",
         "Device or resource busy",
         "horizontal_flip: 1",

@@ -1,7 +1,7 @@
 //! Turns a test pattern's lines of RGB into the lines of a pixel format.
 
 use super::{
-    format::{Component, Format, Pixels},
+    format::{Bayer, Component, Format, Pixels},
     yuv::{Encoding, Quantization, YcbcrEncoding, coefficients},
 };
 
@@ -45,10 +45,13 @@ pub(super) fn convert(format: &Format, width: u32, rgb: &[u8], planes: &mut [&mu
                 }
             }
         }
-        (Pixels::Bayer(filters), [plane]) => {
-            let lines = plane.chunks_exact_mut(width).zip(rgb.chunks_exact(width));
+        (Pixels::Bayer(Bayer { filters, bits, packing }), [plane]) => {
+            let mut samples = vec![0; width];
+            let line_bytes = plane.len() / (rgb.len() / width);
+            let lines = plane.chunks_exact_mut(line_bytes).zip(rgb.chunks_exact(width));
             for ((line, rgb), filter) in lines.zip(filters.iter().cycle()) {
-                filter_line(line, rgb, *filter);
+                filter_line(&mut samples, *bits, rgb, *filter);
+                packing.pack(&samples, *bits, line);
             }
         }
         (pixels, planes) => unreachable!("{} planes for {pixels:?}", planes.len()),
@@ -94,10 +97,12 @@ fn pairs(plane: &mut [u8], rgb: &[Rgb], pack: impl Fn([u8; 2], [u8; 2]) -> [u8; 
     }
 }
 
-/// What a line of the sensor sees through the colour filters `even` and `odd`.
-fn filter_line(line: &mut [u8], rgb: &[Rgb], [even, odd]: [Component; 2]) {
-    for (pair, [left, right]) in line.as_chunks_mut().0.iter_mut().zip(rgb.as_chunks().0) {
-        *pair = [left[even as usize], right[odd as usize]];
+/// What a line of the sensor sees through the colour filters `even` and `odd`, in samples of `bits` bits, of which 255 makes
+/// the largest.
+fn filter_line(samples: &mut [u16], bits: u32, rgb: &[Rgb], [even, odd]: [Component; 2]) {
+    let sample = |value: u8| (u16::from(value) * 0x101) >> (16 - bits);
+    for (pair, [left, right]) in samples.as_chunks_mut().0.iter_mut().zip(rgb.as_chunks().0) {
+        *pair = [sample(left[even as usize]), sample(right[odd as usize])];
     }
 }
 
@@ -175,5 +180,18 @@ mod tests {
             let plane = converted(name).remove(0);
             assert_eq!((&plane[158..160], &plane[318..320]), (&[a, b][..], &[c, d][..]), "{name}");
         }
+    }
+
+    /// The last samples of a line, of red and green, and what 8 bits become where there are more.
+    #[test]
+    fn bayer_of_more_bits() {
+        let end = |name| ends::<4>(name).1;
+        // 20 and 30 of 255 are 80 and 120 of 1023, and 321 and 481 of 4095.
+        assert_eq!(end("SRGGB10"), [80, 0, 120, 0]);
+        assert_eq!(end("SRGGB12"), [0x41, 1, 0xe1, 1]);
+        assert_eq!(ends::<5>("SRGGB10P").1, [20, 30, 20, 30, 0]);
+        assert_eq!(ends::<3>("SRGGB12P").1, [20, 30, 0x11]);
+        assert_eq!(ends::<2>("SBGGR10").0, [0, 0], "red has no green");
+        assert_eq!(ends::<4>("SBGGR10").0, [0, 0, 0xff, 3]);
     }
 }

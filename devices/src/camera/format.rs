@@ -1,6 +1,6 @@
 //! The pixel formats: one table of their names, of how their planes lie in memory, and of what a pixel is made of.
 
-use super::regs;
+use super::{regs, sensor::Packing};
 
 /// Most planes that a format has, as the channel's registers provide for.
 pub const MAX_PLANES: usize = 3;
@@ -21,10 +21,10 @@ pub struct Format {
 /// How one plane of a format lies in memory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PlaneShape {
-    /// Bytes of one of the plane's pixels.
-    pub bytes_per_pixel: u32,
-    /// Pixels of the frame's width for each of the plane's.
-    pub horizontal: u32,
+    /// So many pixels of a line lie together.
+    pub pixels: u32,
+    /// In so many bytes.
+    pub bytes: u32,
     /// Lines of the frame for each line of the plane.
     pub subsampling: u32,
 }
@@ -32,7 +32,7 @@ pub struct PlaneShape {
 impl PlaneShape {
     /// Bytes of a line of a frame of `width` pixels.
     pub fn line_bytes(&self, width: u32) -> u32 {
-        width / self.horizontal * self.bytes_per_pixel
+        width.div_ceil(self.pixels) * self.bytes
     }
 }
 
@@ -54,8 +54,19 @@ pub(super) enum Pixels {
     Grey,
     /// These components in this order in memory.
     Packed(&'static [Component]),
-    /// A colour filter array: the components of the even and of the odd lines.
-    Bayer([[Component; 2]; 2]),
+    /// A colour filter array.
+    Bayer(Bayer),
+}
+
+/// What the samples of a raw format are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bayer {
+    /// The components of the even and of the odd lines.
+    pub(super) filters: [[Component; 2]; 2],
+    /// Bits of a sample.
+    pub(super) bits: u32,
+    /// How samples lie in memory.
+    pub(super) packing: Packing,
 }
 
 /// A component of a pixel in memory, as an index into red, green, blue.
@@ -71,16 +82,23 @@ pub(super) enum Component {
 use Component::{B, G, R, X};
 
 const BYTES_1: &[PlaneShape] = &[shape(1, 1, 1)];
-const BYTES_2: &[PlaneShape] = &[shape(2, 1, 1)];
-const BYTES_3: &[PlaneShape] = &[shape(3, 1, 1)];
-const BYTES_4: &[PlaneShape] = &[shape(4, 1, 1)];
+const BYTES_2: &[PlaneShape] = &[shape(1, 2, 1)];
+const BYTES_3: &[PlaneShape] = &[shape(1, 3, 1)];
+const BYTES_4: &[PlaneShape] = &[shape(1, 4, 1)];
+const MIPI_10: &[PlaneShape] = &[shape(4, 5, 1)];
+const MIPI_12: &[PlaneShape] = &[shape(2, 3, 1)];
 const SEMI_PLANAR_420: &[PlaneShape] = &[shape(1, 1, 1), shape(2, 2, 2)];
 const SEMI_PLANAR_422: &[PlaneShape] = &[shape(1, 1, 1), shape(2, 2, 1)];
-const PLANAR_420: &[PlaneShape] = &[shape(1, 1, 1), shape(1, 2, 2), shape(1, 2, 2)];
+const PLANAR_420: &[PlaneShape] = &[shape(1, 1, 1), shape(2, 1, 2), shape(2, 1, 2)];
 
-const fn shape(bytes_per_pixel: u32, horizontal: u32, subsampling: u32) -> PlaneShape {
-    PlaneShape { bytes_per_pixel, horizontal, subsampling }
+const fn shape(pixels: u32, bytes: u32, subsampling: u32) -> PlaneShape {
+    PlaneShape { pixels, bytes, subsampling }
 }
+
+const RGGB: [[Component; 2]; 2] = [[R, G], [G, B]];
+const GRBG: [[Component; 2]; 2] = [[G, R], [B, G]];
+const GBRG: [[Component; 2]; 2] = [[G, B], [R, G]];
+const BGGR: [[Component; 2]; 2] = [[B, G], [G, R]];
 
 /// All formats that the camera writes.
 pub const FORMATS: &[Format] = &[
@@ -94,10 +112,26 @@ pub const FORMATS: &[Format] = &[
     format("XRGB32", b"BX24", BYTES_4, Pixels::Packed(&[X, R, G, B])),
     format("XBGR32", b"XR24", BYTES_4, Pixels::Packed(&[B, G, R, X])),
     format("GREY", b"GREY", BYTES_1, Pixels::Grey),
-    format("SRGGB8", b"RGGB", BYTES_1, Pixels::Bayer([[R, G], [G, B]])),
-    format("SGRBG8", b"GRBG", BYTES_1, Pixels::Bayer([[G, R], [B, G]])),
-    format("SGBRG8", b"GBRG", BYTES_1, Pixels::Bayer([[G, B], [R, G]])),
-    format("SBGGR8", b"BA81", BYTES_1, Pixels::Bayer([[B, G], [G, R]])),
+    format("SRGGB8", b"RGGB", BYTES_1, bayer(RGGB, 8, Packing::Bytes)),
+    format("SGRBG8", b"GRBG", BYTES_1, bayer(GRBG, 8, Packing::Bytes)),
+    format("SGBRG8", b"GBRG", BYTES_1, bayer(GBRG, 8, Packing::Bytes)),
+    format("SBGGR8", b"BA81", BYTES_1, bayer(BGGR, 8, Packing::Bytes)),
+    format("SRGGB10", b"RG10", BYTES_2, bayer(RGGB, 10, Packing::Words)),
+    format("SGRBG10", b"BA10", BYTES_2, bayer(GRBG, 10, Packing::Words)),
+    format("SGBRG10", b"GB10", BYTES_2, bayer(GBRG, 10, Packing::Words)),
+    format("SBGGR10", b"BG10", BYTES_2, bayer(BGGR, 10, Packing::Words)),
+    format("SRGGB12", b"RG12", BYTES_2, bayer(RGGB, 12, Packing::Words)),
+    format("SGRBG12", b"BA12", BYTES_2, bayer(GRBG, 12, Packing::Words)),
+    format("SGBRG12", b"GB12", BYTES_2, bayer(GBRG, 12, Packing::Words)),
+    format("SBGGR12", b"BG12", BYTES_2, bayer(BGGR, 12, Packing::Words)),
+    format("SRGGB10P", b"pRAA", MIPI_10, bayer(RGGB, 10, Packing::Mipi)),
+    format("SGRBG10P", b"pgAA", MIPI_10, bayer(GRBG, 10, Packing::Mipi)),
+    format("SGBRG10P", b"pGAA", MIPI_10, bayer(GBRG, 10, Packing::Mipi)),
+    format("SBGGR10P", b"pBAA", MIPI_10, bayer(BGGR, 10, Packing::Mipi)),
+    format("SRGGB12P", b"pRCC", MIPI_12, bayer(RGGB, 12, Packing::Mipi)),
+    format("SGRBG12P", b"pgCC", MIPI_12, bayer(GRBG, 12, Packing::Mipi)),
+    format("SGBRG12P", b"pGCC", MIPI_12, bayer(GBRG, 12, Packing::Mipi)),
+    format("SBGGR12P", b"pBCC", MIPI_12, bayer(BGGR, 12, Packing::Mipi)),
 ];
 
 const fn format(
@@ -107,6 +141,10 @@ const fn format(
     pixels: Pixels,
 ) -> Format {
     Format { name, fourcc: u32::from_le_bytes(*fourcc), planes, pixels }
+}
+
+const fn bayer(filters: [[Component; 2]; 2], bits: u32, packing: Packing) -> Pixels {
+    Pixels::Bayer(Bayer { filters, bits, packing })
 }
 
 impl Format {
@@ -278,6 +316,15 @@ mod tests {
         };
         assert_eq!(planes(b"YU12"), [(320, 240), (160, 120), (160, 120)]);
         assert_eq!(planes(b"NV16"), [(320, 240), (320, 240)]);
+        assert_eq!(planes(b"pRAA"), [(400, 240)]);
+        assert_eq!(planes(b"pRCC"), [(480, 240)]);
+    }
+
+    #[test]
+    fn a_line_of_a_packed_format_ends_with_a_whole_group() {
+        let line = |code, width| layout(code, width, 240).unwrap().planes().next().unwrap().line_bytes;
+        assert_eq!([322, 324, 326].map(|width| line(b"pBAA", width)), [405, 405, 410]);
+        assert_eq!(line(b"pBCC", 322), 483);
     }
 
     #[test]

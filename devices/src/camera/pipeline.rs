@@ -6,13 +6,13 @@ use super::{
     auto::{self, Exposure},
     channel::Transfer,
     face::{FRAME_CHANNELS, Job},
-    format::{Format, Layout, Pixels},
+    format::{Bayer, Format, Layout, Pixels},
     isp::{Input, Isp, IspError, Output, Params, Rect, Statistics},
     meta::{self, Made, ParamsFault, STATISTICS_SIZE},
     picture::SensorSettings,
     pictures::{Pictures, PicturesError},
     scene::Scene,
-    sensor::{self, Light, Packing, Phase, Sensor, Settings},
+    sensor::{self, Light, Phase, Sensor, Settings},
     spec::SensorSpec,
 };
 
@@ -129,7 +129,7 @@ impl Pipeline {
     ) -> bool {
         let layout = *transfer.layout();
         let phase = match &layout.format().pixels {
-            Pixels::Bayer(filters) => Phase::of(filters),
+            Pixels::Bayer(bayer) => Phase::of(&bayer.filters),
             _ => Phase::Rggb,
         };
         let view = View {
@@ -142,7 +142,7 @@ impl Pipeline {
             return false;
         }
         let made = match &layout.format().pixels {
-            Pixels::Bayer(_) => self.read_raw(channel, job, transfer, abort),
+            Pixels::Bayer(bayer) => self.read_raw(channel, job, bayer, transfer, abort),
             _ => self.process(channel, job, transfer, abort),
         };
         if made {
@@ -201,19 +201,28 @@ impl Pipeline {
     }
 
     /// Writes what the sensor sees; false if it was abandoned.
-    fn read_raw(&mut self, channel: usize, job: &Job, transfer: &Transfer<'_>, abort: &AtomicBool) -> bool {
+    fn read_raw(
+        &mut self,
+        channel: usize,
+        job: &Job,
+        bayer: &Bayer,
+        transfer: &Transfer<'_>,
+        abort: &AtomicBool,
+    ) -> bool {
         let Some((View { size, .. }, light)) = &self.lights[channel] else { return false };
         let settings = self.settings(*size);
         let lines = transfer.lines();
+        let Bayer { bits, packing, .. } = *bayer;
         let (samples, bytes) = &mut self.line;
         samples.resize(size[0] as usize, 0);
-        bytes.resize(Packing::Bytes.line_bytes(size[0], sensor::BITS) as usize, 0);
+        bytes.resize(transfer.layout().planes().map(|plane| plane.line_bytes as usize).sum(), 0);
         for y in 0..size[1] {
             if abort.load(Ordering::Relaxed) {
                 return false;
             }
             self.sensor.read_line(light, &settings, job.sequence, y, samples);
-            Packing::Bytes.pack(samples, sensor::BITS, bytes);
+            samples.iter_mut().for_each(|sample| *sample >>= sensor::BITS - bits);
+            packing.pack(samples, bits, bytes);
             lines.write(0, y, bytes);
         }
         true

@@ -204,16 +204,17 @@ pub fn reference() -> String {
         let _ = writeln!(out, "| {offset:#05x} | `{name}` | {access:?} | {reset:#x} | {meaning} |");
     }
     out += "\n## Formats\n\n\
-            Planes: bytes for each pixel of a line, and lines of the frame for each line of the plane.\n\n\
+            Planes: bytes for so many pixels of a line (the last of which may be missing), and lines of the frame for each\n\
+            line of the plane.\n\n\
             | V4L2_PIX_FMT_ | CH_FORMAT | channel | planes |\n|---|---|---|---|\n";
     for format in FORMATS {
         let planes: Vec<String> = format
             .planes
             .iter()
-            .map(|plane| format!("{} and {}", plane.bytes_per_pixel, plane.subsampling))
+            .map(|plane| format!("{} for {}, and {}", plane.bytes, plane.pixels, plane.subsampling))
             .collect();
         let (name, code, channel) = (format.name, format.fourcc, format.channel());
-        let _ = writeln!(out, "| {name} | {code:#010x} | {channel} | {} |", planes.join(", "));
+        let _ = writeln!(out, "| {name} | {code:#010x} | {channel} | {} |", planes.join("; "));
     }
     out += "\n## Bits and other constants\n\n| name | value | meaning |\n|---|---|---|\n";
     for Constant { name, value, meaning } in CONSTANTS {

@@ -13,16 +13,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// Bytes of a line of `width` samples of `bits` bits.
-    pub fn line_bytes(self, width: u32, bits: u32) -> u32 {
-        match self {
-            Self::Bytes => width,
-            Self::Words => width * 2,
-            Self::Mipi => (width * bits).div_ceil(8),
-        }
-    }
-
-    /// Packs a line; what does not fill a group of the packing is left out.
+    /// Packs a line of samples of `bits` bits; where the last group of the packing is not full, black fills it.
     pub fn pack(self, samples: &[u16], bits: u32, line: &mut [u8]) {
         let upper = |sample: u16| (sample >> (bits - 8)).to_le_bytes()[0];
         match (self, bits) {
@@ -36,21 +27,29 @@ impl Packing {
                     *word = sample.to_le_bytes();
                 }
             }
-            (Self::Mipi, 10) => {
-                for (group, &[a, b, c, d]) in
-                    line.as_chunks_mut::<5>().0.iter_mut().zip(samples.as_chunks().0)
-                {
-                    let lower = (a & 3) | (b & 3) << 2 | (c & 3) << 4 | (d & 3) << 6;
-                    *group = [upper(a), upper(b), upper(c), upper(d), lower.to_le_bytes()[0]];
-                }
-            }
-            (Self::Mipi, _) => {
-                for (group, &[a, b]) in line.as_chunks_mut::<3>().0.iter_mut().zip(samples.as_chunks().0) {
-                    let lower = (a & 15) | (b & 15) << 4;
-                    *group = [upper(a), upper(b), lower.to_le_bytes()[0]];
-                }
-            }
+            (Self::Mipi, 10) => groups(samples, line, |[a, b, c, d]: [u16; 4]| {
+                let lower = (a & 3) | (b & 3) << 2 | (c & 3) << 4 | (d & 3) << 6;
+                [upper(a), upper(b), upper(c), upper(d), lower.to_le_bytes()[0]]
+            }),
+            (Self::Mipi, _) => groups(samples, line, |[a, b]: [u16; 2]| {
+                let lower = (a & 15) | (b & 15) << 4;
+                [upper(a), upper(b), lower.to_le_bytes()[0]]
+            }),
         }
+    }
+}
+
+/// Packs each `N` samples into `M` bytes.
+fn groups<const N: usize, const M: usize>(
+    samples: &[u16],
+    line: &mut [u8],
+    pack: impl Fn([u16; N]) -> [u8; M],
+) {
+    let (whole, rest) = samples.as_chunks();
+    let mut last = [0; N];
+    last[..rest.len()].copy_from_slice(rest);
+    for (bytes, &group) in line.as_chunks_mut().0.iter_mut().zip(whole.iter().chain([&last])) {
+        *bytes = pack(group);
     }
 }
 
@@ -60,17 +59,17 @@ mod tests {
 
     #[test]
     fn samples_are_where_the_specifications_have_them() {
-        let samples = [0x3ff, 0x001, 0x156, 0x2aa];
-        let packed = |packing: Packing, bits, samples: &[u16]| {
-            let mut line = vec![0; packing.line_bytes(u32::try_from(samples.len()).unwrap(), bits) as usize];
+        fn packed<const N: usize>(packing: Packing, bits: u32, samples: &[u16]) -> [u8; N] {
+            let mut line = [0xee; N];
             packing.pack(samples, bits, &mut line);
             line
-        };
+        }
+        let samples = [0x3ff, 0x001, 0x156, 0x2aa];
         assert_eq!(packed(Packing::Words, 10, &samples), [0xff, 3, 1, 0, 0x56, 1, 0xaa, 2]);
         assert_eq!(packed(Packing::Mipi, 10, &samples), [0xff, 0, 0x55, 0xaa, 0b10_10_01_11]);
+        assert_eq!(packed(Packing::Mipi, 10, &samples[..2]), [0xff, 0, 0, 0, 0b01_11]);
         assert_eq!(packed(Packing::Mipi, 12, &[0xabc, 0x123]), [0xab, 0x12, 0x3c]);
         assert_eq!(packed(Packing::Bytes, 8, &[0xab, 0x12]), [0xab, 0x12]);
         assert_eq!(packed(Packing::Bytes, 10, &samples), [0xff, 0, 0x55, 0xaa]);
-        assert_eq!((Packing::Mipi.line_bytes(640, 10), Packing::Mipi.line_bytes(642, 12)), (800, 963));
     }
 }
