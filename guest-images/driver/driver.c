@@ -51,11 +51,12 @@ static int mcam_init_device(struct mcam *cam)
 				     "register map is %u.%u, this driver is for %u\n",
 				     version >> 16, version & 0xffff,
 				     MINIVMM_CAM_VERSION_VALUE >> 16);
-	if (channels < MCAM_CAPTURE_NODES || planes < 2 || lines < 1 || lines > 64)
+	if (channels < MCAM_CAPTURE_NODES || planes < MCAM_MAX_PLANES ||
+	    lines < 1 || lines > 64)
 		return dev_err_probe(cam->dev, -ENODEV,
-				     "%u channels, %u planes and %u address lines, where %u, 2 and 1 to 64 are needed\n",
+				     "%u channels, %u planes and %u address lines, where %u, %u and 1 to 64 are needed\n",
 				     channels, planes, lines,
-				     MCAM_CAPTURE_NODES);
+				     MCAM_CAPTURE_NODES, MCAM_MAX_PLANES);
 
 	ret = dma_set_mask_and_coherent(cam->dev, DMA_BIT_MASK(lines));
 	if (ret)

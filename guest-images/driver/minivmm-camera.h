@@ -29,6 +29,8 @@
 /* Of the device's channels the first ones write frames. */
 #define MCAM_CAPTURE_NODES	MINIVMM_CAM_CHANNEL_STATISTICS
 
+#define MCAM_MAX_PLANES		3
+
 struct mcam_buffer {
 	struct vb2_v4l2_buffer vb;
 	struct list_head entry;		/* in mcam_node.buffers */
@@ -44,6 +46,12 @@ struct mcam_format {
 	u32 depth;			/* bits of a pixel in memory */
 };
 
+/* A plane of a frame as the device has it. */
+struct mcam_plane {
+	u32 stride;
+	u32 bytes;
+};
+
 /* A channel of the device, and the capture node that it is for programs. */
 struct mcam_node {
 	struct mcam *cam;
@@ -56,6 +64,8 @@ struct mcam_node {
 
 	/* Guarded by mcam.lock. */
 	struct v4l2_pix_format format;
+	struct mcam_plane planes[MCAM_MAX_PLANES];	/* of the format */
+	unsigned int num_planes;
 	struct list_head buffers;
 
 	/* Guarded by mcam.slock. */

@@ -66,26 +66,31 @@ int mcam_reset(struct mcam *cam)
 	return ret;
 }
 
-static u32 mcam_plane0_bytes(struct mcam_node *node)
+/* A register of plane 0, and the same of the next plane so much further on. */
+static u32 mcam_plane_reg(u32 reg, u32 next, unsigned int plane)
 {
-	return node->format.bytesperline * node->format.height;
+	return reg + (next - reg) * plane;
 }
 
 /* What the frames of a stream share; their addresses come with each commit. */
 static void mcam_program_format(struct mcam_node *node)
 {
 	const struct v4l2_pix_format *pix = &node->format;
-	u32 plane0 = mcam_plane0_bytes(node);
-	u32 plane1 = pix->sizeimage - plane0;
+	unsigned int i;
 
 	mcam_node_write(node, MINIVMM_CAM_CH_FORMAT, pix->pixelformat);
 	mcam_node_write(node, MINIVMM_CAM_CH_SIZE,
 			pix->height << 16 | pix->width);
-	mcam_node_write(node, MINIVMM_CAM_CH_STRIDE0, pix->bytesperline);
-	mcam_node_write(node, MINIVMM_CAM_CH_LEN0, plane0);
-	mcam_node_write(node, MINIVMM_CAM_CH_STRIDE1,
-			plane1 ? pix->bytesperline : 0);
-	mcam_node_write(node, MINIVMM_CAM_CH_LEN1, plane1);
+	for (i = 0; i < node->num_planes; i++) {
+		mcam_node_write(node,
+				mcam_plane_reg(MINIVMM_CAM_CH_STRIDE0,
+					       MINIVMM_CAM_CH_STRIDE1, i),
+				node->planes[i].stride);
+		mcam_node_write(node,
+				mcam_plane_reg(MINIVMM_CAM_CH_LEN0,
+					       MINIVMM_CAM_CH_LEN1, i),
+				node->planes[i].bytes);
+	}
 }
 
 void mcam_program_interval(struct mcam *cam)
@@ -99,6 +104,8 @@ void mcam_program_interval(struct mcam *cam)
 static void mcam_commit_next(struct mcam_node *node)
 {
 	struct mcam_buffer *buf;
+	dma_addr_t addr;
+	unsigned int i;
 
 	lockdep_assert_held(&node->cam->slock);
 
@@ -110,10 +117,14 @@ static void mcam_commit_next(struct mcam_node *node)
 
 	buf = list_first_entry(&node->queued, struct mcam_buffer, queue);
 	list_move_tail(&buf->queue, &node->inflight);
-	mcam_write_addr(node, MINIVMM_CAM_CH_ADDR0_LO, buf->addr);
-	if (node->format.sizeimage > mcam_plane0_bytes(node))
-		mcam_write_addr(node, MINIVMM_CAM_CH_ADDR1_LO,
-				buf->addr + mcam_plane0_bytes(node));
+	addr = buf->addr;
+	for (i = 0; i < node->num_planes; i++) {
+		mcam_write_addr(node,
+				mcam_plane_reg(MINIVMM_CAM_CH_ADDR0_LO,
+					       MINIVMM_CAM_CH_ADDR1_LO, i),
+				addr);
+		addr += node->planes[i].bytes;
+	}
 	mcam_node_write(node, MINIVMM_CAM_CH_COMMIT, 1);
 }
 

@@ -17,6 +17,8 @@ static const struct mcam_format mcam_processed_formats[] = {
 	{ V4L2_PIX_FMT_YUYV },
 	{ V4L2_PIX_FMT_UYVY },
 	{ V4L2_PIX_FMT_NV12 },
+	{ V4L2_PIX_FMT_NV16 },
+	{ V4L2_PIX_FMT_YUV420 },
 	{ V4L2_PIX_FMT_RGB24 },
 	{ V4L2_PIX_FMT_BGR24 },
 	{ V4L2_PIX_FMT_XRGB32 },
@@ -144,6 +146,28 @@ static void mcam_adjust_format(struct mcam_node *node,
 	}
 }
 
+/* The planes that follow each other in the node's buffers. */
+static void mcam_init_planes(struct mcam_node *node)
+{
+	const struct v4l2_pix_format *pix = &node->format;
+	const struct v4l2_format_info *info;
+	unsigned int i;
+
+	node->planes[0].stride = pix->bytesperline;
+	node->planes[0].bytes = pix->bytesperline * pix->height;
+	node->num_planes = 1;
+	info = v4l2_format_info(pix->pixelformat);
+	for (i = 1; info && i < info->comp_planes; i++) {
+		struct mcam_plane *plane = &node->planes[i];
+
+		/* A line has so much less of each as its samples are fewer. */
+		plane->stride = pix->bytesperline / info->bpp[0] *
+				info->bpp[i] / info->hdiv;
+		plane->bytes = plane->stride * (pix->height / info->vdiv);
+		node->num_planes++;
+	}
+}
+
 /*
  * Gives a node that format, for its own sake or for that of a sub-device: a raw
  * node's is what the sensor puts out, and a processed node's size is that of the
@@ -171,6 +195,7 @@ int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 	if (node == mcam_raw(cam) && vb2_is_streaming(&mcam_processed(cam)->vbq))
 		return -EBUSY;
 	node->format = pix;
+	mcam_init_planes(node);
 	return 0;
 }
 
@@ -387,6 +412,7 @@ static int mcam_node_init(struct mcam_node *node)
 	node->format.width = 640;
 	node->format.height = 480;
 	mcam_adjust_format(node, &node->format);
+	mcam_init_planes(node);
 	ret = mcam_queue_init(node);
 	if (ret)
 		return ret;

@@ -48,9 +48,13 @@ const FOLDERS: [(&str, u32); 7] = [
 const FILES: [(&str, &str); 2] =
     [("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("etc/group", "root:x:0:\n")];
 
-/// v4l2-compliance compares the names of formats with those of the kernels of its time, and that of NV12 changed in
-/// Linux 6.0, after Debian 12 built it.
-const RENAMED: (&str, &[u8], &[u8]) = ("usr/bin/v4l2-compliance", b"\0Y/CbCr 4:2:0\0", b"\0Y/UV 4:2:0\0\0\0");
+/// It compares the names of formats with those of the kernels of its time, and those of NV12 and NV16 changed in Linux 6.0,
+/// after Debian 12 built it.
+const COMPLIANCE: &str = "usr/bin/v4l2-compliance";
+
+/// The names then and now.
+const RENAMED: [(&[u8], &[u8]); 2] =
+    [(b"\0Y/CbCr 4:2:0\0", b"\0Y/UV 4:2:0\0\0\0"), (b"\0Y/CbCr 4:2:2\0", b"\0Y/UV 4:2:2\0\0\0")];
 
 /// An initramfs to be packed.
 pub(crate) struct Initramfs<'a> {
@@ -110,8 +114,8 @@ impl<'a> Initramfs<'a> {
                 packages: PACKAGES.join(" "),
             })?;
             let mut data = read(&path)?;
-            if program == RENAMED.0 {
-                replace(&mut data, RENAMED.1, RENAMED.2);
+            if program == COMPLIANCE {
+                RENAMED.iter().for_each(|(then, now)| replace(&mut data, then, now));
             }
             content.file(program, 0o755, data);
             elves.push(path);
@@ -209,10 +213,11 @@ mod tests {
     #[test]
     fn a_name_is_replaced_in_place() {
         let mut data = b"a\0Y/CbCr 4:2:0 (N-C)\0Y/CbCr 4:2:0\0b".to_vec();
-        replace(&mut data, RENAMED.1, RENAMED.2);
+        let (then, now) = RENAMED[0];
+        replace(&mut data, then, now);
         assert_eq!(data, b"a\0Y/CbCr 4:2:0 (N-C)\0Y/UV 4:2:0\0\0\0b");
         let renamed = data.clone();
-        replace(&mut data, RENAMED.1, RENAMED.2);
+        replace(&mut data, then, now);
         assert_eq!(data, renamed);
     }
 }

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn every_format_streams_right() {
-    let processed = ["YUYV", "UYVY", "NV12", "RGB3", "BGR3", "BX24", "XR24", "GREY"];
+    let processed = ["YUYV", "UYVY", "NV12", "NV16", "YU12", "RGB3", "BGR3", "BX24", "XR24", "GREY"];
     let raw = [
         ["RGGB", "GRBG", "GBRG", "BA81"],
         ["RG10", "BA10", "GB10", "BG10"],
