@@ -14,9 +14,9 @@
  * (videobuf2-dma-contig).
  *
  * The other parts: video.c has the nodes (formats, ioctls), subdev.c the
- * sub-devices and the controls, stream.c the queues, the frames and the
- * interrupt, debugfs.c shows the buffers' physical addresses and the device's
- * counters.
+ * sub-devices, controls.c the controls and the interval of frames, stream.c the
+ * queues, the frames and the interrupt, debugfs.c shows the buffers' physical
+ * addresses and the device's counters.
  *
  * To build: make -C KERNEL M=$PWD modules
  */
@@ -234,6 +234,9 @@ static int mcam_probe(struct platform_device *pdev)
 	ret = mcam_video_init(cam);
 	if (ret)
 		return dev_err_probe(dev, ret, "no capture nodes\n");
+	ret = mcam_init_ctrls(cam);
+	if (ret)
+		return dev_err_probe(dev, ret, "no controls\n");
 	ret = devm_request_threaded_irq(dev, irq, mcam_irq, mcam_irq_thread, 0,
 					dev_name(dev), cam);
 	if (ret)

@@ -31,7 +31,7 @@
 #define MINIVMM_CAM_ERR_ADDR_HI 0x034
 /* Ro. Plane in bits 7:0, channel in 15:8, of the address in ERR_ADDR. */
 #define MINIVMM_CAM_ERR_INFO 0x038
-/* Rw. Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX; reset value set by the machine. */
+/* Rw. Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX; reset value set by the machine. With a sensor it is that of SENSOR_LINE_LENGTH and SENSOR_FRAME_LENGTH, and a write changes the latter. */
 #define MINIVMM_CAM_FRAME_INTERVAL 0x040
 /* Rw. PATTERN_* scene that the sensor looks at, from the next frame on; reset value set by the machine. */
 #define MINIVMM_CAM_PATTERN 0x044
@@ -39,6 +39,16 @@
 #define MINIVMM_CAM_FLIP 0x048
 /* Ro. Sequence number of the frame that began last; see IRQ_FRAME_START. */
 #define MINIVMM_CAM_FRAME_SEQUENCE 0x04c
+/* Rw. Pixels of a line of the sensor, blanking included; clamped to SENSOR_LINE_LENGTH_*. All SENSOR_* registers read as zero if there is no sensor. */
+#define MINIVMM_CAM_SENSOR_LINE_LENGTH 0x050
+/* Rw. Lines of a frame of the sensor, blanking included; clamped to SENSOR_FRAME_LENGTH_*; reset value set by the machine. */
+#define MINIVMM_CAM_SENSOR_FRAME_LENGTH 0x054
+/* Rw. Lines that a frame is exposed, from the next frame on: at most SENSOR_FRAME_LENGTH less SENSOR_EXPOSURE_MARGIN of them count, and no more than 4.29 seconds. */
+#define MINIVMM_CAM_SENSOR_EXPOSURE 0x058
+/* Rw. Gain before the step to whole numbers, in units of 1/SENSOR_GAIN_ONE, up to SENSOR_ANALOGUE_GAIN_MAX, from the next frame on. */
+#define MINIVMM_CAM_SENSOR_ANALOGUE_GAIN 0x05c
+/* Rw. The same after it, up to SENSOR_DIGITAL_GAIN_MAX. */
+#define MINIVMM_CAM_SENSOR_DIGITAL_GAIN 0x060
 /* Ro. Frames written since reset, by channels 0 and 1; wraps, as all counters do. */
 #define MINIVMM_CAM_FRAMES 0x0c0
 /* Ro. Frames dropped since reset, by channels 0 and 1, for whatever reason. */
@@ -128,8 +138,12 @@
 #define MINIVMM_CAM_SIZE_MIN_VALUE 0x7800a0
 /* SIZE_MAX: 3840x2160. */
 #define MINIVMM_CAM_SIZE_MAX_VALUE 0x8700f00
+/* There is a sensor, and the SENSOR_* registers. */
+#define MINIVMM_CAM_CAPS_SENSOR 0x10000
 /* There is an ISP, and channels 2 and 3 can be enabled. */
 #define MINIVMM_CAM_CAPS_ISP 0x20000
+/* The device itself sets SENSOR_EXPOSURE and SENSOR_ANALOGUE_GAIN, by each processed frame; a driver's writes to these are dropped. */
+#define MINIVMM_CAM_CAPS_AUTO 0x40000
 /* The channel streams while set. Channel n: n bits further up. */
 #define MINIVMM_CAM_CTRL_ENABLE 0x1
 /* Write 1 to reset; reads as zero. */
@@ -186,6 +200,32 @@
 #define MINIVMM_CAM_FLIP_HORIZONTAL 0x1
 /* Top and bottom are exchanged. */
 #define MINIVMM_CAM_FLIP_VERTICAL 0x2
+/* Pixels of the sensor in a second, blanking included. A frame takes SENSOR_LINE_LENGTH * SENSOR_FRAME_LENGTH of them. */
+#define MINIVMM_CAM_SENSOR_PIXEL_RATE 0x2367b880
+/* Hertz of the sensor's link, as four lanes with two bits a period carry 12 bits a pixel. */
+#define MINIVMM_CAM_SENSOR_LINK_FREQ 0x351b94c0
+/* Least SENSOR_LINE_LENGTH, and its reset value: how long the conversion of a line takes, whatever its width. */
+#define MINIVMM_CAM_SENSOR_LINE_LENGTH_MIN 0x1130
+/* Largest SENSOR_LINE_LENGTH. */
+#define MINIVMM_CAM_SENSOR_LINE_LENGTH_MAX 0xffff
+/* Least SENSOR_FRAME_LENGTH: the lines of the smallest frame, and SENSOR_BLANK_LINES_MIN. */
+#define MINIVMM_CAM_SENSOR_FRAME_LENGTH_MIN 0xa5
+/* Largest SENSOR_FRAME_LENGTH. */
+#define MINIVMM_CAM_SENSOR_FRAME_LENGTH_MAX 0x1fffff
+/* Lines of a frame that a driver leaves dark, at least. */
+#define MINIVMM_CAM_SENSOR_BLANK_LINES_MIN 0x2d
+/* Shortest exposure, in lines. */
+#define MINIVMM_CAM_SENSOR_EXPOSURE_MIN 0x1
+/* SENSOR_EXPOSURE after a reset: 10 ms of lines of SENSOR_LINE_LENGTH_MIN. */
+#define MINIVMM_CAM_SENSOR_EXPOSURE_RESET 0x546
+/* Lines of a frame that cannot be exposed. */
+#define MINIVMM_CAM_SENSOR_EXPOSURE_MARGIN 0x8
+/* A gain of 1. */
+#define MINIVMM_CAM_SENSOR_GAIN_ONE 0x100
+/* A gain of 16. */
+#define MINIVMM_CAM_SENSOR_ANALOGUE_GAIN_MAX 0x1000
+/* A gain of nearly 16. */
+#define MINIVMM_CAM_SENSOR_DIGITAL_GAIN_MAX 0xfff
 /* Size of the register range, in bytes. */
 #define MINIVMM_CAM_MAPPED_SIZE 0x1000
 

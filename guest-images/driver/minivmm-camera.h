@@ -88,6 +88,10 @@ struct mcam {
 	struct v4l2_subdev isp;
 	struct media_pad isp_pads[2];
 	struct v4l2_ctrl_handler ctrls;	/* the sensor's, and all nodes' */
+	/* Only if there is a sensor. */
+	struct v4l2_ctrl *exposure;
+	struct v4l2_ctrl *hblank;
+	struct v4l2_ctrl *vblank;
 	struct mcam_node nodes[MCAM_CAPTURE_NODES];
 	struct dentry *debugfs;
 
@@ -95,10 +99,15 @@ struct mcam {
 	const struct v4l2_frmsize_discrete *sizes;
 	unsigned int num_sizes;
 	struct v4l2_fract nominal_interval;
+	u32 nominal_frame_length;	/* of the sensor */
+
+	/* The raw node's, guarded by ctrls' lock as well as by lock. */
+	u32 sensor_width;
+	u32 sensor_height;
 
 	/* Serialises ioctls of all nodes, and guards what follows. */
 	struct mutex lock;
-	struct v4l2_fract interval;
+	struct v4l2_fract interval;	/* if there is no sensor */
 	dma_addr_t extent_start;
 	dma_addr_t extent_end;
 	bool gone;			/* set with ctrls' lock held as well */
@@ -156,6 +165,15 @@ const struct mcam_format *mcam_find_format(struct mcam_node *node,
 int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 		    u32 height);
 
+/* controls.c */
+int mcam_init_ctrls(struct mcam *cam);
+int mcam_resize_sensor(struct mcam *cam, u32 width, u32 height);
+struct v4l2_fract mcam_interval(struct mcam *cam);
+void mcam_interval_limits(struct mcam *cam, u32 height, struct v4l2_fract *min,
+			  struct v4l2_fract *max);
+int mcam_set_interval(struct mcam *cam, struct v4l2_fract tpf);
+void mcam_program_interval(struct mcam *cam);
+
 /* subdev.c */
 int mcam_subdevs_init(struct mcam *cam);
 int mcam_subdevs_register(struct mcam *cam);
@@ -164,7 +182,6 @@ void mcam_frame_sync(struct mcam *cam, u32 sequence);
 
 /* stream.c */
 int mcam_reset(struct mcam *cam);
-void mcam_program_interval(struct mcam *cam);
 irqreturn_t mcam_irq(int irq, void *data);
 irqreturn_t mcam_irq_thread(int irq, void *data);
 int mcam_queue_init(struct mcam_node *node);

@@ -18,7 +18,6 @@
 #include <linux/iopoll.h>
 #include <linux/kernel.h>
 #include <linux/ktime.h>
-#include <linux/math64.h>
 #include <linux/version.h>
 #include <media/videobuf2-dma-contig.h>
 
@@ -91,14 +90,6 @@ static void mcam_program_format(struct mcam_node *node)
 					       MINIVMM_CAM_CH_LEN1, i),
 				node->planes[i].bytes);
 	}
-}
-
-void mcam_program_interval(struct mcam *cam)
-{
-	u64 us = div_u64((u64)cam->interval.numerator * USEC_PER_SEC,
-			 cam->interval.denominator);
-
-	mcam_write(cam, MINIVMM_CAM_FRAME_INTERVAL, us);
 }
 
 static void mcam_commit_next(struct mcam_node *node)

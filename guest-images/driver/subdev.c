@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The sub-devices: the sensor, with the controls, and the ISP.
+ * The sub-devices: the sensor and the ISP.
  *
  * The format that is active on a pad is that of a capture node, and is kept
  * there: what the sensor puts out is the raw node's, and the ISP, which scales,
  * puts out the processed node's size. A program that knows of capture nodes alone
  * never has to set it, and one that sets it here changes the node's. The frame
- * interval is the nodes' (VIDIOC_S_PARM): a raw sensor has none of its own
+ * interval is the nodes' (VIDIOC_S_PARM) or follows from the controls: a raw
+ * sensor's pad has none of its own
  * (Documentation/userspace-api/media/drivers/camera-sensor.rst).
  */
 
@@ -27,18 +28,6 @@ enum { MCAM_ISP_SINK, MCAM_ISP_SOURCE };
 #else
 #define mcam_try_format(sd, state, pad)	v4l2_subdev_state_get_format(state, pad)
 #endif
-
-static const char * const mcam_patterns[] = {
-	[MINIVMM_CAM_PATTERN_BARS] = "Colour Bars",
-	[MINIVMM_CAM_PATTERN_GRADIENT] = "Gradients",
-	[MINIVMM_CAM_PATTERN_CHECKER] = "Checkerboard",
-	[MINIVMM_CAM_PATTERN_BOX] = "Moving Box",
-	[MINIVMM_CAM_PATTERN_ZONE_PLATE] = "Zone Plate",
-	[MINIVMM_CAM_PATTERN_NOISE] = "Noise",
-	[MINIVMM_CAM_PATTERN_FLAT] = "Flat Field",
-};
-
-static_assert(ARRAY_SIZE(mcam_patterns) == MINIVMM_CAM_PATTERN_COUNT);
 
 static struct mcam *mcam_of(struct v4l2_subdev *sd)
 {
@@ -290,44 +279,6 @@ void mcam_frame_sync(struct mcam *cam, u32 sequence)
 	v4l2_event_queue(cam->sensor.devnode, &event);
 }
 
-static int mcam_s_ctrl(struct v4l2_ctrl *ctrl)
-{
-	struct mcam *cam = container_of(ctrl->handler, struct mcam, ctrls);
-	u32 bit, flip;
-
-	if (cam->gone)
-		return -ENODEV;
-	if (ctrl->id == V4L2_CID_TEST_PATTERN) {
-		mcam_write(cam, MINIVMM_CAM_PATTERN, ctrl->val);
-		return 0;
-	}
-	bit = ctrl->id == V4L2_CID_HFLIP ? MINIVMM_CAM_FLIP_HORIZONTAL :
-					   MINIVMM_CAM_FLIP_VERTICAL;
-	flip = mcam_read(cam, MINIVMM_CAM_FLIP) & ~bit;
-	mcam_write(cam, MINIVMM_CAM_FLIP, ctrl->val ? flip | bit : flip);
-	return 0;
-}
-
-static const struct v4l2_ctrl_ops mcam_ctrl_ops = {
-	.s_ctrl = mcam_s_ctrl,
-};
-
-static int mcam_init_ctrls(struct mcam *cam)
-{
-	u32 last = MINIVMM_CAM_PATTERN_COUNT - 1;
-	u32 pattern = min(mcam_read(cam, MINIVMM_CAM_PATTERN), last);
-
-	v4l2_ctrl_handler_init(&cam->ctrls, 3);
-	v4l2_ctrl_new_std_menu_items(&cam->ctrls, &mcam_ctrl_ops,
-				     V4L2_CID_TEST_PATTERN, last, 0, pattern,
-				     mcam_patterns);
-	v4l2_ctrl_new_std(&cam->ctrls, &mcam_ctrl_ops, V4L2_CID_HFLIP, 0, 1, 1,
-			  0);
-	v4l2_ctrl_new_std(&cam->ctrls, &mcam_ctrl_ops, V4L2_CID_VFLIP, 0, 1, 1,
-			  0);
-	return cam->ctrls.error;
-}
-
 static void mcam_init_subdev(struct mcam *cam, struct v4l2_subdev *sd,
 			     const struct v4l2_subdev_ops *ops,
 			     const char *name, u32 function)
@@ -343,14 +294,10 @@ static void mcam_init_subdev(struct mcam *cam, struct v4l2_subdev *sd,
 	v4l2_set_subdevdata(sd, cam);
 }
 
-/* The device is in its reset state: what its registers hold is the default. */
 int mcam_subdevs_init(struct mcam *cam)
 {
 	int ret;
 
-	ret = mcam_init_ctrls(cam);
-	if (ret)
-		return ret;
 	mcam_init_subdev(cam, &cam->sensor, &mcam_sensor_ops, "minivmm sensor",
 			 MEDIA_ENT_F_CAM_SENSOR);
 	cam->sensor.flags |= V4L2_SUBDEV_FL_HAS_EVENTS;

@@ -182,6 +182,7 @@ int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 		.height = height,
 	};
 	struct mcam *cam = node->cam;
+	int ret;
 
 	lockdep_assert_held(&cam->lock);
 
@@ -194,6 +195,11 @@ int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 		return -EBUSY;
 	if (node == mcam_raw(cam) && vb2_is_streaming(&mcam_processed(cam)->vbq))
 		return -EBUSY;
+	if (node == mcam_raw(cam)) {
+		ret = mcam_resize_sensor(cam, pix.width, pix.height);
+		if (ret)
+			return ret;
+	}
 	node->format = pix;
 	mcam_init_planes(node);
 	return 0;
@@ -258,25 +264,19 @@ static int mcam_enum_framesizes(struct file *file, void *fh,
 	return 0;
 }
 
-static const struct v4l2_fract mcam_interval_min = {
-	MINIVMM_CAM_FRAME_INTERVAL_MIN, USEC_PER_SEC
-};
-
-static const struct v4l2_fract mcam_interval_max = {
-	MINIVMM_CAM_FRAME_INTERVAL_MAX, USEC_PER_SEC
-};
-
 static int mcam_enum_frameintervals(struct file *file, void *fh,
 				    struct v4l2_frmivalenum *f)
 {
 	struct mcam_node *node = video_drvdata(file);
+	struct mcam *cam = node->cam;
 
 	if (f->index || !mcam_find_format(node, f->pixel_format) ||
-	    !mcam_has_size(node->cam, f->width, f->height))
+	    !mcam_has_size(cam, f->width, f->height))
 		return -EINVAL;
 	f->type = V4L2_FRMIVAL_TYPE_CONTINUOUS;
-	f->stepwise.min = mcam_interval_min;
-	f->stepwise.max = mcam_interval_max;
+	mcam_interval_limits(cam, node == mcam_raw(cam) ? f->height :
+			     mcam_raw(cam)->format.height,
+			     &f->stepwise.min, &f->stepwise.max);
 	f->stepwise.step = (struct v4l2_fract){ 1, 1 };
 	return 0;
 }
@@ -289,29 +289,22 @@ static int mcam_g_parm(struct file *file, void *fh, struct v4l2_streamparm *a)
 		return -EINVAL;
 	memset(&a->parm, 0, sizeof(a->parm));
 	a->parm.capture.capability = V4L2_CAP_TIMEPERFRAME;
-	a->parm.capture.timeperframe = node->cam->interval;
+	a->parm.capture.timeperframe = mcam_interval(node->cam);
 	a->parm.capture.readbuffers = 2;
 	return 0;
 }
 
-/* A fraction of zero asks for the nominal interval; all nodes share it. */
+/* All nodes share the interval. */
 static int mcam_s_parm(struct file *file, void *fh, struct v4l2_streamparm *a)
 {
 	struct mcam_node *node = video_drvdata(file);
-	struct mcam *cam = node->cam;
-	struct v4l2_fract tpf;
+	int ret;
 
 	if (a->type != V4L2_BUF_TYPE_VIDEO_CAPTURE)
 		return -EINVAL;
-	tpf = a->parm.capture.timeperframe;
-	if (!tpf.numerator || !tpf.denominator)
-		tpf = cam->nominal_interval;
-	if (V4L2_FRACT_COMPARE(tpf, <, mcam_interval_min))
-		tpf = mcam_interval_min;
-	if (V4L2_FRACT_COMPARE(tpf, >, mcam_interval_max))
-		tpf = mcam_interval_max;
-	cam->interval = tpf;
-	mcam_program_interval(cam);
+	ret = mcam_set_interval(node->cam, a->parm.capture.timeperframe);
+	if (ret)
+		return ret;
 	return mcam_g_parm(file, fh, a);
 }
 
@@ -442,11 +435,6 @@ int mcam_video_init(struct mcam *cam)
 	ret = mcam_init_sizes(cam);
 	if (ret)
 		return ret;
-	cam->nominal_interval = (struct v4l2_fract){
-		mcam_read(cam, MINIVMM_CAM_FRAME_INTERVAL), USEC_PER_SEC
-	};
-	cam->interval = cam->nominal_interval;
-
 	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
 		ret = mcam_node_init(&cam->nodes[i]);
 		if (ret)

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use devices::camera::stamp;
 use guest_images::Kind;
 use tests::{
     compliance,
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
         ("a_slow_node_does_not_disturb_the_other", a_slow_node_does_not_disturb_the_other),
         ("buffers_go_from_node_to_node", buffers_go_from_node_to_node),
         ("sub_devices_are_the_sensor_and_the_isp", sub_devices_are_the_sensor_and_the_isp),
+        ("a_sensors_controls_are_seen_in_its_frames", a_sensors_controls_are_seen_in_its_frames),
+        ("blanking_and_interval_are_one", blanking_and_interval_are_one),
+        ("controls_are_those_that_have_an_effect", controls_are_those_that_have_an_effect),
         ("v4l2_compliance", v4l2_compliance),
         ("a_camera_that_is_not_coherent_streams_right", a_camera_that_is_not_coherent_streams_right),
     ];
@@ -247,6 +251,126 @@ fn sub_devices_are_the_sensor_and_the_isp() {
     let red = |file: &str, x: usize| std::fs::read(folder.path().join(file)).unwrap()[(160 + x) * 3];
     assert_eq!([red("plain.raw", 0), red("plain.raw", 159)], [0, 255]);
     assert_eq!([red("flipped.raw", 0), red("flipped.raw", 159)], [255, 0]);
+}
+
+/// Raw samples of 12 bits are the light times exposure and gains, above black; and the picture follows.
+fn a_sensors_controls_are_seen_in_its_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = r#"set -e
+        sensor=$(media-ctl -e 'minivmm sensor')
+        capture() {
+          name=$1; shift
+          for control in "$@"; do v4l2-ctl -d $sensor -c $control; done
+          v4l2-ctl -d /dev/video1 -v width=160,height=120,pixelformat=RG12 --stream-mmap --stream-count=1 \
+              --stream-to=/out/$name.raw 2> /dev/null
+          v4l2-ctl -d /dev/video0 -v width=160,height=120,pixelformat=GREY --stream-mmap --stream-count=1 \
+              --stream-to=/out/$name.grey 2> /dev/null
+        }
+        capture plain
+        capture shorter exposure=675
+        capture amplified analogue_gain=512
+        capture brighter digital_gain=384
+        capture longer exposure=1350 analogue_gain=256 digital_gain=256 horizontal_blanking=8640
+        capture capped vertical_blanking=563 exposure=100000"#;
+    let arguments = format!(
+        "--cma 16M --camera timing=stall,sensor=yes,noise=no,scene=flat,lamp=0.5:0.5:0.5 --out {}",
+        folder.path().display()
+    );
+    printed(&exec(&arguments, command));
+    let light = |name: &str| {
+        let frame = std::fs::read(folder.path().join(format!("{name}.raw"))).unwrap();
+        let samples = frame[stamp::LEN..].as_chunks().0.iter().map(|sample| u16::from_le_bytes(*sample));
+        samples.map(|sample| f64::from(sample) - 256.0).sum::<f64>() / (160.0 * 120.0)
+    };
+    let grey = |name: &str| {
+        let frame = std::fs::read(folder.path().join(format!("{name}.grey"))).unwrap();
+        frame[stamp::LEN..].iter().map(|&y| u64::from(y)).sum::<u64>() / (160 * 120)
+    };
+    let plain = light("plain");
+    // The last exposes until the frame ends: 683 lines less the margin of 8, and lines are twice as long then.
+    for (name, factor) in
+        [("shorter", 0.5), ("amplified", 1.0), ("brighter", 1.5), ("longer", 2.0), ("capped", 1.0)]
+    {
+        let found = light(name) / plain;
+        assert!((found / factor - 1.0).abs() < 0.01, "{name}: {found} instead of {factor}");
+    }
+    let greys = ["shorter", "plain", "brighter", "longer"].map(grey);
+    assert!(greys.is_sorted_by(|a, b| a + 8 < *b), "{greys:?}");
+    assert!(grey("amplified").abs_diff(grey("plain")) <= 1 && grey("capped").abs_diff(grey("plain")) <= 1);
+}
+
+/// VIDIOC_S_PARM and VBLANK: one moves the other, and the frame clock; and each is told.
+fn blanking_and_interval_are_one() {
+    let command = r#"set -e
+        sensor=$(media-ctl -e 'minivmm sensor')
+        v4l2-ctl -d $sensor -C pixel_rate,link_frequency,horizontal_blanking,vertical_blanking
+        v4l2-ctl -d /dev/video0 -P
+        v4l2-ctl -d $sensor --wait-for-event=ctrl=vertical_blanking > /tmp/told & told=$!
+        usleep 300000
+        v4l2-ctl -d /dev/video0 -p 50
+        wait $told; cat /tmp/told
+        v4l2-ctl -d $sensor -C vertical_blanking
+        v4l2-ctl -d $sensor -L | grep exposure
+        v4l2-ctl -d $sensor -c vertical_blanking=26520
+        v4l2-ctl -d /dev/video1 -P
+        v4l2-ctl -d $sensor -L | grep exposure
+        # Ten frames of a fifth of a second; the first of them ends with the first.
+        centiseconds() { awk '{ print int($1 * 100) }' /proc/uptime; }
+        start=$(centiseconds); v4l2-ctl -d /dev/video0 --stream-mmap --stream-count=10 > /dev/null 2>&1
+        echo took at least two seconds: $(($(centiseconds) - start >= 199))
+        # Another size leaves lines and frames as long as they are.
+        v4l2-ctl -d /dev/video1 -v width=1920,height=1080
+        v4l2-ctl -d /dev/video1 -P
+        v4l2-ctl -d $sensor -C horizontal_blanking,vertical_blanking
+        # More frames than the sensor can do.
+        v4l2-ctl -d /dev/video1 -p 500
+        v4l2-ctl -d $sensor -C vertical_blanking"#;
+    let output = printed(&exec("--cma 64M --camera timing=free,sensor=yes", command));
+    let mut rest = output.as_str();
+    for part in [
+        "horizontal_blanking: 3760",
+        "vertical_blanking: 4020",
+        "pixel_rate: 594000000",
+        "link_frequency: 0 (891000000 ",
+        "Frames per second: 30.000 (30/1)",
+        "vertical_blanking",
+        "vertical_blanking: 2220",
+        "max=2692",
+        "Frames per second: 5.000 (5/1)",
+        "max=26992",
+        "took at least two seconds: 1",
+        "Frames per second: 5.000 (5/1)",
+        "horizontal_blanking: 2480",
+        "vertical_blanking: 25920",
+        "Frame rate set to 120.000 fps",
+        "vertical_blanking: 45",
+    ] {
+        let (_, after) = rest.split_once(part).unwrap_or_else(|| panic!("{part} is missing in\n{output}"));
+        rest = after;
+    }
+}
+
+/// A generator of test patterns has no exposure; and where the device exposes by itself, its controls tell how.
+fn controls_are_those_that_have_an_effect() {
+    let command = "v4l2-ctl -d /dev/v4l-subdev0 -L; v4l2-ctl -d /dev/video0 -L";
+    let without = printed(&exec("--cma 16M --camera timing=stall", command));
+    for absent in ["exposure", "gain", "blanking", "pixel_rate", "link_frequency"] {
+        assert!(!without.contains(absent), "{without}");
+    }
+    assert!(without.contains("horizontal_flip"), "{without}");
+
+    let command = "v4l2-ctl --stream-mmap --stream-count=20 > /dev/null 2>&1
+        v4l2-ctl -L; v4l2-ctl -c exposure=100 2>&1; v4l2-ctl -c digital_gain=300 && v4l2-ctl -C digital_gain";
+    let output = printed(&exec("--cma 16M --camera timing=stall,auto=yes,lamp=0.05:0.05:0.05", command));
+    let value = |name: &str| -> u32 {
+        let line = output.lines().find(|line| line.trim().starts_with(name)).expect(name);
+        assert!(line.contains("flags=read-only, volatile"), "{line}");
+        let (_, value) = line.split_once("value=").expect(line);
+        value.split(' ').next().and_then(|value| value.parse().ok()).expect(line)
+    };
+    // In so little light a frame of 4500 lines is exposed for 95 % of them, and there is gain.
+    assert!(value("exposure").abs_diff(4275) <= 1 && value("analogue_gain") > 256, "{output}");
+    assert!(output.contains("digital_gain: 300") && !output.contains("exposure: 100"), "{output}");
 }
 
 fn v4l2_compliance() {

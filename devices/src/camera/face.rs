@@ -13,12 +13,14 @@ use std::{
 
 use super::{
     CameraSpec, Counters, Timing,
+    auto::Exposure,
     channel::{FrameConfig, Refusal},
     clock::FrameClock,
     format::MAX_PLANES,
     meta::ParamsFault,
     picture::SensorSettings,
     port::{Done, Port, Stream},
+    readout::Readout,
     regs,
     scene::Pattern,
 };
@@ -71,6 +73,8 @@ pub(super) struct Job {
     /// Where each channel writes it; none for a channel that does not take part.
     pub(super) configs: [Option<FrameConfig>; CHANNELS],
     pub(super) sensor: SensorSettings,
+    /// How the sensor is read out, if there is one.
+    pub(super) readout: Option<Readout>,
     pub(super) sequence: u32,
     /// That of the frame which took the last parameters, if there was one.
     pub(super) params_sequence: Option<u32>,
@@ -98,6 +102,8 @@ pub(super) enum Outcome {
         bytes: u64,
         /// With padding between the lines.
         span: u32,
+        /// How the device itself exposes the next.
+        exposure: Option<Exposure>,
     },
     /// So many bytes of its metadata were transferred.
     Transferred(u32),
@@ -118,7 +124,9 @@ struct State {
     irq_enable: u32,
     error_address: u64,
     error_info: u32,
+    /// Of a camera without a sensor.
     frame_interval: u32,
+    readout: Option<Readout>,
     sensor: SensorSettings,
     ports: [Port; CHANNELS],
     next_sequence: u32,
@@ -146,13 +154,16 @@ pub(super) struct Face {
 
 impl State {
     fn new(spec: &CameraSpec) -> Self {
+        let frame_interval = clamp_interval(spec.frame_interval);
+        let interval = Duration::from_micros(frame_interval.into());
         Self {
             clock: None,
             irq_raw: 0,
             irq_enable: 0,
             error_address: 0,
             error_info: 0,
-            frame_interval: clamp_interval(spec.frame_interval),
+            frame_interval,
+            readout: spec.sensor.as_ref().map(|_| Readout::new(interval)),
             sensor: SensorSettings { pattern: spec.scene, ..SensorSettings::default() },
             ports: [Port::default(); CHANNELS],
             next_sequence: 0,
@@ -162,7 +173,18 @@ impl State {
     }
 
     fn interval(&self) -> Duration {
-        Duration::from_micros(self.frame_interval.into())
+        match &self.readout {
+            Some(readout) => readout.interval(),
+            None => Duration::from_micros(self.frame_interval.into()),
+        }
+    }
+
+    /// The register FRAME_INTERVAL.
+    fn set_interval(&mut self, microseconds: u32) {
+        self.frame_interval = clamp_interval(microseconds);
+        if let Some(readout) = &mut self.readout {
+            readout.set_interval(Duration::from_micros(self.frame_interval.into()));
+        }
     }
 
     /// The bits of the channels for which `is` holds, for a register whose bit for channel 0 is `mask`.
@@ -226,8 +248,9 @@ impl Face {
             regs::ID => regs::ID_VALUE,
             regs::VERSION => regs::VERSION_VALUE,
             regs::CAPS => {
-                let isp = bit(self.has_isp(), regs::CAPS_ISP);
-                regs::CHANNELS | MAX_PLANES_BITS | self.spec.address_bits << 8 | isp
+                let sensor = bit(self.has_isp(), regs::CAPS_SENSOR | regs::CAPS_ISP);
+                let auto = bit(self.is_automatic(), regs::CAPS_AUTO);
+                regs::CHANNELS | MAX_PLANES_BITS | self.spec.address_bits << 8 | sensor | auto
             }
             regs::SIZE_MIN => regs::SIZE_MIN_VALUE,
             regs::SIZE_MAX => regs::SIZE_MAX_VALUE,
@@ -245,13 +268,19 @@ impl Face {
             regs::ERR_ADDR_LO => low(state.error_address),
             regs::ERR_ADDR_HI => high(state.error_address),
             regs::ERR_INFO => state.error_info,
-            regs::FRAME_INTERVAL => state.frame_interval,
+            regs::FRAME_INTERVAL => {
+                let microseconds = state.interval().as_nanos().saturating_add(500) / 1000;
+                u32::try_from(microseconds).unwrap_or(u32::MAX)
+            }
             regs::PATTERN => state.sensor.pattern as u32,
             regs::FLIP => {
                 bit(state.sensor.flip_horizontal, regs::FLIP_HORIZONTAL)
                     | bit(state.sensor.flip_vertical, regs::FLIP_VERTICAL)
             }
             regs::FRAME_SEQUENCE => state.sequence,
+            regs::SENSOR_LINE_LENGTH..=regs::SENSOR_DIGITAL_GAIN => {
+                state.readout.map_or(0, |readout| readout.read(offset))
+            }
             regs::FRAMES => self.since_reset(|counters| counters.frames),
             regs::DROPS => self.since_reset(|counters| counters.drops),
             regs::OVERFLOWS => self.since_reset(|counters| counters.overflows),
@@ -281,10 +310,14 @@ impl Face {
                 self.event(events);
             }
             regs::FRAME_INTERVAL => {
-                self.state.frame_interval = clamp_interval(value);
-                let interval = self.state.interval();
-                if let Some(clock) = &mut self.state.clock {
-                    clock.change(now, interval);
+                self.state.set_interval(value);
+                self.change_clock(now);
+            }
+            regs::SENSOR_EXPOSURE | regs::SENSOR_ANALOGUE_GAIN if self.is_automatic() => return false,
+            regs::SENSOR_LINE_LENGTH..=regs::SENSOR_DIGITAL_GAIN => {
+                if let Some(readout) = &mut self.state.readout {
+                    readout.write(offset, value);
+                    self.change_clock(now);
                 }
             }
             regs::PATTERN => {
@@ -351,9 +384,9 @@ impl Face {
                 configs[channel] = port.latch();
             }
         }
-        let State { sensor, next_sequence: sequence, params_sequence, .. } = self.state;
+        let State { sensor, readout, next_sequence: sequence, params_sequence, .. } = self.state;
         let (interval, resets) = (self.state.interval(), self.resets);
-        let job = Job { configs, sensor, sequence, params_sequence, resets, time, interval };
+        let job = Job { configs, sensor, readout, sequence, params_sequence, resets, time, interval };
         self.state.next_sequence = sequence.wrapping_add(1);
         self.job = Some(job);
         Task::Frame(job)
@@ -433,10 +466,13 @@ impl Face {
             ..Done::default()
         };
         match outcome {
-            Outcome::Written { bytes, span } => {
+            Outcome::Written { bytes, span, exposure } => {
                 self.counters.frames += 1;
                 self.counters.bytes += bytes;
                 done.bytes = span;
+                if let (Some(readout), Some(exposure)) = (&mut self.state.readout, exposure) {
+                    readout.expose(exposure);
+                }
             }
             Outcome::Transferred(bytes) => {
                 done.bytes = bytes;
@@ -458,6 +494,19 @@ impl Face {
 
     fn has_isp(&self) -> bool {
         self.spec.sensor.is_some()
+    }
+
+    /// Whether the device itself exposes.
+    fn is_automatic(&self) -> bool {
+        self.spec.sensor.as_ref().is_some_and(|sensor| sensor.automatic)
+    }
+
+    /// The interval of frames is another from now on.
+    fn change_clock(&mut self, now: Instant) {
+        let interval = self.state.interval();
+        if let Some(clock) = &mut self.state.clock {
+            clock.change(now, interval);
+        }
     }
 
     fn is_in_work(&self, channel: usize) -> bool {

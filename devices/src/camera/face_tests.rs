@@ -66,7 +66,12 @@ impl Rig {
     }
 }
 
-const WRITTEN: Outcome = Outcome::Written { bytes: 100, span: 120 };
+const WRITTEN: Outcome = Outcome::Written { bytes: 100, span: 120, exposure: None };
+
+/// The registers that are there with a sensor only.
+fn is_sensors(offset: u32) -> bool {
+    (regs::SENSOR_LINE_LENGTH..=regs::SENSOR_DIGITAL_GAIN).contains(&offset)
+}
 
 #[test]
 fn reset_values_and_access_are_the_tables() {
@@ -78,6 +83,7 @@ fn reset_values_and_access_are_the_tables() {
                 regs::TIMING => regs::TIMING_STALL,
                 regs::FRAME_INTERVAL => 20_000,
                 regs::PATTERN => regs::PATTERN_NOISE,
+                offset if is_sensors(offset) => 0,
                 _ => register.reset,
             };
             assert_eq!(rig.face.read(register.offset), expected, "{} in round {round}", register.name);
@@ -103,6 +109,7 @@ fn reset_values_and_access_are_the_tables() {
                 (Access::Rw, regs::FLIP) => (1, u32::MAX),
                 // No pattern has that number.
                 (Access::Rw, regs::PATTERN) => (before, u32::MAX),
+                (Access::Rw, offset) if is_sensors(offset) => (0, u32::MAX),
                 (Access::Rw, _) => (0x5a5, u32::MAX),
             };
             assert_eq!(rig.face.read(register.offset), wanted & mask, "{}", register.name);
@@ -123,6 +130,59 @@ fn offsets_without_a_register_read_as_zero_and_take_nothing() {
         rig.write(offset, u32::MAX);
         assert_eq!(rig.face.read(offset), 0, "{offset:#x}");
     }
+}
+
+#[test]
+fn a_sensor_has_registers_within_their_limits() {
+    let mut rig = Rig::new("sensor=yes");
+    assert_eq!(rig.face.read(regs::CAPS) & regs::CAPS_SENSOR, regs::CAPS_SENSOR);
+    for register in REGISTERS.iter().filter(|register| is_sensors(register.offset)) {
+        assert_eq!(rig.face.read(register.offset), register.reset, "{}", register.name);
+    }
+    for (register, least, most) in [
+        (regs::SENSOR_LINE_LENGTH, regs::SENSOR_LINE_LENGTH_MIN, regs::SENSOR_LINE_LENGTH_MAX),
+        (regs::SENSOR_FRAME_LENGTH, regs::SENSOR_FRAME_LENGTH_MIN, regs::SENSOR_FRAME_LENGTH_MAX),
+        (regs::SENSOR_EXPOSURE, regs::SENSOR_EXPOSURE_MIN, regs::SENSOR_FRAME_LENGTH_MAX),
+        (regs::SENSOR_ANALOGUE_GAIN, regs::SENSOR_GAIN_ONE, regs::SENSOR_ANALOGUE_GAIN_MAX),
+        (regs::SENSOR_DIGITAL_GAIN, regs::SENSOR_GAIN_ONE, regs::SENSOR_DIGITAL_GAIN_MAX),
+    ] {
+        for (value, taken) in [(0, least), (u32::MAX, most), (least + 1, least + 1)] {
+            rig.write(register, value);
+            assert_eq!(rig.face.read(register), taken, "{register:#x}");
+        }
+    }
+}
+
+#[test]
+fn the_frame_clock_is_the_sensors() {
+    let mut rig = Rig::streaming("sensor=yes,fps=50");
+    assert_eq!(rig.face.read(regs::SENSOR_FRAME_LENGTH), 2700);
+    rig.write(regs::FRAME_INTERVAL, 40_000);
+    assert_eq!(rig.face.read(regs::SENSOR_FRAME_LENGTH), 5400);
+    rig.write(regs::SENSOR_LINE_LENGTH, 2 * regs::SENSOR_LINE_LENGTH_MIN);
+    assert_eq!(rig.face.read(regs::FRAME_INTERVAL), 80_000);
+    rig.commit(0x1000);
+    rig.pass(79);
+    assert!(matches!(rig.face.poll(rig.now), Task::WaitUntil(_)));
+    rig.pass(1);
+    assert_eq!(rig.job().interval, Duration::from_millis(80));
+}
+
+#[test]
+fn what_the_device_exposes_by_is_in_its_registers() {
+    let mut rig = Rig::streaming("auto=yes,timing=stall");
+    rig.write(regs::SENSOR_EXPOSURE, 100);
+    assert_eq!(rig.face.read(regs::SENSOR_EXPOSURE), regs::SENSOR_EXPOSURE_RESET, "it is the device's");
+    rig.commit(0x1000);
+    rig.job();
+    rig.face.started(1);
+    let exposure = Some(Exposure { time_ns: 20_000_000, gain: 512 });
+    rig.finish(Outcome::Written { bytes: 100, span: 120, exposure });
+    rig.acknowledge();
+    let registers = [regs::SENSOR_EXPOSURE, regs::SENSOR_ANALOGUE_GAIN];
+    assert_eq!(registers.map(|register| rig.face.read(register)), [2700, 512]);
+    rig.commit(0x1000);
+    assert_eq!(rig.job().readout.map(|readout| readout.exposure()), exposure);
 }
 
 #[test]
@@ -369,8 +429,8 @@ fn a_reset_abandons_the_frame_in_work_and_hides_nothing_from_the_host() {
     assert_eq!(rig.face.read(regs::STATUS), regs::STATUS_ACTIVE);
     rig.face.started(1);
     rig.finish(WRITTEN);
-    for register in REGISTERS.iter().filter(|register| ![regs::CAPS, regs::TIMING].contains(&register.offset))
-    {
+    let is_machines = |offset: u32| [regs::CAPS, regs::TIMING].contains(&offset) || is_sensors(offset);
+    for register in REGISTERS.iter().filter(|register| !is_machines(register.offset)) {
         assert_eq!(rig.face.read(register.offset), register.reset, "{}", register.name);
     }
     assert!(!abandon.load(Ordering::Relaxed));

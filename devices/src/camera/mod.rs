@@ -30,6 +30,7 @@ mod picture;
 mod pictures;
 mod pipeline;
 mod port;
+mod readout;
 pub mod regs;
 mod scene;
 pub mod sensor;

@@ -11,6 +11,7 @@ use super::{
     meta::{self, Made, ParamsFault, STATISTICS_SIZE},
     picture::SensorSettings,
     pictures::{Pictures, PicturesError},
+    readout::Readout,
     scene::Scene,
     sensor::{self, Light, Phase, Sensor, Settings},
     spec::SensorSpec,
@@ -27,7 +28,8 @@ pub(super) struct Pipeline {
     sensor: Sensor,
     /// What falls on the sensor, for each channel's frames.
     lights: [Option<(View, Light)>; FRAME_CHANNELS],
-    exposure: Exposure,
+    /// By the statistics of the last frame, if the device itself exposes.
+    pub(super) next_exposure: Option<Exposure>,
     isp: Option<Processor>,
     /// What the guest set of the ISP's parameters since the last reset.
     settings: meta::Settings,
@@ -73,7 +75,7 @@ impl Pipeline {
             pictures,
             sensor: Sensor::new(seed, spec.noise, spec.defects),
             lights: [const { None }; FRAME_CHANNELS],
-            exposure: Exposure { time_ns: sensor::REFERENCE_NS, gain: 256 },
+            next_exposure: None,
             isp: None,
             settings: meta::Settings::default(),
             resets: 0,
@@ -187,19 +189,6 @@ impl Pipeline {
         lit.is_some()
     }
 
-    fn settings(&self, size: [u32; 2]) -> Settings {
-        Settings {
-            crop: [0, 0],
-            size,
-            binning: 1,
-            flip_x: false,
-            flip_y: false,
-            exposure_ns: self.exposure.time_ns,
-            analogue_gain: self.exposure.gain,
-            digital_gain: 256,
-        }
-    }
-
     /// Writes what the sensor sees; false if it was abandoned.
     fn read_raw(
         &mut self,
@@ -210,7 +199,8 @@ impl Pipeline {
         abort: &AtomicBool,
     ) -> bool {
         let Some((View { size, .. }, light)) = &self.lights[channel] else { return false };
-        let settings = self.settings(*size);
+        let Some(readout) = &job.readout else { return false };
+        let settings = settings(*size, readout);
         let lines = transfer.lines();
         let Bayer { bits, packing, .. } = *bayer;
         let (samples, bytes) = &mut self.line;
@@ -231,7 +221,8 @@ impl Pipeline {
     /// Writes what the ISP makes of what the sensor sees; false if it was abandoned.
     fn process(&mut self, channel: usize, job: &Job, transfer: &Transfer<'_>, abort: &AtomicBool) -> bool {
         let Some((View { size, phase, .. }, light)) = &self.lights[channel] else { return false };
-        let settings = self.settings(*size);
+        let Some(readout) = &job.readout else { return false };
+        let settings = settings(*size, readout);
         let layout = transfer.layout();
         let before = self.isp.take();
         let processor = match Processor::ready(before, *size, *phase, layout, &self.settings, self.threads) {
@@ -260,7 +251,7 @@ impl Pipeline {
             ..Made::default()
         };
         if self.automatic {
-            self.exposure = self.exposure.next(&processor.statistics, job.interval);
+            self.next_exposure = Some(readout.exposure().next(&processor.statistics, job.interval));
             if !self.settings.has_white_balance()
                 && auto::balance(&mut processor.params, &processor.statistics)
             {
@@ -300,6 +291,21 @@ impl Processor {
     /// Has the ISP take its parameters, which are of the right ranges, as all that change them see to.
     fn set_params(&mut self) {
         self.isp.set_params(&self.params).expect("no parameter is out of its range");
+    }
+}
+
+/// How the sensor is read out for frames of `size`.
+fn settings(size: [u32; 2], readout: &Readout) -> Settings {
+    let Exposure { time_ns, gain } = readout.exposure();
+    Settings {
+        crop: [0, 0],
+        size,
+        binning: 1,
+        flip_x: false,
+        flip_y: false,
+        exposure_ns: time_ns,
+        analogue_gain: gain,
+        digital_gain: readout.digital_gain(),
     }
 }
 

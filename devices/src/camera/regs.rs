@@ -78,10 +78,15 @@ registers! {
     ERR_ADDR_LO = 0x030, Ro, 0, "First address that the DMA port refused, bits 31:0; held until IRQ_BUS_ERROR is acknowledged.";
     ERR_ADDR_HI = 0x034, Ro, 0, "The same, bits 63:32.";
     ERR_INFO = 0x038, Ro, 0, "Plane in bits 7:0, channel in 15:8, of the address in ERR_ADDR.";
-    FRAME_INTERVAL = 0x040, Rw, 33_333, "Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX; reset value set by the machine.";
+    FRAME_INTERVAL = 0x040, Rw, 33_333, "Frame clock's period in microseconds, clamped to FRAME_INTERVAL_MIN..FRAME_INTERVAL_MAX; reset value set by the machine. With a sensor it is that of SENSOR_LINE_LENGTH and SENSOR_FRAME_LENGTH, and a write changes the latter.";
     PATTERN = 0x044, Rw, 0, "PATTERN_* scene that the sensor looks at, from the next frame on; reset value set by the machine.";
     FLIP = 0x048, Rw, 0, "FLIP_* bits: how the sensor is read out, from the next frame on. The order of colour filters stays the format's.";
     FRAME_SEQUENCE = 0x04c, Ro, 0, "Sequence number of the frame that began last; see IRQ_FRAME_START.";
+    SENSOR_LINE_LENGTH = 0x050, Rw, SENSOR_LINE_LENGTH_MIN, "Pixels of a line of the sensor, blanking included; clamped to SENSOR_LINE_LENGTH_*. All SENSOR_* registers read as zero if there is no sensor.";
+    SENSOR_FRAME_LENGTH = 0x054, Rw, 4500, "Lines of a frame of the sensor, blanking included; clamped to SENSOR_FRAME_LENGTH_*; reset value set by the machine.";
+    SENSOR_EXPOSURE = 0x058, Rw, SENSOR_EXPOSURE_RESET, "Lines that a frame is exposed, from the next frame on: at most SENSOR_FRAME_LENGTH less SENSOR_EXPOSURE_MARGIN of them count, and no more than 4.29 seconds.";
+    SENSOR_ANALOGUE_GAIN = 0x05c, Rw, SENSOR_GAIN_ONE, "Gain before the step to whole numbers, in units of 1/SENSOR_GAIN_ONE, up to SENSOR_ANALOGUE_GAIN_MAX, from the next frame on.";
+    SENSOR_DIGITAL_GAIN = 0x060, Rw, SENSOR_GAIN_ONE, "The same after it, up to SENSOR_DIGITAL_GAIN_MAX.";
     FRAMES = 0x0c0, Ro, 0, "Frames written since reset, by channels 0 and 1; wraps, as all counters do.";
     DROPS = 0x0c4, Ro, 0, "Frames dropped since reset, by channels 0 and 1, for whatever reason.";
     OVERFLOWS = 0x0c8, Ro, 0, "Line buffer overflows since reset.";
@@ -129,7 +134,9 @@ constants! {
     CHANNEL_SPACING = 0x100, "Bytes from a register of a channel to the same of the next.";
     SIZE_MIN_VALUE = 120 << 16 | 160, "SIZE_MIN: 160x120.";
     SIZE_MAX_VALUE = 2160 << 16 | 3840, "SIZE_MAX: 3840x2160.";
+    CAPS_SENSOR = 1 << 16, "There is a sensor, and the SENSOR_* registers.";
     CAPS_ISP = 1 << 17, "There is an ISP, and channels 2 and 3 can be enabled.";
+    CAPS_AUTO = 1 << 18, "The device itself sets SENSOR_EXPOSURE and SENSOR_ANALOGUE_GAIN, by each processed frame; a driver's writes to these are dropped.";
     CTRL_ENABLE = 1 << 0, "The channel streams while set. Channel n: n bits further up.";
     CTRL_RESET = 1 << 31, "Write 1 to reset; reads as zero.";
     STATUS_STREAMING = 1 << 0, "The channel streams, or has not yet stopped. Channel n: n bits further up.";
@@ -158,6 +165,19 @@ constants! {
     PATTERN_COUNT = 7, "Number of patterns.";
     FLIP_HORIZONTAL = 1 << 0, "Left and right are exchanged.";
     FLIP_VERTICAL = 1 << 1, "Top and bottom are exchanged.";
+    SENSOR_PIXEL_RATE = 594_000_000, "Pixels of the sensor in a second, blanking included. A frame takes SENSOR_LINE_LENGTH * SENSOR_FRAME_LENGTH of them.";
+    SENSOR_LINK_FREQ = 891_000_000, "Hertz of the sensor's link, as four lanes with two bits a period carry 12 bits a pixel.";
+    SENSOR_LINE_LENGTH_MIN = 4_400, "Least SENSOR_LINE_LENGTH, and its reset value: how long the conversion of a line takes, whatever its width.";
+    SENSOR_LINE_LENGTH_MAX = 65_535, "Largest SENSOR_LINE_LENGTH.";
+    SENSOR_FRAME_LENGTH_MIN = 165, "Least SENSOR_FRAME_LENGTH: the lines of the smallest frame, and SENSOR_BLANK_LINES_MIN.";
+    SENSOR_FRAME_LENGTH_MAX = 2_097_151, "Largest SENSOR_FRAME_LENGTH.";
+    SENSOR_BLANK_LINES_MIN = 45, "Lines of a frame that a driver leaves dark, at least.";
+    SENSOR_EXPOSURE_MIN = 1, "Shortest exposure, in lines.";
+    SENSOR_EXPOSURE_RESET = 1_350, "SENSOR_EXPOSURE after a reset: 10 ms of lines of SENSOR_LINE_LENGTH_MIN.";
+    SENSOR_EXPOSURE_MARGIN = 8, "Lines of a frame that cannot be exposed.";
+    SENSOR_GAIN_ONE = 256, "A gain of 1.";
+    SENSOR_ANALOGUE_GAIN_MAX = 4_096, "A gain of 16.";
+    SENSOR_DIGITAL_GAIN_MAX = 4_095, "A gain of nearly 16.";
     MAPPED_SIZE = 0x1000, "Size of the register range, in bytes.";
 }
 

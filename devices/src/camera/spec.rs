@@ -110,7 +110,7 @@ impl CameraSpec {
 scene=NAME         what the sensor looks at: bars (default), gradient, checker, box, zone-plate, noise, flat
 timing=free|stall  free (default): the frame clock runs, a frame without a buffer is dropped;
                    stall: a frame is made as soon as there is a buffer, so that runs can be repeated
-fps=N              frames a second of the frame clock, 0.1 to 1000 (default 30)
+fps=N              frames a second of the frame clock, 0.1 to 1000 (default 30); a sensor makes at most 818
 window=NAME        CMA window that the buffers come from (default: the default window);
                    none: wherever the guest's kernel takes them from, and the camera writes to all memory
 node=N             NUMA node that the guest is told it belongs to (default: it is told of none)
@@ -123,7 +123,8 @@ scene=FILE         a .png, or a .y4m clip, for it to look at
 noise=yes|no       shot and read noise (default yes)
 defects=N          defect pixels in a million (default 0)
 lamp=R:G:B         light on the scene, in parts of daylight (default 1:1:1)
-auto=yes|no        exposure and white balance follow the scene (default no: 10 ms, daylight)
+auto=yes|no        yes: exposure and white balance follow the scene;
+                   no (default): the exposure is the guest's to control, 10 ms at first, and the balance for daylight
 threads=N          threads of the ISP, 1 to 16 (default 1)";
 }
 

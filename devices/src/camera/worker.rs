@@ -8,6 +8,7 @@ use std::{
 use vm_memory::{Bytes, VolatileSlice};
 
 use super::{
+    auto::Exposure,
     channel::{Refusal, Transfer},
     face::{FRAME_CHANNELS, Face, Job, Outcome, PARAMS, PROCESSED, STATISTICS, Task},
     meta::{PARAMS_MAX, STATISTICS_SIZE},
@@ -92,6 +93,14 @@ impl Source {
         }
     }
 
+    /// How the device itself exposes the next frame, after one from which it can tell.
+    fn next_exposure(&mut self) -> Option<Exposure> {
+        match self {
+            Self::Sensor(pipeline) => pipeline.next_exposure.take(),
+            Self::Patterns { .. } => None,
+        }
+    }
+
     /// A frame begins that is not of the time before a reset.
     fn begin(&mut self, job: &Job) {
         if let Self::Sensor(pipeline) = self {
@@ -156,7 +165,8 @@ pub(super) fn run(shared: &Shared, dma: &DmaPort, mut source: Source) {
                 Some(Err(refusal)) => Outcome::Refused(refusal),
                 Some(Ok(transfer)) if source.make(channel, &job, &transfer, &abort) => {
                     let layout = transfer.layout();
-                    Outcome::Written { bytes: layout.visible_bytes(), span: layout.span() }
+                    let exposure = source.next_exposure();
+                    Outcome::Written { bytes: layout.visible_bytes(), span: layout.span(), exposure }
                 }
                 Some(Ok(_)) => Outcome::Abandoned,
             };
