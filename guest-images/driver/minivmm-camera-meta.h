@@ -61,7 +61,7 @@ struct minivmm_params_block_header {
 /* version of a buffer of parameters; 0 is taken for the same. */
 #define MINIVMM_PARAMS_VERSION 1
 /* Bytes of a buffer with all blocks of parameters, header included. */
-#define MINIVMM_PARAMS_MAX_SIZE 2568
+#define MINIVMM_PARAMS_MAX_SIZE 2584
 /* The stage does nothing; the block may end after its header. */
 #define MINIVMM_PARAMS_FL_BLOCK_DISABLE 1
 /* The stage does what the block says, as without flags. */
@@ -93,6 +93,7 @@ enum minivmm_params_block_type {
 	MINIVMM_PARAMS_BLOCK_COLOUR_MATRIX = 6,
 	MINIVMM_PARAMS_BLOCK_TONE_CURVE = 7,
 	MINIVMM_PARAMS_BLOCK_DETAIL = 8,
+	MINIVMM_PARAMS_BLOCK_DIGITAL_GAIN = 9,
 };
 
 /* What is subtracted from a sample first. */
@@ -180,6 +181,17 @@ struct minivmm_params_detail {
 } __attribute__((aligned(8)));
 
 _Static_assert(sizeof(struct minivmm_params_detail) == 16, "no padding");
+
+/* What all colours are multiplied by, together with the colour matrix, of which no coefficient becomes more than 8 by it. */
+struct minivmm_params_digital_gain {
+	struct minivmm_params_block_header header;
+	/* In steps of 1/256. */
+	__u16 gain;
+	/* 0. */
+	__u16 reserved[3];
+} __attribute__((aligned(8)));
+
+_Static_assert(sizeof(struct minivmm_params_digital_gain) == 16, "no padding");
 
 /* What was measured of a zone. A quad is a red, two green and a blue pixel; its luma is (R + 2 G + B) / 4. */
 struct minivmm_stats_zone {

@@ -110,7 +110,7 @@ fn wrong_parameters_change_nothing_and_the_frame_is_made() {
     let (before, _) = frame(&rig, &flat());
     let fault = |reason: u32, kind: u32, offset| [reason << 16 | kind, 8, offset];
     for (kind, flags, body, error) in [
-        (9, 0, &[0; 4][..], fault(ParamsFault::TYPE, 9, 8)),
+        (10, 0, &[0; 4][..], fault(ParamsFault::TYPE, 10, 8)),
         (5, 8, &[0; 4], fault(ParamsFault::FLAGS, 5, 10)),
         (5, 0, &[0; 8], fault(ParamsFault::SIZE, 5, 12)),
         (1, 0, &[0, 0, 0, 1 << 14], fault(ParamsFault::RANGE, 1, 22)),

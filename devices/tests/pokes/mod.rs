@@ -134,7 +134,7 @@ impl Poked {
             16 => self.post_metadata(regs::CHANNEL_STATISTICS, STATISTICS_FOURCC, address, STATISTICS_SIZE),
             17 => {
                 // A block of white balance, or of nearly that.
-                let block = [1, 16, u32::from(e % 4) << 16 | u32::from(f % 10), 16, value, value];
+                let block = [1, 16, u32::from(e % 4) << 16 | u32::from(f % 11), 16, value, value];
                 let bytes = block.map(u32::to_le_bytes);
                 // Outside the window, where it cannot be read, no canary is touched.
                 if WINDOW.contains(&address.into()) && WINDOW.contains(&(u64::from(address) + 24)) {

@@ -29,7 +29,8 @@ pub(super) mod vector;
 
 pub use level::Level;
 pub use params::{
-    DefectPixel, Detail, GAIN_ONE, MATRIX_ONE, MESH, Params, ParamsError, TONE_POINTS, ToneCurve,
+    DIGITAL_GAIN_MAX, DIGITAL_GAIN_ONE, DefectPixel, Detail, GAIN_ONE, MATRIX_ONE, MESH, Params, ParamsError,
+    TONE_POINTS, ToneCurve,
 };
 pub use statistics::{Statistics, ZONES, Zone};
 
@@ -299,7 +300,7 @@ impl Isp {
         }
         setup.awb_range = params.awb_range;
         setup.balance = params.white_balance;
-        let matrix = Matrix::new(params.colour_matrix, params.colour_offset);
+        let matrix = Matrix::new(params.gained_matrix(), params.colour_offset);
         setup.matrices = [matrix, matrix.swapped()];
         setup.tone.set(&params.tone_curve);
         setup.detail = Strength::new(&params.detail);

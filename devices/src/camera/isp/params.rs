@@ -19,6 +19,12 @@ pub const TONE_POINTS: usize = 60;
 /// A gain of 1.
 pub const GAIN_ONE: u16 = 1 << 14;
 
+/// A digital gain of 1.
+pub const DIGITAL_GAIN_ONE: u16 = 1 << 8;
+
+/// The largest digital gain.
+pub const DIGITAL_GAIN_MAX: u16 = 4 * DIGITAL_GAIN_ONE;
+
 /// A coefficient of 1 in the colour matrix.
 pub const MATRIX_ONE: i16 = 1 << 12;
 
@@ -36,6 +42,9 @@ pub struct Params {
     pub awb_range: [u16; 2],
     /// Gain of each channel, in steps of 1/16384.
     pub white_balance: [u16; 4],
+    /// What all colours are multiplied by, in steps of 1/256, up to 4: for light that exposure and the sensor's gains do not
+    /// make up for. With it no coefficient of the matrix becomes more than 8.
+    pub digital_gain: u16,
     /// What red, green and blue get of the sensor's red, green and blue, in steps of 1/4096, and after them an offset in
     /// linear values.
     pub colour_matrix: [[i16; 3]; 3],
@@ -138,6 +147,7 @@ impl Params {
             lens_shading: None,
             awb_range: [0, u16::MAX],
             white_balance: [GAIN_ONE; 4],
+            digital_gain: DIGITAL_GAIN_ONE,
             colour_matrix: [0, 1, 2].map(one),
             colour_offset: [0; 3],
             tone_curve: ToneCurve::linear(),
@@ -172,12 +182,24 @@ impl Params {
             lens_shading: Some(lens_mesh([width, height])),
             awb_range: [256, 14_000],
             white_balance: [red, green, green, blue],
+            digital_gain: DIGITAL_GAIN_ONE,
             colour_matrix: matrix,
             colour_offset: [0; 3],
             tone_curve: ToneCurve::srgb(),
             detail: Detail { threshold: 2 << 6, denoise: 1 << 14, sharpen: 1 << 12, limit: 24 << 6 },
             encoding: Encoding::default(),
         }
+    }
+
+    /// The colour matrix times the digital gain.
+    pub(super) fn gained_matrix(&self) -> [[i16; 3]; 3] {
+        let gain = i32::from(self.digital_gain);
+        self.colour_matrix.map(|row| {
+            row.map(|part| {
+                let part = (i32::from(part) * gain + i32::from(DIGITAL_GAIN_ONE / 2)) >> 8;
+                i16::try_from(part).unwrap_or(if part < 0 { i16::MIN } else { i16::MAX })
+            })
+        })
     }
 
     /// Whether all of it can be.
@@ -188,13 +210,14 @@ impl Params {
         let coded = CODED_MAX.unsigned_abs();
         let Detail { threshold, denoise, sharpen, limit } = self.detail;
         let points = self.tone_curve.points.iter().map(|&point| ("tone_curve.points", point, coded));
-        let detail = [
+        let rest = [
+            ("digital_gain", self.digital_gain, DIGITAL_GAIN_MAX),
             ("detail.threshold", threshold, coded),
             ("detail.denoise", denoise, 0x7fff),
             ("detail.sharpen", sharpen, 0x7fff),
             ("detail.limit", limit, coded),
         ];
-        match points.chain(detail).find(|(_, value, max)| value > max) {
+        match points.chain(rest).find(|(_, value, max)| value > max) {
             Some((field, value, max)) => Err(ParamsError { field, value, max }),
             None => Ok(()),
         }
@@ -250,6 +273,17 @@ mod tests {
         assert_eq!(bad.check().unwrap_err().to_string(), "tone_curve.points is 16321; it is at most 16320");
         let bad = Params { detail: Detail { sharpen: 0x8000, ..good.detail }, ..good };
         assert_eq!(bad.check().unwrap_err().field, "detail.sharpen");
+    }
+
+    #[test]
+    fn the_digital_gain_is_in_the_matrix() {
+        let params =
+            Params { digital_gain: DIGITAL_GAIN_ONE, ..Params::default_for(&sensor::colour(), [640, 480]) };
+        assert_eq!(params.gained_matrix(), params.colour_matrix);
+        let four = Params { digital_gain: DIGITAL_GAIN_MAX, ..params.clone() };
+        assert_eq!(four.gained_matrix(), params.colour_matrix.map(|row| row.map(|part| 4 * part)));
+        let most = Params { colour_matrix: [[i16::MAX, i16::MIN, 1]; 3], ..four };
+        assert_eq!(most.gained_matrix()[0], [i16::MAX, i16::MIN, 4]);
     }
 
     #[test]

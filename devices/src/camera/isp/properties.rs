@@ -28,10 +28,17 @@ fn params() -> impl Strategy<Value = Params> {
         select(vec![Quantization::Limited, Quantization::Full]),
     )
         .prop_map(|(ycbcr, quantization)| Encoding { ycbcr, quantization });
-    let raw = (uniform4(0..2000_u16), any::<u16>(), mesh, any::<[u16; 2]>(), any::<[u16; 4]>());
+    let raw = (
+        uniform4(0..2000_u16),
+        any::<u16>(),
+        mesh,
+        any::<[u16; 2]>(),
+        any::<[u16; 4]>(),
+        0..=DIGITAL_GAIN_MAX,
+    );
     let picture = (any::<[[i16; 3]; 3]>(), any::<[i16; 3]>(), tone, detail, encoding);
     (raw, picture).prop_map(|(raw, picture)| {
-        let (black_level, threshold, lens_shading, awb_range, white_balance) = raw;
+        let (black_level, threshold, lens_shading, awb_range, white_balance, digital_gain) = raw;
         let (colour_matrix, colour_offset, tone_curve, detail, encoding) = picture;
         Params {
             black_level,
@@ -39,6 +46,7 @@ fn params() -> impl Strategy<Value = Params> {
             lens_shading,
             awb_range,
             white_balance,
+            digital_gain,
             colour_matrix,
             colour_offset,
             tone_curve,

@@ -10,7 +10,7 @@ pub use params::{PARAMS_MAX, ParamsFault, Settings};
 pub use statistics::STATISTICS_SIZE;
 pub(super) use statistics::{Made, write};
 
-use super::isp::{MESH, TONE_POINTS, ZONES};
+use super::isp::{DIGITAL_GAIN_MAX, MESH, TONE_POINTS, ZONES};
 
 /// `V4L2_META_FMT_MINIVMM_STATS`: `CH_FORMAT` of the statistics.
 pub const STATISTICS_FOURCC: u32 = u32::from_le_bytes(*b"MVMS");
@@ -70,6 +70,7 @@ enum BlockType {
     ColourMatrix = 6,
     ToneCurve = 7,
     Detail = 8,
+    DigitalGain = 9,
 }
 
 /// What a block of parameters has after its header: elements of 16 bits alone.
@@ -113,7 +114,7 @@ const LINEAR: i32 = (1 << 14) - 1;
 const CODED: i32 = 255 << 6;
 
 /// All blocks of parameters, by their numbers, which begin with 1.
-const BLOCKS: [Block; 8] = [
+const BLOCKS: [Block; 9] = [
     block(
         BlockType::BlackLevel,
         "BLACK_LEVEL",
@@ -212,6 +213,16 @@ const BLOCKS: [Block; 8] = [
                 CODED,
                 field("limit", Kind::U16, &[], "No pixel is changed by more than this, in coded values."),
             ),
+        ],
+    ),
+    block(
+        BlockType::DigitalGain,
+        "DIGITAL_GAIN",
+        "params_digital_gain",
+        "What all colours are multiplied by, together with the colour matrix, of which no coefficient becomes more than 8 by it.",
+        &[
+            up_to(DIGITAL_GAIN_MAX as i32, field("gain", Kind::U16, &[], "In steps of 1/256.")),
+            reserved(Kind::U16, &[3]),
         ],
     ),
 ];

@@ -183,6 +183,7 @@ fn set(kind: BlockType, body: &[u8], params: &mut Params) {
             let [threshold, denoise, sharpen, limit] = std::array::from_fn(|_| next());
             params.detail = Detail { threshold, denoise, sharpen, limit };
         }
+        BlockType::DigitalGain => params.digital_gain = next(),
     }
 }
 
@@ -200,6 +201,7 @@ fn copy(kind: BlockType, from: &Params, to: &mut Params) {
         }
         BlockType::ToneCurve => to.tone_curve = from.tone_curve,
         BlockType::Detail => to.detail = from.detail,
+        BlockType::DigitalGain => to.digital_gain = from.digital_gain,
     }
 }
 

@@ -25,6 +25,7 @@ fn body(kind: BlockType, params: &Params) -> Vec<u16> {
             let Detail { threshold, denoise, sharpen, limit } = params.detail;
             vec![threshold, denoise, sharpen, limit]
         }
+        BlockType::DigitalGain => vec![params.digital_gain, 0, 0, 0],
     }
 }
 
@@ -53,7 +54,7 @@ fn defaults() -> Params {
     Params::default_for(&sensor::colour(), [640, 480])
 }
 
-const ALL: [(usize, u16); 8] = [(7, 0), (6, 0), (5, 0), (4, 0), (3, 0), (2, 0), (1, 0), (0, 0)];
+const ALL: [(usize, u16); 9] = [(8, 0), (7, 0), (6, 0), (5, 0), (4, 0), (3, 0), (2, 0), (1, 0), (0, 0)];
 
 #[test]
 fn all_blocks_fill_the_largest_buffer() {
@@ -86,7 +87,7 @@ fn a_block_is_in_force_until_another_comes() {
 fn what_is_disabled_does_nothing() {
     let neutral = Params { encoding: defaults().encoding, ..Params::neutral() };
     let bare = |index: usize| block_of(BLOCKS[index].kind as u16, FLAG_DISABLE, HEADER, &[]);
-    let short = with_header(&(0..8).flat_map(bare).collect::<Vec<u8>>());
+    let short = with_header(&(0..9).flat_map(bare).collect::<Vec<u8>>());
     let whole =
         buffer(&Params { black_level: [u16::MAX; 4], ..defaults() }, &ALL.map(|(i, _)| (i, FLAG_DISABLE)));
     for bytes in [short, whole] {
@@ -118,7 +119,7 @@ fn what_is_wrong_is_told_and_changes_nothing() {
         ("half a block's header", cut(20), Fault::TRUNCATED, 0, 24, 24),
         ("half a block", cut(31), Fault::TRUNCATED, 1, 24, 28),
         ("type 0", with(8, &[0]), Fault::TYPE, 0, 8, 8),
-        ("type 9", with(24, &[9]), Fault::TYPE, 9, 24, 24),
+        ("type 10", with(24, &[10]), Fault::TYPE, 10, 24, 24),
         ("a flag that is reserved", with(26, &[4]), Fault::FLAGS, 1, 24, 26),
         ("both flags", with(26, &[3]), Fault::FLAGS, 1, 24, 26),
         ("a size that is too large", with(12, &[24]), Fault::SIZE, 5, 8, 12),
@@ -217,7 +218,7 @@ proptest! {
             let size = u32::try_from(bytes.len() - HEADER).unwrap();
             bytes[..4].fill(0);
             bytes[4..8].copy_from_slice(&size.to_le_bytes());
-            bytes[8] %= 10;
+            bytes[8] %= 11;
             bytes[9..12].fill(0);
             let known = Block::find(bytes[8].into()).map_or(0, |block| u32::try_from(block.size()).unwrap());
             bytes[12..16].copy_from_slice(&known.to_le_bytes());
