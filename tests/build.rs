@@ -27,7 +27,8 @@ fn main() {
     let (arch, out) = (var("CARGO_CFG_TARGET_ARCH"), PathBuf::from(var("OUT_DIR")));
     let sources = Path::new(&var("CARGO_MANIFEST_DIR")).join("bare-metal");
     let driver = sources.join("../../guest-images/driver");
-    for watched in [&sources, &driver.join("minivmm-camera-regs.h")] {
+    let headers = ["minivmm-camera-regs.h", "minivmm-camera-meta.h"].map(|header| driver.join(header));
+    for watched in [sources.clone(), PathBuf::from("guest")].into_iter().chain(headers) {
         println!("cargo::rerun-if-changed={}", watched.display());
     }
     let Some((_, flags)) = ARCHITECTURES.iter().find(|(name, _)| *name == arch) else {
@@ -69,17 +70,17 @@ fn main() {
         let _ = writeln!(table, "({name:?}, include_bytes!({guest:?})),");
     }
     table.push(']');
-    compile_for_linux(&compiler, &out);
+    compile_for_linux(&compiler, &driver, &out);
     fs::write(out.join("guests.rs"), table).expect("the output folder is ours");
 }
 
 /// Compiles the programs that tests run in guests with Linux.
-fn compile_for_linux(compiler: &OsStr, out: &Path) {
-    for name in ["cma-ops", "pin"] {
+fn compile_for_linux(compiler: &OsStr, driver: &Path, out: &Path) {
+    for name in ["cma-ops", "mcam-3a", "mcam-params", "pin"] {
         let source = PathBuf::from(format!("guest/{name}.c"));
-        println!("cargo::rerun-if-changed={}", source.display());
         let mut command = Command::new(compiler);
-        command.args(["-O2", "-static", "-Wall", "-Werror", "-o"]).args([&out.join(name), &source]);
+        command.args(["-O2", "-static", "-Wall", "-Werror", "-I"]).arg(driver);
+        command.arg("-o").args([&out.join(name), &source]);
         let compiled = command.status().is_ok_and(|status| status.success());
         assert!(compiled, "{compiler:?} could not compile {}", source.display());
     }

@@ -4,7 +4,8 @@
  *
  *   buffers      a line for each buffer of /dev/video0: index, DMA address,
  *                bytes, and dequeued, queued, inflight or done
- *   buffers-raw  the same of the raw node
+ *   buffers-raw, buffers-statistics, buffers-params
+ *                the same of the other nodes
  *   extent       the lowest address of all buffers since the driver was bound,
  *                and the one behind the highest
  *   counters     a line for each of the device's counters: name, value; the
@@ -96,9 +97,11 @@ static const struct {
 static const char * const mcam_node_names[] = {
 	[MINIVMM_CAM_CHANNEL_PROCESSED] = "processed",
 	[MINIVMM_CAM_CHANNEL_RAW] = "raw",
+	[MINIVMM_CAM_CHANNEL_STATISTICS] = "statistics",
+	[MINIVMM_CAM_CHANNEL_PARAMS] = "params",
 };
 
-static_assert(ARRAY_SIZE(mcam_node_names) == MCAM_CAPTURE_NODES);
+static_assert(ARRAY_SIZE(mcam_node_names) == MINIVMM_CAM_CHANNELS);
 
 static int mcam_counters_show(struct seq_file *s, void *unused)
 {
@@ -108,7 +111,7 @@ static int mcam_counters_show(struct seq_file *s, void *unused)
 	for (i = 0; i < ARRAY_SIZE(mcam_counters); i++)
 		seq_printf(s, "%s %u\n", mcam_counters[i].name,
 			   mcam_read(cam, mcam_counters[i].reg));
-	for (n = 0; n < ARRAY_SIZE(cam->nodes); n++)
+	for (n = 0; n < cam->num_nodes; n++)
 		for (i = 0; i < ARRAY_SIZE(mcam_node_counters); i++)
 			seq_printf(s, "%s_%s %u\n", mcam_node_names[n],
 				   mcam_node_counters[i].name,
@@ -120,12 +123,18 @@ DEFINE_SHOW_ATTRIBUTE(mcam_counters);
 
 void mcam_debugfs_add(struct mcam *cam)
 {
+	char name[32] = "buffers";
+	unsigned int i;
+
 	cam->debugfs = debugfs_create_dir(dev_name(cam->dev),
 					  mcam_debugfs_root);
-	debugfs_create_file("buffers", 0444, cam->debugfs, mcam_processed(cam),
-			    &mcam_buffers_fops);
-	debugfs_create_file("buffers-raw", 0444, cam->debugfs, mcam_raw(cam),
-			    &mcam_buffers_fops);
+	for (i = 0; i < cam->num_nodes; i++) {
+		if (i)
+			snprintf(name, sizeof(name), "buffers-%s",
+				 mcam_node_names[i]);
+		debugfs_create_file(name, 0444, cam->debugfs, &cam->nodes[i],
+				    &mcam_buffers_fops);
+	}
 	debugfs_create_file("extent", 0444, cam->debugfs, cam,
 			    &mcam_extent_fops);
 	debugfs_create_file("counters", 0444, cam->debugfs, cam,

@@ -8,15 +8,17 @@
  *
  *	sensor -> isp -> /dev/video0	processed frames
  *	       `-------> /dev/video1	raw frames
+ *	          isp -> /dev/video2	statistics of the processed frames
+ *	          isp <- /dev/video3	parameters for them
  *
- * The nodes' buffers come from the CMA area that the device's memory-region
+ * A camera without an ISP has the first two. The nodes' buffers come from the CMA area that the device's memory-region
  * names, or, if the tree names none, from the default one
  * (videobuf2-dma-contig).
  *
- * The other parts: video.c has the nodes (formats, ioctls), subdev.c the
- * sub-devices, controls.c the controls and the interval of frames, stream.c the
- * queues, the frames and the interrupt, debugfs.c shows the buffers' physical
- * addresses and the device's counters.
+ * The other parts: video.c has the capture nodes (formats, ioctls), meta.c those
+ * of metadata, subdev.c the sub-devices, controls.c the controls and the interval
+ * of frames, stream.c the queues, the frames and the interrupt, debugfs.c shows
+ * the buffers' physical addresses and the device's counters.
  *
  * To build: make -C KERNEL M=$PWD modules
  */
@@ -57,6 +59,10 @@ static int mcam_init_device(struct mcam *cam)
 				     "%u channels, %u planes and %u address lines, where %u, %u and 1 to 64 are needed\n",
 				     channels, planes, lines,
 				     MCAM_CAPTURE_NODES, MCAM_MAX_PLANES);
+
+	cam->num_nodes = MCAM_CAPTURE_NODES;
+	if (caps & MINIVMM_CAM_CAPS_ISP && channels >= MINIVMM_CAM_CHANNELS)
+		cam->num_nodes = MINIVMM_CAM_CHANNELS;
 
 	ret = dma_set_mask_and_coherent(cam->dev, DMA_BIT_MASK(lines));
 	if (ret)
@@ -166,7 +172,7 @@ static void mcam_unregister(void *data)
 	unsigned int i;
 
 	mcam_debugfs_remove(cam);
-	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+	for (i = 0; i < cam->num_nodes; i++)
 		vb2_video_unregister_device(&cam->nodes[i].vdev);
 	/*
 	 * A program in its first read() does not own the queue yet, and may wait
@@ -177,7 +183,7 @@ static void mcam_unregister(void *data)
 	mutex_lock(cam->ctrls.lock);
 	cam->gone = true;
 	mutex_unlock(cam->ctrls.lock);
-	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+	for (i = 0; i < cam->num_nodes; i++)
 		vb2_queue_release(&cam->nodes[i].vbq);
 	mutex_unlock(&cam->lock);
 	mcam_subdevs_unregister(cam);
@@ -237,6 +243,9 @@ static int mcam_probe(struct platform_device *pdev)
 	ret = mcam_init_ctrls(cam);
 	if (ret)
 		return dev_err_probe(dev, ret, "no controls\n");
+	ret = mcam_meta_init(cam);
+	if (ret)
+		return dev_err_probe(dev, ret, "no nodes of metadata\n");
 	ret = devm_request_threaded_irq(dev, irq, mcam_irq, mcam_irq_thread, 0,
 					dev_name(dev), cam);
 	if (ret)

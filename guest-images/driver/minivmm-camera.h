@@ -26,7 +26,7 @@
 #define MCAM_NAME	"minivmm-camera"
 #define MCAM_CARD	"minivmm camera"
 
-/* Of the device's channels the first ones write frames. */
+/* Of the device's channels the first ones write frames; the others have metadata. */
 #define MCAM_CAPTURE_NODES	MINIVMM_CAM_CHANNEL_STATISTICS
 
 #define MCAM_MAX_PLANES		3
@@ -52,7 +52,11 @@ struct mcam_plane {
 	u32 bytes;
 };
 
-/* A channel of the device, and the capture node that it is for programs. */
+/*
+ * A channel of the device, and the node that it is for programs. Of the format
+ * of metadata there are the pixelformat, which is V4L2's dataformat, and the
+ * sizeimage, its buffersize.
+ */
 struct mcam_node {
 	struct mcam *cam;
 	unsigned int channel;
@@ -86,13 +90,14 @@ struct mcam {
 	struct v4l2_subdev sensor;
 	struct media_pad sensor_pad;
 	struct v4l2_subdev isp;
-	struct media_pad isp_pads[2];
+	struct media_pad isp_pads[4];
 	struct v4l2_ctrl_handler ctrls;	/* the sensor's, and all nodes' */
 	/* Only if there is a sensor. */
 	struct v4l2_ctrl *exposure;
 	struct v4l2_ctrl *hblank;
 	struct v4l2_ctrl *vblank;
-	struct mcam_node nodes[MCAM_CAPTURE_NODES];
+	struct mcam_node nodes[MINIVMM_CAM_CHANNELS];
+	unsigned int num_nodes;		/* without an ISP, the capture nodes */
 	struct dentry *debugfs;
 
 	/* What the device can do of the driver's sizes, and its own interval. */
@@ -165,6 +170,10 @@ const struct mcam_format *mcam_find_format(struct mcam_node *node,
 int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 		    u32 height);
 
+/* meta.c */
+int mcam_meta_init(struct mcam *cam);
+void mcam_params_error(struct mcam_node *node, u32 sequence, u32 error);
+
 /* controls.c */
 int mcam_init_ctrls(struct mcam *cam);
 int mcam_resize_sensor(struct mcam *cam, u32 width, u32 height);
@@ -184,7 +193,8 @@ void mcam_frame_sync(struct mcam *cam, u32 sequence);
 int mcam_reset(struct mcam *cam);
 irqreturn_t mcam_irq(int irq, void *data);
 irqreturn_t mcam_irq_thread(int irq, void *data);
-int mcam_queue_init(struct mcam_node *node);
+int mcam_queue_init(struct mcam_node *node, enum v4l2_buf_type type,
+		    unsigned int io_modes, unsigned int min_buffers);
 
 /* debugfs.c */
 void mcam_debugfs_init(void);

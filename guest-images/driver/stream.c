@@ -22,6 +22,7 @@
 #include <media/videobuf2-dma-contig.h>
 
 #include "minivmm-camera.h"
+#include "minivmm-camera-meta.h"
 
 #define MCAM_STOP_TIMEOUT_MS	3000
 #define MCAM_RESET_TIMEOUT_US	1000000
@@ -36,7 +37,7 @@
 				 MINIVMM_CAM_IRQ_LATCHED | \
 				 MINIVMM_CAM_IRQ_STOPPED)
 #define MCAM_IRQ_DONE_ALL	(MINIVMM_CAM_IRQ_DONE * \
-				 (BIT(MCAM_CAPTURE_NODES) - 1))
+				 (BIT(MINIVMM_CAM_CHANNELS) - 1))
 
 /* Of each pair of registers with an address, the upper half is the second. */
 static u64 mcam_read_addr(struct mcam *cam, u32 reg)
@@ -116,6 +117,9 @@ static void mcam_commit_next(struct mcam_node *node)
 				addr);
 		addr += node->planes[i].bytes;
 	}
+	if (V4L2_TYPE_IS_OUTPUT(node->vbq.type))
+		mcam_node_write(node, MINIVMM_CAM_CH_LEN0,
+				vb2_get_plane_payload(&buf->vb.vb2_buf, 0));
 	mcam_node_write(node, MINIVMM_CAM_CH_COMMIT, 1);
 }
 
@@ -129,7 +133,8 @@ static void mcam_finish(struct mcam_node *node, struct mcam_buffer *buf,
 	vb->sequence = sequence;
 	vb->field = V4L2_FIELD_NONE;
 	vb->vb2_buf.timestamp = ktime_get_ns();
-	vb2_set_plane_payload(&vb->vb2_buf, 0, bytes);
+	if (V4L2_TYPE_IS_CAPTURE(node->vbq.type))
+		vb2_set_plane_payload(&vb->vb2_buf, 0, bytes);
 	buf->result = result;
 }
 
@@ -149,6 +154,19 @@ static void mcam_fail_before(struct mcam_node *node, struct mcam_buffer *end)
 	}
 }
 
+/* A buffer of parameters that the device did not take is an error. */
+static bool mcam_is_taken(struct mcam_node *node, u32 sequence)
+{
+	u32 error;
+
+	if (node->channel != MINIVMM_CAM_CHANNEL_PARAMS)
+		return true;
+	error = mcam_node_read(node, MINIVMM_CAM_CH_DONE_ERROR);
+	if (error)
+		mcam_params_error(node, sequence, error);
+	return !error;
+}
+
 static void mcam_frame_done(struct mcam_node *node)
 {
 	struct mcam *cam = node->cam;
@@ -163,7 +181,8 @@ static void mcam_frame_done(struct mcam_node *node)
 		mcam_fail_before(node, buf);
 		if (bytes <= node->format.sizeimage) {
 			mcam_finish(node, buf, sequence, bytes,
-				    VB2_BUF_STATE_DONE);
+				    mcam_is_taken(node, sequence) ?
+				    VB2_BUF_STATE_DONE : VB2_BUF_STATE_ERROR);
 			return;
 		}
 		dev_err_ratelimited(cam->dev,
@@ -191,7 +210,7 @@ static void mcam_report_errors(struct mcam *cam, u32 events)
 		dev_err_ratelimited(cam->dev, "sensor link lost\n");
 	if (!(events & MINIVMM_CAM_IRQ_CONFIG_ERROR))
 		return;
-	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
+	for (i = 0; i < MCAM_CAPTURE_NODES; i++) {
 		const struct v4l2_pix_format *pix = &cam->nodes[i].format;
 
 		if (cam->nodes[i].streaming)
@@ -244,12 +263,12 @@ irqreturn_t mcam_irq(int irq, void *data)
 		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, events ^ done);
 	if (events & MINIVMM_CAM_IRQ_FRAME_START)
 		mcam_new_frame(cam);
-	for (i = 0; done && i < ARRAY_SIZE(cam->nodes); i++)
+	for (i = 0; done && i < cam->num_nodes; i++)
 		if (done & MINIVMM_CAM_IRQ_DONE << i && cam->nodes[i].streaming)
 			mcam_frame_done(&cam->nodes[i]);
 	if (done)
 		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, done);
-	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
+	for (i = 0; i < cam->num_nodes; i++) {
 		struct mcam_node *node = &cam->nodes[i];
 
 		if (node->streaming) {
@@ -291,7 +310,7 @@ irqreturn_t mcam_irq_thread(int irq, void *data)
 	unsigned int i;
 
 	mutex_lock(&cam->lock);
-	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+	for (i = 0; i < cam->num_nodes; i++)
 		mcam_hand_over(&cam->nodes[i]);
 	mutex_unlock(&cam->lock);
 	return IRQ_HANDLED;
@@ -341,6 +360,13 @@ static int mcam_buf_prepare(struct vb2_buffer *vb)
 {
 	struct mcam_node *node = vb2_get_drv_priv(vb->vb2_queue);
 
+	if (V4L2_TYPE_IS_OUTPUT(vb->type)) {
+		unsigned long bytes = vb2_get_plane_payload(vb, 0);
+
+		/* Less has no header, and more has nothing that can be right. */
+		return bytes < sizeof(struct minivmm_params_buffer) ||
+		       bytes > node->format.sizeimage ? -EINVAL : 0;
+	}
 	if (vb2_plane_size(vb, 0) < node->format.sizeimage) {
 		dev_dbg(node->cam->dev, "buffer %u has %lu bytes, a frame %u\n",
 			vb->index, vb2_plane_size(vb, 0),
@@ -378,11 +404,12 @@ static void mcam_return_buffers(struct mcam_node *node,
 	mcam_hand_over(node);
 }
 
-static bool mcam_is_streaming(struct mcam *cam)
+/* Whether one of the first @num_nodes is streaming. */
+static bool mcam_is_streaming(struct mcam *cam, unsigned int num_nodes)
 {
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+	for (i = 0; i < num_nodes; i++)
 		if (cam->nodes[i].streaming)
 			return true;
 	return false;
@@ -400,7 +427,8 @@ static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 		goto err_return;
 	}
 	/* Only a stream that could not be stopped leaves the device busy. */
-	if (!mcam_is_streaming(cam) && mcam_read(cam, MINIVMM_CAM_STATUS)) {
+	if (!mcam_is_streaming(cam, cam->num_nodes) &&
+	    mcam_read(cam, MINIVMM_CAM_STATUS)) {
 		ret = mcam_reset(cam);
 		if (ret)
 			goto err_return;
@@ -410,11 +438,14 @@ static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 		goto err_return;
 
 	spin_lock_irq(&cam->slock);
-	if (!mcam_is_streaming(cam)) {
-		mcam_program_interval(cam);
-		cam->frame_sequence = U32_MAX;
+	if (!mcam_is_streaming(cam, cam->num_nodes)) {
 		cam->irq_enable = MCAM_IRQ_EVENTS;
 		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, MCAM_IRQ_EVENTS);
+	}
+	/* The sensor starts with the first one that has frames of it. */
+	if (!mcam_is_streaming(cam, MCAM_CAPTURE_NODES)) {
+		mcam_program_interval(cam);
+		cam->frame_sequence = U32_MAX;
 	}
 	mcam_program_format(node);
 	node->next_sequence = 0;
@@ -442,7 +473,7 @@ static void mcam_reset_all(struct mcam *cam)
 	spin_lock_irq(&cam->slock);
 	cam->ctrl = 0;
 	spin_unlock_irq(&cam->slock);
-	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++)
+	for (i = 0; i < cam->num_nodes; i++)
 		if (cam->nodes[i].streaming)
 			vb2_queue_error(&cam->nodes[i].vbq);
 }
@@ -470,7 +501,7 @@ static void mcam_stop_streaming(struct vb2_queue *vq)
 	}
 	spin_lock_irq(&cam->slock);
 	cam->irq_enable &= ~(MCAM_IRQ_NODE_EVENTS << node->channel);
-	if (!mcam_is_streaming(cam))
+	if (!mcam_is_streaming(cam, cam->num_nodes))
 		cam->irq_enable = 0;
 	mcam_write(cam, MINIVMM_CAM_IRQ_ENABLE, cam->irq_enable);
 	spin_unlock_irq(&cam->slock);
@@ -491,12 +522,13 @@ static const struct vb2_ops mcam_vb2_ops = {
 #endif
 };
 
-int mcam_queue_init(struct mcam_node *node)
+int mcam_queue_init(struct mcam_node *node, enum v4l2_buf_type type,
+		    unsigned int io_modes, unsigned int min_buffers)
 {
 	struct vb2_queue *q = &node->vbq;
 
-	q->type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-	q->io_modes = VB2_MMAP | VB2_DMABUF | VB2_READ;
+	q->type = type;
+	q->io_modes = io_modes;
 	q->dev = node->cam->dev;
 	q->drv_priv = node;
 	q->lock = &node->cam->lock;
@@ -504,11 +536,10 @@ int mcam_queue_init(struct mcam_node *node)
 	q->mem_ops = &vb2_dma_contig_memops;
 	q->buf_struct_size = sizeof(struct mcam_buffer);
 	q->timestamp_flags = V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
-	/* One in work and one pending. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
-	q->min_buffers_needed = 2;
+	q->min_buffers_needed = min_buffers;
 #else
-	q->min_queued_buffers = 2;
+	q->min_queued_buffers = min_buffers;
 #endif
 	return vb2_queue_init(q);
 }

@@ -4,7 +4,8 @@
  *
  * The format that is active on a pad is that of a capture node, and is kept
  * there: what the sensor puts out is the raw node's, and the ISP, which scales,
- * puts out the processed node's size. A program that knows of capture nodes alone
+ * puts out the processed node's size; its two pads for metadata have
+ * a format that cannot change. A program that knows of capture nodes alone
  * never has to set it, and one that sets it here changes the node's. The frame
  * interval is the nodes' (VIDIOC_S_PARM) or follows from the controls: a raw
  * sensor's pad has none of its own
@@ -18,7 +19,7 @@
 
 #include "minivmm-camera.h"
 
-enum { MCAM_ISP_SINK, MCAM_ISP_SOURCE };
+enum { MCAM_ISP_SINK, MCAM_ISP_SOURCE, MCAM_ISP_STATISTICS, MCAM_ISP_PARAMS };
 
 /* What the ISP puts out; its channel converts it to the node's format. */
 #define MCAM_ISP_CODE	MEDIA_BUS_FMT_RGB888_1X24
@@ -37,6 +38,27 @@ static struct mcam *mcam_of(struct v4l2_subdev *sd)
 static bool mcam_is_isp_source(struct v4l2_subdev *sd, unsigned int pad)
 {
 	return sd == &mcam_of(sd)->isp && pad == MCAM_ISP_SOURCE;
+}
+
+static bool mcam_is_metadata(struct v4l2_subdev *sd, unsigned int pad)
+{
+	return sd == &mcam_of(sd)->isp && pad >= MCAM_ISP_STATISTICS;
+}
+
+/* A buffer of metadata counts as a line of bytes: no format is of size 0. */
+static void mcam_fill_metadata(struct v4l2_subdev *sd, unsigned int pad,
+			       struct v4l2_mbus_framefmt *fmt)
+{
+	unsigned int channel = pad == MCAM_ISP_STATISTICS ?
+			       MINIVMM_CAM_CHANNEL_STATISTICS :
+			       MINIVMM_CAM_CHANNEL_PARAMS;
+
+	*fmt = (struct v4l2_mbus_framefmt){
+		.code = MEDIA_BUS_FMT_METADATA_FIXED,
+		.width = mcam_of(sd)->nodes[channel].format.sizeimage,
+		.height = 1,
+		.field = V4L2_FIELD_NONE,
+	};
 }
 
 /* The first raw format of a code, or the default one. */
@@ -88,6 +110,10 @@ static void mcam_active_format(struct v4l2_subdev *sd, unsigned int pad,
 	bool source = mcam_is_isp_source(sd, pad);
 	const struct v4l2_pix_format *pix;
 
+	if (mcam_is_metadata(sd, pad)) {
+		mcam_fill_metadata(sd, pad, fmt);
+		return;
+	}
 	pix = source ? &mcam_processed(cam)->format : &mcam_raw(cam)->format;
 	mcam_fill_mbus(fmt, source ? MCAM_ISP_CODE : mcam_active_code(cam),
 		       pix->width, pix->height);
@@ -102,6 +128,10 @@ static int mcam_enum_mbus_code(struct v4l2_subdev *sd,
 	const struct mcam_format *format = raw->formats;
 	u32 index = code->index;
 
+	if (mcam_is_metadata(sd, code->pad)) {
+		code->code = MEDIA_BUS_FMT_METADATA_FIXED;
+		return index ? -EINVAL : 0;
+	}
 	if (mcam_is_isp_source(sd, code->pad)) {
 		code->code = MCAM_ISP_CODE;
 		return index ? -EINVAL : 0;
@@ -121,6 +151,18 @@ static int mcam_enum_frame_size(struct v4l2_subdev *sd,
 {
 	struct mcam *cam = mcam_of(sd);
 
+	if (mcam_is_metadata(sd, fse->pad)) {
+		struct v4l2_mbus_framefmt fmt;
+
+		mcam_fill_metadata(sd, fse->pad, &fmt);
+		if (fse->index || fse->code != fmt.code)
+			return -EINVAL;
+		fse->min_width = fmt.width;
+		fse->max_width = fmt.width;
+		fse->min_height = fmt.height;
+		fse->max_height = fmt.height;
+		return 0;
+	}
 	if (fse->index >= cam->num_sizes ||
 	    !mcam_has_code(sd, fse->pad, fse->code))
 		return -EINVAL;
@@ -169,7 +211,7 @@ static int mcam_set_active_format(struct v4l2_subdev *sd, unsigned int pad,
 
 	if (cam->gone)
 		return -ENODEV;
-	/* What the ISP gets is what the sensor puts out. */
+	/* What the ISP gets is what the sensor puts out, and metadata are fixed. */
 	if (sd == &cam->isp && !source)
 		return 0;
 	/* How samples lie in memory is the node's matter. */
@@ -194,6 +236,8 @@ static int mcam_set_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
 	struct mcam *cam = mcam_of(sd);
 	int ret;
 
+	if (mcam_is_metadata(sd, format->pad))
+		return mcam_get_fmt(sd, state, format);
 	if (format->which == V4L2_SUBDEV_FORMAT_TRY) {
 		size = mcam_nearest_size(cam, fmt->width, fmt->height);
 		mcam_fill_mbus(fmt, mcam_is_isp_source(sd, format->pad) ?
@@ -221,10 +265,15 @@ static int mcam_init_state(struct v4l2_subdev *sd,
 
 	size = mcam_nearest_size(cam, 640, 480);
 	for (pad = 0; pad < sd->entity.num_pads; pad++) {
-		mcam_fill_mbus(mcam_try_format(sd, state, pad),
-			       mcam_is_isp_source(sd, pad) ? MCAM_ISP_CODE :
-			       mcam_raw_format(cam, 0)->mbus_code,
-			       size->width, size->height);
+		struct v4l2_mbus_framefmt *fmt = mcam_try_format(sd, state, pad);
+
+		if (mcam_is_metadata(sd, pad))
+			mcam_fill_metadata(sd, pad, fmt);
+		else
+			mcam_fill_mbus(fmt, mcam_is_isp_source(sd, pad) ?
+				       MCAM_ISP_CODE :
+				       mcam_raw_format(cam, 0)->mbus_code,
+				       size->width, size->height);
 	}
 	return 0;
 }
@@ -311,17 +360,39 @@ int mcam_subdevs_init(struct mcam *cam)
 			 MEDIA_ENT_F_PROC_VIDEO_ISP);
 	cam->isp_pads[MCAM_ISP_SINK].flags = MEDIA_PAD_FL_SINK;
 	cam->isp_pads[MCAM_ISP_SOURCE].flags = MEDIA_PAD_FL_SOURCE;
-	return media_entity_pads_init(&cam->isp.entity,
-				      ARRAY_SIZE(cam->isp_pads), cam->isp_pads);
+	cam->isp_pads[MCAM_ISP_STATISTICS].flags = MEDIA_PAD_FL_SOURCE;
+	cam->isp_pads[MCAM_ISP_PARAMS].flags = MEDIA_PAD_FL_SINK;
+	/* A pad for each node, but the raw one's is for what the sensor puts out. */
+	return media_entity_pads_init(&cam->isp.entity, cam->num_nodes,
+				      cam->isp_pads);
 }
 
-static int mcam_link(struct media_entity *from, u16 pad, struct media_entity *to)
+static int mcam_link(struct media_entity *from, u16 from_pad,
+		     struct media_entity *to, u16 to_pad)
 {
-	return media_create_pad_link(from, pad, to, 0, MEDIA_LNK_FL_ENABLED |
+	return media_create_pad_link(from, from_pad, to, to_pad,
+				     MEDIA_LNK_FL_ENABLED |
 				     MEDIA_LNK_FL_IMMUTABLE);
 }
 
-/* After the capture nodes, to which it makes the links. */
+static int mcam_link_metadata(struct mcam *cam)
+{
+	struct mcam_node *statistics, *params;
+	int ret;
+
+	if (cam->num_nodes == MCAM_CAPTURE_NODES)
+		return 0;
+	statistics = &cam->nodes[MINIVMM_CAM_CHANNEL_STATISTICS];
+	params = &cam->nodes[MINIVMM_CAM_CHANNEL_PARAMS];
+	ret = mcam_link(&cam->isp.entity, MCAM_ISP_STATISTICS,
+			&statistics->vdev.entity, 0);
+	if (ret)
+		return ret;
+	return mcam_link(&params->vdev.entity, 0, &cam->isp.entity,
+			 MCAM_ISP_PARAMS);
+}
+
+/* After the nodes, to which it makes the links. */
 int mcam_subdevs_register(struct mcam *cam)
 {
 	int ret;
@@ -332,14 +403,17 @@ int mcam_subdevs_register(struct mcam *cam)
 	ret = v4l2_device_register_subdev(&cam->v4l2_dev, &cam->isp);
 	if (ret)
 		return ret;
-	ret = mcam_link(&cam->sensor.entity, 0, &cam->isp.entity);
+	ret = mcam_link(&cam->sensor.entity, 0, &cam->isp.entity, MCAM_ISP_SINK);
 	if (ret)
 		return ret;
 	ret = mcam_link(&cam->isp.entity, MCAM_ISP_SOURCE,
-			&mcam_processed(cam)->vdev.entity);
+			&mcam_processed(cam)->vdev.entity, 0);
 	if (ret)
 		return ret;
-	ret = mcam_link(&cam->sensor.entity, 0, &mcam_raw(cam)->vdev.entity);
+	ret = mcam_link(&cam->sensor.entity, 0, &mcam_raw(cam)->vdev.entity, 0);
+	if (ret)
+		return ret;
+	ret = mcam_link_metadata(cam);
 	if (ret)
 		return ret;
 	return v4l2_device_register_subdev_nodes(&cam->v4l2_dev);

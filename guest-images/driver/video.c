@@ -406,7 +406,9 @@ static int mcam_node_init(struct mcam_node *node)
 	node->format.height = 480;
 	mcam_adjust_format(node, &node->format);
 	mcam_init_planes(node);
-	ret = mcam_queue_init(node);
+	/* One buffer in work and one pending. */
+	ret = mcam_queue_init(node, V4L2_BUF_TYPE_VIDEO_CAPTURE,
+			      VB2_MMAP | VB2_DMABUF | VB2_READ, 2);
 	if (ret)
 		return ret;
 
@@ -435,7 +437,7 @@ int mcam_video_init(struct mcam *cam)
 	ret = mcam_init_sizes(cam);
 	if (ret)
 		return ret;
-	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
+	for (i = 0; i < MCAM_CAPTURE_NODES; i++) {
 		ret = mcam_node_init(&cam->nodes[i]);
 		if (ret)
 			return ret;
@@ -449,7 +451,7 @@ int mcam_nodes_register(struct mcam *cam)
 	unsigned int i;
 	int ret;
 
-	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
+	for (i = 0; i < cam->num_nodes; i++) {
 		ret = video_register_device(&cam->nodes[i].vdev, VFL_TYPE_VIDEO,
 					    -1);
 		if (ret)

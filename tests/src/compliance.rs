@@ -15,6 +15,14 @@ const COMMAND: &str = "v4l2-compliance -m /dev/media0
 /// The parts that it reports on: the media device and its four nodes, then the two capture nodes.
 const PARTS: usize = 7;
 
+/// In the guest: the media device of a camera with an ISP, which has two nodes more; then streams of these, which need frames
+/// beside them.
+const COMMAND_WITH_ISP: &str = "v4l2-compliance -m /dev/media0
+    v4l2-ctl -d /dev/video0 -v width=160,height=120 --stream-mmap --stream-count=1000000 > /dev/null 2>&1 & stream=$!
+    v4l2-compliance -d /dev/video2 -e /dev/video1 -s -f8
+    v4l2-compliance -d /dev/video3 -e /dev/video1 -s -f8
+    kill $stream";
+
 /// Runs it in a guest with a window for the largest frames. It has to find the failures that are `known`, each as often as it
 /// likes, and nothing else: no warning either.
 ///
@@ -23,8 +31,20 @@ const PARTS: usize = 7;
 pub fn passes(arguments: &str, known: &[&str]) {
     // Frames come when there are buffers for them, so that none is dropped however slow the guest is.
     let arguments = format!("{arguments} --memory 1536M --cma 512M --camera timing=stall");
+    run(&arguments, COMMAND, PARTS, known);
+}
+
+/// The same for the nodes that a camera with an ISP has besides.
+///
+/// # Panics
+/// If it finds anything.
+pub fn passes_with_isp() {
+    run("--cma 128M --camera timing=stall,sensor=yes", COMMAND_WITH_ISP, PARTS + 2, &[]);
+}
+
+fn run(arguments: &str, command: &str, parts: usize, known: &[&str]) {
     let mut minivmm = Command::new(guest::minivmm());
-    minivmm.args(arguments.split_whitespace()).args(["--exec", &format!("{{ {COMMAND}\n}} 2>&1")]);
+    minivmm.args(arguments.split_whitespace()).args(["--exec", &format!("{{ {command}\n}} 2>&1")]);
     let output = guest::run_within(&mut minivmm, guest::LIMIT * 4);
     let log = text(&output.stdout).replace('\r', "\n");
     let lines = || log.lines().map(str::trim);
@@ -34,7 +54,7 @@ pub fn passes(arguments: &str, known: &[&str]) {
     found.dedup();
     assert_eq!(found, known, "{log}");
     let summaries: Vec<&str> = lines().filter(|line| line.starts_with("Total for ")).collect();
-    assert_eq!(summaries.len(), PARTS, "{summaries:?}\n{log}");
+    assert_eq!(summaries.len(), parts, "{summaries:?}\n{log}");
     assert!(summaries.iter().all(|summary| summary.ends_with(", Warnings: 0")), "{log}");
     for tested in ["test MMAP (epoll): OK", "test DMABUF (select): OK"] {
         assert_eq!(lines().filter(|line| *line == tested).count(), 2, "{log}");
