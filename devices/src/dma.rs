@@ -123,6 +123,12 @@ impl DmaPort {
         Self::new(memory, 64, &[])
     }
 
+    /// A port of the same memory that permits all of it: what a fault that a plan asks for goes by.
+    #[must_use]
+    pub fn all_memory(&self) -> Self {
+        Self { mask: u64::MAX, windows: Arc::new([]), ..self.clone() }
+    }
+
     /// Whether the port lets a transfer of `len` bytes at `address` pass; nothing is touched.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What the guest can touch: bus, interrupt line, serial, virtio-mmio devices, the DMA port and the camera.
+//! What the guest can touch: bus, interrupt line, serial, virtio-mmio devices, the DMA port and the camera, and what goes wrong with them on purpose.
 //!
 //! This crate knows guest memory. It knows nothing of KVM, nor of the architecture: an interrupt is an eventfd
 //! that somebody else connects, an address range is where somebody else placed a device.
@@ -7,6 +7,7 @@ pub mod bus;
 pub mod camera;
 pub mod dma;
 pub mod exit;
+pub mod faults;
 pub mod irq;
 pub mod machine_events;
 pub mod pvpanic;

@@ -230,6 +230,33 @@ fn options() {
 }
 
 #[test]
+fn plans_of_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.toml");
+    let path = plan.display().to_string();
+    let rule = "[[rule]]\nname = \"a\"\non = \"irq\"\naction = \"lose\"\n";
+    for (text, parts) in [
+        (
+            rule.replace("irq", "irk"),
+            ["plan.toml:3:6: there is no point 'irk'", "the points are frame.start"],
+        ),
+        (format!("{rule}when = {{ probability = 1.5 }}"), ["plan.toml:5:24: probability", "at most 1"]),
+        (format!("{rule}state = \"never\""), ["plan.toml:5:9: rule 'a' can never fire", "next-state"]),
+        (rule.replace("irq", "frame.dma"), ["plan.toml:4:10: lose is no action of frame.dma", "one of irq"]),
+    ] {
+        fs::write(&plan, text).unwrap();
+        refused(&["--faults", &path, "--exec", "true"], 2, &parts);
+    }
+    let missing = folder.path().join("no-plan").display().to_string();
+    refused(
+        &["--faults", &missing, "--exec", "true"],
+        2,
+        &["the plan of faults", "no-plan", "name a file that can"],
+    );
+    refused(&["--trace", &missing, "--exec", "true"], 2, &["--faults"]);
+}
+
+#[test]
 fn places_that_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());

@@ -10,7 +10,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use cma::{size, spec::WindowSpec};
-use devices::camera::CameraSpec;
+use devices::{
+    camera::CameraSpec,
+    faults::{Plan, PlanError},
+};
 
 use crate::{
     api::server::{Server, SocketError},
@@ -120,7 +123,7 @@ struct MachineArgs {
     /// Run one command in the guest instead of a shell, and end with its exit status
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
-    /// Seed of everything random: the guest's entropy device, the camera's noise
+    /// Seed of everything random: the guest's entropy device, the camera's noise, faults
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
@@ -170,6 +173,12 @@ struct RunArgs {
     /// Write a report of the run to this file, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// What goes wrong on purpose: a plan, as devices/FAULTS.md describes it
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// Write what the plan of faults did to this file, a line of JSON for each time that a rule fired
+    #[arg(long, value_name = "FILE", requires = "faults")]
+    trace: Option<PathBuf>,
     /// Write the flattened device tree to this file, then boot
     #[arg(long, value_name = "FILE")]
     dump_dtb: Option<PathBuf>,
@@ -211,6 +220,10 @@ enum CliError {
     Ctl(CtlError),
     #[error("{} cannot be written: {source}; name a file in a folder that can", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("the plan of faults {} cannot be read: {source}; name a file that can", path.display())]
+    ReadPlan { path: PathBuf, source: io::Error },
+    #[error("{}:{error}", path.display())]
+    Plan { path: PathBuf, error: PlanError },
     #[error("the report {} cannot be written: {source}", path.display())]
     Report { path: PathBuf, source: io::Error },
     #[error(
@@ -227,6 +240,8 @@ impl CliError {
             | Self::Request(_)
             | Self::LogFilter { .. }
             | Self::Write { .. }
+            | Self::ReadPlan { .. }
+            | Self::Plan { .. }
             | Self::Socket(_)
             | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => 2,
             Self::Check(error) => error.exit_status(),
@@ -336,6 +351,7 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
         windows: args.cma,
         cma_mode: args.cma_mode,
         cameras,
+        faults: None,
         exec: args.exec,
         out: None,
         seed: args.seed,
@@ -347,6 +363,7 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
 fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     start_log(&args.log)?;
     let (mut config, image) = config(args.machine);
+    config.faults = args.faults.as_deref().map(read_plan).transpose()?;
     image?;
     config.out = args.out;
     config.console_log = args.console_log;
@@ -361,6 +378,7 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     }
     // A report that cannot be written is better refused before the run than after.
     let report_file = args.report.as_deref().map(ReportFile::open).transpose()?;
+    let trace_file = args.trace.as_deref().map(ReportFile::open).transpose()?;
 
     let console_log = prepare_places(&config)?;
     let api = args.api_socket.as_deref().map(Server::bind).transpose()?;
@@ -373,10 +391,23 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
     let report = Machine::start(&kvm, &config, loaded, streams)?.run()?;
     if let Some(file) = report_file {
-        file.write(&report)?;
+        file.write(serde_json::to_vec_pretty(&report))?;
+    }
+    if let (Some(file), Some(trace)) = (trace_file, &report.faults) {
+        let lines: Result<Vec<_>, _> = trace.firings.iter().map(serde_json::to_string).collect();
+        file.write(
+            lines.map(|lines| lines.iter().flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()),
+        )?;
     }
     explain(&report, &config);
     Ok(ExitCode::from(exit_status(&report, &config)))
+}
+
+/// A plan of faults from a file.
+fn read_plan(path: &Path) -> Result<Plan, CliError> {
+    let text =
+        fs::read_to_string(path).map_err(|source| CliError::ReadPlan { path: path.to_owned(), source })?;
+    Plan::read(&text).map_err(|error| CliError::Plan { path: path.to_owned(), error })
 }
 
 /// This process' own streams and signals.
@@ -410,8 +441,8 @@ impl ReportFile {
         Ok(Self::Whole(file, path.to_owned()))
     }
 
-    fn write(self, report: &Report) -> Result<(), CliError> {
-        let json = serde_json::to_vec_pretty(report).map_err(io::Error::from);
+    fn write(self, json: serde_json::Result<Vec<u8>>) -> Result<(), CliError> {
+        let json = json.map_err(io::Error::from);
         let (result, path) = match self {
             Self::Stream(mut file, path) => (json.and_then(|json| file.write_all(&json)), path),
             Self::Whole(mut file, path) => {

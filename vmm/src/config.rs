@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cma::spec::WindowSpec;
-use devices::camera::CameraSpec;
+use devices::{camera::CameraSpec, faults::Plan};
 
 use crate::arch;
 
@@ -46,11 +46,13 @@ pub struct Config {
     pub cma_mode: CmaMode,
     /// The cameras, at most [`CAMERAS_MAX`].
     pub cameras: Vec<CameraSpec>,
+    /// What goes wrong on purpose.
+    pub faults: Option<Plan>,
     /// A command to run in the guest instead of a shell.
     pub exec: Option<String>,
     /// Where files that the guest hands back land.
     pub out: Option<PathBuf>,
-    /// Seed of everything random: the entropy device, noise. None: the host's entropy.
+    /// Seed of everything random: the entropy device, noise, faults. None: the host's entropy.
     pub seed: Option<u64>,
     /// A copy of everything the guest prints to its serial console.
     pub console_log: Option<PathBuf>,
@@ -72,6 +74,7 @@ impl Default for Config {
             windows: Vec::new(),
             cma_mode: CmaMode::default(),
             cameras: Vec::new(),
+            faults: None,
             exec: None,
             out: None,
             seed: None,

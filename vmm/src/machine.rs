@@ -4,6 +4,7 @@ mod requests;
 
 use std::{
     fs::{self, File},
+    hash::{BuildHasher, RandomState},
     io::{self, Write},
     ops::Range,
     path::{Path, PathBuf},
@@ -16,6 +17,7 @@ use devices::{
     camera::{Camera, CameraError, CameraSpec},
     dma::DmaPort,
     exit::ExitDevice,
+    faults::Faults,
     irq::IrqLine,
     machine_events::MachineEvents,
     pvpanic::PvPanic,
@@ -177,6 +179,7 @@ struct Devices {
     agent: Agent,
     files: Option<Files>,
     cameras: Vec<(Arc<Camera>, DmaPort)>,
+    faults: Option<Faults>,
 }
 
 impl Devices {
@@ -380,7 +383,7 @@ impl Machine {
         let seconds_to_boot_mark = devices.seconds_to_boot_mark();
         devices.cameras.iter().for_each(|(camera, _)| camera.stop());
         let written = devices.written();
-        let Devices { console, terminal, control, files, cameras, .. } = devices;
+        let Devices { console, terminal, control, files, cameras, faults, .. } = devices;
         console.drain();
         serial_log.pump().map_err(host("writing the console log"))?;
         drop(input);
@@ -406,6 +409,7 @@ impl Machine {
             return Err(MachineError::Stdout(error));
         }
         let cameras = cameras.iter().map(|(camera, _)| camera.counters()).collect();
+        let faults = faults.map(|faults| faults.trace());
         let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
 
         let ended_well = matches!(outcome, Outcome::Exit { .. });
@@ -419,6 +423,7 @@ impl Machine {
             overhead_at_end: overhead(),
             windows,
             cameras,
+            faults,
             last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },
         })
     }
@@ -459,6 +464,11 @@ fn check_writable(folder: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder).map(drop)
 }
 
+/// A seed that nobody chose.
+fn any_seed() -> u64 {
+    RandomState::new().hash_one(())
+}
+
 fn window_report(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> WindowReport {
     let bitmap = written.iter().find(|(range, _)| *range == window.range()).map(|(_, bitmap)| &bitmap[..]);
     let runs_written = runs(bitmap.unwrap_or_default());
@@ -493,6 +503,8 @@ impl Place<'_> {
         let events = Arc::new(MachineEvents::new().map_err(host("an eventfd"))?);
         let control = Control::default();
         let agent = Agent::new(config.memory);
+        let faults =
+            config.faults.clone().map(|plan| Faults::new(plan, config.seed.unwrap_or_else(any_seed)));
         let mut files = None;
         let mut serial_sink = Some(serial_sink);
         let (mut serial, mut console, mut terminal, mut cameras) = (None, None, None, Vec::new());
@@ -526,7 +538,8 @@ impl Place<'_> {
                     // Two cameras do not have the same noise.
                     let seed = config.seed.map(|seed| seed.wrapping_add(cameras.len() as u64));
                     let spec = CameraSpec { seed: spec.seed.or(seed), ..spec.clone() };
-                    let device = Camera::new(spec, dma.clone(), self.irq(entry)?);
+                    let faults = faults.clone().zip(u32::try_from(cameras.len()).ok());
+                    let device = Camera::with_faults(spec, dma.clone(), self.irq(entry)?, faults);
                     let device = Arc::new(device?);
                     cameras.push((device.clone(), dma));
                     device
@@ -537,7 +550,7 @@ impl Place<'_> {
         let (Some(serial), Some(console), Some(terminal)) = (serial, console, terminal) else {
             unreachable!("the platform's list has a serial port and a console");
         };
-        Ok((Devices { events, serial, console, terminal, control, agent, files, cameras }, self.bus))
+        Ok((Devices { events, serial, console, terminal, control, agent, files, cameras, faults }, self.bus))
     }
 
     /// The interrupt line of `entry`, connected to the guest's interrupt controller.

@@ -88,6 +88,8 @@ pub struct Report {
     pub windows: Vec<WindowReport>,
     /// Each camera's counters.
     pub cameras: Vec<devices::camera::Counters>,
+    /// What went wrong on purpose; null if there was no plan of faults.
+    pub faults: Option<devices::faults::Trace>,
     /// The last lines of the guest's serial console, if it did not end by itself.
     pub last_console_lines: Vec<String>,
 }

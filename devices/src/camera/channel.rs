@@ -51,6 +51,8 @@ pub(super) struct Transfer<'a> {
     addresses: [u64; MAX_PLANES],
     planes: [Option<VolatileSlice<'a>>; MAX_PLANES],
     dma: &'a DmaPort,
+    /// Lines of the frame that are written: all, unless a fault has it otherwise.
+    limit: u32,
 }
 
 /// Where the lines of a frame go that may be written.
@@ -58,12 +60,14 @@ pub(super) struct Lines<'a> {
     layout: Layout,
     addresses: [u64; MAX_PLANES],
     dma: &'a DmaPort,
+    limit: u32,
 }
 
 impl Lines<'_> {
     /// Writes line `y` of `plane`, of which `bytes` are the visible ones.
     pub(super) fn write(&self, plane: usize, y: u32, bytes: &[u8]) {
-        let shape = self.layout.planes().nth(plane).filter(|shape| y < shape.lines);
+        let shape =
+            self.layout.planes().nth(plane).filter(|_| y < lines_within(&self.layout, plane, self.limit));
         let Some(shape) = shape else { return };
         let at = self.addresses[plane] + u64::from(y) * u64::from(shape.stride);
         let bytes = &bytes[..bytes.len().min(shape.line_bytes as usize)];
@@ -94,7 +98,17 @@ impl<'a> Transfer<'a> {
             let slice = dma.slice_for_writing(address, span);
             *slot = Some(slice.map_err(|error| Refusal::Bus { plane, address: error.address })?);
         }
-        Ok(Self { layout, addresses: config.addresses, planes, dma })
+        Ok(Self { layout, addresses: config.addresses, planes, dma, limit: layout.height() })
+    }
+
+    /// Bytes from the first to the last that is written, in all planes.
+    pub(super) fn span(&self) -> u32 {
+        let planes = self.layout.planes().enumerate();
+        let span = |(plane, shape): (usize, PlaneLayout)| {
+            let lines = lines_within(&self.layout, plane, self.limit);
+            if lines == 0 { 0 } else { PlaneLayout { lines, ..shape }.span() }
+        };
+        planes.map(|plane| u32::try_from(span(plane)).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
     }
 
     /// The format, size and strides.
@@ -102,9 +116,14 @@ impl<'a> Transfer<'a> {
         &self.layout
     }
 
+    /// The same, of which only the first `lines` are written. The stamp is that of the whole frame.
+    pub(super) fn cut(self, lines: u32) -> Self {
+        Self { limit: lines.min(self.layout.height()), ..self }
+    }
+
     /// For a frame that is written line by line, by any thread, and ended with [`finish`](Self::finish).
     pub(super) fn lines(&self) -> Lines<'a> {
-        Lines { layout: self.layout, addresses: self.addresses, dma: self.dma }
+        Lines { layout: self.layout, addresses: self.addresses, dma: self.dma, limit: self.limit }
     }
 
     /// Stamps a frame whose lines are written.
@@ -113,7 +132,7 @@ impl<'a> Transfer<'a> {
         let mut rest = Hasher::new();
         let mut buffer = [0; 4096];
         for (plane, (slice, shape)) in self.planes.iter().flatten().zip(self.layout.planes()).enumerate() {
-            for y in 0..shape.lines {
+            for y in 0..lines_within(&self.layout, plane, self.limit) {
                 let mut at = y as usize * shape.stride as usize;
                 let end = at + shape.line_bytes as usize;
                 if (plane, y) == (0, 0) {
@@ -132,7 +151,9 @@ impl<'a> Transfer<'a> {
 
     /// The last thing that is written.
     fn end(&self, stamp: &[u8; stamp::LEN]) {
-        if let Some(slice) = &self.planes[0] {
+        if let Some(slice) = &self.planes[0]
+            && self.limit > 0
+        {
             slice.copy_from(stamp);
         }
         self.planes.iter().flatten().for_each(|slice| self.dma.publish(slice));
@@ -141,9 +162,10 @@ impl<'a> Transfer<'a> {
     /// Writes `frame`, which has the transfer's format and size: pixels first and the stamp last, so that a frame
     /// abandoned because of `abort` has no stamp. Padding stays as it was. False if it was abandoned.
     pub(super) fn write(&self, frame: &Frame, abort: &AtomicBool) -> bool {
-        for ((slice, lines), plane) in
-            self.planes.iter().flatten().zip(frame.planes).zip(self.layout.planes())
-        {
+        let planes = self.planes.iter().flatten().zip(frame.planes).zip(self.layout.planes());
+        for (index, ((slice, lines), plane)) in planes.enumerate() {
+            let lines =
+                &lines[..lines_within(&self.layout, index, self.limit) as usize * plane.line_bytes as usize];
             if !write_plane(slice, lines, &plane, abort) {
                 return false;
             }
@@ -151,6 +173,12 @@ impl<'a> Transfer<'a> {
         self.end(&frame.stamp);
         true
     }
+}
+
+/// Lines of a plane that belong to the first `limit` of the frame.
+fn lines_within(layout: &Layout, plane: usize, limit: u32) -> u32 {
+    let subsampling = layout.format().planes.get(plane).map_or(1, |shape| shape.subsampling);
+    limit.min(layout.height()) / subsampling
 }
 
 fn write_plane(slice: &VolatileSlice, lines: &[u8], plane: &PlaneLayout, abort: &AtomicBool) -> bool {

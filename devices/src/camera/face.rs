@@ -16,6 +16,7 @@ use super::{
     auto::Exposure,
     channel::{FrameConfig, Refusal},
     clock::FrameClock,
+    fault::{FaceFaults, FrameFault, Interrupt, Probe},
     format::MAX_PLANES,
     meta::ParamsFault,
     picture::SensorSettings,
@@ -24,7 +25,7 @@ use super::{
     regs,
     scene::Pattern,
 };
-use crate::irq::IrqLine;
+use crate::{faults::Action, irq::IrqLine};
 
 /// Channels that the camera has.
 pub(super) const CHANNELS: usize = regs::CHANNELS as usize;
@@ -84,6 +85,8 @@ pub(super) struct Job {
     pub(super) time: Duration,
     /// From frame to frame.
     pub(super) interval: Duration,
+    /// What goes wrong with all of it.
+    pub(super) wrong: Option<FrameFault>,
 }
 
 impl Job {
@@ -111,6 +114,8 @@ pub(super) enum Outcome {
     BadParams(ParamsFault),
     /// Its configuration was refused.
     Refused(Refusal),
+    /// It was lost, by a fault, on the way; what the guest hears of it are these events.
+    Lost(u32),
     /// It was abandoned, because the camera was reset meanwhile.
     Abandoned,
 }
@@ -150,6 +155,7 @@ pub(super) struct Face {
     counters_at_reset: Counters,
     resets: u32,
     state: State,
+    pub(super) faults: FaceFaults,
 }
 
 impl State {
@@ -211,7 +217,7 @@ impl State {
 }
 
 impl Face {
-    pub(super) fn new(spec: CameraSpec, irq: IrqLine) -> Self {
+    pub(super) fn new(spec: CameraSpec, irq: IrqLine, faults: Option<Probe>) -> Self {
         Self {
             state: State::new(&spec),
             spec,
@@ -222,6 +228,7 @@ impl Face {
             counters: Counters::default(),
             counters_at_reset: Counters::default(),
             resets: 0,
+            faults: FaceFaults::new(faults),
         }
     }
 
@@ -386,9 +393,16 @@ impl Face {
         }
         let State { sensor, readout, next_sequence: sequence, params_sequence, .. } = self.state;
         let (interval, resets) = (self.state.interval(), self.resets);
-        let job = Job { configs, sensor, readout, sequence, params_sequence, resets, time, interval };
-        self.state.next_sequence = sequence.wrapping_add(1);
+        let mut job =
+            Job { configs, sensor, readout, sequence, params_sequence, resets, time, interval, wrong: None };
+        let fault = self.faults.begin(&mut job);
+        self.state.next_sequence = job.sequence.wrapping_add(1);
         self.job = Some(job);
+        match fault {
+            Some(Action::Reset) => self.reset(),
+            Some(Action::Spurious) => self.raise(),
+            _ => {}
+        }
         Task::Frame(job)
     }
 
@@ -430,7 +444,12 @@ impl Face {
                 && let Some(held) = port.held.take()
             {
                 port.done = held;
-                events |= done | bit(held.fault.reason != 0, regs::IRQ_PARAMS_ERROR);
+                events |= bit(held.fault.reason != 0, regs::IRQ_PARAMS_ERROR);
+                match self.faults.interrupt(channel, held.sequence) {
+                    Interrupt::Raised => events |= done,
+                    // It is there, and nothing tells of it.
+                    Interrupt::Lost => self.state.irq_raw |= done,
+                }
             }
             if port.stream == Stream::Stopping && port.held.is_none() && !self.is_in_work(channel) {
                 events |= self.stopped(channel);
@@ -486,8 +505,16 @@ impl Face {
                 self.counters.drops += u64::from(channel < FRAME_CHANNELS);
                 return regs::IRQ_LATCHED << channel | self.refused(channel, refusal);
             }
+            Outcome::Lost(events) => {
+                port.dropped(1);
+                self.counters.drops += u64::from(channel < FRAME_CHANNELS);
+                self.counters.overflows += u64::from(events & regs::IRQ_OVERFLOW != 0);
+                self.counters.sync_losses += u64::from(events & regs::IRQ_SYNC_LOSS != 0);
+                return regs::IRQ_LATCHED << channel | events;
+            }
             Outcome::Abandoned => return 0,
         }
+        self.faults.end(channel, &mut done);
         port.hold(done);
         0
     }
@@ -621,9 +648,14 @@ impl Face {
 
     fn raise_if_gained(&mut self, before: u32) {
         if self.read(regs::IRQ_STATUS) & !before != 0 {
-            self.counters.irqs += 1;
-            self.irq.raise();
+            self.raise();
         }
+    }
+
+    /// One edge.
+    pub(super) fn raise(&mut self) {
+        self.counters.irqs += 1;
+        self.irq.raise();
     }
 
     /// A counter's register: it wraps.

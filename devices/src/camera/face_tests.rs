@@ -12,7 +12,7 @@ struct Rig {
 impl Rig {
     fn new(spec: &str) -> Self {
         let irq = IrqLine::new().unwrap();
-        let face = Face::new(spec.parse().unwrap(), irq.try_clone().unwrap());
+        let face = Face::new(spec.parse().unwrap(), irq.try_clone().unwrap(), None);
         Self { face, irq, now: Instant::now() }
     }
 

@@ -278,13 +278,6 @@ impl Layout {
     pub(super) fn visible_bytes(&self) -> u64 {
         self.planes().map(|plane| u64::from(plane.line_bytes) * u64::from(plane.lines)).sum()
     }
-
-    /// Bytes from the first to the last visible one, in all planes; as much of them as a register can tell.
-    pub(super) fn span(&self) -> u32 {
-        self.planes()
-            .map(|plane| u32::try_from(plane.span()).unwrap_or(u32::MAX))
-            .fold(0, u32::saturating_add)
-    }
 }
 
 #[cfg(test)]

@@ -15,13 +15,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bus::BusDevice, dma::DmaPort, irq::IrqLine};
+use crate::{bus::BusDevice, dma::DmaPort, faults::Faults, irq::IrqLine};
 
 mod auto;
 mod channel;
 mod clock;
 mod convert;
 mod face;
+mod fault;
 mod format;
 pub mod isp;
 pub mod meta;
@@ -45,6 +46,7 @@ pub use scene::Pattern;
 pub use spec::{CameraSpec, CameraSpecError, SensorSpec, Timing};
 
 use face::Face;
+use fault::{DmaFaults, Probe};
 use worker::Shared;
 
 /// Stack of the camera's thread, in bytes: the default of 2 MiB may become a huge page at its first touch.
@@ -129,11 +131,26 @@ impl Camera {
     /// # Errors
     /// When no thread can be made, or its scene cannot be shown.
     pub fn new(spec: CameraSpec, dma: DmaPort, irq: IrqLine) -> Result<Self, CameraError> {
+        Self::with_faults(spec, dma, irq, None)
+    }
+
+    /// The same, and if there is a plan of faults, what it says goes wrong; the number is the camera's in the plan.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_faults(
+        spec: CameraSpec,
+        dma: DmaPort,
+        irq: IrqLine,
+        faults: Option<(Faults, u32)>,
+    ) -> Result<Self, CameraError> {
         let source = worker::Source::new(&spec)?;
-        let shared = Arc::new(Shared::new(Face::new(spec, irq)));
+        let probe = faults.map(|(faults, camera)| Probe { faults, camera });
+        let on_the_way = DmaFaults::new(probe.clone());
+        let shared = Arc::new(Shared::new(Face::new(spec, irq, probe)));
         let thread = thread::Builder::new().name("camera0".into()).stack_size(STACK).spawn({
             let shared = Arc::clone(&shared);
-            move || worker::run(&shared, &dma, source)
+            move || worker::run(&shared, &dma, source, on_the_way)
         })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
@@ -162,7 +179,8 @@ impl Drop for Camera {
 
 impl BusDevice for Camera {
     fn read(&self, offset: u64, data: &mut [u8]) {
-        let value = register(offset, data.len()).map_or(0, |register| self.shared.face().read(register));
+        let value =
+            register(offset, data.len()).map_or(0, |register| self.shared.face().guest_reads(register));
         for (byte, value) in data.iter_mut().zip(value.to_le_bytes().into_iter().chain(std::iter::repeat(0)))
         {
             *byte = value;
@@ -172,7 +190,7 @@ impl BusDevice for Camera {
     fn write(&self, offset: u64, data: &[u8]) {
         if let Some(register) = register(offset, data.len())
             && let Ok(bytes) = data.try_into()
-            && self.shared.face().write(register, u32::from_le_bytes(bytes), Instant::now())
+            && self.shared.face().guest_writes(register, u32::from_le_bytes(bytes), Instant::now())
         {
             self.shared.wake();
         }
@@ -184,6 +202,8 @@ fn register(offset: u64, len: usize) -> Option<u32> {
     u32::try_from(offset).ok().filter(|register| len == 4 && register.is_multiple_of(4))
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod metadata_tests;
 #[cfg(test)]

@@ -15,16 +15,21 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct Rig {
     pub(super) memory: GuestMemoryMmap,
     camera: Camera,
-    irq: IrqLine,
+    pub(super) irq: IrqLine,
 }
 
 impl Rig {
     pub(super) fn new(spec: &str) -> Self {
+        Self::with_faults(spec, None)
+    }
+
+    pub(super) fn with_faults(spec: &str, faults: Option<&Faults>) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)]).unwrap();
         let spec: CameraSpec = spec.parse().unwrap();
         let dma = DmaPort::new(memory.clone(), spec.address_bits, &[WINDOW]);
         let irq = IrqLine::new().unwrap();
-        let camera = Camera::new(spec, dma, irq.try_clone().unwrap()).unwrap();
+        let faults = faults.map(|faults| (faults.clone(), 0));
+        let camera = Camera::with_faults(spec, dma, irq.try_clone().unwrap(), faults).unwrap();
         Self { memory, camera, irq }
     }
 

@@ -10,7 +10,8 @@ use vm_memory::{Bytes, VolatileSlice};
 use super::{
     auto::Exposure,
     channel::{Refusal, Transfer},
-    face::{FRAME_CHANNELS, Face, Job, Outcome, PARAMS, PROCESSED, STATISTICS, Task},
+    face::{CHANNELS, FRAME_CHANNELS, Face, Job, Outcome, PARAMS, PROCESSED, STATISTICS, Task},
+    fault::{self, DmaFaults},
     meta::{PARAMS_MAX, STATISTICS_SIZE},
     metadata,
     picture::Picture,
@@ -77,7 +78,13 @@ impl Source {
     }
 
     /// Makes the frame of `job` for `channel`, and writes it; false if it was abandoned because of `abort`.
-    fn make(&mut self, channel: usize, job: &Job, transfer: &Transfer, abort: &AtomicBool) -> bool {
+    pub(super) fn make(
+        &mut self,
+        channel: usize,
+        job: &Job,
+        transfer: &Transfer,
+        abort: &AtomicBool,
+    ) -> bool {
         match self {
             Self::Sensor(pipeline) => pipeline.make(channel, job, transfer, abort),
             Self::Patterns { seed, pictures } => {
@@ -94,7 +101,7 @@ impl Source {
     }
 
     /// How the device itself exposes the next frame, after one from which it can tell.
-    fn next_exposure(&mut self) -> Option<Exposure> {
+    pub(super) fn next_exposure(&mut self) -> Option<Exposure> {
         match self {
             Self::Sensor(pipeline) => pipeline.next_exposure.take(),
             Self::Patterns { .. } => None,
@@ -138,11 +145,16 @@ impl Source {
 }
 
 /// Makes frames until the camera is switched off. No lock is held while it does.
-pub(super) fn run(shared: &Shared, dma: &DmaPort, mut source: Source) {
+pub(super) fn run(shared: &Shared, dma: &DmaPort, mut source: Source, mut faults: DmaFaults) {
     let abort = shared.face().abandon();
     let finished = |channel, outcome| shared.face().finished(channel, outcome, Instant::now());
     let mut params = [0; PARAMS_MAX];
     while let Some(mut job) = shared.next_job() {
+        if let Some(wrong) = job.wrong {
+            let outcome = fault::whole_frame(wrong, &abort);
+            (0..CHANNELS).for_each(|channel| finished(channel, outcome));
+            continue;
+        }
         source.begin(&job);
         // All are checked before the first is written: the frame begins for all of them at once.
         let transfers = Transfers::check(&job, dma, &mut params);
@@ -163,12 +175,10 @@ pub(super) fn run(shared: &Shared, dma: &DmaPort, mut source: Source) {
             let outcome = match transfer {
                 None => continue,
                 Some(Err(refusal)) => Outcome::Refused(refusal),
-                Some(Ok(transfer)) if source.make(channel, &job, &transfer, &abort) => {
-                    let layout = transfer.layout();
-                    let exposure = source.next_exposure();
-                    Outcome::Written { bytes: layout.visible_bytes(), span: layout.span(), exposure }
+                Some(Ok(transfer)) => {
+                    let told = |outcome| finished(channel, outcome);
+                    faults.make(&mut source, channel, &job, transfer, dma, &abort, &told)
                 }
-                Some(Ok(_)) => Outcome::Abandoned,
             };
             // What goes with a frame ends before it: what becomes of the frame is the last that a driver hears.
             if channel == PROCESSED

@@ -1,0 +1,322 @@
+//! What becomes of a plan while a machine runs: which rules fire, and the record of it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chacha20::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::plan::{Action, Plan, Point, Rule, START};
+
+/// Most firings on record: more are counted only.
+const MOST_FIRINGS: usize = 100_000;
+
+/// Something at which a device consults the plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Event {
+    /// Where.
+    pub point: Point,
+    /// The camera's number.
+    pub camera: u32,
+    /// The sensor's number of the frame, if it is one's.
+    pub frame: Option<u32>,
+    /// The channel, if it is one's.
+    pub channel: Option<u32>,
+    /// The register's offset, if one is accessed.
+    pub register: Option<u32>,
+}
+
+/// What a device does wrong now.
+#[derive(Debug)]
+pub struct Fault {
+    /// What.
+    pub action: Action,
+    /// For choices that the action leaves open.
+    pub random: ChaCha8Rng,
+    /// Where the firing is on record.
+    firing: Option<usize>,
+}
+
+/// A rule that fired. The names are stable in JSON, of which a trace has a line for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firing {
+    /// The camera's number.
+    pub camera: u32,
+    /// The sensor's number of the frame, if it was one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame: Option<u32>,
+    /// Where.
+    pub on: Point,
+    /// The rule's name.
+    pub rule: String,
+    /// Number of the event among those that the rule counts; the first is 1.
+    pub event: u64,
+    /// The channel, if it was one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<u32>,
+    /// The register's offset, if one was accessed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register: Option<u32>,
+    /// What went wrong.
+    #[serde(flatten)]
+    pub action: Action,
+    /// The guest-physical address to which the frame went instead of where it should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<u64>,
+    /// Bytes in guest memory that it changed one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bytes: Vec<Change>,
+}
+
+/// A byte in guest memory that a fault changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its guest-physical address.
+    pub address: u64,
+    /// What it should have been.
+    pub before: u8,
+    /// What it is.
+    pub after: u8,
+}
+
+/// What became of a plan, for a report. The names are stable in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// The plan, as it was given.
+    pub plan: String,
+    /// What random choices depended on: the same plan and seed do the same again.
+    pub seed: u64,
+    /// What fired, by camera, frame and rule.
+    pub firings: Vec<Firing>,
+    /// Firings more than there is room for on record.
+    pub more: u64,
+}
+
+/// A plan at work, shared by all that consult it.
+#[derive(Debug, Clone)]
+pub struct Faults {
+    shared: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    plan: String,
+    seed: u64,
+    rules: Vec<(Rule, Counts)>,
+    state: String,
+    firings: Vec<Firing>,
+    /// Firings that found no room on record.
+    more: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    events: u64,
+    firings: u64,
+}
+
+impl Faults {
+    /// Lets `plan` begin. Random choices depend on `seed`.
+    pub fn new(plan: Plan, seed: u64) -> Self {
+        let rules = plan.rules.into_iter().map(|rule| (rule, Counts::default())).collect();
+        let state =
+            State { plan: plan.text, seed, rules, state: START.to_owned(), firings: Vec::new(), more: 0 };
+        Self { shared: Arc::new(Mutex::new(state)) }
+    }
+
+    /// What goes wrong at `event`, if anything does.
+    pub fn consult(&self, event: &Event) -> Option<Fault> {
+        self.state().consult(event)
+    }
+
+    /// Puts on record what a fault did to guest memory.
+    pub fn record(&self, fault: &Fault, put: impl FnOnce(&mut Firing)) {
+        if let Some(index) = fault.firing {
+            put(&mut self.state().firings[index]);
+        }
+    }
+
+    /// What became of the plan so far, in an order that does not depend on which thread came first.
+    pub fn trace(&self) -> Trace {
+        let state = self.state();
+        let mut firings = state.firings.clone();
+        let place = |name: &str| state.rules.iter().position(|(rule, _)| rule.name == name);
+        firings.sort_by_key(|firing| (firing.camera, firing.frame, place(&firing.rule), firing.event));
+        Trace { plan: state.plan.clone(), seed: state.seed, firings, more: state.more }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn consult(&mut self, event: &Event) -> Option<Fault> {
+        let mut fired = None;
+        for (index, (rule, counts)) in self.rules.iter_mut().enumerate() {
+            if rule.counts(event, &self.state) {
+                counts.events += 1;
+                if fired.is_none() && rule.fires(*counts, self.seed) {
+                    counts.firings += 1;
+                    fired = Some((index, counts.events));
+                }
+            }
+        }
+        let (index, number) = fired?;
+        let (rule, _) = &self.rules[index];
+        if let Some(next) = &rule.next_state {
+            self.state.clone_from(next);
+        }
+        let firing = if self.firings.len() < MOST_FIRINGS {
+            self.firings.push(Firing {
+                camera: event.camera,
+                frame: event.frame,
+                on: event.point,
+                rule: rule.name.clone(),
+                event: number,
+                channel: event.channel,
+                register: event.register,
+                action: rule.action,
+                address: None,
+                bytes: Vec::new(),
+            });
+            Some(self.firings.len() - 1)
+        } else {
+            self.more += 1;
+            None
+        };
+        let mut random = generator(self.seed, &rule.name, number);
+        // The first number is the one that decided whether it fires.
+        random.next_u64();
+        Some(Fault { action: rule.action, random, firing })
+    }
+}
+
+impl Rule {
+    /// Whether `event` is one of those that it counts.
+    fn counts(&self, event: &Event, state: &str) -> bool {
+        let is = |wanted: Option<u32>, is: Option<u32>| wanted.is_none() || wanted == is;
+        self.on == event.point
+            && is(self.camera, Some(event.camera))
+            && is(self.channel, event.channel)
+            && is(self.when.register, event.register)
+            && self.state.as_deref().is_none_or(|wanted| wanted == state)
+            && self
+                .when
+                .frames
+                .as_ref()
+                .is_none_or(|frames| event.frame.is_some_and(|frame| frames.contains(&frame)))
+    }
+
+    /// Whether it fires at the event that it counted last.
+    fn fires(&self, counts: Counts, seed: u64) -> bool {
+        let when = &self.when;
+        self.times.is_none_or(|times| counts.firings < times)
+            && when.nth.is_none_or(|nth| counts.events == nth)
+            && when.every.is_none_or(|every| counts.events.is_multiple_of(every))
+            && when.probability.is_none_or(|probability| {
+                // The upper 53 bits, as many as a float has: from 0 to just below 1.
+                let chance = (generator(seed, &self.name, counts.events).next_u64() >> 11) as f64
+                    / (1_u64 << 53) as f64;
+                chance < probability
+            })
+    }
+}
+
+/// The random numbers of a rule for an event: of their own, whatever other rules and events there are.
+fn generator(seed: u64, rule: &str, event: u64) -> ChaCha8Rng {
+    let key = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(rule).finalize();
+    let mut generator = ChaCha8Rng::from_seed(key.into());
+    generator.set_stream(event);
+    generator
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(plan: &str, seed: u64) -> Faults {
+        Faults::new(Plan::read(plan).unwrap(), seed)
+    }
+
+    fn rule(name: &str, rest: &str) -> String {
+        format!("[[rule]]\nname = \"{name}\"\non = \"frame.dma\"\naction = \"flip\"\nbits = 1\n{rest}\n")
+    }
+
+    fn frame(frame: u32) -> Event {
+        Event { point: Point::FrameDma, camera: 0, frame: Some(frame), channel: Some(0), register: None }
+    }
+
+    /// The frames at which something goes wrong.
+    fn hit(faults: &Faults, frames: std::ops::Range<u32>) -> Vec<u32> {
+        frames.filter(|number| faults.consult(&frame(*number)).is_some()).collect()
+    }
+
+    #[test]
+    fn events_are_counted() {
+        assert_eq!(hit(&faults(&rule("a", "when = { nth = 3 }"), 1), 0..20), [2]);
+        assert_eq!(hit(&faults(&rule("a", "when = { every = 7 }"), 1), 0..20), [6, 13]);
+        assert_eq!(hit(&faults(&rule("a", "when = { frames = [4, 6] }"), 1), 0..20), [4, 5, 6]);
+        assert_eq!(hit(&faults(&rule("a", "when = { frames = [4, 9], nth = 2 }"), 1), 0..20), [5]);
+        assert_eq!(hit(&faults(&rule("a", "times = 2"), 1), 0..20), [0, 1]);
+        assert_eq!(hit(&faults(&rule("a", "channel = 1"), 1), 0..20), [0_u32; 0]);
+        assert_eq!(hit(&faults(&rule("a", "camera = 0"), 1), 0..2), [0, 1]);
+    }
+
+    #[test]
+    fn rules_follow_each_other() {
+        let plan = rule("first", "when = { nth = 2 }\nnext-state = \"hurt\"")
+            + &rule("then", "state = \"hurt\"\nwhen = { nth = 3 }\nnext-state = \"well\"")
+            + &rule("last", "state = \"well\"\ntimes = 1");
+        let faults = faults(&plan, 1);
+        assert_eq!(hit(&faults, 0..20), [1, 4, 5]);
+        let trace = faults.trace();
+        let names: Vec<_> = trace.firings.iter().map(|firing| (&firing.rule[..], firing.event)).collect();
+        assert_eq!((names, trace.more), (vec![("first", 2), ("then", 3), ("last", 1)], 0));
+    }
+
+    #[test]
+    fn one_fault_is_done_at_an_event_and_all_rules_count_it() {
+        let faults = faults(&(rule("a", "when = { every = 2 }") + &rule("b", "when = { every = 3 }")), 1);
+        assert_eq!(hit(&faults, 0..6), [1, 2, 3, 5]);
+        let trace = faults.trace().firings;
+        assert_eq!(trace.iter().map(|firing| &firing.rule[..]).collect::<Vec<_>>(), ["a", "b", "a", "a"]);
+    }
+
+    #[test]
+    fn chance_is_the_seeds_the_rules_and_the_events() {
+        let likely = rule("likely", "when = { probability = 0.25 }");
+        let hits = hit(&faults(&likely, 5), 0..1000);
+        assert!((200..300).contains(&hits.len()), "{}", hits.len());
+        assert_eq!(hit(&faults(&likely, 5), 0..1000), hits);
+        assert_ne!(hit(&faults(&likely, 6), 0..1000), hits);
+        // Another rule, before or behind it, changes nothing: here it takes no event away.
+        let never = rule("other", "camera = 7\nwhen = { probability = 0.5 }");
+        assert_eq!(hit(&faults(&(never.clone() + &likely), 5), 0..1000), hits);
+        assert_eq!(hit(&faults(&(likely.clone() + &never), 5), 0..1000), hits);
+        // What the action chooses is another number than the one that let it fire, and the same again.
+        let choice = |faults: &Faults| faults.consult(&frame(0)).unwrap().random.next_u64();
+        let always = rule("always", "");
+        assert_eq!(choice(&faults(&always, 1)), choice(&faults(&always, 1)));
+        assert_ne!(choice(&faults(&always, 1)), choice(&faults(&rule("other", ""), 1)));
+    }
+
+    #[test]
+    fn the_trace_is_in_order_of_frames_and_has_what_changed() {
+        let faults = faults(&rule("a", ""), 1);
+        for number in [3, 1, 2] {
+            let fault = faults.consult(&frame(number)).unwrap();
+            let change = Change { address: number.into(), before: 0, after: 1 };
+            faults.record(&fault, |firing| firing.bytes.push(change));
+        }
+        let trace = faults.trace().firings;
+        assert_eq!(
+            serde_json::to_string(&trace[0]).unwrap(),
+            r#"{"camera":0,"frame":1,"on":"frame.dma","rule":"a","event":2,"channel":0,"action":"flip","bits":1,"bytes":[{"address":1,"before":0,"after":1}]}"#
+        );
+        assert_eq!(trace.iter().map(|firing| firing.bytes[0].address).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+}

@@ -1,0 +1,441 @@
+//! Reads a plan of faults, and refuses one that cannot be meant.
+
+use std::{
+    collections::HashSet,
+    ops::{Range, RangeInclusive},
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    fields::{Fields, kind, number},
+    plan::{ACTIONS, Action, Plan, Point, Rule, START, When},
+};
+
+/// What is wrong with a plan, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: {text}")]
+pub struct PlanError {
+    /// Line of the plan; the first is 1.
+    pub line: usize,
+    /// Character of the line; the first is 1.
+    pub column: usize,
+    /// What is wrong, and what would be right.
+    pub text: String,
+}
+
+/// As [`PlanError`], by bytes of the plan.
+#[derive(Debug)]
+pub(super) struct Problem {
+    span: Range<usize>,
+    text: String,
+}
+
+impl Problem {
+    pub(super) fn new(span: Range<usize>, text: impl Into<String>) -> Self {
+        Self { span, text: text.into() }
+    }
+
+    fn located(self, plan: &str) -> PlanError {
+        let before = &plan[..plan.floor_char_boundary(self.span.start.min(plan.len()))];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        PlanError {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            text: self.text,
+        }
+    }
+}
+
+/// Most rules of a plan: each event asks all that act on its point.
+const MOST_RULES: usize = 256;
+
+impl Plan {
+    /// Reads a plan, as `--faults` takes it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn read(text: &str) -> Result<Self, PlanError> {
+        read(text).map_err(|problem| problem.located(text))
+    }
+}
+
+fn read(text: &str) -> Result<Plan, Problem> {
+    let table = DeTable::parse(text).map_err(|error| {
+        // The parser's message may have lines of its own.
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        Problem::new(error.span().unwrap_or(0..0), format!("this is no TOML: {message}"))
+    })?;
+    let span = table.span();
+    let mut fields = Fields::new("a plan", Spanned::new(span.clone(), DeValue::Table(table.into_inner())))?;
+    let Some(list) = fields.take("rule") else {
+        fields.end()?;
+        return Err(Problem::new(span, "a plan has rules; give it at least one [[rule]]"));
+    };
+    fields.end()?;
+    let list_span = list.span();
+    let DeValue::Array(list) = list.into_inner() else {
+        return Err(Problem::new(list_span, "rules are tables of a list; begin each with [[rule]]"));
+    };
+    if list.len() > MOST_RULES {
+        return Err(Problem::new(
+            list_span,
+            format!("a plan has at most {MOST_RULES} rules, not {}", list.len()),
+        ));
+    }
+    let (mut rules, mut states) = (Vec::new(), Vec::new());
+    let mut names = HashSet::new();
+    for value in list {
+        let (rule, name, state) = rule(value)?;
+        if !names.insert(rule.name.clone()) {
+            return Err(Problem::new(
+                name,
+                format!("there are two rules '{}'; give each a name of its own", rule.name),
+            ));
+        }
+        states.push(state);
+        rules.push(rule);
+    }
+    for (rule, span) in rules.iter().zip(states) {
+        let Some(state) = &rule.state else { continue };
+        // A rule that only its own firing would let fire does not lead there.
+        let reached = state == START
+            || rules.iter().any(|other| other.name != rule.name && other.next_state.as_ref() == Some(state));
+        if !reached {
+            return Err(Problem::new(
+                span,
+                format!(
+                    "rule '{}' can never fire: no other rule has next-state = \"{state}\", and a plan begins in \"{START}\"",
+                    rule.name
+                ),
+            ));
+        }
+    }
+    Ok(Plan { text: text.to_owned(), rules })
+}
+
+/// A rule, where its name is, and where its state is.
+fn rule(value: Spanned<DeValue<'_>>) -> Result<(Rule, Range<usize>, Range<usize>), Problem> {
+    let mut fields = Fields::new("a rule", value)?;
+    let name = fields.needed_text("name")?;
+    let on = point(&fields.needed_text("on")?)?;
+    let action = action(on, &mut fields)?;
+    let when = match fields.take("when") {
+        Some(value) => when(on, value)?,
+        None => When::default(),
+    };
+    let times = fields.number("times", 1..i64::MAX)?.map(|times| times.get_ref().unsigned_abs());
+    let small = |number: Spanned<i64>| u32::try_from(*number.get_ref()).unwrap_or(u32::MAX);
+    let camera = fields.number("camera", 0..8)?.map(small);
+    let channel = fields.number("channel", 0..4)?;
+    if let Some(channel) = &channel
+        && !matches!(on, Point::FrameDma | Point::FrameEnd | Point::Irq)
+    {
+        return Err(Problem::new(
+            channel.span(),
+            format!(
+                "{} is of no channel; leave channel out, or act on frame.dma, frame.end or irq",
+                on.name()
+            ),
+        ));
+    }
+    let state = fields.text("state")?;
+    let next_state = fields.text("next-state")?;
+    fields.end()?;
+    if let Some(times) = times.filter(|times| *times > 1)
+        && when.nth.is_some()
+    {
+        return Err(Problem::new(
+            name.span(),
+            format!(
+                "rule '{}' fires at one event (nth), and so not {times} times; leave one out",
+                name.get_ref()
+            ),
+        ));
+    }
+    let state_span = state.as_ref().map_or(0..0, Spanned::span);
+    let name_span = name.span();
+    let rule = Rule {
+        name: name.into_inner(),
+        on,
+        action,
+        when,
+        times,
+        camera,
+        channel: channel.map(small),
+        state: state.map(Spanned::into_inner),
+        next_state: next_state.map(Spanned::into_inner),
+    };
+    Ok((rule, name_span, state_span))
+}
+
+fn point(name: &Spanned<String>) -> Result<Point, Problem> {
+    let named = Point::ALL.iter().find(|(text, _, _)| text == name.get_ref());
+    named.map(|(_, point, _)| *point).ok_or_else(|| {
+        let all: Vec<&str> = Point::ALL.iter().map(|(text, _, _)| *text).collect();
+        Problem::new(
+            name.span(),
+            format!("there is no point '{}'; the points are {}", name.get_ref(), all.join(", ")),
+        )
+    })
+}
+
+fn action(on: Point, fields: &mut Fields<'_>) -> Result<Action, Problem> {
+    let name = fields.needed_text("action")?;
+    let Some((_, points, ..)) = ACTIONS.iter().find(|(text, ..)| text == name.get_ref()) else {
+        let all: Vec<&str> =
+            ACTIONS.iter().filter(|(_, points, ..)| points.contains(&on)).map(|(text, ..)| *text).collect();
+        return Err(Problem::new(
+            name.span(),
+            format!("there is no action '{}'; those of {} are {}", name.get_ref(), on.name(), all.join(", ")),
+        ));
+    };
+    if !points.contains(&on) {
+        let at: Vec<&str> = points.iter().map(|point| point.name()).collect();
+        return Err(Problem::new(
+            name.span(),
+            format!("{} is no action of {}; it is one of {}", name.get_ref(), on.name(), at.join(", ")),
+        ));
+    }
+    let several = 1..i64::from(u32::MAX) + 1;
+    let from_none = 0..i64::from(u32::MAX) + 1;
+    let signed = -(1 << 40)..(1 << 40) + 1;
+    Ok(match name.get_ref().as_str() {
+        "overflow" => Action::Overflow,
+        "bus-error" => Action::BusError,
+        "link-loss" => Action::LinkLoss { frames: fields.needed_number("frames", several)? },
+        "skip" => Action::Skip { frames: fields.needed_number("frames", several)? },
+        "stuck" => Action::Stuck,
+        "reset" => Action::Reset,
+        "spurious" => Action::Spurious,
+        "offset" => Action::Offset { bytes: fields.needed_number("bytes", signed)? },
+        "stride" => Action::Stride { bytes: fields.needed_number("bytes", signed)? },
+        "previous" => Action::Previous,
+        "flip" => Action::Flip { bits: fields.needed_number("bits", 1..(1 << 20) + 1)? },
+        "short" => Action::Short { lines: fields.needed_number("lines", from_none)? },
+        "torn" => Action::Torn { lines: fields.needed_number("lines", from_none)? },
+        "duplicate" => Action::Duplicate,
+        "early" => Action::Early,
+        "swap-planes" => Action::SwapPlanes,
+        "timestamp" => Action::Timestamp { nanoseconds: fields.needed_number("nanoseconds", signed)? },
+        "sequence" => Action::Sequence { add: fields.needed_number("add", signed)? },
+        "lose" => Action::Lose,
+        "late" => Action::Late { frames: fields.needed_number("frames", several)? },
+        "storm" => Action::Storm { count: fields.needed_number("count", 1..1_000_001)? },
+        "ones" => Action::Ones,
+        "drop" => Action::Drop,
+        _ => unreachable!("ACTIONS has no other"),
+    })
+}
+
+fn when(on: Point, value: Spanned<DeValue<'_>>) -> Result<When, Problem> {
+    let mut fields = Fields::new("when", value)?;
+    let span = fields.span.clone();
+    let count = |number: Spanned<i64>| number.get_ref().unsigned_abs();
+    let nth = fields.number("nth", 1..i64::MAX)?.map(count);
+    let every = fields.number("every", 1..i64::MAX)?.map(count);
+    let frames = fields.take("frames").map(|value| range(on, &value)).transpose()?;
+    let probability = fields.take("probability").map(|value| probability(&value)).transpose()?;
+    let register = fields.number("register", 0..0x1000)?;
+    fields.end()?;
+    if nth.is_some() && (every.is_some() || probability.is_some()) {
+        return Err(Problem::new(
+            span,
+            "nth says which event alone; leave out nth, or every and probability",
+        ));
+    }
+    if let Some(register) = &register {
+        if !matches!(on, Point::MmioRead | Point::MmioWrite) {
+            return Err(Problem::new(
+                register.span(),
+                format!(
+                    "{} is no access to a register; leave register out, or act on mmio.read or mmio.write",
+                    on.name()
+                ),
+            ));
+        }
+        if register.get_ref() % 4 != 0 {
+            return Err(Problem::new(register.span(), "registers lie 4 bytes apart; give a multiple of 4"));
+        }
+    }
+    let register = register.and_then(|register| u32::try_from(*register.get_ref()).ok());
+    Ok(When { nth, every, frames, probability, register })
+}
+
+/// `[first, last]`, frames by the sensor's number.
+fn range(on: Point, value: &Spanned<DeValue<'_>>) -> Result<RangeInclusive<u32>, Problem> {
+    let span = value.span();
+    if matches!(on, Point::MmioRead | Point::MmioWrite) {
+        return Err(Problem::new(
+            span,
+            format!("{} is of no frame; leave frames out, or count by nth and every", on.name()),
+        ));
+    }
+    let limits = 0..i64::from(u32::MAX) + 1;
+    let DeValue::Array(ends) = value.get_ref() else {
+        return Err(Problem::new(
+            span,
+            format!("frames is a list [first, last], not {}", kind(value.get_ref())),
+        ));
+    };
+    let [first, last] = &ends[..] else {
+        return Err(Problem::new(span, format!("frames is a list [first, last], not one of {}", ends.len())));
+    };
+    let number = |value| number("a frame's number", value, &limits).map(|number| *number.get_ref());
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last {
+        return Err(Problem::new(
+            span,
+            format!("no frame lies from {first} to {last}; write the smaller one first"),
+        ));
+    }
+    let small = |number| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok(small(first)..=small(last))
+}
+
+fn probability(value: &Spanned<DeValue<'_>>) -> Result<f64, Problem> {
+    let number = match value.get_ref() {
+        DeValue::Float(digits) => digits.as_str().replace('_', "").parse().ok(),
+        DeValue::Integer(digits) => digits.as_str().parse().ok(),
+        other => {
+            return Err(Problem::new(value.span(), format!("probability is a number, not {}", kind(other))));
+        }
+    };
+    match number {
+        Some(number) if number > 0.0 && number <= 1.0 => Ok(number),
+        Some(0.0) => Err(Problem::new(
+            value.span(),
+            "with probability 0 the rule can never fire; it is above 0 and at most 1",
+        )),
+        _ => Err(Problem::new(value.span(), "probability is above 0 and at most 1")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plan of one rule with these fields beside its name.
+    fn one(fields: &str) -> Result<Rule, PlanError> {
+        Plan::read(&format!("[[rule]]\nname = \"r\"\n{fields}\n")).map(|mut plan| plan.rules.remove(0))
+    }
+
+    #[test]
+    fn all_that_a_rule_can_have() {
+        let rule = one("on = \"frame.dma\"\naction = \"flip\"\nbits = 3\n\
+             when = { every = 0x2, frames = [10, 20], probability = 0.25 }\n\
+             times = 4\ncamera = 1\nchannel = 0\nstate = \"start\"\nnext-state = \"hurt\"");
+        let when = When { every: Some(2), frames: Some(10..=20), probability: Some(0.25), ..When::default() };
+        assert_eq!(
+            rule,
+            Ok(Rule {
+                name: "r".into(),
+                on: Point::FrameDma,
+                action: Action::Flip { bits: 3 },
+                when,
+                times: Some(4),
+                camera: Some(1),
+                channel: Some(0),
+                state: Some("start".into()),
+                next_state: Some("hurt".into()),
+            })
+        );
+        let read = one("on = \"mmio.read\"\naction = \"ones\"\nwhen = { nth = 7, register = 0x18 }").unwrap();
+        assert_eq!((read.when.nth, read.when.register), (Some(7), Some(0x18)));
+    }
+
+    #[test]
+    fn every_action_is_read_at_its_points() {
+        for (name, points, parameter, _) in ACTIONS {
+            let parameter = if parameter.is_empty() { String::new() } else { format!("{parameter} = 1") };
+            for (text, point, _) in Point::ALL {
+                let rule = one(&format!("on = \"{text}\"\naction = \"{name}\"\n{parameter}"));
+                assert_eq!(rule.is_ok(), points.contains(point), "{name} at {text}: {rule:?}");
+                let json = rule.map(|rule| serde_json::to_value(rule.action).unwrap());
+                assert!(json.is_err() || json.unwrap()["action"] == *name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_its_place() {
+        for (fields, says) in [
+            ("on = \"frame\"", "3:6: there is no point 'frame'; the points are frame.start, frame.dma"),
+            ("on = 3", "3:6: on is a text, not a whole number"),
+            ("action = \"lose\"", "1:1: a rule has no on; give it one"),
+            (
+                "on = \"irq\"\naction = \"loose\"",
+                "4:10: there is no action 'loose'; those of irq are lose, late, storm",
+            ),
+            (
+                "on = \"frame.dma\"\naction = \"lose\"",
+                "4:10: lose is no action of frame.dma; it is one of irq",
+            ),
+            ("on = \"irq\"\naction = \"late\"", "1:1: a rule has no frames; give it one"),
+            (
+                "on = \"irq\"\naction = \"lose\"\nbits = 1",
+                "5:1: a rule has no 'bits'; it has name, on, action, when",
+            ),
+            (
+                "on = \"irq\"\naction = \"lose\"\nwhen = { nth = 0 }",
+                "5:16: nth cannot be that; it is at least 1",
+            ),
+            ("on = \"irq\"\naction = \"lose\"\nwhen = 3", "5:8: when is a table, not a whole number"),
+            (
+                "on = \"irq\"\naction = \"lose\"\nwhen = { probability = 1.5 }",
+                "5:24: probability is above 0 and at most 1",
+            ),
+            (
+                "on = \"irq\"\naction = \"lose\"\nwhen = { probability = 0 }",
+                "5:24: with probability 0 the rule can never fire",
+            ),
+            (
+                "on = \"irq\"\naction = \"lose\"\nwhen = { nth = 2, every = 3 }",
+                "5:8: nth says which event alone; leave out nth, or every",
+            ),
+            (
+                "on = \"irq\"\naction = \"lose\"\nwhen = { nth = 2 }\ntimes = 2",
+                "2:8: rule 'r' fires at one event (nth)",
+            ),
+            (
+                "on = \"irq\"\naction = \"lose\"\nwhen = { frames = [9, 3] }",
+                "5:19: no frame lies from 9 to 3; write the smaller one first",
+            ),
+            (
+                "on = \"irq\"\naction = \"lose\"\nwhen = { register = 4 }",
+                "5:21: irq is no access to a register",
+            ),
+            (
+                "on = \"mmio.read\"\naction = \"ones\"\nwhen = { register = 6 }",
+                "5:21: registers lie 4 bytes apart; give a multiple of 4",
+            ),
+            (
+                "on = \"mmio.read\"\naction = \"ones\"\nwhen = { frames = [1, 2] }",
+                "5:19: mmio.read is of no frame; leave frames out",
+            ),
+            ("on = \"irq\"\naction = \"lose\"\ntimes = 0", "5:9: times cannot be that; it is at least 1"),
+            ("on = \"frame.start\"\naction = \"stuck\"\nchannel = 1", "5:11: frame.start is of no channel"),
+            (
+                "on = \"irq\"\naction = \"lose\"\nstate = \"hurt\"\nnext-state = \"hurt\"",
+                "5:9: rule 'r' can never fire: no other rule has next-state = \"hurt\"",
+            ),
+            ("on = \"irq", "3:10: this is no TOML: "),
+        ] {
+            let error = one(fields).unwrap_err().to_string();
+            assert!(error.starts_with(says), "{fields}: {error}");
+        }
+        for (plan, says) in [
+            ("", "1:1: a plan has rules; give it at least one [[rule]]"),
+            ("rule = 3", "1:8: rules are tables of a list; begin each with [[rule]]"),
+            ("rules = []", "1:1: a plan has no 'rules'; it has rule"),
+        ] {
+            let error = Plan::read(plan).unwrap_err().to_string();
+            assert!(error.starts_with(says), "{plan}: {error}");
+        }
+        let twice = "[[rule]]\nname = \"a\"\non = \"irq\"\naction = \"lose\"\n".repeat(2);
+        assert!(Plan::read(&twice).unwrap_err().to_string().starts_with("6:8: there are two rules 'a'"));
+    }
+}

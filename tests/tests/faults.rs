@@ -1,0 +1,120 @@
+//! Tests that boot Linux with a plan of faults, and look at what the driver makes of them. Their main function is as in
+//! linux.rs.
+
+use std::{fs, process::ExitCode};
+
+use devices::{camera::Layout, faults::Trace};
+use guest_images::Kind;
+use tests::{
+    frames::{self, Checked},
+    guest::{exec, text},
+    harness,
+};
+use vmm::report::Report;
+
+fn main() -> ExitCode {
+    let tests: &[harness::Test] = &[
+        ("an_error_costs_a_buffer_and_no_more", an_error_costs_a_buffer_and_no_more),
+        ("what_nobody_tells_of_is_in_the_frame", what_nobody_tells_of_is_in_the_frame),
+        ("a_lost_interrupt_is_caught_up_with", a_lost_interrupt_is_caught_up_with),
+        ("a_device_that_hangs_is_reset", a_device_that_hangs_is_reset),
+        ("a_trace_is_the_plans_and_the_seeds", a_trace_is_the_plans_and_the_seeds),
+    ];
+    harness::run_with_linux(&[Kind::DEFAULT], tests)
+}
+
+/// What came of a run.
+struct Ran {
+    trace: Trace,
+    /// The frames that `v4l2-ctl` wrote, if it did.
+    frames: Option<Checked>,
+    /// What the guest printed: what `v4l2-ctl --verbose` says, and the kernel's messages.
+    printed: String,
+}
+
+/// Runs `script` in a guest whose camera has this plan. GREY frames of 320x240 that it leaves in /out/frames are checked.
+fn run(plan: &str, script: &str) -> Ran {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("plan.toml"), plan).unwrap();
+    let arguments = format!(
+        "--cma 16M --camera timing=stall,scene=gradient --seed 7 --faults {} --out {} --report {}",
+        path("plan.toml").display(),
+        path("out").display(),
+        path("report.json").display()
+    );
+    let output = exec(&arguments, script);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    let report: Report = serde_json::from_slice(&fs::read(path("report.json")).unwrap()).unwrap();
+    let layout = Layout::new(u32::from_le_bytes(*b"GREY"), 320, 240).unwrap();
+    let file = path("out/frames");
+    let frames = file.exists().then(|| frames::check_file(&file, &layout).unwrap());
+    Ran { trace: report.faults.unwrap(), frames, printed: text(&output.stdout) }
+}
+
+fn rule(rest: &str) -> String {
+    format!("[[rule]]\nname = \"rule\"\nwhen = {{ frames = [3, 3] }}\n{rest}\n")
+}
+
+/// Streams ten frames.
+const STREAM: &str = "v4l2-ctl -v width=320,height=240,pixelformat=GREY --stream-mmap=4 --stream-count=10 \
+                      --stream-to=/out/frames --verbose 2>&1 && dmesg";
+
+fn an_error_costs_a_buffer_and_no_more() {
+    for (action, message) in [
+        ("on = \"frame.dma\"\naction = \"overflow\"", "line buffer overflow"),
+        ("on = \"frame.dma\"\naction = \"bus-error\"", "bus error at"),
+        ("on = \"frame.start\"\naction = \"link-loss\"\nframes = 1", "sensor link lost"),
+    ] {
+        let Ran { trace, printed, .. } = run(&rule(action), STREAM);
+        assert_eq!((trace.firings.len(), trace.firings[0].frame), (1, Some(3)), "{trace:?}");
+        assert_eq!(printed.matches(message).count(), 1, "{printed}");
+        let flagged: Vec<&str> = printed.lines().filter(|line| line.contains("(error")).collect();
+        assert!(flagged.len() == 1 && flagged[0].contains("seq:      3"), "{flagged:?} in {printed}");
+    }
+}
+
+fn what_nobody_tells_of_is_in_the_frame() {
+    for (action, bad) in [
+        ("action = \"flip\"\nbits = 1", 1),
+        ("action = \"torn\"\nlines = 100", 1),
+        // It has the wrong number, and the one after it is not the next.
+        ("action = \"duplicate\"", 2),
+    ] {
+        let Ran { trace, frames, printed } = run(&rule(&format!("on = \"frame.dma\"\n{action}")), STREAM);
+        assert_eq!(trace.firings.len(), 1, "{trace:?}");
+        let frames = frames.unwrap();
+        assert_eq!((frames.frames, frames.bad.len()), (10, bad), "{action}: {frames:?}");
+        assert!(!printed.contains("(error"), "{printed}");
+    }
+}
+
+/// The next event of the device raises the line again, and the driver looks at all that happened.
+fn a_lost_interrupt_is_caught_up_with() {
+    let Ran { trace, frames, .. } = run(&rule("on = \"irq\"\naction = \"lose\""), STREAM);
+    assert_eq!(trace.firings.len(), 1);
+    let frames = frames.unwrap();
+    assert!(frames.frames == 10 && frames.bad.is_empty(), "{frames:?}");
+}
+
+fn a_device_that_hangs_is_reset() {
+    for action in ["stuck", "reset"] {
+        let Ran { trace, frames, printed } = run(
+            &(rule(&format!("on = \"frame.start\"\naction = \"{action}\"")) + "times = 1\n"),
+            &format!("timeout 3 v4l2-ctl --stream-mmap=4 --stream-count=10 > /dev/null 2>&1; {STREAM}"),
+        );
+        assert_eq!(trace.firings.len(), 1, "{action}");
+        assert!(printed.contains("no end of the frame in work, resetting"), "{action}: {printed}");
+        let frames = frames.unwrap();
+        assert!(frames.frames == 10 && frames.bad.is_empty(), "{action}: {frames:?}");
+    }
+}
+
+/// In a guest of its own each time, whose CPU and camera race.
+fn a_trace_is_the_plans_and_the_seeds() {
+    let plan = "[[rule]]\nname = \"bits\"\non = \"frame.dma\"\naction = \"flip\"\nbits = 2\nwhen = { probability = 0.3 }\n\
+                [[rule]]\nname = \"edges\"\non = \"irq\"\naction = \"lose\"\nwhen = { probability = 0.2 }\n";
+    let traces = [(); 3].map(|()| serde_json::to_string(&run(plan, STREAM).trace).unwrap());
+    assert!(traces[0].contains("\"bits\"") && traces[0].contains("\"edges\""), "{}", traces[0]);
+    assert!(traces.iter().all(|trace| *trace == traces[0]), "{traces:#?}");
+}
