@@ -100,6 +100,8 @@ struct mcam {
 	unsigned int num_nodes;		/* without an ISP, the capture nodes */
 	struct dentry *debugfs;
 
+	bool has_isp;			/* else frames are of any size each */
+
 	/* What the device can do of the driver's sizes, and its own interval. */
 	const struct v4l2_frmsize_discrete *sizes;
 	unsigned int num_sizes;
@@ -113,6 +115,7 @@ struct mcam {
 	/* Serialises ioctls of all nodes, and guards what follows. */
 	struct mutex lock;
 	struct v4l2_fract interval;	/* if there is no sensor */
+	struct v4l2_rect crop;		/* of what the sensor puts out, for the ISP */
 	dma_addr_t extent_start;
 	dma_addr_t extent_end;
 	bool gone;			/* set with ctrls' lock held as well */
@@ -163,12 +166,14 @@ static inline struct mcam_node *mcam_raw(struct mcam *cam)
 /* video.c */
 int mcam_video_init(struct mcam *cam);
 int mcam_nodes_register(struct mcam *cam);
-const struct v4l2_frmsize_discrete *mcam_nearest_size(struct mcam *cam,
-						      u32 width, u32 height);
+const struct v4l2_frmsize_discrete *
+mcam_nearest_size(struct mcam *cam, u32 width, u32 height,
+		  const struct v4l2_rect *limit);
 const struct mcam_format *mcam_find_format(struct mcam_node *node,
 					   u32 pixelformat);
 int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 		    u32 height);
+void mcam_source_changed(struct mcam_node *node);
 
 /* meta.c */
 int mcam_meta_init(struct mcam *cam);
@@ -191,6 +196,7 @@ void mcam_frame_sync(struct mcam *cam, u32 sequence);
 
 /* stream.c */
 int mcam_reset(struct mcam *cam);
+void mcam_program_crop(struct mcam *cam);
 irqreturn_t mcam_irq(int irq, void *data);
 irqreturn_t mcam_irq_thread(int irq, void *data);
 int mcam_queue_init(struct mcam_node *node, enum v4l2_buf_type type,

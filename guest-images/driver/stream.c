@@ -72,6 +72,20 @@ static u32 mcam_plane_reg(u32 reg, u32 next, unsigned int plane)
 	return reg + (next - reg) * plane;
 }
 
+/* Of the next frame that is committed. */
+void mcam_program_crop(struct mcam *cam)
+{
+	const struct v4l2_pix_format *raw = &mcam_raw(cam)->format;
+	const struct v4l2_rect *crop = &cam->crop;
+
+	mcam_write(cam, MINIVMM_CAM_CH_INPUT_SIZE,
+		   raw->height << 16 | raw->width);
+	mcam_write(cam, MINIVMM_CAM_CH_CROP_POSITION,
+		   crop->top << 16 | crop->left);
+	mcam_write(cam, MINIVMM_CAM_CH_CROP_SIZE,
+		   crop->height << 16 | crop->width);
+}
+
 /* What the frames of a stream share; their addresses come with each commit. */
 static void mcam_program_format(struct mcam_node *node)
 {
@@ -81,6 +95,8 @@ static void mcam_program_format(struct mcam_node *node)
 	mcam_node_write(node, MINIVMM_CAM_CH_FORMAT, pix->pixelformat);
 	mcam_node_write(node, MINIVMM_CAM_CH_SIZE,
 			pix->height << 16 | pix->width);
+	if (node == mcam_processed(node->cam))
+		mcam_program_crop(node->cam);
 	for (i = 0; i < node->num_planes; i++) {
 		mcam_node_write(node,
 				mcam_plane_reg(MINIVMM_CAM_CH_STRIDE0,

@@ -3,9 +3,9 @@
  * The sub-devices: the sensor and the ISP.
  *
  * The format that is active on a pad is that of a capture node, and is kept
- * there: what the sensor puts out is the raw node's, and the ISP, which scales,
- * puts out the processed node's size; its two pads for metadata have
- * a format that cannot change. A program that knows of capture nodes alone
+ * there: what the sensor puts out is the raw node's, and the ISP, which crops
+ * and scales down, puts out the processed node's size; its two pads for
+ * metadata have a format that cannot change. A program that knows of capture nodes alone
  * never has to set it, and one that sets it here changes the node's. The frame
  * interval is the nodes' (VIDIOC_S_PARM) or follows from the controls: a raw
  * sensor's pad has none of its own
@@ -26,8 +26,10 @@ enum { MCAM_ISP_SINK, MCAM_ISP_SOURCE, MCAM_ISP_STATISTICS, MCAM_ISP_PARAMS };
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
 #define mcam_try_format(sd, state, pad)	v4l2_subdev_get_try_format(sd, state, pad)
+#define mcam_try_crop(sd, state, pad)	v4l2_subdev_get_try_crop(sd, state, pad)
 #else
 #define mcam_try_format(sd, state, pad)	v4l2_subdev_state_get_format(state, pad)
+#define mcam_try_crop(sd, state, pad)	v4l2_subdev_state_get_crop(state, pad)
 #endif
 
 static struct mcam *mcam_of(struct v4l2_subdev *sd)
@@ -188,17 +190,6 @@ static int mcam_get_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
 	return 0;
 }
 
-/* A node's format changed, and not by its own doing. */
-static void mcam_source_changed(struct mcam_node *node)
-{
-	static const struct v4l2_event event = {
-		.type = V4L2_EVENT_SOURCE_CHANGE,
-		.u.src_change.changes = V4L2_EVENT_SRC_CH_RESOLUTION,
-	};
-
-	v4l2_event_queue(&node->vdev, &event);
-}
-
 static int mcam_set_active_format(struct v4l2_subdev *sd, unsigned int pad,
 				  const struct v4l2_mbus_framefmt *fmt)
 {
@@ -228,23 +219,48 @@ static int mcam_set_active_format(struct v4l2_subdev *sd, unsigned int pad,
 	return 0;
 }
 
+/* On a pad by which frames come in, the ISP's crop becomes all of them. */
+static void mcam_try_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
+			 unsigned int pad, struct v4l2_mbus_framefmt *fmt)
+{
+	struct mcam *cam = mcam_of(sd);
+	bool is_isp = sd == &cam->isp, source = mcam_is_isp_source(sd, pad);
+	const struct v4l2_frmsize_discrete *size;
+	const struct v4l2_rect *limit = NULL;
+
+	if (source && cam->has_isp)
+		limit = mcam_try_crop(sd, state, MCAM_ISP_SINK);
+	size = mcam_nearest_size(cam, fmt->width, fmt->height, limit);
+	mcam_fill_mbus(fmt, source ? MCAM_ISP_CODE :
+		       mcam_raw_format(cam, fmt->code)->mbus_code,
+		       size->width, size->height);
+	*mcam_try_format(sd, state, pad) = *fmt;
+	if (!is_isp || source)
+		return;
+	*mcam_try_crop(sd, state, pad) =
+		(struct v4l2_rect){ 0, 0, fmt->width, fmt->height };
+	if (cam->has_isp) {
+		struct v4l2_mbus_framefmt *out;
+
+		out = mcam_try_format(sd, state, MCAM_ISP_SOURCE);
+		size = mcam_nearest_size(cam, out->width, out->height,
+					 mcam_try_crop(sd, state, pad));
+		out->width = size->width;
+		out->height = size->height;
+	}
+}
+
 static int mcam_set_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
 			struct v4l2_subdev_format *format)
 {
 	struct v4l2_mbus_framefmt *fmt = &format->format;
-	const struct v4l2_frmsize_discrete *size;
 	struct mcam *cam = mcam_of(sd);
 	int ret;
 
 	if (mcam_is_metadata(sd, format->pad))
 		return mcam_get_fmt(sd, state, format);
 	if (format->which == V4L2_SUBDEV_FORMAT_TRY) {
-		size = mcam_nearest_size(cam, fmt->width, fmt->height);
-		mcam_fill_mbus(fmt, mcam_is_isp_source(sd, format->pad) ?
-			       MCAM_ISP_CODE :
-			       mcam_raw_format(cam, fmt->code)->mbus_code,
-			       size->width, size->height);
-		*mcam_try_format(sd, state, format->pad) = *fmt;
+		mcam_try_fmt(sd, state, format->pad, fmt);
 		return 0;
 	}
 	mutex_lock(&cam->lock);
@@ -263,7 +279,7 @@ static int mcam_init_state(struct v4l2_subdev *sd,
 	const struct v4l2_frmsize_discrete *size;
 	unsigned int pad;
 
-	size = mcam_nearest_size(cam, 640, 480);
+	size = mcam_nearest_size(cam, 640, 480, NULL);
 	for (pad = 0; pad < sd->entity.num_pads; pad++) {
 		struct v4l2_mbus_framefmt *fmt = mcam_try_format(sd, state, pad);
 
@@ -275,6 +291,9 @@ static int mcam_init_state(struct v4l2_subdev *sd,
 				       mcam_raw_format(cam, 0)->mbus_code,
 				       size->width, size->height);
 	}
+	if (sd == &cam->isp)
+		*mcam_try_crop(sd, state, MCAM_ISP_SINK) =
+			(struct v4l2_rect){ 0, 0, size->width, size->height };
 	return 0;
 }
 
@@ -292,7 +311,88 @@ static const struct v4l2_subdev_core_ops mcam_sensor_core_ops = {
 	.unsubscribe_event = v4l2_event_subdev_unsubscribe,
 };
 
-static const struct v4l2_subdev_pad_ops mcam_pad_ops = {
+/* What the crop of the ISP's is a part of, and not smaller than. */
+static void mcam_crop_limits(struct v4l2_subdev *sd,
+			     struct v4l2_subdev_state *state,
+			     struct v4l2_subdev_selection *sel,
+			     struct v4l2_mbus_framefmt *in,
+			     struct v4l2_mbus_framefmt *out)
+{
+	if (sel->which == V4L2_SUBDEV_FORMAT_TRY) {
+		*in = *mcam_try_format(sd, state, MCAM_ISP_SINK);
+		*out = *mcam_try_format(sd, state, MCAM_ISP_SOURCE);
+	} else {
+		mcam_active_format(sd, MCAM_ISP_SINK, in);
+		mcam_active_format(sd, MCAM_ISP_SOURCE, out);
+	}
+}
+
+static bool mcam_has_crop(struct v4l2_subdev *sd, unsigned int pad)
+{
+	return mcam_of(sd)->has_isp && pad == MCAM_ISP_SINK;
+}
+
+static int mcam_get_selection(struct v4l2_subdev *sd,
+			      struct v4l2_subdev_state *state,
+			      struct v4l2_subdev_selection *sel)
+{
+	struct v4l2_mbus_framefmt in, out;
+	struct mcam *cam = mcam_of(sd);
+
+	if (!mcam_has_crop(sd, sel->pad))
+		return -EINVAL;
+	mutex_lock(&cam->lock);
+	mcam_crop_limits(sd, state, sel, &in, &out);
+	switch (sel->target) {
+	case V4L2_SEL_TGT_CROP:
+		sel->r = sel->which == V4L2_SUBDEV_FORMAT_TRY ?
+			 *mcam_try_crop(sd, state, sel->pad) : cam->crop;
+		break;
+	case V4L2_SEL_TGT_CROP_DEFAULT:
+	case V4L2_SEL_TGT_CROP_BOUNDS:
+		sel->r = (struct v4l2_rect){ 0, 0, in.width, in.height };
+		break;
+	default:
+		mutex_unlock(&cam->lock);
+		return -EINVAL;
+	}
+	mutex_unlock(&cam->lock);
+	return 0;
+}
+
+/* It can move and change while frames are made, from the next commit on. */
+static int mcam_set_selection(struct v4l2_subdev *sd,
+			      struct v4l2_subdev_state *state,
+			      struct v4l2_subdev_selection *sel)
+{
+	struct v4l2_mbus_framefmt in, out;
+	struct v4l2_rect *r = &sel->r;
+	struct mcam *cam = mcam_of(sd);
+	int ret = 0;
+
+	if (!mcam_has_crop(sd, sel->pad) || sel->target != V4L2_SEL_TGT_CROP)
+		return -EINVAL;
+	mutex_lock(&cam->lock);
+	mcam_crop_limits(sd, state, sel, &in, &out);
+	r->width = clamp(round_down(r->width, 2), out.width, in.width);
+	r->height = clamp(round_down(r->height, 2), out.height, in.height);
+	r->left = clamp_t(s32, round_down(r->left, 2), 0, in.width - r->width);
+	r->top = clamp_t(s32, round_down(r->top, 2), 0, in.height - r->height);
+	if (sel->which == V4L2_SUBDEV_FORMAT_TRY) {
+		*mcam_try_crop(sd, state, sel->pad) = *r;
+	} else if (cam->gone) {
+		ret = -ENODEV;
+	} else {
+		cam->crop = *r;
+		spin_lock_irq(&cam->slock);
+		mcam_program_crop(cam);
+		spin_unlock_irq(&cam->slock);
+	}
+	mutex_unlock(&cam->lock);
+	return ret;
+}
+
+static const struct v4l2_subdev_pad_ops mcam_sensor_pad_ops = {
 	.enum_mbus_code = mcam_enum_mbus_code,
 	.enum_frame_size = mcam_enum_frame_size,
 	.get_fmt = mcam_get_fmt,
@@ -302,13 +402,25 @@ static const struct v4l2_subdev_pad_ops mcam_pad_ops = {
 #endif
 };
 
+static const struct v4l2_subdev_pad_ops mcam_isp_pad_ops = {
+	.enum_mbus_code = mcam_enum_mbus_code,
+	.enum_frame_size = mcam_enum_frame_size,
+	.get_fmt = mcam_get_fmt,
+	.set_fmt = mcam_set_fmt,
+	.get_selection = mcam_get_selection,
+	.set_selection = mcam_set_selection,
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+	.init_cfg = mcam_init_state,
+#endif
+};
+
 static const struct v4l2_subdev_ops mcam_sensor_ops = {
 	.core = &mcam_sensor_core_ops,
-	.pad = &mcam_pad_ops,
+	.pad = &mcam_sensor_pad_ops,
 };
 
 static const struct v4l2_subdev_ops mcam_isp_ops = {
-	.pad = &mcam_pad_ops,
+	.pad = &mcam_isp_pad_ops,
 };
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)

@@ -101,26 +101,39 @@ static bool mcam_has_size(struct mcam *cam, u32 width, u32 height)
 	return false;
 }
 
-const struct v4l2_frmsize_discrete *mcam_nearest_size(struct mcam *cam,
-						      u32 width, u32 height)
+/* The nearest of those sizes which lie within @limit, or the smallest. */
+const struct v4l2_frmsize_discrete *
+mcam_nearest_size(struct mcam *cam, u32 width, u32 height,
+		  const struct v4l2_rect *limit)
 {
 	const struct v4l2_frmsize_discrete *largest;
+	unsigned int num_sizes = cam->num_sizes;
 
-	largest = &cam->sizes[cam->num_sizes - 1];
-	return v4l2_find_nearest_size(cam->sizes, cam->num_sizes, width, height,
+	largest = &cam->sizes[num_sizes - 1];
+	for (; num_sizes > 1 && limit; num_sizes--, largest--)
+		if (largest->width <= limit->width &&
+		    largest->height <= limit->height)
+			break;
+	return v4l2_find_nearest_size(cam->sizes, num_sizes, width, height,
 				      min(width, largest->width),
 				      min(height, largest->height));
 }
 
-/* Makes of @pix the nearest that the node can do. */
+static bool mcam_is_scaled(struct mcam_node *node)
+{
+	return node->cam->has_isp && node == mcam_processed(node->cam);
+}
+
+/* Makes of @pix the nearest that the node can do within @limit, if there is one. */
 static void mcam_adjust_format(struct mcam_node *node,
-			       struct v4l2_pix_format *pix)
+			       struct v4l2_pix_format *pix,
+			       const struct v4l2_rect *limit)
 {
 	const struct v4l2_frmsize_discrete *size;
 	const struct mcam_format *format;
 
 	format = mcam_find_format(node, pix->pixelformat) ?: node->formats;
-	size = mcam_nearest_size(node->cam, pix->width, pix->height);
+	size = mcam_nearest_size(node->cam, pix->width, pix->height, limit);
 	if (format->depth) {
 		/* The core's table does not have those that are packed. */
 		pix->pixelformat = format->pixelformat;
@@ -168,10 +181,46 @@ static void mcam_init_planes(struct mcam_node *node)
 	}
 }
 
+/* A node's format changed, and not by its own doing. */
+void mcam_source_changed(struct mcam_node *node)
+{
+	static const struct v4l2_event event = {
+		.type = V4L2_EVENT_SOURCE_CHANGE,
+		.u.src_change.changes = V4L2_EVENT_SRC_CH_RESOLUTION,
+	};
+
+	v4l2_event_queue(&node->vdev, &event);
+}
+
+/*
+ * The sensor is to put out frames of another size. The ISP gets all of them, and
+ * makes none that is larger.
+ */
+static int mcam_resize(struct mcam *cam, u32 width, u32 height)
+{
+	struct mcam_node *node = mcam_processed(cam);
+	bool fits = !cam->has_isp || (node->format.width <= width &&
+				      node->format.height <= height);
+	int ret;
+
+	if (vb2_is_streaming(&node->vbq) || (!fits && vb2_is_busy(&node->vbq)))
+		return -EBUSY;
+	ret = mcam_resize_sensor(cam, width, height);
+	if (ret)
+		return ret;
+	cam->crop = (struct v4l2_rect){ 0, 0, width, height };
+	if (fits)
+		return 0;
+	ret = mcam_set_format(node, node->format.pixelformat, width, height);
+	if (!ret)
+		mcam_source_changed(node);
+	return ret;
+}
+
 /*
  * Gives a node that format, for its own sake or for that of a sub-device: a raw
  * node's is what the sensor puts out, and a processed node's size is that of the
- * ISP. The sensor's cannot change while anything streams.
+ * ISP, which does not enlarge. The sensor's cannot change while anything streams.
  */
 int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 		    u32 height)
@@ -186,17 +235,15 @@ int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 
 	lockdep_assert_held(&cam->lock);
 
-	mcam_adjust_format(node, &pix);
+	mcam_adjust_format(node, &pix, mcam_is_scaled(node) ? &cam->crop : NULL);
 	if (pix.pixelformat == node->format.pixelformat &&
 	    pix.width == node->format.width &&
 	    pix.height == node->format.height)
 		return 0;
 	if (vb2_is_busy(&node->vbq))
 		return -EBUSY;
-	if (node == mcam_raw(cam) && vb2_is_streaming(&mcam_processed(cam)->vbq))
-		return -EBUSY;
 	if (node == mcam_raw(cam)) {
-		ret = mcam_resize_sensor(cam, pix.width, pix.height);
+		ret = mcam_resize(cam, pix.width, pix.height);
 		if (ret)
 			return ret;
 	}
@@ -231,10 +278,61 @@ static int mcam_g_fmt(struct file *file, void *fh, struct v4l2_format *f)
 	return 0;
 }
 
+/*
+ * Where the sensor is nobody's, it goes along with the processed node, as one of
+ * a plain camera; else a processed frame can be as large as what the ISP has.
+ */
+static bool mcam_takes_sensor(struct mcam_node *node)
+{
+	return mcam_is_scaled(node) && !vb2_is_busy(&mcam_raw(node->cam)->vbq);
+}
+
 static int mcam_try_fmt(struct file *file, void *fh, struct v4l2_format *f)
 {
-	mcam_adjust_format(video_drvdata(file), &f->fmt.pix);
+	struct mcam_node *node = video_drvdata(file);
+
+	mcam_adjust_format(node, &f->fmt.pix,
+			   mcam_is_scaled(node) && !mcam_takes_sensor(node) ?
+			   &node->cam->crop : NULL);
 	return 0;
+}
+
+static int mcam_take_sensor(struct mcam *cam,
+			    const struct v4l2_frmsize_discrete *size)
+{
+	struct mcam_node *raw = mcam_raw(cam);
+	struct v4l2_pix_format before = raw->format;
+	int ret;
+
+	ret = mcam_set_format(raw, before.pixelformat, size->width,
+			      size->height);
+	if (ret)
+		return ret;
+	cam->crop = (struct v4l2_rect){ 0, 0, size->width, size->height };
+	if (raw->format.width != before.width ||
+	    raw->format.height != before.height)
+		mcam_source_changed(raw);
+	return 0;
+}
+
+/* What is to be as large as the sensor's frames grows after them. */
+static int mcam_set_format_and_sensor(struct mcam_node *node, u32 pixelformat,
+				      u32 width, u32 height)
+{
+	const struct v4l2_frmsize_discrete *size;
+	struct mcam *cam = node->cam;
+	int ret;
+
+	size = mcam_nearest_size(cam, width, height, NULL);
+	if (size->width == node->format.width &&
+	    size->height == node->format.height)
+		return mcam_set_format(node, pixelformat, width, height);
+	if (size->width < node->format.width) {
+		ret = mcam_set_format(node, pixelformat, width, height);
+		return ret ?: mcam_take_sensor(cam, size);
+	}
+	ret = mcam_take_sensor(cam, size);
+	return ret ?: mcam_set_format(node, pixelformat, width, height);
 }
 
 static int mcam_s_fmt(struct file *file, void *fh, struct v4l2_format *f)
@@ -245,7 +343,12 @@ static int mcam_s_fmt(struct file *file, void *fh, struct v4l2_format *f)
 
 	if (vb2_is_busy(&node->vbq))
 		return -EBUSY;
-	ret = mcam_set_format(node, pix->pixelformat, pix->width, pix->height);
+	if (mcam_takes_sensor(node))
+		ret = mcam_set_format_and_sensor(node, pix->pixelformat,
+						 pix->width, pix->height);
+	else
+		ret = mcam_set_format(node, pix->pixelformat, pix->width,
+				      pix->height);
 	if (!ret)
 		f->fmt.pix = node->format;
 	return ret;
@@ -274,9 +377,8 @@ static int mcam_enum_frameintervals(struct file *file, void *fh,
 	    !mcam_has_size(cam, f->width, f->height))
 		return -EINVAL;
 	f->type = V4L2_FRMIVAL_TYPE_CONTINUOUS;
-	mcam_interval_limits(cam, node == mcam_raw(cam) ? f->height :
-			     mcam_raw(cam)->format.height,
-			     &f->stepwise.min, &f->stepwise.max);
+	mcam_interval_limits(cam, f->height, &f->stepwise.min,
+			     &f->stepwise.max);
 	f->stepwise.step = (struct v4l2_fract){ 1, 1 };
 	return 0;
 }
@@ -404,7 +506,7 @@ static int mcam_node_init(struct mcam_node *node)
 	node->num_formats = mcam_nodes[node->channel].num_formats;
 	node->format.width = 640;
 	node->format.height = 480;
-	mcam_adjust_format(node, &node->format);
+	mcam_adjust_format(node, &node->format, NULL);
 	mcam_init_planes(node);
 	/* One buffer in work and one pending. */
 	ret = mcam_queue_init(node, V4L2_BUF_TYPE_VIDEO_CAPTURE,
@@ -442,6 +544,8 @@ int mcam_video_init(struct mcam *cam)
 		if (ret)
 			return ret;
 	}
+	cam->crop.width = mcam_raw(cam)->format.width;
+	cam->crop.height = mcam_raw(cam)->format.height;
 	return 0;
 }
 

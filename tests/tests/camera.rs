@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         ("a_sensors_controls_are_seen_in_its_frames", a_sensors_controls_are_seen_in_its_frames),
         ("blanking_and_interval_are_one", blanking_and_interval_are_one),
         ("controls_are_those_that_have_an_effect", controls_are_those_that_have_an_effect),
+        ("the_isp_crops_and_scales", the_isp_crops_and_scales),
         ("v4l2_compliance", v4l2_compliance),
         ("a_camera_that_is_not_coherent_streams_right", a_camera_that_is_not_coherent_streams_right),
     ];
@@ -371,6 +372,90 @@ fn controls_are_those_that_have_an_effect() {
     // In so little light a frame of 4500 lines is exposed for 95 % of them, and there is gain.
     assert!(value("exposure").abs_diff(4275) <= 1 && value("analogue_gain") > 256, "{output}");
     assert!(output.contains("digital_gain: 300") && !output.contains("exposure: 100"), "{output}");
+}
+
+/// The sensor goes along with a plain program, and not with one that sets the pads; what the ISP gets can be cropped while it
+/// streams.
+fn the_isp_crops_and_scales() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = r#"set -e
+        isp=$(media-ctl -e 'minivmm isp')
+        capture() {
+          v4l2-ctl -d /dev/video0 --stream-mmap=3 --stream-count=4 --stream-to=/out/$1.raw 2> /dev/null
+        }
+        v4l2-ctl -d /dev/video0 -v width=1280,height=720,pixelformat=RGB3
+        media-ctl --get-v4l2 '"minivmm sensor":0'
+        media-ctl --get-v4l2 '"minivmm isp":0'
+        v4l2-ctl -d /dev/video0 -v width=640,height=480
+        media-ctl --get-v4l2 '"minivmm sensor":0'
+        capture plain
+        media-ctl -V '"minivmm isp":1[fmt:RGB888_1X24/320x240]'
+        v4l2-ctl -d /dev/video0 -V
+        media-ctl --get-v4l2 '"minivmm sensor":0'
+        capture scaled
+        # It is even, within the frame, and no smaller than what is made of it.
+        media-ctl -V '"minivmm isp":0[crop:(331,101)/100x401]'
+        v4l2-ctl -d $isp --get-subdev-selection pad=0,target=crop
+        media-ctl -V '"minivmm isp":0[crop:(320,120)/320x240]'
+        capture right
+        # While it streams: the first frames are those of the right half, and the last of the left.
+        v4l2-ctl -d /dev/video0 --stream-mmap=3 --stream-count=60 --stream-to=- 2> /dev/null | {
+          dd bs=4096 count=112 iflag=fullblock 2> /dev/null > /out/moved.raw
+          media-ctl -V '"minivmm isp":0[crop:(0,120)/320x240]'
+          cat >> /out/moved.raw
+        }
+        # A raw node in use keeps the sensor, and no frame is larger than the crop.
+        v4l2-ctl -d /dev/video1 --stream-mmap --stream-count=1000000 > /dev/null 2>&1 & stream=$!
+        v4l2-ctl -d /dev/v4l-subdev0 --wait-for-event=frame_sync > /dev/null
+        v4l2-ctl -d /dev/video0 -v width=1920,height=1080
+        v4l2-ctl -d /dev/video0 -V
+        { kill $stream; wait $stream; } 2> /dev/null || true
+        # Without that, the smaller sensor takes the frames along.
+        v4l2-ctl -d /dev/video0 -v width=640,height=480
+        v4l2-ctl -d /dev/video1 -v width=320,height=240
+        v4l2-ctl -d /dev/video0 -V"#;
+    let arguments = format!(
+        "--cma 64M --camera timing=stall,scene=gradient,noise=no --out {}",
+        folder.path().display()
+    );
+    let output = printed(&exec(&arguments, command));
+    let mut rest = output.as_str();
+    for part in [
+        "/1280x720",
+        "/1280x720",
+        "/640x480",
+        "Width/Height      : 320/240",
+        "/640x480",
+        "Left 320, Top 80, Width 320, Height 400",
+        "Width/Height      : 320/240",
+        "Width/Height      : 320/240",
+    ] {
+        let (_, after) = rest.split_once(part).unwrap_or_else(|| panic!("{part} is missing in\n{output}"));
+        rest = after;
+    }
+    // Red grows to the right: its means at both ends of a line in the middle.
+    let red = |file: &str, [width, height]: [u32; 2], frame: u64| {
+        let (file, layout) = (folder.path().join(format!("{file}.raw")), layout("RGB3", width, height));
+        let checked = frames::check_file(&file, &layout).unwrap();
+        assert!(checked.bad.is_empty(), "{checked:?}");
+        let frame = frames::read_frame(&file, &layout, frame).unwrap();
+        let line = &frame[(width * 3 * height / 2) as usize..][..width as usize * 3];
+        [&line[..24], &line[line.len() - 24..]]
+            .map(|end| end.iter().step_by(3).map(|&red| u32::from(red)).sum::<u32>() / 8)
+    };
+    let [left, right] = red("plain", [640, 480], 3);
+    let middle = left.midpoint(right);
+    let small = [320, 240];
+    for (file, frame, expected) in [
+        ("scaled", 3, [left, right]),
+        ("right", 3, [middle, right]),
+        ("moved", 0, [middle, right]),
+        ("moved", 59, [left, middle]),
+    ] {
+        let found = red(file, small, frame);
+        let close = found.iter().zip(expected).all(|(found, expected)| found.abs_diff(expected) <= 8);
+        assert!(close && right > left + 200, "{file} {frame}: {found:?} instead of {expected:?}");
+    }
 }
 
 fn v4l2_compliance() {

@@ -7,7 +7,9 @@ use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 use super::{
     format::{Layout, LayoutError, MAX_PLANES, PlaneLayout},
+    isp::Rect,
     picture::Frame,
+    regs,
     stamp,
 };
 use crate::dma::DmaPort;
@@ -25,6 +27,20 @@ pub(super) struct FrameConfig {
     pub(super) strides: [u32; MAX_PLANES],
     pub(super) addresses: [u64; MAX_PLANES],
     pub(super) lengths: [u32; MAX_PLANES],
+    /// Width and height; 0 for those of the frame.
+    pub(super) input_size: [u32; 2],
+    pub(super) crop_position: [u32; 2],
+    /// Width and height; 0 for all of the input.
+    pub(super) crop_size: [u32; 2],
+}
+
+/// What a frame is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Input {
+    /// Width and height of what the sensor puts out.
+    pub(super) size: [u32; 2],
+    /// The part of it that is seen.
+    pub(super) crop: Rect,
 }
 
 /// Why a frame cannot be written.
@@ -39,6 +55,12 @@ pub(super) enum Refusal {
          channels 2 and 3 the ISP's metadata"
     )]
     Channel { channel: usize, fourcc: u32 },
+    #[error(
+        "{}x{} at ({}, {}) of the sensor's {}x{} cannot become the frame; that is an even part of it, and not smaller \
+         than the frame",
+        .0.crop.width, .0.crop.height, .0.crop.left, .0.crop.top, .0.size[0], .0.size[1]
+    )]
+    Crop(Input),
     #[error("plane {plane} cannot be transferred at {address:#x}")]
     Bus { plane: u8, address: u64 },
     #[error("the frame that it belongs to is refused")]
@@ -48,6 +70,7 @@ pub(super) enum Refusal {
 /// A frame that may be written: its configuration is right, and so are the addresses of all its planes.
 pub(super) struct Transfer<'a> {
     layout: Layout,
+    input: Input,
     addresses: [u64; MAX_PLANES],
     planes: [Option<VolatileSlice<'a>>; MAX_PLANES],
     dma: &'a DmaPort,
@@ -75,6 +98,29 @@ impl Lines<'_> {
     }
 }
 
+impl Input {
+    /// That of a frame of `layout`: a raw one is all that the sensor puts out.
+    fn new(config: &FrameConfig, layout: &Layout) -> Result<Self, Refusal> {
+        let frame = [layout.width(), layout.height()];
+        let is_raw = layout.format().channel() == regs::CHANNEL_RAW;
+        let size = if is_raw || config.input_size == [0; 2] { frame } else { config.input_size };
+        Layout::new(config.fourcc, size[0], size[1])?;
+        let is_whole = is_raw || config.crop_size == [0; 2];
+        let (position, length) =
+            if is_whole { ([0; 2], size) } else { (config.crop_position, config.crop_size) };
+        let [left, top] = position;
+        let [width, height] = length;
+        let input = Self { size, crop: Rect { left, top, width, height } };
+        // They are of 16 bits each: no sum overflows.
+        let fits = (0..2).all(|way| {
+            (position[way] | length[way]).is_multiple_of(2)
+                && position[way] + length[way] <= size[way]
+                && length[way] >= frame[way]
+        });
+        if fits { Ok(input) } else { Err(Refusal::Crop(input)) }
+    }
+}
+
 impl<'a> Transfer<'a> {
     /// Checks all of `config`, which is for `channel`, before anything is written.
     pub(super) fn new(channel: usize, config: &FrameConfig, dma: &'a DmaPort) -> Result<Self, Refusal> {
@@ -82,6 +128,7 @@ impl<'a> Transfer<'a> {
         if layout.format().channel() as usize != channel {
             return Err(Refusal::Channel { channel, fourcc: config.fourcc });
         }
+        let input = Input::new(config, &layout)?;
         for (plane, (shape, length)) in layout.planes().zip(config.lengths).enumerate() {
             let span = shape.span();
             if span > u64::from(length) {
@@ -98,7 +145,7 @@ impl<'a> Transfer<'a> {
             let slice = dma.slice_for_writing(address, span);
             *slot = Some(slice.map_err(|error| Refusal::Bus { plane, address: error.address })?);
         }
-        Ok(Self { layout, addresses: config.addresses, planes, dma, limit: layout.height() })
+        Ok(Self { layout, input, addresses: config.addresses, planes, dma, limit: layout.height() })
     }
 
     /// Bytes from the first to the last that is written, in all planes.
@@ -119,6 +166,11 @@ impl<'a> Transfer<'a> {
     /// The same, of which only the first `lines` are written. The stamp is that of the whole frame.
     pub(super) fn cut(self, lines: u32) -> Self {
         Self { limit: lines.min(self.layout.height()), ..self }
+    }
+
+    /// What the frame is made of.
+    pub(super) fn input(&self) -> &Input {
+        &self.input
     }
 
     /// For a frame that is written line by line, by any thread, and ended with [`finish`](Self::finish).

@@ -339,8 +339,12 @@ impl Face {
                 return false;
             }
             _ => {
-                return channel_register(offset)
-                    .is_some_and(|(n, register)| self.state.ports[n].write(register, value));
+                return match channel_register(offset) {
+                    // Nobody is there to scale.
+                    Some((_, regs::CH_INPUT_SIZE..=regs::CH_CROP_SIZE)) if !self.has_isp() => false,
+                    Some((n, register)) => self.state.ports[n].write(register, value),
+                    None => false,
+                };
             }
         }
         true

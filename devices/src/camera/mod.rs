@@ -3,8 +3,8 @@
 //! A frame flows one way. [`scene`](Pattern) draws what the sensor sees, `convert` turns it into a pixel format,
 //! `picture` keeps the result and stamps each frame ([`stamp`]), and `channel` checks the guest's configuration
 //! and writes the frame through the [`DmaPort`]. The register face ([`regs`] says what, `face` and, for what each channel
-//! has of its own, `port` do it) knows nothing of pixels; the worker thread brings the two together, so that a vCPU never
-//! waits for a frame. The ISP's statistics and parameters ([`meta`]) come and go with the frames.
+//! and the sensor have of their own, `port` and `readout` do it) knows nothing of pixels; the worker thread brings the two
+//! together, so that a vCPU never waits for a frame. The ISP's statistics and parameters ([`meta`]) come and go with the frames.
 
 use std::{
     io,

@@ -6,8 +6,8 @@ use super::{
     auto::{self, Exposure},
     channel::Transfer,
     face::{FRAME_CHANNELS, Job},
-    format::{Bayer, Format, Layout, Pixels},
-    isp::{Input, Isp, IspError, Output, Params, Rect, Statistics},
+    format::{Bayer, Pixels},
+    isp::{Input, Isp, IspError, Output, Params, Statistics},
     meta::{self, Made, ParamsFault, STATISTICS_SIZE},
     picture::SensorSettings,
     pictures::{Pictures, PicturesError},
@@ -17,7 +17,7 @@ use super::{
     spec::SensorSpec,
 };
 
-/// Lens, sensor and ISP of a camera. The sensor's array is as large as the frames that are asked for.
+/// Lens, sensor and ISP of a camera. The sensor's array is as large as what it is to put out.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     lamp: [f64; 3],
@@ -52,8 +52,9 @@ struct View {
 #[derive(Debug)]
 struct Processor {
     isp: Isp,
+    /// That of what comes in.
     size: [u32; 2],
-    format: &'static Format,
+    output: Output,
     params: Params,
     statistics: Box<Statistics>,
     /// What the last frame was made with, as far as it is known here.
@@ -135,7 +136,7 @@ impl Pipeline {
             _ => Phase::Rggb,
         };
         let view = View {
-            size: [layout.width(), layout.height()],
+            size: transfer.input().size,
             phase,
             scene: job.sensor,
             picture: self.pictures.as_ref().map_or(0, |pictures| job.sequence as usize % pictures.count()),
@@ -224,8 +225,13 @@ impl Pipeline {
         let Some(readout) = &job.readout else { return false };
         let settings = settings(*size, readout);
         let layout = transfer.layout();
+        let output = Output {
+            crop: transfer.input().crop,
+            size: [layout.width(), layout.height()],
+            format: layout.format(),
+        };
         let before = self.isp.take();
-        let processor = match Processor::ready(before, *size, *phase, layout, &self.settings, self.threads) {
+        let processor = match Processor::ready(before, *size, *phase, output, &self.settings, self.threads) {
             Ok(processor) => self.isp.insert(processor),
             Err(error) => {
                 tracing::error!("the camera has no ISP: {error}");
@@ -263,18 +269,17 @@ impl Pipeline {
 }
 
 impl Processor {
-    /// An ISP for frames of `layout` from a sensor of this size and phase: the one before, if there was one, set to it.
+    /// An ISP for such frames from a sensor of this size and phase: the one before, if there was one, set to it.
     fn ready(
         before: Option<Self>,
         size: [u32; 2],
         phase: Phase,
-        layout: &Layout,
+        output: Output,
         settings: &meta::Settings,
         threads: usize,
     ) -> Result<Self, IspError> {
-        let format = layout.format();
         let before = match before {
-            Some(before) if before.size == size && before.format == format => return Ok(before),
+            Some(before) if before.size == size && before.output == output => return Ok(before),
             before => before,
         };
         let mut params = default_params(size);
@@ -283,9 +288,8 @@ impl Processor {
         }
         settings.apply(&mut params);
         let input = Input { size, phase, bits: sensor::BITS };
-        let crop = Rect { left: 0, top: 0, width: size[0], height: size[1] };
-        let isp = Isp::new(input, Output { crop, size, format }, &params, threads)?;
-        Ok(Self { isp, size, format, params, statistics: Box::default(), made: Made::default() })
+        let isp = Isp::new(input, output, &params, threads)?;
+        Ok(Self { isp, size, output, params, statistics: Box::default(), made: Made::default() })
     }
 
     /// Has the ISP take its parameters, which are of the right ranges, as all that change them see to.

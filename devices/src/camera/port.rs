@@ -7,8 +7,8 @@ use super::{
     regs,
 };
 
-/// Number of registers from CH_FORMAT to CH_LEN2, holes included.
-const REGISTERS: usize = ((regs::CH_LEN2 - regs::CH_FORMAT) / 4 + 1) as usize;
+/// Number of registers from CH_FORMAT to CH_CROP_SIZE, holes included.
+const REGISTERS: usize = ((regs::CH_CROP_SIZE - regs::CH_FORMAT) / 4 + 1) as usize;
 
 /// Between the strides and the addresses there is no register.
 const HOLE: u32 = regs::CH_STRIDE2 + 4;
@@ -53,7 +53,7 @@ impl Port {
     /// The guest loads a register, named as that of channel 0.
     pub(super) fn read(&self, register: u32) -> u32 {
         match register {
-            regs::CH_FORMAT..=regs::CH_LEN2 if register.is_multiple_of(4) => self.shadow[index(register)],
+            regs::CH_FORMAT..=regs::CH_CROP_SIZE if register.is_multiple_of(4) => self.shadow[index(register)],
             regs::CH_DONE_ADDR_LO => low(self.done.address),
             regs::CH_DONE_ADDR_HI => high(self.done.address),
             regs::CH_DONE_BYTES => self.done.bytes,
@@ -72,13 +72,15 @@ impl Port {
     /// The guest stores to a register, named as that of channel 0. True if the worker may have something to do now.
     pub(super) fn write(&mut self, register: u32, value: u32) -> bool {
         match register {
-            regs::CH_FORMAT..=regs::CH_LEN2 if register.is_multiple_of(4) && register != HOLE => {
+            regs::CH_COMMIT => {
+                if value & 1 != 0 {
+                    self.pending = Some(self.next_frame());
+                }
+                value & 1 != 0
+            }
+            regs::CH_FORMAT..=regs::CH_CROP_SIZE if register.is_multiple_of(4) && register != HOLE => {
                 self.shadow[index(register)] = value;
                 false
-            }
-            regs::CH_COMMIT if value & 1 != 0 => {
-                self.pending = Some(self.next_frame());
-                true
             }
             _ => false,
         }
@@ -111,14 +113,18 @@ impl Port {
     fn next_frame(&self) -> FrameConfig {
         let get = |register: u32| self.shadow[index(register)];
         let wide = |low| u64::from(get(low)) | u64::from(get(low + 4)) << 32;
-        let size = get(regs::CH_SIZE);
+        let pair = |register| [get(register) & 0xffff, get(register) >> 16];
+        let [width, height] = pair(regs::CH_SIZE);
         FrameConfig {
             fourcc: get(regs::CH_FORMAT),
-            width: size & 0xffff,
-            height: size >> 16,
+            width,
+            height,
             strides: [regs::CH_STRIDE0, regs::CH_STRIDE1, regs::CH_STRIDE2].map(get),
             addresses: [regs::CH_ADDR0_LO, regs::CH_ADDR1_LO, regs::CH_ADDR2_LO].map(wide),
             lengths: [regs::CH_LEN0, regs::CH_LEN1, regs::CH_LEN2].map(get),
+            input_size: pair(regs::CH_INPUT_SIZE),
+            crop_position: pair(regs::CH_CROP_POSITION),
+            crop_size: pair(regs::CH_CROP_SIZE),
         }
     }
 }

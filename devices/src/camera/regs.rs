@@ -109,7 +109,10 @@ registers! {
     CH_LEN0 = 0x130, Rw, 0, "Bytes that plane 0 may take: nothing is written beyond. Of channel 3 those that the parameters take.";
     CH_LEN1 = 0x134, Rw, 0, "The same for plane 1.";
     CH_LEN2 = 0x138, Rw, 0, "The same for plane 2.";
-    CH_COMMIT = 0x13c, Wo, 0, "Writing 1 makes CH_FORMAT to CH_LEN2 the pending configuration.";
+    CH_COMMIT = 0x13c, Wo, 0, "Writing 1 makes CH_FORMAT to CH_LEN2, and CH_INPUT_SIZE to CH_CROP_SIZE, the pending configuration.";
+    CH_INPUT_SIZE = 0x140, Rw, 0, "Of channel 0, and only with CAPS_ISP: size of what the sensor puts out for the next frame, as CH_SIZE and within the same limits; 0: that of the frame.";
+    CH_CROP_POSITION = 0x144, Rw, 0, "Of channel 0, and only with CAPS_ISP: where in that the part begins of which the next frame is made: columns left of it in bits 15:0, lines above it in 31:16, even.";
+    CH_CROP_SIZE = 0x148, Rw, 0, "Size of that part, as CH_SIZE, even and not smaller than the frame, to which it is scaled; 0: all that the sensor puts out, whatever CH_CROP_POSITION is.";
     CH_DONE_ADDR_LO = 0x180, Ro, 0, "Address of plane 0 of the last frame written, bits 31:0; CH_DONE_* hold until IRQ_DONE is acknowledged.";
     CH_DONE_ADDR_HI = 0x184, Ro, 0, "The same, bits 63:32.";
     CH_DONE_BYTES = 0x188, Ro, 0, "Bytes of that frame in all planes, from the first to the last written, padding of lines included.";

@@ -271,6 +271,71 @@ fn patterns_follow_the_register() {
 }
 
 #[test]
+fn frames_are_cropped_and_scaled() {
+    let rig = Rig::new("scene=gradient,timing=stall,noise=no");
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    let pair = |[low, high]: [u32; 2]| high << 16 | low;
+    let make = |input: [u32; 2], position: [u32; 2], crop: [u32; 2], layout: &Layout| {
+        rig.write(regs::CH_INPUT_SIZE, pair(input));
+        rig.write(regs::CH_CROP_POSITION, pair(position));
+        rig.write(regs::CH_CROP_SIZE, pair(crop));
+        rig.frame(layout)
+    };
+    let [large, small] = [(640, 480), (320, 240)].map(|(width, height)| layout(b"RGB3", width, height));
+    // Red grows to the right; of each line in the middle, the means of its ends.
+    let ends = |frame: &[u8], layout: &Layout| {
+        let width = layout.width() as usize;
+        let line = &frame[width * 3 * (layout.height() as usize / 2)..][..width * 3];
+        [&line[..24], &line[width * 3 - 24..]]
+            .map(|end| end.iter().step_by(3).map(|&red| u32::from(red)).sum::<u32>() / 8)
+    };
+    let whole = make([0; 2], [0; 2], [0; 2], &large);
+    assert!(make([640, 480], [8, 9], [0; 2], &large)[stamp::LEN..] == whole[stamp::LEN..], "the same");
+    let [left, right] = ends(&whole, &large);
+    assert!(left < 16 && right > 220, "{left} {right}");
+    let scaled = ends(&make([640, 480], [0; 2], [0; 2], &small), &small);
+    assert!(scaled[0].abs_diff(left) <= 4 && scaled[1].abs_diff(right) <= 4, "{scaled:?}");
+    // The right half, at the size that it has: pixel for pixel that of the whole.
+    let half = make([640, 480], [320, 120], [320, 240], &small);
+    let pixel = |x: usize, y: usize| &whole[((y + 120) * 640 + x + 320) * 3..][..3];
+    assert!((1..240).all(|y| (0..320).all(|x| half[(y * 320 + x) * 3..][..3] == *pixel(x, y))));
+    // What a raw frame is made of is not for these registers to say.
+    for register in [regs::CH_INPUT_SIZE, regs::CH_CROP_SIZE] {
+        rig.write(regs::of_channel(register, 1), pair([1, 1]));
+    }
+    let raw = layout(b"RGGB", 320, 240);
+    rig.enable(&raw);
+    assert!(stamp::check(&rig.frame(&raw), &raw).is_ok());
+}
+
+#[test]
+fn no_part_of_the_sensor_is_a_configuration_error() {
+    let rig = Rig::new("timing=stall,sensor=yes");
+    rig.write(regs::CTRL, regs::CTRL_ENABLE);
+    let pair = |low: u32, high: u32| high << 16 | low;
+    let whole = pair(320, 240);
+    for (what, input, position, crop) in [
+        ("an input that is smaller than the frame", pair(320, 238), 0, 0),
+        ("one that is larger than can be", pair(3842, 240), 0, 0),
+        ("an odd one", pair(321, 240), 0, 0),
+        ("a part that is smaller than the frame", pair(640, 480), 0, pair(318, 240)),
+        ("an odd one", pair(640, 480), pair(1, 0), whole),
+        ("one that begins too far right", pair(640, 480), pair(322, 0), whole),
+        ("one that ends below", pair(640, 480), pair(0, 242), whole),
+        ("one of no lines", pair(640, 480), 0, pair(320, 0)),
+        ("the largest numbers", pair(640, 480), u32::MAX, u32::MAX),
+    ] {
+        rig.write(regs::CH_INPUT_SIZE, input);
+        rig.write(regs::CH_CROP_POSITION, position);
+        rig.write(regs::CH_CROP_SIZE, crop);
+        rig.commit(&layout(b"NV12", 320, 240), 0x40_0000);
+        rig.wait(regs::IRQ_LATCHED);
+        assert_eq!(rig.read(regs::IRQ_RAW), regs::IRQ_CONFIG_ERROR | regs::IRQ_LATCHED, "{what}");
+        rig.write(regs::IRQ_STATUS, u32::MAX);
+    }
+}
+
+#[test]
 fn both_channels_write_the_same_frame_of_the_sensor() {
     let rig = Rig::new("scene=checker,timing=stall");
     let (grey, raw) = (layout(b"GREY", 320, 240), layout(b"RGGB", 160, 120));

@@ -150,16 +150,22 @@ impl Poked {
                 let size = |byte: u8| 2 * u32::from(byte % 40);
                 let layout =
                     Layout::new(format.fourcc, 160 + size(f), 120 + size(b)).expect("it is a small one");
-                self.post(&layout, address);
+                self.post(&layout, 2 * u32::from(a % 16), address);
             }
         }
     }
 
-    /// Commits a frame whose planes follow each other from `address` on.
-    fn post(&mut self, layout: &Layout, address: u32) {
+    /// Commits a frame whose planes follow each other from `address` on. The sensor has `margin` more of lines and columns,
+    /// and the part of it that becomes the frame has some of these.
+    fn post(&mut self, layout: &Layout, margin: u32, address: u32) {
         let own = |register| regs::of_channel(register, layout.format().channel());
+        let size = layout.height() << 16 | layout.width();
+        let both = |length: u32| length << 16 | length;
         self.write(own(regs::CH_FORMAT), layout.format().fourcc);
-        self.write(own(regs::CH_SIZE), layout.height() << 16 | layout.width());
+        self.write(own(regs::CH_SIZE), size);
+        self.write(own(regs::CH_INPUT_SIZE), size + both(margin));
+        self.write(own(regs::CH_CROP_POSITION), both(margin / 4 * 2));
+        self.write(own(regs::CH_CROP_SIZE), size + both(margin / 4 * 2));
         let mut at = address;
         for (plane, index) in layout.planes().zip(0..) {
             self.write(own(regs::CH_STRIDE0) + 4 * index, plane.stride);
@@ -207,7 +213,7 @@ impl Poked {
 
         let layout = Layout::new(u32::from_le_bytes(*b"NV12"), 160, 120).expect("there are such frames");
         let at = WINDOW.start;
-        self.post(&layout, u32::try_from(at).expect("it is low"));
+        self.post(&layout, 0, u32::try_from(at).expect("it is low"));
         self.write(regs::CTRL, regs::CTRL_ENABLE);
         self.wait("a frame", |camera| camera.read(regs::IRQ_RAW) & regs::IRQ_DONE != 0);
         let mut frame = vec![0; 160 * 180];
