@@ -1,6 +1,7 @@
 //! What proves minivmm: the lab host, tests that boot Linux, the demo.
 
 pub mod bare_metal;
+pub mod colours;
 pub mod compliance;
 pub mod cross;
 pub mod demo;
