@@ -2,8 +2,9 @@
 /*
  * What tests and the curious see in debugfs, under minivmm-camera/DEVICE/:
  *
- *   buffers      a line for each buffer of /dev/video0: index, DMA address,
- *                bytes, and dequeued, queued, inflight or done
+ *   buffers      a line for each buffer of /dev/video0, or for each plane of it
+ *                that lies apart: index, DMA address, bytes, and dequeued,
+ *                queued, inflight or done
  *   buffers-raw, buffers-statistics, buffers-params
  *                the same of the other nodes
  *   extent       the lowest address of all buffers since the driver was bound,
@@ -14,6 +15,7 @@
 
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
+#include <media/videobuf2-dma-contig.h>
 
 #include "minivmm-camera.h"
 
@@ -53,13 +55,21 @@ static int mcam_buffers_show(struct seq_file *s, void *unused)
 	struct mcam_node *node = s->private;
 	struct mcam *cam = node->cam;
 	struct mcam_buffer *buf;
+	unsigned int i;
 
 	mutex_lock(&cam->lock);
 	spin_lock_irq(&cam->slock);
-	list_for_each_entry(buf, &node->buffers, entry)
-		seq_printf(s, "%u %pad %lu %s\n", buf->vb.vb2_buf.index,
-			   &buf->addr, vb2_plane_size(&buf->vb.vb2_buf, 0),
-			   mcam_buffer_state(node, buf));
+	list_for_each_entry(buf, &node->buffers, entry) {
+		struct vb2_buffer *vb = &buf->vb.vb2_buf;
+
+		for (i = 0; i < vb->num_planes; i++) {
+			dma_addr_t addr = vb2_dma_contig_plane_dma_addr(vb, i);
+
+			seq_printf(s, "%u %pad %lu %s\n", vb->index, &addr,
+				   vb2_plane_size(vb, i),
+				   mcam_buffer_state(node, buf));
+		}
+	}
 	spin_unlock_irq(&cam->slock);
 	mutex_unlock(&cam->lock);
 	return 0;

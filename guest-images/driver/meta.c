@@ -161,6 +161,7 @@ static int mcam_meta_node_init(struct mcam_node *node)
 	node->format.sizeimage = mcam_meta_nodes[node->channel].buffersize;
 	node->planes[0].bytes = node->format.sizeimage;
 	node->num_planes = 1;
+	node->mem_planes = 1;
 	/* A stream of them begins without buffers: no frame needs them. */
 	ret = mcam_queue_init(node, mcam_meta_nodes[node->channel].type,
 			      VB2_MMAP | VB2_DMABUF, 0);

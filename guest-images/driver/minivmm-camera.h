@@ -39,11 +39,14 @@ struct mcam_buffer {
 	enum vb2_buffer_state result;	/* of a finished one */
 };
 
-/* A pixel format of a node; what follows is of raw ones, the ISP's have 0. */
+/* A pixel format of a node. */
 struct mcam_format {
 	u32 pixelformat;
-	u32 mbus_code;			/* what of it goes from the sensor to the ISP */
-	u32 depth;			/* bits of a pixel in memory */
+	/* Of raw ones: what goes from the sensor to the ISP, bits in memory. */
+	u32 mbus_code;
+	u32 depth;
+	/* Of those with planes that lie apart: the device's name for it. */
+	u32 contiguous;
 };
 
 /* A plane of a frame as the device has it. */
@@ -70,6 +73,7 @@ struct mcam_node {
 	struct v4l2_pix_format format;
 	struct mcam_plane planes[MCAM_MAX_PLANES];	/* of the format */
 	unsigned int num_planes;
+	unsigned int mem_planes;	/* that lie apart: 1, or all of these */
 	struct list_head buffers;
 
 	/* Guarded by mcam.slock. */
@@ -151,6 +155,14 @@ static inline u32 mcam_node_read(struct mcam_node *node, u32 reg)
 static inline void mcam_node_write(struct mcam_node *node, u32 reg, u32 value)
 {
 	mcam_write(node->cam, mcam_node_reg(node, reg), value);
+}
+
+/* Bytes of the part @plane of a buffer. */
+static inline u32 mcam_plane_size(const struct mcam_node *node,
+				  unsigned int plane)
+{
+	return node->mem_planes == 1 ? node->format.sizeimage :
+				       node->planes[plane].bytes;
 }
 
 static inline struct mcam_node *mcam_processed(struct mcam *cam)

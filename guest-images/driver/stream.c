@@ -90,9 +90,12 @@ void mcam_program_crop(struct mcam *cam)
 static void mcam_program_format(struct mcam_node *node)
 {
 	const struct v4l2_pix_format *pix = &node->format;
+	const struct mcam_format *format;
 	unsigned int i;
 
-	mcam_node_write(node, MINIVMM_CAM_CH_FORMAT, pix->pixelformat);
+	format = mcam_find_format(node, pix->pixelformat);
+	mcam_node_write(node, MINIVMM_CAM_CH_FORMAT,
+			format->contiguous ?: format->pixelformat);
 	mcam_node_write(node, MINIVMM_CAM_CH_SIZE,
 			pix->height << 16 | pix->width);
 	if (node == mcam_processed(node->cam))
@@ -127,6 +130,8 @@ static void mcam_commit_next(struct mcam_node *node)
 	list_move_tail(&buf->queue, &node->inflight);
 	addr = buf->addr;
 	for (i = 0; i < node->num_planes; i++) {
+		if (node->mem_planes > 1)
+			addr = vb2_dma_contig_plane_dma_addr(&buf->vb.vb2_buf, i);
 		mcam_write_addr(node,
 				mcam_plane_reg(MINIVMM_CAM_CH_ADDR0_LO,
 					       MINIVMM_CAM_CH_ADDR1_LO, i),
@@ -143,14 +148,20 @@ static void mcam_finish(struct mcam_node *node, struct mcam_buffer *buf,
 			u32 sequence, u32 bytes, enum vb2_buffer_state result)
 {
 	struct vb2_v4l2_buffer *vb = &buf->vb;
+	unsigned int i;
 
 	list_move_tail(&buf->queue, &node->finished);
 	node->next_sequence = sequence + 1;
 	vb->sequence = sequence;
 	vb->field = V4L2_FIELD_NONE;
 	vb->vb2_buf.timestamp = ktime_get_ns();
-	if (V4L2_TYPE_IS_CAPTURE(node->vbq.type))
-		vb2_set_plane_payload(&vb->vb2_buf, 0, bytes);
+	for (i = 0; i < vb->vb2_buf.num_planes; i++) {
+		if (!V4L2_TYPE_IS_CAPTURE(node->vbq.type))
+			break;
+		if (bytes && node->mem_planes > 1)
+			bytes = node->planes[i].bytes;
+		vb2_set_plane_payload(&vb->vb2_buf, i, bytes);
+	}
 	buf->result = result;
 }
 
@@ -343,11 +354,19 @@ static int mcam_queue_setup(struct vb2_queue *vq, unsigned int *num_buffers,
 {
 	struct mcam_node *node = vb2_get_drv_priv(vq);
 
-	if (*num_planes)
-		return sizes[0] < node->format.sizeimage ? -EINVAL : 0;
+	unsigned int i;
 
-	*num_planes = 1;
-	sizes[0] = node->format.sizeimage;
+	if (*num_planes && *num_planes != node->mem_planes)
+		return -EINVAL;
+	for (i = 0; i < node->mem_planes; i++) {
+		u32 size = mcam_plane_size(node, i);
+
+		if (*num_planes && sizes[i] < size)
+			return -EINVAL;
+		if (!*num_planes)
+			sizes[i] = size;
+	}
+	*num_planes = node->mem_planes;
 	return 0;
 }
 
@@ -356,14 +375,18 @@ static int mcam_buf_init(struct vb2_buffer *vb)
 	struct mcam_node *node = vb2_get_drv_priv(vb->vb2_queue);
 	struct mcam_buffer *buf = to_mcam_buffer(vb);
 	struct mcam *cam = node->cam;
-	dma_addr_t end;
+	unsigned int i;
 
 	buf->addr = vb2_dma_contig_plane_dma_addr(vb, 0);
 	list_add_tail(&buf->entry, &node->buffers);
-	end = buf->addr + vb2_plane_size(vb, 0);
-	if (!cam->extent_end || buf->addr < cam->extent_start)
-		cam->extent_start = buf->addr;
-	cam->extent_end = max(cam->extent_end, end);
+	for (i = 0; i < vb->num_planes; i++) {
+		dma_addr_t addr = vb2_dma_contig_plane_dma_addr(vb, i);
+
+		if (!cam->extent_end || addr < cam->extent_start)
+			cam->extent_start = addr;
+		cam->extent_end = max(cam->extent_end,
+				      addr + vb2_plane_size(vb, i));
+	}
 	return 0;
 }
 
@@ -375,6 +398,7 @@ static void mcam_buf_cleanup(struct vb2_buffer *vb)
 static int mcam_buf_prepare(struct vb2_buffer *vb)
 {
 	struct mcam_node *node = vb2_get_drv_priv(vb->vb2_queue);
+	unsigned int i;
 
 	if (V4L2_TYPE_IS_OUTPUT(vb->type)) {
 		unsigned long bytes = vb2_get_plane_payload(vb, 0);
@@ -383,10 +407,14 @@ static int mcam_buf_prepare(struct vb2_buffer *vb)
 		return bytes < sizeof(struct minivmm_params_buffer) ||
 		       bytes > node->format.sizeimage ? -EINVAL : 0;
 	}
-	if (vb2_plane_size(vb, 0) < node->format.sizeimage) {
-		dev_dbg(node->cam->dev, "buffer %u has %lu bytes, a frame %u\n",
-			vb->index, vb2_plane_size(vb, 0),
-			node->format.sizeimage);
+	for (i = 0; i < vb->num_planes; i++) {
+		u32 size = mcam_plane_size(node, i);
+
+		if (vb2_plane_size(vb, i) >= size)
+			continue;
+		dev_dbg(node->cam->dev,
+			"plane %u of buffer %u has %lu bytes, a frame's %u\n",
+			i, vb->index, vb2_plane_size(vb, i), size);
 		return -EINVAL;
 	}
 	return 0;

@@ -12,6 +12,10 @@
 
 #include "minivmm-camera.h"
 
+static bool multiplanar;
+module_param(multiplanar, bool, 0444);
+MODULE_PARM_DESC(multiplanar, "Capture nodes have the multi-planar API, with NV12M and YUV420M besides (default: N)");
+
 /* The first one is the default. The core's table of formats has all of them. */
 static const struct mcam_format mcam_processed_formats[] = {
 	{ V4L2_PIX_FMT_YUYV },
@@ -24,6 +28,9 @@ static const struct mcam_format mcam_processed_formats[] = {
 	{ V4L2_PIX_FMT_XRGB32 },
 	{ V4L2_PIX_FMT_XBGR32 },
 	{ V4L2_PIX_FMT_GREY },
+	/* Of the multi-planar API alone. */
+	{ V4L2_PIX_FMT_NV12M, .contiguous = V4L2_PIX_FMT_NV12 },
+	{ V4L2_PIX_FMT_YUV420M, .contiguous = V4L2_PIX_FMT_YUV420 },
 };
 
 /* Of the formats with the same code on the bus the first is its default. */
@@ -142,8 +149,9 @@ static void mcam_adjust_format(struct mcam_node *node,
 		pix->bytesperline = size->width * format->depth / 8;
 		pix->sizeimage = pix->bytesperline * size->height;
 	} else {
-		v4l2_fill_pixfmt(pix, format->pixelformat, size->width,
-				 size->height);
+		v4l2_fill_pixfmt(pix, format->contiguous ?: format->pixelformat,
+				 size->width, size->height);
+		pix->pixelformat = format->pixelformat;
 	}
 
 	pix->field = V4L2_FIELD_NONE;
@@ -159,26 +167,38 @@ static void mcam_adjust_format(struct mcam_node *node,
 	}
 }
 
-/* The planes that follow each other in the node's buffers. */
-static void mcam_init_planes(struct mcam_node *node)
+/* Finds the planes of a format; how many they are. */
+static unsigned int mcam_find_planes(const struct v4l2_pix_format *pix,
+				     struct mcam_plane *planes)
 {
-	const struct v4l2_pix_format *pix = &node->format;
 	const struct v4l2_format_info *info;
 	unsigned int i;
 
-	node->planes[0].stride = pix->bytesperline;
-	node->planes[0].bytes = pix->bytesperline * pix->height;
-	node->num_planes = 1;
+	planes[0].stride = pix->bytesperline;
+	planes[0].bytes = pix->bytesperline * pix->height;
 	info = v4l2_format_info(pix->pixelformat);
-	for (i = 1; info && i < info->comp_planes; i++) {
-		struct mcam_plane *plane = &node->planes[i];
-
+	if (!info)
+		return 1;
+	for (i = 1; i < info->comp_planes; i++) {
 		/* A line has so much less of each as its samples are fewer. */
-		plane->stride = pix->bytesperline / info->bpp[0] *
-				info->bpp[i] / info->hdiv;
-		plane->bytes = plane->stride * (pix->height / info->vdiv);
-		node->num_planes++;
+		planes[i].stride = pix->bytesperline / info->bpp[0] *
+				   info->bpp[i] / info->hdiv;
+		planes[i].bytes = planes[i].stride * (pix->height / info->vdiv);
 	}
+	return info->comp_planes;
+}
+
+static unsigned int mcam_mem_planes(u32 pixelformat)
+{
+	const struct v4l2_format_info *info = v4l2_format_info(pixelformat);
+
+	return info ? info->mem_planes : 1;
+}
+
+static void mcam_init_planes(struct mcam_node *node)
+{
+	node->num_planes = mcam_find_planes(&node->format, node->planes);
+	node->mem_planes = mcam_mem_planes(node->format.pixelformat);
 }
 
 /* A node's format changed, and not by its own doing. */
@@ -270,11 +290,65 @@ static int mcam_enum_fmt(struct file *file, void *fh, struct v4l2_fmtdesc *f)
 	return 0;
 }
 
+/* A queue is of one of the two APIs. */
+static bool mcam_is_of_queue(struct mcam_node *node, const struct v4l2_format *f)
+{
+	return f->type == node->vbq.type;
+}
+
+/* What a program is told, by whichever API it asks. */
+static void mcam_tell_format(struct v4l2_format *f,
+			     const struct v4l2_pix_format *pix)
+{
+	struct v4l2_pix_format_mplane *mp = &f->fmt.pix_mp;
+	struct mcam_plane planes[MCAM_MAX_PLANES];
+	unsigned int i;
+
+	if (!V4L2_TYPE_IS_MULTIPLANAR(f->type)) {
+		f->fmt.pix = *pix;
+		return;
+	}
+	*mp = (struct v4l2_pix_format_mplane){
+		.width = pix->width,
+		.height = pix->height,
+		.pixelformat = pix->pixelformat,
+		.field = pix->field,
+		.colorspace = pix->colorspace,
+		.ycbcr_enc = pix->ycbcr_enc,
+		.quantization = pix->quantization,
+		.xfer_func = pix->xfer_func,
+		.num_planes = mcam_mem_planes(pix->pixelformat),
+	};
+	mp->plane_fmt[0].bytesperline = pix->bytesperline;
+	mp->plane_fmt[0].sizeimage = pix->sizeimage;
+	mcam_find_planes(pix, planes);
+	for (i = 0; mp->num_planes > 1 && i < mp->num_planes; i++) {
+		mp->plane_fmt[i].bytesperline = planes[i].stride;
+		mp->plane_fmt[i].sizeimage = planes[i].bytes;
+	}
+}
+
+/* What a program asks for: the rest of the format follows. */
+static struct v4l2_pix_format mcam_asked_format(const struct v4l2_format *f)
+{
+	const struct v4l2_pix_format_mplane *mp = &f->fmt.pix_mp;
+
+	if (!V4L2_TYPE_IS_MULTIPLANAR(f->type))
+		return f->fmt.pix;
+	return (struct v4l2_pix_format){
+		.width = mp->width,
+		.height = mp->height,
+		.pixelformat = mp->pixelformat,
+	};
+}
+
 static int mcam_g_fmt(struct file *file, void *fh, struct v4l2_format *f)
 {
 	struct mcam_node *node = video_drvdata(file);
 
-	f->fmt.pix = node->format;
+	if (!mcam_is_of_queue(node, f))
+		return -EINVAL;
+	mcam_tell_format(f, &node->format);
 	return 0;
 }
 
@@ -289,11 +363,15 @@ static bool mcam_takes_sensor(struct mcam_node *node)
 
 static int mcam_try_fmt(struct file *file, void *fh, struct v4l2_format *f)
 {
+	struct v4l2_pix_format pix = mcam_asked_format(f);
 	struct mcam_node *node = video_drvdata(file);
 
-	mcam_adjust_format(node, &f->fmt.pix,
+	if (!mcam_is_of_queue(node, f))
+		return -EINVAL;
+	mcam_adjust_format(node, &pix,
 			   mcam_is_scaled(node) && !mcam_takes_sensor(node) ?
 			   &node->cam->crop : NULL);
+	mcam_tell_format(f, &pix);
 	return 0;
 }
 
@@ -338,19 +416,21 @@ static int mcam_set_format_and_sensor(struct mcam_node *node, u32 pixelformat,
 static int mcam_s_fmt(struct file *file, void *fh, struct v4l2_format *f)
 {
 	struct mcam_node *node = video_drvdata(file);
-	const struct v4l2_pix_format *pix = &f->fmt.pix;
+	struct v4l2_pix_format pix = mcam_asked_format(f);
 	int ret;
 
+	if (!mcam_is_of_queue(node, f))
+		return -EINVAL;
 	if (vb2_is_busy(&node->vbq))
 		return -EBUSY;
 	if (mcam_takes_sensor(node))
-		ret = mcam_set_format_and_sensor(node, pix->pixelformat,
-						 pix->width, pix->height);
+		ret = mcam_set_format_and_sensor(node, pix.pixelformat,
+						 pix.width, pix.height);
 	else
-		ret = mcam_set_format(node, pix->pixelformat, pix->width,
-				      pix->height);
+		ret = mcam_set_format(node, pix.pixelformat, pix.width,
+				      pix.height);
 	if (!ret)
-		f->fmt.pix = node->format;
+		mcam_tell_format(f, &node->format);
 	return ret;
 }
 
@@ -387,7 +467,7 @@ static int mcam_g_parm(struct file *file, void *fh, struct v4l2_streamparm *a)
 {
 	struct mcam_node *node = video_drvdata(file);
 
-	if (a->type != V4L2_BUF_TYPE_VIDEO_CAPTURE)
+	if (a->type != node->vbq.type)
 		return -EINVAL;
 	memset(&a->parm, 0, sizeof(a->parm));
 	a->parm.capture.capability = V4L2_CAP_TIMEPERFRAME;
@@ -402,7 +482,7 @@ static int mcam_s_parm(struct file *file, void *fh, struct v4l2_streamparm *a)
 	struct mcam_node *node = video_drvdata(file);
 	int ret;
 
-	if (a->type != V4L2_BUF_TYPE_VIDEO_CAPTURE)
+	if (a->type != node->vbq.type)
 		return -EINVAL;
 	ret = mcam_set_interval(node->cam, a->parm.capture.timeperframe);
 	if (ret)
@@ -444,6 +524,9 @@ static const struct v4l2_ioctl_ops mcam_ioctl_ops = {
 	.vidioc_g_fmt_vid_cap = mcam_g_fmt,
 	.vidioc_try_fmt_vid_cap = mcam_try_fmt,
 	.vidioc_s_fmt_vid_cap = mcam_s_fmt,
+	.vidioc_g_fmt_vid_cap_mplane = mcam_g_fmt,
+	.vidioc_try_fmt_vid_cap_mplane = mcam_try_fmt,
+	.vidioc_s_fmt_vid_cap_mplane = mcam_s_fmt,
 	.vidioc_enum_framesizes = mcam_enum_framesizes,
 	.vidioc_enum_frameintervals = mcam_enum_frameintervals,
 	.vidioc_g_parm = mcam_g_parm,
@@ -504,12 +587,16 @@ static int mcam_node_init(struct mcam_node *node)
 
 	node->formats = mcam_nodes[node->channel].formats;
 	node->num_formats = mcam_nodes[node->channel].num_formats;
+	while (!multiplanar && node->formats[node->num_formats - 1].contiguous)
+		node->num_formats--;
 	node->format.width = 640;
 	node->format.height = 480;
 	mcam_adjust_format(node, &node->format, NULL);
 	mcam_init_planes(node);
 	/* One buffer in work and one pending. */
-	ret = mcam_queue_init(node, V4L2_BUF_TYPE_VIDEO_CAPTURE,
+	ret = mcam_queue_init(node, multiplanar ?
+			      V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE :
+			      V4L2_BUF_TYPE_VIDEO_CAPTURE,
 			      VB2_MMAP | VB2_DMABUF | VB2_READ, 2);
 	if (ret)
 		return ret;
@@ -518,8 +605,10 @@ static int mcam_node_init(struct mcam_node *node)
 	vdev->fops = &mcam_fops;
 	vdev->ioctl_ops = &mcam_ioctl_ops;
 	vdev->release = video_device_release_empty;
-	vdev->device_caps = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING |
-			    V4L2_CAP_READWRITE | V4L2_CAP_EXT_PIX_FORMAT;
+	vdev->device_caps = (multiplanar ? V4L2_CAP_VIDEO_CAPTURE_MPLANE :
+					   V4L2_CAP_VIDEO_CAPTURE) |
+			    V4L2_CAP_STREAMING | V4L2_CAP_READWRITE |
+			    V4L2_CAP_EXT_PIX_FORMAT;
 	vdev->v4l2_dev = &node->cam->v4l2_dev;
 	vdev->ctrl_handler = &node->cam->ctrls;
 	vdev->queue = &node->vbq;

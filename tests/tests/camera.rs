@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         ("blanking_and_interval_are_one", blanking_and_interval_are_one),
         ("controls_are_those_that_have_an_effect", controls_are_those_that_have_an_effect),
         ("the_isp_crops_and_scales", the_isp_crops_and_scales),
+        ("planes_lie_apart_if_the_driver_is_told_so", planes_lie_apart_if_the_driver_is_told_so),
         ("v4l2_compliance", v4l2_compliance),
         ("a_camera_that_is_not_coherent_streams_right", a_camera_that_is_not_coherent_streams_right),
     ];
@@ -455,6 +456,44 @@ fn the_isp_crops_and_scales() {
         let found = red(file, small, frame);
         let close = found.iter().zip(expected).all(|(found, expected)| found.abs_diff(expected) <= 8);
         assert!(close && right > left + 200, "{file} {frame}: {found:?} instead of {expected:?}");
+    }
+}
+
+/// The multi-planar API: each plane of NV12M and YUV420M has its own place, and the others' come one after the other as ever.
+fn planes_lie_apart_if_the_driver_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = "set -e -o pipefail
+        v4l2-ctl --list-formats > /tmp/plain; ! grep -e NM12 -e YM12 /tmp/plain
+        rmmod minivmm_camera; insmod /lib/modules/minivmm-camera.ko multiplanar=1
+        v4l2-ctl -D | grep -c 'Video Capture Multiplanar'
+        for format in NM12 YM12 NV12 YUYV pRAA; do
+          [ $format = pRAA ] && node=1 list=buffers-raw || node=0 list=buffers
+          v4l2-ctl -d /dev/video$node -v width=320,height=240,pixelformat=$format --stream-mmap=3 --stream-count=8 \
+              --stream-to=- 2> /tmp/log | {
+            dd bs=4096 count=4 iflag=fullblock 2> /dev/null > /out/$format.raw
+            cat /sys/kernel/debug/minivmm-camera/*/$list > /out/$format.buffers
+            cat >> /out/$format.raw
+          } || { cat /tmp/log >&2; exit 1; }
+        done
+        in_window cma0";
+    let arguments = format!("--cma 64M --camera timing=stall,scene=noise --out {}", folder.path().display());
+    let output = printed(&exec(&arguments, &format!("{IN_WINDOW}{command}")));
+    assert_eq!(output.trim(), "2", "of the driver, and of the node");
+    for (name, contiguous, sizes) in [
+        ("NM12", "NV12", &[76_800, 38_400][..]),
+        ("YM12", "YU12", &[76_800, 19_200, 19_200]),
+        ("NV12", "NV12", &[115_200]),
+        ("YUYV", "YUYV", &[153_600]),
+        ("pRAA", "pRAA", &[96_000]),
+    ] {
+        let file = folder.path().join(format!("{name}.raw"));
+        let checked = frames::check_file(&file, &layout(contiguous, 320, 240)).unwrap();
+        assert_eq!(checked, frames::Checked { frames: 8, bad: Vec::new() }, "{name}");
+        let list = std::fs::read_to_string(file.with_extension("buffers")).unwrap();
+        let buffers = frames::parse_buffers(&list).unwrap();
+        assert!(buffers.len() >= 2 * sizes.len(), "{name}: {list}");
+        let found: Vec<u64> = buffers.iter().map(|buffer| buffer.bytes).collect();
+        assert_eq!(found, sizes.repeat(buffers.len() / sizes.len()), "{name}: {list}");
     }
 }
 
