@@ -10,7 +10,7 @@ pub struct Arch {
     /// Its name in the cache, as in `uname -m`.
     pub name: &'static str,
     /// The images that there are for it.
-    pub(crate) kinds: &'static [Kind],
+    pub kinds: &'static [Kind],
     /// Debian's name for it.
     pub(crate) debian: &'static str,
     /// The kernel's name for it, for `make ARCH=`.
@@ -34,7 +34,12 @@ impl Arch {
     /// 64-bit PCs.
     pub const X86_64: &'static Self = &Self {
         name: "x86_64",
-        kinds: &[Kind::DEFAULT, Kind::Default(Release::V6_12), Kind::Default(Release::V7_2)],
+        kinds: &[
+            Kind::DEFAULT,
+            Kind::Default(Release::V6_12),
+            Kind::Default(Release::V7_2),
+            Kind::Debug(Release::V6_1),
+        ],
         debian: "amd64",
         kernel_arch: "x86_64",
         fragments: &["common.config", "x86_64.config"],

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn an_image_that_there_is_not_is_refused_with_those_that_there_are() {
         let error = build(Arch::X86_64, Kind::Debian).unwrap_err().to_string();
-        assert_eq!(error, "there is no image debian for x86_64; there are: default, 6.12, 7.2");
+        assert_eq!(error, "there is no image debian for x86_64; there are: default, 6.12, 7.2, debug");
     }
 
     #[test]

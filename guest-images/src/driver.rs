@@ -59,10 +59,13 @@ impl<'a> Driver<'a> {
         }
         self.kernel.build_module(lock, &work)?;
         cache::create_whole(&self.folder, |partial| {
-            let stripped = partial.join(MODULE);
-            kernel::strip(self.kernel.arch, &work.join(MODULE), &stripped)?;
+            // Also what a kernel that looks for mistakes has besides, for the guest to load when it wants.
+            for module in sorted_files(&work, "ko")? {
+                let stripped = partial.join(module.file_name().unwrap_or_default());
+                kernel::strip(self.kernel.arch, &module, &stripped)?;
+            }
             let mut order = String::new();
-            for module in self.kernel.modules(&stripped, &work)? {
+            for module in self.kernel.modules(&partial.join(MODULE), &work)? {
                 let name = module.file_name().unwrap_or_default();
                 order += &format!("{}\n", name.display());
                 let copy = partial.join(name);

@@ -11,6 +11,8 @@ pub enum Kind {
     Default(Release),
     /// Our kernel with pages of 64 KiB.
     Large(Release),
+    /// Our kernel with all that finds mistakes of drivers: KASAN, lockdep, kmemleak and their like.
+    Debug(Release),
     /// Debian's kernel, as it is.
     Debian,
 }
@@ -21,18 +23,21 @@ impl Kind {
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        let ours = |release| [Self::Default(release), Self::Large(release)];
+        let ours = |release| [Self::Default(release), Self::Large(release), Self::Debug(release)];
         Release::ALL.into_iter().flat_map(ours).chain([Self::Debian])
     }
 
-    /// Its name on command lines and in the cache: `default`, `64k`, `debian`; of another release than the first one
-    /// `7.2`, `64k-7.2`.
+    /// Its name on command lines and in the cache: `default`, `64k`, `debug`, `debian`; of another release than the first
+    /// one `7.2`, `64k-7.2`, `debug-7.2`.
     pub fn name(self) -> String {
+        let of = |name: &str, release: Release| {
+            if release == Release::ALL[0] { name.to_owned() } else { format!("{name}-{}", release.name()) }
+        };
         match self {
             Self::DEFAULT => "default".to_owned(),
             Self::Default(release) => release.name().to_owned(),
-            Self::Large(release) if release == Release::ALL[0] => "64k".to_owned(),
-            Self::Large(release) => format!("64k-{}", release.name()),
+            Self::Large(release) => of("64k", release),
+            Self::Debug(release) => of("debug", release),
             Self::Debian => "debian".to_owned(),
         }
     }
@@ -42,11 +47,21 @@ impl Kind {
         Self::all().find(|kind| kind.name() == name)
     }
 
+    /// The configuration fragment of its own, beside those of the architecture.
+    pub(crate) fn fragment(self) -> Option<&'static str> {
+        match self {
+            Self::Large(_) => Some("64k.config"),
+            Self::Debug(_) => Some("debug.config"),
+            Self::Default(_) | Self::Debian => None,
+        }
+    }
+
     /// The same with the kernel `release`; none of Debian's kernel, which is as it is.
     pub fn with(self, release: Release) -> Option<Self> {
         match self {
             Self::Default(_) => Some(Self::Default(release)),
             Self::Large(_) => Some(Self::Large(release)),
+            Self::Debug(_) => Some(Self::Debug(release)),
             Self::Debian => None,
         }
     }
@@ -54,7 +69,7 @@ impl Kind {
     /// The release of our kernel.
     pub fn release(self) -> Option<Release> {
         match self {
-            Self::Default(release) | Self::Large(release) => Some(release),
+            Self::Default(release) | Self::Large(release) | Self::Debug(release) => Some(release),
             Self::Debian => None,
         }
     }
@@ -98,7 +113,9 @@ mod tests {
             assert_eq!(Kind::named(&kind.name()), Some(kind));
         }
         let names: Vec<_> = Kind::all().map(Kind::name).collect();
-        assert_eq!(names, ["default", "64k", "6.12", "64k-6.12", "7.2", "64k-7.2", "debian"]);
+        let ours =
+            ["default", "64k", "debug", "6.12", "64k-6.12", "debug-6.12", "7.2", "64k-7.2", "debug-7.2"];
+        assert_eq!(names, [&ours[..], &["debian"]].concat());
         assert_eq!(Kind::named("current"), None);
     }
 

@@ -65,7 +65,7 @@ impl Kernel {
                 let packages = debian::Packages::new(arch, &own)?;
                 (packages.add_to(recipe), Origin::Debian(packages))
             }
-            Kind::Default(release) | Kind::Large(release) => {
+            Kind::Default(release) | Kind::Large(release) | Kind::Debug(release) => {
                 let source = ours::Source::new(arch, kind, release, base)?;
                 (source.add_to(recipe), Origin::Ours(source))
             }

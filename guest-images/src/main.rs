@@ -27,9 +27,13 @@ struct Choice {
     /// The guest's architecture: x86_64 or aarch64; without it, this machine's
     #[arg(long, value_parser = arch)]
     arch: Option<&'static Arch>,
-    /// Which image: default; on aarch64 also 64k, our kernel with pages of that size, and debian, Debian's own kernel
+    /// Which image: default; debug, our kernel with all that finds mistakes of drivers; on aarch64 also 64k, our kernel with
+    /// pages of that size, and debian, Debian's own kernel
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = kind)]
     image: Kind,
+    /// The same as --image debug
+    #[arg(long, conflicts_with = "image")]
+    debug: bool,
     /// The release of our kernel: 6.1, 6.12 or 7.2; without it, the image's own, which is 6.1 unless its name says
     /// another one
     #[arg(long, value_name = "RELEASE", value_parser = release)]
@@ -42,8 +46,9 @@ impl Choice {
     }
 
     fn kind(&self) -> Result<Kind, Error> {
-        let kind = self.kernel.map_or(Some(self.image), |release| self.image.with(release));
-        kind.ok_or_else(|| Error::NotOurs { image: self.image.name() })
+        let image = if self.debug { Kind::Debug(Release::ALL[0]) } else { self.image };
+        let kind = self.kernel.map_or(Some(image), |release| image.with(release));
+        kind.ok_or_else(|| Error::NotOurs { image: image.name() })
     }
 }
 

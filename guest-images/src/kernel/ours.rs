@@ -53,7 +53,7 @@ impl Source {
             recipe = recipe.with_file(patch)?;
         }
         let mut fragment = String::new();
-        for file in arch.fragments.iter().chain(matches!(kind, Kind::Large(_)).then_some(&"64k.config")) {
+        for file in arch.fragments.iter().copied().chain(kind.fragment()) {
             let path = ours.join(file);
             let text = fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
             fragment += &release.lines_of(&text);
