@@ -415,10 +415,8 @@ fn the_isp_crops_and_scales() {
         v4l2-ctl -d /dev/video0 -v width=640,height=480
         v4l2-ctl -d /dev/video1 -v width=320,height=240
         v4l2-ctl -d /dev/video0 -V"#;
-    let arguments = format!(
-        "--cma 64M --camera timing=stall,scene=gradient,noise=no --out {}",
-        folder.path().display()
-    );
+    let arguments =
+        format!("--cma 64M --camera timing=stall,scene=gradient,noise=no --out {}", folder.path().display());
     let output = printed(&exec(&arguments, command));
     let mut rest = output.as_str();
     for part in [

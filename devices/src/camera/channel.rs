@@ -9,8 +9,7 @@ use super::{
     format::{Layout, LayoutError, MAX_PLANES, PlaneLayout},
     isp::Rect,
     picture::Frame,
-    regs,
-    stamp,
+    regs, stamp,
 };
 use crate::dma::DmaPort;
 

@@ -250,6 +250,15 @@ impl Layout {
         Ok(Self { strides, ..self })
     }
 
+    /// The same frame without padding.
+    pub(super) fn tight(self) -> Self {
+        let mut strides = [0; MAX_PLANES];
+        for (stride, plane) in strides.iter_mut().zip(self.planes()) {
+            *stride = plane.line_bytes;
+        }
+        Self { strides, ..self }
+    }
+
     /// The pixel format.
     pub fn format(&self) -> &'static Format {
         self.format
@@ -277,6 +286,13 @@ impl Layout {
     /// Bytes of pixels in all planes.
     pub(super) fn visible_bytes(&self) -> u64 {
         self.planes().map(|plane| u64::from(plane.line_bytes) * u64::from(plane.lines)).sum()
+    }
+
+    /// Bytes from the first to the last visible one, in all planes; as much of them as a register can tell.
+    pub(super) fn span(&self) -> u32 {
+        self.planes()
+            .map(|plane| u32::try_from(plane.span()).unwrap_or(u32::MAX))
+            .fold(0, u32::saturating_add)
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Instant,
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::{bus::BusDevice, dma::DmaPort, faults::Faults, irq::IrqLine};
 
 mod auto;
+mod captured;
 mod channel;
 mod clock;
 mod convert;
@@ -32,6 +34,7 @@ mod pictures;
 mod pipeline;
 mod port;
 mod readout;
+mod record;
 pub mod regs;
 mod scene;
 pub mod sensor;
@@ -40,13 +43,16 @@ pub mod stamp;
 mod worker;
 pub mod yuv;
 
+pub use captured::Captured;
 pub use format::{FORMATS, Format, Layout, LayoutError, MAX_PLANES, PlaneLayout, PlaneShape};
 pub use pictures::{Pictures, PicturesError};
+pub use record::Recording;
 pub use scene::Pattern;
 pub use spec::{CameraSpec, CameraSpecError, SensorSpec, Timing};
 
 use face::Face;
 use fault::{DmaFaults, Probe};
+use record::Recorder;
 use worker::Shared;
 
 /// Stack of the camera's thread, in bytes: the default of 2 MiB may become a huge page at its first touch.
@@ -81,6 +87,14 @@ pub enum CameraError {
     /// Its scene's file.
     #[error(transparent)]
     Pictures(#[from] PicturesError),
+    /// Its recording.
+    #[error("the recording {} cannot be written: {source}; name a file in a folder that can", path.display())]
+    Record {
+        /// Its first file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Its thread.
     #[error("the camera's thread: {0}")]
     Thread(#[from] io::Error),
@@ -145,12 +159,14 @@ impl Camera {
         faults: Option<(Faults, u32)>,
     ) -> Result<Self, CameraError> {
         let source = worker::Source::new(&spec)?;
+        let recorder =
+            spec.record.clone().map(|recording| Recorder::new(recording, spec.timing)).transpose()?;
         let probe = faults.map(|(faults, camera)| Probe { faults, camera });
         let on_the_way = DmaFaults::new(probe.clone());
         let shared = Arc::new(Shared::new(Face::new(spec, irq, probe)));
         let thread = thread::Builder::new().name("camera0".into()).stack_size(STACK).spawn({
             let shared = Arc::clone(&shared);
-            move || worker::run(&shared, &dma, source, on_the_way)
+            move || worker::run(&shared, &dma, source, on_the_way, recorder)
         })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }

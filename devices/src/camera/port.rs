@@ -53,7 +53,9 @@ impl Port {
     /// The guest loads a register, named as that of channel 0.
     pub(super) fn read(&self, register: u32) -> u32 {
         match register {
-            regs::CH_FORMAT..=regs::CH_CROP_SIZE if register.is_multiple_of(4) => self.shadow[index(register)],
+            regs::CH_FORMAT..=regs::CH_CROP_SIZE if register.is_multiple_of(4) => {
+                self.shadow[index(register)]
+            }
             regs::CH_DONE_ADDR_LO => low(self.done.address),
             regs::CH_DONE_ADDR_HI => high(self.done.address),
             regs::CH_DONE_BYTES => self.done.bytes,

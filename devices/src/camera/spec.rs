@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use super::scene::Pattern;
+use super::{record::Recording, scene::Pattern};
 
 /// When a frame begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +36,8 @@ pub struct CameraSpec {
     pub seed: Option<u64>,
     /// Sensor and ISP; none: the test pattern generator, which draws pixels as they go out.
     pub sensor: Option<SensorSpec>,
+    /// Where its processed frames are recorded.
+    pub record: Option<Recording>,
 }
 
 /// A camera's sensor and ISP.
@@ -73,6 +75,7 @@ impl Default for CameraSpec {
             coherent: true,
             seed: None,
             sensor: None,
+            record: None,
         }
     }
 }
@@ -82,8 +85,8 @@ impl Default for CameraSpec {
 pub enum CameraSpecError {
     /// A field that does not exist.
     #[error(
-        "a camera has no '{0}'; it has scene, timing, fps, window, node, address-bits, coherent, seed, sensor, noise, \
-         defects, lamp, auto and threads, each as NAME=VALUE"
+        "a camera has no '{0}'; it has scene, timing, fps, window, node, address-bits, coherent, seed, record, sensor, \
+         noise, defects, lamp, auto and threads, each as NAME=VALUE"
     )]
     Field(String),
     /// A field given twice.
@@ -117,6 +120,10 @@ node=N             NUMA node that the guest is told it belongs to (default: it i
 address-bits=N     address lines of the camera's DMA, 1 to 64 (default 32)
 coherent=yes|no    whether the guest is told that this DMA goes through its caches (default yes)
 seed=N             seed of everything random (default: the machine's)
+record=FILE        record the processed frames that were written to guest memory: as a clip .y4m, or as pictures .png,
+                   whose number, counted from 0, stands for a %05d in FILE, or before .png where there is none. Frames
+                   of another size or rate begin another clip, FILE-2.y4m. With timing=stall the camera waits for the
+                   disk; with timing=free a frame that the disk has no time for is left out
 sensor=yes|no      yes: frames come from a model of an image sensor by way of an ISP; no (default, but for a scene
                    from a file): from a generator of test patterns. What follows is of the sensor, and makes it yes
 scene=FILE         a .png, or a .y4m clip, for it to look at
@@ -225,6 +232,12 @@ impl CameraSpec {
                 let bits = value.parse().ok().filter(|bits| (1..=64).contains(bits));
                 self.address_bits = bits.ok_or_else(|| invalid("address-bits", "a number from 1 to 64"))?;
             }
+            "record" => {
+                let recording = Recording::named(value);
+                self.record = Some(recording.ok_or_else(|| {
+                    invalid("record", "a file .y4m, or .png with at most one %d or, for N digits, %0Nd")
+                })?);
+            }
             "coherent" => self.coherent = flag("coherent")?,
             "seed" => {
                 let seed = value.parse().ok();
@@ -256,6 +269,7 @@ mod tests {
                 coherent: false,
                 seed: Some(u64::MAX),
                 sensor: None,
+                record: None,
             })
         );
         let sensor =
@@ -268,6 +282,7 @@ mod tests {
         let automatic = SensorSpec { automatic: true, threads: 4, ..SensorSpec::default() };
         assert_eq!(spec("auto=yes,threads=4").sensor, Some(automatic));
         assert_eq!("fps=30".parse(), Ok(CameraSpec::default()));
+        assert_eq!(spec("record=a/b.y4m").record, Some(Recording::Clip("a/b.y4m".into())));
     }
 
     #[test]
@@ -288,6 +303,10 @@ mod tests {
             ("lamp=1:1:100", "the camera's lamp cannot be '1:1:100'"),
             ("threads=0", "the camera's threads cannot be '0'; valid is a number from 1 to 16"),
             ("defects=100001", "the camera's defects cannot be '100001'"),
+            ("record=a.mp4", "the camera's record cannot be 'a.mp4'; valid is a file .y4m, or .png with"),
+            ("record=%d-%d.png", "the camera's record cannot be '%d-%d.png'"),
+            ("record=%5d.png", "the camera's record cannot be '%5d.png'"),
+            ("record=.png", "the camera's record cannot be '.png'"),
             ("seed=-1", "the camera's seed cannot be '-1'"),
             ("size=640x480", "a camera has no 'size'; it has scene, timing"),
             ("bars", "a camera has no 'bars'"),

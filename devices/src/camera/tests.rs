@@ -7,6 +7,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::*;
 
+mod recording;
+
 const BASE: u64 = 0x10_0000;
 const SIZE: usize = 0x100_0000;
 const WINDOW: std::ops::Range<u64> = 0x40_0000..0x100_0000;

@@ -17,6 +17,7 @@ use super::{
     picture::Picture,
     pictures::PicturesError,
     pipeline::Pipeline,
+    record::Recorder,
     spec::CameraSpec,
 };
 use crate::dma::DmaPort;
@@ -145,7 +146,13 @@ impl Source {
 }
 
 /// Makes frames until the camera is switched off. No lock is held while it does.
-pub(super) fn run(shared: &Shared, dma: &DmaPort, mut source: Source, mut faults: DmaFaults) {
+pub(super) fn run(
+    shared: &Shared,
+    dma: &DmaPort,
+    mut source: Source,
+    mut faults: DmaFaults,
+    mut recorder: Option<Recorder>,
+) {
     let abort = shared.face().abandon();
     let finished = |channel, outcome| shared.face().finished(channel, outcome, Instant::now());
     let mut params = [0; PARAMS_MAX];
@@ -176,8 +183,16 @@ pub(super) fn run(shared: &Shared, dma: &DmaPort, mut source: Source, mut faults
                 None => continue,
                 Some(Err(refusal)) => Outcome::Refused(refusal),
                 Some(Ok(transfer)) => {
+                    let layout = *transfer.layout();
                     let told = |outcome| finished(channel, outcome);
-                    faults.make(&mut source, channel, &job, transfer, dma, &abort, &told)
+                    let outcome = faults.make(&mut source, channel, &job, transfer, dma, &abort, &told);
+                    if channel == PROCESSED
+                        && matches!(outcome, Outcome::Written { .. })
+                        && let (Some(recorder), Some(config)) = (&mut recorder, &job.configs[channel])
+                    {
+                        recorder.record(&job, &layout, config.addresses, dma, &abort);
+                    }
+                    outcome
                 }
             };
             // What goes with a frame ends before it: what becomes of the frame is the last that a driver hears.
