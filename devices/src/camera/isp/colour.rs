@@ -1,8 +1,10 @@
 //! Kernels on pixels: the tone curve, luma and chroma.
 
+#[cfg(target_arch = "x86_64")]
+use super::level::Kind;
 use super::{
     arith::{CODED_MAX, LINEAR_MAX},
-    level::{Kind, Level, kernel},
+    level::{Level, kernel},
     lines::{LANES, vectors, vectors_mut},
     params::{TONE_POINTS, ToneCurve},
     vector::Vector,
@@ -74,17 +76,18 @@ fn segment(value: u16) -> (u8, u16) {
 /// Sends `count` values of a padded line through the curve; they are at most 14 bits.
 pub(super) fn tone(level: Level, curve: &Tone, line: &mut [i16], count: usize) {
     let line = &mut line[LANES..][..count];
-    let rest = match level.0 {
-        #[cfg(target_arch = "x86_64")]
+    #[cfg(target_arch = "x86_64")]
+    let line = match level.0 {
         // SAFETY: there is such a level only where the machine has it.
         Kind::Avx512 => unsafe { tone_avx512(curve, line) },
-        #[cfg(target_arch = "x86_64")]
         // SAFETY: there is such a level only where the machine has it.
         Kind::Avx2 => unsafe { tone_avx2(curve, line) },
-        _ => line,
+        Kind::Scalar => line,
     };
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = level;
     let table: &[i16; 1 << 14] = curve.table.as_slice().try_into().expect("it has as many values");
-    for value in rest {
+    for value in line {
         *value = table[(*value & LINEAR_MAX).cast_unsigned() as usize];
     }
 }
