@@ -60,9 +60,8 @@ static int mcam_init_device(struct mcam *cam)
 				     channels, planes, lines,
 				     MCAM_CAPTURE_NODES, MCAM_MAX_PLANES);
 
-	cam->has_isp = caps & MINIVMM_CAM_CAPS_ISP;
 	cam->num_nodes = MCAM_CAPTURE_NODES;
-	if (cam->has_isp && channels >= MINIVMM_CAM_CHANNELS)
+	if (caps & MINIVMM_CAM_CAPS_ISP && channels >= MINIVMM_CAM_CHANNELS)
 		cam->num_nodes = MINIVMM_CAM_CHANNELS;
 
 	ret = dma_set_mask_and_coherent(cam->dev, DMA_BIT_MASK(lines));

@@ -160,6 +160,7 @@ static int mcam_meta_node_init(struct mcam_node *node)
 	node->format.pixelformat = mcam_meta_nodes[node->channel].dataformat;
 	node->format.sizeimage = mcam_meta_nodes[node->channel].buffersize;
 	node->planes[0].bytes = node->format.sizeimage;
+	node->fourcc = node->format.pixelformat;
 	node->num_planes = 1;
 	node->mem_planes = 1;
 	/* A stream of them begins without buffers: no frame needs them. */

@@ -93,8 +93,14 @@
 #define MINIVMM_CAM_CH_LEN1 0x134
 /* Rw. The same for plane 2. */
 #define MINIVMM_CAM_CH_LEN2 0x138
-/* Wo. Writing 1 makes CH_FORMAT to CH_LEN2 the pending configuration. */
+/* Wo. Writing 1 makes CH_FORMAT to CH_LEN2, and CH_INPUT_SIZE to CH_CROP_SIZE, the pending configuration. */
 #define MINIVMM_CAM_CH_COMMIT 0x13c
+/* Rw. Of channel 0, and only with CAPS_ISP: size of what the sensor puts out for the next frame, as CH_SIZE and within the same limits; 0: that of the frame. */
+#define MINIVMM_CAM_CH_INPUT_SIZE 0x140
+/* Rw. Of channel 0, and only with CAPS_ISP: where in that the part begins of which the next frame is made: columns left of it in bits 15:0, lines above it in 31:16, even. */
+#define MINIVMM_CAM_CH_CROP_POSITION 0x144
+/* Rw. Size of that part, as CH_SIZE, even and not smaller than the frame, to which it is scaled; 0: all that the sensor puts out, whatever CH_CROP_POSITION is. */
+#define MINIVMM_CAM_CH_CROP_SIZE 0x148
 /* Ro. Address of plane 0 of the last frame written, bits 31:0; CH_DONE_* hold until IRQ_DONE is acknowledged. */
 #define MINIVMM_CAM_CH_DONE_ADDR_LO 0x180
 /* Ro. The same, bits 63:32. */

@@ -71,6 +71,7 @@ struct mcam_node {
 
 	/* Guarded by mcam.lock. */
 	struct v4l2_pix_format format;
+	u32 fourcc;			/* the device's name for it */
 	struct mcam_plane planes[MCAM_MAX_PLANES];	/* of the format */
 	unsigned int num_planes;
 	unsigned int mem_planes;	/* that lie apart: 1, or all of these */
@@ -103,8 +104,6 @@ struct mcam {
 	struct mcam_node nodes[MINIVMM_CAM_CHANNELS];
 	unsigned int num_nodes;		/* without an ISP, the capture nodes */
 	struct dentry *debugfs;
-
-	bool has_isp;			/* else frames are of any size each */
 
 	/* What the device can do of the driver's sizes, and its own interval. */
 	const struct v4l2_frmsize_discrete *sizes;
@@ -155,6 +154,12 @@ static inline u32 mcam_node_read(struct mcam_node *node, u32 reg)
 static inline void mcam_node_write(struct mcam_node *node, u32 reg, u32 value)
 {
 	mcam_write(node->cam, mcam_node_reg(node, reg), value);
+}
+
+/* Without one, each node's frames are of any size. */
+static inline bool mcam_has_isp(const struct mcam *cam)
+{
+	return cam->num_nodes > MCAM_CAPTURE_NODES;
 }
 
 /* Bytes of the part @plane of a buffer. */

@@ -90,12 +90,9 @@ void mcam_program_crop(struct mcam *cam)
 static void mcam_program_format(struct mcam_node *node)
 {
 	const struct v4l2_pix_format *pix = &node->format;
-	const struct mcam_format *format;
 	unsigned int i;
 
-	format = mcam_find_format(node, pix->pixelformat);
-	mcam_node_write(node, MINIVMM_CAM_CH_FORMAT,
-			format->contiguous ?: format->pixelformat);
+	mcam_node_write(node, MINIVMM_CAM_CH_FORMAT, node->fourcc);
 	mcam_node_write(node, MINIVMM_CAM_CH_SIZE,
 			pix->height << 16 | pix->width);
 	if (node == mcam_processed(node->cam))
@@ -155,9 +152,8 @@ static void mcam_finish(struct mcam_node *node, struct mcam_buffer *buf,
 	vb->sequence = sequence;
 	vb->field = V4L2_FIELD_NONE;
 	vb->vb2_buf.timestamp = ktime_get_ns();
-	for (i = 0; i < vb->vb2_buf.num_planes; i++) {
-		if (!V4L2_TYPE_IS_CAPTURE(node->vbq.type))
-			break;
+	for (i = 0; V4L2_TYPE_IS_CAPTURE(node->vbq.type) &&
+	     i < vb->vb2_buf.num_planes; i++) {
 		if (bytes && node->mem_planes > 1)
 			bytes = node->planes[i].bytes;
 		vb2_set_plane_payload(&vb->vb2_buf, i, bytes);
@@ -353,7 +349,6 @@ static int mcam_queue_setup(struct vb2_queue *vq, unsigned int *num_buffers,
 			    struct device *alloc_devs[])
 {
 	struct mcam_node *node = vb2_get_drv_priv(vq);
-
 	unsigned int i;
 
 	if (*num_planes && *num_planes != node->mem_planes)

@@ -4,8 +4,8 @@
  *
  * The format that is active on a pad is that of a capture node, and is kept
  * there: what the sensor puts out is the raw node's, and the ISP, which crops
- * and scales down, puts out the processed node's size; its two pads for
- * metadata have a format that cannot change. A program that knows of capture nodes alone
+ * and scales down, puts out the processed node's size; its two pads for metadata
+ * have a format that cannot change. A program that knows of capture nodes alone
  * never has to set it, and one that sets it here changes the node's. The frame
  * interval is the nodes' (VIDIOC_S_PARM) or follows from the controls: a raw
  * sensor's pad has none of its own
@@ -228,7 +228,7 @@ static void mcam_try_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state
 	const struct v4l2_frmsize_discrete *size;
 	const struct v4l2_rect *limit = NULL;
 
-	if (source && cam->has_isp)
+	if (source && mcam_has_isp(cam))
 		limit = mcam_try_crop(sd, state, MCAM_ISP_SINK);
 	size = mcam_nearest_size(cam, fmt->width, fmt->height, limit);
 	mcam_fill_mbus(fmt, source ? MCAM_ISP_CODE :
@@ -239,7 +239,7 @@ static void mcam_try_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state
 		return;
 	*mcam_try_crop(sd, state, pad) =
 		(struct v4l2_rect){ 0, 0, fmt->width, fmt->height };
-	if (cam->has_isp) {
+	if (mcam_has_isp(cam)) {
 		struct v4l2_mbus_framefmt *out;
 
 		out = mcam_try_format(sd, state, MCAM_ISP_SOURCE);
@@ -329,7 +329,7 @@ static void mcam_crop_limits(struct v4l2_subdev *sd,
 
 static bool mcam_has_crop(struct v4l2_subdev *sd, unsigned int pad)
 {
-	return mcam_of(sd)->has_isp && pad == MCAM_ISP_SINK;
+	return mcam_has_isp(mcam_of(sd)) && pad == MCAM_ISP_SINK;
 }
 
 static int mcam_get_selection(struct v4l2_subdev *sd,

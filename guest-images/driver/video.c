@@ -128,7 +128,7 @@ mcam_nearest_size(struct mcam *cam, u32 width, u32 height,
 
 static bool mcam_is_scaled(struct mcam_node *node)
 {
-	return node->cam->has_isp && node == mcam_processed(node->cam);
+	return mcam_has_isp(node->cam) && node == mcam_processed(node->cam);
 }
 
 /* Makes of @pix the nearest that the node can do within @limit, if there is one. */
@@ -197,8 +197,12 @@ static unsigned int mcam_mem_planes(u32 pixelformat)
 
 static void mcam_init_planes(struct mcam_node *node)
 {
+	u32 pixelformat = node->format.pixelformat;
+
+	node->fourcc = mcam_find_format(node, pixelformat)->contiguous ?:
+		       pixelformat;
 	node->num_planes = mcam_find_planes(&node->format, node->planes);
-	node->mem_planes = mcam_mem_planes(node->format.pixelformat);
+	node->mem_planes = mcam_mem_planes(pixelformat);
 }
 
 /* A node's format changed, and not by its own doing. */
@@ -219,7 +223,7 @@ void mcam_source_changed(struct mcam_node *node)
 static int mcam_resize(struct mcam *cam, u32 width, u32 height)
 {
 	struct mcam_node *node = mcam_processed(cam);
-	bool fits = !cam->has_isp || (node->format.width <= width &&
+	bool fits = !mcam_has_isp(cam) || (node->format.width <= width &&
 				      node->format.height <= height);
 	int ret;
 

@@ -497,6 +497,7 @@ fn planes_lie_apart_if_the_driver_is_told_so() {
 
 fn v4l2_compliance() {
     compliance::passes("", &[]);
+    compliance::passes_multiplanar();
 }
 
 /// On arm64 its buffers are mapped uncached then.
