@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fast_image_resize::{PixelType, ResizeOptions, Resizer, images::Image, images::ImageRef};
+use fast_image_resize::{
+    ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::U8x3,
+};
 use y4m::Colorspace;
 use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix};
 
@@ -90,13 +94,16 @@ impl Pictures {
     /// # Panics
     /// If there is no picture of that number, or the size is 0 in a direction.
     pub fn scaled(&self, index: usize, [width, height]: [u32; 2]) -> Vec<u8> {
-        let source = ImageRef::new(self.width, self.height, &self.pictures[index], PixelType::U8x3);
+        let source = TypedImageRef::<U8x3>::from_buffer(self.width, self.height, &self.pictures[index]);
         let source = source.expect("a picture has three bytes for each of its pixels");
-        let mut scaled = Image::new(width, height, PixelType::U8x3);
+        let mut scaled = vec![0; 3 * width as usize * height as usize];
+        let mut image = TypedImage::<U8x3>::from_buffer(width, height, &mut scaled)
+            .expect("it has three bytes for each of its pixels");
+        // By its type: otherwise the code for all types of pixels would be compiled here, ten times that of this crate.
         Resizer::new()
-            .resize(&source, &mut scaled, &ResizeOptions::new().fit_into_destination(None))
-            .expect("both have the same kind of pixels");
-        scaled.into_vec()
+            .resize_typed(&source, &mut image, &ResizeOptions::new().fit_into_destination(None))
+            .expect("no cropping is asked for");
+        scaled
     }
 }
 
