@@ -172,7 +172,7 @@
 #define MINIVMM_CAM_IRQ_BUS_ERROR 0x400
 /* The sensor link was lost. */
 #define MINIVMM_CAM_IRQ_SYNC_LOSS 0x800
-/* The frame clock ticked and a channel could not begin a frame: none pending, or one in work or held back. */
+/* The frame clock ticked and a channel could not begin a frame: none pending, or one held back. */
 #define MINIVMM_CAM_IRQ_UNDERRUN 0x1000
 /* With the IRQ_DONE of channel 3: the parameters were wrong; see CH_DONE_ERROR. */
 #define MINIVMM_CAM_IRQ_PARAMS_ERROR 0x2000

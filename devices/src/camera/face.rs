@@ -375,7 +375,9 @@ impl Face {
                         self.underrun(ticks);
                         return Task::WaitUntil(next);
                     }
-                    // Ticks that the host slept through are lost as well, but not by the guest's fault.
+                    // The frame of a tick that came while the last was in work is made now, as if lines had waited for the
+                    // ISP: it is the rate that counts, and the host may be busy for a moment. Ticks before that, which the
+                    // host slept through, are lost, but not by the guest's fault.
                     self.drop_frames(ticks - 1);
                     time
                 }
@@ -432,7 +434,7 @@ impl Face {
         // After a reset the frame is not the registers' any more.
         let abandoned = self.abandon.load(Ordering::Relaxed);
         self.abandon.store(abandoned && self.job.is_some(), Ordering::Relaxed);
-        let events = if abandoned { 0 } else { self.ended(channel, &config, &ended, outcome, now) };
+        let events = if abandoned { 0 } else { self.ended(channel, &config, &ended, outcome) };
         let events = events | self.publish_held(now);
         self.event(events);
     }
@@ -466,21 +468,7 @@ impl Face {
     }
 
     /// Accounts for a channel's frame; returns its events.
-    fn ended(
-        &mut self,
-        channel: usize,
-        config: &FrameConfig,
-        job: &Job,
-        outcome: Outcome,
-        now: Instant,
-    ) -> u32 {
-        let interval = self.state.interval();
-        if let (Timing::Free, Some(clock)) = (self.spec.timing, &mut self.state.clock) {
-            match clock.ticks(now, interval) {
-                0 => {}
-                ticks => self.underrun(ticks),
-            }
-        }
+    fn ended(&mut self, channel: usize, config: &FrameConfig, job: &Job, outcome: Outcome) -> u32 {
         let port = &mut self.state.ports[channel];
         let mut done = Done {
             address: config.addresses[0],
@@ -596,7 +584,7 @@ impl Face {
         self.abandon.store(self.job.is_some(), Ordering::Relaxed);
     }
 
-    /// The clock ticked `ticks` times, and no channel had a buffer, or the last frame was held back or in work.
+    /// The clock ticked `ticks` times, and no channel had a buffer, or the last frame was held back.
     fn underrun(&mut self, ticks: u32) {
         self.late(ticks);
         self.drop_frames(ticks);

@@ -319,21 +319,24 @@ fn a_tick_before_the_acknowledgement_is_late() {
 }
 
 #[test]
-fn ticks_while_a_frame_is_in_work_or_the_host_slept_are_drops_but_nobodys_late_acknowledgement() {
+fn the_frame_of_a_tick_while_one_is_in_work_begins_late_and_those_of_more_are_lost() {
     let mut rig = Rig::streaming("fps=100");
     rig.commit(0x1000);
     rig.pass(10);
     rig.job();
     rig.commit(0x2000);
+    rig.pass(15);
+    rig.finish(WRITTEN);
+    let job = rig.job();
+    assert_eq!((job.sequence, job.time), (1, Duration::from_millis(20)));
+    assert_eq!(rig.acknowledge(), regs::IRQ_DONE);
+    rig.commit(0x3000);
     rig.pass(35);
     rig.finish(WRITTEN);
-    assert_eq!((rig.face.read(regs::IRQS_LATE), rig.face.read(regs::DROPS)), (0, 3));
-    assert_eq!(rig.acknowledge(), regs::IRQ_UNDERRUN | regs::IRQ_DONE);
-    rig.pass(30);
+    assert_eq!(rig.acknowledge(), regs::IRQ_DONE);
     let job = rig.job();
-    assert_eq!((job.sequence, job.time), (6, Duration::from_millis(70)));
-    assert_eq!(rig.acknowledge(), 0);
-    assert_eq!((rig.face.read(regs::IRQS_LATE), rig.face.read(regs::DROPS)), (0, 5));
+    assert_eq!((job.sequence, job.time), (5, Duration::from_millis(60)));
+    assert_eq!((rig.face.read(regs::IRQS_LATE), rig.face.read(regs::DROPS)), (0, 3));
 }
 
 #[test]
@@ -538,15 +541,16 @@ fn in_free_timing_a_channel_without_a_buffer_drops_the_frame_and_the_other_has_i
     let job = rig.job();
     assert_eq!((job.sequence, channels(&job)), (2, [true, false]));
     assert_eq!((drops(&rig), rig.face.read(regs::IRQS_LATE)), ([2, 1, 3], 1));
-    // A tick while a frame is in work is lost for both.
-    rig.pass(10);
+    // Ticks while a frame is in work after which neither has a buffer are lost for both.
+    rig.pass(20);
     rig.face.finished(0, WRITTEN, rig.now);
-    assert_eq!(drops(&rig), [3, 2, 5]);
+    assert!(matches!(rig.face.poll(rig.now), Task::WaitUntil(_)));
+    assert_eq!(drops(&rig), [4, 3, 7]);
     rig.commit(0x1000);
     rig.acknowledge();
     rig.pass(10);
     let job = rig.job();
-    assert_eq!((job.sequence, channels(&job)), (4, [true, true]));
+    assert_eq!((job.sequence, channels(&job)), (5, [true, true]));
 }
 
 #[test]

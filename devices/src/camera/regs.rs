@@ -151,7 +151,7 @@ constants! {
     IRQ_CONFIG_ERROR = 1 << 9, "Format not the channel's, bad size, stride or length too small: see the frame's configuration.";
     IRQ_BUS_ERROR = 1 << 10, "The DMA port refused an address; see ERR_ADDR.";
     IRQ_SYNC_LOSS = 1 << 11, "The sensor link was lost.";
-    IRQ_UNDERRUN = 1 << 12, "The frame clock ticked and a channel could not begin a frame: none pending, or one in work or held back.";
+    IRQ_UNDERRUN = 1 << 12, "The frame clock ticked and a channel could not begin a frame: none pending, or one held back.";
     IRQ_PARAMS_ERROR = 1 << 13, "With the IRQ_DONE of channel 3: the parameters were wrong; see CH_DONE_ERROR.";
     IRQ_DONE = 1 << 16, "The channel's frame was written, or its buffer of metadata transferred; see CH_DONE_*. Channel n: n bits further up.";
     IRQ_LATCHED = 1 << 20, "The channel's pending configuration became the active one: the next may be programmed. Channel n: n bits further up.";
