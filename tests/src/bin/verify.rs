@@ -102,8 +102,7 @@ fn here(steps: &mut Steps) -> Option<Command> {
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.command("lints", cargo(&lints));
     let name = Arch::host().name;
-    steps
-        .run(&format!("guest image default for {name}"), || guest_images::build(Arch::host(), Kind::DEFAULT));
+    images(steps, Arch::host());
     let tests = ["test", "--quiet", "--workspace", "--no-fail-fast"];
     steps
         .command(&format!("build of the tests for {name}"), cargo(&[&tests[..], &["--no-run"]].concat()))
@@ -115,10 +114,7 @@ fn elsewhere(steps: &mut Steps, arch: &'static Arch) -> Option<Command> {
     let name = arch.name;
     let cross = steps.run(&format!("toolchain for {name}"), Cross::prepare)?;
     steps.command(&format!("lints for {name}"), cross.clippy());
-    let first = |kind: &Kind| kind.release().is_none_or(|release| release == Release::ALL[0]);
-    for kind in Kind::all().filter(first) {
-        steps.run(&format!("guest image {} for {name}", kind.name()), || guest_images::build(arch, kind));
-    }
+    images(steps, arch);
     // The tests find it beside themselves.
     steps.run(&format!("minivmm for {name}"), || cross.minivmm());
     let lab = steps.run("the lab", || programs::build("tests", "lab"))?;
@@ -131,6 +127,16 @@ fn elsewhere(steps: &mut Steps, arch: &'static Arch) -> Option<Command> {
         test
     };
     steps.command(&format!("build of the tests for {name}"), test(&["--no-run"])).then(|| test(&[]))
+}
+
+/// Builds the images for `arch` that the tests boot.
+fn images(steps: &mut Steps, arch: &'static Arch) {
+    let first = |kind: &&Kind| kind.release().is_none_or(|release| release == Release::ALL[0]);
+    for &kind in arch.kinds.iter().filter(first) {
+        steps.run(&format!("guest image {} for {}", kind.name(), arch.name), || {
+            guest_images::build(arch, kind)
+        });
+    }
 }
 
 /// What is done, one after another, and what of it failed.
