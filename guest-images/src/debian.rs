@@ -49,6 +49,15 @@ pub fn install(packages: &[&str]) -> Result<(), Error> {
     apt_install(prefix, &missing).or_else(|_| update(prefix).and_then(|()| apt_install(prefix, &missing)))
 }
 
+/// Fetches fresh lists of packages, if we may. What is built by old ones is built anew as soon as something else has fetched
+/// them: who builds much does this first.
+///
+/// # Errors
+/// If apt-get fails.
+pub fn refresh() -> Result<(), Error> {
+    privilege().map_or(Ok(()), update)
+}
+
 /// Makes sure that the installed `packages`, which are of one source, have the version `least` or a newer one: where they are
 /// older, it installs the newest that Debian has, as [`install`] does.
 ///

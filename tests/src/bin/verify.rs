@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     let Arguments { arch, kernel } = Arguments::parse();
     let mut steps = Steps::default();
     let mut tests = Vec::new();
+    steps.run("packages", || debian::refresh().and_then(|()| debian::install(PACKAGES)));
     for arch in arch.map_or_else(cross::architectures, |arch| vec![arch]) {
         let here_too = arch.name == Arch::host().name;
         let test = match kernel {
@@ -62,7 +63,6 @@ fn main() -> ExitCode {
 /// What tests of a kernel `release` for `arch` need; the command that runs them.
 fn with_kernel(steps: &mut Steps, arch: &'static Arch, release: Release) -> Option<Command> {
     let kind = Kind::Default(release);
-    steps.run("packages", || debian::install(PACKAGES));
     let tests = |mut test: Command| {
         test.args([
             "--quiet",
@@ -97,7 +97,6 @@ fn cargo(arguments: &[&str]) -> Command {
 
 /// Checks for this machine's architecture, the cheap steps first; the command that runs the tests.
 fn here(steps: &mut Steps) -> Option<Command> {
-    steps.run("packages", || debian::install(PACKAGES));
     steps.command("formatting", cargo(&["fmt", "--all", "--check"]));
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.command("lints", cargo(&lints));

@@ -1,0 +1,145 @@
+//! The driver in the debug kernel (KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG), which is to find no mistake of it; and
+//! mistakes made on purpose, which it is to find. The main function is as in linux.rs.
+
+use std::{
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use guest_images::{Arch, Kind, Release};
+use tests::{
+    guest::{self, counter, printed},
+    harness,
+};
+
+/// The image.
+const KIND: Kind = Kind::Debug(Release::ALL[0]);
+
+/// Time limit of a guest: it is several times as slow as others.
+const LIMIT: Duration = Duration::from_secs(540);
+
+/// What this kernel's log has if something was found. kmemleak's own word comes from debugfs, see [`SCAN`].
+const FOUND: &[&str] =
+    &["BUG", "WARNING", "UBSAN", "DMA-API", "ODEBUG", "list_add", "list_del", "Oops", "leak"];
+
+/// In the guest: says what nothing points to any more, of what was allocated before the function `forget`. What is younger
+/// than 5 s is not looked at (mm/kmemleak.c, MSECS_MIN_AGE).
+const SCAN: &str =
+    "forget() { echo scan > /sys/kernel/debug/kmemleak; echo clear > /sys/kernel/debug/kmemleak; }
+    leaks() {
+        sleep 6; echo scan > /sys/kernel/debug/kmemleak
+        # Once more: what changed hands during the first is looked at in the second.
+        echo scan > /sys/kernel/debug/kmemleak; cat /sys/kernel/debug/kmemleak
+    }
+    ";
+
+fn main() -> ExitCode {
+    if !Arch::host().kinds.contains(&KIND) {
+        eprintln!("There is no debug image for {}: NOTHING IS RUN.", Arch::host().name);
+        return ExitCode::SUCCESS;
+    }
+    let tests: &[harness::Test] = &[
+        ("every_mistake_is_found", every_mistake_is_found),
+        ("the_driver_makes_no_mistake", the_driver_makes_no_mistake),
+    ];
+    harness::run_with_linux(&[KIND], tests)
+}
+
+fn run(machine: &str, command: &str) -> String {
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(["--image", &KIND.name()]).args(machine.split_whitespace());
+    minivmm.args(["--exec", &format!("{SCAN}{command}")]);
+    printed(&guest::run_within(&mut minivmm, LIMIT))
+}
+
+/// All in one guest, each after a mark in the log.
+fn every_mistake_is_found() {
+    let mistakes = [
+        ("list", "list_add double add"),
+        ("shift", "UBSAN: shift-out-of-bounds"),
+        ("sleep", "BUG: sleeping function called from invalid context"),
+        ("dma", "DMA-API: platform minivmm-mistakes: device driver frees DMA memory with different size"),
+        ("timer", "ODEBUG: free active"),
+        ("use-after-free", "BUG: KASAN: use-after-free"),
+        ("leak", "unreferenced object"),
+        // After it lockdep looks no more.
+        ("lock-order", "WARNING: possible circular locking dependency detected"),
+    ];
+    let names: Vec<&str> = mistakes.iter().map(|(name, _)| *name).collect();
+    let command = format!(
+        "set -e; forget
+        for mistake in {}; do
+            echo \"mistake $mistake\" > /dev/kmsg
+            insmod /lib/modules/minivmm-mistakes.ko mistake=$mistake
+            [ $mistake != leak ] || leaks > /dev/kmsg
+            rmmod minivmm_mistakes
+        done; dmesg",
+        names.join(" ")
+    );
+    let log = run("--cma 16M", &command);
+    for (name, says) in mistakes {
+        let part =
+            log.split(&format!("mistake {name}\n")).nth(1).unwrap_or_else(|| panic!("no {name} in {log}"));
+        let part = part.split("mistake ").next().unwrap_or_default();
+        assert!(part.contains(says), "{name} was not found: {part}");
+        assert!(FOUND.iter().any(|word| says.contains(word)) || name == "leak", "FOUND does not know {says}");
+    }
+}
+
+/// Two cameras, one with an ISP: all nodes stream, by all ways that there are, are asked all that v4l2-compliance asks, and
+/// go away while they stream.
+fn the_driver_makes_no_mistake() {
+    let command = "set -e -o pipefail
+        driver=/sys/bus/platform/drivers/minivmm-camera
+        stream() { node=$1; shift; v4l2-ctl -d /dev/video$node \"$@\" > /tmp/log 2>&1 || { cat /tmp/log >&2; exit 1; }; }
+        forget
+        # A camera's nodes: processed, raw, and of one with an ISP statistics and parameters.
+        list=$(for file in /sys/class/video4linux/video*; do echo $(cat $file/name); done); echo \"$list\"
+        with_isp=$(for file in /sys/class/video4linux/video*; do case $(cat $file/name) in *statistics*) basename $file;; esac; done)
+        statistics=${with_isp#video} frames=$((statistics - 2)) raw=$((statistics - 1)) params=$((statistics + 1))
+        [ $frames = 0 ] && plain=4 || plain=0
+        for node in $plain $((plain + 1)) $frames $raw; do
+            stream $node -v width=160,height=120 --stream-mmap=3 --stream-count=5
+            stream $node --stream-user=3 --stream-count=5 || true
+            head -c 4096 /dev/video$node > /dev/null
+        done
+        stream $frames --stream-dmabuf --export-device=/dev/video$raw --stream-count=5
+        for cameras in once again; do
+            for node in $plain $((plain + 1)) $frames $raw $statistics; do
+                v4l2-ctl -d /dev/video$node --stream-mmap=3 --stream-count=1000000 > /dev/null 2>&1 &
+            done
+            v4l2-ctl -d /dev/video$params --stream-out-mmap=3 --stream-count=1000000 > /dev/null 2>&1 &
+            counters=$(echo /sys/kernel/debug/minivmm-camera/*/counters)
+            until cat $counters | grep -q 'params_frames [1-9]'; do usleep 50000; done
+            usleep 500000; cat $counters
+            # An error of the device's, then the end, while all stream.
+            for device in $driver/*.camera; do echo $(basename $device) > $driver/unbind; done; wait || true
+            for device in /sys/bus/platform/devices/*.camera; do echo $(basename $device) > $driver/bind; done
+        done
+        for device in $driver/*.camera; do echo $(basename $device) > $driver/unbind; done
+        rmmod minivmm_camera; insmod /lib/modules/minivmm-camera.ko
+        stream 0 --stream-mmap=3 --stream-count=3
+        v4l2-compliance -d /dev/video0 -s -f2 2>&1 | grep -e 'Total for' -e 'fail:'
+        rmmod minivmm_camera
+        leaks
+        grep debug_locks /proc/lockdep_stats
+        dmesg";
+    let output =
+        run("--memory 1536M --cma 64M --camera timing=stall,sensor=yes --camera timing=stall", command);
+    let (said, log) = output.split_once("debug_locks:").unwrap_or_else(|| panic!("{output}"));
+    assert!(log.trim_start().starts_with('1'), "lockdep had stopped to look: {output}");
+    assert!(said.contains(", Failed: 0,"), "{output}");
+    assert!(["processed_frames ", "raw_frames "].iter().all(|name| counter(said, name) > 0), "{output}");
+    for word in FOUND {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(word) && !is_boot(line)).collect();
+        assert!(lines.is_empty(), "{lines:#?} in {log}");
+    }
+    assert!(!said.contains("unreferenced object"), "{said}");
+}
+
+/// What says at boot that there is something to look for mistakes.
+fn is_boot(line: &str) -> bool {
+    ["kmemleak: ", "DMA-API: preallocated", "DMA-API: debugging enabled"]
+        .iter()
+        .any(|start| line.contains(start))
+}
