@@ -139,6 +139,7 @@ static struct mcam *mcam_alloc(struct device *dev)
 	cam->dev = get_device(dev);
 	mutex_init(&cam->lock);
 	spin_lock_init(&cam->slock);
+	INIT_DELAYED_WORK(&cam->watchdog, mcam_watchdog);
 	for (i = 0; i < ARRAY_SIZE(cam->nodes); i++) {
 		struct mcam_node *node = &cam->nodes[i];
 
@@ -186,6 +187,8 @@ static void mcam_unregister(void *data)
 	for (i = 0; i < cam->num_nodes; i++)
 		vb2_queue_release(&cam->nodes[i].vbq);
 	mutex_unlock(&cam->lock);
+	/* There is no stream any more that would let it begin again. */
+	cancel_delayed_work_sync(&cam->watchdog);
 	mcam_subdevs_unregister(cam);
 	media_device_unregister(&cam->mdev);
 }

@@ -13,6 +13,7 @@
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/videodev2.h>
+#include <linux/workqueue.h>
 #include <media/media-device.h>
 #include <media/media-entity.h>
 #include <media/v4l2-ctrls.h>
@@ -30,6 +31,29 @@
 #define MCAM_CAPTURE_NODES	MINIVMM_CAM_CHANNEL_STATISTICS
 
 #define MCAM_MAX_PLANES		3
+
+/* Mistakes on purpose, of which buggy.c's module makes one, and this one none. */
+enum mcam_bug {
+	MCAM_BUG_NONE,
+	/* A buffer whose frame failed is not handed back. */
+	MCAM_BUG_LOST_BUFFER,
+	/* A frame that is too short passes for a whole one. */
+	MCAM_BUG_SHORT_FRAME,
+	/* After an overflow buffers are handed back that are still written. */
+	MCAM_BUG_EARLY_RETURN,
+	/* Nobody looks whether an interrupt was lost. */
+	MCAM_BUG_NO_WATCHDOG,
+	/* The device is told that buffers are larger than they are. */
+	MCAM_BUG_DMA_LENGTH,
+};
+
+#ifdef MCAM_BUGGY
+static enum mcam_bug mcam_bug;
+
+#define mcam_has_bug(which)	(mcam_bug == (which))
+#else
+#define mcam_has_bug(which)	false
+#endif
 
 struct mcam_buffer {
 	struct vb2_v4l2_buffer vb;
@@ -128,6 +152,10 @@ struct mcam {
 	u32 ctrl;			/* the register CTRL */
 	u32 irq_enable;			/* the register IRQ_ENABLE */
 	u32 frame_sequence;		/* of the last FRAME_SYNC event */
+	unsigned int irqs;		/* since the watchdog last looked */
+	u32 unanswered;			/* events that it saw then */
+
+	struct delayed_work watchdog;	/* looks for lost interrupts */
 };
 
 static inline u32 mcam_read(struct mcam *cam, u32 reg)
@@ -216,6 +244,7 @@ int mcam_reset(struct mcam *cam);
 void mcam_program_crop(struct mcam *cam);
 irqreturn_t mcam_irq(int irq, void *data);
 irqreturn_t mcam_irq_thread(int irq, void *data);
+void mcam_watchdog(struct work_struct *work);
 int mcam_queue_init(struct mcam_node *node, enum v4l2_buf_type type,
 		    unsigned int io_modes, unsigned int min_buffers);
 

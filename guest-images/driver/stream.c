@@ -13,6 +13,9 @@
  * the ioctls' lock: a device that is quick would else fill a buffer while the
  * VIDIOC_QBUF that queued it still runs, and that is not to return a buffer as
  * done (V4L2_BUF_FLAG_DONE).
+ *
+ * An interrupt may be lost: a watchdog looks, as long as there is a stream, for
+ * events that nobody answers.
  */
 
 #include <linux/iopoll.h>
@@ -26,6 +29,7 @@
 
 #define MCAM_STOP_TIMEOUT_MS	3000
 #define MCAM_RESET_TIMEOUT_US	1000000
+#define MCAM_WATCHDOG_MS	250
 
 #define MCAM_IRQ_ERRORS		(MINIVMM_CAM_IRQ_OVERFLOW | \
 				 MINIVMM_CAM_IRQ_CONFIG_ERROR | \
@@ -105,6 +109,8 @@ static void mcam_program_format(struct mcam_node *node)
 		mcam_node_write(node,
 				mcam_plane_reg(MINIVMM_CAM_CH_LEN0,
 					       MINIVMM_CAM_CH_LEN1, i),
+				mcam_has_bug(MCAM_BUG_DMA_LENGTH) ?
+				2 * node->planes[i].bytes :
 				node->planes[i].bytes);
 	}
 }
@@ -172,6 +178,10 @@ static void mcam_fail_before(struct mcam_node *node, struct mcam_buffer *end)
 	list_for_each_entry_safe(buf, next, &node->inflight, queue) {
 		if (buf == end)
 			return;
+		if (mcam_has_bug(MCAM_BUG_LOST_BUFFER)) {
+			list_del_init(&buf->queue);
+			continue;
+		}
 		mcam_finish(node, buf, node->next_sequence, 0,
 			    VB2_BUF_STATE_ERROR);
 	}
@@ -190,6 +200,17 @@ static bool mcam_is_taken(struct mcam_node *node, u32 sequence)
 	return !error;
 }
 
+/* A frame has as many bytes as its format says, or something went wrong. */
+static bool mcam_is_whole(struct mcam_node *node, u32 sequence, u32 bytes)
+{
+	if (V4L2_TYPE_IS_OUTPUT(node->vbq.type) ||
+	    bytes == node->format.sizeimage)
+		return true;
+	dev_err_ratelimited(node->cam->dev, "frame %u has %u bytes, not %u\n",
+			    sequence, bytes, node->format.sizeimage);
+	return false;
+}
+
 static void mcam_frame_done(struct mcam_node *node)
 {
 	struct mcam *cam = node->cam;
@@ -202,16 +223,16 @@ static void mcam_frame_done(struct mcam_node *node)
 		if (buf->addr != addr)
 			continue;
 		mcam_fail_before(node, buf);
-		if (bytes <= node->format.sizeimage) {
-			mcam_finish(node, buf, sequence, bytes,
-				    mcam_is_taken(node, sequence) ?
-				    VB2_BUF_STATE_DONE : VB2_BUF_STATE_ERROR);
+		if (mcam_has_bug(MCAM_BUG_SHORT_FRAME))
+			bytes = node->format.sizeimage;
+		if (!mcam_is_taken(node, sequence) ||
+		    !mcam_is_whole(node, sequence, bytes)) {
+			mcam_finish(node, buf, sequence,
+				    min(bytes, node->format.sizeimage),
+				    VB2_BUF_STATE_ERROR);
 			return;
 		}
-		dev_err_ratelimited(cam->dev,
-				    "frame %u has %u bytes, more than %u\n",
-				    sequence, bytes, node->format.sizeimage);
-		mcam_finish(node, buf, sequence, 0, VB2_BUF_STATE_ERROR);
+		mcam_finish(node, buf, sequence, bytes, VB2_BUF_STATE_DONE);
 		return;
 	}
 	dev_err_ratelimited(cam->dev,
@@ -264,16 +285,15 @@ static void mcam_new_frame(struct mcam *cam)
 	cam->frame_sequence = sequence;
 }
 
-irqreturn_t mcam_irq(int irq, void *data)
+/* Does what @events call for; whether something is finished. */
+static bool mcam_handle(struct mcam *cam, u32 events)
 {
-	struct mcam *cam = data;
+	u32 done = events & MCAM_IRQ_DONE_ALL;
 	bool finished = false;
-	u32 events, done;
 	unsigned int i;
 
-	spin_lock(&cam->slock);
-	events = mcam_read(cam, MINIVMM_CAM_IRQ_STATUS);
-	done = events & MCAM_IRQ_DONE_ALL;
+	lockdep_assert_held(&cam->slock);
+
 	if (events & MCAM_IRQ_ERRORS)
 		mcam_report_errors(cam, events);
 
@@ -295,7 +315,9 @@ irqreturn_t mcam_irq(int irq, void *data)
 		struct mcam_node *node = &cam->nodes[i];
 
 		if (node->streaming) {
-			if (events & MCAM_IRQ_ERRORS && mcam_node_is_idle(node))
+			if (events & MCAM_IRQ_ERRORS &&
+			    (mcam_node_is_idle(node) ||
+			     mcam_has_bug(MCAM_BUG_EARLY_RETURN)))
 				mcam_fail_before(node, NULL);
 			mcam_commit_next(node);
 		}
@@ -303,6 +325,19 @@ irqreturn_t mcam_irq(int irq, void *data)
 		if (events & MINIVMM_CAM_IRQ_STOPPED << i)
 			complete(&node->stopped);
 	}
+	return finished;
+}
+
+irqreturn_t mcam_irq(int irq, void *data)
+{
+	struct mcam *cam = data;
+	bool finished;
+	u32 events;
+
+	spin_lock(&cam->slock);
+	cam->irqs++;
+	events = mcam_read(cam, MINIVMM_CAM_IRQ_STATUS);
+	finished = mcam_handle(cam, events);
 	spin_unlock(&cam->slock);
 
 	if (!events)
@@ -337,6 +372,47 @@ irqreturn_t mcam_irq_thread(int irq, void *data)
 		mcam_hand_over(&cam->nodes[i]);
 	mutex_unlock(&cam->lock);
 	return IRQ_HANDLED;
+}
+
+/* Whether one of the first @num_nodes is streaming. */
+static bool mcam_is_streaming(struct mcam *cam, unsigned int num_nodes)
+{
+	unsigned int i;
+
+	for (i = 0; i < num_nodes; i++)
+		if (cam->nodes[i].streaming)
+			return true;
+	return false;
+}
+
+/* Events that were there at the last look, without an interrupt since: it is lost. */
+void mcam_watchdog(struct work_struct *work)
+{
+	struct mcam *cam = container_of(to_delayed_work(work), struct mcam,
+					watchdog);
+	bool streaming;
+	unsigned int i;
+	u32 events;
+
+	mutex_lock(&cam->lock);
+	spin_lock_irq(&cam->slock);
+	streaming = mcam_is_streaming(cam, cam->num_nodes);
+	events = streaming ? mcam_read(cam, MINIVMM_CAM_IRQ_STATUS) : 0;
+	if (events & cam->unanswered && !cam->irqs) {
+		dev_warn_ratelimited(cam->dev,
+				     "lost an interrupt, events %#x\n", events);
+		mcam_handle(cam, events);
+		events = 0;
+	}
+	cam->unanswered = events;
+	cam->irqs = 0;
+	spin_unlock_irq(&cam->slock);
+	for (i = 0; i < cam->num_nodes; i++)
+		mcam_hand_over(&cam->nodes[i]);
+	if (streaming)
+		schedule_delayed_work(&cam->watchdog,
+				      msecs_to_jiffies(MCAM_WATCHDOG_MS));
+	mutex_unlock(&cam->lock);
 }
 
 static struct mcam_buffer *to_mcam_buffer(struct vb2_buffer *vb)
@@ -443,17 +519,6 @@ static void mcam_return_buffers(struct mcam_node *node,
 	mcam_hand_over(node);
 }
 
-/* Whether one of the first @num_nodes is streaming. */
-static bool mcam_is_streaming(struct mcam *cam, unsigned int num_nodes)
-{
-	unsigned int i;
-
-	for (i = 0; i < num_nodes; i++)
-		if (cam->nodes[i].streaming)
-			return true;
-	return false;
-}
-
 static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 {
 	struct mcam_node *node = vb2_get_drv_priv(vq);
@@ -496,6 +561,9 @@ static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 	cam->ctrl |= MINIVMM_CAM_CTRL_ENABLE << node->channel;
 	mcam_write(cam, MINIVMM_CAM_CTRL, cam->ctrl);
 	spin_unlock_irq(&cam->slock);
+	if (!mcam_has_bug(MCAM_BUG_NO_WATCHDOG))
+		schedule_delayed_work(&cam->watchdog,
+				      msecs_to_jiffies(MCAM_WATCHDOG_MS));
 	return 0;
 
 err_return:

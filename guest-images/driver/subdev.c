@@ -220,7 +220,7 @@ static int mcam_set_active_format(struct v4l2_subdev *sd, unsigned int pad,
 }
 
 /* On a pad by which frames come in, the ISP's crop becomes all of them. */
-static void mcam_try_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
+static void mcam_subdev_try_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
 			 unsigned int pad, struct v4l2_mbus_framefmt *fmt)
 {
 	struct mcam *cam = mcam_of(sd);
@@ -260,7 +260,7 @@ static int mcam_set_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
 	if (mcam_is_metadata(sd, format->pad))
 		return mcam_get_fmt(sd, state, format);
 	if (format->which == V4L2_SUBDEV_FORMAT_TRY) {
-		mcam_try_fmt(sd, state, format->pad, fmt);
+		mcam_subdev_try_fmt(sd, state, format->pad, fmt);
 		return 0;
 	}
 	mutex_lock(&cam->lock);
