@@ -48,16 +48,13 @@ const FOLDERS: [(&str, u32); 7] = [
 const FILES: [(&str, &str); 2] =
     [("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("etc/group", "root:x:0:\n")];
 
-/// It compares the names of formats with those of the kernels of its time, and those of NV12, NV12M and NV16 changed in Linux
-/// 6.0, after Debian 12 built it.
+/// It compares the names of formats with those of the kernels of its time, and those of NV12 and NV16 changed in Linux 6.0,
+/// after Debian 12 built it.
 const COMPLIANCE: &str = "usr/bin/v4l2-compliance";
 
 /// The names then and now.
-const RENAMED: [(&[u8], &[u8]); 3] = [
-    (b"\0Y/CbCr 4:2:0\0", b"\0Y/UV 4:2:0\0\0\0"),
-    (b"\0Y/CbCr 4:2:0 (N-C)\0", b"\0Y/UV 4:2:0 (N-C)\0\0\0"),
-    (b"\0Y/CbCr 4:2:2\0", b"\0Y/UV 4:2:2\0\0\0"),
-];
+const RENAMED: [(&[u8], &[u8]); 2] =
+    [(b"\0Y/CbCr 4:2:0\0", b"\0Y/UV 4:2:0\0\0\0"), (b"\0Y/CbCr 4:2:2\0", b"\0Y/UV 4:2:2\0\0\0")];
 
 /// An initramfs to be packed.
 pub(crate) struct Initramfs<'a> {

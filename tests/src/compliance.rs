@@ -17,6 +17,8 @@ const COMMAND_MULTIPLANAR: &str = "rmmod minivmm_camera; insmod /lib/modules/min
     v4l2-compliance -m /dev/media0
     v4l2-ctl -d /dev/video1 -v width=1280,height=720
     v4l2-compliance -d /dev/video0 -e /dev/video1 -s -f2
+    # One plane of its frames is to be as large as one of the raw frames.
+    v4l2-ctl -d /dev/video0 -v width=1280,height=720
     v4l2-compliance -d /dev/video1 -e /dev/video0 -s -f2";
 
 /// The parts that it reports on: the media device and its four nodes, then the two capture nodes.
@@ -52,9 +54,12 @@ pub fn passes_with_isp() {
 /// The same for capture nodes of the multi-planar API.
 ///
 /// # Panics
-/// If it finds anything.
+/// If it finds anything but that it knows NV12M by the name that it had before Linux 6.0: the image builder corrects such names
+/// in the program, and of this one x86_64's has but pieces.
 pub fn passes_multiplanar() {
-    run("--cma 128M --camera timing=stall", COMMAND_MULTIPLANAR, PARTS, &[]);
+    let known = "v4l2-test-formats.cpp(263): fmtdesc.description mismatch: was 'Y/UV 4:2:0 (N-C)', expected \
+        'Y/CbCr 4:2:0 (N-C)'";
+    run("--cma 128M --camera timing=stall", COMMAND_MULTIPLANAR, PARTS, &[known]);
 }
 
 fn run(arguments: &str, command: &str, parts: usize, known: &[&str]) {

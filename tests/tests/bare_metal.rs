@@ -226,7 +226,8 @@ fn the_terminal_is_raw_meanwhile_and_restored() {
 }
 
 fn wait(what: &str, mut come: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
+    // On an emulated CPU a guest takes its time to fill a pipe.
+    let end = Instant::now() + Duration::from_secs(120);
     while !come() {
         assert!(Instant::now() < end, "{what} did not come");
         std::thread::sleep(Duration::from_millis(5));
