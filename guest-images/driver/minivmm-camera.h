@@ -107,6 +107,7 @@ struct mcam_node {
 	struct list_head inflight;
 	struct list_head finished;
 	u32 next_sequence;
+	bool idle;			/* at the watchdog's last look */
 
 	struct completion stopped;
 };
@@ -155,7 +156,7 @@ struct mcam {
 	unsigned int irqs;		/* since the watchdog last looked */
 	u32 unanswered;			/* events that it saw then */
 
-	struct delayed_work watchdog;	/* looks for lost interrupts */
+	struct delayed_work watchdog;	/* looks for what was lost */
 };
 
 static inline u32 mcam_read(struct mcam *cam, u32 reg)

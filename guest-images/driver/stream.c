@@ -385,7 +385,11 @@ static bool mcam_is_streaming(struct mcam *cam, unsigned int num_nodes)
 	return false;
 }
 
-/* Events that were there at the last look, without an interrupt since: it is lost. */
+/*
+ * Events that were there at the last look, without an interrupt since: it is
+ * lost. The same of buffers that should be with the device, which knows of none:
+ * a commit is lost.
+ */
 void mcam_watchdog(struct work_struct *work)
 {
 	struct mcam *cam = container_of(to_delayed_work(work), struct mcam,
@@ -405,6 +409,20 @@ void mcam_watchdog(struct work_struct *work)
 		events = 0;
 	}
 	cam->unanswered = events;
+	for (i = 0; i < cam->num_nodes; i++) {
+		struct mcam_node *node = &cam->nodes[i];
+		bool idle = node->streaming && !list_empty(&node->inflight) &&
+			    mcam_node_is_idle(node);
+
+		if (idle && node->idle && !cam->irqs) {
+			dev_warn_ratelimited(cam->dev,
+					     "channel %u lost a buffer\n", i);
+			mcam_fail_before(node, NULL);
+			mcam_commit_next(node);
+			idle = false;
+		}
+		node->idle = idle;
+	}
 	cam->irqs = 0;
 	spin_unlock_irq(&cam->slock);
 	for (i = 0; i < cam->num_nodes; i++)

@@ -15,13 +15,15 @@ use cma::map::{Map, Pages};
 use devices::camera::Layout;
 use guest_images::{Arch, Error as ImageError, Kind, Release};
 use rustix::process::{Signal, set_parent_process_death_signal};
-use vmm::doctor::{self, KvmError};
+use vmm::{
+    doctor::{self, KvmError},
+    frames::{self, Buffer, Checked},
+};
 
 pub use report::{Host, Report, WindowReport};
 
 use crate::{
     cross,
-    frames::{self, Buffer, Checked},
     lab::{Lab, LabError, Note, Output},
     programs,
 };

@@ -14,9 +14,12 @@ use devices::camera::Layout;
 use guest_images::{Arch, Kind, cpio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
-use vmm::report::{Report, WindowReport};
+use vmm::{
+    frames,
+    report::{Report, WindowReport},
+};
 
-use crate::{frames, programs};
+use crate::programs;
 
 /// Time limit of one guest: a hang is a failure that says where.
 pub const LIMIT: Duration = Duration::from_secs(120);

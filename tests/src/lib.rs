@@ -6,7 +6,6 @@ pub mod compliance;
 pub mod cross;
 pub mod demo;
 pub mod differential;
-pub mod frames;
 pub mod ground;
 pub mod guest;
 pub mod harness;

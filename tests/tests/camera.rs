@@ -7,10 +7,10 @@ use devices::camera::stamp;
 use guest_images::Kind;
 use tests::{
     compliance,
-    frames::{self, FrameError},
     guest::{IN_WINDOW, counter, exec, layout, printed, stream, text},
     harness,
 };
+use vmm::frames::{self, FrameError};
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[

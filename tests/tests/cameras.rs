@@ -5,11 +5,11 @@ use std::{fmt::Write as _, fs, process::ExitCode};
 use devices::camera::{FORMATS, Format, Layout};
 use guest_images::Kind;
 use tests::{
-    colours, frames,
+    colours,
     guest::{exec, printed, text},
     harness,
 };
-use vmm::report::Report;
+use vmm::{frames, report::Report};
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[

@@ -6,11 +6,13 @@ use std::{fs, process::ExitCode};
 use devices::{camera::Layout, faults::Trace};
 use guest_images::Kind;
 use tests::{
-    frames::{self, Checked},
     guest::{exec, text},
     harness,
 };
-use vmm::report::Report;
+use vmm::{
+    frames::{self, Checked},
+    report::Report,
+};
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[

@@ -9,10 +9,11 @@ use std::{
 
 use guest_images::Kind;
 use tests::{
-    compliance, frames,
+    compliance,
     guest::{self, counter, exec, layout, printed},
     harness,
 };
+use vmm::frames;
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[

@@ -22,6 +22,7 @@ use crate::{
     config::{CmaMode, Config},
     ctl::{self, CtlArgs, CtlError},
     doctor::{self, KvmError},
+    experiment::{self, ExperimentArgs, ExperimentError},
     images::{self, Image, ImageError},
     load::{LoadError, load, load_with},
     machine::{Machine, MachineError, Streams, prepare_places},
@@ -46,6 +47,7 @@ Examples:
   minivmm check board.dtb                              what Linux makes of a board's reserved memory, and why
   minivmm --cma 256M --api-socket vm.sock              a guest that `minivmm ctl vm.sock status` asks how it is
   minivmm model fill.cma                               what the kernel's allocator would do, without a guest
+  minivmm experiment run torn.toml                     faults on purpose, and a verdict on how the driver took them
 
 Keys: Ctrl-A x stops the machine, Ctrl-A h says the keys.
 Exit status: the guest command's own with --exec; 2 for a bad request; 1 for a failure of the machine, a guest's
@@ -82,6 +84,8 @@ enum Command {
     Model(ModelArgs),
     /// Talk to a running machine, by the socket of its --api-socket
     Ctl(CtlArgs),
+    /// Put a guest's driver through faults on purpose, and say how it took them
+    Experiment(ExperimentArgs),
     /// Say whether this host can run Linux guests, and what to do if not
     Doctor,
 }
@@ -218,6 +222,8 @@ enum CliError {
     Socket(#[from] SocketError),
     #[error(transparent)]
     Ctl(CtlError),
+    #[error(transparent)]
+    Experiment(ExperimentError),
     #[error("{} cannot be written: {source}; name a file in a folder that can", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("the plan of faults {} cannot be read: {source}; name a file that can", path.display())]
@@ -247,6 +253,7 @@ impl CliError {
             Self::Check(error) => error.exit_status(),
             Self::Model(error) => error.exit_status(),
             Self::Ctl(error) => error.exit_status(),
+            Self::Experiment(error) => error.exit_status(),
             Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) | Self::Report { .. } => 1,
         }
     }
@@ -262,6 +269,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check { check, machine }) => self::check(&check, machine),
         Some(Command::Model(args)) => model::main(&args).map_err(CliError::Model),
         Some(Command::Ctl(args)) => ctl::main(&args).map_err(CliError::Ctl),
+        Some(Command::Experiment(args)) => experiment::main(args, memory_of).map_err(CliError::Experiment),
         Some(Command::Doctor) => Ok(doctor()),
     };
     result.unwrap_or_else(|error| {
@@ -358,6 +366,31 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
         console_log: None,
     };
     (config, found)
+}
+
+/// The memory of a machine with these options, to which an experiment adds its own.
+///
+/// # Errors
+/// If they are none, or are the experiment's: a sentence that says why.
+fn memory_of(words: &[String]) -> Result<u64, String> {
+    let cli = Cli::try_parse_from(["minivmm", "run"].into_iter().chain(words.iter().map(String::as_str)));
+    let run = match cli {
+        Ok(Cli { command: Some(Command::Run(run)), .. }) => run,
+        Ok(_) => return Err("these are no options of minivmm run".to_owned()),
+        Err(error) => {
+            let text = error.to_string();
+            return Err(text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned());
+        }
+    };
+    let RunArgs { out, report, faults, trace, console_log, .. } = &run;
+    let own =
+        out.is_some() || report.is_some() || faults.is_some() || trace.is_some() || console_log.is_some();
+    if own || run.machine.exec.is_some() || run.machine.seed.is_some() {
+        return Err("--exec, --seed, --faults, --trace, --out, --report and --console-log are the experiment's own; leave \
+                    them out"
+            .to_owned());
+    }
+    Ok(run.machine.memory)
 }
 
 fn run(args: RunArgs) -> Result<ExitCode, CliError> {

@@ -41,6 +41,15 @@ pub(super) enum Chroma {
 }
 
 impl Captured {
+    /// A processed frame from a file: `bytes` are the lines of all planes, as `layout` has them without padding. None if it is
+    /// no such frame.
+    pub fn new(layout: &Layout, bytes: Vec<u8>) -> Option<Self> {
+        let layout = layout.tight();
+        let raw = matches!(layout.format().pixels, Pixels::Bayer(_));
+        let sequence = stamp::check(&bytes, &layout).map_or(0, |stamp| stamp.sequence);
+        (!raw && bytes.len() as u64 == layout.visible_bytes()).then_some(Self { layout, sequence, bytes })
+    }
+
     /// Reads the frame `sequence`, which was written in `layout` to `addresses`; `bytes` is what its memory can be.
     pub(super) fn read(
         layout: &Layout,

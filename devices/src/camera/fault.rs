@@ -234,6 +234,10 @@ impl DmaFaults {
                     other => other,
                 }
             }
+            Action::Long { lines } => match write(source, channel, job, &transfer, abort) {
+                Outcome::Written { exposure, .. } => lengthened(&config, &transfer, lines, dma, exposure),
+                other => other,
+            },
             Action::Duplicate => {
                 let sequence = last.map_or(job.sequence, |(_, sequence)| sequence);
                 write(source, channel, &Job { sequence, ..*job }, &transfer, abort)
@@ -249,6 +253,37 @@ impl DmaFaults {
             }
             _ => write(source, channel, job, &transfer, abort),
         }
+    }
+}
+
+/// Writes `lines` more behind a frame, as far as the guest posted room for them.
+fn lengthened(
+    config: &FrameConfig,
+    transfer: &Transfer<'_>,
+    lines: u32,
+    dma: &DmaPort,
+    exposure: Option<Exposure>,
+) -> Outcome {
+    let layout = transfer.layout();
+    let Some((plane, shape)) = layout.planes().enumerate().last() else { return Outcome::Abandoned };
+    let (stride, whole) = (u64::from(shape.stride), u64::from(shape.stride) * u64::from(shape.lines));
+    let more = stride * u64::from(lines);
+    if whole + more > config.lengths[plane].into() {
+        return Outcome::Lost(regs::IRQ_OVERFLOW);
+    }
+    let start = config.addresses[plane] + whole;
+    match dma.slice_for_writing(start, more) {
+        Ok(slice) => {
+            let line = vec![0x55; shape.stride as usize];
+            for at in (0..slice.len()).step_by(line.len()) {
+                slice.write_slice(&line, at).expect("the slice has whole lines");
+            }
+            dma.publish(&slice);
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            let span = transfer.span().saturating_add(more);
+            Outcome::Written { bytes: layout.visible_bytes() + u64::from(more), span, exposure }
+        }
+        Err(_) => Outcome::Refused(Refusal::Bus { plane: u8::try_from(plane).unwrap_or(0), address: start }),
     }
 }
 

@@ -132,6 +132,22 @@ fn a_link_that_is_lost_for_longer_loses_each_frame_and_tells_once() {
 }
 
 #[test]
+fn a_frame_that_is_too_long_is_written_as_far_as_there_is_room() {
+    // NV12 with exact lengths has none.
+    let faulty = five_with("on = \"frame.dma\"\naction = \"long\"\nlines = 2", Err(regs::IRQ_OVERFLOW));
+    assert_eq!((faulty.rig.read(regs::OVERFLOWS), faulty.rig.read(regs::CH_DROPS)), (1, 1));
+    let faulty = Faulty::new("on = \"frame.dma\"\naction = \"long\"\nlines = 2\nwhen = { nth = 1 }");
+    faulty.rig.program(&faulty.layout, faulty.buffer());
+    faulty.rig.write(regs::CH_LEN1, 160 * 62);
+    faulty.rig.write(regs::CH_COMMIT, 1);
+    faulty.rig.wait(DONE | ERRORS);
+    let seen = faulty.seen();
+    assert_eq!((seen.stamp, seen.bytes), (Some(0), whole(0).bytes + 2 * 160));
+    let behind = u64::from(BUFFERS[0]) + u64::from(whole(0).bytes);
+    assert_eq!(faulty.rig.bytes(behind, 2 * 160), vec![0x55; 2 * 160]);
+}
+
+#[test]
 fn frames_that_are_not_what_they_say() {
     let length = whole(2).bytes;
     let with = |stamp, bytes| Ok(Seen { sequence: 2, stamp, bytes });

@@ -46,7 +46,7 @@ impl Rig {
     }
 
     /// Programs a frame of `layout`, for the channel that has its format, whose planes follow each other from `address` on.
-    fn program(&self, layout: &Layout, address: u32) {
+    pub(super) fn program(&self, layout: &Layout, address: u32) {
         let write =
             |register, value| self.write(regs::of_channel(register, layout.format().channel()), value);
         write(regs::CH_FORMAT, layout.format().fourcc);

@@ -1,4 +1,5 @@
-//! The fields of a table in a plan, each taken once and with its place, so that an error can say where it is.
+//! The fields of a table in a plan, or in an experiment that has one, each taken once and with its place, so that an error
+//! can say where it is.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -7,20 +8,61 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::read::Problem;
+/// What is wrong with a file, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: {text}")]
+pub struct PlanError {
+    /// Line; the first is 1.
+    pub line: usize,
+    /// Character of the line; the first is 1.
+    pub column: usize,
+    /// What is wrong, and what would be right.
+    pub text: String,
+}
+
+/// As [`PlanError`], by bytes of the file.
+#[derive(Debug)]
+pub struct Problem {
+    span: Range<usize>,
+    text: String,
+}
+
+impl Problem {
+    /// What is wrong with the bytes of `span`.
+    pub fn new(span: Range<usize>, text: impl Into<String>) -> Self {
+        Self { span, text: text.into() }
+    }
+
+    /// Where that is in the file's text.
+    pub fn located(self, file: &str) -> PlanError {
+        let before = &file[..file.floor_char_boundary(self.span.start.min(file.len()))];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        PlanError {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            text: self.text,
+        }
+    }
+}
 
 /// What is left of a table's fields.
-pub(super) struct Fields<'a> {
+#[derive(Debug)]
+pub struct Fields<'a> {
     /// What the table is, for errors.
     what: &'static str,
     table: DeTable<'a>,
-    pub(super) span: Range<usize>,
+    /// Where it is.
+    pub span: Range<usize>,
     /// The names that were asked for.
     known: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(what: &'static str, value: Spanned<DeValue<'a>>) -> Result<Self, Problem> {
+    /// The fields of a `value` that is `what`.
+    ///
+    /// # Errors
+    /// If it is no table.
+    pub fn new(what: &'static str, value: Spanned<DeValue<'a>>) -> Result<Self, Problem> {
         let span = value.span();
         match value.into_inner() {
             DeValue::Table(table) => Ok(Self { what, table, span, known: Vec::new() }),
@@ -29,7 +71,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The field `name`, if there is one.
-    pub(super) fn take(&mut self, name: &'static str) -> Option<Spanned<DeValue<'a>>> {
+    pub fn take(&mut self, name: &'static str) -> Option<Spanned<DeValue<'a>>> {
         self.known.push(name);
         self.table.remove(name)
     }
@@ -41,8 +83,24 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Those of a whole file, which is `what`.
+    ///
+    /// # Errors
+    /// If it is no TOML.
+    pub fn of_file(what: &'static str, text: &'a str) -> Result<Self, Problem> {
+        let table = DeTable::parse(text).map_err(|error| {
+            // The parser's message may have lines of its own.
+            let message = error.message().lines().collect::<Vec<_>>().join("; ");
+            Problem::new(error.span().unwrap_or(0..0), format!("this is no TOML: {message}"))
+        })?;
+        Self::new(what, Spanned::new(table.span(), DeValue::Table(table.into_inner())))
+    }
+
     /// A text.
-    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<Spanned<String>>, Problem> {
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn text(&mut self, name: &'static str) -> Result<Option<Spanned<String>>, Problem> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let span = value.span();
         match value.into_inner() {
@@ -52,22 +110,27 @@ impl<'a> Fields<'a> {
     }
 
     /// A text that there must be.
-    pub(super) fn needed_text(&mut self, name: &'static str) -> Result<Spanned<String>, Problem> {
+    ///
+    /// # Errors
+    /// If it is none, or there is none.
+    pub fn needed_text(&mut self, name: &'static str) -> Result<Spanned<String>, Problem> {
         let text = self.text(name)?;
         self.require(name, text)
     }
 
     /// A whole number within `range`.
-    pub(super) fn number(
-        &mut self,
-        name: &'static str,
-        range: Range<i64>,
-    ) -> Result<Option<Spanned<i64>>, Problem> {
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn number(&mut self, name: &'static str, range: Range<i64>) -> Result<Option<Spanned<i64>>, Problem> {
         self.take(name).map(|value| number(name, &value, &range)).transpose()
     }
 
     /// A whole number within `range` that there must be.
-    pub(super) fn needed_number<T: TryFrom<i64>>(
+    ///
+    /// # Errors
+    /// If it is none, or there is none.
+    pub fn needed_number<T: TryFrom<i64>>(
         &mut self,
         name: &'static str,
         range: Range<i64>,
@@ -79,7 +142,10 @@ impl<'a> Fields<'a> {
     }
 
     /// Complains about a field that nobody asked for.
-    pub(super) fn end(self) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// If there is one.
+    pub fn end(self) -> Result<(), Problem> {
         match self.table.iter().next() {
             None => Ok(()),
             Some((name, _)) => Err(Problem::new(
@@ -91,11 +157,10 @@ impl<'a> Fields<'a> {
 }
 
 /// `value` as a whole number within `range`.
-pub(super) fn number(
-    name: &str,
-    value: &Spanned<DeValue<'_>>,
-    range: &Range<i64>,
-) -> Result<Spanned<i64>, Problem> {
+///
+/// # Errors
+/// If it is none.
+pub fn number(name: &str, value: &Spanned<DeValue<'_>>, range: &Range<i64>) -> Result<Spanned<i64>, Problem> {
     let number = match value.get_ref() {
         DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix()).ok(),
         other => {
@@ -117,7 +182,7 @@ pub(super) fn number(
 }
 
 /// What a value is, with its article.
-pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+pub fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(text) if text.is_empty() => "an empty one",
         DeValue::String(_) => "a text",

@@ -6,10 +6,11 @@
 //! rule more changes nothing of what others do. What fired is on record ([`Firing`]). A device without a plan asks nobody.
 
 mod engine;
-mod fields;
+pub mod fields;
 mod plan;
 mod read;
 
 pub use engine::{Change, Event, Fault, Faults, Firing, Trace};
-pub use plan::{Action, Plan, Point, Rule, START, When, reference};
-pub use read::PlanError;
+pub use fields::PlanError;
+pub use plan::{Action, Plan, Point, Rule, START, When, action_names, reference};
+pub use read::rules;

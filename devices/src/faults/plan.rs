@@ -89,6 +89,12 @@ pub enum Action {
         /// How many; none leaves what was in the buffer before.
         lines: u32,
     },
+    /// The sensor sends so many lines more: as far as `CH_LEN*` of the last plane lets it, they are written; else the frame is
+    /// lost, and `IRQ_OVERFLOW` says so.
+    Long {
+        /// How many.
+        lines: u32,
+    },
     /// The channel's last frame is written again.
     Duplicate,
     /// The frame is told of before it is written.
@@ -168,6 +174,13 @@ pub(super) const ACTIONS: &[(&str, &[Point], &str, &str)] = &[
         "lines",
         "So many lines are written, and nothing tells of it; 0 leaves what was there before.",
     ),
+    (
+        "long",
+        &[Point::FrameDma],
+        "lines",
+        "So many lines more are written, and `CH_DONE_BYTES` tells of them, if `CH_LEN*` of the last plane has room; else the \
+         frame is lost, `IRQ_OVERFLOW`.",
+    ),
     ("duplicate", &[Point::FrameDma], "", "The channel's last frame is written again."),
     ("early", &[Point::FrameDma], "", "The frame is told of before it is written."),
     ("swap-planes", &[Point::FrameDma], "", "The first two planes are exchanged."),
@@ -194,6 +207,11 @@ pub(super) const ACTIONS: &[(&str, &[Point], &str, &str)] = &[
     ("ones", &[Point::MmioRead], "", "The register reads as all ones, as one behind a dead link."),
     ("drop", &[Point::MmioWrite], "", "Nothing is written to the register."),
 ];
+
+/// The names of all actions.
+pub fn action_names() -> impl Iterator<Item = &'static str> {
+    ACTIONS.iter().map(|(name, ..)| *name)
+}
 
 /// At which of its point's events a rule fires; all of what is given must hold.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -242,6 +260,47 @@ pub struct Plan {
     pub rules: Vec<Rule>,
 }
 
+impl Plan {
+    /// A plan of these rules.
+    pub fn of(rules: Vec<Rule>) -> Self {
+        Self { text: rules.iter().map(Rule::to_toml).collect::<Vec<_>>().join("\n"), rules }
+    }
+}
+
+impl Rule {
+    /// As it stands in a plan.
+    fn to_toml(&self) -> String {
+        // What JSON has for texts and numbers, TOML has too.
+        let json = |value: serde_json::Value| value.to_string();
+        let mut lines = vec!["[[rule]]".to_owned()];
+        let mut put = |name: &str, value: Option<String>| {
+            lines.extend(value.map(|value| format!("{name} = {value}")));
+        };
+        put("name", Some(json(self.name.as_str().into())));
+        put("on", Some(json(self.on.name().into())));
+        if let Ok(serde_json::Value::Object(action)) = serde_json::to_value(self.action) {
+            action.into_iter().for_each(|(name, value)| put(&name, Some(json(value))));
+        }
+        let When { nth, every, frames, probability, register } = &self.when;
+        let when = [
+            nth.map(|nth| format!("nth = {nth}")),
+            every.map(|every| format!("every = {every}")),
+            frames.as_ref().map(|frames| format!("frames = [{}, {}]", frames.start(), frames.end())),
+            probability.map(|probability| format!("probability = {probability:?}")),
+            register.map(|register| format!("register = {register:#x}")),
+        ];
+        let when: Vec<String> = when.into_iter().flatten().collect();
+        put("when", (!when.is_empty()).then(|| format!("{{ {} }}", when.join(", "))));
+        put("times", self.times.map(|times| times.to_string()));
+        put("camera", self.camera.map(|camera| camera.to_string()));
+        put("channel", self.channel.map(|channel| channel.to_string()));
+        put("state", self.state.as_deref().map(|state| json(state.into())));
+        put("next-state", self.next_state.as_deref().map(|state| json(state.into())));
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
+
 /// The points and actions as tables in Markdown, for the page that tells how a plan is written.
 pub fn reference() -> String {
     use std::fmt::Write as _;
@@ -266,9 +325,22 @@ pub fn reference() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_is_written_is_read_the_same() {
+        let text = "[[rule]]\nname = \"a \\\"b\\\"\"\non = \"frame.dma\"\naction = \"offset\"\nbytes = -4096\n\
+            when = { every = 2, frames = [3, 9], probability = 1.0 }\ntimes = 4\ncamera = 1\nchannel = 0\n\
+            next-state = \"hurt\"\n\n[[rule]]\nname = \"c\"\non = \"mmio.read\"\naction = \"ones\"\n\
+            when = { nth = 7, register = 0x18 }\nstate = \"hurt\"\n";
+        let rules = Plan::read(text).unwrap().rules;
+        let written = Plan::of(rules.clone());
+        assert_eq!(Plan::read(&written.text).unwrap().rules, rules, "{}", written.text);
+    }
+
     #[test]
     fn the_page_is_this_table() {
-        let (path, made) = (concat!(env!("CARGO_MANIFEST_DIR"), "/FAULTS.md"), super::reference());
+        let (path, made) = (concat!(env!("CARGO_MANIFEST_DIR"), "/FAULTS.md"), reference());
         if std::env::var_os("UPDATE_HEADER").is_some() {
             std::fs::write(path, &made).unwrap();
         }

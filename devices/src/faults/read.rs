@@ -5,50 +5,12 @@ use std::{
     ops::{Range, RangeInclusive},
 };
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::{Spanned, de::DeValue};
 
 use super::{
-    fields::{Fields, kind, number},
+    fields::{Fields, PlanError, Problem, kind, number},
     plan::{ACTIONS, Action, Plan, Point, Rule, START, When},
 };
-
-/// What is wrong with a plan, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: {text}")]
-pub struct PlanError {
-    /// Line of the plan; the first is 1.
-    pub line: usize,
-    /// Character of the line; the first is 1.
-    pub column: usize,
-    /// What is wrong, and what would be right.
-    pub text: String,
-}
-
-/// As [`PlanError`], by bytes of the plan.
-#[derive(Debug)]
-pub(super) struct Problem {
-    span: Range<usize>,
-    text: String,
-}
-
-impl Problem {
-    pub(super) fn new(span: Range<usize>, text: impl Into<String>) -> Self {
-        Self { span, text: text.into() }
-    }
-
-    fn located(self, plan: &str) -> PlanError {
-        let before = &plan[..plan.floor_char_boundary(self.span.start.min(plan.len()))];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        PlanError {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            text: self.text,
-        }
-    }
-}
 
 /// Most rules of a plan: each event asks all that act on its point.
 const MOST_RULES: usize = 256;
@@ -64,18 +26,19 @@ impl Plan {
 }
 
 fn read(text: &str) -> Result<Plan, Problem> {
-    let table = DeTable::parse(text).map_err(|error| {
-        // The parser's message may have lines of its own.
-        let message = error.message().lines().collect::<Vec<_>>().join("; ");
-        Problem::new(error.span().unwrap_or(0..0), format!("this is no TOML: {message}"))
-    })?;
-    let span = table.span();
-    let mut fields = Fields::new("a plan", Spanned::new(span.clone(), DeValue::Table(table.into_inner())))?;
-    let Some(list) = fields.take("rule") else {
-        fields.end()?;
-        return Err(Problem::new(span, "a plan has rules; give it at least one [[rule]]"));
-    };
+    let mut fields = Fields::of_file("a plan", text)?;
+    let span = fields.span.clone();
+    let list = fields.take("rule");
     fields.end()?;
+    let list = list.ok_or_else(|| Problem::new(span, "a plan has rules; give it at least one [[rule]]"))?;
+    Ok(Plan { text: text.to_owned(), rules: rules(list)? })
+}
+
+/// The rules of a list of them.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn rules(list: Spanned<DeValue<'_>>) -> Result<Vec<Rule>, Problem> {
     let list_span = list.span();
     let DeValue::Array(list) = list.into_inner() else {
         return Err(Problem::new(list_span, "rules are tables of a list; begin each with [[rule]]"));
@@ -114,7 +77,7 @@ fn read(text: &str) -> Result<Plan, Problem> {
             ));
         }
     }
-    Ok(Plan { text: text.to_owned(), rules })
+    Ok(rules)
 }
 
 /// A rule, where its name is, and where its state is.
@@ -217,6 +180,7 @@ fn action(on: Point, fields: &mut Fields<'_>) -> Result<Action, Problem> {
         "flip" => Action::Flip { bits: fields.needed_number("bits", 1..(1 << 20) + 1)? },
         "short" => Action::Short { lines: fields.needed_number("lines", from_none)? },
         "torn" => Action::Torn { lines: fields.needed_number("lines", from_none)? },
+        "long" => Action::Long { lines: fields.needed_number("lines", several)? },
         "duplicate" => Action::Duplicate,
         "early" => Action::Early,
         "swap-planes" => Action::SwapPlanes,

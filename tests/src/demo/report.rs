@@ -4,9 +4,9 @@ use std::{fs, io, path::Path};
 
 use devices::camera::Counters;
 use serde::Serialize;
+use vmm::frames::Buffer;
 
 use super::DemoError;
-use crate::frames::Buffer;
 
 /// Where minivmm ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

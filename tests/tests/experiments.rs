@@ -1,0 +1,126 @@
+//! The library of experiments (tests/experiments): our driver passes each, and of a driver with a mistake on purpose
+//! (guest-images/driver/buggy.c) each mistake is found. The main function is as in linux.rs.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Output},
+    time::Duration,
+};
+
+use devices::faults;
+use guest_images::Kind;
+use tests::{guest, harness};
+use vmm::experiment::{file::Experiment, results::Summary};
+
+/// Time limit of all of it: several times what it takes.
+const LIMIT: Duration = Duration::from_secs(540);
+
+fn main() -> ExitCode {
+    let tests: &[harness::Test] = &[
+        ("every_action_has_an_experiment", every_action_has_an_experiment),
+        ("our_driver_passes_all", our_driver_passes_all),
+        ("every_planted_bug_is_found", every_planted_bug_is_found),
+        ("a_failing_plan_is_minimised_and_runs_go_on", a_failing_plan_is_minimised_and_runs_go_on),
+    ];
+    harness::run_with_linux(&[Kind::DEFAULT], tests)
+}
+
+/// The files of the library.
+fn library() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(name)
+}
+
+/// Runs these experiments; what was printed, and the summary that they left.
+fn run(files: &[PathBuf], out: &Path, more: &[&str]) -> (Output, Summary) {
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(["experiment", "run", "--out"]).arg(out).args(["--jobs", "1"]).args(more).args(files);
+    let output = guest::run_within(&mut minivmm, LIMIT);
+    let report = fs::read(out.join("report.json")).unwrap_or_else(|error| {
+        panic!("{error}: {}{}", guest::text(&output.stdout), guest::text(&output.stderr))
+    });
+    (output, serde_json::from_slice(&report).unwrap())
+}
+
+fn every_action_has_an_experiment() {
+    let mut tried = BTreeSet::new();
+    for file in library() {
+        let experiment = Experiment::open(file).unwrap();
+        for rule in experiment.rules {
+            let action = serde_json::to_value(rule.action).unwrap();
+            tried.insert(action["action"].as_str().unwrap().to_owned());
+        }
+    }
+    let known: BTreeSet<String> = faults::action_names().map(ToOwned::to_owned).collect();
+    assert_eq!(tried, known);
+}
+
+fn our_driver_passes_all() {
+    let out = tempfile::tempdir().unwrap();
+    let (output, summary) = run(&library(), out.path(), &[]);
+    let said = guest::text(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success() && summary.failed == 0 && summary.passed == library().len(), "{said}");
+    for name in ["index.html", "junit.xml"] {
+        assert!(fs::metadata(out.path().join(name)).unwrap().len() > 1000, "{name}");
+    }
+    // The page shows the frame that is torn.
+    let page = fs::read_to_string(out.path().join("index.html")).unwrap();
+    let torn = summary.runs.iter().find(|run| run.experiment.contains("torn frame")).unwrap();
+    assert!(page.contains(&format!("{}/{}", torn.folder, torn.pictures[0])), "{page}");
+    assert!(out.path().join(&torn.folder).join(&torn.pictures[0]).exists());
+}
+
+/// Each by the experiment that is to find it, which our driver passes.
+fn every_planted_bug_is_found() {
+    for (bug, experiment, expectation) in [
+        ("lost-buffer", "overflow.toml", "flagged"),
+        ("short-frame", "short.toml", "flagged"),
+        ("early-return", "overflow-while-pending.toml", "flagged"),
+        ("no-watchdog", "drop.toml", "exit"),
+        ("dma-length", "long.toml", "log"),
+    ] {
+        let out = tempfile::tempdir().unwrap();
+        let driver =
+            format!("rmmod minivmm_camera; insmod /lib/modules/minivmm-camera-buggy.ko bug={bug} || exit 77");
+        let (output, summary) = run(&[file(experiment)], out.path(), &["--before", &driver]);
+        let complaints = &summary.runs[0].verdict.complaints;
+        assert_eq!(output.status.code(), Some(1), "{bug} was not found: {}", guest::text(&output.stdout));
+        assert!(
+            complaints.iter().any(|complaint| complaint.expectation == expectation),
+            "{bug}: {complaints:?}"
+        );
+        println!("{bug}: {complaints:?}");
+    }
+}
+
+fn a_failing_plan_is_minimised_and_runs_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(file("overflow.toml")).unwrap();
+    // One rule more, and an expectation that fails by the other.
+    let more =
+        "[[rule]]\nname = \"other\"\non = \"irq\"\naction = \"lose\"\nwhen = { every = 4 }\n\n[expect]\n";
+    let text = text.replace("[expect]\n", more).replace("flagged = 1", "flagged = 0");
+    let path = folder.path().join("failing.toml");
+    fs::write(&path, text).unwrap();
+    let out = folder.path().join("results");
+    let (_, summary) = run(std::slice::from_ref(&path), &out, &["--minimise"]);
+    let run_folder = out.join(&summary.runs[0].folder);
+    assert!(summary.failed == 1 && summary.runs[0].minimised, "{summary:?}");
+    let minimal = faults::Plan::read(&fs::read_to_string(run_folder.join("minimal.toml")).unwrap()).unwrap();
+    assert_eq!(minimal.rules.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["overflow"]);
+    assert_eq!(minimal.rules[0].times, Some(1));
+
+    // What is done is not run again: its folder stays as it is.
+    fs::write(run_folder.join("mark"), "").unwrap();
+    let (_, again) = run(std::slice::from_ref(&path), &out, &["--resume"]);
+    assert!(run_folder.join("mark").exists() && again.failed == 1);
+}

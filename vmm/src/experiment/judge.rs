@@ -1,0 +1,264 @@
+//! The verdict on a run: what of its evidence is not as the experiment expects.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    file::{Count, Expect},
+    run::Evidence,
+};
+use crate::report::Outcome;
+
+/// What no run's kernel log may have: how the kernel begins to tell of its own mistakes and its drivers' (BUG, WARN, oops;
+/// KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG and hung tasks say one of these).
+const NEVER: &[&str] = &[
+    "WARNING: ",
+    "BUG: ",
+    "Oops: ",
+    "UBSAN: ",
+    "DMA-API: device driver",
+    "unreferenced object",
+    "possible circular locking",
+    "INFO: task",
+];
+
+/// How a run was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What is not as it is to be, each a sentence; none: all is.
+    pub complaints: Vec<Complaint>,
+}
+
+/// Something that is not as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    /// Which expectation: its name in the file, `fired`, `log`; or `end`, if the machine did not end by itself.
+    pub expectation: String,
+    /// What there was instead.
+    pub text: String,
+}
+
+impl Verdict {
+    /// Whether all is as it is to be.
+    pub fn passed(&self) -> bool {
+        self.complaints.is_empty()
+    }
+}
+
+/// Judges a run.
+pub fn judge(expect: &Expect, evidence: &Evidence) -> Verdict {
+    let mut complaints = Vec::new();
+    let mut complain = |expectation: &str, text: String| {
+        complaints.push(Complaint { expectation: expectation.to_owned(), text });
+    };
+    match (&evidence.status, &evidence.report) {
+        (None, _) => complain("end", "it did not end in time, and was ended".to_owned()),
+        (Some(_), None) => {
+            let last = evidence.output.lines().last().unwrap_or("it said nothing");
+            complain("end", format!("there is no report of the machine: {last}"));
+        }
+        (Some(_), Some(report)) => match &report.outcome {
+            Outcome::Exit { status } if *status == expect.exit => {}
+            Outcome::Exit { status } => {
+                complain("exit", format!("the workload ended with {status} instead of {}", expect.exit));
+            }
+            outcome => complain("end", format!("the machine ended otherwise: {outcome:?}")),
+        },
+    }
+    for (rule, count) in &expect.fired {
+        let fired = evidence.firings().iter().filter(|firing| firing.rule == *rule).count() as u64;
+        if !count.contains(&fired) {
+            complain("fired", format!("the rule '{rule}' fired {fired} times instead of {}", shown(count)));
+        }
+    }
+    let lines =
+        |text: &str, pattern: &str| text.lines().find(|line| line.contains(pattern)).map(str::to_owned);
+    for (name, text, patterns) in
+        [("log", &evidence.log, &expect.log), ("output", &evidence.output, &expect.output)]
+    {
+        for pattern in patterns.iter().filter(|pattern| !text.contains(pattern.as_str())) {
+            complain(name, format!("'{pattern}' is not in the {name}"));
+        }
+    }
+    let never = NEVER.iter().copied().chain(expect.log_not.iter().map(String::as_str));
+    for line in never.filter_map(|pattern| lines(&evidence.log, pattern)) {
+        complain("log-not", format!("the log has: {}", line.trim()));
+    }
+    for line in expect.output_not.iter().filter_map(|pattern| lines(&evidence.output, pattern)) {
+        complain("output-not", format!("the output has: {}", line.trim()));
+    }
+    if let Some(count) = &expect.flagged {
+        let flagged = evidence.output.lines().filter(|line| line.contains("(error")).count() as u64;
+        if !count.contains(&flagged) {
+            complain("flagged", format!("{flagged} buffers have the error flag instead of {}", shown(count)));
+        }
+    }
+    let counters = evidence.report.as_ref().and_then(|report| report.cameras.first());
+    let counters = counters.and_then(|counters| serde_json::to_value(counters).ok()).unwrap_or_default();
+    for (name, count) in &expect.counters {
+        let found = counters.get(name).and_then(serde_json::Value::as_u64);
+        if found.is_none_or(|found| !count.contains(&found)) {
+            let found = found.map_or("nothing".to_owned(), |found| found.to_string());
+            complain("counters", format!("the camera's {name} is {found} instead of {}", shown(count)));
+        }
+    }
+    if let Some(frames) = &expect.frames {
+        match &evidence.frames {
+            None => complain("frames", format!("there is no file /out/{}", frames.file)),
+            Some(looked) => {
+                if let Some(count) = frames.count.as_ref().filter(|count| !count.contains(&looked.count)) {
+                    complain(
+                        "frames",
+                        format!("there are {} frames instead of {}", looked.count, shown(count)),
+                    );
+                }
+                let bad = looked.bad.len() as u64;
+                if !frames.bad.contains(&bad) {
+                    let first = looked.bad.first().map_or(String::new(), |(index, why)| {
+                        format!("; the first is number {index} of the file: {why}")
+                    });
+                    complain(
+                        "frames",
+                        format!("{bad} frames are bad instead of {}{first}", shown(&frames.bad)),
+                    );
+                }
+                let last = evidence.firings().iter().filter_map(|firing| firing.frame).max();
+                if let (Some(within), Some(last)) = (frames.recovery, last) {
+                    let next = looked.good.iter().find(|sequence| **sequence > last);
+                    let after = next.map(|next| u64::from(next - last));
+                    if after.is_none_or(|after| after > within) {
+                        let when = after.map_or("never".to_owned(), |after| format!("{after} frames later"));
+                        complain("frames", format!("after frame {last} the next good one came {when}"));
+                    }
+                }
+            }
+        }
+    }
+    Verdict { complaints }
+}
+
+fn shown(count: &Count) -> String {
+    match (*count.start(), *count.end()) {
+        (least, most) if least == most => least.to_string(),
+        (least, u64::MAX) => format!("at least {least}"),
+        (least, most) => format!("{least} to {most}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use devices::{
+        camera::Layout,
+        faults::{Action, Firing, Point, Trace},
+    };
+
+    use super::*;
+    use crate::{
+        experiment::{file::Frames, run::Looked},
+        report::Report,
+    };
+
+    fn evidence() -> Evidence {
+        let firing = Firing {
+            camera: 0,
+            frame: Some(3),
+            on: Point::FrameDma,
+            rule: "r".into(),
+            event: 4,
+            channel: Some(0),
+            register: None,
+            action: Action::Overflow,
+            address: None,
+            bytes: Vec::new(),
+        };
+        let report = Report {
+            version: String::new(),
+            outcome: Outcome::Exit { status: 0 },
+            seconds_to_boot_mark: None,
+            seconds: 1.0,
+            memory: 1 << 30,
+            overhead_at_boot_mark: None,
+            overhead_at_end: 0,
+            windows: Vec::new(),
+            cameras: vec![devices::camera::Counters { overflows: 1, ..Default::default() }],
+            faults: Some(Trace { plan: String::new(), seed: 1, firings: vec![firing], more: 0 }),
+            last_console_lines: Vec::new(),
+        };
+        Evidence {
+            status: Some(std::process::ExitStatus::from_raw(0)),
+            report: Some(report),
+            output: "seq: 2\nseq: 3 (error, ts-monotonic)\n10 frames\n".into(),
+            log: "[1.0] line buffer overflow\n".into(),
+            frames: Some(Looked { count: 4, bad: vec![(3, "torn".into())], good: vec![0, 1, 2, 5] }),
+            seconds: 1.0,
+        }
+    }
+
+    fn complaints(expect: &Expect, evidence: &Evidence) -> Vec<String> {
+        judge(expect, evidence).complaints.into_iter().map(|complaint| complaint.text).collect()
+    }
+
+    fn expect() -> Expect {
+        Expect {
+            fired: [("r".to_owned(), 1..=1)].into(),
+            log: vec!["overflow".into()],
+            output: vec!["10 frames".into()],
+            flagged: Some(1..=1),
+            counters: [("overflows".to_owned(), 1..=1)].into(),
+            frames: Some(Frames {
+                file: "f".into(),
+                layout: Layout::new(u32::from_le_bytes(*b"GREY"), 160, 120).unwrap(),
+                count: Some(4..=4),
+                bad: 1..=1,
+                recovery: Some(2),
+            }),
+            ..Expect::default()
+        }
+    }
+
+    #[test]
+    fn what_is_as_it_is_to_be_passes() {
+        assert_eq!(complaints(&expect(), &evidence()), [""; 0]);
+    }
+
+    #[test]
+    fn each_expectation_can_fail() {
+        type Change = fn(&mut Expect, &mut Evidence);
+        let changes: [(Change, &str); 12] = [
+            (|expect, _| expect.exit = 1, "the workload ended with 0 instead of 1"),
+            (|_, evidence| evidence.status = None, "it did not end in time"),
+            (
+                |_, evidence| evidence.report.as_mut().unwrap().outcome = Outcome::Panic,
+                "the machine ended otherwise: Panic",
+            ),
+            (
+                |expect, _| expect.fired.extend([("s".to_owned(), 1..=u64::MAX)]),
+                "the rule 's' fired 0 times instead of at least 1",
+            ),
+            (|_, evidence| evidence.log.clear(), "'overflow' is not in the log"),
+            (|_, evidence| evidence.log += "[2.0] WARNING: CPU: 0", "the log has: [2.0] WARNING: CPU: 0"),
+            (|expect, _| expect.output_not.push("seq".into()), "the output has: seq: 2"),
+            (|expect, _| expect.flagged = Some(0..=0), "1 buffers have the error flag instead of 0"),
+            (
+                |expect, _| expect.counters.extend([("drops".to_owned(), 1..=2)]),
+                "the camera's drops is 0 instead of 1 to 2",
+            ),
+            (|_, evidence| evidence.frames = None, "there is no file /out/f"),
+            (
+                |expect, _| expect.frames.as_mut().unwrap().bad = 0..=0,
+                "1 frames are bad instead of 0; the first is number 3",
+            ),
+            (
+                |expect, _| expect.frames.as_mut().unwrap().recovery = Some(1),
+                "after frame 3 the next good one came 2 frames later",
+            ),
+        ];
+        for (change, says) in changes {
+            let (mut expect, mut evidence) = (expect(), evidence());
+            change(&mut expect, &mut evidence);
+            let complaints = complaints(&expect, &evidence);
+            assert!(complaints.len() == 1 && complaints[0].starts_with(says), "{says}: {complaints:?}");
+        }
+    }
+}
