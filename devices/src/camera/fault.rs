@@ -207,7 +207,13 @@ impl DmaFaults {
             }
         };
         match fault.action {
-            Action::Overflow => Outcome::Lost(regs::IRQ_OVERFLOW),
+            Action::Overflow => {
+                let half = transfer.layout().height() / 2;
+                match write(source, channel, job, &transfer.cut(half), abort) {
+                    Outcome::Written { .. } => Outcome::Lost(regs::IRQ_OVERFLOW),
+                    other => other,
+                }
+            }
             Action::BusError => Outcome::Refused(Refusal::Bus { plane: 0, address: config.addresses[0] }),
             Action::Offset { bytes } => {
                 let addresses = config.addresses.map(|address| address.wrapping_add_signed(bytes));
@@ -318,7 +324,7 @@ impl Probe {
                 break;
             }
         }
-        self.faults.record(&fault, |firing| firing.bytes = changes);
+        self.faults.record(&fault, |firing| firing.changes = changes);
     }
 }
 

@@ -168,8 +168,8 @@ fn bits_that_flip_are_on_record() {
         Ok(Seen { sequence: 2, stamp: None, bytes: whole(2).bytes }),
     );
     let firing = faulty.trace().firings.remove(0);
-    assert_eq!(firing.bytes.len(), 3);
-    for change in firing.bytes {
+    assert_eq!(firing.changes.len(), 3);
+    for change in firing.changes {
         assert_eq!((change.before ^ change.after).count_ones(), 1);
         let end = u64::from(BUFFERS[0]) + u64::from(whole(2).bytes);
         assert!((u64::from(BUFFERS[0])..end).contains(&change.address));

@@ -68,7 +68,7 @@ pub struct Firing {
     pub address: Option<u64>,
     /// Bytes in guest memory that it changed one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub bytes: Vec<Change>,
+    pub changes: Vec<Change>,
 }
 
 /// A byte in guest memory that a fault changed.
@@ -181,7 +181,7 @@ impl State {
                 register: event.register,
                 action: rule.action,
                 address: None,
-                bytes: Vec::new(),
+                changes: Vec::new(),
             });
             Some(self.firings.len() - 1)
         } else {
@@ -310,13 +310,26 @@ mod tests {
         for number in [3, 1, 2] {
             let fault = faults.consult(&frame(number)).unwrap();
             let change = Change { address: number.into(), before: 0, after: 1 };
-            faults.record(&fault, |firing| firing.bytes.push(change));
+            faults.record(&fault, |firing| firing.changes.push(change));
         }
         let trace = faults.trace().firings;
         assert_eq!(
             serde_json::to_string(&trace[0]).unwrap(),
-            r#"{"camera":0,"frame":1,"on":"frame.dma","rule":"a","event":2,"channel":0,"action":"flip","bits":1,"bytes":[{"address":1,"before":0,"after":1}]}"#
+            r#"{"camera":0,"frame":1,"on":"frame.dma","rule":"a","event":2,"channel":0,"action":"flip","bits":1,"changes":[{"address":1,"before":0,"after":1}]}"#
         );
-        assert_eq!(trace.iter().map(|firing| firing.bytes[0].address).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(trace.iter().map(|firing| firing.changes[0].address).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_trace_that_is_written_is_read_the_same() {
+        for action in ["flip\"\nbits = 1", "offset\"\nbytes = -8", "stride\"\nbytes = 16", "previous\""] {
+            let plan = format!("[[rule]]\nname = \"a\"\non = \"frame.dma\"\naction = \"{action}\n");
+            let faults = faults(&plan, 1);
+            let fault = faults.consult(&frame(0)).unwrap();
+            let change = Change { address: 5, before: 0, after: 1 };
+            faults.record(&fault, |firing| firing.changes.push(change));
+            let json = serde_json::to_string(&faults.trace()).unwrap();
+            assert_eq!(serde_json::from_str::<Trace>(&json).unwrap(), faults.trace(), "{json}");
+        }
     }
 }

@@ -42,7 +42,7 @@ points! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Action {
-    /// The line buffer overflows: the frame is lost, and `IRQ_OVERFLOW` says so.
+    /// The line buffer overflows in the middle of the frame, which is lost, and `IRQ_OVERFLOW` says so.
     Overflow,
     /// The bus refuses the frame's first address: the frame is lost, and `IRQ_BUS_ERROR` says so.
     BusError,
@@ -131,7 +131,12 @@ pub enum Action {
 
 /// The actions by name, with the points at which each makes sense, the parameter that it has, if any, and its meaning.
 pub(super) const ACTIONS: &[(&str, &[Point], &str, &str)] = &[
-    ("overflow", &[Point::FrameDma], "", "The line buffer overflows: the frame is lost, `IRQ_OVERFLOW`."),
+    (
+        "overflow",
+        &[Point::FrameDma],
+        "",
+        "The line buffer overflows in the middle of the frame, which is lost, `IRQ_OVERFLOW`.",
+    ),
     (
         "bus-error",
         &[Point::FrameDma],

@@ -170,7 +170,7 @@ mod tests {
             register: None,
             action: Action::Overflow,
             address: None,
-            bytes: Vec::new(),
+            changes: Vec::new(),
         };
         let report = Report {
             version: String::new(),

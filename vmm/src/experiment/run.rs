@@ -44,7 +44,7 @@ pub struct Looked {
     pub count: u64,
     /// The bad ones: which, from 0, and why.
     pub bad: Vec<(u64, String)>,
-    /// The sensor's numbers of the good ones.
+    /// The sensor's numbers of those that are whole, whichever they are.
     pub good: Vec<u32>,
 }
 
@@ -150,8 +150,9 @@ fn look_at(frames: &Frames, out: &Path) -> io::Result<Looked> {
     let file = out.join(&frames.file);
     let checked = frames::check_file(&file, &frames.layout)?;
     let mut good = Vec::new();
-    for index in (0..checked.frames).filter(|index| !checked.bad.iter().any(|(bad, _)| bad == index)) {
-        let frame = frames::read_frame(&file, &frames.layout, index)?;
+    for index in 0..checked.frames {
+        // Also one after a gap, and none at the end of a file that is cut short.
+        let Ok(frame) = frames::read_frame(&file, &frames.layout, index) else { break };
         good.extend(stamp::check(&frame, &frames.layout).map(|stamp| stamp.sequence));
     }
     let bad = checked.bad.into_iter().map(|(index, error)| (index, error.to_string())).collect();
