@@ -226,6 +226,13 @@ fn options() {
     refused(&["--out", "x"], 2, &["--exec"]);
     refused(&["ctl", "/no/socket", "status"], 2, &["no machine listens on /no/socket", "--api-socket"]);
     refused(&["ctl", "/no/socket", "fly"], 2, &["invalid value 'fly'", "status"]);
+    refused(&["ctl", "/no/socket", "status", "now"], 2, &["'now' means nothing here; leave it out"]);
+    refused(
+        &["ctl", "/no/socket", "faults", "ad", "x"],
+        2,
+        &["'ad x'", "list, add FILE, remove NAME or trigger NAME"],
+    );
+    refused(&["ctl", "/no/socket", "faults", "add", "/no/plan"], 2, &["/no/plan", "name a file that can"]);
     refused(&["ctl", "/no/socket", "status", "--svg", "x"], 2, &["--svg and --window are for the verb cma"]);
 }
 
@@ -254,6 +261,42 @@ fn plans_of_faults() {
         &["the plan of faults", "no-plan", "name a file that can"],
     );
     refused(&["--trace", &missing, "--exec", "true"], 2, &["--faults"]);
+    refused(
+        &["replay", &missing],
+        2,
+        &["no-plan cannot be read", "name the --report of a run with --faults"],
+    );
+}
+
+#[test]
+fn experiments() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (first, second) = (path("first.toml"), path("second.toml"));
+    let good = "name = \"e\"\nmachine = \"--cma 16M\"\nworkload = \"true\"\n";
+    for (text, parts) in [
+        (good.replace("name", "nam"), ["first.toml:1:1: an experiment has no name", "give it one"]),
+        (format!("{good}seeds = 3"), ["first.toml:4:9: seeds is a list", "not a whole number"]),
+        (format!("{good}[expect]\nexit = 256"), ["first.toml:5:8: exit cannot be that", "from 0 to 255"]),
+        (
+            format!("{good}[[rule]]\nname = \"r\"\non = \"irk\""),
+            ["first.toml:6:6: there is no point 'irk'", "irq"],
+        ),
+        (
+            good.replace("--cma", "--cmb"),
+            ["first.toml, seed=1, cannot be: unexpected argument '--cmb'", "the machine of"],
+        ),
+        (good.replace("16M\"", "16M --seed 3\""), ["are the experiment's own", "leave them out"]),
+    ] {
+        fs::write(&first, text).unwrap();
+        refused(&["experiment", "run", &first], 2, &parts);
+    }
+    fs::write(&first, good).unwrap();
+    fs::write(&second, good).unwrap();
+    refused(&["experiment", "list", &first, &second], 2, &["are both called 'e'", "a name of its own"]);
+    refused(&["experiment", "run", &path("none")], 2, &["cannot be read", "name a file that can"]);
+    let listed = Command::new(&*MINIVMM).args(["experiment", "list", &first]).output().unwrap();
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("\n  seed=1\n"), "{listed:?}");
 }
 
 #[test]

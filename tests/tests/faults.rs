@@ -1,12 +1,18 @@
 //! Tests that boot Linux with a plan of faults, and look at what the driver makes of them. Their main function is as in
 //! linux.rs.
 
-use std::{fs, process::ExitCode};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, ExitCode, Output},
+    thread,
+    time::{Duration, Instant},
+};
 
 use devices::{camera::Layout, faults::Trace};
 use guest_images::Kind;
 use tests::{
-    guest::{exec, text},
+    guest::{self, exec, printed, text},
     harness,
 };
 use vmm::{
@@ -21,6 +27,8 @@ fn main() -> ExitCode {
         ("a_lost_interrupt_is_caught_up_with", a_lost_interrupt_is_caught_up_with),
         ("a_device_that_hangs_is_reset", a_device_that_hangs_is_reset),
         ("a_trace_is_the_plans_and_the_seeds", a_trace_is_the_plans_and_the_seeds),
+        ("a_report_is_replayed", a_report_is_replayed),
+        ("rules_come_while_a_machine_runs", rules_come_while_a_machine_runs),
     ];
     harness::run_with_linux(&[Kind::DEFAULT], tests)
 }
@@ -112,6 +120,32 @@ fn a_device_that_hangs_is_reset() {
     }
 }
 
+/// `minivmm replay` of the report says that it is the same.
+fn a_report_is_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (plan, report) = (path("plan.toml"), path("report.json"));
+    fs::write(
+        &plan,
+        "[[rule]]\nname = \"bits\"\non = \"frame.dma\"\naction = \"flip\"\nbits = 2\nwhen = { frames = [0, 9], probability = 0.9 }\n",
+    )
+    .unwrap();
+    // Without --seed: the report has the one that was taken.
+    exec(&format!("--cma 16M --camera timing=stall --faults {plan} --report {report}"), STREAM);
+    let replay = |file: &str| guest::run(Command::new(guest::minivmm()).args(["replay", file]));
+    let said = printed(&replay(&report));
+    assert!(said.lines().last().is_some_and(|line| line.starts_with("the same ")), "{said}");
+    // One fault less than there was.
+    let mut changed: Report = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+    changed.faults.as_mut().unwrap().firings.pop();
+    fs::write(&report, serde_json::to_vec(&changed).unwrap()).unwrap();
+    let differs = replay(&report);
+    assert!(
+        differs.status.code() == Some(1) && text(&differs.stdout).contains(" differs: it was nothing"),
+        "{differs:?}"
+    );
+}
+
 /// In a guest of its own each time, whose CPU and camera race.
 fn a_trace_is_the_plans_and_the_seeds() {
     let plan = "[[rule]]\nname = \"bits\"\non = \"frame.dma\"\naction = \"flip\"\nbits = 2\nwhen = { probability = 0.3 }\n\
@@ -119,4 +153,52 @@ fn a_trace_is_the_plans_and_the_seeds() {
     let traces = [(); 3].map(|()| serde_json::to_string(&run(plan, STREAM).trace).unwrap());
     assert!(traces[0].contains("\"bits\"") && traces[0].contains("\"edges\""), "{}", traces[0]);
     assert!(traces.iter().all(|trace| *trace == traces[0]), "{traces:#?}");
+}
+
+fn ctl(socket: &Path, words: &[&str]) -> Output {
+    guest::run(Command::new(guest::minivmm()).arg("ctl").arg(socket).arg("faults").args(words))
+}
+
+/// By `minivmm ctl`: a rule that never fires by itself is triggered, seen by the guest, and taken away.
+fn rules_come_while_a_machine_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (socket, report, plan) = (path("socket"), path("report.json"), path("plan.toml"));
+    let rule =
+        "[[rule]]\nname = \"later\"\non = \"frame.dma\"\naction = \"overflow\"\nwhen = { nth = 1000000 }\n";
+    fs::write(&plan, rule).unwrap();
+    let arguments = format!(
+        "--cma 16M --camera timing=stall --api-socket {} --report {}",
+        socket.display(),
+        report.display()
+    );
+    let machine = thread::spawn(move || {
+        exec(
+            &arguments,
+            "until dmesg | grep 'line buffer overflow'; do
+                v4l2-ctl --stream-mmap=3 --stream-count=20 > /dev/null 2>&1
+            done",
+        )
+    });
+    let begun = Instant::now();
+    while !socket.exists() {
+        assert!(begun.elapsed() < guest::LIMIT && !machine.is_finished(), "there is no socket");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let plan = plan.display().to_string();
+    assert_eq!(printed(&ctl(&socket, &["list"])), "there are no rules\n");
+    printed(&ctl(&socket, &["add", &plan]));
+    let twice = ctl(&socket, &["add", &plan]);
+    assert!(
+        twice.status.code() == Some(1) && text(&twice.stderr).contains("there is a rule 'later' already")
+    );
+    let unknown = ctl(&socket, &["trigger", "sooner"]);
+    assert!(text(&unknown.stderr).contains("there is no rule 'sooner'; there are: later"), "{unknown:?}");
+    printed(&ctl(&socket, &["trigger", "later"]));
+    let output = machine.join().unwrap();
+    assert!(printed(&output).contains("line buffer overflow"), "{output:?}");
+    let report: Report = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    let trace = report.faults.unwrap();
+    assert!(trace.plan.contains("name = \"later\"") && trace.firings.len() == 1, "{trace:?}");
+    assert_eq!(report.cameras[0].overflows, 1);
 }

@@ -7,17 +7,36 @@ pub mod server;
 
 use serde::{Deserialize, Serialize};
 
+use devices::faults::RuleStatus;
+
 use crate::report::WindowReport;
 
 /// Longest request, in bytes with its newline.
-pub const REQUEST_MAX: usize = 4096;
+pub const REQUEST_MAX: usize = 16 << 10;
 
 /// A request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// What is asked for.
     pub verb: Verb,
+    /// With [`Verb::Faults`]: what of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<FaultsRequest>,
+}
+
+/// What can be asked of faults on purpose: `{"verb": "faults", "faults": {"trigger": "NAME"}}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultsRequest {
+    /// Which rules there are, and how often each fired
+    List,
+    /// Add the rules of a plan, which is the value: its text
+    Add(String),
+    /// Take away the rule of this name
+    Remove(String),
+    /// Let the rule of this name fire at the next event that it counts, whatever its `when` and `times` say
+    Trigger(String),
 }
 
 /// What can be asked for.
@@ -30,6 +49,8 @@ pub enum Verb {
     Camera,
     /// The CMA windows with their bitmaps, as the guest's kernel has them; the guest's agent reads them from debugfs
     Cma,
+    /// What goes wrong on purpose: list; add FILE, a plan; remove NAME, a rule; trigger NAME, which fires at its next event
+    Faults,
     /// Let the vCPUs stand still; the camera's clock and the host's go on
     Pause,
     /// Let the vCPUs go on
@@ -48,6 +69,8 @@ pub enum Answer {
     Camera(Vec<devices::camera::Counters>),
     /// To [`Verb::Cma`]: the areas in the order of their places.
     Cma(Vec<GuestWindow>),
+    /// To [`Verb::Faults`]: the rules, in their order.
+    Faults(Vec<RuleStatus>),
     /// It is done.
     Done {},
     /// It cannot be done: a sentence that says why.
@@ -102,7 +125,11 @@ mod tests {
     #[test]
     fn the_names_in_json_are_stable() {
         let request: Request = serde_json::from_str(r#"{"verb": "stop"}"#).unwrap();
-        assert_eq!(request, Request { verb: Verb::Stop });
+        assert_eq!(request, Request { verb: Verb::Stop, faults: None });
+        let text = r#"{"verb":"faults","faults":{"trigger":"torn"}}"#;
+        let request: Request = serde_json::from_str(text).unwrap();
+        assert_eq!(request.faults, Some(FaultsRequest::Trigger("torn".into())));
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
         for bad in [r#"{"verb": "stop", "when": "now"}"#, r#"{"verb": "fly"}"#, "{}", "\"stop\""] {
             assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
         }

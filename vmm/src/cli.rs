@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -28,6 +28,7 @@ use crate::{
     machine::{Machine, MachineError, Streams, prepare_places},
     model::{self, ModelArgs, ModelError},
     output::Output,
+    replay::{self, ReplayArgs, ReplayError},
     report::{Outcome, Report},
     signals::Signals,
 };
@@ -84,6 +85,8 @@ enum Command {
     Model(ModelArgs),
     /// Talk to a running machine, by the socket of its --api-socket
     Ctl(CtlArgs),
+    /// Run the machine of a --report again, with the same faults, and compare what went wrong
+    Replay(ReplayArgs),
     /// Put a guest's driver through faults on purpose, and say how it took them
     Experiment(ExperimentArgs),
     /// Say whether this host can run Linux guests, and what to do if not
@@ -224,6 +227,8 @@ enum CliError {
     Ctl(CtlError),
     #[error(transparent)]
     Experiment(ExperimentError),
+    #[error(transparent)]
+    Replay(ReplayError),
     #[error("{} cannot be written: {source}; name a file in a folder that can", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("the plan of faults {} cannot be read: {source}; name a file that can", path.display())]
@@ -254,6 +259,7 @@ impl CliError {
             Self::Model(error) => error.exit_status(),
             Self::Ctl(error) => error.exit_status(),
             Self::Experiment(error) => error.exit_status(),
+            Self::Replay(error) => error.exit_status(),
             Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) | Self::Report { .. } => 1,
         }
     }
@@ -269,6 +275,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check { check, machine }) => self::check(&check, machine),
         Some(Command::Model(args)) => model::main(&args).map_err(CliError::Model),
         Some(Command::Ctl(args)) => ctl::main(&args).map_err(CliError::Ctl),
+        Some(Command::Replay(args)) => replay::main(&args).map_err(CliError::Replay),
         Some(Command::Experiment(args)) => experiment::main(args, memory_of).map_err(CliError::Experiment),
         Some(Command::Doctor) => Ok(doctor()),
     };
@@ -422,7 +429,8 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     }
     let streams =
         streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
-    let report = Machine::start(&kvm, &config, loaded, streams)?.run()?;
+    let mut report = Machine::start(&kvm, &config, loaded, streams)?.run()?;
+    report.arguments = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     if let Some(file) = report_file {
         file.write(serde_json::to_vec_pretty(&report))?;
     }

@@ -11,9 +11,12 @@ use std::{
 
 use clap::Args;
 use cma::{Window, map::Map, size};
-use devices::camera::Counters;
+use devices::{
+    camera::Counters,
+    faults::{Plan, PlanError, RuleStatus},
+};
 
-use crate::api::{Answer, GuestWindow, Request, Status, Verb};
+use crate::api::{Answer, FaultsRequest, GuestWindow, Request, Status, Verb};
 
 /// How long a machine that does not answer is waited for. It answers within 10 s, with an error if need be.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +31,9 @@ pub struct CtlArgs {
     /// What to ask for
     #[arg(value_enum)]
     verb: Verb,
+    /// With faults: list, add FILE, remove NAME or trigger NAME [default: list]
+    #[arg(value_name = "WORD")]
+    more: Vec<String>,
     /// Print the answer as the machine gave it, a line of JSON
     #[arg(long)]
     json: bool,
@@ -69,6 +75,25 @@ pub enum CtlError {
     /// --svg or --window where they have no meaning.
     #[error("--svg and --window are for the verb cma; leave them out")]
     NoWindows,
+    /// Words behind the verb that mean nothing.
+    #[error("{0}")]
+    Words(String),
+    /// The plan.
+    #[error("the plan of faults {} cannot be read: {source}; name a file that can", path.display())]
+    ReadPlan {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is wrong with it.
+    #[error("{}:{error}", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// What, and where.
+        error: PlanError,
+    },
     /// There is no such window, or more than one to draw.
     #[error("{wanted} has to name one of the guest's windows, which are: {names}")]
     Windows {
@@ -98,6 +123,9 @@ impl CtlError {
             | Self::NoAnswer { .. }
             | Self::NoWindows
             | Self::Windows { .. }
+            | Self::Words(_)
+            | Self::ReadPlan { .. }
+            | Self::Plan { .. }
             | Self::Svg { .. } => 2,
             Self::Connection { .. } | Self::Refused(_) => 1,
         }
@@ -112,7 +140,8 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
     if args.verb != Verb::Cma && (args.svg.is_some() || args.window.is_some()) {
         return Err(CtlError::NoWindows);
     }
-    let line = ask(&args.socket, Request { verb: args.verb })?;
+    let faults = faults_request(args)?;
+    let line = ask(&args.socket, &Request { verb: args.verb, faults })?;
     let answer = serde_json::from_str(&line)
         .map_err(|source| CtlError::NoAnswer { path: args.socket.clone(), source })?;
     let text = match answer {
@@ -124,6 +153,7 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
         _ if args.json => line,
         Answer::Status(status) => status_text(&status),
         Answer::Camera(cameras) => cameras_text(&cameras),
+        Answer::Faults(rules) => rules_text(&rules)?,
         Answer::Done {} => String::new(),
     };
     // Whoever closed the pipe knows enough.
@@ -131,8 +161,53 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the words behind the verb ask of faults.
+fn faults_request(args: &CtlArgs) -> Result<Option<FaultsRequest>, CtlError> {
+    let words: Vec<&str> = args.more.iter().map(String::as_str).collect();
+    if args.verb != Verb::Faults {
+        return match words[..] {
+            [] => Ok(None),
+            [word, ..] => Err(CtlError::Words(format!("'{word}' means nothing here; leave it out"))),
+        };
+    }
+    Ok(Some(match words[..] {
+        [] | ["list"] => FaultsRequest::List,
+        ["add", file] => {
+            let path = PathBuf::from(file);
+            let text = fs::read_to_string(&path)
+                .map_err(|source| CtlError::ReadPlan { path: path.clone(), source })?;
+            // Here the file has a name.
+            Plan::read(&text).map_err(|error| CtlError::Plan { path, error })?;
+            FaultsRequest::Add(text)
+        }
+        ["remove", name] => FaultsRequest::Remove(name.to_owned()),
+        ["trigger", name] => FaultsRequest::Trigger(name.to_owned()),
+        _ => {
+            return Err(CtlError::Words(format!(
+                "'{}' is nothing that can be asked of faults; it is list, add FILE, remove NAME or trigger NAME",
+                words.join(" ")
+            )));
+        }
+    }))
+}
+
+/// A line for each rule.
+fn rules_text(rules: &[RuleStatus]) -> Result<String, CtlError> {
+    if rules.is_empty() {
+        return Ok("there are no rules\n".to_owned());
+    }
+    rules
+        .iter()
+        .map(|RuleStatus { name, on, action, events, firings }| {
+            let action =
+                serde_json::to_string(action).map_err(|error| CtlError::Refused(error.to_string()))?;
+            Ok(format!("{name}: on {} {action}, {firings} times at {events} events\n", on.name()))
+        })
+        .collect()
+}
+
 /// Sends a request; the line that comes back.
-fn ask(path: &Path, request: Request) -> Result<String, CtlError> {
+fn ask(path: &Path, request: &Request) -> Result<String, CtlError> {
     let mut stream =
         UnixStream::connect(path).map_err(|source| CtlError::Connect { path: path.to_owned(), source })?;
     let mut ask = || {

@@ -26,6 +26,7 @@ pub mod model;
 pub mod numa;
 pub mod output;
 pub mod platform;
+pub mod replay;
 pub mod report;
 pub mod serial_log;
 pub mod signals;

@@ -17,7 +17,7 @@ use devices::{
     camera::{Camera, CameraError, CameraSpec},
     dma::DmaPort,
     exit::ExitDevice,
-    faults::Faults,
+    faults::{Faults, Plan},
     irq::IrqLine,
     machine_events::MachineEvents,
     pvpanic::PvPanic,
@@ -409,12 +409,13 @@ impl Machine {
             return Err(MachineError::Stdout(error));
         }
         let cameras = cameras.iter().map(|(camera, _)| camera.counters()).collect();
-        let faults = faults.map(|faults| faults.trace());
+        let faults = faults.map(|faults| faults.trace()).filter(|trace| !trace.plan.is_empty());
         let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
 
         let ended_well = matches!(outcome, Outcome::Exit { .. });
         Ok(Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            arguments: Vec::new(),
             outcome,
             seconds_to_boot_mark,
             seconds: since_process_start().unwrap_or_default().as_secs_f64(),
@@ -503,8 +504,9 @@ impl Place<'_> {
         let events = Arc::new(MachineEvents::new().map_err(host("an eventfd"))?);
         let control = Control::default();
         let agent = Agent::new(config.memory);
-        let faults =
-            config.faults.clone().map(|plan| Faults::new(plan, config.seed.unwrap_or_else(any_seed)));
+        // Over an API socket rules can be added later.
+        let plan = config.faults.clone().or_else(|| streams.api.is_some().then(Plan::default));
+        let faults = plan.map(|plan| Faults::new(plan, config.seed.unwrap_or_else(any_seed)));
         let mut files = None;
         let mut serial_sink = Some(serial_sink);
         let (mut serial, mut console, mut terminal, mut cameras) = (None, None, None, Vec::new());

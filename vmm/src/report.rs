@@ -72,6 +72,8 @@ pub struct WindowReport {
 pub struct Report {
     /// minivmm's version.
     pub version: String,
+    /// The words of its command line; none if it was not minivmm's own that started the machine.
+    pub arguments: Vec<String>,
     /// How the machine ended.
     pub outcome: Outcome,
     /// From the start of the process to the boot mark that the guest's init makes; null if it never came.

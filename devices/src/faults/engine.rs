@@ -1,6 +1,9 @@
 //! What becomes of a plan while a machine runs: which rules fire, and the record of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use chacha20::{
     ChaCha8Rng,
@@ -95,10 +98,33 @@ pub struct Trace {
     pub more: u64,
 }
 
-/// A plan at work, shared by all that consult it.
+/// A rule at work. The names are stable in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it acts.
+    pub on: Point,
+    /// What goes wrong.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Events that it counted.
+    pub events: u64,
+    /// How often it fired.
+    pub firings: u64,
+}
+
+/// A plan at work, shared by all that consult it. Rules come and go while it is.
 #[derive(Debug, Clone)]
 pub struct Faults {
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Whether there are rules: without, nobody waits for the lock.
+    any: AtomicBool,
+    state: Mutex<State>,
 }
 
 #[derive(Debug)]
@@ -116,20 +142,71 @@ struct State {
 struct Counts {
     events: u64,
     firings: u64,
+    /// It fires at the next event that it counts.
+    triggered: bool,
 }
 
 impl Faults {
     /// Lets `plan` begin. Random choices depend on `seed`.
     pub fn new(plan: Plan, seed: u64) -> Self {
-        let rules = plan.rules.into_iter().map(|rule| (rule, Counts::default())).collect();
+        let rules: Vec<_> = plan.rules.into_iter().map(|rule| (rule, Counts::default())).collect();
+        let any = AtomicBool::new(!rules.is_empty());
         let state =
             State { plan: plan.text, seed, rules, state: START.to_owned(), firings: Vec::new(), more: 0 };
-        Self { shared: Arc::new(Mutex::new(state)) }
+        Self { shared: Arc::new(Shared { any, state: Mutex::new(state) }) }
     }
 
     /// What goes wrong at `event`, if anything does.
     pub fn consult(&self, event: &Event) -> Option<Fault> {
+        if !self.shared.any.load(Ordering::Relaxed) {
+            return None;
+        }
         self.state().consult(event)
+    }
+
+    /// Adds the rules of `plan` behind those that there are; they count from now on.
+    ///
+    /// # Errors
+    /// If there is a rule of such a name already: its name. Then nothing is added.
+    pub fn add(&self, plan: Plan) -> Result<(), String> {
+        let mut state = self.state();
+        let is_there = |rule: &Rule| state.rules.iter().any(|(other, _)| other.name == rule.name);
+        if let Some(rule) = plan.rules.iter().find(|rule| is_there(rule)) {
+            return Err(rule.name.clone());
+        }
+        state.plan += "\n# Added while the machine ran:\n";
+        state.plan += &plan.text;
+        state.rules.extend(plan.rules.into_iter().map(|rule| (rule, Counts::default())));
+        self.shared.any.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes the rule `name` away; false if there is none. What it did stays on record.
+    pub fn remove(&self, name: &str) -> bool {
+        let mut state = self.state();
+        let before = state.rules.len();
+        state.rules.retain(|(rule, _)| rule.name != name);
+        self.shared.any.store(!state.rules.is_empty(), Ordering::Relaxed);
+        state.rules.len() < before
+    }
+
+    /// Lets the rule `name` fire at the next event that it counts, whatever its `when` and `times` say; false if there is none.
+    pub fn trigger(&self, name: &str) -> bool {
+        let mut state = self.state();
+        let rule = state.rules.iter_mut().find(|(rule, _)| rule.name == name);
+        rule.map(|(_, counts)| counts.triggered = true).is_some()
+    }
+
+    /// The rules, in their order.
+    pub fn rules(&self) -> Vec<RuleStatus> {
+        let status = |(rule, counts): &(Rule, Counts)| RuleStatus {
+            name: rule.name.clone(),
+            on: rule.on,
+            action: rule.action,
+            events: counts.events,
+            firings: counts.firings,
+        };
+        self.state().rules.iter().map(status).collect()
     }
 
     /// Puts on record what a fault did to guest memory.
@@ -149,7 +226,7 @@ impl Faults {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,7 +236,8 @@ impl State {
         for (index, (rule, counts)) in self.rules.iter_mut().enumerate() {
             if rule.counts(event, &self.state) {
                 counts.events += 1;
-                if fired.is_none() && rule.fires(*counts, self.seed) {
+                if fired.is_none() && (counts.triggered || rule.fires(*counts, self.seed)) {
+                    counts.triggered = false;
                     counts.firings += 1;
                     fired = Some((index, counts.events));
                 }
@@ -302,6 +380,24 @@ mod tests {
         let always = rule("always", "");
         assert_eq!(choice(&faults(&always, 1)), choice(&faults(&always, 1)));
         assert_ne!(choice(&faults(&always, 1)), choice(&faults(&rule("other", ""), 1)));
+    }
+
+    #[test]
+    fn rules_come_and_go_and_fire_on_demand() {
+        let faults = Faults::new(Plan::default(), 1);
+        assert_eq!(hit(&faults, 0..3), [0_u32; 0]);
+        let later = Plan::read(&rule("later", "when = { nth = 100 }")).unwrap();
+        assert_eq!(faults.add(later.clone()), Ok(()));
+        assert_eq!(faults.add(later), Err("later".to_owned()));
+        assert_eq!(hit(&faults, 3..6), [0_u32; 0]);
+        assert!(faults.trigger("later") && !faults.trigger("never"));
+        assert_eq!(hit(&faults, 6..9), [6]);
+        let status = &faults.rules()[0];
+        assert_eq!((status.name.as_str(), status.events, status.firings), ("later", 6, 1));
+        assert!(faults.remove("later") && !faults.remove("later"));
+        assert!(faults.rules().is_empty());
+        let trace = faults.trace();
+        assert!(trace.plan.contains("name = \"later\"") && trace.firings.len() == 1, "{trace:?}");
     }
 
     #[test]

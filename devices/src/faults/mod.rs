@@ -10,7 +10,7 @@ pub mod fields;
 mod plan;
 mod read;
 
-pub use engine::{Change, Event, Fault, Faults, Firing, Trace};
+pub use engine::{Change, Event, Fault, Faults, Firing, RuleStatus, Trace};
 pub use fields::PlanError;
 pub use plan::{Action, Plan, Point, Rule, START, When, action_names, reference};
 pub use read::rules;

@@ -108,8 +108,16 @@ fn written_by_minivmm(command: &[OsString]) -> Vec<PathBuf> {
     if words.first().is_none_or(|word| word != "minivmm") {
         return Vec::new();
     }
-    let tree = words.get(1).is_some_and(|word| word == "dtb");
+    let is_verb = |verb: &str| words.get(1).is_some_and(|word| word == verb);
+    let tree = is_verb("dtb");
     let mut folders = Vec::new();
+    if is_verb("experiment") && !words.iter().any(|word| word == "--out" || word.starts_with("--out=")) {
+        // Its own choice, see `minivmm experiment run --help`.
+        let results = PathBuf::from("experiment-results");
+        if fs::create_dir_all(&results).is_ok() {
+            folders.push(results);
+        }
+    }
     for (at, word) in words.iter().enumerate() {
         let (option, value) = match word.split_once('=') {
             Some((option, value)) => (option, Some(value)),

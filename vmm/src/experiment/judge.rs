@@ -174,6 +174,7 @@ mod tests {
         };
         let report = Report {
             version: String::new(),
+            arguments: Vec::new(),
             outcome: Outcome::Exit { status: 0 },
             seconds_to_boot_mark: None,
             seconds: 1.0,

@@ -7,13 +7,13 @@ use std::{
 };
 
 use cma::{PAGE_SIZE, area::Area};
-use devices::camera::Counters;
+use devices::{camera::Counters, faults::Plan};
 use event_manager::{EventManager, SubscriberId, SubscriberOps};
 
 use super::{AGENT, Machine, Subscriber, lock, window_report};
 use crate::{
     api::{
-        Answer, GuestWindow, Request, Status, Verb,
+        Answer, FaultsRequest, GuestWindow, Request, Status, Verb,
         server::{ClientId, Server},
     },
     guest_areas::{self, AreasError},
@@ -90,6 +90,7 @@ impl Machine {
                     requests.wait(client, What::Areas(None));
                     continue;
                 }
+                Verb::Faults => self.faults(request.faults),
                 Verb::Pause => {
                     self.vcpus.pause();
                     requests.wait(client, What::Pause);
@@ -119,6 +120,37 @@ impl Machine {
         }
         self.requests = Some(requests);
         outcome
+    }
+
+    /// Does what is asked of faults.
+    fn faults(&self, request: Option<FaultsRequest>) -> Answer {
+        let Some(faults) = &self.devices.faults else {
+            return Answer::Error(
+                "this machine has no camera that could go wrong; give it one with --camera".to_owned(),
+            );
+        };
+        let known = |done: bool, name: &str| {
+            let names = || faults.rules().into_iter().map(|rule| rule.name).collect::<Vec<_>>().join(", ");
+            if done {
+                Answer::Done {}
+            } else {
+                Answer::Error(format!("there is no rule '{name}'; there are: {}", names()))
+            }
+        };
+        match request {
+            None | Some(FaultsRequest::List) => Answer::Faults(faults.rules()),
+            Some(FaultsRequest::Add(text)) => match Plan::read(&text) {
+                Ok(plan) => match faults.add(plan) {
+                    Ok(()) => Answer::Done {},
+                    Err(name) => Answer::Error(format!(
+                        "there is a rule '{name}' already; remove it, or give the new one another name"
+                    )),
+                },
+                Err(error) => Answer::Error(format!("the plan is wrong at {error}")),
+            },
+            Some(FaultsRequest::Remove(name)) => known(faults.remove(&name), &name),
+            Some(FaultsRequest::Trigger(name)) => known(faults.trigger(&name), &name),
+        }
     }
 
     /// That the vCPUs stand still, when they do or will not.

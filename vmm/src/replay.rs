@@ -1,0 +1,165 @@
+//! `minivmm replay REPORT`: runs the machine of a report again, with the same plan of faults and seed, and compares what went
+//! wrong.
+
+use std::{
+    env, fs, io,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use clap::Args;
+use devices::faults::{Firing, Trace};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::report::Report;
+
+/// What `minivmm replay` is told.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The --report of a run with faults
+    report: PathBuf,
+}
+
+/// Why nothing was compared.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// No report.
+    #[error("the report {} cannot be read: {source}; name the --report of a run with --faults", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A run without faults.
+    #[error("the run of {} had no faults; name the --report of one with --faults", .0.display())]
+    NoFaults(PathBuf),
+    /// No machine.
+    #[error("the machine cannot be run again: {0}; what it said is above")]
+    Run(io::Error),
+}
+
+impl ReplayError {
+    /// 2 for a bad request, 1 for a machine that cannot.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Read { .. } | Self::NoFaults(_) => 2,
+            Self::Run(_) => 1,
+        }
+    }
+}
+
+/// Runs it again, and says whether the same went wrong.
+///
+/// # Errors
+/// If there is no such report, or the machine leaves none.
+pub fn main(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
+    let read = |path: &Path| -> io::Result<Report> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
+    let report =
+        read(&args.report).map_err(|source| ReplayError::Read { path: args.report.clone(), source })?;
+    let Some(before) = &report.faults else { return Err(ReplayError::NoFaults(args.report.clone())) };
+    let again = || -> io::Result<Report> {
+        let folder = tempfile::tempdir()?;
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("plan.toml"), &before.plan)?;
+        let mut minivmm = Command::new(env::current_exe()?);
+        minivmm.args(machine(&report.arguments)).arg("--faults").arg(path("plan.toml"));
+        minivmm.arg("--seed").arg(before.seed.to_string()).arg("--report").arg(path("report.json"));
+        if report.arguments.iter().any(|word| word.starts_with("--exec")) {
+            // What the guest leaves there the second time is of no use.
+            minivmm.arg("--out").arg(path("out"));
+        }
+        let prepare = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
+        // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+        unsafe { minivmm.pre_exec(prepare) };
+        minivmm.status()?;
+        read(&path("report.json"))
+    };
+    let after = again().map_err(ReplayError::Run)?.faults;
+    Ok(match difference(before, after.as_ref()) {
+        None => {
+            println!("the same {} faults with seed {}", before.firings.len(), before.seed);
+            ExitCode::SUCCESS
+        }
+        Some(difference) => {
+            println!("{difference}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// The words of a command line, but for the options that a replay has of its own.
+fn machine(arguments: &[String]) -> Vec<&String> {
+    const OWN: [&str; 8] =
+        ["--faults", "--trace", "--seed", "--report", "--out", "--console-log", "--api-socket", "--dump-dtb"];
+    let mut words = Vec::new();
+    let mut arguments = arguments.iter();
+    while let Some(word) = arguments.next() {
+        if OWN.contains(&word.as_str()) {
+            arguments.next();
+        } else if !OWN.iter().any(|own| word.strip_prefix(own).is_some_and(|rest| rest.starts_with('='))) {
+            words.push(word);
+        }
+    }
+    words
+}
+
+/// The first difference between two traces, in a sentence.
+fn difference(before: &Trace, after: Option<&Trace>) -> Option<String> {
+    let none = Vec::new();
+    let after = after.map_or(&none, |trace| &trace.firings);
+    let before = &before.firings;
+    let shown = |firing: Option<&Firing>| {
+        firing.and_then(|firing| serde_json::to_string(firing).ok()).unwrap_or_else(|| "nothing".to_owned())
+    };
+    let length = before.len().max(after.len());
+    let index = (0..length).find(|&index| before.get(index) != after.get(index))?;
+    Some(format!(
+        "fault {} of {} differs: it was {}, and now is {}",
+        index + 1,
+        before.len(),
+        shown(before.get(index)),
+        shown(after.get(index))
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use devices::faults::{Event, Faults, Plan, Point};
+
+    use super::*;
+
+    #[test]
+    fn options_of_a_replay_are_its_own() {
+        let words = |text: &str| text.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
+        let arguments =
+            words("run --cma 16M --faults p --seed=3 --report r --exec true --out o --camera fps=5");
+        let left: Vec<_> = machine(&arguments).into_iter().cloned().collect();
+        assert_eq!(left, words("run --cma 16M --exec true --camera fps=5"));
+    }
+
+    #[test]
+    fn the_first_difference_is_told() {
+        let trace = |frames: &[u32]| {
+            let plan =
+                Plan::read("[[rule]]\nname = \"r\"\non = \"frame.dma\"\naction = \"previous\"\n").unwrap();
+            let faults = Faults::new(plan, 1);
+            for &frame in frames {
+                let event = Event {
+                    point: Point::FrameDma,
+                    camera: 0,
+                    frame: Some(frame),
+                    channel: Some(0),
+                    register: None,
+                };
+                faults.consult(&event);
+            }
+            faults.trace()
+        };
+        assert_eq!(difference(&trace(&[1, 2]), Some(&trace(&[1, 2]))), None);
+        let told = difference(&trace(&[1, 2]), Some(&trace(&[1, 3]))).unwrap();
+        assert!(told.starts_with("fault 2 of 2 differs: it was {") && told.contains("\"frame\":3"), "{told}");
+        assert!(difference(&trace(&[1]), None).unwrap().ends_with("and now is nothing"));
+    }
+}
