@@ -294,6 +294,12 @@ fn experiments() {
     fs::write(&first, good).unwrap();
     fs::write(&second, good).unwrap();
     refused(&["experiment", "list", &first, &second], 2, &["are both called 'e'", "a name of its own"]);
+    refused(
+        &["experiment", "run", &first, "--set", "a=b"],
+        2,
+        &["no experiment has 'a' in its matrix", "--set a="],
+    );
+    refused(&["experiment", "run", &first, "--set", "a"], 2, &["it has no '='", "NAME=VALUE"]);
     refused(&["experiment", "run", &path("none")], 2, &["cannot be read", "name a file that can"]);
     let listed = Command::new(&*MINIVMM).args(["experiment", "list", &first]).output().unwrap();
     assert!(String::from_utf8_lossy(&listed.stdout).contains("\n  seed=1\n"), "{listed:?}");

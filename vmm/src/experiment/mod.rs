@@ -68,6 +68,9 @@ struct RunArgs {
     /// Most memory of all guests that run at a time, with M or G [default: half of what is available]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory_limit: Option<u64>,
+    /// Take this value of the matrix alone, may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
     /// Run this in the guest before each workload: for another driver, say
     #[arg(long, value_name = "CMD")]
     before: Option<String>,
@@ -77,6 +80,11 @@ struct RunArgs {
     /// Look for the smallest plan that shows the same failure, for each run that fails; leaves minimal.toml
     #[arg(long)]
     minimise: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it has no '='; write it as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Why experiments were not run to their end.
@@ -105,6 +113,11 @@ pub enum ExperimentError {
         /// Another.
         second: PathBuf,
     },
+    /// No such matrix.
+    #[error(
+        "no experiment has '{0}' in its matrix; leave --set {0}=... out, or name the experiment that has it"
+    )]
+    Set(String),
     /// This host runs no guests.
     #[error(transparent)]
     Kvm(#[from] KvmError),
@@ -123,7 +136,11 @@ impl ExperimentError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Kvm(_) => 1,
-            Self::File(_) | Self::Machine { .. } | Self::Twice { .. } | Self::Results { .. } => 2,
+            Self::File(_)
+            | Self::Machine { .. }
+            | Self::Twice { .. }
+            | Self::Set(_)
+            | Self::Results { .. } => 2,
         }
     }
 }
@@ -150,6 +167,13 @@ pub fn main(
     match args.what {
         What::Run(args) => {
             let mut experiments = open(&args.files)?;
+            for (name, value) in &args.set {
+                let mut matrices = experiments.iter_mut().flat_map(|experiment| &mut experiment.matrix);
+                let chosen = matrices.by_ref().filter(|(known, _)| known == name);
+                if chosen.map(|(_, values)| *values = vec![value.clone()]).count() == 0 {
+                    return Err(ExperimentError::Set(name.clone()));
+                }
+            }
             if let Some(before) = &args.before {
                 experiments.iter_mut().for_each(|experiment| {
                     experiment.workload = format!("{before}\n{}", experiment.workload);
