@@ -130,7 +130,8 @@ fn a_line_without_end_is_refused_and_takes_no_memory() {
         let mut client = server.connect();
         client.write_all(&[&[b' '; REQUEST_MAX][..], end].concat()).unwrap();
         assert_eq!(server.serve(), []);
-        assert!(line(&client).starts_with("{\"error\":\"a request has at most 4096 bytes"));
+        let refused = format!("{{\"error\":\"a request has at most {REQUEST_MAX} bytes");
+        assert!(line(&client).starts_with(&refused));
         assert_eq!(server.clients(), 0);
     }
     // The longest one is not.
