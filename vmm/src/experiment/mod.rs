@@ -225,10 +225,11 @@ fn todo(
     Ok(todo)
 }
 
-/// As the name of a file.
+/// As the name of a file: never empty, and none of those with a meaning, `.` and `..`.
 fn slug(name: &str) -> String {
-    let kept = |c: char| if c.is_ascii_alphanumeric() || "=,._".contains(c) { c } else { '-' };
-    name.chars().map(kept).collect::<String>().trim_start_matches('.').to_owned()
+    let kept = |c: char| if c.is_ascii_alphanumeric() || "=,_".contains(c) { c } else { '-' };
+    let kept = name.chars().map(kept).collect::<String>();
+    if kept.is_empty() { "-".to_owned() } else { kept }
 }
 
 /// Of all that a run depends on, but for the guest's image and the host.
@@ -435,6 +436,6 @@ mod tests {
     fn names_become_folders() {
         let todo = todo(std::slice::from_ref(experiment()), |_| Ok(1)).unwrap();
         assert_eq!(todo[0].folder, "a-b-c/seed=1");
-        assert_eq!(slug("../x"), "-x".to_owned());
+        assert_eq!(["../x", ".", ".."].map(slug), ["---x", "-", "--"]);
     }
 }
