@@ -276,7 +276,7 @@ pub fn main() -> ExitCode {
         Some(Command::Model(args)) => model::main(&args).map_err(CliError::Model),
         Some(Command::Ctl(args)) => ctl::main(&args).map_err(CliError::Ctl),
         Some(Command::Replay(args)) => replay::main(&args).map_err(CliError::Replay),
-        Some(Command::Experiment(args)) => experiment::main(args, memory_of).map_err(CliError::Experiment),
+        Some(Command::Experiment(args)) => experiment::main(args, machine_of).map_err(CliError::Experiment),
         Some(Command::Doctor) => Ok(doctor()),
     };
     result.unwrap_or_else(|error| {
@@ -375,11 +375,11 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
     (config, found)
 }
 
-/// The memory of a machine with these options, to which an experiment adds its own.
+/// The machine with these options, to which an experiment adds its own.
 ///
 /// # Errors
 /// If they are none, or are the experiment's: a sentence that says why.
-fn memory_of(words: &[String]) -> Result<u64, String> {
+fn machine_of(words: &[String]) -> Result<experiment::Machine, String> {
     let cli = Cli::try_parse_from(["minivmm", "run"].into_iter().chain(words.iter().map(String::as_str)));
     let run = match cli {
         Ok(Cli { command: Some(Command::Run(run)), .. }) => run,
@@ -397,7 +397,10 @@ fn memory_of(words: &[String]) -> Result<u64, String> {
                     them out"
             .to_owned());
     }
-    Ok(run.machine.memory)
+    // An image that is not there is refused by the machine's own minivmm, which names it.
+    let (config, _) = config(run.machine);
+    let files = [config.kernel].into_iter().chain(config.initrd).collect();
+    Ok(experiment::Machine { memory: config.memory, files })
 }
 
 fn run(args: RunArgs) -> Result<ExitCode, CliError> {

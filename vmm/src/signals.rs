@@ -21,6 +21,19 @@ use signal_hook::{
 /// The signals that end the machine.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
+/// A flag that is set as soon as a signal comes that would end the process, which it then does not; for programs that have no
+/// [`Signals`].
+///
+/// # Errors
+/// If the host refuses a handler.
+pub fn ended() -> io::Result<Arc<AtomicBool>> {
+    let ended = Arc::new(AtomicBool::new(false));
+    for signal in ENDING {
+        signal_hook::flag::register(signal, ended.clone())?;
+    }
+    Ok(ended)
+}
+
 /// The process' signals as an event source; their default action is restored by nobody, so one per process.
 #[derive(Debug)]
 pub struct Signals {
@@ -35,10 +48,7 @@ impl Signals {
     /// # Errors
     /// If the host refuses a socket or a handler.
     pub fn take_over() -> io::Result<Self> {
-        let ended = Arc::new(AtomicBool::new(false));
-        for signal in ENDING {
-            signal_hook::flag::register(signal, ended.clone())?;
-        }
+        let ended = ended()?;
         let (read, write) = UnixStream::pair()?;
         let delivery =
             SignalDelivery::with_pipe(read, write, SignalOnly, ENDING.into_iter().chain([SIGWINCH]))?;

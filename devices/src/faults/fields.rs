@@ -96,6 +96,16 @@ impl<'a> Fields<'a> {
         Self::new(what, Spanned::new(table.span(), DeValue::Table(table.into_inner())))
     }
 
+    /// What is left.
+    pub fn values(&self) -> impl Iterator<Item = &Spanned<DeValue<'a>>> {
+        self.table.iter().map(|(_, value)| value)
+    }
+
+    /// What is left, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Spanned<DeValue<'a>>> {
+        self.table.iter_mut().map(|(_, value)| value)
+    }
+
     /// A text.
     ///
     /// # Errors

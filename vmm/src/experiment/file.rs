@@ -1,9 +1,14 @@
 //! What an experiment is, and how its file is read: a mistake in it is told with its place before anything starts.
 
-use std::{collections::BTreeMap, fs, io, ops::RangeInclusive, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    ops::RangeInclusive,
+    path::PathBuf,
+};
 
 use devices::{
-    camera::Layout,
+    camera::{Counters, Layout},
     faults::{
         Plan, PlanError, Rule,
         fields::{Fields, Problem, kind, number},
@@ -17,10 +22,10 @@ pub const HELP: &str = r#"An experiment is a TOML file:
   name = "an overflow costs one buffer"
   machine = "--cma 16M --camera timing=stall"    # options of `minivmm run`
   workload = """v4l2-ctl --stream-mmap=4 --stream-count=10 --stream-to=/out/frames --verbose 2>&1"""
-  seeds = [1, 2]                                 # one run for each [default: 1]
+  seeds = [1, 2]                                 # one run for each, or { from = 1, count = 20 } [default: 1]
   timeout = 60                                   # seconds, after which a run hangs [default: 120]
-  [matrix]                                       # one run for each choice; {format} in machine and workload is the value
-  format = ["GREY", "NV12"]
+  [matrix]                                       # one run for each choice; {format} in a text of the other fields is the
+  format = ["GREY", "NV12"]                      # value, and "{lines}" alone, whose values are numbers, is a number
   [[rule]]                                       # the plan of faults, as devices/FAULTS.md describes it
   name = "overflow"
   on = "frame.dma"
@@ -31,15 +36,20 @@ pub const HELP: &str = r#"An experiment is a TOML file:
   fired = { overflow = 1 }                       # how often each rule fired [default: at least once]
   log = ["line buffer overflow"]                 # what is in the guest's kernel log
   log-not = ["resetting"]                        # what is not, beside warnings, BUG, Oops and reports of KASAN and lockdep
+  log-allowed = ["WARNING: CPU"]                 # which of those may be there, however
   output = ["10 frames"]                         # what is in what the workload printed; output-not
   flagged = 1                                    # buffers with the error flag, as v4l2-ctl --verbose prints them
   counters = { overflows = 1 }                   # the camera's, as in --report
-  frames = { file = "frames", format = "GREY", size = "320x240", count = 10, bad = 0, recovery = 1 }
-                                                 # a file in /out: its frames, how many are bad, by how many frames after
-                                                 # the last fault there is a good one"#;
+  frames = { file = "frames", format = "GREY", size = "320x240", count = 10, bad = 0, lost = 0, recovery = 1 }
+                                                 # a file in /out: its frames, how many are bad (torn, or not the next
+                                                 # one; default: 0), how many are missing between them, by how many
+                                                 # frames after the last fault there is a good one"#;
 
 /// Least and most of something that is counted.
 pub type Count = RangeInclusive<u64>;
+
+/// Most runs of an experiment.
+const MOST_RUNS: u16 = 10_000;
 
 /// What a driver is put through, and what has to hold.
 #[derive(Debug, Clone)]
@@ -48,20 +58,10 @@ pub struct Experiment {
     pub path: PathBuf,
     /// What it is called.
     pub name: String,
-    /// Options of the machine, as words.
-    pub machine: Vec<String>,
-    /// What runs in the guest.
-    pub workload: String,
-    /// One run for each.
-    pub seeds: Vec<u64>,
-    /// What stands for what in machine and workload, one run for each choice of all.
-    pub matrix: Vec<(String, Vec<String>)>,
-    /// What goes wrong.
-    pub rules: Vec<Rule>,
-    /// What has to hold.
-    pub expect: Expect,
-    /// In seconds.
-    pub timeout: u64,
+    /// The names of its matrix.
+    pub matrix: Vec<String>,
+    /// One run for each choice of the matrix and each seed; at least one.
+    pub cases: Vec<Case>,
 }
 
 /// What has to hold after a run.
@@ -75,6 +75,8 @@ pub struct Expect {
     pub log: Vec<String>,
     /// See [`Self::log`].
     pub log_not: Vec<String>,
+    /// What may be there of what otherwise is in no log.
+    pub log_allowed: Vec<String>,
     /// What is in what the workload printed, and what is not.
     pub output: Vec<String>,
     /// See [`Self::output`].
@@ -98,12 +100,14 @@ pub struct Frames {
     pub count: Option<Count>,
     /// How many of them are not what the camera made, or not the next one.
     pub bad: Count,
+    /// How many are missing between those that are there.
+    pub lost: Option<Count>,
     /// How many frames after the last fault one is good.
     pub recovery: Option<u64>,
 }
 
 /// One run of an experiment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// What it is chosen by, for people and as the name of a folder: `format=GREY,seed=1`.
     pub name: String,
@@ -113,6 +117,12 @@ pub struct Case {
     pub workload: String,
     /// Of the faults.
     pub seed: u64,
+    /// What goes wrong.
+    pub rules: Vec<Rule>,
+    /// What has to hold.
+    pub expect: Expect,
+    /// In seconds.
+    pub timeout: u64,
 }
 
 /// A file that is no experiment.
@@ -137,78 +147,181 @@ pub enum FileError {
 }
 
 impl Experiment {
-    /// Reads the file `path`.
+    /// Reads the file `path`; of its matrix' names those of `set` have that value alone, which need not be among theirs.
     ///
     /// # Errors
     /// If it cannot be read, and the first thing that is wrong with it.
-    pub fn open(path: PathBuf) -> Result<Self, FileError> {
+    pub fn open(path: PathBuf, set: &[(String, String)]) -> Result<Self, FileError> {
         match fs::read_to_string(&path) {
-            Ok(text) => match read(&text) {
+            Ok(text) => match read(&text, set) {
                 Ok(experiment) => Ok(Self { path, ..experiment }),
                 Err(problem) => Err(FileError::Wrong { error: problem.located(&text), path }),
             },
             Err(source) => Err(FileError::Read { path, source }),
         }
     }
+}
 
+impl Case {
     /// What goes wrong in it.
     pub fn plan(&self) -> Plan {
         Plan::of(self.rules.clone())
     }
+}
 
-    /// All runs.
-    pub fn cases(&self) -> Vec<Case> {
-        let mut choices = vec![Vec::new()];
-        for (name, values) in &self.matrix {
-            choices = choices
-                .iter()
-                .flat_map(|choice: &Vec<(&String, &String)>| {
-                    values.iter().map(move |value| choice.iter().copied().chain([(name, value)]).collect())
-                })
-                .collect();
+/// A name of the matrix with one of its values.
+type Choice<'a> = (String, DeValue<'a>);
+
+fn read<'a>(text: &'a str, set: &'a [(String, String)]) -> Result<Experiment, Problem> {
+    let whole = || Fields::of_file("an experiment", text);
+    let name = whole()?.needed_text("name")?.into_inner();
+    let mut matrix = whole()?.take("matrix").map(matrix).transpose()?.unwrap_or_default();
+    for (name, values) in &mut matrix {
+        for (_, value) in set.iter().filter(|(set, _)| set == name.get_ref()) {
+            *values = vec![Spanned::new(name.span(), set_value(value))];
         }
-        let case = |choice: &[(&String, &String)], seed: u64| {
-            let put = |text: &String| {
-                choice
-                    .iter()
-                    .fold(text.clone(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
-            };
-            let choice = choice.iter().map(|(name, value)| format!("{name}={value}"));
-            Case {
-                name: choice.chain([format!("seed={seed}")]).collect::<Vec<_>>().join(","),
-                machine: self.machine.iter().map(put).collect(),
-                workload: put(&self.workload),
-                seed,
-            }
-        };
-        choices.iter().flat_map(|choice| self.seeds.iter().map(|seed| case(choice, *seed))).collect()
+    }
+    for (name, _) in &matrix {
+        let braced = braced(name.get_ref());
+        let mut others = whole()?;
+        others.take("name");
+        others.take("matrix");
+        if !others.values().any(|value| mentions(value, &braced)) {
+            return Err(Problem::new(
+                name.span(),
+                format!("nothing has {braced}; write it where the value belongs, or leave the choice out"),
+            ));
+        }
+    }
+    let mut choices = vec![Vec::new()];
+    for (name, values) in &matrix {
+        choices = choices
+            .iter()
+            .flat_map(|choice| values.iter().map(|value| with(choice, name.get_ref(), value.get_ref())))
+            .take(usize::from(MOST_RUNS) + 1)
+            .collect();
+    }
+    let mut cases = Vec::new();
+    for choice in choices {
+        let mut fields = whole()?;
+        fields.values_mut().for_each(|value| put(value, &choice));
+        cases.extend(read_cases(fields, &choice)?);
+        if cases.len() > usize::from(MOST_RUNS) {
+            let span = whole()?.span;
+            return Err(Problem::new(
+                span,
+                format!("these are more than {MOST_RUNS} runs; give fewer seeds"),
+            ));
+        }
+    }
+    let matrix = matrix.into_iter().map(|(name, _)| name.into_inner()).collect();
+    Ok(Experiment { path: PathBuf::new(), name, matrix, cases })
+}
+
+/// A value as it is written on a command line: a whole number, if it is one.
+fn set_value(value: &str) -> DeValue<'_> {
+    match DeValue::parse(value).map(Spanned::into_inner) {
+        Ok(number @ DeValue::Integer(_)) => number,
+        _ => DeValue::String(value.into()),
     }
 }
 
-fn read(text: &str) -> Result<Experiment, Problem> {
-    let mut fields = Fields::of_file("an experiment", text)?;
-    let name = fields.needed_text("name")?.into_inner();
+/// `choice`, and `value` for `name`.
+fn with<'a>(choice: &[Choice<'a>], name: &str, value: &DeValue<'a>) -> Vec<Choice<'a>> {
+    [choice, &[(name.to_owned(), value.clone())]].concat()
+}
+
+/// The runs with this choice, which is put in already.
+fn read_cases(mut fields: Fields<'_>, choice: &[Choice<'_>]) -> Result<Vec<Case>, Problem> {
+    // For the list of what there may be.
+    fields.take("name");
     let machine = fields.needed_text("machine")?.into_inner();
+    let machine: Vec<String> = machine.split_whitespace().map(ToOwned::to_owned).collect();
     let workload = fields.needed_text("workload")?.into_inner();
-    let seeds = match fields.take("seeds") {
-        Some(value) => list("seeds", value, |value| unsigned("a seed", &value))?,
-        None => vec![1],
-    };
+    let seeds = fields.take("seeds").map_or(Ok(vec![1]), seeds)?;
     let timeout =
         fields.number("timeout", 1..86_401)?.map_or(120, |seconds| seconds.get_ref().unsigned_abs());
-    let matrix = fields.take("matrix").map(matrix).transpose()?.unwrap_or_default();
-    let rules = match fields.take("rule") {
-        Some(list) => rules(list)?,
-        None => Vec::new(),
-    };
+    fields.take("matrix");
+    let rules = fields.take("rule").map_or(Ok(Vec::new()), rules)?;
     let expect = fields.take("expect");
     fields.end()?;
     let expect = match expect {
         Some(value) => expectations(value, &rules)?,
         None => default_expectations(&rules),
     };
-    let machine = machine.split_whitespace().map(ToOwned::to_owned).collect();
-    Ok(Experiment { path: PathBuf::new(), name, machine, workload, seeds, matrix, rules, expect, timeout })
+    let chosen: String = choice.iter().map(|(name, value)| format!("{name}={},", shown(value))).collect();
+    let case = |seed| Case {
+        name: format!("{chosen}seed={seed}"),
+        machine: machine.clone(),
+        workload: workload.clone(),
+        seed,
+        rules: rules.clone(),
+        expect: expect.clone(),
+        timeout,
+    };
+    Ok(seeds.into_iter().map(case).collect())
+}
+
+/// As a value of the matrix is written elsewhere.
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => text.clone().into_owned(),
+        DeValue::Integer(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn braced(name: &str) -> String {
+    format!("{{{name}}}")
+}
+
+/// Whether a text in `value` has `braced`.
+fn mentions(value: &Spanned<DeValue<'_>>, braced: &str) -> bool {
+    match value.get_ref() {
+        DeValue::String(text) => text.contains(braced),
+        DeValue::Array(values) => values.iter().any(|value| mentions(value, braced)),
+        DeValue::Table(table) => table.iter().any(|(_, value)| mentions(value, braced)),
+        _ => false,
+    }
+}
+
+/// Puts the values of `choice` where their names stand in braces. A text that is no more than such a name becomes the value, so
+/// that it can be a number.
+fn put<'a>(value: &mut Spanned<DeValue<'a>>, choice: &[Choice<'a>]) {
+    match value.get_mut() {
+        DeValue::String(text) => {
+            if let Some((_, chosen)) = choice.iter().find(|(name, _)| *text == braced(name)) {
+                *value.get_mut() = chosen.clone();
+                return;
+            }
+            for (name, chosen) in choice {
+                if text.contains(&braced(name)) {
+                    *text = text.replace(&braced(name), &shown(chosen)).into();
+                }
+            }
+        }
+        DeValue::Array(values) => values.iter_mut().for_each(|value| put(value, choice)),
+        DeValue::Table(table) => table.iter_mut().for_each(|(_, value)| put(value, choice)),
+        _ => {}
+    }
+}
+
+fn seeds(value: Spanned<DeValue<'_>>) -> Result<Vec<u64>, Problem> {
+    let span = value.span();
+    let seeds = if let DeValue::Table(_) = value.get_ref() {
+        let mut fields = Fields::new("seeds", value)?;
+        let from: u64 = fields.needed_number("from", 0..i64::MAX)?;
+        let count: u16 = fields.needed_number("count", 1..i64::from(MOST_RUNS) + 1)?;
+        fields.end()?;
+        (from..).take(count.into()).collect()
+    } else {
+        list("seeds", value, |value| unsigned("a seed", &value))?
+    };
+    let distinct: BTreeSet<u64> = seeds.iter().copied().collect();
+    if distinct.len() < seeds.len() {
+        return Err(Problem::new(span, "a seed is there twice, which would be the same run; give each once"));
+    }
+    Ok(seeds)
 }
 
 /// Without a word about a rule, it has to have fired: else nothing was tried.
@@ -237,6 +350,7 @@ fn expectations(value: Spanned<DeValue<'_>>, rules: &[Rule]) -> Result<Expect, P
     for (name, texts) in [
         ("log", &mut expect.log),
         ("log-not", &mut expect.log_not),
+        ("log-allowed", &mut expect.log_allowed),
         ("output", &mut expect.output),
         ("output-not", &mut expect.output_not),
     ] {
@@ -246,21 +360,11 @@ fn expectations(value: Spanned<DeValue<'_>>, rules: &[Rule]) -> Result<Expect, P
     }
     expect.flagged = fields.take("flagged").map(|value| count("flagged", &value)).transpose()?;
     for (name, value) in counts(&mut fields, "counters")? {
-        const KNOWN: [&str; 9] = [
-            "frames",
-            "drops",
-            "overflows",
-            "bus_errors",
-            "sync_losses",
-            "config_errors",
-            "irqs",
-            "irqs_late",
-            "bytes",
-        ];
-        if !KNOWN.contains(&name.get_ref().as_str()) {
+        let known = counters();
+        if !known.contains(name.get_ref()) {
             return Err(Problem::new(
                 name.span(),
-                format!("the camera has no counter '{}'; it has {}", name.get_ref(), KNOWN.join(", ")),
+                format!("the camera has no counter '{}'; it has {}", name.get_ref(), known.join(", ")),
             ));
         }
         expect.counters.insert(name.into_inner(), value);
@@ -268,6 +372,14 @@ fn expectations(value: Spanned<DeValue<'_>>, rules: &[Rule]) -> Result<Expect, P
     expect.frames = fields.take("frames").map(frames).transpose()?;
     fields.end()?;
     Ok(expect)
+}
+
+/// The names of a camera's counters, as in --report.
+fn counters() -> Vec<String> {
+    match serde_json::to_value(Counters::default()) {
+        Ok(serde_json::Value::Object(counters)) => counters.into_iter().map(|(name, _)| name).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn frames(value: Spanned<DeValue<'_>>) -> Result<Frames, Problem> {
@@ -295,18 +407,32 @@ fn frames(value: Spanned<DeValue<'_>>) -> Result<Frames, Problem> {
         layout,
         count: fields.take("count").map(|value| count("count", &value)).transpose()?,
         bad: fields.take("bad").map_or(Ok(0..=0), |value| count("bad", &value))?,
+        lost: fields.take("lost").map(|value| count("lost", &value)).transpose()?,
         recovery: fields.take("recovery").map(|value| unsigned("recovery", &value)).transpose()?,
     };
     fields.end()?;
     Ok(known)
 }
 
-fn matrix(value: Spanned<DeValue<'_>>) -> Result<Vec<(String, Vec<String>)>, Problem> {
+/// A value of a choice.
+fn chosen(value: Spanned<DeValue<'_>>) -> Result<Spanned<DeValue<'_>>, Problem> {
+    match value.get_ref() {
+        DeValue::Integer(_) => Ok(value),
+        DeValue::String(text) if !text.is_empty() => Ok(value),
+        other => Err(Problem::new(
+            value.span(),
+            format!("a value is a text or a whole number, not {}", kind(other)),
+        )),
+    }
+}
+
+/// A name with what it may be.
+type Choices<'a> = (Spanned<String>, Vec<Spanned<DeValue<'a>>>);
+
+fn matrix(value: Spanned<DeValue<'_>>) -> Result<Vec<Choices<'_>>, Problem> {
     pairs("matrix", value)?
         .into_iter()
-        .map(|(name, values)| {
-            Ok((name.into_inner(), list("a choice", values, |value| text("a value", value))?))
-        })
+        .map(|(name, values)| Ok((name, list("a choice", values, chosen)?)))
         .collect()
 }
 
@@ -386,6 +512,7 @@ mod tests {
     use super::*;
 
     const HEAD: &str = "name = \"e\"\nmachine = \"--cma 16M --camera {camera}\"\nworkload = \"cat {file}\"\n";
+    const PLAIN: &str = "name = \"e\"\nmachine = \"--cma 16M\"\nworkload = \"true\"\n";
     const RULE: &str = "[[rule]]\nname = \"r\"\non = \"irq\"\naction = \"lose\"\n";
 
     #[test]
@@ -393,31 +520,57 @@ mod tests {
         let text = format!(
             "{HEAD}seeds = [1, 7]\n[matrix]\ncamera = [\"fps=1\", \"fps=2\"]\nfile = [\"a b\"]\n{RULE}[expect]\nexit = 3\n\
              fired = {{ r = [2, 4] }}\nlog-not = [\"x\"]\nflagged = 1\ncounters = {{ drops = 0 }}\n\
-             frames = {{ file = \"f\", format = \"GREY\", size = \"320x240\", count = 10, bad = [1, 2], recovery = 1 }}\n"
+             frames = {{ file = \"f\", format = \"GREY\", size = \"320x240\", count = 10, bad = [1, 2], lost = 1, recovery = 1 }}\n"
         );
-        let experiment = read(&text).unwrap();
-        let cases = experiment.cases();
+        let cases = read(&text, &[]).unwrap().cases;
         assert_eq!(cases.len(), 4);
-        assert_eq!(
-            cases[2],
-            Case {
-                name: "camera=fps=2,file=a b,seed=1".into(),
-                machine: ["--cma", "16M", "--camera", "fps=2"].map(Into::into).into(),
-                workload: "cat a b".into(),
-                seed: 1
-            }
-        );
-        let Expect { exit, fired, flagged, counters, frames, .. } = experiment.expect;
+        let Case { name, machine, workload, seed, rules, expect, timeout } = cases[2].clone();
+        assert_eq!((name.as_str(), seed, timeout), ("camera=fps=2,file=a b,seed=1", 1, 120));
+        assert_eq!(machine, ["--cma", "16M", "--camera", "fps=2"]);
+        assert_eq!((workload.as_str(), rules.len()), ("cat a b", 1));
+        let Expect { exit, fired, flagged, counters, frames, .. } = expect;
         assert_eq!((exit, &fired["r"], flagged, &counters["drops"]), (3, &(2..=4), Some(1..=1), &(0..=0)));
         let frames = frames.unwrap();
         assert_eq!((frames.count, frames.bad, frames.recovery), (Some(10..=10), 1..=2, Some(1)));
+        assert_eq!(frames.lost, Some(1..=1));
+    }
+
+    #[test]
+    fn a_choice_is_put_into_the_plan_and_what_is_expected_too() {
+        let text = "name = \"e\"\nmachine = \"--cma 16M\"\nworkload = \"echo ${x} {format}\"\n\
+             seeds = { from = 5, count = 2 }\n[matrix]\nformat = [\"GREY\", \"NV12\"]\nlines = [8, 16]\n\
+             [[rule]]\nname = \"{lines} of {format}\"\non = \"frame.dma\"\naction = \"short\"\nlines = \"{lines}\"\n\
+             [expect]\nlog = [\"{lines} lines\"]\nframes = { file = \"f\", format = \"{format}\", size = \"320x240\" }\n";
+        let cases = read(text, &[]).unwrap().cases;
+        assert_eq!(cases.iter().map(|case| case.seed).collect::<Vec<_>>(), [5, 6, 5, 6, 5, 6, 5, 6]);
+        let case = &cases[7];
+        assert_eq!(case.name, "format=NV12,lines=16,seed=6");
+        assert_eq!((case.workload.as_str(), case.rules[0].name.as_str()), ("echo ${x} NV12", "16 of NV12"));
+        assert_eq!(case.rules[0].action, devices::faults::Action::Short { lines: 16 });
+        assert_eq!((&case.expect.log[..], case.expect.fired.len()), (&["16 lines".to_owned()][..], 1));
+        let nv12 = Layout::new(u32::from_le_bytes(*b"NV12"), 320, 240).unwrap();
+        assert_eq!(case.expect.frames.as_ref().unwrap().layout, nv12);
+    }
+
+    #[test]
+    fn a_value_that_is_set_stands_for_all_of_its_name() {
+        let text = "name = \"e\"\nmachine = \"--cma {cma}\"\nworkload = \"sleep {seconds}\"\ntimeout = \"{seconds}\"\n\
+             [matrix]\ncma = [\"16M\", \"32M\"]\nseconds = [1, 2]\n";
+        let set = [("seconds".to_owned(), "1800".to_owned()), ("other".to_owned(), "x".to_owned())];
+        let experiment = read(text, &set).unwrap();
+        assert_eq!(experiment.matrix, ["cma", "seconds"]);
+        let of = |case: &Case| (case.name.clone(), case.workload.clone(), case.timeout);
+        assert_eq!(
+            experiment.cases.iter().map(of).collect::<Vec<_>>(),
+            ["16M", "32M"].map(|cma| (format!("cma={cma},seconds=1800,seed=1"), "sleep 1800".into(), 1800))
+        );
     }
 
     #[test]
     fn a_rule_has_to_fire_unless_it_is_said_otherwise() {
-        let experiment = read(&format!("{HEAD}{RULE}")).unwrap();
-        assert_eq!(experiment.expect.fired["r"], 1..=u64::MAX);
-        assert_eq!((experiment.seeds, experiment.timeout), (vec![1], 120));
+        let [case] = &read(&format!("{PLAIN}{RULE}"), &[]).unwrap().cases[..] else { panic!("one run") };
+        assert_eq!(case.expect.fired["r"], 1..=u64::MAX);
+        assert_eq!((case.seed, case.timeout), (1, 120));
     }
 
     #[test]
@@ -430,7 +583,7 @@ mod tests {
             ("[expect]\nflagged = [3, 1]", "5:11: no number lies from 3 to 1"),
             (
                 "[expect]\ncounters = { drop = 1 }",
-                "5:14: the camera has no counter 'drop'; it has frames, drops",
+                "5:14: the camera has no counter 'drop'; it has bus_errors, bytes",
             ),
             (
                 "[expect]\nframes = { file = \"f\", format = \"GREY\", size = \"320\" }",
@@ -442,12 +595,16 @@ mod tests {
             ),
             ("[[rule]]\nname = \"a\"\non = \"frame\"", "6:6: there is no point 'frame'"),
             ("[expect]\nlog = \"x\"", "5:7: log is a list, not a text"),
+            ("seeds = [3, 3]", "4:9: a seed is there twice"),
+            ("seeds = { from = 1, count = 10001 }", "4:29: count cannot be that; it is from 1 to 10000"),
+            ("[matrix]\nformt = [\"GREY\"]", "5:1: nothing has {formt}; write it where the value belongs"),
+            ("[matrix]\nx = [1.5]", "5:6: a value is a text or a whole number, not a number with"),
         ] {
-            let text = format!("{HEAD}{rest}\n");
-            let error = read(&text).unwrap_err().located(&text).to_string();
+            let text = format!("{PLAIN}{rest}\n");
+            let error = read(&text, &[]).unwrap_err().located(&text).to_string();
             assert!(error.starts_with(says), "{rest}: {error}");
         }
-        let error = read("machine = \"x\"").unwrap_err().located("machine = \"x\"").to_string();
+        let error = read("machine = \"x\"", &[]).unwrap_err().located("machine = \"x\"").to_string();
         assert!(error.starts_with("1:1: an experiment has no name; give it one"), "{error}");
     }
 }

@@ -5,17 +5,23 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs, io,
+    env, fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
+    time::SystemTime,
 };
 
 use clap::{Args, Subcommand};
 use cma::size;
 use devices::faults::{Plan, Rule};
 use indicatif::{ProgressBar, ProgressStyle};
+use libc::SIGINT;
 use sha2::{Digest, Sha256};
 
 pub mod file;
@@ -25,11 +31,13 @@ pub mod results;
 pub mod run;
 
 use file::{Case, Experiment, FileError};
-use judge::judge;
+use judge::{Verdict, judge};
 use results::{Done, Summary};
-use run::Evidence;
 
-use crate::doctor::{self, KvmError};
+use crate::{
+    doctor::{self, KvmError},
+    signals,
+};
 
 /// What there is of a finished run in its folder, for a later call that goes on.
 const DONE: &str = "done.json";
@@ -118,6 +126,25 @@ pub enum ExperimentError {
         "no experiment has '{0}' in its matrix; leave --set {0}=... out, or name the experiment that has it"
     )]
     Set(String),
+    /// Two runs with one folder.
+    #[error(
+        "the runs {first} and {second} of {} would both leave what they have in {folder}; give the matrix values that differ in \
+         their first letters and digits",
+        path.display()
+    )]
+    Same {
+        /// The experiment's file.
+        path: PathBuf,
+        /// The folder, below that of the results.
+        folder: String,
+        /// A run.
+        first: String,
+        /// Another.
+        second: String,
+    },
+    /// No signal can be waited for.
+    #[error("Ctrl-C cannot be waited for: {0}")]
+    Signals(io::Error),
     /// This host runs no guests.
     #[error(transparent)]
     Kvm(#[from] KvmError),
@@ -135,20 +162,30 @@ impl ExperimentError {
     /// 2 for a bad request, 1 for a host that cannot.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Kvm(_) => 1,
+            Self::Kvm(_) | Self::Signals(_) => 1,
             Self::File(_)
             | Self::Machine { .. }
             | Self::Twice { .. }
             | Self::Set(_)
+            | Self::Same { .. }
             | Self::Results { .. } => 2,
         }
     }
 }
 
+/// What there is to know of a machine before it runs.
+#[derive(Debug)]
+pub struct Machine {
+    /// Of its guest, in bytes.
+    pub memory: u64,
+    /// The guest's kernel and initramfs.
+    pub files: Vec<PathBuf>,
+}
+
 /// A run that is to be made.
 struct Todo<'a> {
     experiment: &'a Experiment,
-    case: Case,
+    case: &'a Case,
     /// Of its guest.
     memory: u64,
     /// Its folder's name below that of the results.
@@ -156,45 +193,50 @@ struct Todo<'a> {
     fingerprint: String,
 }
 
-/// Does what `args` says. `memory_of` is the memory of a machine with some options, or why there is no such machine.
+/// Does what `args` says. `machine_of` tells of a machine with some options, or why there is no such machine.
 ///
 /// # Errors
 /// If an experiment is none, or the host runs no guests. A run that is not as it is to be is no error, but no success.
 pub fn main(
     args: ExperimentArgs,
-    memory_of: impl Fn(&[String]) -> Result<u64, String>,
+    machine_of: impl Fn(&[String]) -> Result<Machine, String>,
 ) -> Result<ExitCode, ExperimentError> {
     match args.what {
         What::Run(args) => {
-            let mut experiments = open(&args.files)?;
-            for (name, value) in &args.set {
-                let mut matrices = experiments.iter_mut().flat_map(|experiment| &mut experiment.matrix);
-                let chosen = matrices.by_ref().filter(|(known, _)| known == name);
-                if chosen.map(|(_, values)| *values = vec![value.clone()]).count() == 0 {
-                    return Err(ExperimentError::Set(name.clone()));
-                }
+            let mut experiments = open(&args.files, &args.set)?;
+            let is_unknown =
+                |name: &String| experiments.iter().all(|experiment| !experiment.matrix.contains(name));
+            if let Some((name, _)) = args.set.iter().find(|(name, _)| is_unknown(name)) {
+                return Err(ExperimentError::Set(name.clone()));
             }
             if let Some(before) = &args.before {
-                experiments.iter_mut().for_each(|experiment| {
-                    experiment.workload = format!("{before}\n{}", experiment.workload);
-                });
+                for case in experiments.iter_mut().flat_map(|experiment| &mut experiment.cases) {
+                    case.workload = format!("{before}\n{}", case.workload);
+                }
             }
-            let todo = todo(&experiments, memory_of)?;
+            let todo = todo(&experiments, machine_of)?;
             doctor::check_fit(&doctor::open_kvm()?)?;
-            run_all(todo, &args)
+            let stop = signals::ended().map_err(ExperimentError::Signals)?;
+            run_all(todo, &args, &stop)
         }
         What::List { files } => {
-            for experiment in open(&files)? {
-                println!("{} ({})", experiment.name, experiment.path.display());
-                experiment.cases().iter().for_each(|case| println!("  {}", case.name));
+            for Experiment { path, name, cases, .. } in open(&files, &[])? {
+                say(&format!("{name} ({})", path.display()));
+                cases.iter().for_each(|case| say(&format!("  {}", case.name)));
             }
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn open(files: &[PathBuf]) -> Result<Vec<Experiment>, ExperimentError> {
-    let experiments: Vec<_> = files.iter().cloned().map(Experiment::open).collect::<Result<_, _>>()?;
+/// On standard output. Whoever closed the pipe knows enough.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn open(files: &[PathBuf], set: &[(String, String)]) -> Result<Vec<Experiment>, ExperimentError> {
+    let open = |file: &PathBuf| Experiment::open(file.clone(), set);
+    let experiments: Vec<_> = files.iter().map(open).collect::<Result<_, _>>()?;
     let mut names = BTreeMap::new();
     for Experiment { name, path, .. } in &experiments {
         if let Some(first) = names.insert(slug(name), path) {
@@ -207,43 +249,51 @@ fn open(files: &[PathBuf]) -> Result<Vec<Experiment>, ExperimentError> {
 
 fn todo(
     experiments: &[Experiment],
-    memory_of: impl Fn(&[String]) -> Result<u64, String>,
+    machine_of: impl Fn(&[String]) -> Result<Machine, String>,
 ) -> Result<Vec<Todo<'_>>, ExperimentError> {
+    let minivmm = env::current_exe().ok();
     let mut todo = Vec::new();
     for experiment in experiments {
-        for case in experiment.cases() {
-            let memory = memory_of(&case.machine).map_err(|reason| ExperimentError::Machine {
-                path: experiment.path.clone(),
+        let path = || experiment.path.clone();
+        let mut folders: BTreeMap<String, &Case> = BTreeMap::new();
+        for case in &experiment.cases {
+            let machine = machine_of(&case.machine).map_err(|reason| ExperimentError::Machine {
+                path: path(),
                 case: case.name.clone(),
                 reason,
             })?;
             let folder = format!("{}/{}", slug(&experiment.name), slug(&case.name));
-            let fingerprint = fingerprint(experiment, &case);
-            todo.push(Todo { experiment, case, memory, folder, fingerprint });
+            if let Some(first) = folders.insert(folder.clone(), case) {
+                let (first, second) = (first.name.clone(), case.name.clone());
+                return Err(ExperimentError::Same { path: path(), folder, first, second });
+            }
+            let fingerprint = fingerprint(case, machine.files.iter().chain(&minivmm));
+            todo.push(Todo { experiment, case, memory: machine.memory, folder, fingerprint });
         }
     }
     Ok(todo)
 }
 
-/// As the name of a file: never empty, and none of those with a meaning, `.` and `..`.
+/// As the name of a folder: one that there can be, and below the one that it is put in.
 fn slug(name: &str) -> String {
-    let kept = |c: char| if c.is_ascii_alphanumeric() || "=,_".contains(c) { c } else { '-' };
-    let kept = name.chars().map(kept).collect::<String>();
-    if kept.is_empty() { "-".to_owned() } else { kept }
+    const MOST: usize = 120;
+    let kept = |c: char| if c.is_ascii_alphanumeric() || "=,._".contains(c) { c } else { '-' };
+    let name: String = name.trim_start_matches('.').chars().take(MOST).map(kept).collect();
+    if name.is_empty() { "-".to_owned() } else { name }
 }
 
-/// Of all that a run depends on, but for the guest's image and the host.
-fn fingerprint(experiment: &Experiment, case: &Case) -> String {
-    let Experiment { rules, expect, timeout, .. } = experiment;
-    let all = format!(
-        "{} {case:?} {} {expect:?} {timeout}",
-        env!("CARGO_PKG_VERSION"),
-        Plan::of(rules.clone()).text
-    );
+/// Of all that a run depends on, but for the pictures that its cameras look at, and the host: of `files` by when they were written.
+fn fingerprint<'a>(case: &Case, files: impl Iterator<Item = &'a PathBuf>) -> String {
+    let written = |path: &PathBuf| {
+        let of = fs::metadata(path).ok()?;
+        let since = of.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some((path.clone(), of.len(), since))
+    };
+    let all = format!("{case:?} {:?}", files.map(written).collect::<Vec<_>>());
     Sha256::digest(all).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn run_all(todo: Vec<Todo<'_>>, args: &RunArgs) -> Result<ExitCode, ExperimentError> {
+fn run_all(todo: Vec<Todo<'_>>, args: &RunArgs, stop: &AtomicBool) -> Result<ExitCode, ExperimentError> {
     let error = |source| ExperimentError::Results { path: args.out.clone(), source };
     fs::create_dir_all(&args.out).map_err(error)?;
     let cpus = thread::available_parallelism().map_or(1, usize::from);
@@ -258,15 +308,21 @@ fn run_all(todo: Vec<Todo<'_>>, args: &RunArgs) -> Result<ExitCode, ExperimentEr
     let queue =
         Mutex::new(Queue { todo: todo.into_iter().enumerate().collect(), memory: 0, done: Vec::new() });
     let changed = Condvar::new();
+    let failed = AtomicBool::new(false);
     let worker = || -> io::Result<()> {
-        while let Some((index, todo)) = next(&queue, &changed, limit) {
-            let done = do_one(&todo, args);
+        // Whoever cannot write its results ends the others, too.
+        while !failed.load(Ordering::Relaxed)
+            && let Some((index, todo)) = next(&queue, &changed, limit, stop)
+        {
+            let done = do_one(&todo, args, stop);
             let mut queue = lock(&queue);
             queue.memory -= todo.memory;
             changed.notify_all();
-            let done = done?;
-            tell(&bar, &done);
-            queue.done.push((index, done));
+            failed.fetch_or(done.is_err(), Ordering::Relaxed);
+            if let Some(done) = done? {
+                tell(&bar, &done);
+                queue.done.push((index, done));
+            }
         }
         Ok(())
     };
@@ -280,15 +336,14 @@ fn run_all(todo: Vec<Todo<'_>>, args: &RunArgs) -> Result<ExitCode, ExperimentEr
     bar.finish_and_clear();
     let mut done = queue.into_inner().unwrap_or_else(PoisonError::into_inner).done;
     done.sort_by_key(|(index, _)| *index);
-    let summary = Summary::new(done.into_iter().map(|(_, done)| done).collect());
+    let not_run = count - done.len();
+    let summary = Summary::new(done.into_iter().map(|(_, done)| done).collect(), not_run);
     summary.write(&args.out).map_err(error)?;
-    println!(
-        "{} runs, {} passed, {} failed; see {}",
-        summary.runs.len(),
-        summary.passed,
-        summary.failed,
-        args.out.join("index.html").display()
-    );
+    say(&format!("{}; see {}", summary.counts(), args.out.join("index.html").display()));
+    if not_run > 0 {
+        say("It was stopped; the same command with --resume goes on.");
+        return Ok(ExitCode::from(u8::try_from(128 + SIGINT).unwrap_or(1)));
+    }
     Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -304,10 +359,20 @@ fn lock<'a, 'b>(queue: &'a Mutex<Queue<'b>>) -> MutexGuard<'a, Queue<'b>> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The next run, as soon as there is memory for its guest; one that alone needs more than there is runs alone.
-fn next<'a>(queue: &Mutex<Queue<'a>>, changed: &Condvar, limit: u64) -> Option<(usize, Todo<'a>)> {
+/// The next run, as soon as there is memory for its guest; one that alone needs more than there is runs alone. None any more if
+/// there is a `stop`.
+fn next<'a>(
+    queue: &Mutex<Queue<'a>>,
+    changed: &Condvar,
+    limit: u64,
+    stop: &AtomicBool,
+) -> Option<(usize, Todo<'a>)> {
     let mut queue = lock(queue);
     loop {
+        // Who waits for memory is woken by those who have it, and who stop as well.
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
         let memory = queue.todo.front()?.1.memory;
         if queue.memory == 0 || queue.memory + memory <= limit {
             queue.memory += memory;
@@ -327,82 +392,108 @@ fn available() -> u64 {
 fn tell(bar: &ProgressBar, done: &Done) {
     let word = if done.verdict.passed() { "ok    " } else { "FAILED" };
     bar.suspend(|| {
-        println!("{word} {} [{}] {} faults, {:.1} s", done.experiment, done.case, done.firings, done.seconds);
+        say(&format!(
+            "{word} {} [{}] {} faults, {:.1} s",
+            done.experiment, done.case, done.firings, done.seconds
+        ));
         for complaint in &done.verdict.complaints {
-            println!("       {}: {}", complaint.expectation, complaint.text);
+            say(&format!("       {}: {}", complaint.expectation, complaint.text));
         }
     });
     bar.inc(1);
 }
 
-/// Makes a run, unless that is done already, and judges it.
-fn do_one(todo: &Todo<'_>, args: &RunArgs) -> io::Result<Done> {
+/// Makes a run, unless that is done already, and judges it; none if there was a `stop` before its end.
+fn do_one(todo: &Todo<'_>, args: &RunArgs, stop: &AtomicBool) -> io::Result<Option<Done>> {
     let Todo { experiment, case, .. } = todo;
     let folder = args.out.join(&todo.folder);
     let file = folder.join(DONE);
+    let of_interest = |verdict: &Verdict| {
+        if args.minimise { to_minimise(case, verdict).map(ToOwned::to_owned) } else { None }
+    };
     if args.resume
         && let Ok(Ok(done)) = fs::read(&file).map(|json| serde_json::from_slice::<Done>(&json))
         && done.fingerprint == todo.fingerprint
+        && (done.minimised || of_interest(&done.verdict).is_none())
     {
-        return Ok(done);
+        return Ok(Some(done));
     }
-    let evidence = run::run(experiment, case, &experiment.plan(), &folder)?;
-    let verdict = judge(&experiment.expect, &evidence);
-    let minimal = match verdict.complaints.first() {
-        Some(complaint) if args.minimise && !experiment.rules.is_empty() => {
-            Some(smallest(experiment, case, &complaint.expectation, &folder)?)
-        }
-        _ => None,
-    };
-    if let Some(minimal) = &minimal {
-        fs::write(folder.join("minimal.toml"), &minimal.text)?;
+    let Some(evidence) = run::run(case, &case.plan(), &folder, stop)? else { return Ok(None) };
+    let verdict = judge(&case.expect, &evidence);
+    let mut minimised = false;
+    if let Some(expectation) = of_interest(&verdict) {
+        let Some(plan) = smallest(case, &expectation, &folder, stop)? else { return Ok(None) };
+        fs::write(folder.join(results::MINIMAL), &plan.text)?;
+        minimised = true;
     }
-    let Evidence { seconds, .. } = evidence;
     let done = Done {
         experiment: experiment.name.clone(),
         case: case.name.clone(),
         folder: todo.folder.clone(),
         fingerprint: todo.fingerprint.clone(),
         seed: case.seed,
-        seconds,
+        seconds: evidence.seconds,
         firings: evidence.firings().len(),
-        pictures: results::pictures(experiment, &evidence, &folder),
-        minimised: minimal.is_some(),
+        pictures: results::pictures(case, &evidence, &folder),
+        files: results::files(&folder),
+        minimised,
         verdict,
     };
     fs::write(file, serde_json::to_vec(&done)?)?;
-    Ok(done)
+    Ok(Some(done))
 }
 
-/// The smallest plan with which a run still fails by `expectation`.
-fn smallest(experiment: &Experiment, case: &Case, expectation: &str, folder: &Path) -> io::Result<Plan> {
+/// The expectation by whose failure a smaller plan is looked for. That rules fire is none: those that are left out do not.
+fn to_minimise<'a>(case: &Case, verdict: &'a Verdict) -> Option<&'a str> {
+    let mut names = verdict.complaints.iter().map(|complaint| complaint.expectation.as_str());
+    names.find(|name| *name != "fired" && !case.rules.is_empty())
+}
+
+/// The smallest plan with which a run still fails by `expectation`; none if there was a `stop`.
+fn smallest(case: &Case, expectation: &str, folder: &Path, stop: &AtomicBool) -> io::Result<Option<Plan>> {
+    let mut expect = case.expect.clone();
+    // A rule that is left out cannot fire, and one that may fire less often need not.
+    expect.fired.clear();
+    let tries = folder.join("minimising");
     let mut failure = None;
-    let rules = minimise::minimise(&experiment.rules, |rules: &[Rule]| {
-        let mut expect = experiment.expect.clone();
-        // A rule that is left out cannot fire, and one that may fire less often need not.
-        expect.fired.clear();
-        match run::run(experiment, case, &Plan::of(rules.to_vec()), &folder.join("minimising")) {
-            Ok(evidence) => judge(&expect, &evidence)
-                .complaints
-                .iter()
-                .any(|complaint| complaint.expectation == expectation),
+    let rules = minimise::minimise(&case.rules, |rules: &[Rule]| {
+        if failure.is_some() || stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        match run::run(case, &Plan::of(rules.to_vec()), &tries, stop) {
+            Ok(evidence) => evidence.is_some_and(|evidence| {
+                let verdict = judge(&expect, &evidence);
+                verdict.complaints.iter().any(|complaint| complaint.expectation == expectation)
+            }),
             Err(error) => {
-                failure.get_or_insert(error);
+                failure = Some(error);
                 false
             }
         }
     });
-    failure.map_or(Ok(Plan::of(rules)), Err)
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    if tries.exists() {
+        fs::remove_dir_all(tries)?;
+    }
+    Ok(if stop.load(Ordering::Relaxed) { None } else { Some(Plan::of(rules)) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn queue(memories: &[u64], experiment: &'static Experiment) -> Mutex<Queue<'static>> {
+    fn experiment(text: &str) -> Experiment {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), format!("name = \"a/b c\"\nmachine = \"--cma 16M\"\n{text}")).unwrap();
+        Experiment::open(file.path().to_owned(), &[]).unwrap()
+    }
+
+    fn queue<'a>(memories: &[u64], experiment: &'a Experiment) -> Mutex<Queue<'a>> {
         let todo = memories.iter().map(|&memory| Todo {
             experiment,
-            case: experiment.cases().remove(0),
+            case: &experiment.cases[0],
             memory,
             folder: String::new(),
             fingerprint: String::new(),
@@ -410,32 +501,91 @@ mod tests {
         Mutex::new(Queue { todo: todo.enumerate().collect(), memory: 0, done: Vec::new() })
     }
 
-    fn experiment() -> &'static Experiment {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "name = \"a/b c\"\nmachine = \"--cma 16M\"\nworkload = \"true\"\n").unwrap();
-        Box::leak(Box::new(Experiment::open(file.path().to_owned()).unwrap()))
-    }
+    const TRUE: &str = "workload = \"true\"\n";
 
     #[test]
     fn guests_share_the_memory_and_a_large_one_runs_alone() {
-        let (queue, changed) = (queue(&[40, 50, 200], experiment()), Condvar::new());
-        assert_eq!(next(&queue, &changed, 100).unwrap().0, 0);
-        assert_eq!(next(&queue, &changed, 100).unwrap().0, 1);
+        let experiment = experiment(TRUE);
+        let (queue, changed) = (queue(&[40, 50, 200], &experiment), Condvar::new());
+        let stop = AtomicBool::new(false);
+        let next = || next(&queue, &changed, 100, &stop);
+        assert_eq!(next().unwrap().0, 0);
+        assert_eq!(next().unwrap().0, 1);
         thread::scope(|scope| {
-            let third = scope.spawn(|| next(&queue, &changed, 100).unwrap().0);
+            let third = scope.spawn(|| next().unwrap().0);
             thread::sleep(std::time::Duration::from_millis(50));
             assert_eq!(lock(&queue).todo.len(), 1, "it waits");
             lock(&queue).memory = 0;
             changed.notify_all();
             assert_eq!(third.join().unwrap(), 2);
         });
-        assert!(next(&queue, &changed, 100).is_none());
+        assert!(next().is_none());
+    }
+
+    #[test]
+    fn after_a_stop_nothing_begins() {
+        let experiment = experiment(TRUE);
+        let (queue, changed) = (queue(&[40, 90], &experiment), Condvar::new());
+        let stop = AtomicBool::new(false);
+        let next = || next(&queue, &changed, 100, &stop).map(|(index, _)| index);
+        assert_eq!(next(), Some(0));
+        thread::scope(|scope| {
+            // It waits for memory, and is woken by the one that has it.
+            let second = scope.spawn(next);
+            thread::sleep(std::time::Duration::from_millis(50));
+            stop.store(true, Ordering::Relaxed);
+            lock(&queue).memory = 0;
+            changed.notify_all();
+            assert_eq!(second.join().unwrap(), None);
+        });
+        assert_eq!(lock(&queue).todo.len(), 1);
+    }
+
+    fn machine(_: &[String]) -> Result<Machine, String> {
+        Ok(Machine { memory: 1, files: Vec::new() })
     }
 
     #[test]
     fn names_become_folders() {
-        let todo = todo(std::slice::from_ref(experiment()), |_| Ok(1)).unwrap();
-        assert_eq!(todo[0].folder, "a-b-c/seed=1");
-        assert_eq!(["../x", ".", ".."].map(slug), ["---x", "-", "--"]);
+        assert_eq!(todo(&[experiment(TRUE)], machine).unwrap()[0].folder, "a-b-c/seed=1");
+        assert_eq!(
+            (slug("../x"), slug(".."), slug(".a.")),
+            ("-x".to_owned(), "-".to_owned(), "a.".to_owned())
+        );
+        assert_eq!(slug(&"x".repeat(1000)).len(), 120);
+    }
+
+    #[test]
+    fn no_two_runs_have_one_folder() {
+        let matrix = "workload = \"echo {a}\"\n[matrix]\na = [\"b c\", \"b/c\"]\n";
+        let error = todo(&[experiment(matrix)], machine).err().unwrap().to_string();
+        assert!(error.starts_with("the runs a=b c,seed=1 and a=b/c,seed=1 of "), "{error}");
+        assert!(error.contains(" would both leave what they have in a-b-c/a=b-c,seed=1; give "), "{error}");
+    }
+
+    #[test]
+    fn a_run_is_another_with_another_image() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let of = |text: &str| {
+            let files = vec![image.path().to_owned()];
+            let machine = |_: &[String]| Ok(Machine { memory: 1, files: files.clone() });
+            todo(&[experiment(text)], machine).unwrap()[0].fingerprint.clone()
+        };
+        let first = of(TRUE);
+        assert_eq!(of(TRUE), first);
+        assert_ne!(of("workload = \"false\"\n"), first);
+        fs::write(image.path(), "other").unwrap();
+        assert_ne!(of(TRUE), first);
+    }
+
+    #[test]
+    fn plans_are_minimised_by_what_a_smaller_one_can_show() {
+        let rule = "[[rule]]\nname = \"r\"\non = \"irq\"\naction = \"lose\"\n";
+        let with = experiment(&format!("{TRUE}{rule}"));
+        let complaint = |name: &str| judge::Complaint { expectation: name.into(), text: String::new() };
+        let failed = Verdict { complaints: vec![complaint("fired"), complaint("log")] };
+        assert_eq!(to_minimise(&with.cases[0], &failed), Some("log"));
+        assert_eq!(to_minimise(&experiment(TRUE).cases[0], &failed), None);
+        assert_eq!(to_minimise(&with.cases[0], &Verdict { complaints: vec![complaint("fired")] }), None);
     }
 }

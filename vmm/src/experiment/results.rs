@@ -6,11 +6,14 @@ use devices::camera::Captured;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    file::Experiment,
+    file::Case,
     judge::Verdict,
     run::{Evidence, names},
 };
 use crate::frames;
+
+/// The smallest plan that shows a failure, in a run's folder.
+pub const MINIMAL: &str = "minimal.toml";
 
 /// Most pictures of a run.
 const PICTURES: usize = 4;
@@ -37,7 +40,9 @@ pub struct Done {
     pub verdict: Verdict,
     /// Pictures of the frames concerned, below the folder.
     pub pictures: Vec<String>,
-    /// Whether the folder has `minimal.toml`, the smallest plan that shows the same.
+    /// The other files there that say something of the run, below the folder.
+    pub files: Vec<String>,
+    /// Whether [`MINIMAL`] is among them: the smallest plan that shows the same failure.
     pub minimised: bool,
 }
 
@@ -50,15 +55,25 @@ pub struct Summary {
     pub passed: usize,
     /// How many were not.
     pub failed: usize,
+    /// How many were not made, since somebody stopped it.
+    pub not_run: usize,
     /// All of them.
     pub runs: Vec<Done>,
 }
 
 impl Summary {
-    /// Of these runs.
-    pub fn new(runs: Vec<Done>) -> Self {
+    /// Of these runs, and of so many that were not made.
+    pub fn new(runs: Vec<Done>, not_run: usize) -> Self {
         let passed = runs.iter().filter(|run| run.verdict.passed()).count();
-        Self { version: env!("CARGO_PKG_VERSION").to_owned(), passed, failed: runs.len() - passed, runs }
+        let (version, failed) = (env!("CARGO_PKG_VERSION").to_owned(), runs.len() - passed);
+        Self { version, passed, failed, not_run, runs }
+    }
+
+    /// How many there are of each kind.
+    pub fn counts(&self) -> String {
+        let Self { passed, failed, not_run, runs, .. } = self;
+        let counts = format!("{} runs, {passed} passed, {failed} failed", runs.len() + not_run);
+        if *not_run == 0 { counts } else { format!("{counts}, {not_run} not made") }
     }
 
     /// Writes all files into `folder`.
@@ -120,12 +135,10 @@ impl Summary {
     fn page(&self) -> String {
         let mut page = format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Experiments</title>\n<style>{STYLE}</style>\n\
-             <h1>Experiments</h1>\n<p>minivmm {}: {} runs, {} passed, {} failed.</p>\n<table>\n\
+             <h1>Experiments</h1>\n<p>minivmm {}: {}.</p>\n<table>\n\
              <tr><th>experiment</th><th>run</th><th>verdict</th><th>faults</th><th>s</th><th>files</th></tr>\n",
             escaped(&self.version),
-            self.runs.len(),
-            self.passed,
-            self.failed
+            self.counts()
         );
         for (name, runs) in self.experiments() {
             for (index, run) in runs.iter().enumerate() {
@@ -142,10 +155,7 @@ impl Summary {
                 }
                 let folder = escaped(&run.folder);
                 let mut files = String::new();
-                let faults: &[&str] = if run.firings > 0 { &[names::PLAN, names::TRACE] } else { &[] };
-                let minimal: &[&str] = if run.minimised { &["minimal.toml"] } else { &[] };
-                for file in [names::OUTPUT, names::CONSOLE, names::REPORT].iter().chain(faults).chain(minimal)
-                {
+                for file in run.files.iter().map(|file| escaped(file)) {
                     let _ = write!(files, "<a href=\"{folder}/{file}\">{file}</a> ");
                 }
                 for picture in &run.pictures {
@@ -188,10 +198,20 @@ fn escaped(text: &str) -> String {
     })
 }
 
+/// The files that a run left and that say something of it, below its folder.
+pub fn files(folder: &Path) -> Vec<String> {
+    let log = format!("{}/{}", names::OUT, names::LOG);
+    [names::OUTPUT, &log, names::CONSOLE, names::PLAN, names::TRACE, names::REPORT, MINIMAL]
+        .into_iter()
+        .filter(|file| folder.join(file).is_file())
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
 /// Leaves pictures of the frames concerned in a run's folder: of the bad ones, or else of those that faults were done to. Their
 /// names.
-pub fn pictures(experiment: &Experiment, evidence: &Evidence, folder: &Path) -> Vec<String> {
-    let (Some(frames), Some(looked)) = (&experiment.expect.frames, &evidence.frames) else {
+pub fn pictures(case: &Case, evidence: &Evidence, folder: &Path) -> Vec<String> {
+    let (Some(frames), Some(looked)) = (&case.expect.frames, &evidence.frames) else {
         return Vec::new();
     };
     let mut concerned: Vec<u64> = looked.bad.iter().map(|(index, _)| *index).collect();
@@ -226,11 +246,12 @@ mod tests {
             firings: 1,
             verdict: Verdict { complaints },
             pictures: vec!["frame-3.png".into()],
+            files: vec!["trace.jsonl".into()],
             minimised: false,
         };
         let complaint =
             Complaint { expectation: "log".into(), text: "'a & b' is not in the log\u{1}".into() };
-        Summary::new(vec![run("seed=1", Vec::new()), run("seed=2", vec![complaint])])
+        Summary::new(vec![run("seed=1", Vec::new()), run("seed=2", vec![complaint])], 0)
     }
 
     #[test]
@@ -248,7 +269,24 @@ mod tests {
         assert!(page.contains("2 runs, 1 passed, 1 failed"), "{page}");
         assert!(page.contains("<img src=\"a/seed=2/frame-3.png\""), "{page}");
         assert!(page.contains("<li><b>log</b>: 'a &amp; b'"), "{page}");
+        assert!(page.contains("<a href=\"a/seed=2/trace.jsonl\">trace.jsonl</a>"), "{page}");
         assert_eq!(page.matches("<tr class=").count(), 2);
+    }
+
+    #[test]
+    fn what_was_stopped_is_told() {
+        let stopped = Summary::new(summary().runs, 3);
+        assert!(stopped.page().contains("5 runs, 1 passed, 1 failed, 3 not made."), "{}", stopped.page());
+    }
+
+    #[test]
+    fn links_lead_to_files_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join(names::OUT);
+        fs::create_dir(&out).unwrap();
+        fs::write(folder.path().join(names::PLAN), "").unwrap();
+        fs::write(out.join(names::LOG), "").unwrap();
+        assert_eq!(files(folder.path()), ["out/dmesg.txt", "plan.toml"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -15,15 +16,21 @@ use devices::{
     camera::stamp,
     faults::{Firing, Plan},
 };
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
-use super::file::{Case, Expect, Experiment, Frames};
-use crate::{frames, report::Report};
+use super::file::{Case, Expect, Frames};
+use crate::{
+    frames::{self, FrameError},
+    report::Report,
+};
+
+/// How long a minivmm that is to end may take to leave its report.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a run left, as far as it did.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    /// Of minivmm's; none if it had to be killed.
+    /// Of minivmm's; none if it did not end by itself.
     pub status: Option<ExitStatus>,
     /// Its --report.
     pub report: Option<Report>,
@@ -31,6 +38,8 @@ pub struct Evidence {
     pub output: String,
     /// The guest's kernel log: as dmesg has it, or, if the workload never ended, as the serial console had it.
     pub log: String,
+    /// The serial console: it also has what the kernel said after that.
+    pub console: String,
     /// The frames that the experiment looks at.
     pub frames: Option<Looked>,
     /// How long it took, in seconds.
@@ -44,6 +53,8 @@ pub struct Looked {
     pub count: u64,
     /// The bad ones: which, from 0, and why.
     pub bad: Vec<(u64, String)>,
+    /// Frames that are missing between those that are there, by the sensor's numbers.
+    pub lost: u64,
     /// The sensor's numbers of those that are whole, whichever they are.
     pub good: Vec<u32>,
 }
@@ -66,11 +77,11 @@ pub mod names {
     pub const LOG: &str = "dmesg.txt";
 }
 
-/// Runs `case` of `experiment` with `plan`, and leaves all there is of it in `folder`.
+/// Runs `case` with `plan`, and leaves all there is of it in `folder`; none if it was ended early because of `stop`.
 ///
 /// # Errors
 /// If the folder cannot be written, or no minivmm be started.
-pub fn run(experiment: &Experiment, case: &Case, plan: &Plan, folder: &Path) -> io::Result<Evidence> {
+pub fn run(case: &Case, plan: &Plan, folder: &Path, stop: &AtomicBool) -> io::Result<Option<Evidence>> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
@@ -82,16 +93,20 @@ pub fn run(experiment: &Experiment, case: &Case, plan: &Plan, folder: &Path) -> 
     if !plan.rules.is_empty() {
         fs::write(path(names::PLAN), &plan.text)?;
     }
-    minivmm.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    // Ctrl-C is for who started it, who ends it in order.
+    minivmm.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
     // A machine does not outlive who started it.
     let prepare = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
     // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
     unsafe { minivmm.pre_exec(prepare) };
     let start = Instant::now();
     let mut child = minivmm.spawn()?;
-    let status = end_within(&mut child, Duration::from_secs(experiment.timeout))?;
+    let status = end_within(&mut child, Duration::from_secs(case.timeout), stop)?;
+    if status.is_none() && stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
     let seconds = start.elapsed().as_secs_f64();
-    Ok(Evidence { status, seconds, ..look(&experiment.expect, folder) })
+    Ok(Some(Evidence { status, seconds, ..look(&case.expect, folder) }))
 }
 
 /// The arguments of a minivmm.
@@ -116,17 +131,26 @@ fn arguments(case: &Case, plan: &Plan, folder: &Path) -> Vec<OsString> {
     words
 }
 
-/// Waits for the end of `child`, and makes one after `limit`: then there is no status.
-fn end_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if start.elapsed() > limit {
+/// Waits for the end of `child`; after `limit`, or because of `stop`, ends it: then there is no status.
+fn end_within(child: &mut Child, limit: Duration, stop: &AtomicBool) -> io::Result<Option<ExitStatus>> {
+    let ended = wait(child, limit, stop)?;
+    if ended.is_none() {
+        kill_process(Pid::from_child(child), Signal::TERM)?;
+        if wait(child, GRACE, &AtomicBool::new(false))?.is_none() {
             child.kill()?;
             child.wait()?;
-            return Ok(None);
+        }
+    }
+    Ok(ended)
+}
+
+/// The status of `child`, if it ends within `limit` and before there is a `stop`.
+fn wait(child: &mut Child, limit: Duration, stop: &AtomicBool) -> io::Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || start.elapsed() > limit || stop.load(Ordering::Relaxed) {
+            return Ok(status);
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -136,11 +160,14 @@ fn end_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatu
 pub fn look(expect: &Expect, folder: &Path) -> Evidence {
     let read = |path: PathBuf| fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let out = folder.join(names::OUT);
-    let log = read(out.join(names::LOG)).or_else(|| read(folder.join(names::CONSOLE)));
+    let console = read(folder.join(names::CONSOLE)).unwrap_or_default();
+    // A guest that dies at that moment leaves an empty file.
+    let log = read(out.join(names::LOG)).filter(|log| !log.is_empty());
     Evidence {
         report: read(folder.join(names::REPORT)).and_then(|text| serde_json::from_str(&text).ok()),
         output: read(folder.join(names::OUTPUT)).unwrap_or_default(),
-        log: log.unwrap_or_default(),
+        log: log.unwrap_or_else(|| console.clone()),
+        console,
         frames: expect.frames.as_ref().and_then(|frames| look_at(frames, &out).ok()),
         ..Evidence::default()
     }
@@ -155,8 +182,13 @@ fn look_at(frames: &Frames, out: &Path) -> io::Result<Looked> {
         let Ok(frame) = frames::read_frame(&file, &frames.layout, index) else { break };
         good.extend(stamp::check(&frame, &frames.layout).map(|stamp| stamp.sequence));
     }
+    let lost = checked.bad.iter().map(|(_, error)| match error {
+        FrameError::Sequence { found, expected } => found.saturating_sub(*expected).into(),
+        FrameError::Stamp(_) => 0,
+    });
+    let lost = lost.sum();
     let bad = checked.bad.into_iter().map(|(index, error)| (index, error.to_string())).collect();
-    Ok(Looked { count: checked.frames, bad, good })
+    Ok(Looked { count: checked.frames, bad, lost, good })
 }
 
 impl Evidence {
@@ -170,14 +202,33 @@ impl Evidence {
 mod tests {
     use super::*;
 
+    fn sh(command: &str) -> Child {
+        Command::new("sh").args(["-c", command]).spawn().unwrap()
+    }
+
     #[test]
     fn a_child_that_does_not_end_is_ended() {
-        let sleep = |seconds: &str| Command::new("sleep").arg(seconds).spawn().unwrap();
-        let limit = Duration::from_millis(200);
-        assert!(end_within(&mut sleep("0"), Duration::from_secs(20)).unwrap().unwrap().success());
-        let mut child = sleep("100");
-        assert_eq!(end_within(&mut child, limit).unwrap(), None);
+        let limit = Duration::from_millis(300);
+        let stop = AtomicBool::new(false);
+        assert!(end_within(&mut sh("exit 0"), Duration::from_secs(20), &stop).unwrap().unwrap().success());
+        // It may leave a report first.
+        let folder = tempfile::tempdir().unwrap();
+        let report = folder.path().join("report");
+        let mut child =
+            sh(&format!("trap 'echo x > {}; exit 0' TERM; while :; do sleep 0.1; done", report.display()));
+        assert_eq!(end_within(&mut child, limit, &stop).unwrap(), None);
+        assert!(child.try_wait().unwrap().is_some() && report.exists(), "it is gone, and left its report");
+        let mut child = sh("trap '' TERM; while :; do sleep 0.1; done");
+        assert_eq!(end_within(&mut child, limit, &stop).unwrap(), None);
         assert!(child.try_wait().unwrap().is_some(), "it is gone");
+    }
+
+    #[test]
+    fn who_stops_does_not_wait_for_the_limit() {
+        let start = Instant::now();
+        let mut child = sh("exec sleep 100");
+        assert_eq!(end_within(&mut child, Duration::from_secs(60), &AtomicBool::new(true)).unwrap(), None);
+        assert!(child.try_wait().unwrap().is_some() && start.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
@@ -187,6 +238,9 @@ mod tests {
             machine: vec!["--cma".into(), "16M".into()],
             workload: "true".into(),
             seed: 1,
+            rules: Vec::new(),
+            expect: Expect::default(),
+            timeout: 1,
         };
         let words = arguments(&case, &Plan::default(), Path::new("/x"));
         assert!(words.starts_with(&["run".into(), "--cma".into(), "16M".into(), "--exec".into()]));
@@ -198,5 +252,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let evidence = look(&Expect::default(), folder.path());
         assert!(evidence.report.is_none() && evidence.firings().is_empty() && evidence.frames.is_none());
+    }
+
+    #[test]
+    fn the_console_stands_for_a_log_that_was_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join(names::OUT);
+        fs::create_dir(&out).unwrap();
+        fs::write(folder.path().join(names::CONSOLE), "a panic").unwrap();
+        fs::write(out.join(names::LOG), "").unwrap();
+        assert_eq!(look(&Expect::default(), folder.path()).log, "a panic");
+        fs::write(out.join(names::LOG), "all is well").unwrap();
+        let evidence = look(&Expect::default(), folder.path());
+        assert_eq!((evidence.log.as_str(), evidence.console.as_str()), ("all is well", "a panic"));
     }
 }
