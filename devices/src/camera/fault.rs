@@ -153,7 +153,15 @@ impl Face {
     /// As [`write`](Self::write), for the guest.
     pub(super) fn guest_writes(&mut self, register: u32, value: u32, now: Instant) -> bool {
         let consult = |probe: &Probe| probe.consult(Point::MmioWrite, None, None, Some(register));
-        self.faults.probe.as_ref().and_then(consult).is_none() && self.write(register, value, now)
+        match self.faults.probe.as_ref().and_then(consult).map(|fault| fault.action) {
+            None => self.write(register, value, now),
+            Some(Action::Spurious) => {
+                let written = self.write(register, value, now);
+                self.raise();
+                written
+            }
+            Some(_) => false,
+        }
     }
 }
 

@@ -254,6 +254,11 @@ fn interrupts_are_lost_late_and_too_many() {
     faulty.rig.write(regs::IRQ_ENABLE, 0);
     frame_without_interrupt(&mut faulty);
     assert!(faulty.rig.irq.take());
+
+    let faulty = Faulty::new("on = \"mmio.write\"\naction = \"spurious\"\nwhen = { register = 0x024 }");
+    faulty.rig.irq.take();
+    faulty.rig.write(regs::IRQ_ENABLE, 1);
+    assert!(faulty.rig.irq.take() && faulty.rig.read(regs::IRQ_ENABLE) == 1, "it is written all the same");
 }
 
 #[test]

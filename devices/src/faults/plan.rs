@@ -152,7 +152,12 @@ pub(super) const ACTIONS: &[(&str, &[Point], &str, &str)] = &[
     ("skip", &[Point::FrameStart], "frames", "The sensor's number of the frame jumps by so many."),
     ("stuck", &[Point::FrameStart], "", "The frame stays in work until the device is reset."),
     ("reset", &[Point::FrameStart], "", "The registers take their reset values."),
-    ("spurious", &[Point::FrameStart], "", "The interrupt is raised with no event."),
+    (
+        "spurious",
+        &[Point::FrameStart, Point::MmioWrite],
+        "",
+        "The interrupt is raised with no event; at a write, which is done, after it.",
+    ),
     (
         "offset",
         &[Point::FrameDma],
