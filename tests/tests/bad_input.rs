@@ -286,6 +286,14 @@ fn experiments() {
             good.replace("--cma", "--cmb"),
             ["first.toml, seed=1, cannot be: unexpected argument '--cmb'", "the machine of"],
         ),
+        (
+            format!("{good}[matrix]\nformat = [\"GREY\"]"),
+            ["first.toml:5:1: nothing has {format}", "leave the choice out"],
+        ),
+        (
+            format!("{}[matrix]\nn = [\"a b\", \"a/b\"]", good.replace("true", "echo {n}")),
+            ["the runs n=a b,seed=1 and n=a/b,seed=1 of", "values that differ"],
+        ),
         (good.replace("16M\"", "16M --seed 3\""), ["are the experiment's own", "leave them out"]),
     ] {
         fs::write(&first, text).unwrap();

@@ -4,15 +4,21 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Output},
-    time::Duration,
+    process::{Command, ExitCode, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use devices::faults;
 use guest_images::Kind;
+use rustix::process::Signal;
 use tests::{guest, harness};
-use vmm::experiment::{file::Experiment, results::Summary};
+use vmm::{
+    experiment::{file::Experiment, results::Summary},
+    report::{Outcome, Report},
+};
 
 /// Time limit of all of it: several times what it takes.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -21,8 +27,11 @@ fn main() -> ExitCode {
     let tests: &[harness::Test] = &[
         ("every_action_has_an_experiment", every_action_has_an_experiment),
         ("our_driver_passes_all", our_driver_passes_all),
+        ("no_experiment_passes_without_its_fault", no_experiment_passes_without_its_fault),
         ("every_planted_bug_is_found", every_planted_bug_is_found),
         ("a_failing_plan_is_minimised_and_runs_go_on", a_failing_plan_is_minimised_and_runs_go_on),
+        ("a_hang_leaves_what_there_is_of_it", a_hang_leaves_what_there_is_of_it),
+        ("who_stops_them_leaves_no_guest", who_stops_them_leaves_no_guest),
     ];
     harness::run_with_linux(&[Kind::DEFAULT], tests)
 }
@@ -53,8 +62,8 @@ fn run(files: &[PathBuf], out: &Path, more: &[&str]) -> (Output, Summary) {
 fn every_action_has_an_experiment() {
     let mut tried = BTreeSet::new();
     for file in library() {
-        let experiment = Experiment::open(file).unwrap();
-        for rule in experiment.rules {
+        let experiment = Experiment::open(file, &[]).unwrap();
+        for rule in experiment.cases.into_iter().flat_map(|case| case.rules) {
             let action = serde_json::to_value(rule.action).unwrap();
             tried.insert(action["action"].as_str().unwrap().to_owned());
         }
@@ -77,6 +86,31 @@ fn our_driver_passes_all() {
     let torn = summary.runs.iter().find(|run| run.experiment.contains("torn frame")).unwrap();
     assert!(page.contains(&format!("{}/{}", torn.folder, torn.pictures[0])), "{page}");
     assert!(out.path().join(&torn.folder).join(&torn.pictures[0]).exists());
+}
+
+/// What an experiment expects is not there anyway: the same without faults fails, and by what the guest has seen.
+fn no_experiment_passes_without_its_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let without = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let (head, rest) = text.split_once("[[rule]]\n").unwrap();
+        let (_, expect) = rest.split_once("[expect]\n").unwrap();
+        let expect =
+            expect.lines().filter(|line| !line.starts_with("fired = ")).collect::<Vec<_>>().join("\n");
+        let without = folder.path().join(path.file_name().unwrap());
+        fs::write(&without, format!("{head}[expect]\n{expect}\n")).unwrap();
+        without
+    };
+    // Not those that have no plan, nor those that go without it, as they have faults at random.
+    let has_to_fire = |file: &PathBuf| {
+        let experiment = Experiment::open(file.clone(), &[]).unwrap();
+        experiment.cases[0].expect.fired.values().any(|count| *count.start() > 0)
+    };
+    let files: Vec<PathBuf> = library().into_iter().filter(has_to_fire).map(without).collect();
+    let (output, summary) = run(&files, &folder.path().join("results"), &[]);
+    println!("{}", guest::text(&output.stdout));
+    let passed: Vec<_> = summary.runs.iter().filter(|run| run.verdict.passed()).collect();
+    assert!(passed.is_empty() && summary.runs.len() == files.len(), "{passed:?}");
 }
 
 /// Each by the experiment that is to find it, which our driver passes.
@@ -123,4 +157,65 @@ fn a_failing_plan_is_minimised_and_runs_go_on() {
     fs::write(run_folder.join("mark"), "").unwrap();
     let (_, again) = run(std::slice::from_ref(&path), &out, &["--resume"]);
     assert!(run_folder.join("mark").exists() && again.failed == 1);
+}
+
+/// An experiment in `folder` of a workload, with a matrix.
+fn experiment(folder: &Path, workload: &str, more: &str) -> PathBuf {
+    let path = folder.join("experiment.toml");
+    let text = format!(
+        "name = \"e\"\nmachine = \"--cma 16M --camera timing=stall\"\nworkload = \"{workload}\"\n{more}"
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn a_hang_leaves_what_there_is_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule =
+        "timeout = 15\n[[rule]]\nname = \"lose\"\non = \"irq\"\naction = \"lose\"\nwhen = { nth = 2 }\n";
+    let path = experiment(folder.path(), "v4l2-ctl --stream-mmap --stream-count=4; sleep 100", rule);
+    let out = folder.path().join("results");
+    let (output, summary) = run(&[path], &out, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let run = &summary.runs[0];
+    let names: Vec<_> =
+        run.verdict.complaints.iter().map(|complaint| complaint.expectation.as_str()).collect();
+    assert!(names == ["end"] && run.firings == 1, "{summary:?}");
+    assert!(
+        run.files.contains(&"trace.jsonl".to_owned()) && run.files.contains(&"plan.toml".to_owned()),
+        "{run:?}"
+    );
+}
+
+fn who_stops_them_leaves_no_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = experiment(folder.path(), "sleep {seconds}", "[matrix]\nseconds = [0, 1000]\n");
+    let out = folder.path().join("results");
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(["experiment", "run", "--jobs", "1", "--out"]).arg(&out).arg(&path);
+    let mut minivmm = minivmm.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(minivmm.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("ok     e [seconds=0,seed=1] 0 faults, "), "{line}");
+    // The second one's guest has begun when there is its console.
+    let console = out.join("e/seconds=1000,seed=1/console.log");
+    let start = Instant::now();
+    while fs::metadata(&console).map_or(0, |file| file.len()) == 0 {
+        assert!(start.elapsed() < LIMIT, "{}", console.display());
+        thread::sleep(Duration::from_millis(50));
+    }
+    guest::kill(minivmm.id(), Signal::INT);
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(minivmm.wait().unwrap().code(), Some(130), "{rest}");
+    assert!(
+        rest.contains("2 runs, 1 passed, 0 failed, 1 not made; see ") && rest.contains("--resume"),
+        "{rest}"
+    );
+    // It ended in order, and before the other did.
+    let report = fs::read(console.with_file_name("report.json")).unwrap();
+    let report: Report = serde_json::from_slice(&report).unwrap();
+    assert!(matches!(report.outcome, Outcome::Signal { .. }), "{report:?}");
+    assert!(!console.with_file_name("done.json").exists());
 }
