@@ -74,7 +74,7 @@ fn an_error_costs_a_buffer_and_no_more() {
     for (action, message) in [
         ("on = \"frame.dma\"\naction = \"overflow\"", "line buffer overflow"),
         ("on = \"frame.dma\"\naction = \"bus-error\"", "bus error at"),
-        ("on = \"frame.start\"\naction = \"link-loss\"\nframes = 1", "sensor link lost"),
+        ("on = \"sensor.link\"\naction = \"link-loss\"\nframes = 1", "sensor link lost"),
     ] {
         let Ran { trace, printed, .. } = run(&rule(action), STREAM);
         assert_eq!((trace.firings.len(), trace.firings[0].frame), (1, Some(3)), "{trace:?}");

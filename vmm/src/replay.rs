@@ -91,8 +91,17 @@ pub fn main(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
 
 /// The words of a command line, but for the options that a replay has of its own.
 fn machine(arguments: &[String]) -> Vec<&String> {
-    const OWN: [&str; 8] =
-        ["--faults", "--trace", "--seed", "--report", "--out", "--console-log", "--api-socket", "--dump-dtb"];
+    const OWN: [&str; 9] = [
+        "--faults",
+        "--trace",
+        "--timeline",
+        "--seed",
+        "--report",
+        "--out",
+        "--console-log",
+        "--api-socket",
+        "--dump-dtb",
+    ];
     let mut words = Vec::new();
     let mut arguments = arguments.iter();
     while let Some(word) = arguments.next() {
@@ -146,13 +155,7 @@ mod tests {
                 Plan::read("[[rule]]\nname = \"r\"\non = \"frame.dma\"\naction = \"previous\"\n").unwrap();
             let faults = Faults::new(plan, 1);
             for &frame in frames {
-                let event = Event {
-                    point: Point::FrameDma,
-                    camera: 0,
-                    frame: Some(frame),
-                    channel: Some(0),
-                    register: None,
-                };
+                let event = Event { frame: Some(frame), ..Event::new(Point::FrameDma) };
                 faults.consult(&event);
             }
             faults.trace()

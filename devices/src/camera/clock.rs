@@ -41,6 +41,12 @@ impl FrameClock {
         }
     }
 
+    /// It stood still until `now`: no tick of that time counts.
+    pub(super) fn go_on(&mut self, now: Instant, interval: Duration) {
+        self.last = now;
+        self.next = now + interval;
+    }
+
     /// When it ticked last, counted from its start.
     pub(super) fn last_tick(&self) -> Duration {
         self.last - self.start
@@ -73,5 +79,7 @@ mod tests {
         clock.change(start + ms(69), ms(1));
         assert_eq!(clock.ticks(start + ms(69), ms(1)), 1, "there were no ticks of the new interval before");
         assert_eq!(clock.ticks(start + ms(71), ms(1)), 2);
+        clock.go_on(start + ms(100), ms(10));
+        assert_eq!((clock.ticks(start + ms(109), ms(10)), clock.ticks(start + ms(110), ms(10))), (0, 1));
     }
 }

@@ -155,6 +155,8 @@ pub(super) struct Face {
     counters_at_reset: Counters,
     resets: u32,
     state: State,
+    /// Frames that may still begin, if these are counted out.
+    steps: Option<u32>,
     pub(super) faults: FaceFaults,
 }
 
@@ -228,6 +230,7 @@ impl Face {
             counters: Counters::default(),
             counters_at_reset: Counters::default(),
             resets: 0,
+            steps: None,
             faults: FaceFaults::new(faults),
         }
     }
@@ -364,6 +367,9 @@ impl Face {
         let Some(clock) = &mut self.state.clock else {
             return Task::Wait;
         };
+        if self.steps == Some(0) {
+            return Task::Wait;
+        }
         let time = match self.spec.timing {
             Timing::Stall if all_ready => clock.elapsed(now),
             Timing::Stall => return Task::Wait,
@@ -404,6 +410,7 @@ impl Face {
         let fault = self.faults.begin(&mut job);
         self.state.next_sequence = job.sequence.wrapping_add(1);
         self.job = Some(job);
+        self.steps = self.steps.map(|steps| steps - 1);
         match fault {
             Some(Action::Reset) => self.reset(),
             Some(Action::Spurious) => self.raise(),
@@ -518,6 +525,16 @@ impl Face {
     /// Whether the device itself exposes.
     fn is_automatic(&self) -> bool {
         self.spec.sensor.as_ref().is_some_and(|sensor| sensor.automatic)
+    }
+
+    /// Lets that many frames begin, and then none; or each, if there is no number. The sensor stood still until `now`: its
+    /// next frame comes one interval later.
+    pub(super) fn step(&mut self, frames: Option<u32>, now: Instant) {
+        self.steps = frames;
+        let interval = self.state.interval();
+        if let Some(clock) = &mut self.state.clock {
+            clock.go_on(now, interval);
+        }
     }
 
     /// The interval of frames is another from now on.
@@ -647,6 +664,7 @@ impl Face {
     /// One edge.
     pub(super) fn raise(&mut self) {
         self.counters.irqs += 1;
+        self.faults.raised();
         self.irq.raise();
     }
 

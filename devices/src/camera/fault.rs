@@ -1,4 +1,4 @@
-//! Where the camera consults a plan of faults, and how it does what the plan says.
+//! Where the camera's registers consult a plan of faults, and how they do what the plan says; `dma` does it for frames.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -6,21 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chacha20::rand_core::Rng;
-use vm_memory::{Bytes, GuestAddress};
+use chacha20::{ChaCha8Rng, rand_core::Rng};
 
 use super::{
-    auto::Exposure,
-    channel::{FrameConfig, Refusal, Transfer},
-    face::{FRAME_CHANNELS, Face, Job, Outcome},
+    face::{Face, Job, Outcome},
     port::Done,
     regs,
-    worker::Source,
 };
-use crate::{
-    dma::DmaPort,
-    faults::{Action, Change, Event, Fault, Faults, Point},
-};
+use crate::faults::{Action, Event, Fault, Faults, Point};
+
+mod dma;
+
+pub(super) use dma::DmaFaults;
 
 /// How often a camera that is stuck looks whether it was reset.
 const STUCK: Duration = Duration::from_millis(1);
@@ -33,15 +30,17 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    fn consult(
-        &self,
-        point: Point,
-        frame: Option<u32>,
-        channel: Option<usize>,
-        register: Option<u32>,
-    ) -> Option<Fault> {
+    /// What goes wrong with frame `sequence`, of `channel` if it is one's.
+    fn consult_frame(&self, point: Point, sequence: u32, channel: Option<usize>) -> Option<Fault> {
         let channel = channel.and_then(|channel| channel.try_into().ok());
-        self.faults.consult(&Event { point, camera: self.camera, frame, channel, register })
+        let camera = Some(self.camera);
+        self.faults.consult(&Event { camera, frame: Some(sequence), channel, ..Event::new(point) })
+    }
+
+    /// What goes wrong with an access to a register.
+    fn consult_access(&self, point: Point, register: u32, value: u32) -> Option<Fault> {
+        let (camera, register, value) = (Some(self.camera), Some(register), Some(value));
+        self.faults.consult(&Event { camera, register, value, ..Event::new(point) })
     }
 }
 
@@ -68,31 +67,41 @@ pub(super) struct FaceFaults {
     link_lost: u32,
     /// Interrupts that reads of IRQ_STATUS still raise.
     storm: u32,
+    /// Interrupts that writes of IRQ_STATUS still raise.
+    again: u32,
+    drift: Drift,
     /// Frames of the channel until a late interrupt comes.
     late: [Option<u32>; regs::CHANNELS as usize],
 }
 
 impl FaceFaults {
     pub(super) fn new(probe: Option<Probe>) -> Self {
-        Self { probe, link_lost: 0, storm: 0, late: [None; regs::CHANNELS as usize] }
+        let late = [None; regs::CHANNELS as usize];
+        Self { probe, link_lost: 0, storm: 0, again: 0, drift: Drift::default(), late }
     }
 
     /// A frame begins; what is left to do, if anything.
     pub(super) fn begin(&mut self, job: &mut Job) -> Option<Action> {
         let probe = self.probe.as_ref()?;
+        job.time = self.drift.shown(job.time);
         if self.link_lost > 0 {
             self.link_lost -= 1;
             job.wrong = Some(FrameFault::LinkLost { first: false });
             return None;
         }
-        let fault = probe.consult(Point::FrameStart, Some(job.sequence), None, None)?;
-        match fault.action {
-            Action::Skip { frames } => job.sequence = job.sequence.wrapping_add(frames),
-            Action::LinkLoss { frames } => {
+        match probe.consult_frame(Point::SensorLink, job.sequence, None).map(|fault| fault.action) {
+            Some(Action::Skip { frames }) => job.sequence = job.sequence.wrapping_add(frames),
+            Some(Action::LinkLoss { frames }) => {
                 self.link_lost = frames - 1;
                 job.wrong = Some(FrameFault::LinkLost { first: true });
+                return None;
             }
+            _ => {}
+        }
+        let fault = probe.consult_frame(Point::FrameStart, job.sequence, None)?;
+        match fault.action {
             Action::Stuck => job.wrong = Some(FrameFault::Stuck),
+            Action::Drift { ppm } => self.drift.ppm = ppm,
             _ => {}
         }
         Some(fault.action)
@@ -101,10 +110,8 @@ impl FaceFaults {
     /// A frame of `channel` is about to be told of.
     pub(super) fn end(&mut self, channel: usize, done: &mut Done) {
         let Some(probe) = &self.probe else { return };
-        match probe
-            .consult(Point::FrameEnd, Some(done.sequence), Some(channel), None)
-            .map(|fault| fault.action)
-        {
+        let fault = probe.consult_frame(Point::FrameEnd, done.sequence, Some(channel));
+        match fault.map(|fault| fault.action) {
             Some(Action::Timestamp { nanoseconds }) => done.time = done.time.wrapping_add_signed(nanoseconds),
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a register wraps")]
             Some(Action::Sequence { add }) => done.sequence = done.sequence.wrapping_add(add as u32),
@@ -123,11 +130,15 @@ impl FaceFaults {
             self.late[channel] = None;
             return Interrupt::Raised;
         }
-        match probe.consult(Point::Irq, Some(sequence), Some(channel), None).map(|fault| fault.action) {
+        match probe.consult_frame(Point::Irq, sequence, Some(channel)).map(|fault| fault.action) {
             Some(Action::Lose) => Interrupt::Lost,
             Some(Action::Late { frames }) => {
                 self.late[channel] = Some(frames);
                 Interrupt::Lost
+            }
+            Some(Action::Duplicate) => {
+                self.again = self.again.saturating_add(1);
+                Interrupt::Raised
             }
             Some(Action::Storm { count }) => {
                 self.storm = self.storm.saturating_add(count);
@@ -136,223 +147,86 @@ impl FaceFaults {
             _ => Interrupt::Raised,
         }
     }
+
+    /// The line is raised.
+    pub(super) fn raised(&self) {
+        if let Some(probe) = &self.probe {
+            probe.faults.interrupt(probe.camera);
+        }
+    }
+}
+
+/// A clock that is fast, or slow, from some time on.
+#[derive(Debug, Default)]
+struct Drift {
+    ppm: i64,
+    /// The last time that it was asked for, and what it showed.
+    last: Duration,
+    shown: Duration,
+}
+
+impl Drift {
+    /// What the clock shows at `time`. It shows nothing wrong when it starts over.
+    fn shown(&mut self, time: Duration) -> Duration {
+        let Some(passed) = time.checked_sub(self.last) else {
+            *self = Self { ppm: self.ppm, last: time, shown: time };
+            return time;
+        };
+        let nanoseconds = i128::try_from(passed.as_nanos()).unwrap_or(i128::MAX >> 21);
+        let shown = nanoseconds * (1_000_000 + i128::from(self.ppm)) / 1_000_000;
+        self.shown += Duration::from_nanos(u64::try_from(shown).unwrap_or(0));
+        self.last = time;
+        self.shown
+    }
+}
+
+/// `value` with so many bits flipped.
+fn flipped(value: u32, bits: u32, random: &mut ChaCha8Rng) -> u32 {
+    (0..bits).fold(value, |value, _| value ^ 1 << (random.next_u64() % 32))
 }
 
 impl Face {
     /// As [`read`](Self::read), for the guest.
     pub(super) fn guest_reads(&mut self, register: u32) -> u32 {
-        let Some(probe) = &self.faults.probe else { return self.read(register) };
-        let fault = probe.consult(Point::MmioRead, None, None, Some(register));
+        let value = self.read(register);
+        let Some(probe) = &self.faults.probe else { return value };
+        let fault = probe.consult_access(Point::MmioRead, register, value);
         if register == regs::IRQ_STATUS && self.faults.storm > 0 {
             self.faults.storm -= 1;
             self.raise();
         }
-        if fault.is_some() { u32::MAX } else { self.read(register) }
+        let Some(mut fault) = fault else { return value };
+        match fault.action {
+            Action::Ones => u32::MAX,
+            Action::Flip { bits } => flipped(value, bits, &mut fault.random),
+            Action::Value { value } => value,
+            _ => value,
+        }
     }
 
     /// As [`write`](Self::write), for the guest.
     pub(super) fn guest_writes(&mut self, register: u32, value: u32, now: Instant) -> bool {
-        let consult = |probe: &Probe| probe.consult(Point::MmioWrite, None, None, Some(register));
-        match self.faults.probe.as_ref().and_then(consult).map(|fault| fault.action) {
-            None => self.write(register, value, now),
-            Some(Action::Spurious) => {
+        let Some(probe) = &self.faults.probe else { return self.write(register, value, now) };
+        let mut fault = probe.consult_access(Point::MmioWrite, register, value);
+        let written = match &mut fault {
+            Some(Fault { action: Action::Drop, .. }) => false,
+            Some(Fault { action: Action::Flip { bits }, random, .. }) => {
+                self.write(register, flipped(value, *bits, random), now)
+            }
+            Some(Fault { action: Action::Value { value }, .. }) => self.write(register, *value, now),
+            Some(Fault { action: Action::Spurious, .. }) => {
                 let written = self.write(register, value, now);
                 self.raise();
                 written
             }
-            Some(_) => false,
-        }
-    }
-}
-
-/// What goes wrong with frames on their way to memory.
-pub(super) struct DmaFaults {
-    probe: Option<Probe>,
-    /// Where each channel's last frame went, and its number.
-    last: [Option<(FrameConfig, u32)>; FRAME_CHANNELS],
-}
-
-impl DmaFaults {
-    pub(super) fn new(probe: Option<Probe>) -> Self {
-        Self { probe, last: [None; FRAME_CHANNELS] }
-    }
-
-    /// Makes the frame of `job` for `channel` and writes it, rightly or wrongly. `told` is called before it is written, if
-    /// that is what goes wrong.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a frame is made of and from, and nothing else has all of it"
-    )]
-    pub(super) fn make(
-        &mut self,
-        source: &mut Source,
-        channel: usize,
-        job: &Job,
-        transfer: Transfer<'_>,
-        dma: &DmaPort,
-        abort: &AtomicBool,
-        told: &dyn Fn(Outcome),
-    ) -> Outcome {
-        let Some(probe) = &self.probe else { return write(source, channel, job, &transfer, abort) };
-        let Some(config) = job.configs[channel] else { return Outcome::Abandoned };
-        let last = self.last[channel].replace((config, job.sequence));
-        let Some(fault) = probe.consult(Point::FrameDma, Some(job.sequence), Some(channel), None) else {
-            return write(source, channel, job, &transfer, abort);
+            _ => self.write(register, value, now),
         };
-        // Where the frame goes instead: anywhere in RAM, as a device does that has no port which permits or refuses.
-        let astray = |source: &mut Source, config: &FrameConfig| {
-            let (ram, config) = (dma.all_memory(), FrameConfig { lengths: [u32::MAX; 3], ..*config });
-            probe.faults.record(&fault, |firing| firing.address = Some(config.addresses[0]));
-            match Transfer::new(channel, &config, &ram) {
-                Ok(there) => match write(source, channel, job, &there, abort) {
-                    // What it tells is what it should have done.
-                    Outcome::Written { bytes, exposure, .. } => {
-                        Outcome::Written { bytes, span: transfer.span(), exposure }
-                    }
-                    other => other,
-                },
-                Err(refusal) => Outcome::Refused(refusal),
-            }
-        };
-        match fault.action {
-            Action::Overflow => {
-                let half = transfer.layout().height() / 2;
-                match write(source, channel, job, &transfer.cut(half), abort) {
-                    Outcome::Written { .. } => Outcome::Lost(regs::IRQ_OVERFLOW),
-                    other => other,
-                }
-            }
-            Action::BusError => Outcome::Refused(Refusal::Bus { plane: 0, address: config.addresses[0] }),
-            Action::Offset { bytes } => {
-                let addresses = config.addresses.map(|address| address.wrapping_add_signed(bytes));
-                astray(source, &FrameConfig { addresses, ..config })
-            }
-            Action::Stride { bytes } => {
-                let wrong =
-                    |stride: u32| u32::try_from((i64::from(stride) + bytes).max(0)).unwrap_or(u32::MAX);
-                astray(source, &FrameConfig { strides: config.strides.map(wrong), ..config })
-            }
-            Action::Previous => {
-                let addresses = last.map_or(config.addresses, |(config, _)| config.addresses);
-                astray(source, &FrameConfig { addresses, ..config })
-            }
-            Action::SwapPlanes => {
-                let [first, second, third] = config.addresses;
-                astray(source, &FrameConfig { addresses: [second, first, third], ..config })
-            }
-            Action::Short { lines } => write(source, channel, job, &transfer.cut(lines), abort),
-            Action::Torn { lines } => {
-                let span = transfer.span();
-                match write(source, channel, job, &transfer.cut(lines), abort) {
-                    Outcome::Written { bytes, exposure, .. } => Outcome::Written { bytes, span, exposure },
-                    other => other,
-                }
-            }
-            Action::Long { lines } => match write(source, channel, job, &transfer, abort) {
-                Outcome::Written { exposure, .. } => lengthened(&config, &transfer, lines, dma, exposure),
-                other => other,
-            },
-            Action::Duplicate => {
-                let sequence = last.map_or(job.sequence, |(_, sequence)| sequence);
-                write(source, channel, &Job { sequence, ..*job }, &transfer, abort)
-            }
-            Action::Early => {
-                told(written(&transfer, None));
-                write(source, channel, job, &transfer, abort)
-            }
-            Action::Flip { bits } => {
-                let outcome = write(source, channel, job, &transfer, abort);
-                probe.flip(fault, &config, &transfer, dma, bits);
-                outcome
-            }
-            _ => write(source, channel, job, &transfer, abort),
+        if register == regs::IRQ_STATUS && self.faults.again > 0 {
+            self.faults.again -= 1;
+            self.raise();
         }
+        written
     }
-}
-
-/// Writes `lines` more behind a frame, as far as the guest posted room for them.
-fn lengthened(
-    config: &FrameConfig,
-    transfer: &Transfer<'_>,
-    lines: u32,
-    dma: &DmaPort,
-    exposure: Option<Exposure>,
-) -> Outcome {
-    let layout = transfer.layout();
-    let Some((plane, shape)) = layout.planes().enumerate().last() else { return Outcome::Abandoned };
-    let (stride, whole) = (u64::from(shape.stride), u64::from(shape.stride) * u64::from(shape.lines));
-    let more = stride * u64::from(lines);
-    if whole + more > config.lengths[plane].into() {
-        return Outcome::Lost(regs::IRQ_OVERFLOW);
-    }
-    let start = config.addresses[plane] + whole;
-    match dma.slice_for_writing(start, more) {
-        Ok(slice) => {
-            let line = vec![0x55; shape.stride as usize];
-            for at in (0..slice.len()).step_by(line.len()) {
-                slice.write_slice(&line, at).expect("the slice has whole lines");
-            }
-            dma.publish(&slice);
-            let more = u32::try_from(more).unwrap_or(u32::MAX);
-            let span = transfer.span().saturating_add(more);
-            Outcome::Written { bytes: layout.visible_bytes() + u64::from(more), span, exposure }
-        }
-        Err(_) => Outcome::Refused(Refusal::Bus { plane: u8::try_from(plane).unwrap_or(0), address: start }),
-    }
-}
-
-impl Probe {
-    /// Flips bits of a frame in memory.
-    fn flip(
-        &self,
-        mut fault: Fault,
-        config: &FrameConfig,
-        transfer: &Transfer<'_>,
-        dma: &DmaPort,
-        bits: u32,
-    ) {
-        let planes: Vec<_> = transfer.layout().planes().zip(config.addresses).collect();
-        let mut changes = Vec::new();
-        for _ in 0..bits {
-            // Any bit that can be seen, all alike.
-            let mut at = fault.random.next_u64() % (8 * transfer.layout().visible_bytes());
-            let bit = at % 8;
-            at /= 8;
-            for (plane, address) in &planes {
-                let (line_bytes, lines) = (u64::from(plane.line_bytes), u64::from(plane.lines));
-                if at >= line_bytes * lines {
-                    at -= line_bytes * lines;
-                    continue;
-                }
-                let address = address + at / line_bytes * u64::from(plane.stride) + at % line_bytes;
-                let before: u8 = dma.read_obj(GuestAddress(address)).expect("the port permits the frame");
-                let after = before ^ 1 << bit;
-                dma.write_obj(after, GuestAddress(address)).expect("the port permits the frame");
-                changes.push(Change { address, before, after });
-                break;
-            }
-        }
-        self.faults.record(&fault, |firing| firing.changes = changes);
-    }
-}
-
-/// As a device does that has no faults.
-fn write(
-    source: &mut Source,
-    channel: usize,
-    job: &Job,
-    transfer: &Transfer<'_>,
-    abort: &AtomicBool,
-) -> Outcome {
-    if source.make(channel, job, transfer, abort) {
-        written(transfer, source.next_exposure())
-    } else {
-        Outcome::Abandoned
-    }
-}
-
-fn written(transfer: &Transfer<'_>, exposure: Option<Exposure>) -> Outcome {
-    Outcome::Written { bytes: transfer.layout().visible_bytes(), span: transfer.span(), exposure }
 }
 
 /// What becomes of all channels' frames, if something is wrong with all of them.
@@ -366,5 +240,23 @@ pub(super) fn whole_frame(wrong: FrameFault, abort: &AtomicBool) -> Outcome {
             }
             Outcome::Abandoned
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_drifts_from_where_it_is_and_not_back() {
+        let seconds = Duration::from_secs;
+        let mut drift = Drift::default();
+        assert_eq!(drift.shown(seconds(10)), seconds(10));
+        drift.ppm = 100_000;
+        assert_eq!(drift.shown(seconds(20)), seconds(21));
+        drift.ppm = -500_000;
+        assert_eq!(drift.shown(seconds(24)), seconds(23));
+        assert_eq!(drift.shown(seconds(1)), seconds(1), "another stream");
+        assert_eq!(drift.shown(seconds(3)), seconds(2));
     }
 }

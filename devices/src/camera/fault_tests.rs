@@ -37,8 +37,11 @@ impl Faulty {
     }
 
     fn with_format(code: &[u8; 4], rule: &str) -> Self {
-        let plan = Plan::read(&format!("[[rule]]\nname = \"r\"\n{rule}")).unwrap();
-        let faults = Faults::new(plan, 1);
+        Self::with_plan(code, &format!("[[rule]]\nname = \"r\"\n{rule}"))
+    }
+
+    fn with_plan(code: &[u8; 4], plan: &str) -> Self {
+        let faults = Faults::new(Plan::read(plan).unwrap(), 1);
         let rig = Rig::with_faults("timing=stall,scene=gradient", Some(&faults));
         let layout = layout(code, 160, 120);
         rig.write(regs::IRQ_ENABLE, u32::MAX);
@@ -61,6 +64,11 @@ impl Faulty {
     /// The next frame, acknowledged, or the error that came instead.
     fn next(&mut self) -> Result<Seen, u32> {
         self.post();
+        self.taken()
+    }
+
+    /// The same of one whose buffer is posted.
+    fn taken(&mut self) -> Result<Seen, u32> {
         self.rig.wait(DONE | ERRORS);
         let seen = self.seen();
         self.frames += 1;
@@ -111,14 +119,14 @@ fn frames_that_are_lost_are_told_of_and_the_next_is_well() {
     let faulty = five_with("on = \"frame.dma\"\naction = \"bus-error\"", Err(regs::IRQ_BUS_ERROR));
     assert_eq!(faulty.rig.read(regs::ERR_ADDR_LO), BUFFERS[0]);
     let faulty =
-        five_with("on = \"frame.start\"\naction = \"link-loss\"\nframes = 1", Err(regs::IRQ_SYNC_LOSS));
+        five_with("on = \"sensor.link\"\naction = \"link-loss\"\nframes = 1", Err(regs::IRQ_SYNC_LOSS));
     assert_eq!(faulty.rig.read(regs::SYNC_LOSSES), 1);
 }
 
 #[test]
 fn a_link_that_is_lost_for_longer_loses_each_frame_and_tells_once() {
     let mut faulty =
-        Faulty::new("on = \"frame.start\"\naction = \"link-loss\"\nframes = 3\nwhen = { nth = 2 }");
+        Faulty::new("on = \"sensor.link\"\naction = \"link-loss\"\nframes = 3\nwhen = { nth = 2 }");
     assert_eq!(faulty.next(), Ok(whole(0)));
     assert_eq!(faulty.next(), Err(regs::IRQ_SYNC_LOSS));
     for _ in 0..2 {
@@ -177,6 +185,31 @@ fn bits_that_flip_are_on_record() {
 }
 
 #[test]
+fn a_line_goes_wrong_alone() {
+    let bytes = 160 * 120 * 3 / 2;
+    // Of frame 2, of whose first plane each line is an event, line 50.
+    let spoilt = |action: &str| {
+        let rule = format!("on = \"frame.line\"\n{action}\nwhen = {{ frames = [2, 2], nth = 51 }}");
+        let mut faulty = Faulty::new(&rule);
+        assert_eq!([faulty.next(), faulty.next()], [Ok(whole(0)), Ok(whole(1))]);
+        assert_eq!(faulty.next(), Ok(Seen { sequence: 2, stamp: None, bytes }), "{action}");
+        let frame = faulty.rig.bytes(BUFFERS[0].into(), bytes as usize);
+        let lines: Vec<Vec<u8>> = frame.chunks(160).map(<[u8]>::to_vec).collect();
+        assert_eq!(faulty.next(), Ok(whole(3)));
+        let firing = faulty.trace().firings.remove(0);
+        assert_eq!(firing.address, Some(u64::from(BUFFERS[0]) + 50 * 160));
+        (lines, firing)
+    };
+    let (zero, _) = spoilt("action = \"zero\"");
+    assert!(zero[50].iter().all(|byte| *byte == 0) && zero[49..52].iter().any(|line| line[0] != 0));
+    let (again, _) = spoilt("action = \"duplicate\"");
+    assert!(again[50] == again[49] && again[51] != again[50], "the gradient goes on");
+    let (flipped, firing) = spoilt("action = \"flip\"\nbits = 3");
+    assert_eq!(firing.changes.len(), 3);
+    assert_eq!((&flipped[49], &flipped[51]), (&zero[49], &zero[51]));
+}
+
+#[test]
 fn a_frame_goes_astray_within_memory_and_no_further() {
     let with = |stamp| Ok(Seen { sequence: 2, stamp, bytes: whole(2).bytes });
     // Below the window, where no port permits a frame.
@@ -194,11 +227,27 @@ fn a_frame_goes_astray_within_memory_and_no_further() {
 
 #[test]
 fn numbers_and_times_are_wrong_by_so_much() {
-    let (seen, _) = five("on = \"frame.start\"\naction = \"skip\"\nframes = 5");
+    let (seen, _) = five("on = \"sensor.link\"\naction = \"skip\"\nframes = 5");
     assert_eq!(seen, [whole(0), whole(1), whole(7), whole(8), whole(9)].map(Ok));
     let mut faulty = Faulty::new("on = \"frame.end\"\naction = \"timestamp\"\nnanoseconds = -1000000000000");
     faulty.next().unwrap();
     assert_eq!(faulty.rig.read(regs::CH_DONE_TIME_HI), u32::MAX - 232);
+}
+
+#[test]
+fn a_clock_that_drifts_shows_less_time_than_passes() {
+    let mut faulty =
+        Faulty::new("on = \"frame.start\"\naction = \"drift\"\nppm = -999_000\nwhen = { nth = 2 }");
+    let mut shown = || {
+        std::thread::sleep(Duration::from_millis(20));
+        faulty.next().unwrap();
+        faulty.rig.read(regs::CH_DONE_TIME_LO)
+    };
+    let times = [(); 4].map(|()| shown());
+    let passed: Vec<u32> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(passed[0] >= 20_000_000, "{passed:?}");
+    // A thousandth of it, unless the machine was busy for 10 s.
+    assert!(passed[1..].iter().all(|passed| (20_000..10_000_000).contains(passed)), "{passed:?}");
 }
 
 #[test]
@@ -249,6 +298,16 @@ fn interrupts_are_lost_late_and_too_many() {
         raised
     });
     assert_eq!(raised, [true, true, true, true, false]);
+
+    let mut faulty = quiet("on = \"irq\"\naction = \"duplicate\"\ntimes = 1");
+    frame_without_interrupt(&mut faulty);
+    assert!(faulty.rig.irq.take());
+    assert!(!faulty.rig.irq.take(), "the second comes when the first is handled");
+    let raised = [DONE, DONE].map(|events| {
+        faulty.rig.write(regs::IRQ_STATUS, events);
+        faulty.rig.irq.take()
+    });
+    assert_eq!(raised, [true, false]);
 
     let mut faulty = quiet("on = \"frame.start\"\naction = \"spurious\"\ntimes = 1");
     faulty.rig.write(regs::IRQ_ENABLE, 0);
@@ -304,6 +363,91 @@ fn registers_read_as_ones_and_take_nothing() {
         faulty.rig.read(regs::PATTERN)
     });
     assert_eq!(pattern, [1, 1, 3]);
+}
+
+#[test]
+fn registers_are_read_and_written_wrongly() {
+    let rule = |on: &str, action: &str, value: u32| {
+        let when = format!("when = {{ register = {}, value = {value} }}", regs::PATTERN);
+        format!("on = \"{on}\"\n{action}\n{when}")
+    };
+    let faulty = Faulty::new(&rule("mmio.write", "action = \"value\"\nvalue = 4", 2));
+    let pattern = [1, 2, 3].map(|pattern| {
+        faulty.rig.write(regs::PATTERN, pattern);
+        faulty.rig.read(regs::PATTERN)
+    });
+    assert_eq!(pattern, [1, 4, 3]);
+    let firing = &faulty.trace().firings[0];
+    assert_eq!((firing.register, firing.accessed), (Some(regs::PATTERN), Some(2)));
+
+    let faulty = Faulty::new(&rule("mmio.read", "action = \"value\"\nvalue = 0xffff_fffe", 2));
+    let pattern = [1, 2].map(|pattern| {
+        faulty.rig.write(regs::PATTERN, pattern);
+        faulty.rig.read(regs::PATTERN)
+    });
+    assert_eq!(pattern, [1, 0xffff_fffe]);
+
+    let faulty = Faulty::new(&rule("mmio.read", "action = \"flip\"\nbits = 1", 2));
+    faulty.rig.write(regs::PATTERN, 2);
+    assert_eq!((faulty.rig.read(regs::PATTERN) ^ 2).count_ones(), 1);
+    let faulty = Faulty::new(&format!(
+        "on = \"mmio.write\"\naction = \"flip\"\nbits = 1\nwhen = {{ register = {} }}",
+        regs::CH_ADDR0_LO
+    ));
+    faulty.rig.write(regs::CH_ADDR0_LO, 0x5000);
+    assert_eq!((faulty.rig.read(regs::CH_ADDR0_LO) ^ 0x5000).count_ones(), 1);
+}
+
+/// A rule whose action is none leads from one state to the next.
+#[test]
+fn a_register_write_arms_what_follows() {
+    let plan = format!(
+        "[[rule]]\nname = \"armed\"\non = \"mmio.write\"\naction = \"none\"\nwhen = {{ register = {}, value = 3 }}\n\
+         next-state = \"armed\"\n[[rule]]\nname = \"r\"\non = \"frame.dma\"\naction = \"overflow\"\nstate = \"armed\"\n",
+        regs::PATTERN
+    );
+    let mut faulty = Faulty::with_plan(b"NV12", &plan);
+    assert_eq!(faulty.next(), Ok(whole(0)));
+    faulty.rig.write(regs::PATTERN, 1);
+    assert_eq!(faulty.next(), Ok(whole(1)));
+    faulty.rig.write(regs::PATTERN, 3);
+    assert_eq!(faulty.rig.read(regs::PATTERN), 3, "nothing is wrong with it");
+    assert_eq!(faulty.next(), Err(regs::IRQ_OVERFLOW));
+}
+
+#[test]
+fn frames_are_paused_and_stepped() {
+    let mut faulty = Faulty::new("on = \"irq\"\naction = \"lose\"\ncamera = 7");
+    assert_eq!(faulty.next(), Ok(whole(0)));
+    let begins = |faulty: &Faulty| {
+        std::thread::sleep(Duration::from_millis(50));
+        faulty.rig.read(regs::STATUS) & regs::STATUS_PENDING == 0
+    };
+    faulty.rig.camera.step(Some(0));
+    faulty.post();
+    assert!(!begins(&faulty));
+    faulty.rig.camera.step(Some(2));
+    assert_eq!([faulty.taken(), faulty.next()], [Ok(whole(1)), Ok(whole(2))]);
+    faulty.post();
+    assert!(!begins(&faulty), "two had begun");
+    faulty.rig.camera.step(None);
+    assert_eq!([faulty.taken(), faulty.next()], [Ok(whole(3)), Ok(whole(4))]);
+}
+
+/// A sensor at 100 frames a second stands still for 20 of them.
+#[test]
+fn a_pause_drops_no_frames_of_a_clock() {
+    let rig = Rig::new("fps=100");
+    let layout = layout(b"GREY", 160, 120);
+    rig.commit(&layout, BUFFERS[0]);
+    rig.camera.step(Some(0));
+    rig.enable(&layout);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!((rig.read(regs::IRQ_RAW), rig.read(regs::DROPS)), (0, 0));
+    rig.camera.step(Some(1));
+    rig.wait(DONE);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!((rig.read(regs::CH_DONE_SEQUENCE), rig.read(regs::DROPS)), (0, 0), "none follows it");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::{
     regs::{self, CHANNEL_PARAMS, CHANNEL_STATISTICS},
     tests::{Rig, layout, means},
 };
+use crate::faults::{Faults, Plan};
 
 const FRAME: u32 = 0x40_0000;
 const STATISTICS: u32 = 0x60_0000;
@@ -20,7 +21,11 @@ fn flat() -> Layout {
 }
 
 fn rig(spec: &str) -> Rig {
-    let rig = Rig::new(&format!("timing=stall,scene=flat,noise=no,{spec}"));
+    rig_with(spec, None)
+}
+
+fn rig_with(spec: &str, faults: Option<&Faults>) -> Rig {
+    let rig = Rig::with_faults(&format!("timing=stall,scene=flat,noise=no,{spec}"), faults);
     rig.write(
         regs::CTRL,
         regs::CTRL_ENABLE | regs::CTRL_ENABLE << CHANNEL_STATISTICS | regs::CTRL_ENABLE << CHANNEL_PARAMS,
@@ -102,6 +107,64 @@ fn statistics_come_with_the_frame_and_parameters_change_it_from_the_frame_on_tha
     rig.write(regs::CTRL, regs::CTRL_ENABLE | regs::CTRL_ENABLE << CHANNEL_STATISTICS);
     let (after, statistics) = frame(&rig, &flat());
     assert_eq!((after, &statistics[2..4]), (before, &[0, u32::MAX][..]), "a reset restores the defaults");
+}
+
+/// A plan of one rule that acts on frame 1 alone.
+fn faults(rule: &str) -> Faults {
+    let rule = format!("[[rule]]\nname = \"r\"\n{rule}\nwhen = {{ frames = [1, 1] }}\n");
+    Faults::new(Plan::read(&rule).unwrap(), 1)
+}
+
+#[test]
+fn parameters_are_lost_or_misread_on_purpose() {
+    let lost = faults("on = \"params\"\naction = \"drop\"");
+    let rig = rig_with("", Some(&lost));
+    let (before, first) = frame(&rig, &flat());
+    commit_params(&rig, WHITE_BALANCE, 0, &[GAIN_ONE / 4; 4]);
+    let (after, statistics) = frame(&rig, &flat());
+    assert_eq!((params_done(&rig), after), ([0; 3], before), "it is told of as done");
+    assert_eq!(
+        (statistics[3], statistics[10]),
+        (1, first[10]),
+        "also here, beside the gains that it was made with"
+    );
+    // The next ones are taken.
+    commit_params(&rig, WHITE_BALANCE, 0, &[GAIN_ONE / 4; 4]);
+    assert_ne!(frame(&rig, &flat()).0, before);
+
+    // Of 128 bits some are flipped: the buffer itself stays as it is.
+    let misread = faults("on = \"params\"\naction = \"flip\"\nbits = 20");
+    let rig = rig_with("", Some(&misread));
+    frame(&rig, &flat());
+    commit_params(&rig, WHITE_BALANCE, 0, &[GAIN_ONE / 4; 4]);
+    let buffer = rig.bytes(PARAMS.into(), 24);
+    frame(&rig, &flat());
+    assert_ne!(params_done(&rig)[0], 0);
+    assert_eq!(rig.bytes(PARAMS.into(), 24), buffer);
+    let changes = misread.trace().firings.remove(0).changes;
+    assert!(changes.len() == 20 && changes.iter().all(|change| (change.address - u64::from(PARAMS)) < 24));
+}
+
+#[test]
+fn statistics_are_spoilt_on_purpose() {
+    let three = |action: &str| {
+        let faults = faults(&format!("on = \"stats\"\n{action}"));
+        let rig = rig_with("", Some(&faults));
+        ([(); 3].map(|()| frame(&rig, &flat()).1), faults.trace().firings.remove(0))
+    };
+    let sequences = |seen: &[Vec<u32>; 3]| seen.each_ref().map(|words| words[2]);
+    let (again, _) = three("action = \"duplicate\"");
+    assert_eq!(sequences(&again), [0, 0, 2]);
+    assert_eq!(again[0], again[1]);
+    let (stale, _) = three("action = \"drop\"");
+    assert_eq!(sequences(&stale), [0, 0, 2], "the buffer is the same one, and still has the first");
+    let (zero, _) = three("action = \"zero\"");
+    assert!(zero[1].iter().all(|word| *word == 0) && sequences(&zero) == [0, 0, 2]);
+    let (flipped, firing) = three("action = \"flip\"\nbits = 1");
+    let change = firing.changes[0];
+    let word = usize::try_from((change.address - u64::from(STATISTICS)) / 4).unwrap();
+    assert_eq!((change.before ^ change.after).count_ones(), 1);
+    assert!(flipped[1][word] != flipped[0][word] || word == 2, "{change:?}");
 }
 
 #[test]

@@ -176,6 +176,13 @@ impl Camera {
         self.shared.face().counters()
     }
 
+    /// Lets that many frames more begin and then none, none at all for 0; each, if there is no number. What a pause takes of
+    /// the frame clock's time is not lost frames.
+    pub fn step(&self, frames: Option<u32>) {
+        self.shared.face().step(frames, Instant::now());
+        self.shared.wake();
+    }
+
     /// Switches the camera off: a frame in work is abandoned, and nothing is written to guest memory afterwards.
     pub fn stop(&self) {
         self.shared.face().switch_off();

@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) struct Rig {
     pub(super) memory: GuestMemoryMmap,
-    camera: Camera,
+    pub(super) camera: Camera,
     pub(super) irq: IrqLine,
 }
 

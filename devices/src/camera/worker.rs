@@ -132,12 +132,20 @@ impl Source {
     }
 
     /// Writes the statistics of the frame that was made last.
-    fn write_statistics(&self, job: &Job, slice: &VolatileSlice, dma: &DmaPort) -> Outcome {
+    fn write_statistics(
+        &self,
+        job: &Job,
+        slice: &VolatileSlice,
+        dma: &DmaPort,
+        faults: &mut DmaFaults,
+    ) -> Outcome {
         let mut buffer = [0; STATISTICS_SIZE];
         match self {
             Self::Sensor(pipeline) if pipeline.write_statistics(job, &mut buffer) => {
-                slice.write_slice(&buffer, 0).expect("the slice is as long");
-                dma.publish(slice);
+                if faults.statistics(job, &mut buffer) {
+                    slice.write_slice(&buffer, 0).expect("the slice is as long");
+                    dma.publish(slice);
+                }
                 Outcome::Transferred(u32::try_from(STATISTICS_SIZE).unwrap_or(u32::MAX))
             }
             _ => Outcome::Abandoned,
@@ -171,8 +179,13 @@ pub(super) fn run(
         }
         let Transfers { frames, mut statistics, params: length } = transfers;
         if let Some(length) = length {
-            let outcome =
-                length.map_or_else(Outcome::Refused, |length| source.take_params(&params[..length]));
+            let outcome = match length {
+                Err(refusal) => Outcome::Refused(refusal),
+                Ok(length) if faults.params(&job, &mut params[..length]) => {
+                    source.take_params(&params[..length])
+                }
+                Ok(length) => Outcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
+            };
             if matches!(outcome, Outcome::Transferred(_)) {
                 job.params_sequence = Some(job.sequence);
             }
@@ -202,7 +215,7 @@ pub(super) fn run(
                 let outcome = match slice {
                     Err(refusal) => Outcome::Refused(refusal),
                     Ok(slice) if matches!(outcome, Outcome::Written { .. }) => {
-                        source.write_statistics(&job, &slice, dma)
+                        source.write_statistics(&job, &slice, dma, &mut faults)
                     }
                     Ok(_) => Outcome::Abandoned,
                 };

@@ -1,8 +1,11 @@
 //! What becomes of a plan while a machine runs: which rules fire, and the record of it.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use chacha20::{
@@ -12,24 +15,38 @@ use chacha20::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::plan::{Action, Plan, Point, Rule, START};
+use super::{
+    plan::{Action, Device, Plan, Point, Rule, START},
+    timeline::{Moment, Timeline, What},
+};
 
 /// Most firings on record: more are counted only.
 const MOST_FIRINGS: usize = 100_000;
 
 /// Something at which a device consults the plan.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     /// Where.
     pub point: Point,
-    /// The camera's number.
-    pub camera: u32,
+    /// The camera's number, if it is one's.
+    pub camera: Option<u32>,
+    /// The virtio device, if it is one's.
+    pub device: Option<Device>,
     /// The sensor's number of the frame, if it is one's.
     pub frame: Option<u32>,
-    /// The channel, if it is one's.
+    /// The channel, or the queue, if it is one's.
     pub channel: Option<u32>,
     /// The register's offset, if one is accessed.
     pub register: Option<u32>,
+    /// What is read there, or written.
+    pub value: Option<u32>,
+}
+
+impl Event {
+    /// One of which nothing is known but where.
+    pub const fn new(point: Point) -> Self {
+        Self { point, camera: None, device: None, frame: None, channel: None, register: None, value: None }
+    }
 }
 
 /// What a device does wrong now.
@@ -46,8 +63,12 @@ pub struct Fault {
 /// A rule that fired. The names are stable in JSON, of which a trace has a line for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firing {
-    /// The camera's number.
-    pub camera: u32,
+    /// The camera's number, if it was one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub camera: Option<u32>,
+    /// The virtio device, if it was one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
     /// The sensor's number of the frame, if it was one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<u32>,
@@ -57,16 +78,19 @@ pub struct Firing {
     pub rule: String,
     /// Number of the event among those that the rule counts; the first is 1.
     pub event: u64,
-    /// The channel, if it was one's.
+    /// The channel, or the queue, if it was one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<u32>,
     /// The register's offset, if one was accessed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub register: Option<u32>,
+    /// What the guest wrote there, or would have read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accessed: Option<u32>,
     /// What went wrong.
     #[serde(flatten)]
     pub action: Action,
-    /// The guest-physical address to which the frame went instead of where it should.
+    /// The guest-physical address to which the frame went instead of where it should, or of the line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<u64>,
     /// Bytes in guest memory that it changed one by one.
@@ -74,7 +98,7 @@ pub struct Firing {
     pub changes: Vec<Change>,
 }
 
-/// A byte in guest memory that a fault changed.
+/// A byte in guest memory that a fault changed, or that was read wrongly from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Its guest-physical address.
@@ -122,9 +146,11 @@ pub struct Faults {
 
 #[derive(Debug)]
 struct Shared {
-    /// Whether there are rules: without, nobody waits for the lock.
+    /// Whether there are rules, or a timeline: without, nobody waits for the lock.
     any: AtomicBool,
     state: Mutex<State>,
+    /// The CMA window that each camera uses, by its name.
+    windows: Vec<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -133,6 +159,9 @@ struct State {
     seed: u64,
     rules: Vec<(Rule, Counts)>,
     state: String,
+    /// What the guest marked last.
+    mark: Option<String>,
+    timeline: Option<Timeline>,
     firings: Vec<Firing>,
     /// Firings that found no room on record.
     more: u64,
@@ -142,6 +171,8 @@ struct State {
 struct Counts {
     events: u64,
     firings: u64,
+    /// Frames of its cameras.
+    frames: u64,
     /// It fires at the next event that it counts.
     triggered: bool,
 }
@@ -149,19 +180,65 @@ struct Counts {
 impl Faults {
     /// Lets `plan` begin. Random choices depend on `seed`.
     pub fn new(plan: Plan, seed: u64) -> Self {
+        Self::of_machine(plan, seed, Vec::new(), false)
+    }
+
+    /// The same for a machine of whose cameras each uses one of the `windows`; with a timeline if `recorded`.
+    pub fn of_machine(plan: Plan, seed: u64, windows: Vec<Option<String>>, recorded: bool) -> Self {
         let rules: Vec<_> = plan.rules.into_iter().map(|rule| (rule, Counts::default())).collect();
-        let any = AtomicBool::new(!rules.is_empty());
-        let state =
-            State { plan: plan.text, seed, rules, state: START.to_owned(), firings: Vec::new(), more: 0 };
-        Self { shared: Arc::new(Shared { any, state: Mutex::new(state) }) }
+        let any = AtomicBool::new(!rules.is_empty() || recorded);
+        let state = State {
+            plan: plan.text,
+            seed,
+            rules,
+            state: START.to_owned(),
+            mark: None,
+            timeline: recorded.then(Timeline::new),
+            firings: Vec::new(),
+            more: 0,
+        };
+        Self { shared: Arc::new(Shared { any, state: Mutex::new(state), windows }) }
     }
 
     /// What goes wrong at `event`, if anything does.
+    #[inline]
     pub fn consult(&self, event: &Event) -> Option<Fault> {
-        if !self.shared.any.load(Ordering::Relaxed) {
-            return None;
+        if self.is_idle() { None } else { self.state().consult(event, &self.shared.windows) }
+    }
+
+    /// Whether there is a rule for `point`.
+    pub fn acts_on(&self, point: Point) -> bool {
+        !self.is_idle() && self.state().rules.iter().any(|(rule, _)| rule.on == point)
+    }
+
+    /// The guest marks where it is.
+    pub fn mark(&self, text: &str) {
+        let mut state = self.state();
+        state.mark = Some(text.to_owned());
+        state.note(|| What::Mark(text.to_owned()));
+    }
+
+    /// `camera` raises its interrupt.
+    #[inline]
+    pub fn interrupt(&self, camera: u32) {
+        if !self.is_idle() {
+            self.state().note(|| What::Interrupt { camera });
         }
-        self.state().consult(event)
+    }
+
+    /// What happened so far, if that was to be recorded, and since when.
+    pub fn timeline(&self) -> Option<(Instant, Vec<Moment>)> {
+        self.state().timeline.as_ref().map(|timeline| (timeline.begun, timeline.moments.clone()))
+    }
+
+    /// The CMA window that each camera uses, by its name.
+    pub fn windows(&self) -> &[Option<String>] {
+        &self.shared.windows
+    }
+
+    #[inline]
+    fn is_idle(&self) -> bool {
+        !self.shared.any.load(Ordering::Relaxed)
     }
 
     /// Adds the rules of `plan` behind those that there are; they count from now on.
@@ -186,7 +263,8 @@ impl Faults {
         let mut state = self.state();
         let before = state.rules.len();
         state.rules.retain(|(rule, _)| rule.name != name);
-        self.shared.any.store(!state.rules.is_empty(), Ordering::Relaxed);
+        let any = !state.rules.is_empty() || state.timeline.is_some();
+        self.shared.any.store(any, Ordering::Relaxed);
         state.rules.len() < before
     }
 
@@ -221,7 +299,10 @@ impl Faults {
         let state = self.state();
         let mut firings = state.firings.clone();
         let place = |name: &str| state.rules.iter().position(|(rule, _)| rule.name == name);
-        firings.sort_by_key(|firing| (firing.camera, firing.frame, place(&firing.rule), firing.event));
+        firings.sort_by_key(|firing| {
+            let of = (firing.camera, firing.device.map(|device| device as u32), firing.frame);
+            (of, place(&firing.rule), firing.event)
+        });
         Trace { plan: state.plan.clone(), seed: state.seed, firings, more: state.more }
     }
 
@@ -231,12 +312,19 @@ impl Faults {
 }
 
 impl State {
-    fn consult(&mut self, event: &Event) -> Option<Fault> {
+    fn consult(&mut self, event: &Event, windows: &[Option<String>]) -> Option<Fault> {
+        self.note(|| What::Event(*event));
+        let Self { rules, state, mark, seed, .. } = self;
+        let window = event.camera.and_then(|camera| windows.get(camera as usize)?.as_deref());
         let mut fired = None;
-        for (index, (rule, counts)) in self.rules.iter_mut().enumerate() {
-            if rule.counts(event, &self.state) {
+        for (index, (rule, counts)) in rules.iter_mut().enumerate() {
+            if !rule.is_of(event, window) {
+                continue;
+            }
+            counts.frames += u64::from(event.point == Point::SensorLink);
+            if rule.counts(event, *counts, state, mark.as_deref()) {
                 counts.events += 1;
-                if fired.is_none() && (counts.triggered || rule.fires(*counts, self.seed)) {
+                if fired.is_none() && (counts.triggered || rule.fires(*counts, *seed)) {
                     counts.triggered = false;
                     counts.firings += 1;
                     fired = Some((index, counts.events));
@@ -244,19 +332,22 @@ impl State {
             }
         }
         let (index, number) = fired?;
-        let (rule, _) = &self.rules[index];
+        let rule = &self.rules[index].0.clone();
         if let Some(next) = &rule.next_state {
             self.state.clone_from(next);
         }
+        self.note(|| What::Fired { event: *event, rule: rule.name.clone(), number });
         let firing = if self.firings.len() < MOST_FIRINGS {
             self.firings.push(Firing {
                 camera: event.camera,
+                device: event.device,
                 frame: event.frame,
                 on: event.point,
                 rule: rule.name.clone(),
                 event: number,
                 channel: event.channel,
                 register: event.register,
+                accessed: event.value,
                 action: rule.action,
                 address: None,
                 changes: Vec::new(),
@@ -271,19 +362,35 @@ impl State {
         random.next_u64();
         Some(Fault { action: rule.action, random, firing })
     }
+
+    /// Puts something on the timeline, if there is one.
+    fn note(&mut self, what: impl FnOnce() -> What) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.note(what());
+        }
+    }
 }
 
 impl Rule {
-    /// Whether `event` is one of those that it counts.
-    fn counts(&self, event: &Event, state: &str) -> bool {
+    /// Whether `event` is of its camera, whose window this is, or device.
+    fn is_of(&self, event: &Event, window: Option<&str>) -> bool {
+        (self.camera.is_none() || self.camera == event.camera)
+            && (self.window.is_none() || self.window.as_deref() == window)
+            && (self.device.is_none() || self.device == event.device)
+    }
+
+    /// Whether `event`, which is of its camera, is one of those that it counts.
+    fn counts(&self, event: &Event, counts: Counts, state: &str, mark: Option<&str>) -> bool {
         let is = |wanted: Option<u32>, is: Option<u32>| wanted.is_none() || wanted == is;
+        let when = &self.when;
         self.on == event.point
-            && is(self.camera, Some(event.camera))
             && is(self.channel, event.channel)
-            && is(self.when.register, event.register)
+            && is(when.register, event.register)
+            && is(when.value, event.value)
             && self.state.as_deref().is_none_or(|wanted| wanted == state)
-            && self
-                .when
+            && (when.mark.is_none() || when.mark.as_deref() == mark)
+            && when.after.is_none_or(|after| counts.frames > after)
+            && when
                 .frames
                 .as_ref()
                 .is_none_or(|frames| event.frame.is_some_and(|frame| frames.contains(&frame)))
@@ -325,7 +432,7 @@ mod tests {
     }
 
     fn frame(frame: u32) -> Event {
-        Event { point: Point::FrameDma, camera: 0, frame: Some(frame), channel: Some(0), register: None }
+        Event { camera: Some(0), frame: Some(frame), channel: Some(0), ..Event::new(Point::FrameDma) }
     }
 
     /// The frames at which something goes wrong.
@@ -342,6 +449,70 @@ mod tests {
         assert_eq!(hit(&faults(&rule("a", "times = 2"), 1), 0..20), [0, 1]);
         assert_eq!(hit(&faults(&rule("a", "channel = 1"), 1), 0..20), [0_u32; 0]);
         assert_eq!(hit(&faults(&rule("a", "camera = 0"), 1), 0..2), [0, 1]);
+    }
+
+    #[test]
+    fn events_are_chosen_by_value_mark_window_and_frames_before() {
+        let write = |value| Event {
+            camera: Some(0),
+            register: Some(0x10),
+            value: Some(value),
+            ..Event::new(Point::MmioWrite)
+        };
+        let plan = "[[rule]]\nname = \"a\"\non = \"mmio.write\"\naction = \"drop\"\n\
+            when = { register = 0x10, value = 3, nth = 2 }\n";
+        let by_value = faults(plan, 1);
+        let dropped: Vec<bool> = [3, 1, 3, 3].map(|value| by_value.consult(&write(value)).is_some()).to_vec();
+        assert_eq!(dropped, [false, false, true, false], "others are not counted");
+        assert_eq!(by_value.trace().firings[0].accessed, Some(3));
+
+        let by_mark = faults(&rule("a", "when = { mark = \"go\", every = 2 }"), 1);
+        assert_eq!(hit(&by_mark, 0..4), [0_u32; 0]);
+        by_mark.mark("go");
+        assert_eq!(hit(&by_mark, 4..8), [5, 7]);
+        by_mark.mark("stop");
+        assert_eq!(hit(&by_mark, 8..12), [0_u32; 0]);
+
+        let windows = || vec![Some("isp".to_owned()), None];
+        for (window, fires) in [("isp", true), ("vpu", false)] {
+            let plan = Plan::read(&rule("a", &format!("window = \"{window}\""))).unwrap();
+            let faults = Faults::of_machine(plan, 1, windows(), false);
+            assert_eq!(faults.consult(&frame(0)).is_some(), fires, "{window}");
+            assert!(faults.consult(&Event { camera: Some(1), ..frame(0) }).is_none(), "it uses none");
+        }
+
+        // Frames of a stream that begins anew count on; those of another camera do not count.
+        let after = faults(&rule("a", "camera = 0\nwhen = { after = 3, nth = 2 }"), 1);
+        let stream = |camera, numbers: std::ops::Range<u32>| -> Vec<u32> {
+            let one = |number| {
+                let link = Event { point: Point::SensorLink, camera: Some(camera), ..frame(number) };
+                assert!(after.consult(&link).is_none());
+                after.consult(&Event { camera: Some(camera), ..frame(number) }).map(|_| number)
+            };
+            numbers.filter_map(one).collect()
+        };
+        assert_eq!((stream(0, 0..2), stream(1, 0..9), stream(0, 0..5)), (vec![], vec![], vec![2]));
+    }
+
+    #[test]
+    fn what_happens_is_on_a_timeline_if_that_is_asked_for() {
+        let plan = || Plan::read(&rule("a", "when = { nth = 2 }")).unwrap();
+        let faults = Faults::of_machine(plan(), 1, Vec::new(), true);
+        hit(&faults, 0..2);
+        faults.mark("here");
+        faults.interrupt(0);
+        let what: Vec<What> = faults.timeline().unwrap().1.into_iter().map(|moment| moment.what).collect();
+        assert_eq!(
+            what,
+            [
+                What::Event(frame(0)),
+                What::Event(frame(1)),
+                What::Fired { event: frame(1), rule: "a".into(), number: 2 },
+                What::Mark("here".into()),
+                What::Interrupt { camera: 0 },
+            ]
+        );
+        assert!(Faults::new(plan(), 1).timeline().is_none());
     }
 
     #[test]

@@ -9,8 +9,10 @@ mod engine;
 pub mod fields;
 mod plan;
 mod read;
+mod timeline;
 
 pub use engine::{Change, Event, Fault, Faults, Firing, RuleStatus, Trace};
 pub use fields::PlanError;
-pub use plan::{Action, Plan, Point, Rule, START, When, action_names, reference};
+pub use plan::{Action, Device, Plan, Point, Rule, START, When, action_names, reference};
 pub use read::rules;
+pub use timeline::{Moment, What};

@@ -30,18 +30,63 @@ macro_rules! points {
 }
 
 points! {
-    FrameStart = "frame.start", "A frame begins: one event for each frame that the sensor makes.";
+    SensorLink = "sensor.link", "The sensor is about to send a frame: one event for each, but for those that a lost link takes.";
+    FrameStart = "frame.start", "A frame begins in the device: one event for each that the sensor sends.";
+    Params = "params", "A buffer of parameters is about to be taken.";
     FrameDma = "frame.dma", "A channel is about to write its frame: one event for each frame of a channel.";
+    FrameLine = "frame.line", "A line of the first plane is written, of a frame that no rule of frame.dma changes: one event for each, from \
+        the top.";
+    Stats = "stats", "The statistics of a frame are about to be written.";
     FrameEnd = "frame.end", "A frame of a channel is written, and `CH_DONE_*` is about to tell of it.";
     Irq = "irq", "A channel's `IRQ_DONE` is about to raise the interrupt: one event for each frame of a channel.";
     MmioRead = "mmio.read", "The guest reads a register.";
     MmioWrite = "mmio.write", "The guest writes a register.";
+    Queue = "queue", "A virtio device is about to give a request back to the guest's driver.";
+}
+
+impl Point {
+    /// Whether its events are a camera's.
+    pub(super) fn is_camera(self) -> bool {
+        self != Self::Queue
+    }
+
+    /// Whether its events are of a frame.
+    pub(super) fn is_frame(self) -> bool {
+        self.is_camera() && !self.is_access()
+    }
+
+    /// Whether its events are of a channel, or of a queue.
+    pub(super) fn is_channel(self) -> bool {
+        matches!(self, Self::FrameDma | Self::FrameLine | Self::FrameEnd | Self::Irq | Self::Queue)
+    }
+
+    /// Whether its events are accesses to a register.
+    pub(super) fn is_access(self) -> bool {
+        matches!(self, Self::MmioRead | Self::MmioWrite)
+    }
+}
+
+/// A virtio device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The terminal, and the ports of the guest's agent.
+    Console,
+    /// The one with random bytes.
+    Entropy,
+}
+
+impl Device {
+    /// All of them, as they are named in plans.
+    pub(super) const ALL: [(&str, Self); 2] = [("console", Self::Console), ("entropy", Self::Entropy)];
 }
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Action {
+    /// Nothing goes wrong: what follows is the rule's next state.
+    None,
     /// The line buffer overflows in the middle of the frame, which is lost, and `IRQ_OVERFLOW` says so.
     Overflow,
     /// The bus refuses the frame's first address: the frame is lost, and `IRQ_BUS_ERROR` says so.
@@ -74,7 +119,7 @@ pub enum Action {
     },
     /// The frame is written to the buffer of the channel's last one.
     Previous,
-    /// So many bits of the frame are flipped.
+    /// So many bits are flipped.
     Flip {
         /// How many.
         bits: u32,
@@ -95,8 +140,10 @@ pub enum Action {
         /// How many.
         lines: u32,
     },
-    /// The channel's last frame is written again.
+    /// What came last comes again: the channel's last frame, the line above, the last statistics, the interrupt.
     Duplicate,
+    /// What is written is zero.
+    Zero,
     /// The frame is told of before it is written.
     Early,
     /// The first two planes are exchanged.
@@ -105,6 +152,11 @@ pub enum Action {
     Timestamp {
         /// In nanoseconds, backwards if it is negative.
         nanoseconds: i64,
+    },
+    /// The sensor's clock is fast from now on.
+    Drift {
+        /// By so many parts per million; slow if it is negative.
+        ppm: i64,
     },
     /// `CH_DONE_SEQUENCE` is wrong by so much.
     Sequence {
@@ -125,102 +177,186 @@ pub enum Action {
     },
     /// The register reads as all ones, as one behind a dead link.
     Ones,
-    /// Nothing is written to the register.
+    /// It is as if what is handed over, to a register or in a buffer, had been taken.
     Drop,
+    /// The register has this value instead.
+    Value {
+        /// Which.
+        value: u32,
+    },
+    /// The request is never given back.
+    Stall,
 }
 
-/// The actions by name, with the points at which each makes sense, the parameter that it has, if any, and its meaning.
-pub(super) const ACTIONS: &[(&str, &[Point], &str, &str)] = &[
-    (
-        "overflow",
-        &[Point::FrameDma],
-        "",
-        "The line buffer overflows in the middle of the frame, which is lost, `IRQ_OVERFLOW`.",
-    ),
-    (
-        "bus-error",
-        &[Point::FrameDma],
-        "",
-        "The bus refuses the frame's first address: the frame is lost, `IRQ_BUS_ERROR`.",
-    ),
-    (
+/// What an action does at some points.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    /// Where it makes sense; none: everywhere.
+    points: &'static [Point],
+    /// What it needs to be told, if anything.
+    parameter: &'static str,
+    meaning: &'static str,
+}
+
+impl Row {
+    /// Whether `point` is one of its.
+    pub(super) fn is_of(&self, point: Point) -> bool {
+        self.points.is_empty() || self.points.contains(&point)
+    }
+
+    /// Where it makes sense.
+    pub(super) fn points(&self) -> Vec<Point> {
+        Point::ALL.iter().map(|(_, point, _)| *point).filter(|point| self.is_of(*point)).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn parameter(&self) -> &'static str {
+        self.parameter
+    }
+}
+
+const fn row(
+    name: &'static str,
+    points: &'static [Point],
+    parameter: &'static str,
+    meaning: &'static str,
+) -> Row {
+    Row { name, points, parameter, meaning }
+}
+
+/// The actions, in the order in which a frame meets them. A name may have a meaning of its own at each point.
+pub(super) const ACTIONS: &[Row] = &[
+    row("none", &[], "", "Nothing: the rule is there for its `next-state`."),
+    row(
         "link-loss",
-        &[Point::FrameStart],
+        &[Point::SensorLink],
         "frames",
-        "The sensor's link is lost for so many frames, `IRQ_SYNC_LOSS` at the first.",
+        "The link is lost for so many frames, `IRQ_SYNC_LOSS` at the first.",
     ),
-    ("skip", &[Point::FrameStart], "frames", "The sensor's number of the frame jumps by so many."),
-    ("stuck", &[Point::FrameStart], "", "The frame stays in work until the device is reset."),
-    ("reset", &[Point::FrameStart], "", "The registers take their reset values."),
-    (
+    row("skip", &[Point::SensorLink], "frames", "The sensor's number of the frame jumps by so many."),
+    row("stuck", &[Point::FrameStart], "", "The frame stays in work until the device is reset."),
+    row("reset", &[Point::FrameStart], "", "The registers take their reset values."),
+    row(
         "spurious",
         &[Point::FrameStart, Point::MmioWrite],
         "",
         "The interrupt is raised with no event; at a write, which is done, after it.",
     ),
-    (
+    row(
+        "drift",
+        &[Point::FrameStart],
+        "ppm",
+        "The sensor's clock, in `CH_DONE_TIME_*`, is so many parts per million fast from the next frame on, or slow.",
+    ),
+    row("drop", &[Point::Params], "", "The parameters are told of as taken, and are not."),
+    row("flip", &[Point::Params], "bits", "So many bits of the parameters are read wrongly."),
+    row(
+        "overflow",
+        &[Point::FrameDma],
+        "",
+        "The line buffer overflows in the middle of the frame, which is lost, `IRQ_OVERFLOW`.",
+    ),
+    row(
+        "bus-error",
+        &[Point::FrameDma],
+        "",
+        "The bus refuses the frame's first address: the frame is lost, `IRQ_BUS_ERROR`.",
+    ),
+    row(
         "offset",
         &[Point::FrameDma],
         "bytes",
         "The frame is written so many bytes further up, or down, anywhere in RAM.",
     ),
-    (
+    row(
         "stride",
         &[Point::FrameDma],
         "bytes",
         "Lines lie so many bytes further apart, or nearer, anywhere in RAM.",
     ),
-    ("previous", &[Point::FrameDma], "", "The frame is written to the buffer of the channel's last one."),
-    ("flip", &[Point::FrameDma], "bits", "So many bits of the frame are flipped."),
-    (
+    row("previous", &[Point::FrameDma], "", "The frame is written to the buffer of the channel's last one."),
+    row("flip", &[Point::FrameDma], "bits", "So many bits of the frame are flipped."),
+    row(
         "short",
         &[Point::FrameDma],
         "lines",
         "So many lines are written, and `CH_DONE_BYTES` tells of no more.",
     ),
-    (
+    row(
         "torn",
         &[Point::FrameDma],
         "lines",
         "So many lines are written, and nothing tells of it; 0 leaves what was there before.",
     ),
-    (
+    row(
         "long",
         &[Point::FrameDma],
         "lines",
         "So many lines more are written, and `CH_DONE_BYTES` tells of them, if `CH_LEN*` of the last plane has room; else the \
-         frame is lost, `IRQ_OVERFLOW`.",
+                  frame is lost, `IRQ_OVERFLOW`.",
     ),
-    ("duplicate", &[Point::FrameDma], "", "The channel's last frame is written again."),
-    ("early", &[Point::FrameDma], "", "The frame is told of before it is written."),
-    ("swap-planes", &[Point::FrameDma], "", "The first two planes are exchanged."),
-    (
+    row("duplicate", &[Point::FrameDma], "", "The channel's last frame is written again."),
+    row("early", &[Point::FrameDma], "", "The frame is told of before it is written."),
+    row("swap-planes", &[Point::FrameDma], "", "The first two planes are exchanged."),
+    row("flip", &[Point::FrameLine], "bits", "So many bits of the line are flipped."),
+    row("duplicate", &[Point::FrameLine], "", "The line is the one above again."),
+    row("zero", &[Point::FrameLine], "", "The line is zero."),
+    row(
+        "drop",
+        &[Point::Stats],
+        "",
+        "The statistics are told of as written, and are not: what was there before is there.",
+    ),
+    row("duplicate", &[Point::Stats], "", "The last statistics are written again."),
+    row("flip", &[Point::Stats], "bits", "So many bits of the statistics are flipped."),
+    row("zero", &[Point::Stats], "", "The statistics are zero."),
+    row(
         "timestamp",
         &[Point::FrameEnd],
         "nanoseconds",
         "`CH_DONE_TIME_*` is wrong by so much, backwards if it is negative.",
     ),
-    ("sequence", &[Point::FrameEnd], "add", "`CH_DONE_SEQUENCE` is wrong by so much."),
-    ("lose", &[Point::Irq], "", "The interrupt is not raised."),
-    (
+    row("sequence", &[Point::FrameEnd], "add", "`CH_DONE_SEQUENCE` is wrong by so much."),
+    row("lose", &[Point::Irq], "", "The interrupt is not raised."),
+    row(
         "late",
         &[Point::Irq],
         "frames",
         "The interrupt is raised only with that of the channel's frame so many frames later.",
     ),
-    (
+    row(
+        "duplicate",
+        &[Point::Irq],
+        "",
+        "The interrupt is raised a second time when the guest has written `IRQ_STATUS`.",
+    ),
+    row(
         "storm",
         &[Point::Irq],
         "count",
         "The interrupt is raised again at each of so many reads of `IRQ_STATUS`.",
     ),
-    ("ones", &[Point::MmioRead], "", "The register reads as all ones, as one behind a dead link."),
-    ("drop", &[Point::MmioWrite], "", "Nothing is written to the register."),
+    row("ones", &[Point::MmioRead], "", "The register reads as all ones, as one behind a dead link."),
+    row("drop", &[Point::MmioWrite], "", "Nothing is written to the register."),
+    row(
+        "flip",
+        &[Point::MmioRead, Point::MmioWrite],
+        "bits",
+        "So many bits of the value are flipped on the way.",
+    ),
+    row("value", &[Point::MmioRead, Point::MmioWrite], "value", "This value is read, or written, instead."),
+    row("lose", &[Point::Queue], "", "The request is given back, and no interrupt tells of it."),
+    row(
+        "stall",
+        &[Point::Queue],
+        "",
+        "The request is never given back: the driver has it again when it resets the device.",
+    ),
 ];
 
-/// The names of all actions.
+/// The names of all actions; some come more than once.
 pub fn action_names() -> impl Iterator<Item = &'static str> {
-    ACTIONS.iter().map(|(name, ..)| *name)
+    ACTIONS.iter().map(|row| row.name)
 }
 
 /// At which of its point's events a rule fires; all of what is given must hold.
@@ -236,6 +372,12 @@ pub struct When {
     pub probability: Option<f64>,
     /// At this offset among the registers, for accesses to them.
     pub register: Option<u32>,
+    /// While this is the value that is read or written there.
+    pub value: Option<u32>,
+    /// From the frame on that follows so many of the rule's cameras, counted since the rule is there.
+    pub after: Option<u64>,
+    /// While this is the last mark that the guest made.
+    pub mark: Option<String>,
 }
 
 /// A rule: where, when and how often something goes wrong.
@@ -253,8 +395,12 @@ pub struct Rule {
     pub times: Option<u64>,
     /// The camera whose events it counts; none: those of all.
     pub camera: Option<u32>,
-    /// The channel whose events it counts; none: those of all.
+    /// The CMA window whose cameras' events it counts; none: those of all.
+    pub window: Option<String>,
+    /// The channel, or the queue, whose events it counts; none: those of all.
     pub channel: Option<u32>,
+    /// The virtio device whose events it counts; none: those of all.
+    pub device: Option<Device>,
     /// The state in which it counts events; none: in any.
     pub state: Option<String>,
     /// The state that follows when it has fired.
@@ -275,6 +421,31 @@ impl Plan {
     pub fn of(rules: Vec<Rule>) -> Self {
         Self { text: rules.iter().map(Rule::to_toml).collect::<Vec<_>>().join("\n"), rules }
     }
+
+    /// Whether the cameras are there that the rules are of; of each `windows` has the name of the one that it uses.
+    ///
+    /// # Errors
+    /// If not: a sentence that says which.
+    pub fn check(&self, windows: &[Option<String>]) -> Result<(), String> {
+        for Rule { name, camera, window, .. } in &self.rules {
+            if let Some(camera) = camera
+                && *camera as usize >= windows.len()
+            {
+                return Err(format!(
+                    "rule '{name}' is of camera {camera}, and the machine has {}; the first is 0",
+                    windows.len()
+                ));
+            }
+            if window.is_some() && !windows.contains(window) {
+                return Err(format!(
+                    "rule '{name}' is of the window '{}', which no camera uses; they use {}",
+                    window.as_deref().unwrap_or_default(),
+                    windows.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Rule {
@@ -291,19 +462,24 @@ impl Rule {
         if let Ok(serde_json::Value::Object(action)) = serde_json::to_value(self.action) {
             action.into_iter().for_each(|(name, value)| put(&name, Some(json(value))));
         }
-        let When { nth, every, frames, probability, register } = &self.when;
+        let When { nth, every, frames, probability, register, value, after, mark } = &self.when;
         let when = [
             nth.map(|nth| format!("nth = {nth}")),
             every.map(|every| format!("every = {every}")),
             frames.as_ref().map(|frames| format!("frames = [{}, {}]", frames.start(), frames.end())),
             probability.map(|probability| format!("probability = {probability:?}")),
             register.map(|register| format!("register = {register:#x}")),
+            value.map(|value| format!("value = {value:#x}")),
+            after.map(|after| format!("after = {after}")),
+            mark.as_deref().map(|mark| format!("mark = {}", json(mark.into()))),
         ];
         let when: Vec<String> = when.into_iter().flatten().collect();
         put("when", (!when.is_empty()).then(|| format!("{{ {} }}", when.join(", "))));
         put("times", self.times.map(|times| times.to_string()));
         put("camera", self.camera.map(|camera| camera.to_string()));
+        put("window", self.window.as_deref().map(|window| json(window.into())));
         put("channel", self.channel.map(|channel| channel.to_string()));
+        put("device", self.device.and_then(|device| serde_json::to_value(device).ok()).map(json));
         put("state", self.state.as_deref().map(|state| json(state.into())));
         put("next-state", self.next_state.as_deref().map(|state| json(state.into())));
         lines.push(String::new());
@@ -325,10 +501,11 @@ pub fn reference() -> String {
         let _ = writeln!(out, "| `{name}` | {meaning} |");
     }
     out += "\n## Actions\n\n| on | action | parameter | what goes wrong |\n|---|---|---|---|\n";
-    for (name, points, parameter, meaning) in ACTIONS {
+    for Row { name, points, parameter, meaning } in ACTIONS {
         let points: Vec<String> = points.iter().map(|point| format!("`{}`", point.name())).collect();
+        let points = if points.is_empty() { "all".to_owned() } else { points.join(", ") };
         let parameter = if parameter.is_empty() { String::new() } else { format!("`{parameter}`") };
-        let _ = writeln!(out, "| {} | `{name}` | {parameter} | {meaning} |", points.join(", "));
+        let _ = writeln!(out, "| {points} | `{name}` | {parameter} | {meaning} |");
     }
     out
 }
@@ -342,10 +519,29 @@ mod tests {
         let text = "[[rule]]\nname = \"a \\\"b\\\"\"\non = \"frame.dma\"\naction = \"offset\"\nbytes = -4096\n\
             when = { every = 2, frames = [3, 9], probability = 1.0 }\ntimes = 4\ncamera = 1\nchannel = 0\n\
             next-state = \"hurt\"\n\n[[rule]]\nname = \"c\"\non = \"mmio.read\"\naction = \"ones\"\n\
-            when = { nth = 7, register = 0x18 }\nstate = \"hurt\"\n";
+            when = { nth = 7, register = 0x18, value = 0xffffffff, after = 9, mark = \"a \\\"b\\\"\" }\nstate = \"hurt\"\n\
+            window = \"isp\"\n\n[[rule]]\nname = \"d\"\non = \"queue\"\naction = \"lose\"\ndevice = \"entropy\"\nchannel = 0\n";
         let rules = Plan::read(text).unwrap().rules;
         let written = Plan::of(rules.clone());
         assert_eq!(Plan::read(&written.text).unwrap().rules, rules, "{}", written.text);
+    }
+
+    #[test]
+    fn rules_are_of_cameras_that_are_there() {
+        let check = |selector: &str, windows: &[Option<String>]| {
+            let rule = format!("[[rule]]\nname = \"r\"\non = \"irq\"\naction = \"lose\"\n{selector}\n");
+            Plan::read(&rule).unwrap().check(windows)
+        };
+        let windows = [Some("isp".to_owned()), None];
+        assert_eq!(check("camera = 1\nwindow = \"isp\"", &windows), Ok(()));
+        assert_eq!(
+            check("camera = 2", &windows),
+            Err("rule 'r' is of camera 2, and the machine has 2; the first is 0".to_owned())
+        );
+        assert_eq!(
+            check("window = \"vpu\"", &windows),
+            Err("rule 'r' is of the window 'vpu', which no camera uses; they use isp".to_owned())
+        );
     }
 
     #[test]

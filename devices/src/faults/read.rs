@@ -9,7 +9,7 @@ use toml::{Spanned, de::DeValue};
 
 use super::{
     fields::{Fields, PlanError, Problem, kind, number},
-    plan::{ACTIONS, Action, Plan, Point, Rule, START, When},
+    plan::{ACTIONS, Action, Device, Plan, Point, Row, Rule, START, When},
 };
 
 /// Most rules of a plan: each event asks all that act on its point.
@@ -92,22 +92,39 @@ fn rule(value: Spanned<DeValue<'_>>) -> Result<(Rule, Range<usize>, Range<usize>
     };
     let times = fields.number("times", 1..i64::MAX)?.map(|times| times.get_ref().unsigned_abs());
     let small = |number: Spanned<i64>| u32::try_from(*number.get_ref()).unwrap_or(u32::MAX);
-    let camera = fields.number("camera", 0..8)?.map(small);
-    let channel = fields.number("channel", 0..4)?;
-    if let Some(channel) = &channel
-        && !matches!(on, Point::FrameDma | Point::FrameEnd | Point::Irq)
-    {
-        return Err(Problem::new(
-            channel.span(),
-            format!(
-                "{} is of no channel; leave channel out, or act on frame.dma, frame.end or irq",
-                on.name()
-            ),
-        ));
+    let camera = fields.number("camera", 0..8)?;
+    let window = fields.text("window")?;
+    let channel = fields.number("channel", if on == Point::Queue { 0..16 } else { 0..4 })?;
+    let device = fields.text("device")?;
+    let refused = |span, what: &str, points: fn(Point) -> bool| {
+        let points: Vec<&str> =
+            Point::ALL.iter().filter(|(_, point, _)| points(*point)).map(|(name, ..)| *name).collect();
+        let text =
+            format!("{} is of no {what}; leave {what} out, or act on {}", on.name(), points.join(", "));
+        Err(Problem::new(span, text))
+    };
+    if let Some(channel) = channel.as_ref().filter(|_| !on.is_channel()) {
+        return refused(channel.span(), "channel", Point::is_channel);
     }
+    if let Some(camera) = camera.as_ref().filter(|_| !on.is_camera()) {
+        return refused(camera.span(), "camera", Point::is_camera);
+    }
+    if let Some(window) = window.as_ref().filter(|_| !on.is_camera()) {
+        return refused(window.span(), "window", Point::is_camera);
+    }
+    if let Some(device) = device.as_ref().filter(|_| on.is_camera()) {
+        return refused(device.span(), "device", |point| !point.is_camera());
+    }
+    let device = device.map(|name| self::device(&name)).transpose()?;
     let state = fields.text("state")?;
     let next_state = fields.text("next-state")?;
     fields.end()?;
+    if action == Action::None && next_state.is_none() {
+        return Err(Problem::new(
+            name.span(),
+            format!("rule '{}' does nothing (none) and leads nowhere; give it a next-state", name.get_ref()),
+        ));
+    }
     if let Some(times) = times.filter(|times| *times > 1)
         && when.nth.is_some()
     {
@@ -127,8 +144,10 @@ fn rule(value: Spanned<DeValue<'_>>) -> Result<(Rule, Range<usize>, Range<usize>
         action,
         when,
         times,
-        camera,
+        camera: camera.map(small),
+        window: window.map(Spanned::into_inner),
         channel: channel.map(small),
+        device,
         state: state.map(Spanned::into_inner),
         next_state: next_state.map(Spanned::into_inner),
     };
@@ -148,16 +167,16 @@ fn point(name: &Spanned<String>) -> Result<Point, Problem> {
 
 fn action(on: Point, fields: &mut Fields<'_>) -> Result<Action, Problem> {
     let name = fields.needed_text("action")?;
-    let Some((_, points, ..)) = ACTIONS.iter().find(|(text, ..)| text == name.get_ref()) else {
-        let all: Vec<&str> =
-            ACTIONS.iter().filter(|(_, points, ..)| points.contains(&on)).map(|(text, ..)| *text).collect();
+    let is_named = |row: &&Row| row.name == name.get_ref();
+    if !ACTIONS.iter().any(|row| is_named(&row)) {
+        let all: Vec<&str> = ACTIONS.iter().filter(|row| row.is_of(on)).map(|row| row.name).collect();
         return Err(Problem::new(
             name.span(),
             format!("there is no action '{}'; those of {} are {}", name.get_ref(), on.name(), all.join(", ")),
         ));
-    };
-    if !points.contains(&on) {
-        let at: Vec<&str> = points.iter().map(|point| point.name()).collect();
+    }
+    if !ACTIONS.iter().filter(is_named).any(|row| row.is_of(on)) {
+        let at: Vec<&str> = ACTIONS.iter().filter(is_named).flat_map(Row::points).map(Point::name).collect();
         return Err(Problem::new(
             name.span(),
             format!("{} is no action of {}; it is one of {}", name.get_ref(), on.name(), at.join(", ")),
@@ -167,6 +186,7 @@ fn action(on: Point, fields: &mut Fields<'_>) -> Result<Action, Problem> {
     let from_none = 0..i64::from(u32::MAX) + 1;
     let signed = -(1 << 40)..(1 << 40) + 1;
     Ok(match name.get_ref().as_str() {
+        "none" => Action::None,
         "overflow" => Action::Overflow,
         "bus-error" => Action::BusError,
         "link-loss" => Action::LinkLoss { frames: fields.needed_number("frames", several)? },
@@ -191,7 +211,22 @@ fn action(on: Point, fields: &mut Fields<'_>) -> Result<Action, Problem> {
         "storm" => Action::Storm { count: fields.needed_number("count", 1..1_000_001)? },
         "ones" => Action::Ones,
         "drop" => Action::Drop,
+        "zero" => Action::Zero,
+        "drift" => Action::Drift { ppm: fields.needed_number("ppm", -999_999..1_000_001)? },
+        "value" => Action::Value { value: fields.needed_number("value", from_none)? },
+        "stall" => Action::Stall,
         _ => unreachable!("ACTIONS has no other"),
+    })
+}
+
+fn device(name: &Spanned<String>) -> Result<Device, Problem> {
+    let named = Device::ALL.iter().find(|(text, _)| text == name.get_ref());
+    named.map(|(_, device)| *device).ok_or_else(|| {
+        let all: Vec<&str> = Device::ALL.iter().map(|(text, _)| *text).collect();
+        Problem::new(
+            name.span(),
+            format!("there is no virtio device '{}'; there are {}", name.get_ref(), all.join(", ")),
+        )
     })
 }
 
@@ -204,7 +239,13 @@ fn when(on: Point, value: Spanned<DeValue<'_>>) -> Result<When, Problem> {
     let frames = fields.take("frames").map(|value| range(on, &value)).transpose()?;
     let probability = fields.take("probability").map(|value| probability(&value)).transpose()?;
     let register = fields.number("register", 0..0x1000)?;
+    let value = fields.number("value", 0..i64::from(u32::MAX) + 1)?;
+    let after = fields.number("after", 1..i64::MAX)?.map(count);
+    let mark = fields.text("mark")?.map(Spanned::into_inner);
     fields.end()?;
+    if let Some(value) = value.as_ref().filter(|_| register.is_none()) {
+        return Err(Problem::new(value.span(), "value is that of a register; say which, with register"));
+    }
     if nth.is_some() && (every.is_some() || probability.is_some()) {
         return Err(Problem::new(
             span,
@@ -212,7 +253,7 @@ fn when(on: Point, value: Spanned<DeValue<'_>>) -> Result<When, Problem> {
         ));
     }
     if let Some(register) = &register {
-        if !matches!(on, Point::MmioRead | Point::MmioWrite) {
+        if !on.is_access() {
             return Err(Problem::new(
                 register.span(),
                 format!(
@@ -225,14 +266,15 @@ fn when(on: Point, value: Spanned<DeValue<'_>>) -> Result<When, Problem> {
             return Err(Problem::new(register.span(), "registers lie 4 bytes apart; give a multiple of 4"));
         }
     }
-    let register = register.and_then(|register| u32::try_from(*register.get_ref()).ok());
-    Ok(When { nth, every, frames, probability, register })
+    let small = |number: Spanned<i64>| u32::try_from(*number.get_ref()).ok();
+    let (register, value) = (register.and_then(small), value.and_then(small));
+    Ok(When { nth, every, frames, probability, register, value, after, mark })
 }
 
 /// `[first, last]`, frames by the sensor's number.
 fn range(on: Point, value: &Spanned<DeValue<'_>>) -> Result<RangeInclusive<u32>, Problem> {
     let span = value.span();
-    if matches!(on, Point::MmioRead | Point::MmioWrite) {
+    if !on.is_frame() {
         return Err(Problem::new(
             span,
             format!("{} is of no frame; leave frames out, or count by nth and every", on.name()),
@@ -291,7 +333,7 @@ mod tests {
     fn all_that_a_rule_can_have() {
         let rule = one("on = \"frame.dma\"\naction = \"flip\"\nbits = 3\n\
              when = { every = 0x2, frames = [10, 20], probability = 0.25 }\n\
-             times = 4\ncamera = 1\nchannel = 0\nstate = \"start\"\nnext-state = \"hurt\"");
+             times = 4\ncamera = 1\nwindow = \"isp\"\nchannel = 0\nstate = \"start\"\nnext-state = \"hurt\"");
         let when = When { every: Some(2), frames: Some(10..=20), probability: Some(0.25), ..When::default() };
         assert_eq!(
             rule,
@@ -302,24 +344,34 @@ mod tests {
                 when,
                 times: Some(4),
                 camera: Some(1),
+                window: Some("isp".into()),
                 channel: Some(0),
+                device: None,
                 state: Some("start".into()),
                 next_state: Some("hurt".into()),
             })
         );
         let read = one("on = \"mmio.read\"\naction = \"ones\"\nwhen = { nth = 7, register = 0x18 }").unwrap();
         assert_eq!((read.when.nth, read.when.register), (Some(7), Some(0x18)));
+        let mark = one("on = \"irq\"\naction = \"lose\"\nwhen = { after = 9, mark = \"go\" }").unwrap().when;
+        assert_eq!((mark.after, mark.mark.as_deref()), (Some(9), Some("go")));
+        let queue = one("on = \"queue\"\naction = \"lose\"\ndevice = \"console\"\nchannel = 13").unwrap();
+        assert_eq!((queue.device, queue.channel), (Some(Device::Console), Some(13)));
     }
 
     #[test]
     fn every_action_is_read_at_its_points() {
-        for (name, points, parameter, _) in ACTIONS {
+        for row in ACTIONS {
+            let (name, parameter) = (row.name, row.parameter());
             let parameter = if parameter.is_empty() { String::new() } else { format!("{parameter} = 1") };
             for (text, point, _) in Point::ALL {
-                let rule = one(&format!("on = \"{text}\"\naction = \"{name}\"\n{parameter}"));
-                assert_eq!(rule.is_ok(), points.contains(point), "{name} at {text}: {rule:?}");
+                let fields =
+                    format!("on = \"{text}\"\naction = \"{name}\"\nnext-state = \"next\"\n{parameter}");
+                let rule = one(&fields);
+                let is_there = ACTIONS.iter().any(|other| other.name == name && other.is_of(*point));
+                assert_eq!(rule.is_ok(), is_there, "{name} at {text}: {rule:?}");
                 let json = rule.map(|rule| serde_json::to_value(rule.action).unwrap());
-                assert!(json.is_err() || json.unwrap()["action"] == *name);
+                assert!(json.is_err() || json.unwrap()["action"] == name);
             }
         }
     }
@@ -327,16 +379,16 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_its_place() {
         for (fields, says) in [
-            ("on = \"frame\"", "3:6: there is no point 'frame'; the points are frame.start, frame.dma"),
+            ("on = \"frame\"", "3:6: there is no point 'frame'; the points are sensor.link, frame.start,"),
             ("on = 3", "3:6: on is a text, not a whole number"),
             ("action = \"lose\"", "1:1: a rule has no on; give it one"),
             (
                 "on = \"irq\"\naction = \"loose\"",
-                "4:10: there is no action 'loose'; those of irq are lose, late, storm",
+                "4:10: there is no action 'loose'; those of irq are none, lose, late, duplicate, storm",
             ),
             (
                 "on = \"frame.dma\"\naction = \"lose\"",
-                "4:10: lose is no action of frame.dma; it is one of irq",
+                "4:10: lose is no action of frame.dma; it is one of irq, queue",
             ),
             ("on = \"irq\"\naction = \"late\"", "1:1: a rule has no frames; give it one"),
             (
@@ -382,6 +434,32 @@ mod tests {
             ),
             ("on = \"irq\"\naction = \"lose\"\ntimes = 0", "5:9: times cannot be that; it is at least 1"),
             ("on = \"frame.start\"\naction = \"stuck\"\nchannel = 1", "5:11: frame.start is of no channel"),
+            (
+                "on = \"queue\"\naction = \"lose\"\ncamera = 1",
+                "5:10: queue is of no camera; leave camera out, or act on sensor.link",
+            ),
+            ("on = \"queue\"\naction = \"lose\"\nwindow = \"isp\"", "5:10: queue is of no window"),
+            (
+                "on = \"irq\"\naction = \"lose\"\ndevice = \"console\"",
+                "5:10: irq is of no device; leave device out, or act on queue",
+            ),
+            (
+                "on = \"queue\"\naction = \"lose\"\ndevice = \"disk\"",
+                "5:10: there is no virtio device 'disk'; there are console, entropy",
+            ),
+            ("on = \"irq\"\naction = \"none\"", "2:8: rule 'r' does nothing (none) and leads nowhere"),
+            (
+                "on = \"mmio.read\"\naction = \"ones\"\nwhen = { value = 6 }",
+                "5:18: value is that of a register; say which, with register",
+            ),
+            (
+                "on = \"irq\"\naction = \"lose\"\nwhen = { after = 0 }",
+                "5:18: after cannot be that; it is at least 1",
+            ),
+            (
+                "on = \"irq\"\naction = \"lose\"\nwhen = { mark = 3 }",
+                "5:17: mark is a text, not a whole number",
+            ),
             (
                 "on = \"irq\"\naction = \"lose\"\nstate = \"hurt\"\nnext-state = \"hurt\"",
                 "5:9: rule 'r' can never fire: no other rule has next-state = \"hurt\"",

@@ -26,7 +26,12 @@ use super::{
     VirtioDevice,
     queue::{Outcome, Queues},
 };
-use crate::{bus::BusDevice, dma::DmaPort, irq::IrqLine};
+use crate::{
+    bus::BusDevice,
+    dma::DmaPort,
+    faults::{Device, Faults},
+    irq::IrqLine,
+};
 
 /// The size of a device's range, in bytes.
 pub const SIZE: u64 = 0x200;
@@ -71,6 +76,7 @@ impl Interrupt {
 struct State<D> {
     device: D,
     memory: DmaPort,
+    faults: Option<(Faults, Device)>,
     queues: Vec<Queue>,
     status: u32,
     device_features_sel: u32,
@@ -129,6 +135,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
         let state = State {
             device,
             memory,
+            faults: None,
             queues,
             status: 0,
             device_features_sel: 0,
@@ -143,6 +150,11 @@ impl<D: VirtioDevice> MmioTransport<D> {
             queue_events,
             host_event,
         })
+    }
+
+    /// From now on what `faults` say goes wrong with its queues; there it is `device`.
+    pub fn set_faults(&self, faults: Faults, device: Device) {
+        self.state().faults = Some((faults, device));
     }
 
     /// The eventfds that notify the queues, by queue index, for KVM to write: at [`QUEUE_NOTIFY`], 32 bits wide,
@@ -269,7 +281,7 @@ impl<D: VirtioDevice> State<D> {
         work: impl FnOnce(&mut D, &mut Queues<'_>) -> Result<(), super::queue::QueueError>,
     ) -> Outcome {
         let running = self.running();
-        let mut queues = Queues::new(&mut self.queues, &self.memory, running);
+        let mut queues = Queues::new(&mut self.queues, &self.memory, running, self.faults.as_ref());
         let result = work(&mut self.device, &mut queues);
         let outcome = queues.outcome();
         if outcome.interrupt {

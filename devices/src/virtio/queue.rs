@@ -2,7 +2,10 @@
 
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
 
-use crate::dma::DmaPort;
+use crate::{
+    dma::DmaPort,
+    faults::{Action, Device, Event, Faults, Point},
+};
 
 /// The largest chain that is accepted, in bytes. Linux' drivers for these devices stay below one MiB.
 pub const MAX_CHAIN_BYTES: u64 = 16 << 20;
@@ -59,6 +62,8 @@ pub struct Queues<'a> {
     memory: &'a DmaPort,
     /// The driver is ready and nothing is wrong; otherwise nothing is in the queues.
     running: bool,
+    /// What goes wrong on purpose, and what device this is there.
+    faults: Option<&'a (Faults, Device)>,
     budget: u64,
     outcome: Outcome,
 }
@@ -75,8 +80,13 @@ pub(super) struct Outcome {
 }
 
 impl<'a> Queues<'a> {
-    pub(super) fn new(queues: &'a mut [Queue], memory: &'a DmaPort, running: bool) -> Self {
-        Self { queues, memory, running, budget: BUDGET, outcome: Outcome::default() }
+    pub(super) fn new(
+        queues: &'a mut [Queue],
+        memory: &'a DmaPort,
+        running: bool,
+        faults: Option<&'a (Faults, Device)>,
+    ) -> Self {
+        Self { queues, memory, running, faults, budget: BUDGET, outcome: Outcome::default() }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -125,6 +135,14 @@ impl<'a> Queues<'a> {
     /// # Errors
     /// If the rings are malformed.
     pub fn push(&mut self, index: usize, chain: &Chain<'_>) -> Result<(), QueueError> {
+        let fault = self.faults.and_then(|(faults, device)| {
+            let channel = u32::try_from(index).ok();
+            faults.consult(&Event { device: Some(*device), channel, ..Event::new(Point::Queue) })
+        });
+        let action = fault.map(|fault| fault.action);
+        if action == Some(Action::Stall) {
+            return Ok(());
+        }
         let queue = &mut self.queues[index];
         // Fits: a chain has at most MAX_CHAIN_BYTES.
         let written = u32::try_from(chain.writer.bytes_written()).unwrap_or(u32::MAX);
@@ -132,7 +150,7 @@ impl<'a> Queues<'a> {
             .add_used(self.memory, chain.head, written)
             .and_then(|()| queue.needs_notification(self.memory))
             .map_err(|error| QueueError { queue: index, reason: error.into() })?;
-        self.outcome.interrupt |= notify;
+        self.outcome.interrupt |= notify && action != Some(Action::Lose);
         Ok(())
     }
 

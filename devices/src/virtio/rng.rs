@@ -75,8 +75,13 @@ impl VirtioDevice for Entropy {
 
 #[cfg(test)]
 mod tests {
+    use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+
     use super::*;
-    use crate::virtio::testing::{Driver, Part};
+    use crate::{
+        faults::{Device, Faults, Plan},
+        virtio::testing::{Driver, Part},
+    };
 
     fn draw(device: Entropy, requests: &[u32]) -> Vec<Vec<u8>> {
         let mut driver = Driver::ready(device, 0);
@@ -96,6 +101,32 @@ mod tests {
             assert_ne!(answers[0], answers[4]);
             assert_ne!(answers[3][..MAX_REQUEST / 2], answers[3][MAX_REQUEST / 2..]);
         }
+    }
+
+    #[test]
+    fn requests_stall_and_interrupts_are_lost_on_purpose() {
+        let entropy = |action: &str| {
+            let rule = format!(
+                "[[rule]]\nname = \"r\"\non = \"queue\"\naction = \"{action}\"\ndevice = \"entropy\"\nwhen = {{ nth = 2 }}\n"
+            );
+            let faults = Faults::new(Plan::read(&rule).unwrap(), 1);
+            // A driver that wants each interrupt.
+            let driver = Driver::ready(Entropy::seeded(7), 1 << VIRTIO_RING_F_EVENT_IDX);
+            driver.device.set_faults(faults.clone(), Device::Entropy);
+            (driver, faults)
+        };
+        let ask = |driver: &mut Driver<Entropy>| {
+            driver.offer(0, &[Part::In(8)]);
+            driver.notify(0);
+            let raised = driver.line.take();
+            (driver.collect(0).len(), raised)
+        };
+        let (mut stalled, faults) = entropy("stall");
+        assert_eq!([(); 3].map(|()| ask(&mut stalled)), [(1, true), (0, false), (1, true)]);
+        let firing = &faults.trace().firings[0];
+        assert_eq!((firing.device, firing.channel, firing.camera), (Some(Device::Entropy), Some(0), None));
+        let (mut lost, _) = entropy("lose");
+        assert_eq!([(); 3].map(|()| ask(&mut lost)), [(1, true), (1, false), (1, true)]);
     }
 
     #[test]

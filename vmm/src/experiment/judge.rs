@@ -174,13 +174,15 @@ mod tests {
 
     fn evidence() -> Evidence {
         let firing = Firing {
-            camera: 0,
+            camera: Some(0),
+            device: None,
             frame: Some(3),
             on: Point::FrameDma,
             rule: "r".into(),
             event: 4,
             channel: Some(0),
             register: None,
+            accessed: None,
             action: Action::Overflow,
             address: None,
             changes: Vec::new(),
