@@ -233,6 +233,8 @@ fn options() {
         &["'ad x'", "list, add FILE, remove NAME or trigger NAME"],
     );
     refused(&["ctl", "/no/socket", "faults", "add", "/no/plan"], 2, &["/no/plan", "name a file that can"]);
+    refused(&["ctl", "/no/socket", "frames"], 2, &["pause, step, step N or resume"]);
+    refused(&["ctl", "/no/socket", "frames", "step", "0"], 2, &["'step 0'", "pause, step, step N or resume"]);
     refused(&["ctl", "/no/socket", "status", "--svg", "x"], 2, &["--svg and --window are for the verb cma"]);
 }
 
@@ -245,7 +247,7 @@ fn plans_of_faults() {
     for (text, parts) in [
         (
             rule.replace("irq", "irk"),
-            ["plan.toml:3:6: there is no point 'irk'", "the points are frame.start"],
+            ["plan.toml:3:6: there is no point 'irk'", "the points are sensor.link"],
         ),
         (format!("{rule}when = {{ probability = 1.5 }}"), ["plan.toml:5:24: probability", "at most 1"]),
         (format!("{rule}state = \"never\""), ["plan.toml:5:9: rule 'a' can never fire", "next-state"]),
@@ -254,6 +256,17 @@ fn plans_of_faults() {
         fs::write(&plan, text).unwrap();
         refused(&["--faults", &path, "--exec", "true"], 2, &parts);
     }
+    let kernel = good_kernel(folder.path());
+    let with = |selector: &str, arguments: &[&str], part: &str| {
+        fs::write(&plan, format!("{rule}{selector}")).unwrap();
+        refused(&[&["--kernel", &kernel, "--faults", &path], arguments].concat(), 2, &[part]);
+    };
+    with("camera = 1", &[], "rule 'a' is of camera 1, and the machine has 1; the first is 0");
+    with(
+        "window = \"vpu\"",
+        &["--cma", "size=16M,name=isp", "--camera", "window=isp"],
+        "rule 'a' is of the window 'vpu', which no camera uses; they use isp",
+    );
     let missing = folder.path().join("no-plan").display().to_string();
     refused(
         &["--faults", &missing, "--exec", "true"],

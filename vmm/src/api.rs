@@ -23,6 +23,21 @@ pub struct Request {
     /// With [`Verb::Faults`]: what of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<FaultsRequest>,
+    /// With [`Verb::Frames`]: what of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<FramesRequest>,
+}
+
+/// What can be asked of all cameras' frames: `{"verb": "frames", "frames": {"step": 1}}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FramesRequest {
+    /// None begins any more; the sensors stand still
+    Pause,
+    /// So many begin, and then none
+    Step(u32),
+    /// They begin as ever
+    Resume,
 }
 
 /// What can be asked of faults on purpose: `{"verb": "faults", "faults": {"trigger": "NAME"}}`.
@@ -51,6 +66,8 @@ pub enum Verb {
     Cma,
     /// What goes wrong on purpose: list; add FILE, a plan; remove NAME, a rule; trigger NAME, which fires at its next event
     Faults,
+    /// The cameras' frames, while the guest runs: pause; step [N], which lets one begin, or N; resume
+    Frames,
     /// Let the vCPUs stand still; the camera's clock and the host's go on
     Pause,
     /// Let the vCPUs go on
@@ -125,11 +142,17 @@ mod tests {
     #[test]
     fn the_names_in_json_are_stable() {
         let request: Request = serde_json::from_str(r#"{"verb": "stop"}"#).unwrap();
-        assert_eq!(request, Request { verb: Verb::Stop, faults: None });
+        assert_eq!(request, Request { verb: Verb::Stop, faults: None, frames: None });
         let text = r#"{"verb":"faults","faults":{"trigger":"torn"}}"#;
         let request: Request = serde_json::from_str(text).unwrap();
         assert_eq!(request.faults, Some(FaultsRequest::Trigger("torn".into())));
         assert_eq!(serde_json::to_string(&request).unwrap(), text);
+        for (text, frames) in [("{\"step\":3}", FramesRequest::Step(3)), ("\"pause\"", FramesRequest::Pause)]
+        {
+            let text = format!("{{\"verb\":\"frames\",\"frames\":{text}}}");
+            let request: Request = serde_json::from_str(&text).unwrap();
+            assert_eq!((request.frames, serde_json::to_string(&request).unwrap()), (Some(frames), text));
+        }
         for bad in [r#"{"verb": "stop", "when": "now"}"#, r#"{"verb": "fly"}"#, "{}", "\"stop\""] {
             assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
         }

@@ -31,6 +31,7 @@ use crate::{
     replay::{self, ReplayArgs, ReplayError},
     report::{Outcome, Report},
     signals::Signals,
+    timeline,
 };
 
 /// Boots a Linux guest that has a CMA window and a camera which DMAs frames into it.
@@ -186,6 +187,9 @@ struct RunArgs {
     /// Write what the plan of faults did to this file, a line of JSON for each time that a rule fired
     #[arg(long, value_name = "FILE", requires = "faults")]
     trace: Option<PathBuf>,
+    /// Write what happened and when to this file: frames, interrupts, faults and the guest's marks, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
     /// Write the flattened device tree to this file, then boot
     #[arg(long, value_name = "FILE")]
     dump_dtb: Option<PathBuf>,
@@ -367,6 +371,7 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
         cma_mode: args.cma_mode,
         cameras,
         faults: None,
+        timeline: false,
         exec: args.exec,
         out: None,
         seed: args.seed,
@@ -408,6 +413,7 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let (mut config, image) = config(args.machine);
     config.faults = args.faults.as_deref().map(read_plan).transpose()?;
     image?;
+    config.timeline = args.timeline.is_some();
     config.out = args.out;
     config.console_log = args.console_log;
     let kvm = doctor::open_kvm();
@@ -422,6 +428,7 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     // A report that cannot be written is better refused before the run than after.
     let report_file = args.report.as_deref().map(ReportFile::open).transpose()?;
     let trace_file = args.trace.as_deref().map(ReportFile::open).transpose()?;
+    let timeline_file = args.timeline.as_deref().map(ReportFile::open).transpose()?;
 
     let console_log = prepare_places(&config)?;
     let api = args.api_socket.as_deref().map(Server::bind).transpose()?;
@@ -432,7 +439,9 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     }
     let streams =
         streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
-    let mut report = Machine::start(&kvm, &config, loaded, streams)?.run()?;
+    let machine = Machine::start(&kvm, &config, loaded, streams)?;
+    let faults = machine.faults();
+    let mut report = machine.run()?;
     report.arguments = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     if let Some(file) = report_file {
         file.write(serde_json::to_vec_pretty(&report))?;
@@ -442,6 +451,10 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         file.write(
             lines.map(|lines| lines.iter().flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()),
         )?;
+    }
+    if let (Some(file), Some((begun, moments))) = (timeline_file, faults.and_then(|faults| faults.timeline()))
+    {
+        file.write(serde_json::to_vec(&timeline::of(begun, &moments)))?;
     }
     explain(&report, &config);
     Ok(ExitCode::from(exit_status(&report, &config)))

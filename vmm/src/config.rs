@@ -48,6 +48,8 @@ pub struct Config {
     pub cameras: Vec<CameraSpec>,
     /// What goes wrong on purpose.
     pub faults: Option<Plan>,
+    /// What happens is recorded with its time, for a timeline.
+    pub timeline: bool,
     /// A command to run in the guest instead of a shell.
     pub exec: Option<String>,
     /// Where files that the guest hands back land.
@@ -75,6 +77,7 @@ impl Default for Config {
             cma_mode: CmaMode::default(),
             cameras: Vec::new(),
             faults: None,
+            timeline: false,
             exec: None,
             out: None,
             seed: None,

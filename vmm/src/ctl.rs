@@ -16,7 +16,7 @@ use devices::{
     faults::{Plan, PlanError, RuleStatus},
 };
 
-use crate::api::{Answer, FaultsRequest, GuestWindow, Request, Status, Verb};
+use crate::api::{Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb};
 
 /// How long a machine that does not answer is waited for. It answers within 10 s, with an error if need be.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ pub struct CtlArgs {
     /// What to ask for
     #[arg(value_enum)]
     verb: Verb,
-    /// With faults: list, add FILE, remove NAME or trigger NAME [default: list]
+    /// With faults: list, add FILE, remove NAME or trigger NAME [default: list]; with frames: pause, step [N] or resume
     #[arg(value_name = "WORD")]
     more: Vec<String>,
     /// Print the answer as the machine gave it, a line of JSON
@@ -140,8 +140,7 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
     if args.verb != Verb::Cma && (args.svg.is_some() || args.window.is_some()) {
         return Err(CtlError::NoWindows);
     }
-    let faults = faults_request(args)?;
-    let line = ask(&args.socket, &Request { verb: args.verb, faults })?;
+    let line = ask(&args.socket, &request(args)?)?;
     let answer = serde_json::from_str(&line)
         .map_err(|source| CtlError::NoAnswer { path: args.socket.clone(), source })?;
     let text = match answer {
@@ -161,16 +160,39 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the words behind the verb ask of faults.
-fn faults_request(args: &CtlArgs) -> Result<Option<FaultsRequest>, CtlError> {
+/// What the verb and the words behind it ask for.
+fn request(args: &CtlArgs) -> Result<Request, CtlError> {
     let words: Vec<&str> = args.more.iter().map(String::as_str).collect();
-    if args.verb != Verb::Faults {
-        return match words[..] {
-            [] => Ok(None),
-            [word, ..] => Err(CtlError::Words(format!("'{word}' means nothing here; leave it out"))),
-        };
-    }
-    Ok(Some(match words[..] {
+    let request = Request { verb: args.verb, faults: None, frames: None };
+    Ok(match (args.verb, &words[..]) {
+        (Verb::Faults, words) => Request { faults: Some(faults_request(words)?), ..request },
+        (Verb::Frames, words) => Request { frames: Some(frames_request(words)?), ..request },
+        (_, []) => request,
+        (_, [word, ..]) => {
+            return Err(CtlError::Words(format!("'{word}' means nothing here; leave it out")));
+        }
+    })
+}
+
+fn frames_request(words: &[&str]) -> Result<FramesRequest, CtlError> {
+    let step = |count: &str| count.parse().ok().filter(|count| *count > 0).map(FramesRequest::Step);
+    let request = match words {
+        ["pause"] => Some(FramesRequest::Pause),
+        ["step"] => Some(FramesRequest::Step(1)),
+        ["step", count] => step(count),
+        ["resume"] => Some(FramesRequest::Resume),
+        _ => None,
+    };
+    request.ok_or_else(|| {
+        CtlError::Words(format!(
+            "'{}' is nothing that can be asked of frames; it is pause, step, step N or resume",
+            words.join(" ")
+        ))
+    })
+}
+
+fn faults_request(words: &[&str]) -> Result<FaultsRequest, CtlError> {
+    Ok(match *words {
         [] | ["list"] => FaultsRequest::List,
         ["add", file] => {
             let path = PathBuf::from(file);
@@ -188,7 +210,7 @@ fn faults_request(args: &CtlArgs) -> Result<Option<FaultsRequest>, CtlError> {
                 words.join(" ")
             )));
         }
-    }))
+    })
 }
 
 /// A line for each rule.

@@ -9,6 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use devices::faults::Faults;
 use tar::EntryType;
 
 /// Names of the agent's ports, as guest-images/init knows them.
@@ -17,7 +18,7 @@ pub mod port {
     pub const STDOUT: &str = "minivmm.stdout";
     /// The command's standard error.
     pub const STDERR: &str = "minivmm.stderr";
-    /// Lines from the agent; `exit N` is the last.
+    /// Lines from the agent, of which `exit N` is the last, and from whoever marks where the guest is: `mark TEXT`.
     pub const CONTROL: &str = "minivmm.control";
     /// What the guest leaves in /out, as a tar stream.
     pub const FILES: &str = "minivmm.files";
@@ -39,9 +40,16 @@ struct ControlState {
     line: Vec<u8>,
     exit: Option<u8>,
     warned: bool,
+    /// Who is told of marks.
+    faults: Option<Faults>,
 }
 
 impl Control {
+    /// A port whose marks `faults` are told of.
+    pub fn new(faults: Option<Faults>) -> Self {
+        Self(Arc::new(Mutex::new(ControlState { faults, ..ControlState::default() })))
+    }
+
     /// The status that the command ended with, when the agent has told it.
     pub fn exit(&self) -> Option<u8> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).exit
@@ -60,6 +68,12 @@ impl Write for Control {
                 continue;
             }
             let line = String::from_utf8_lossy(&std::mem::take(&mut state.line)).into_owned();
+            if let Some(mark) = line.strip_prefix("mark ") {
+                if let Some(faults) = &state.faults {
+                    faults.mark(mark.trim());
+                }
+                continue;
+            }
             match line.strip_prefix("exit ").and_then(|status| status.trim().parse().ok()) {
                 Some(status) if state.exit.is_none() => state.exit = Some(status),
                 // Once: it is the guest that decides how much it says.
@@ -169,6 +183,8 @@ fn inside(name: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use devices::faults::{Event, Plan, Point};
+
     use super::*;
 
     #[test]
@@ -178,6 +194,22 @@ mod tests {
         assert_eq!(control.exit(), None);
         control.write_all(b"it 7\nexit 8\n").unwrap();
         assert_eq!(control.exit(), Some(7));
+    }
+
+    #[test]
+    fn marks_are_passed_on() {
+        let rule =
+            "[[rule]]\nname = \"r\"\non = \"irq\"\naction = \"lose\"\nwhen = { mark = \"it streams\" }\n";
+        let faults = Faults::new(Plan::read(rule).unwrap(), 1);
+        let mut control = Control::new(Some(faults.clone()));
+        let fires = || faults.consult(&Event::new(Point::Irq)).is_some();
+        for (said, then) in
+            [("mark it\n", false), ("mark it stre", false), ("ams\n", true), ("mark \nexit 1\n", false)]
+        {
+            control.write_all(said.as_bytes()).unwrap();
+            assert_eq!(fires(), then, "{said}");
+        }
+        assert_eq!(control.exit(), Some(1));
     }
 
     #[test]

@@ -31,5 +31,6 @@ pub mod report;
 pub mod serial_log;
 pub mod signals;
 pub mod terminal;
+pub mod timeline;
 pub mod vcpu;
 pub mod wakeups;

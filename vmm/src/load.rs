@@ -102,6 +102,9 @@ pub enum LoadError {
         /// What there is.
         windows: Vec<String>,
     },
+    /// A rule of `--faults` for a camera that is not there.
+    #[error("{0}")]
+    Faults(String),
     /// More than there are interrupt lines for.
     #[error("a machine has at most {CAMERAS_MAX} cameras, not {0}; leave some --camera away")]
     Cameras(usize),
@@ -189,7 +192,12 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     let ground = Ground { ram: &nodes, taken: &taken, pageblock: config.pageblock, limit, margin };
     let windows = cma::place::place(&config.windows, &ground)?;
 
-    let devices = platform::plan(config, &camera_windows(config, &windows)?, &windows);
+    let camera_windows = camera_windows(config, &windows)?;
+    if let Some(plan) = &config.faults {
+        let name = |index: &Option<usize>| index.map(|index| windows[index].name.clone());
+        plan.check(&camera_windows.iter().map(name).collect::<Vec<_>>()).map_err(LoadError::Faults)?;
+    }
+    let devices = platform::plan(config, &camera_windows, &windows);
     let cmdline = cmdline(config, &windows)?;
     if cmdline.len() > arch::CMDLINE_MAX {
         return Err(LoadError::Cmdline(cmdline.len()));

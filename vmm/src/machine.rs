@@ -17,7 +17,7 @@ use devices::{
     camera::{Camera, CameraError, CameraSpec},
     dma::DmaPort,
     exit::ExitDevice,
-    faults::{Faults, Plan},
+    faults::{Device, Faults, Plan},
     irq::IrqLine,
     machine_events::MachineEvents,
     pvpanic::PvPanic,
@@ -287,6 +287,11 @@ impl Machine {
         })
     }
 
+    /// What goes wrong in it on purpose, if anything can.
+    pub fn faults(&self) -> Option<Faults> {
+        self.devices.faults.clone()
+    }
+
     /// Looks after the machine until something ends it, and reports.
     ///
     /// # Errors
@@ -470,6 +475,15 @@ fn any_seed() -> u64 {
     RandomState::new().hash_one(())
 }
 
+/// The window that each camera of the list uses, by its name.
+fn camera_windows(entries: &[Entry], windows: &[cma::Window]) -> Vec<Option<String>> {
+    let window = |entry: &Entry| match entry.kind {
+        Kind::Camera { window, .. } => Some(window.map(|index| windows[index].name.clone())),
+        _ => None,
+    };
+    entries.iter().filter_map(window).collect()
+}
+
 fn window_report(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> WindowReport {
     let bitmap = written.iter().find(|(range, _)| *range == window.range()).map(|(_, bitmap)| &bitmap[..]);
     let runs_written = runs(bitmap.unwrap_or_default());
@@ -502,11 +516,15 @@ impl Place<'_> {
         serial_sink: SerialSink,
     ) -> Result<(Devices, Bus), MachineError> {
         let events = Arc::new(MachineEvents::new().map_err(host("an eventfd"))?);
-        let control = Control::default();
         let agent = Agent::new(config.memory);
         // Over an API socket rules can be added later.
-        let plan = config.faults.clone().or_else(|| streams.api.is_some().then(Plan::default));
-        let faults = plan.map(|plan| Faults::new(plan, config.seed.unwrap_or_else(any_seed)));
+        let consulted = streams.api.is_some() || config.timeline;
+        let plan = config.faults.clone().or_else(|| consulted.then(Plan::default));
+        let faults = plan.map(|plan| {
+            let seed = config.seed.unwrap_or_else(any_seed);
+            Faults::of_machine(plan, seed, camera_windows(entries, windows), config.timeline)
+        });
+        let control = Control::new(faults.clone());
         let mut files = None;
         let mut serial_sink = Some(serial_sink);
         let (mut serial, mut console, mut terminal, mut cameras) = (None, None, None, Vec::new());
@@ -526,9 +544,12 @@ impl Place<'_> {
                     let (device, unpacking) = console_device(config, streams, &control, &agent)?;
                     files = unpacking;
                     terminal = Some(device.handle());
-                    console.insert(self.virtio(entry, device)?).clone()
+                    console.insert(self.virtio(entry, device, faults.as_ref(), Device::Console)?).clone()
                 }
-                Kind::Rng => self.virtio(entry, config.seed.map_or_else(Entropy::host, Entropy::seeded))?,
+                Kind::Rng => {
+                    let device = config.seed.map_or_else(Entropy::host, Entropy::seeded);
+                    self.virtio(entry, device, faults.as_ref(), Device::Entropy)?
+                }
                 Kind::Camera { spec, window, .. } => {
                     let permitted: Vec<_> = window.iter().map(|&index| windows[index].range()).collect();
                     let mut dma = DmaPort::new(self.memory.clone(), spec.address_bits, &permitted);
@@ -570,9 +591,14 @@ impl Place<'_> {
         &mut self,
         entry: &Entry,
         device: D,
+        faults: Option<&Faults>,
+        name: Device,
     ) -> Result<Arc<MmioTransport<D>>, MachineError> {
         let memory = DmaPort::unrestricted(self.memory.clone());
         let transport = MmioTransport::new(device, memory, self.irq(entry)?).map_err(host("an eventfd"))?;
+        if let Some(faults) = faults {
+            transport.set_faults(faults.clone(), name);
+        }
         let notify = IoEventAddress::Mmio(entry.range.start + QUEUE_NOTIFY);
         for (queue, event) in (0_u32..).zip(transport.queue_events()) {
             self.vm.register_ioevent(event, &notify, queue).map_err(kvm("an ioeventfd"))?;

@@ -13,7 +13,7 @@ use event_manager::{EventManager, SubscriberId, SubscriberOps};
 use super::{AGENT, Machine, Subscriber, lock, window_report};
 use crate::{
     api::{
-        Answer, FaultsRequest, GuestWindow, Request, Status, Verb,
+        Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb,
         server::{ClientId, Server},
     },
     guest_areas::{self, AreasError},
@@ -78,7 +78,7 @@ impl Machine {
         while let Some((client, request)) = requests.next(&mut self.manager) {
             let answer = match request.verb {
                 Verb::Status => Answer::Status(self.status()),
-                Verb::Camera if self.devices.cameras.is_empty() => {
+                Verb::Camera | Verb::Frames if self.devices.cameras.is_empty() => {
                     Answer::Error("this machine has no camera; give it one with --camera".to_owned())
                 }
                 Verb::Camera => Answer::Camera(self.counters()),
@@ -90,7 +90,8 @@ impl Machine {
                     requests.wait(client, What::Areas(None));
                     continue;
                 }
-                Verb::Faults => self.faults(request.faults),
+                Verb::Faults => self.ask_faults(request.faults),
+                Verb::Frames => self.step_frames(request.frames),
                 Verb::Pause => {
                     self.vcpus.pause();
                     requests.wait(client, What::Pause);
@@ -122,8 +123,20 @@ impl Machine {
         outcome
     }
 
+    /// Does what is asked of the cameras' frames.
+    fn step_frames(&self, request: Option<FramesRequest>) -> Answer {
+        let frames = match request {
+            None => return Answer::Error("frames are paused, stepped or resumed; say which".to_owned()),
+            Some(FramesRequest::Pause) => Some(0),
+            Some(FramesRequest::Step(count)) => Some(count),
+            Some(FramesRequest::Resume) => None,
+        };
+        self.devices.cameras.iter().for_each(|(camera, _)| camera.step(frames));
+        Answer::Done {}
+    }
+
     /// Does what is asked of faults.
-    fn faults(&self, request: Option<FaultsRequest>) -> Answer {
+    fn ask_faults(&self, request: Option<FaultsRequest>) -> Answer {
         let Some(faults) = &self.devices.faults else {
             return Answer::Error(
                 "this machine has no camera that could go wrong; give it one with --camera".to_owned(),
@@ -140,9 +153,10 @@ impl Machine {
         match request {
             None | Some(FaultsRequest::List) => Answer::Faults(faults.rules()),
             Some(FaultsRequest::Add(text)) => match Plan::read(&text) {
-                Ok(plan) => match faults.add(plan) {
-                    Ok(()) => Answer::Done {},
-                    Err(name) => Answer::Error(format!(
+                Ok(plan) => match plan.check(faults.windows()).map(|()| faults.add(plan)) {
+                    Err(sentence) => Answer::Error(sentence),
+                    Ok(Ok(())) => Answer::Done {},
+                    Ok(Err(name)) => Answer::Error(format!(
                         "there is a rule '{name}' already; remove it, or give the new one another name"
                     )),
                 },
