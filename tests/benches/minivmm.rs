@@ -1,8 +1,8 @@
-//! The project's benchmarks, run by `cargo bench`: camera DMA beside a memcpy, a sensor's pace, the ISP, boot time, memory beyond the
-//! guest's, allocations of the CMA model.
+//! The project's benchmarks, run by `cargo bench`: camera DMA beside a memcpy, a sensor's pace, the ISP, faults that do not happen,
+//! boot time, memory beyond the guest's, allocations of the CMA model.
 //!
-//! Prints tables and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- boot` and `-- model`
-//! run a part.
+//! Prints tables and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- faults`, `-- boot` and
+//! `-- model` run a part.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -19,6 +19,8 @@ use serde::Serialize;
 mod boot;
 #[path = "minivmm/camera.rs"]
 mod camera;
+#[path = "minivmm/faults.rs"]
+mod faults;
 #[path = "minivmm/isp.rs"]
 mod isp;
 #[path = "minivmm/model.rs"]
@@ -71,6 +73,7 @@ struct BenchReport {
     camera: Option<Vec<camera::Figures>>,
     rate: Option<Vec<rate::Figures>>,
     isp: Option<Vec<isp::Figures>>,
+    faults: Option<Vec<faults::Figures>>,
     boot: Option<boot::Figures>,
     model: Option<Vec<model::Figures>>,
 }
@@ -96,6 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         camera: wanted("camera").then(camera::run).transpose()?,
         rate: wanted("rate").then(rate::run).transpose()?,
         isp: wanted("isp").then(isp::run).transpose()?,
+        faults: wanted("faults").then(faults::run).transpose()?,
         boot: wanted("boot").then(|| boot::run(release, &folder)).transpose()?,
         model: wanted("model").then(model::run).transpose()?,
     };

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         ("a_trace_is_the_plans_and_the_seeds", a_trace_is_the_plans_and_the_seeds),
         ("a_report_is_replayed", a_report_is_replayed),
         ("rules_come_while_a_machine_runs", rules_come_while_a_machine_runs),
+        ("frames_are_stepped_and_a_timeline_has_them", frames_are_stepped_and_a_timeline_has_them),
     ];
     harness::run_with_linux(&[Kind::DEFAULT], tests)
 }
@@ -156,7 +157,17 @@ fn a_trace_is_the_plans_and_the_seeds() {
 }
 
 fn ctl(socket: &Path, words: &[&str]) -> Output {
-    guest::run(Command::new(guest::minivmm()).arg("ctl").arg(socket).arg("faults").args(words))
+    guest::run(Command::new(guest::minivmm()).arg("ctl").arg(socket).args(words))
+}
+
+/// Waits until `is_so`, while `machine` runs.
+#[track_caller]
+fn wait_for(what: &str, machine: &thread::JoinHandle<Output>, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < guest::LIMIT && !machine.is_finished(), "{what}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// By `minivmm ctl`: a rule that never fires by itself is triggered, seen by the guest, and taken away.
@@ -180,25 +191,75 @@ fn rules_come_while_a_machine_runs() {
             done",
         )
     });
-    let begun = Instant::now();
-    while !socket.exists() {
-        assert!(begun.elapsed() < guest::LIMIT && !machine.is_finished(), "there is no socket");
-        thread::sleep(Duration::from_millis(50));
-    }
+    wait_for("there is no socket", &machine, || socket.exists());
     let plan = plan.display().to_string();
-    assert_eq!(printed(&ctl(&socket, &["list"])), "there are no rules\n");
-    printed(&ctl(&socket, &["add", &plan]));
-    let twice = ctl(&socket, &["add", &plan]);
+    assert_eq!(printed(&ctl(&socket, &["faults", "list"])), "there are no rules\n");
+    printed(&ctl(&socket, &["faults", "add", &plan]));
+    let twice = ctl(&socket, &["faults", "add", &plan]);
     assert!(
         twice.status.code() == Some(1) && text(&twice.stderr).contains("there is a rule 'later' already")
     );
-    let unknown = ctl(&socket, &["trigger", "sooner"]);
+    let unknown = ctl(&socket, &["faults", "trigger", "sooner"]);
     assert!(text(&unknown.stderr).contains("there is no rule 'sooner'; there are: later"), "{unknown:?}");
-    printed(&ctl(&socket, &["trigger", "later"]));
+    printed(&ctl(&socket, &["faults", "trigger", "later"]));
     let output = machine.join().unwrap();
     assert!(printed(&output).contains("line buffer overflow"), "{output:?}");
     let report: Report = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
     let trace = report.faults.unwrap();
     assert!(trace.plan.contains("name = \"later\"") && trace.firings.len() == 1, "{trace:?}");
     assert_eq!(report.cameras[0].overflows, 1);
+}
+
+/// The guest streams six frames, of which none begins, then two, then all.
+fn frames_are_stepped_and_a_timeline_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (socket, timeline, plan) = (path("socket"), path("timeline.json"), path("plan.toml"));
+    fs::write(&plan, rule("on = \"irq\"\naction = \"duplicate\"")).unwrap();
+    let arguments = format!(
+        "--cma 16M --camera timing=stall --api-socket {} --timeline {} --faults {}",
+        socket.display(),
+        timeline.display(),
+        plan.display()
+    );
+    let machine = thread::spawn(move || {
+        exec(
+            &arguments,
+            "name=$(grep -l minivmm.control /sys/class/virtio-ports/*/name)
+            echo 'mark streaming' > /dev/$(basename ${name%/name})
+            v4l2-ctl --stream-mmap=3 --stream-count=6 2>&1",
+        )
+    });
+    wait_for("there is no socket", &machine, || socket.exists());
+    printed(&ctl(&socket, &["frames", "pause"]));
+    let frames = || {
+        let answer: serde_json::Value =
+            serde_json::from_slice(&ctl(&socket, &["camera", "--json"]).stdout).unwrap();
+        answer["camera"][0]["frames"].as_u64().unwrap()
+    };
+    let is_booted = || printed(&ctl(&socket, &["status"])).contains("booted after");
+    wait_for("it did not boot", &machine, is_booted);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(frames(), 0);
+    printed(&ctl(&socket, &["frames", "step", "2"]));
+    wait_for("no two frames came", &machine, || frames() == 2);
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(frames(), 2);
+    printed(&ctl(&socket, &["frames", "resume"]));
+    printed(&machine.join().unwrap());
+
+    let timeline: serde_json::Value = serde_json::from_slice(&fs::read(timeline).unwrap()).unwrap();
+    let events = timeline["traceEvents"].as_array().unwrap();
+    let named = |kind: &str, name: &str| -> Vec<f64> {
+        let is_its = |event: &&serde_json::Value| event["ph"] == kind && event["name"] == name;
+        events.iter().filter(is_its).map(|event| event["ts"].as_f64().unwrap()).collect()
+    };
+    for frame in 0..6 {
+        assert_eq!(named("X", &format!("frame {frame}")).len(), 1, "frame {frame} in {events:?}");
+    }
+    assert!(named("i", "interrupt").len() > 6);
+    let (mark, first, rule) = (named("i", "streaming")[0], named("X", "frame 0")[0], named("i", "rule")[0]);
+    assert!(mark < first && first < rule, "{mark} {first} {rule}");
+    // A second passed between the second and the third.
+    assert!(named("X", "frame 2")[0] - named("X", "frame 1")[0] > 1e6);
 }

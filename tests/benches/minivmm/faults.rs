@@ -1,0 +1,142 @@
+//! What it costs that a camera can go wrong on purpose: frames, and reads of a register, of a camera without faults, with an
+//! empty plan, as every machine with an API socket has it, and with rules none of which ever fires.
+//!
+//! Without a machine: this program is the guest, which commits a small frame, waits for its interrupt and acknowledges it, so
+//! that as much as possible of the time is the camera's own. Rounds of the three take turns.
+
+use std::{error::Error, hint, time::Instant};
+
+use devices::{
+    bus::BusDevice as _,
+    camera::{Camera, regs},
+    dma::DmaPort,
+    faults::{Faults, Plan},
+    irq::IrqLine,
+};
+use serde::Serialize;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+use crate::{median, verdict};
+
+/// Frames of each round, and those before that are not measured.
+const FRAMES: u32 = 20_000;
+const WARM_UP: u32 = 1_000;
+/// Reads of a register in each round.
+const READS: u32 = 1_000_000;
+/// Odd, for medians.
+const ROUNDS: usize = 9;
+/// Goal for frames with an empty plan, beside those without.
+const RATIO_GOAL: f64 = 0.97;
+const WIDTH: u32 = 160;
+const HEIGHT: u32 = 120;
+const BUFFER: u32 = 0x4_0000;
+
+/// One rule for each point that a frame meets.
+const NEVER: &str = r#"
+rule = [
+    { name = "a", on = "sensor.link", action = "skip", frames = 1, when = { nth = 1_000_000_000 } },
+    { name = "b", on = "frame.start", action = "stuck", when = { nth = 1_000_000_000 } },
+    { name = "c", on = "frame.dma", action = "previous", when = { nth = 1_000_000_000 } },
+    { name = "d", on = "frame.end", action = "sequence", add = 1, when = { nth = 1_000_000_000 } },
+    { name = "e", on = "irq", action = "lose", when = { nth = 1_000_000_000 } },
+    { name = "f", on = "mmio.read", action = "ones", when = { nth = 1_000_000_000 } },
+    { name = "g", on = "mmio.write", action = "drop", when = { nth = 1_000_000_000 } },
+]
+"#;
+
+/// What was measured with one plan: medians of the rounds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    /// The plan.
+    name: &'static str,
+    /// Frames a second.
+    frames_per_second: f64,
+    /// Beside those without a plan, of the same round.
+    ratio: f64,
+    /// Seconds that a read of a register takes.
+    seconds_a_read: f64,
+    /// Whether `ratio` meets the goal, which only an empty plan has.
+    goal_met: Option<bool>,
+}
+
+pub(crate) fn run() -> Result<Vec<Figures>, Box<dyn Error>> {
+    println!(
+        "Faults that do not happen: GREY frames of {WIDTH}x{HEIGHT}, medians of {ROUNDS} rounds of {FRAMES}"
+    );
+    println!("{:<24}{:>10}{:>8}{:>12}", "", "frames/s", "ratio", "ns a read");
+    let plans = [
+        ("no plan", None, false),
+        ("an empty plan", Some(Plan::default()), true),
+        ("rules that never fire", Some(Plan::read(NEVER)?), false),
+    ];
+    let mut rounds: Vec<[(f64, f64); 3]> = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut round = [(0.0, 0.0); 3];
+        for (measured, (_, plan, _)) in round.iter_mut().zip(&plans) {
+            *measured = measure(plan.clone())?;
+        }
+        rounds.push(round);
+    }
+    let mut all = Vec::new();
+    for (index, (name, _, has_goal)) in plans.into_iter().enumerate() {
+        let ratio = median(rounds.iter().map(|round| round[index].0 / round[0].0));
+        let figures = Figures {
+            name,
+            frames_per_second: median(rounds.iter().map(|round| round[index].0)),
+            ratio,
+            seconds_a_read: median(rounds.iter().map(|round| round[index].1)),
+            goal_met: has_goal.then_some(ratio >= RATIO_GOAL),
+        };
+        println!(
+            "{:<24}{:>10.0}{:>8.3}{:>12.1}  {}",
+            figures.name,
+            figures.frames_per_second,
+            figures.ratio,
+            figures.seconds_a_read * 1e9,
+            figures.goal_met.map_or("", verdict)
+        );
+        all.push(figures);
+    }
+    Ok(all)
+}
+
+/// Frames a second, and seconds that a read takes.
+fn measure(plan: Option<Plan>) -> Result<(f64, f64), Box<dyn Error>> {
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)])?;
+    let spec = "scene=gradient,timing=stall".parse::<devices::camera::CameraSpec>()?;
+    let dma = DmaPort::new(memory, spec.address_bits, &[0..1 << 20]);
+    let irq = IrqLine::new()?;
+    let faults = plan.map(|plan| (Faults::new(plan, 1), 0));
+    let camera = Camera::with_faults(spec, dma, irq.try_clone()?, faults)?;
+    let write = |register: u32, value: u32| camera.write(register.into(), &value.to_le_bytes());
+    for (register, value) in [
+        (regs::IRQ_ENABLE, regs::IRQ_DONE),
+        (regs::CH_FORMAT, u32::from_le_bytes(*b"GREY")),
+        (regs::CH_SIZE, HEIGHT << 16 | WIDTH),
+        (regs::CH_STRIDE0, WIDTH),
+        (regs::CH_ADDR0_LO, BUFFER),
+        (regs::CH_LEN0, WIDTH * HEIGHT),
+        (regs::CTRL, regs::CTRL_ENABLE),
+    ] {
+        write(register, value);
+    }
+    let mut begun = Instant::now();
+    for frame in 0..WARM_UP + FRAMES {
+        if frame == WARM_UP {
+            begun = Instant::now();
+        }
+        write(regs::CH_COMMIT, 1);
+        while !irq.take() {
+            hint::spin_loop();
+        }
+        write(regs::IRQ_STATUS, regs::IRQ_DONE);
+    }
+    let frames = f64::from(FRAMES) / begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    for _ in 0..READS {
+        let mut data = [0; 4];
+        camera.read(regs::FRAME_SEQUENCE.into(), &mut data);
+        hint::black_box(data);
+    }
+    Ok((frames, begun.elapsed().as_secs_f64() / f64::from(READS)))
+}
