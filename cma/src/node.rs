@@ -6,7 +6,7 @@
 
 use vm_fdt::{Error, FdtWriter};
 
-use crate::Window;
+use crate::{PAGE_SIZE, Window};
 
 /// The name of the window's node, with the unit address of a window that has its place: in a guest also the area's.
 pub fn name(window: &Window) -> String {
@@ -16,20 +16,45 @@ pub fn name(window: &Window) -> String {
     }
 }
 
-/// Writes /reserved-memory with `windows` into a tree whose root has two address and two size cells.
-///
-/// Before each window stands its phandle, for devices' `memory-region`; without windows there is no node.
+/// What the tree tells of reserved memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservedMemory {
+    /// How many cells an address has, and a size: 2, as at the root, unless it is to be wrong.
+    pub cells: u32,
+    /// Whether there is `ranges`, as there has to be.
+    pub ranges: bool,
+    /// Pages that are reserved, each by a node of its own.
+    pub pages: Vec<u64>,
+    /// The windows behind them, each after its phandle, for devices' `memory-region`.
+    pub windows: Vec<(u32, Window)>,
+}
+
+/// Writes /reserved-memory into a tree whose root has two address and two size cells; without windows there is no such node.
 ///
 /// # Errors
 /// Those of the writer: a node at the wrong place, a name that is no node name.
-pub fn write(fdt: &mut FdtWriter, windows: &[(u32, &Window)]) -> Result<(), Error> {
+pub fn write(fdt: &mut FdtWriter, reserved: &ReservedMemory) -> Result<(), Error> {
+    let ReservedMemory { cells, ranges, pages, windows } = reserved;
     if windows.is_empty() {
         return Ok(());
     }
+    let reg = |fdt: &mut FdtWriter, base: u64, size: u64| match cells {
+        2 => fdt.property_array_u64("reg", &[base, size]),
+        // As much of them as there is room for.
+        #[expect(clippy::cast_possible_truncation, reason = "what is lost is lost on purpose")]
+        _ => fdt.property_array_u32("reg", &[base as u32, size as u32]),
+    };
     let parent = fdt.begin_node("reserved-memory")?;
-    fdt.property_u32("#address-cells", 2)?;
-    fdt.property_u32("#size-cells", 2)?;
-    fdt.property_null("ranges")?;
+    fdt.property_u32("#address-cells", *cells)?;
+    fdt.property_u32("#size-cells", *cells)?;
+    if *ranges {
+        fdt.property_null("ranges")?;
+    }
+    for page in pages {
+        let node = fdt.begin_node(&format!("page@{page:x}"))?;
+        reg(fdt, *page, PAGE_SIZE)?;
+        fdt.end_node(node)?;
+    }
     for (phandle, window) in windows {
         let node = fdt.begin_node(&name(window))?;
         fdt.property_string("compatible", "shared-dma-pool")?;
@@ -46,7 +71,7 @@ pub fn write(fdt: &mut FdtWriter, windows: &[(u32, &Window)]) -> Result<(), Erro
             }
             fdt.property_array_u64("alloc-ranges", &[within.start, within.end - within.start])?;
         } else {
-            fdt.property_array_u64("reg", &[window.base, window.size])?;
+            reg(fdt, window.base, window.size)?;
         }
         if window.default {
             fdt.property_null("linux,cma-default")?;

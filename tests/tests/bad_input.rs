@@ -247,7 +247,7 @@ fn plans_of_faults() {
     for (text, parts) in [
         (
             rule.replace("irq", "irk"),
-            ["plan.toml:3:6: there is no point 'irk'", "the points are sensor.link"],
+            ["plan.toml:3:6: there is no point 'irk'", "the points are tree, sensor.link"],
         ),
         (format!("{rule}when = {{ probability = 1.5 }}"), ["plan.toml:5:24: probability", "at most 1"]),
         (format!("{rule}state = \"never\""), ["plan.toml:5:9: rule 'a' can never fire", "next-state"]),

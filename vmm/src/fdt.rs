@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use cma::Window;
+use cma::{PAGE_SIZE, Window, node::ReservedMemory};
+use devices::faults::{Action, Faults};
 use vm_fdt::{Error, FdtWriter};
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     platform::{self, Entry, Kind},
 };
 
-/// Generates the flattened tree.
+/// Generates the flattened tree, with what `faults` has wrong with its windows.
 ///
 /// # Errors
 /// Those of the writer, for a name or a value that no tree can hold.
@@ -23,6 +24,7 @@ pub fn generate(
     initrd: Option<&Range<u64>>,
     windows: &[Window],
     devices: &[Entry],
+    faults: &Faults,
 ) -> Result<Vec<u8>, Error> {
     let mut fdt = FdtWriter::new()?;
     let root = fdt.begin_node("")?;
@@ -55,9 +57,7 @@ pub fn generate(
         fdt.end_node(memory)?;
     }
     numa::write_distances(&mut fdt, config)?;
-    let told = (0..).map(platform::window_phandle).zip(windows);
-    let told: Vec<_> = told.filter(|(_, window)| platform::in_tree(config, window)).collect();
-    cma::node::write(&mut fdt, &told)?;
+    cma::node::write(&mut fdt, &reserved_memory(config, windows, faults))?;
     arch::write_root_nodes(&mut fdt, config)?;
 
     let soc = fdt.begin_node("soc")?;
@@ -72,6 +72,40 @@ pub fn generate(
     fdt.end_node(root)?;
     fdt.finish()
 }
+
+/// What the guest is told of the `windows`.
+fn reserved_memory(config: &Config, windows: &[Window], faults: &Faults) -> ReservedMemory {
+    let mut told = ReservedMemory { cells: 2, ranges: true, pages: Vec::new(), windows: Vec::new() };
+    for (mut phandle, window) in (0..).map(platform::window_phandle).zip(windows) {
+        if !platform::in_tree(config, window) {
+            continue;
+        }
+        let mut window = window.clone();
+        match faults.consult_tree(&window.name).map(|fault| fault.action) {
+            Some(Action::Move { base }) => {
+                window.base = base;
+                window.within = None;
+            }
+            Some(Action::Resize { bytes }) => window.size = bytes,
+            Some(Action::NotReusable) => window.reusable = false,
+            Some(Action::NoMap) => window.no_map = true,
+            Some(Action::WrongCells) => told.cells = 1,
+            Some(Action::NoRanges) => told.ranges = false,
+            Some(Action::Dangling) => phandle += NOBODYS_PHANDLE,
+            Some(Action::Crowd { count }) => {
+                // With a page between each two: the kernel's memblock makes no one region of them.
+                let below = |page: u64| window.base.saturating_sub(2 * page * PAGE_SIZE);
+                told.pages.extend((1..=u64::from(count)).map(below));
+            }
+            _ => {}
+        }
+        told.windows.push((phandle, window));
+    }
+    told
+}
+
+/// Added to a phandle, it makes one that nothing else has.
+const NOBODYS_PHANDLE: u32 = 0x1000;
 
 /// An address in one cell: the initrd lies below 4 GiB ([`arch::INITRD_LIMIT`]).
 fn cell(address: u64) -> u32 {

@@ -5,6 +5,7 @@
 use std::{
     fmt::Write as _,
     fs::File,
+    hash::{BuildHasher as _, RandomState},
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -15,7 +16,7 @@ use cma::{
     place::{Ground, PlaceError},
     size,
 };
-use devices::camera::CameraSpec;
+use devices::{camera::CameraSpec, faults::Faults};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
@@ -102,7 +103,7 @@ pub enum LoadError {
         /// What there is.
         windows: Vec<String>,
     },
-    /// A rule of `--faults` for a camera that is not there.
+    /// A rule of `--faults` for a camera, or a window, that is not there.
     #[error("{0}")]
     Faults(String),
     /// More than there are interrupt lines for.
@@ -150,6 +151,8 @@ pub struct Loaded {
     pub devices: Vec<Entry>,
     /// The flattened tree.
     pub tree: Vec<u8>,
+    /// What goes wrong on purpose: nothing, without a plan.
+    pub faults: Faults,
 }
 
 /// Loads everything, with the kernel of the configuration.
@@ -193,23 +196,37 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     let windows = cma::place::place(&config.windows, &ground)?;
 
     let camera_windows = camera_windows(config, &windows)?;
-    if let Some(plan) = &config.faults {
-        let name = |index: &Option<usize>| index.map(|index| windows[index].name.clone());
-        plan.check(&camera_windows.iter().map(name).collect::<Vec<_>>()).map_err(LoadError::Faults)?;
-    }
+    let faults = faults(config, &camera_windows, &windows)?;
     let devices = platform::plan(config, &camera_windows, &windows);
     let cmdline = cmdline(config, &windows)?;
     if cmdline.len() > arch::CMDLINE_MAX {
         return Err(LoadError::Cmdline(cmdline.len()));
     }
-    let tree = fdt::generate(config, &cmdline, &nodes, initrd.as_ref(), &windows, &devices)?;
+    let tree = fdt::generate(config, &cmdline, &nodes, initrd.as_ref(), &windows, &devices, &faults)?;
     if tree.len() > arch::TREE_MAX_SIZE {
         return Err(LoadError::TreeTooLarge(tree.len()));
     }
     if let Some(kernel) = &kernel {
         arch::write_boot_data(&memory, &ram, kernel, initrd.as_ref(), &cmdline, &tree)?;
     }
-    Ok(Loaded { memory, kernel, windows, devices, tree })
+    Ok(Loaded { memory, kernel, windows, devices, tree, faults })
+}
+
+/// The plan of faults, which begins now.
+fn faults(
+    config: &Config,
+    camera_windows: &[Option<usize>],
+    windows: &[Window],
+) -> Result<Faults, LoadError> {
+    let plan = config.faults.clone().unwrap_or_default();
+    let of_cameras: Vec<Option<String>> =
+        camera_windows.iter().map(|index| index.map(|index| windows[index].name.clone())).collect();
+    let told = windows.iter().filter(|window| platform::in_tree(config, window));
+    let told: Vec<&str> = told.map(|window| window.name.as_str()).collect();
+    plan.check(&of_cameras, Some(&told)).map_err(LoadError::Faults)?;
+    // Without a seed, one that nobody chose.
+    let seed = config.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
+    Ok(Faults::of_machine(plan, seed, of_cameras, config.timeline))
 }
 
 fn check_size(config: &Config) -> Result<(), LoadError> {

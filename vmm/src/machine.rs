@@ -4,7 +4,6 @@ mod requests;
 
 use std::{
     fs::{self, File},
-    hash::{BuildHasher, RandomState},
     io::{self, Write},
     ops::Range,
     path::{Path, PathBuf},
@@ -17,7 +16,7 @@ use devices::{
     camera::{Camera, CameraError, CameraSpec},
     dma::DmaPort,
     exit::ExitDevice,
-    faults::{Device, Faults, Plan},
+    faults::{Device, Faults},
     irq::IrqLine,
     machine_events::MachineEvents,
     pvpanic::PvPanic,
@@ -215,7 +214,7 @@ impl Machine {
         loaded: Loaded,
         mut streams: Streams,
     ) -> Result<Self, MachineError> {
-        let Loaded { memory, kernel, windows, devices: entries, .. } = loaded;
+        let Loaded { memory, kernel, windows, devices: entries, faults, .. } = loaded;
 
         let vm = kvm_fd.create_vm().map_err(kvm("a virtual machine"))?;
         memory::register(&vm, &memory).map_err(kvm("guest memory"))?;
@@ -236,7 +235,7 @@ impl Machine {
         let (serial_log, serial_sink) =
             SerialLog::new(serial_stdout, streams.console_log.take()).map_err(host("an eventfd"))?;
         let place = Place { vm: &vm, memory: &memory, manager: &mut manager, bus: Bus::new() };
-        let (devices, bus) = place.devices(config, &entries, &windows, &streams, serial_sink)?;
+        let (devices, bus) = place.devices(config, &entries, &windows, faults, &streams, serial_sink)?;
 
         let mut tick = TimerFd::new().map_err(|error| host("a timer")(error.into()))?;
         tick.reset(TICK, Some(TICK)).map_err(|error| host("a timer")(error.into()))?;
@@ -470,20 +469,6 @@ fn check_writable(folder: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder).map(drop)
 }
 
-/// A seed that nobody chose.
-fn any_seed() -> u64 {
-    RandomState::new().hash_one(())
-}
-
-/// The window that each camera of the list uses, by its name.
-fn camera_windows(entries: &[Entry], windows: &[cma::Window]) -> Vec<Option<String>> {
-    let window = |entry: &Entry| match entry.kind {
-        Kind::Camera { window, .. } => Some(window.map(|index| windows[index].name.clone())),
-        _ => None,
-    };
-    entries.iter().filter_map(window).collect()
-}
-
 fn window_report(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> WindowReport {
     let bitmap = written.iter().find(|(range, _)| *range == window.range()).map(|(_, bitmap)| &bitmap[..]);
     let runs_written = runs(bitmap.unwrap_or_default());
@@ -512,18 +497,15 @@ impl Place<'_> {
         config: &Config,
         entries: &[Entry],
         windows: &[cma::Window],
+        faults: Faults,
         streams: &Streams,
         serial_sink: SerialSink,
     ) -> Result<(Devices, Bus), MachineError> {
         let events = Arc::new(MachineEvents::new().map_err(host("an eventfd"))?);
         let agent = Agent::new(config.memory);
         // Over an API socket rules can be added later.
-        let consulted = streams.api.is_some() || config.timeline;
-        let plan = config.faults.clone().or_else(|| consulted.then(Plan::default));
-        let faults = plan.map(|plan| {
-            let seed = config.seed.unwrap_or_else(any_seed);
-            Faults::of_machine(plan, seed, camera_windows(entries, windows), config.timeline)
-        });
+        let are_consulted = config.faults.is_some() || config.timeline || streams.api.is_some();
+        let faults = are_consulted.then_some(faults);
         let control = Control::new(faults.clone());
         let mut files = None;
         let mut serial_sink = Some(serial_sink);

@@ -69,6 +69,9 @@ pub struct Firing {
     /// The virtio device, if it was one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
+    /// The CMA window, if the tree was to tell of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
     /// The sensor's number of the frame, if it was one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<u32>,
@@ -203,7 +206,12 @@ impl Faults {
     /// What goes wrong at `event`, if anything does.
     #[inline]
     pub fn consult(&self, event: &Event) -> Option<Fault> {
-        if self.is_idle() { None } else { self.state().consult(event, &self.shared.windows) }
+        if self.is_idle() { None } else { self.state().consult(event, &self.shared.windows, None) }
+    }
+
+    /// What is wrong with what the tree tells of this CMA window, if anything is.
+    pub fn consult_tree(&self, window: &str) -> Option<Fault> {
+        self.state().consult(&Event::new(Point::Tree), &self.shared.windows, Some(window))
     }
 
     /// Whether there is a rule for `point`.
@@ -312,10 +320,11 @@ impl Faults {
 }
 
 impl State {
-    fn consult(&mut self, event: &Event, windows: &[Option<String>]) -> Option<Fault> {
+    fn consult(&mut self, event: &Event, windows: &[Option<String>], of_tree: Option<&str>) -> Option<Fault> {
         self.note(|| What::Event(*event));
         let Self { rules, state, mark, seed, .. } = self;
-        let window = event.camera.and_then(|camera| windows.get(camera as usize)?.as_deref());
+        let of_camera = || event.camera.and_then(|camera| windows.get(camera as usize)?.as_deref());
+        let window = of_tree.or_else(of_camera);
         let mut fired = None;
         for (index, (rule, counts)) in rules.iter_mut().enumerate() {
             if !rule.is_of(event, window) {
@@ -341,6 +350,7 @@ impl State {
             self.firings.push(Firing {
                 camera: event.camera,
                 device: event.device,
+                window: of_tree.map(ToOwned::to_owned),
                 frame: event.frame,
                 on: event.point,
                 rule: rule.name.clone(),

@@ -13,6 +13,6 @@ mod timeline;
 
 pub use engine::{Change, Event, Fault, Faults, Firing, RuleStatus, Trace};
 pub use fields::PlanError;
-pub use plan::{Action, Device, Plan, Point, Rule, START, When, action_names, reference};
+pub use plan::{Action, Device, Plan, Point, Rule, START, When, actions, reference};
 pub use read::rules;
 pub use timeline::{Moment, What};

@@ -30,6 +30,7 @@ macro_rules! points {
 }
 
 points! {
+    Tree = "tree", "A CMA window's node is put into the device tree, before the guest boots: one event for each, in their order.";
     SensorLink = "sensor.link", "The sensor is about to send a frame: one event for each, but for those that a lost link takes.";
     FrameStart = "frame.start", "A frame begins in the device: one event for each that the sensor sends.";
     Params = "params", "A buffer of parameters is about to be taken.";
@@ -47,7 +48,17 @@ points! {
 impl Point {
     /// Whether its events are a camera's.
     pub(super) fn is_camera(self) -> bool {
-        self != Self::Queue
+        !self.is_device() && self != Self::Tree
+    }
+
+    /// Whether its events are of a CMA window, or of a camera that uses one.
+    pub(super) fn is_window(self) -> bool {
+        !self.is_device()
+    }
+
+    /// Whether its events are a virtio device's.
+    pub(super) fn is_device(self) -> bool {
+        self == Self::Queue
     }
 
     /// Whether its events are of a frame.
@@ -87,6 +98,31 @@ impl Device {
 pub enum Action {
     /// Nothing goes wrong: what follows is the rule's next state.
     None,
+    /// The tree has the window at another address.
+    Move {
+        /// Its first address.
+        base: u64,
+    },
+    /// The tree has the window with another size.
+    Resize {
+        /// In bytes.
+        bytes: u64,
+    },
+    /// The window's node has no `reusable`.
+    NotReusable,
+    /// The window's node has `no-map` beside `reusable`.
+    NoMap,
+    /// `/reserved-memory` has one cell for an address and one for a size.
+    WrongCells,
+    /// `/reserved-memory` has no `ranges`.
+    NoRanges,
+    /// The window's node has another phandle than the cameras' `memory-region` has.
+    Dangling,
+    /// Before the window's node there are others.
+    Crowd {
+        /// How many.
+        count: u32,
+    },
     /// The line buffer overflows in the middle of the frame, which is lost, and `IRQ_OVERFLOW` says so.
     Overflow,
     /// The bus refuses the frame's first address: the frame is lost, and `IRQ_BUS_ERROR` says so.
@@ -227,6 +263,24 @@ const fn row(
 /// The actions, in the order in which a frame meets them. A name may have a meaning of its own at each point.
 pub(super) const ACTIONS: &[Row] = &[
     row("none", &[], "", "Nothing: the rule is there for its `next-state`."),
+    row("move", &[Point::Tree], "base", "The window is said to be at this address, whatever is there."),
+    row("resize", &[Point::Tree], "bytes", "The window is said to have so many bytes."),
+    row("not-reusable", &[Point::Tree], "", "The window's node has no `reusable`."),
+    row("no-map", &[Point::Tree], "", "The window's node has `no-map`."),
+    row(
+        "wrong-cells",
+        &[Point::Tree],
+        "",
+        "`/reserved-memory` has one cell for addresses and one for sizes, and the root has two.",
+    ),
+    row("no-ranges", &[Point::Tree], "", "`/reserved-memory` has no `ranges`."),
+    row("dangling", &[Point::Tree], "", "The cameras' `memory-region` leads to no node."),
+    row(
+        "crowd",
+        &[Point::Tree],
+        "count",
+        "Before the window's node there are so many more, each with a page of its own below the window.",
+    ),
     row(
         "link-loss",
         &[Point::SensorLink],
@@ -354,9 +408,9 @@ pub(super) const ACTIONS: &[Row] = &[
     ),
 ];
 
-/// The names of all actions; some come more than once.
-pub fn action_names() -> impl Iterator<Item = &'static str> {
-    ACTIONS.iter().map(|row| row.name)
+/// All actions: the name of each, and the points at which it does this.
+pub fn actions() -> impl Iterator<Item = (&'static str, Vec<Point>)> {
+    ACTIONS.iter().map(|row| (row.name, row.points()))
 }
 
 /// At which of its point's events a rule fires; all of what is given must hold.
@@ -395,7 +449,7 @@ pub struct Rule {
     pub times: Option<u64>,
     /// The camera whose events it counts; none: those of all.
     pub camera: Option<u32>,
-    /// The CMA window whose cameras' events it counts; none: those of all.
+    /// The CMA window whose events, or cameras' events, it counts; none: those of all.
     pub window: Option<String>,
     /// The channel, or the queue, whose events it counts; none: those of all.
     pub channel: Option<u32>,
@@ -422,12 +476,29 @@ impl Plan {
         Self { text: rules.iter().map(Rule::to_toml).collect::<Vec<_>>().join("\n"), rules }
     }
 
-    /// Whether the cameras are there that the rules are of; of each `windows` has the name of the one that it uses.
+    /// Whether the cameras are there that the rules are of, and the windows: of each camera `windows` has the name of the one that
+    /// it uses, and the `tree` has those, if the guest has not read it yet.
     ///
     /// # Errors
     /// If not: a sentence that says which.
-    pub fn check(&self, windows: &[Option<String>]) -> Result<(), String> {
-        for Rule { name, camera, window, .. } in &self.rules {
+    pub fn check(&self, windows: &[Option<String>], tree: Option<&[&str]>) -> Result<(), String> {
+        for Rule { name, on, camera, window, .. } in &self.rules {
+            if *on == Point::Tree {
+                let window = window.as_deref();
+                let Some(tree) = tree else {
+                    return Err(format!(
+                        "rule '{name}' acts on the tree, which the guest has read; give it with --faults"
+                    ));
+                };
+                if window.map_or(tree.is_empty(), |window| !tree.contains(&window)) {
+                    return Err(format!(
+                        "rule '{name}' is of {} in the tree, which has {}",
+                        window.map_or("a CMA window".to_owned(), |window| format!("the window '{window}'")),
+                        if tree.is_empty() { "none".to_owned() } else { tree.join(", ") }
+                    ));
+                }
+                continue;
+            }
             if let Some(camera) = camera
                 && *camera as usize >= windows.len()
             {
@@ -530,7 +601,7 @@ mod tests {
     fn rules_are_of_cameras_that_are_there() {
         let check = |selector: &str, windows: &[Option<String>]| {
             let rule = format!("[[rule]]\nname = \"r\"\non = \"irq\"\naction = \"lose\"\n{selector}\n");
-            Plan::read(&rule).unwrap().check(windows)
+            Plan::read(&rule).unwrap().check(windows, Some(&["isp"]))
         };
         let windows = [Some("isp".to_owned()), None];
         assert_eq!(check("camera = 1\nwindow = \"isp\"", &windows), Ok(()));
@@ -542,6 +613,23 @@ mod tests {
             check("window = \"vpu\"", &windows),
             Err("rule 'r' is of the window 'vpu', which no camera uses; they use isp".to_owned())
         );
+        let tree = |selector: &str, tree: Option<&[&str]>| {
+            let rule = format!("[[rule]]\nname = \"r\"\non = \"tree\"\naction = \"no-map\"\n{selector}\n");
+            Plan::read(&rule).unwrap().check(&[], tree)
+        };
+        assert_eq!(
+            (tree("window = \"vpu\"", Some(&["isp", "vpu"])), tree("", Some(&["isp"]))),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(
+            tree("window = \"npu\"", Some(&["isp", "vpu"])),
+            Err("rule 'r' is of the window 'npu' in the tree, which has isp, vpu".to_owned())
+        );
+        assert_eq!(
+            tree("", Some(&[])),
+            Err("rule 'r' is of a CMA window in the tree, which has none".to_owned())
+        );
+        assert!(tree("", None).unwrap_err().contains("which the guest has read; give it with --faults"));
     }
 
     #[test]

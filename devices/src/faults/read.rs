@@ -109,11 +109,11 @@ fn rule(value: Spanned<DeValue<'_>>) -> Result<(Rule, Range<usize>, Range<usize>
     if let Some(camera) = camera.as_ref().filter(|_| !on.is_camera()) {
         return refused(camera.span(), "camera", Point::is_camera);
     }
-    if let Some(window) = window.as_ref().filter(|_| !on.is_camera()) {
-        return refused(window.span(), "window", Point::is_camera);
+    if let Some(window) = window.as_ref().filter(|_| !on.is_window()) {
+        return refused(window.span(), "window", Point::is_window);
     }
-    if let Some(device) = device.as_ref().filter(|_| on.is_camera()) {
-        return refused(device.span(), "device", |point| !point.is_camera());
+    if let Some(device) = device.as_ref().filter(|_| !on.is_device()) {
+        return refused(device.span(), "device", Point::is_device);
     }
     let device = device.map(|name| self::device(&name)).transpose()?;
     let state = fields.text("state")?;
@@ -184,9 +184,18 @@ fn action(on: Point, fields: &mut Fields<'_>) -> Result<Action, Problem> {
     }
     let several = 1..i64::from(u32::MAX) + 1;
     let from_none = 0..i64::from(u32::MAX) + 1;
+    let (from_none_64, several_64) = (0..i64::MAX, 1..i64::MAX);
     let signed = -(1 << 40)..(1 << 40) + 1;
     Ok(match name.get_ref().as_str() {
         "none" => Action::None,
+        "move" => Action::Move { base: fields.needed_number("base", from_none_64)? },
+        "resize" => Action::Resize { bytes: fields.needed_number("bytes", several_64)? },
+        "not-reusable" => Action::NotReusable,
+        "no-map" => Action::NoMap,
+        "wrong-cells" => Action::WrongCells,
+        "no-ranges" => Action::NoRanges,
+        "dangling" => Action::Dangling,
+        "crowd" => Action::Crowd { count: fields.needed_number("count", 1..257)? },
         "overflow" => Action::Overflow,
         "bus-error" => Action::BusError,
         "link-loss" => Action::LinkLoss { frames: fields.needed_number("frames", several)? },
@@ -379,7 +388,7 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_its_place() {
         for (fields, says) in [
-            ("on = \"frame\"", "3:6: there is no point 'frame'; the points are sensor.link, frame.start,"),
+            ("on = \"frame\"", "3:6: there is no point 'frame'; the points are tree, sensor.link,"),
             ("on = 3", "3:6: on is a text, not a whole number"),
             ("action = \"lose\"", "1:1: a rule has no on; give it one"),
             (

@@ -33,6 +33,7 @@ pub const HELP: &str = r#"An experiment is a TOML file:
   when = { frames = [3, 3] }
   [expect]                                       # what has to hold; N is a number, or [LEAST, MOST]
   exit = 0                                       # the workload's exit status [default: 0]
+  end = ["panic", "reset"]                       # how the machine may end, as in --report [default: exit]
   fired = { overflow = 1 }                       # how often each rule fired [default: at least once]
   log = ["line buffer overflow"]                 # what is in the guest's kernel log
   log-not = ["resetting"]                        # what is not, beside warnings, BUG, Oops and reports of KASAN and lockdep
@@ -47,6 +48,9 @@ pub const HELP: &str = r#"An experiment is a TOML file:
 
 /// Least and most of something that is counted.
 pub type Count = RangeInclusive<u64>;
+
+/// The ends that a guest can bring about: the `kind` of each such [`Outcome`](crate::report::Outcome).
+const ENDS: [&str; 5] = ["exit", "powered_off", "panic", "halted", "reset"];
 
 /// Most runs of an experiment.
 const MOST_RUNS: u16 = 10_000;
@@ -69,6 +73,8 @@ pub struct Experiment {
 pub struct Expect {
     /// The workload's exit status.
     pub exit: u8,
+    /// How the machine ends, as `kind` of the report's outcome has it.
+    pub end: Vec<String>,
     /// How often each rule fired.
     pub fired: BTreeMap<String, Count>,
     /// What is in the guest's kernel log, and what is not.
@@ -327,6 +333,7 @@ fn seeds(value: Spanned<DeValue<'_>>) -> Result<Vec<u64>, Problem> {
 /// Without a word about a rule, it has to have fired: else nothing was tried.
 fn default_expectations(rules: &[Rule]) -> Expect {
     Expect {
+        end: vec!["exit".to_owned()],
         fired: rules.iter().map(|rule| (rule.name.clone(), 1..=u64::MAX)).collect(),
         ..Expect::default()
     }
@@ -358,6 +365,9 @@ fn expectations(value: Spanned<DeValue<'_>>, rules: &[Rule]) -> Result<Expect, P
             *texts = list(name, value, |value| text("it", value))?;
         }
     }
+    if let Some(value) = fields.take("end") {
+        expect.end = list("end", value, end)?;
+    }
     expect.flagged = fields.take("flagged").map(|value| count("flagged", &value)).transpose()?;
     for (name, value) in counts(&mut fields, "counters")? {
         let known = counters();
@@ -372,6 +382,16 @@ fn expectations(value: Spanned<DeValue<'_>>, rules: &[Rule]) -> Result<Expect, P
     expect.frames = fields.take("frames").map(frames).transpose()?;
     fields.end()?;
     Ok(expect)
+}
+
+/// How a machine ends.
+fn end(value: Spanned<DeValue<'_>>) -> Result<String, Problem> {
+    let span = value.span();
+    let kind = text("an end", value)?;
+    if ENDS.contains(&kind.as_str()) {
+        return Ok(kind);
+    }
+    Err(Problem::new(span, format!("no machine ends with '{kind}'; it does with {}", ENDS.join(", "))))
 }
 
 /// The names of a camera's counters, as in --report.
@@ -567,6 +587,14 @@ mod tests {
     }
 
     #[test]
+    fn the_ends_are_those_of_a_report() {
+        for kind in ENDS {
+            let outcome = serde_json::json!({ "kind": kind, "status": 0 });
+            assert!(serde_json::from_value::<crate::report::Outcome>(outcome).is_ok(), "{kind}");
+        }
+    }
+
+    #[test]
     fn a_rule_has_to_fire_unless_it_is_said_otherwise() {
         let [case] = &read(&format!("{PLAIN}{RULE}"), &[]).unwrap().cases[..] else { panic!("one run") };
         assert_eq!(case.expect.fired["r"], 1..=u64::MAX);
@@ -595,6 +623,10 @@ mod tests {
             ),
             ("[[rule]]\nname = \"a\"\non = \"frame\"", "6:6: there is no point 'frame'"),
             ("[expect]\nlog = \"x\"", "5:7: log is a list, not a text"),
+            (
+                "[expect]\nend = [\"fire\"]",
+                "5:8: no machine ends with 'fire'; it does with exit, powered_off",
+            ),
             ("seeds = [3, 3]", "4:9: a seed is there twice"),
             ("seeds = { from = 1, count = 10001 }", "4:29: count cannot be that; it is from 1 to 10000"),
             ("[matrix]\nformt = [\"GREY\"]", "5:1: nothing has {formt}; write it where the value belongs"),

@@ -56,13 +56,18 @@ pub fn judge(expect: &Expect, evidence: &Evidence) -> Verdict {
             let last = evidence.output.lines().last().unwrap_or("it said nothing");
             complain("end", format!("there is no report of the machine: {last}"));
         }
-        (Some(_), Some(report)) => match &report.outcome {
-            Outcome::Exit { status } if *status == expect.exit => {}
-            Outcome::Exit { status } => {
+        (Some(_), Some(report)) => {
+            let outcome = serde_json::to_value(&report.outcome).unwrap_or_default();
+            if !expect.end.iter().any(|end| outcome["kind"] == **end) {
+                let ends = expect.end.join(" or ");
+                complain("end", format!("the machine's end was {outcome} and not {ends}"));
+            }
+            if let Outcome::Exit { status } = &report.outcome
+                && *status != expect.exit
+            {
                 complain("exit", format!("the workload ended with {status} instead of {}", expect.exit));
             }
-            outcome => complain("end", format!("the machine ended otherwise: {outcome:?}")),
-        },
+        }
     }
     let more =
         evidence.report.as_ref().and_then(|report| report.faults.as_ref()).map_or(0, |trace| trace.more);
@@ -176,6 +181,7 @@ mod tests {
         let firing = Firing {
             camera: Some(0),
             device: None,
+            window: None,
             frame: Some(3),
             on: Point::FrameDma,
             rule: "r".into(),
@@ -218,6 +224,7 @@ mod tests {
 
     fn expect() -> Expect {
         Expect {
+            end: vec!["exit".into()],
             fired: [("r".to_owned(), 1..=1)].into(),
             log: vec!["overflow".into()],
             output: vec!["10 frames".into()],
@@ -243,12 +250,16 @@ mod tests {
     #[test]
     fn each_expectation_can_fail() {
         type Change = fn(&mut Expect, &mut Evidence);
-        let changes: [(Change, &str); 14] = [
+        let changes: [(Change, &str); 15] = [
             (|expect, _| expect.exit = 1, "the workload ended with 0 instead of 1"),
             (|_, evidence| evidence.status = None, "it did not end in time"),
             (
                 |_, evidence| evidence.report.as_mut().unwrap().outcome = Outcome::Panic,
-                "the machine ended otherwise: Panic",
+                "the machine's end was {\"kind\":\"panic\"} and not exit",
+            ),
+            (
+                |expect, _| expect.end = vec!["panic".into(), "reset".into()],
+                "the machine's end was {\"kind\":\"exit\",\"status\":0} and not panic or reset",
             ),
             (
                 |expect, _| expect.fired.extend([("s".to_owned(), 1..=u64::MAX)]),

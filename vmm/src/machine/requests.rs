@@ -153,7 +153,7 @@ impl Machine {
         match request {
             None | Some(FaultsRequest::List) => Answer::Faults(faults.rules()),
             Some(FaultsRequest::Add(text)) => match Plan::read(&text) {
-                Ok(plan) => match plan.check(faults.windows()).map(|()| faults.add(plan)) {
+                Ok(plan) => match plan.check(faults.windows(), None).map(|()| faults.add(plan)) {
                     Err(sentence) => Answer::Error(sentence),
                     Ok(Ok(())) => Answer::Done {},
                     Ok(Err(name)) => Answer::Error(format!(
