@@ -68,6 +68,35 @@ fn windows_that_are_wrong_on_purpose() {
     }
 }
 
+/// What a plan of faults does to the tree; what a guest makes of it is in tests/experiments/tree-*.toml.
+#[test]
+fn trees_that_a_plan_makes_wrong() {
+    let plan = tempfile::NamedTempFile::new().unwrap();
+    let path = plan.path().to_str().unwrap();
+    for (action, status, part) in [
+        ("\"move\"\nbase = 0x5000_1000", 1, "\"incorrect alignment of CMA region\""),
+        ("\"move\"\nbase = 0x6000_0000", 1, "it overlaps /reserved-memory/cma0@60000000"),
+        ("\"move\"\nbase = 0xf000_0000", 0, "warning: no memory node covers all of 0xf0000000"),
+        ("\"resize\"\nbytes = 0x40_0000", 0, "CMA pool, 4M at 0x5"),
+        ("\"resize\"\nbytes = 0x1000", 1, "\"incorrect alignment of CMA region\""),
+        ("\"not-reusable\"", 1, "no device can use it: it is mapped as RAM"),
+        ("\"no-map\"", 1, "reusable and no-map exclude each other"),
+        ("\"wrong-cells\"", 1, "/reserved-memory has #address-cells = 1; it has to be the root's, which is 2"),
+        ("\"no-ranges\"", 1, "/reserved-memory has no ranges"),
+        ("\"dangling\"", 1, "memory-region 0: nothing: of_reserved_mem_device_init() returns -19"),
+        ("\"crowd\"\ncount = 63", 1, "it is number 65 and there is room for 64"),
+        ("\"crowd\"\ncount = 62", 0, "gives it the CMA pool"),
+    ] {
+        let rule =
+            format!("[[rule]]\nname = \"r\"\non = \"tree\"\nwindow = \"cma0\"\naction = {action}\n");
+        fs::write(&plan, rule).unwrap();
+        let windows = "--memory 2G --cma 16M,base=0x50000000 --cma 16M,name=other,base=0x60000000 --faults";
+        let words: Vec<&str> = windows.split(' ').chain([path]).collect();
+        let said = said(&words, status);
+        assert!(said.contains(part), "{action}: {said}");
+    }
+}
+
 #[test]
 fn seventeen_windows_are_what_our_kernel_has() {
     let words = |count| [vec!["--memory", "2G"], ["--cma", "4M"].repeat(count)].concat();

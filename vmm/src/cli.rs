@@ -134,6 +134,9 @@ struct MachineArgs {
     /// Seed of everything random: the guest's entropy device, the camera's noise, faults
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// What goes wrong on purpose: a plan, as devices/FAULTS.md describes it
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
     #[command(flatten)]
     arch: arch::Options,
 }
@@ -181,9 +184,6 @@ struct RunArgs {
     /// Write a report of the run to this file, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// What goes wrong on purpose: a plan, as devices/FAULTS.md describes it
-    #[arg(long, value_name = "FILE")]
-    faults: Option<PathBuf>,
     /// Write what the plan of faults did to this file, a line of JSON for each time that a rule fired
     #[arg(long, value_name = "FILE", requires = "faults")]
     trace: Option<PathBuf>,
@@ -319,7 +319,7 @@ fn check(check: &CheckArgs, machine: MachineArgs) -> Result<ExitCode, CliError> 
 fn tree(machine: MachineArgs) -> Result<(Vec<u8>, u64), CliError> {
     // The tree can be looked at before there is an image: nothing but the windows' places depends on it.
     let kernel = machine.kernel.clone();
-    let (config, image) = config(machine);
+    let (config, image) = config(machine)?;
     let kernel = kernel.or_else(|| image.is_ok().then(|| config.kernel.clone()));
     let tree = load_with(&config, kernel.as_deref()).map_err(CliError::Request)?.tree;
     Ok((tree, config.pageblock))
@@ -343,7 +343,8 @@ fn write(path: &Path, data: &[u8]) -> Result<(), CliError> {
 }
 
 /// The configuration that the options mean, and whether the image that they need is there.
-fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
+fn config(args: MachineArgs) -> Result<(Config, Result<(), ImageError>), CliError> {
+    let faults = args.faults.as_deref().map(read_plan).transpose()?;
     let own = args.kernel.map(|kernel| Image { kernel, initrd: None, pageblock: arch::PAGEBLOCK });
     let (image, found) = match own.map_or_else(|| images::find(&args.image), Ok) {
         Ok(image) => (image, Ok(())),
@@ -370,14 +371,14 @@ fn config(args: MachineArgs) -> (Config, Result<(), ImageError>) {
         windows: args.cma,
         cma_mode: args.cma_mode,
         cameras,
-        faults: None,
+        faults,
         timeline: false,
         exec: args.exec,
         out: None,
         seed: args.seed,
         console_log: None,
     };
-    (config, found)
+    Ok((config, found))
 }
 
 /// The machine with these options, to which an experiment adds its own.
@@ -394,24 +395,22 @@ fn machine_of(words: &[String]) -> Result<experiment::Machine, String> {
             return Err(text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned());
         }
     };
-    let RunArgs { out, report, faults, trace, console_log, .. } = &run;
-    let own =
-        out.is_some() || report.is_some() || faults.is_some() || trace.is_some() || console_log.is_some();
-    if own || run.machine.exec.is_some() || run.machine.seed.is_some() {
+    let RunArgs { machine, out, report, trace, console_log, .. } = &run;
+    let own = out.is_some() || report.is_some() || trace.is_some() || console_log.is_some();
+    if own || machine.exec.is_some() || machine.seed.is_some() || machine.faults.is_some() {
         return Err("--exec, --seed, --faults, --trace, --out, --report and --console-log are the experiment's own; leave \
                     them out"
             .to_owned());
     }
     // An image that is not there is refused by the machine's own minivmm, which names it.
-    let (config, _) = config(run.machine);
+    let (config, _) = config(run.machine).map_err(|error| error.to_string())?;
     let files = [config.kernel].into_iter().chain(config.initrd).collect();
     Ok(experiment::Machine { memory: config.memory, files })
 }
 
 fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     start_log(&args.log)?;
-    let (mut config, image) = config(args.machine);
-    config.faults = args.faults.as_deref().map(read_plan).transpose()?;
+    let (mut config, image) = config(args.machine)?;
     image?;
     config.timeline = args.timeline.is_some();
     config.out = args.out;
