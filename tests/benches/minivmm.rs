@@ -85,6 +85,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("benchmarks are run by cargo bench");
         return Ok(());
     }
+    if let Some(place) = arguments.iter().position(|argument| argument == faults::ROUND) {
+        return faults::round(arguments.get(place + 1).map_or("", String::as_str));
+    }
     let wanted = |part: &str| {
         let mut parts = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
         parts.peek().is_none() || parts.any(|argument| argument == part)

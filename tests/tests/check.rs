@@ -81,14 +81,17 @@ fn trees_that_a_plan_makes_wrong() {
         ("\"resize\"\nbytes = 0x1000", 1, "\"incorrect alignment of CMA region\""),
         ("\"not-reusable\"", 1, "no device can use it: it is mapped as RAM"),
         ("\"no-map\"", 1, "reusable and no-map exclude each other"),
-        ("\"wrong-cells\"", 1, "/reserved-memory has #address-cells = 1; it has to be the root's, which is 2"),
+        (
+            "\"wrong-cells\"",
+            1,
+            "/reserved-memory has #address-cells = 1; it has to be the root's, which is 2",
+        ),
         ("\"no-ranges\"", 1, "/reserved-memory has no ranges"),
         ("\"dangling\"", 1, "memory-region 0: nothing: of_reserved_mem_device_init() returns -19"),
         ("\"crowd\"\ncount = 63", 1, "it is number 65 and there is room for 64"),
         ("\"crowd\"\ncount = 62", 0, "gives it the CMA pool"),
     ] {
-        let rule =
-            format!("[[rule]]\nname = \"r\"\non = \"tree\"\nwindow = \"cma0\"\naction = {action}\n");
+        let rule = format!("[[rule]]\nname = \"r\"\non = \"tree\"\nwindow = \"cma0\"\naction = {action}\n");
         fs::write(&plan, rule).unwrap();
         let windows = "--memory 2G --cma 16M,base=0x50000000 --cma 16M,name=other,base=0x60000000 --faults";
         let words: Vec<&str> = windows.split(' ').chain([path]).collect();

@@ -16,7 +16,7 @@ use super::{
     auto::Exposure,
     channel::{FrameConfig, Refusal},
     clock::FrameClock,
-    fault::{FaceFaults, FrameFault, Interrupt, Probe},
+    fault::{FaceFaults, FrameFault, Hooks, Interrupt},
     format::MAX_PLANES,
     meta::ParamsFault,
     picture::SensorSettings,
@@ -219,7 +219,7 @@ impl State {
 }
 
 impl Face {
-    pub(super) fn new(spec: CameraSpec, irq: IrqLine, faults: Option<Probe>) -> Self {
+    pub(super) fn new(spec: CameraSpec, irq: IrqLine, hooks: Hooks) -> Self {
         Self {
             state: State::new(&spec),
             spec,
@@ -231,7 +231,7 @@ impl Face {
             counters_at_reset: Counters::default(),
             resets: 0,
             steps: None,
-            faults: FaceFaults::new(faults),
+            faults: FaceFaults::new(hooks),
         }
     }
 

@@ -12,7 +12,7 @@ struct Rig {
 impl Rig {
     fn new(spec: &str) -> Self {
         let irq = IrqLine::new().unwrap();
-        let face = Face::new(spec.parse().unwrap(), irq.try_clone().unwrap(), None);
+        let face = Face::new(spec.parse().unwrap(), irq.try_clone().unwrap(), Hooks::new(None));
         Self { face, irq, now: Instant::now() }
     }
 

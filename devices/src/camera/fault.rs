@@ -29,6 +29,21 @@ pub(super) struct Probe {
     pub(super) camera: u32,
 }
 
+/// Where a camera asks its plan, if it has one.
+#[derive(Debug, Clone)]
+pub(super) struct Hooks(Option<Probe>);
+
+impl Hooks {
+    /// The first camera is number 0.
+    pub(super) fn new(faults: Option<(Faults, u32)>) -> Self {
+        Self(faults.map(|(faults, camera)| Probe { faults, camera }))
+    }
+
+    fn probe(&self) -> Option<&Probe> {
+        if cfg!(feature = "no-hooks") { None } else { self.0.as_ref() }
+    }
+}
+
 impl Probe {
     /// What goes wrong with frame `sequence`, of `channel` if it is one's.
     fn consult_frame(&self, point: Point, sequence: u32, channel: Option<usize>) -> Option<Fault> {
@@ -62,7 +77,7 @@ pub(super) enum Interrupt {
 /// What goes wrong with the registers.
 #[derive(Debug)]
 pub(super) struct FaceFaults {
-    probe: Option<Probe>,
+    hooks: Hooks,
     /// Frames for which the link is still lost.
     link_lost: u32,
     /// Interrupts that reads of IRQ_STATUS still raise.
@@ -75,14 +90,14 @@ pub(super) struct FaceFaults {
 }
 
 impl FaceFaults {
-    pub(super) fn new(probe: Option<Probe>) -> Self {
+    pub(super) fn new(hooks: Hooks) -> Self {
         let late = [None; regs::CHANNELS as usize];
-        Self { probe, link_lost: 0, storm: 0, again: 0, drift: Drift::default(), late }
+        Self { hooks, link_lost: 0, storm: 0, again: 0, drift: Drift::default(), late }
     }
 
     /// A frame begins; what is left to do, if anything.
     pub(super) fn begin(&mut self, job: &mut Job) -> Option<Action> {
-        let probe = self.probe.as_ref()?;
+        let probe = self.hooks.probe()?;
         job.time = self.drift.shown(job.time);
         if self.link_lost > 0 {
             self.link_lost -= 1;
@@ -109,7 +124,7 @@ impl FaceFaults {
 
     /// A frame of `channel` is about to be told of.
     pub(super) fn end(&mut self, channel: usize, done: &mut Done) {
-        let Some(probe) = &self.probe else { return };
+        let Some(probe) = self.hooks.probe() else { return };
         let fault = probe.consult_frame(Point::FrameEnd, done.sequence, Some(channel));
         match fault.map(|fault| fault.action) {
             Some(Action::Timestamp { nanoseconds }) => done.time = done.time.wrapping_add_signed(nanoseconds),
@@ -121,7 +136,7 @@ impl FaceFaults {
 
     /// IRQ_DONE of `channel` is about to be raised for frame `sequence`.
     pub(super) fn interrupt(&mut self, channel: usize, sequence: u32) -> Interrupt {
-        let Some(probe) = &self.probe else { return Interrupt::Raised };
+        let Some(probe) = self.hooks.probe() else { return Interrupt::Raised };
         if let Some(left) = &mut self.late[channel] {
             *left -= 1;
             if *left > 0 {
@@ -150,7 +165,7 @@ impl FaceFaults {
 
     /// The line is raised.
     pub(super) fn raised(&self) {
-        if let Some(probe) = &self.probe {
+        if let Some(probe) = self.hooks.probe() {
             probe.faults.interrupt(probe.camera);
         }
     }
@@ -189,7 +204,7 @@ impl Face {
     /// As [`read`](Self::read), for the guest.
     pub(super) fn guest_reads(&mut self, register: u32) -> u32 {
         let value = self.read(register);
-        let Some(probe) = &self.faults.probe else { return value };
+        let Some(probe) = self.faults.hooks.probe() else { return value };
         let fault = probe.consult_access(Point::MmioRead, register, value);
         if register == regs::IRQ_STATUS && self.faults.storm > 0 {
             self.faults.storm -= 1;
@@ -206,7 +221,7 @@ impl Face {
 
     /// As [`write`](Self::write), for the guest.
     pub(super) fn guest_writes(&mut self, register: u32, value: u32, now: Instant) -> bool {
-        let Some(probe) = &self.faults.probe else { return self.write(register, value, now) };
+        let Some(probe) = self.faults.hooks.probe() else { return self.write(register, value, now) };
         let mut fault = probe.consult_access(Point::MmioWrite, register, value);
         let written = match &mut fault {
             Some(Fault { action: Action::Drop, .. }) => false,

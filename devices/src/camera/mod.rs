@@ -51,7 +51,7 @@ pub use scene::Pattern;
 pub use spec::{CameraSpec, CameraSpecError, SensorSpec, Timing};
 
 use face::Face;
-use fault::{DmaFaults, Probe};
+use fault::{DmaFaults, Hooks};
 use record::Recorder;
 use worker::Shared;
 
@@ -161,9 +161,9 @@ impl Camera {
         let source = worker::Source::new(&spec)?;
         let recorder =
             spec.record.clone().map(|recording| Recorder::new(recording, spec.timing)).transpose()?;
-        let probe = faults.map(|(faults, camera)| Probe { faults, camera });
-        let on_the_way = DmaFaults::new(probe.clone());
-        let shared = Arc::new(Shared::new(Face::new(spec, irq, probe)));
+        let hooks = Hooks::new(faults);
+        let on_the_way = DmaFaults::new(hooks.clone());
+        let shared = Arc::new(Shared::new(Face::new(spec, irq, hooks)));
         let thread = thread::Builder::new().name("camera0".into()).stack_size(STACK).spawn({
             let shared = Arc::clone(&shared);
             move || worker::run(&shared, &dma, source, on_the_way, recorder)

@@ -135,7 +135,8 @@ impl<'a> Queues<'a> {
     /// # Errors
     /// If the rings are malformed.
     pub fn push(&mut self, index: usize, chain: &Chain<'_>) -> Result<(), QueueError> {
-        let fault = self.faults.and_then(|(faults, device)| {
+        let faults = self.faults.filter(|_| !cfg!(feature = "no-hooks"));
+        let fault = faults.and_then(|(faults, device)| {
             let channel = u32::try_from(index).ok();
             faults.consult(&Event { device: Some(*device), channel, ..Event::new(Point::Queue) })
         });

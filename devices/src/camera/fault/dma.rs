@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use chacha20::{ChaCha8Rng, rand_core::Rng};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::Probe;
+use super::{Hooks, Probe};
 use crate::{
     camera::{
         auto::Exposure,
@@ -21,7 +21,7 @@ use crate::{
 
 /// What goes wrong with frames on their way to memory.
 pub(in crate::camera) struct DmaFaults {
-    probe: Option<Probe>,
+    hooks: Hooks,
     /// Where each channel's last frame went, and its number.
     last: [Option<(FrameConfig, u32)>; FRAME_CHANNELS],
     /// The last statistics that were written, if somebody asks for them.
@@ -29,8 +29,8 @@ pub(in crate::camera) struct DmaFaults {
 }
 
 impl DmaFaults {
-    pub(in crate::camera) fn new(probe: Option<Probe>) -> Self {
-        Self { probe, last: [None; FRAME_CHANNELS], statistics: None }
+    pub(in crate::camera) fn new(hooks: Hooks) -> Self {
+        Self { hooks, last: [None; FRAME_CHANNELS], statistics: None }
     }
 
     /// Makes the frame of `job` for `channel` and writes it, rightly or wrongly. `told` is called before it is written, if
@@ -49,7 +49,7 @@ impl DmaFaults {
         abort: &AtomicBool,
         told: &dyn Fn(Outcome),
     ) -> Outcome {
-        let Some(probe) = &self.probe else { return write(source, channel, job, &transfer, abort) };
+        let Some(probe) = self.hooks.probe() else { return write(source, channel, job, &transfer, abort) };
         let Some(config) = job.configs[channel] else { return Outcome::Abandoned };
         let last = self.last[channel].replace((config, job.sequence));
         let Some(fault) = probe.consult_frame(Point::FrameDma, job.sequence, Some(channel)) else {
@@ -131,7 +131,7 @@ impl DmaFaults {
 
     /// The parameters of `job`, of which `bytes` is a copy, are about to be taken; false if they only seem to be.
     pub(in crate::camera) fn params(&self, job: &Job, bytes: &mut [u8]) -> bool {
-        let Some(probe) = &self.probe else { return true };
+        let Some(probe) = self.hooks.probe() else { return true };
         let Some(mut fault) = probe.consult_frame(Point::Params, job.sequence, None) else { return true };
         if let Action::Flip { bits } = fault.action {
             let changes = spoil(bytes, bits, &mut fault.random, job.configs[PARAMS].map(first_address));
@@ -142,7 +142,7 @@ impl DmaFaults {
 
     /// The statistics of `job` are about to be written; false if they only seem to be.
     pub(in crate::camera) fn statistics(&mut self, job: &Job, bytes: &mut [u8; STATISTICS_SIZE]) -> bool {
-        let Some(probe) = &self.probe else { return true };
+        let Some(probe) = self.hooks.probe() else { return true };
         let fault = probe.consult_frame(Point::Stats, job.sequence, None);
         let last = self.statistics.take();
         if probe.faults.acts_on(Point::Stats) {
