@@ -1,12 +1,20 @@
 //! Tests that boot Linux with several cameras, or none. Their main function is as in linux.rs.
 
-use std::{fmt::Write as _, fs, process::ExitCode};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::BufReader,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    thread,
+    time::{Duration, Instant},
+};
 
 use devices::camera::{FORMATS, Format, Layout};
 use guest_images::Kind;
 use tests::{
     colours,
-    guest::{exec, printed, text},
+    guest::{self, exec, printed, run, text},
     harness,
 };
 use vmm::{frames, report::Report};
@@ -17,6 +25,7 @@ fn main() -> ExitCode {
         ("cameras_share_a_window", cameras_share_a_window),
         ("a_machine_without_a_camera", a_machine_without_a_camera),
         ("a_sensor_looks_at_a_picture", a_sensor_looks_at_a_picture),
+        ("a_snapshot_is_what_the_camera_wrote", a_snapshot_is_what_the_camera_wrote),
     ];
     harness::run_with_linux(&[Kind::DEFAULT], tests)
 }
@@ -106,13 +115,7 @@ fn a_machine_without_a_camera() {
 /// A picture of two colours goes through lens, sensor, ISP, DMA and driver, and comes back in every format.
 fn a_sensor_looks_at_a_picture() {
     let folder = tempfile::tempdir().unwrap();
-    let (picture, out) = (folder.path().join("flag.png"), folder.path().join("out"));
-    let (left, right) = ([200, 60, 40], [40, 90, 180]);
-    let mut encoder = png::Encoder::new(fs::File::create(&picture).unwrap(), 320, 240);
-    encoder.set_color(png::ColorType::Rgb);
-    let line = [left.repeat(160), right.repeat(160)].concat();
-    encoder.write_header().unwrap().write_image_data(&line.repeat(240)).unwrap();
-
+    let (picture, out) = (flag(folder.path()), folder.path().join("out"));
     let arguments = format!(
         "--cma 16M --camera timing=stall,defects=20,scene={} --out {}",
         picture.display(),
@@ -135,18 +138,74 @@ fn a_sensor_looks_at_a_picture() {
         let checked = frames::check_file(&frames, &layout).unwrap();
         assert!(checked.bad.is_empty() && checked.frames == 4, "{}: {checked:?}", format.name);
         let frame = frames::read_frame(&frames, &layout, 3).unwrap();
-        for (x, scene) in [(72, left), (232, right)] {
-            let seen = colours::of_patch(&frame, &layout, [x, 112]);
-            // The exposure shows nine tenths of the light.
-            let mut expected = scene.map(|value| f64::from(value) * 0.953);
-            if format.name == "GREY" {
-                expected = [colours::luma(expected); 3];
-            }
-            let limit = tolerance(format);
-            let close = seen.iter().zip(expected).all(|(seen, expected)| (seen - expected).abs() <= limit);
-            assert!(close, "{} at {x}: {seen:.1?} instead of {expected:.1?}", format.name);
-        }
+        check_flag(&frame, &layout, tolerance(format));
     }
+}
+
+/// The two halves of a scene.
+const FLAG: [[u8; 3]; 2] = [[200, 60, 40], [40, 90, 180]];
+
+/// A picture of 320x240 with two halves.
+fn flag(folder: &Path) -> PathBuf {
+    let picture = folder.join("flag.png");
+    let mut encoder = png::Encoder::new(fs::File::create(&picture).unwrap(), 320, 240);
+    encoder.set_color(png::ColorType::Rgb);
+    let line = FLAG.map(|colour| colour.repeat(160)).concat();
+    encoder.write_header().unwrap().write_image_data(&line.repeat(240)).unwrap();
+    picture
+}
+
+/// Checks that the frame shows that picture, within `limit` codes.
+fn check_flag(frame: &[u8], layout: &Layout, limit: f64) {
+    let name = layout.format().name;
+    for (x, scene) in [72, 232].into_iter().zip(FLAG) {
+        let seen = colours::of_patch(frame, layout, [x, 112]);
+        // The exposure shows nine tenths of the light.
+        let mut expected = scene.map(|value| f64::from(value) * 0.953);
+        if name == "GREY" {
+            expected = [colours::luma(expected); 3];
+        }
+        let close = seen.iter().zip(expected).all(|(seen, expected)| (seen - expected).abs() <= limit);
+        assert!(close, "{name} at {x}: {seen:.1?} instead of {expected:.1?}");
+    }
+}
+
+fn a_snapshot_is_what_the_camera_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, png) = (folder.path().join("socket"), folder.path().join("snapshot.png"));
+    let arguments = format!(
+        "--cma 16M --camera fps=10,scene={} --api-socket {}",
+        flag(folder.path()).display(),
+        socket.display()
+    );
+    let stream = "v4l2-ctl -v width=320,height=240,pixelformat=NV12 --stream-mmap=3 --stream-count=1000000 2> /dev/null";
+    let machine = thread::spawn(move || exec(&arguments, stream));
+    let ctl = |words: &[&str]| run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).args(words));
+    let begun = Instant::now();
+    let said = loop {
+        let output = ctl(&["snapshot", "--png", png.to_str().unwrap()]);
+        if output.status.success() {
+            break text(&output.stdout);
+        }
+        // There is no socket yet, or no stream.
+        assert!(begun.elapsed() < guest::LIMIT && !machine.is_finished(), "{}", text(&output.stderr));
+        thread::sleep(Duration::from_millis(200));
+    };
+    assert!(said.starts_with("camera 0, frame ") && said.contains(", NV12: "), "{said}");
+    let mut reader = png::Decoder::new(BufReader::new(fs::File::open(&png).unwrap())).read_info().unwrap();
+    let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut rgb).unwrap();
+    assert_eq!((info.width, info.height), (320, 240));
+    let layout = Layout::new(u32::from_le_bytes(*b"RGB3"), 320, 240).unwrap();
+    check_flag(&rgb, &layout, 8.0);
+
+    // As blocks, on 80 columns and 24 rows where there is no terminal.
+    let drawn = printed(&ctl(&["snapshot", "0"]));
+    assert_eq!((drawn.lines().count(), drawn.matches('\u{2580}').count()), (20 + 1, 53 * 20), "{drawn}");
+    let refused = ctl(&["snapshot", "1"]);
+    assert!(text(&refused.stderr).contains("there is no camera 1: the machine has 1"), "{refused:?}");
+    printed(&ctl(&["stop"]));
+    assert_eq!(machine.join().unwrap().status.code(), Some(1));
 }
 
 /// V4L2's code of a format, as text.

@@ -26,6 +26,9 @@ pub struct Request {
     /// With [`Verb::Frames`]: what of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FramesRequest>,
+    /// With [`Verb::Snapshot`]: the camera's number, of which the first is 0, and the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera: Option<u32>,
 }
 
 /// What can be asked of all cameras' frames: `{"verb": "frames", "frames": {"step": 1}}`.
@@ -68,6 +71,8 @@ pub enum Verb {
     Faults,
     /// The cameras' frames, while the guest runs: pause; step [N], which lets one begin, or N; resume
     Frames,
+    /// A camera's next frame, as it lies in guest memory: [CAMERA], a number; drawn here, or with --png in a file
+    Snapshot,
     /// Let the vCPUs stand still; the camera's clock and the host's go on
     Pause,
     /// Let the vCPUs go on
@@ -88,10 +93,25 @@ pub enum Answer {
     Cma(Vec<GuestWindow>),
     /// To [`Verb::Faults`]: the rules, in their order.
     Faults(Vec<RuleStatus>),
+    /// To [`Verb::Snapshot`].
+    Snapshot(Snapshot),
     /// It is done.
     Done {},
     /// It cannot be done: a sentence that says why.
     Error(String),
+}
+
+/// A frame of a camera's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The camera's number.
+    pub camera: u32,
+    /// The sensor's number of the frame.
+    pub sequence: u32,
+    /// Its format in the guest, V4L2's name for it without `V4L2_PIX_FMT_`.
+    pub format: String,
+    /// As an RGB picture: a PNG, in base64 (RFC 4648, section 4).
+    pub png: String,
 }
 
 /// How a machine that runs is. Sizes are in bytes, times in seconds; the fields that a report has too mean the same.
@@ -142,7 +162,7 @@ mod tests {
     #[test]
     fn the_names_in_json_are_stable() {
         let request: Request = serde_json::from_str(r#"{"verb": "stop"}"#).unwrap();
-        assert_eq!(request, Request { verb: Verb::Stop, faults: None, frames: None });
+        assert_eq!(request, Request { verb: Verb::Stop, faults: None, frames: None, camera: None });
         let text = r#"{"verb":"faults","faults":{"trigger":"torn"}}"#;
         let request: Request = serde_json::from_str(text).unwrap();
         assert_eq!(request.faults, Some(FaultsRequest::Trigger("torn".into())));
@@ -153,6 +173,8 @@ mod tests {
             let request: Request = serde_json::from_str(&text).unwrap();
             assert_eq!((request.frames, serde_json::to_string(&request).unwrap()), (Some(frames), text));
         }
+        let request: Request = serde_json::from_str(r#"{"verb": "snapshot", "camera": 1}"#).unwrap();
+        assert_eq!((request.verb, request.camera), (Verb::Snapshot, Some(1)));
         for bad in [r#"{"verb": "stop", "when": "now"}"#, r#"{"verb": "fly"}"#, "{}", "\"stop\""] {
             assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
         }

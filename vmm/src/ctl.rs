@@ -16,7 +16,11 @@ use devices::{
     faults::{Plan, PlanError, RuleStatus},
 };
 
-use crate::api::{Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb};
+use crate::{
+    api::{Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Snapshot, Status, Verb},
+    snapshot::PictureError,
+    terminal,
+};
 
 /// How long a machine that does not answer is waited for. It answers within 10 s, with an error if need be.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +35,8 @@ pub struct CtlArgs {
     /// What to ask for
     #[arg(value_enum)]
     verb: Verb,
-    /// With faults: list, add FILE, remove NAME or trigger NAME [default: list]; with frames: pause, step [N] or resume
+    /// With faults: list, add FILE, remove NAME or trigger NAME [default: list]; with frames: pause, step [N] or resume; with
+    /// snapshot: the camera's number [default: 0]
     #[arg(value_name = "WORD")]
     more: Vec<String>,
     /// Print the answer as the machine gave it, a line of JSON
@@ -43,6 +48,12 @@ pub struct CtlArgs {
     /// With cma: draw the window into this file, too, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// With snapshot: put the frame into this file, as PNG, instead of drawing it
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// With snapshot: draw one frame after another, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["png", "json"])]
+    follow: bool,
 }
 
 /// Why there is no answer, or none that could be printed.
@@ -75,6 +86,9 @@ pub enum CtlError {
     /// --svg or --window where they have no meaning.
     #[error("--svg and --window are for the verb cma; leave them out")]
     NoWindows,
+    /// --png or --follow where they have no meaning.
+    #[error("--png and --follow are for the verb snapshot; leave them out")]
+    NoSnapshot,
     /// Words behind the verb that mean nothing.
     #[error("{0}")]
     Words(String),
@@ -102,9 +116,12 @@ pub enum CtlError {
         /// The names of the windows there are.
         names: String,
     },
-    /// The picture.
+    /// The frame.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// The picture's file.
     #[error("the picture {} cannot be written: {source}; name a file in a folder that can", path.display())]
-    Svg {
+    Write {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -122,12 +139,13 @@ impl CtlError {
             Self::Connect { .. }
             | Self::NoAnswer { .. }
             | Self::NoWindows
+            | Self::NoSnapshot
             | Self::Windows { .. }
             | Self::Words(_)
             | Self::ReadPlan { .. }
             | Self::Plan { .. }
-            | Self::Svg { .. } => 2,
-            Self::Connection { .. } | Self::Refused(_) => 1,
+            | Self::Write { .. } => 2,
+            Self::Connection { .. } | Self::Picture(_) | Self::Refused(_) => 1,
         }
     }
 }
@@ -140,10 +158,25 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
     if args.verb != Verb::Cma && (args.svg.is_some() || args.window.is_some()) {
         return Err(CtlError::NoWindows);
     }
+    if args.verb != Verb::Snapshot && (args.png.is_some() || args.follow) {
+        return Err(CtlError::NoSnapshot);
+    }
+    loop {
+        let text = answer_text(args)?;
+        // Whoever closed the pipe knows enough.
+        let is_read = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_ok();
+        if !args.follow || !is_read {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// Asks; what is to be printed.
+fn answer_text(args: &CtlArgs) -> Result<String, CtlError> {
     let line = ask(&args.socket, &request(args)?)?;
     let answer = serde_json::from_str(&line)
         .map_err(|source| CtlError::NoAnswer { path: args.socket.clone(), source })?;
-    let text = match answer {
+    Ok(match answer {
         Answer::Error(sentence) => return Err(CtlError::Refused(sentence)),
         Answer::Cma(windows) => {
             let text = windows_text(&windows, args)?;
@@ -153,20 +186,23 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
         Answer::Status(status) => status_text(&status),
         Answer::Camera(cameras) => cameras_text(&cameras),
         Answer::Faults(rules) => rules_text(&rules)?,
+        Answer::Snapshot(snapshot) => snapshot_text(&snapshot, args)?,
         Answer::Done {} => String::new(),
-    };
-    // Whoever closed the pipe knows enough.
-    let _ = io::stdout().write_all(text.as_bytes());
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// What the verb and the words behind it ask for.
 fn request(args: &CtlArgs) -> Result<Request, CtlError> {
     let words: Vec<&str> = args.more.iter().map(String::as_str).collect();
-    let request = Request { verb: args.verb, faults: None, frames: None };
+    let request = Request { verb: args.verb, faults: None, frames: None, camera: None };
     Ok(match (args.verb, &words[..]) {
         (Verb::Faults, words) => Request { faults: Some(faults_request(words)?), ..request },
         (Verb::Frames, words) => Request { frames: Some(frames_request(words)?), ..request },
+        (Verb::Snapshot, [camera]) => {
+            let number = camera.parse();
+            let sentence = |_| CtlError::Words(format!("'{camera}' is no camera; give its number, as in 0"));
+            Request { camera: Some(number.map_err(sentence)?), ..request }
+        }
         (_, []) => request,
         (_, [word, ..]) => {
             return Err(CtlError::Words(format!("'{word}' means nothing here; leave it out")));
@@ -211,6 +247,22 @@ fn faults_request(words: &[&str]) -> Result<FaultsRequest, CtlError> {
             )));
         }
     })
+}
+
+/// The frame, or where it is.
+fn snapshot_text(snapshot: &Snapshot, args: &CtlArgs) -> Result<String, CtlError> {
+    let Snapshot { camera, sequence, format, .. } = snapshot;
+    let title = format!("camera {camera}, frame {sequence}, {format}");
+    if let Some(path) = &args.png {
+        fs::write(path, snapshot.file()?).map_err(|source| CtlError::Write { path: path.clone(), source })?;
+        return Ok(format!("{title}: {}\n", path.display()));
+    }
+    // The title has a line, and what comes next another.
+    let (columns, rows) = terminal::size().unwrap_or((80, 24));
+    let blocks = snapshot.blocks(columns.into(), rows.saturating_sub(2).into())?;
+    // Over the last one: to the upper left corner, and clear what is below.
+    let home = if args.follow { "\x1b[H\x1b[J" } else { "" };
+    Ok(format!("{home}{blocks}{title}\n"))
 }
 
 /// A line for each rule.
@@ -260,7 +312,7 @@ fn windows_text(windows: &[GuestWindow], args: &CtlArgs) -> Result<String, CtlEr
             return Err(CtlError::Windows { wanted: "--window, for --svg,", names: names() });
         };
         fs::write(path, map(window).to_svg())
-            .map_err(|source| CtlError::Svg { path: path.clone(), source })?;
+            .map_err(|source| CtlError::Write { path: path.clone(), source })?;
     }
     if chosen.is_empty() {
         return Ok("the guest has no CMA windows\n".to_owned());

@@ -30,6 +30,7 @@ pub mod replay;
 pub mod report;
 pub mod serial_log;
 pub mod signals;
+pub mod snapshot;
 pub mod terminal;
 pub mod timeline;
 pub mod vcpu;

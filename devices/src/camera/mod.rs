@@ -9,7 +9,7 @@
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
     thread::{self, JoinHandle},
     time::Instant,
 };
@@ -181,6 +181,11 @@ impl Camera {
     pub fn step(&self, frames: Option<u32>) {
         self.shared.face().step(frames, Instant::now());
         self.shared.wake();
+    }
+
+    /// The next processed frame that is written, when there is one, comes there: nothing, if the camera is gone before.
+    pub fn snapshot(&self) -> Receiver<Captured> {
+        self.shared.view()
     }
 
     /// Switches the camera off: a frame in work is abandoned, and nothing is written to guest memory afterwards.

@@ -1,7 +1,11 @@
 //! The camera's thread: makes the frames, and waits for the frame clock and for the guest.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
     time::Instant,
 };
 
@@ -9,6 +13,7 @@ use vm_memory::{Bytes, VolatileSlice};
 
 use super::{
     auto::Exposure,
+    captured::Captured,
     channel::{Refusal, Transfer},
     face::{CHANNELS, FRAME_CHANNELS, Face, Job, Outcome, PARAMS, PROCESSED, STATISTICS, Task},
     fault::{self, DmaFaults},
@@ -26,16 +31,44 @@ use crate::dma::DmaPort;
 pub(super) struct Shared {
     face: Mutex<Face>,
     wake: Condvar,
+    /// Who wants to see the next processed frame; not looked at while nobody does.
+    viewers: Mutex<Vec<Sender<Captured>>>,
+    is_viewed: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn new(face: Face) -> Self {
-        Self { face: Mutex::new(face), wake: Condvar::new() }
+        Self {
+            face: Mutex::new(face),
+            wake: Condvar::new(),
+            viewers: Mutex::default(),
+            is_viewed: AtomicBool::new(false),
+        }
     }
 
     /// The register face, for a short time.
     pub(super) fn face(&self) -> MutexGuard<'_, Face> {
         self.face.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next processed frame that is written comes there.
+    pub(super) fn view(&self) -> Receiver<Captured> {
+        let (viewer, frames) = mpsc::channel();
+        self.viewers().push(viewer);
+        self.is_viewed.store(true, Ordering::Release);
+        frames
+    }
+
+    fn viewers(&self) -> MutexGuard<'_, Vec<Sender<Captured>>> {
+        self.viewers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows a frame to those who want to see one.
+    fn show(&self, captured: &Captured) {
+        for viewer in self.viewers().drain(..) {
+            // One who waits no longer is no matter.
+            let _ = viewer.send(captured.clone());
+        }
     }
 
     /// Makes the worker look at the registers.
@@ -201,9 +234,21 @@ pub(super) fn run(
                     let outcome = faults.make(&mut source, channel, &job, transfer, dma, &abort, &told);
                     if channel == PROCESSED
                         && matches!(outcome, Outcome::Written { .. })
-                        && let (Some(recorder), Some(config)) = (&mut recorder, &job.configs[channel])
+                        && let Some(config) = &job.configs[channel]
                     {
-                        recorder.record(&job, &layout, config.addresses, dma, &abort);
+                        if let Some(recorder) = &mut recorder {
+                            recorder.record(&job, &layout, config.addresses, dma, &abort);
+                        }
+                        if shared.is_viewed.swap(false, Ordering::Acquire) {
+                            let memory = Vec::new();
+                            shared.show(&Captured::read(
+                                &layout,
+                                config.addresses,
+                                job.sequence,
+                                dma,
+                                memory,
+                            ));
+                        }
                     }
                     outcome
                 }

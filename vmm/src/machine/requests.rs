@@ -2,7 +2,11 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -18,6 +22,7 @@ use crate::{
     },
     guest_areas::{self, AreasError},
     report::{Outcome, runs, since_process_start},
+    snapshot,
 };
 
 /// How long an answer may take that is not at hand.
@@ -44,6 +49,8 @@ enum What {
     /// The guest's agent to say what areas there are: the question's number, when it was sent, which is not before the
     /// agent listens.
     Areas(Option<u64>),
+    /// A camera to make a frame, and that to become an answer.
+    Snapshot(Receiver<Answer>),
 }
 
 impl Requests {
@@ -90,6 +97,13 @@ impl Machine {
                     requests.wait(client, What::Areas(None));
                     continue;
                 }
+                Verb::Snapshot => match self.snapshot(request.camera.unwrap_or(0)) {
+                    Ok(snapshot) => {
+                        requests.wait(client, What::Snapshot(snapshot));
+                        continue;
+                    }
+                    Err(sentence) => Answer::Error(sentence),
+                },
                 Verb::Faults => self.ask_faults(request.faults),
                 Verb::Frames => self.step_frames(request.frames),
                 Verb::Pause => {
@@ -113,6 +127,7 @@ impl Machine {
             let answer = match &mut waiting.what {
                 What::Pause => self.paused(late),
                 What::Areas(question) => self.areas(question, late),
+                What::Snapshot(snapshot) => snapshot.try_recv().ok().or_else(|| late.then(no_frame)),
             };
             match answer {
                 Some(answer) => requests.answer(&mut self.manager, waiting.client, &answer),
@@ -133,6 +148,29 @@ impl Machine {
         };
         self.devices.cameras.iter().for_each(|(camera, _)| camera.step(frames));
         Answer::Done {}
+    }
+
+    /// The next frame of a camera comes there as an answer, made by a thread of its own: a picture takes its time.
+    fn snapshot(&self, number: u32) -> Result<Receiver<Answer>, String> {
+        let cameras = &self.devices.cameras;
+        let camera = usize::try_from(number).ok().and_then(|number| cameras.get(number));
+        let Some((camera, _)) = camera else {
+            return Err(match cameras.len() {
+                0 => "this machine has no camera; give it one with --camera".to_owned(),
+                count => format!("there is no camera {number}: the machine has {count}, and the first is 0"),
+            });
+        };
+        let (frames, events) = (camera.snapshot(), self.devices.events.clone());
+        let (answer, answers) = mpsc::channel();
+        let make = move || {
+            if let Ok(captured) = frames.recv_timeout(PATIENCE) {
+                // Who asked may be gone.
+                let _ = answer.send(snapshot::answer(number, &captured));
+                let _ = events.eventfd().write(1);
+            }
+        };
+        let thread = thread::Builder::new().name("snapshot".into()).spawn(make);
+        thread.map(|_| answers).map_err(|error| format!("there is no thread for a snapshot: {error}"))
     }
 
     /// Does what is asked of faults.
@@ -240,6 +278,14 @@ impl Machine {
             cameras: self.counters(),
         }
     }
+}
+
+/// There was nothing to take a snapshot of.
+fn no_frame() -> Answer {
+    let seconds = PATIENCE.as_secs();
+    Answer::Error(format!(
+        "the camera wrote no frame within {seconds} s; let the guest stream from its first video node, as by v4l2-ctl --stream-mmap"
+    ))
 }
 
 /// An area of a guest with pages of `page_size` bytes, with what was written there of the runs of our pages from some
