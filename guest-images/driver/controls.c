@@ -35,6 +35,11 @@ static const char * const mcam_patterns[] = {
 
 static_assert(ARRAY_SIZE(mcam_patterns) == MINIVMM_CAM_PATTERN_COUNT);
 
+/* There is no standard control for it: an array's modes are its driver's. */
+#define MCAM_CID_BINNING	(V4L2_CID_IMAGE_SOURCE_CLASS_BASE + 0x1000)
+
+static const s64 mcam_binnings[] = { 1, 2, MINIVMM_CAM_SENSOR_BINNING_MAX };
+
 static const s64 mcam_link_freqs[] = { MINIVMM_CAM_SENSOR_LINK_FREQ };
 
 static const struct v4l2_fract mcam_interval_min = {
@@ -106,6 +111,10 @@ static int mcam_s_ctrl(struct v4l2_ctrl *ctrl)
 		return 0;
 	case V4L2_CID_DIGITAL_GAIN:
 		mcam_write(cam, MINIVMM_CAM_SENSOR_DIGITAL_GAIN, ctrl->val);
+		return 0;
+	case MCAM_CID_BINNING:
+		mcam_write(cam, MINIVMM_CAM_SENSOR_BINNING,
+			   mcam_binnings[ctrl->val]);
 		return 0;
 	default:
 		return -EINVAL;
@@ -267,6 +276,15 @@ void mcam_program_interval(struct mcam *cam)
 		mcam_write(cam, MINIVMM_CAM_FRAME_INTERVAL, us);
 }
 
+static const struct v4l2_ctrl_config mcam_binning = {
+	.ops = &mcam_ctrl_ops,
+	.id = MCAM_CID_BINNING,
+	.name = "Binning",
+	.type = V4L2_CTRL_TYPE_INTEGER_MENU,
+	.max = ARRAY_SIZE(mcam_binnings) - 1,
+	.qmenu_int = mcam_binnings,
+};
+
 static void mcam_init_sensor_ctrls(struct mcam *cam, bool automatic)
 {
 	u32 width = cam->sensor_width, height = cam->sensor_height;
@@ -309,6 +327,8 @@ static void mcam_init_sensor_ctrls(struct mcam *cam, bool automatic)
 			  MINIVMM_CAM_SENSOR_DIGITAL_GAIN_MAX, 1,
 			  MINIVMM_CAM_SENSOR_GAIN_ONE);
 
+	v4l2_ctrl_new_custom(ctrls, &mcam_binning, NULL);
+
 	cam->hblank = v4l2_ctrl_new_std(ctrls, &mcam_ctrl_ops, V4L2_CID_HBLANK,
 					MINIVMM_CAM_SENSOR_LINE_LENGTH_MIN - width,
 					MINIVMM_CAM_SENSOR_LINE_LENGTH_MAX - width,
@@ -338,7 +358,7 @@ int mcam_init_ctrls(struct mcam *cam)
 	cam->sensor_width = pix->width;
 	cam->sensor_height = pix->height;
 
-	v4l2_ctrl_handler_init(&cam->ctrls, 10);
+	v4l2_ctrl_handler_init(&cam->ctrls, 11);
 	v4l2_ctrl_new_std_menu_items(&cam->ctrls, &mcam_ctrl_ops,
 				     V4L2_CID_TEST_PATTERN, last, 0, pattern,
 				     mcam_patterns);

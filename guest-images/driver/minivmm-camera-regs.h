@@ -49,6 +49,8 @@
 #define MINIVMM_CAM_SENSOR_ANALOGUE_GAIN 0x05c
 /* Rw. The same after it, up to SENSOR_DIGITAL_GAIN_MAX. */
 #define MINIVMM_CAM_SENSOR_DIGITAL_GAIN 0x060
+/* Rw. Pixels of one colour in each direction that make one of those which the sensor puts out, from the next frame on: 1, 2 or 4. Other values count as the next smaller one, and so does what takes more pixels than the array has, which is as large as SIZE_MAX. */
+#define MINIVMM_CAM_SENSOR_BINNING 0x064
 /* Ro. Frames written since reset, by channels 0 and 1; wraps, as all counters do. */
 #define MINIVMM_CAM_FRAMES 0x0c0
 /* Ro. Frames dropped since reset, by channels 0 and 1, for whatever reason. */
@@ -126,8 +128,8 @@
 
 /* ID: "MCVM" in memory order. */
 #define MINIVMM_CAM_ID_VALUE 0x4d56434d
-/* VERSION: 2.1. */
-#define MINIVMM_CAM_VERSION_VALUE 0x20001
+/* VERSION: 2.2. */
+#define MINIVMM_CAM_VERSION_VALUE 0x20002
 /* Number of channels. */
 #define MINIVMM_CAM_CHANNELS 0x4
 /* The channel of the processed frames. */
@@ -226,6 +228,8 @@
 #define MINIVMM_CAM_SENSOR_EXPOSURE_RESET 0x546
 /* Lines of a frame that cannot be exposed. */
 #define MINIVMM_CAM_SENSOR_EXPOSURE_MARGIN 0x8
+/* Largest SENSOR_BINNING. */
+#define MINIVMM_CAM_SENSOR_BINNING_MAX 0x4
 /* A gain of 1. */
 #define MINIVMM_CAM_SENSOR_GAIN_ONE 0x100
 /* A gain of 16. */

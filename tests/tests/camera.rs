@@ -360,9 +360,11 @@ fn controls_are_those_that_have_an_effect() {
         assert!(!without.contains(absent), "{without}");
     }
     assert!(without.contains("horizontal_flip"), "{without}");
+    assert!(!without.contains("binning"), "{without}");
 
     let command = "v4l2-ctl --stream-mmap --stream-count=20 > /dev/null 2>&1
-        v4l2-ctl -L; v4l2-ctl -c exposure=100 2>&1; v4l2-ctl -c digital_gain=300 && v4l2-ctl -C digital_gain";
+        v4l2-ctl -L; v4l2-ctl -c exposure=100 2>&1; v4l2-ctl -c digital_gain=300 && v4l2-ctl -C digital_gain
+        v4l2-ctl -c binning=1 && v4l2-ctl -C binning";
     let output = printed(&exec("--cma 16M --camera timing=stall,auto=yes,lamp=0.05:0.05:0.05", command));
     let value = |name: &str| -> u32 {
         let line = output.lines().find(|line| line.trim().starts_with(name)).expect(name);
@@ -372,6 +374,7 @@ fn controls_are_those_that_have_an_effect() {
     };
     // In so little light a frame of 4500 lines is exposed for 95 % of them, and there is gain.
     assert!(value("exposure").abs_diff(4275) <= 1 && value("analogue_gain") > 256, "{output}");
+    assert!(output.contains("binning: 1 (2 0x2)"), "{output}");
     assert!(output.contains("digital_gain: 300") && !output.contains("exposure: 100"), "{output}");
 }
 

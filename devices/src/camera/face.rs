@@ -288,7 +288,7 @@ impl Face {
                     | bit(state.sensor.flip_vertical, regs::FLIP_VERTICAL)
             }
             regs::FRAME_SEQUENCE => state.sequence,
-            regs::SENSOR_LINE_LENGTH..=regs::SENSOR_DIGITAL_GAIN => {
+            regs::SENSOR_LINE_LENGTH..=regs::SENSOR_BINNING => {
                 state.readout.map_or(0, |readout| readout.read(offset))
             }
             regs::FRAMES => self.since_reset(|counters| counters.frames),
@@ -324,7 +324,7 @@ impl Face {
                 self.change_clock(now);
             }
             regs::SENSOR_EXPOSURE | regs::SENSOR_ANALOGUE_GAIN if self.is_automatic() => return false,
-            regs::SENSOR_LINE_LENGTH..=regs::SENSOR_DIGITAL_GAIN => {
+            regs::SENSOR_LINE_LENGTH..=regs::SENSOR_BINNING => {
                 if let Some(readout) = &mut self.state.readout {
                     readout.write(offset, value);
                     self.change_clock(now);

@@ -70,7 +70,7 @@ const WRITTEN: Outcome = Outcome::Written { bytes: 100, span: 120, exposure: Non
 
 /// The registers that are there with a sensor only.
 fn is_sensors(offset: u32) -> bool {
-    (regs::SENSOR_LINE_LENGTH..=regs::SENSOR_DIGITAL_GAIN).contains(&offset)
+    (regs::SENSOR_LINE_LENGTH..=regs::SENSOR_BINNING).contains(&offset)
 }
 
 /// Those that are there with an ISP only.
@@ -150,6 +150,7 @@ fn a_sensor_has_registers_within_their_limits() {
         (regs::SENSOR_EXPOSURE, regs::SENSOR_EXPOSURE_MIN, regs::SENSOR_FRAME_LENGTH_MAX),
         (regs::SENSOR_ANALOGUE_GAIN, regs::SENSOR_GAIN_ONE, regs::SENSOR_ANALOGUE_GAIN_MAX),
         (regs::SENSOR_DIGITAL_GAIN, regs::SENSOR_GAIN_ONE, regs::SENSOR_DIGITAL_GAIN_MAX),
+        (regs::SENSOR_BINNING, 1, regs::SENSOR_BINNING_MAX),
     ] {
         for (value, taken) in [(0, least), (u32::MAX, most), (least + 1, least + 1)] {
             rig.write(register, value);
@@ -295,6 +296,29 @@ fn free_timing_drops_what_finds_no_buffer_and_counts_it_in_the_sequence() {
     assert_eq!((job.sequence, job.time), (3, Duration::from_millis(40)));
     assert_eq!(rig.face.read(regs::CH_DONE_TIME_LO), 40_000_000);
     assert_eq!(rig.face.counters().irqs_late, 0);
+}
+
+/// It stands still for 20 frames' time, then one begins, and none after it.
+#[test]
+fn a_pause_drops_no_frames_of_a_clock() {
+    let mut rig = Rig::streaming("fps=100");
+    rig.commit(0x1000);
+    rig.face.step(Some(0), rig.now);
+    rig.pass(200);
+    assert!(matches!(rig.face.poll(rig.now), Task::Wait));
+    rig.face.step(Some(1), rig.now);
+    assert!(
+        matches!(rig.face.poll(rig.now), Task::WaitUntil(then) if then == rig.now + Duration::from_millis(10))
+    );
+    rig.pass(10);
+    assert_eq!(rig.frame().sequence, 0);
+    rig.commit(0x2000);
+    rig.pass(100);
+    assert!(matches!(rig.face.poll(rig.now), Task::Wait));
+    rig.face.step(None, rig.now);
+    rig.pass(10);
+    assert_eq!(rig.frame().sequence, 1);
+    assert_eq!(rig.face.read(regs::DROPS), 0);
 }
 
 #[test]

@@ -434,22 +434,6 @@ fn frames_are_paused_and_stepped() {
     assert_eq!([faulty.taken(), faulty.next()], [Ok(whole(3)), Ok(whole(4))]);
 }
 
-/// A sensor at 100 frames a second stands still for 20 of them.
-#[test]
-fn a_pause_drops_no_frames_of_a_clock() {
-    let rig = Rig::new("fps=100");
-    let layout = layout(b"GREY", 160, 120);
-    rig.commit(&layout, BUFFERS[0]);
-    rig.camera.step(Some(0));
-    rig.enable(&layout);
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!((rig.read(regs::IRQ_RAW), rig.read(regs::DROPS)), (0, 0));
-    rig.camera.step(Some(1));
-    rig.wait(DONE);
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!((rig.read(regs::CH_DONE_SEQUENCE), rig.read(regs::DROPS)), (0, 0), "none follows it");
-}
-
 #[test]
 fn the_same_plan_and_seed_do_the_same_again() {
     let plan = "[[rule]]\nname = \"a\"\non = \"frame.dma\"\naction = \"flip\"\nbits = 2\nwhen = { probability = 0.3 }\n\

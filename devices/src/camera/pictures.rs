@@ -1,9 +1,10 @@
-//! Pictures from a file, for the sensor to look at: a PNG, or the frames of a y4m clip.
+//! Pictures from a file, for the sensor to look at: a PNG, the frames of a y4m clip, or raw frames, which an ISP develops.
 
 use std::{
     fs::File,
     io::{self, BufReader, Read},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use fast_image_resize::{
@@ -13,6 +14,12 @@ use fast_image_resize::{
 };
 use y4m::Colorspace;
 use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix};
+
+use super::{
+    format::{Bayer, Layout, Pixels},
+    isp::{Input, Isp, Output, Params, Rect, Statistics},
+    sensor::{self, Phase},
+};
 
 /// Most bytes that all pictures take, at three a pixel: 43 of the largest frames.
 const BYTES_MAX: usize = 1 << 30;
@@ -53,8 +60,14 @@ pub enum PicturesError {
         source: y4m::Error,
     },
     /// Its name does not say what it is.
-    #[error("the scene {} is neither a .png nor a .y4m file", .0.display())]
+    #[error("the scene {} is neither a .png nor a .y4m nor a .raw file", .0.display())]
     Name(PathBuf),
+    /// Its name does not say what its frames are.
+    #[error(
+        "the scene {} does not say what its raw frames are; end its name with their size and V4L2's four characters of their \
+         format, as in NAME.640x480.RG10.raw", .0.display()
+    )]
+    RawName(PathBuf),
     /// It can be read, but not shown.
     #[error("the scene {} {what}", path.display())]
     Unfit {
@@ -66,16 +79,17 @@ pub enum PicturesError {
 }
 
 impl Pictures {
-    /// Reads the PNG or the y4m clip `path`.
+    /// Reads the PNG, the y4m clip or the raw frames `path`.
     ///
     /// # Errors
-    /// If it is neither, or has no pictures, or too many.
+    /// If it is none of these, or has no pictures, or too many.
     pub fn open(path: &Path) -> Result<Self, PicturesError> {
         let file =
             File::open(path).map_err(|source| PicturesError::Read { path: path.to_owned(), source })?;
         let pictures = match path.extension().and_then(|extension| extension.to_str()) {
             Some("png") => png(path, file),
             Some("y4m") => y4m(path, file),
+            Some("raw") => raw(path, file),
             _ => Err(PicturesError::Name(path.to_owned())),
         }?;
         if pictures.pictures.is_empty() {
@@ -180,6 +194,71 @@ fn y4m(path: &Path, file: impl Read) -> Result<Pictures, PicturesError> {
     }
 }
 
+/// Raw frames one after another, as a raw node's program writes them. An ISP that knows this camera's sensor makes pictures of
+/// them.
+fn raw(path: &Path, file: impl Read) -> Result<Pictures, PicturesError> {
+    let unfit = |what| PicturesError::Unfit { path: path.to_owned(), what };
+    let (layout, bayer) = raw_layout(path).ok_or_else(|| PicturesError::RawName(path.to_owned()))?;
+    let size = [layout.width(), layout.height()];
+    let bytes =
+        usize::try_from(layout.visible_bytes()).map_err(|_| unfit("has frames that are too large"))?;
+    let picture_bytes = 3 * size[0] as usize * size[1] as usize;
+    let rgb =
+        Layout::new(u32::from_le_bytes(*b"RGB3"), size[0], size[1]).map_err(|_| unfit("has no size"))?;
+    let input = Input { size, phase: Phase::of(&bayer.filters), bits: sensor::BITS };
+    let output = Output {
+        crop: Rect { left: 0, top: 0, width: size[0], height: size[1] },
+        size,
+        format: rgb.format(),
+    };
+    let params = Params::default_for(&sensor::colour(), size);
+    let mut isp =
+        Isp::new(input, output, &params, 1).map_err(|_| unfit("has frames of no size for an ISP"))?;
+    let mut file = BufReader::new(file);
+    let mut pictures = Vec::new();
+    loop {
+        let mut frame = Vec::new();
+        (&mut file)
+            .take(bytes as u64)
+            .read_to_end(&mut frame)
+            .map_err(|source| PicturesError::Read { path: path.to_owned(), source })?;
+        match frame.len() {
+            0 => return Ok(Pictures { width: size[0], height: size[1], pictures }),
+            length if length < bytes => return Err(unfit("ends in the middle of a frame")),
+            _ if (pictures.len() + 1) * picture_bytes > BYTES_MAX => {
+                return Err(unfit("has frames of more than 1 GiB in three bytes a pixel"));
+            }
+            _ => {}
+        }
+        let picture = Mutex::new(vec![0; picture_bytes]);
+        let read = |y: u32, samples: &mut [u16]| {
+            let line = bytes / size[1] as usize;
+            bayer.packing.unpack(&frame[y as usize * line..][..line], bayer.bits, samples);
+            samples.iter_mut().for_each(|sample| *sample <<= sensor::BITS - bayer.bits);
+        };
+        let write = |_: usize, y: u32, line: &[u8]| {
+            let mut picture = picture.lock().unwrap_or_else(PoisonError::into_inner);
+            picture[y as usize * line.len()..][..line.len()].copy_from_slice(line);
+        };
+        isp.process(&read, &write, &mut Statistics::default());
+        pictures.push(picture.into_inner().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What the frames of `NAME.640x480.RG10.raw` are.
+fn raw_layout(path: &Path) -> Option<(Layout, &'static Bayer)> {
+    let name = path.file_stem()?.to_str()?;
+    let (rest, code) = name.rsplit_once('.')?;
+    let (width, height) = rest.rsplit_once('.').map_or(rest, |(_, size)| size).split_once('x')?;
+    let code: [u8; 4] = code.as_bytes().try_into().ok()?;
+    let layout =
+        Layout::new(u32::from_le_bytes(code), width.parse().ok()?, height.parse().ok()?).ok()?.tight();
+    match &layout.format().pixels {
+        Pixels::Bayer(bayer) => Some((layout, bayer)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +306,34 @@ mod tests {
     }
 
     #[test]
+    fn raw_frames_are_developed() {
+        let folder = tempfile::tempdir().unwrap();
+        for (code, bits, line_bytes) in [("RG12", 12, 320), ("pBAA", 10, 200), ("BA81", 8, 160)] {
+            let path = folder.path().join(format!("a.b.160x120.{code}.raw"));
+            let (layout, bayer) = raw_layout(&path).unwrap();
+            assert_eq!((bayer.bits, layout.visible_bytes()), (bits, 120 * line_bytes));
+            // Black, then so much light on all samples that the colour filters make of it something red and blue.
+            let mut frames = Vec::new();
+            for light in [0, 1000_u16] {
+                let samples = [(sensor::BLACK + light) >> (sensor::BITS - bits); 160];
+                let mut line = vec![0; usize::try_from(line_bytes).unwrap()];
+                bayer.packing.pack(&samples, bits, &mut line);
+                frames.extend(line.repeat(120));
+            }
+            std::fs::write(&path, frames).unwrap();
+            let pictures = Pictures::open(&path).unwrap();
+            assert_eq!(pictures.count(), 2);
+            let middle = |index| {
+                let picture = pictures.scaled(index, [160, 120]);
+                [0, 1, 2].map(|channel| picture[3 * (60 * 160 + 80) + channel])
+            };
+            assert!(middle(0).iter().all(|value| *value <= 2), "{:?}", middle(0));
+            let [red, green, blue] = middle(1);
+            assert!(red > green && blue > green && green > 60, "{code}: {:?}", middle(1));
+        }
+    }
+
+    #[test]
     fn what_is_no_picture_is_said() {
         let folder = tempfile::tempdir().unwrap();
         let says = |name: &str, content: &[u8], part: &str| {
@@ -236,7 +343,11 @@ mod tests {
             assert!(error.contains(part) && error.contains(name), "{error}");
         };
         says("a.png", b"no", "is no PNG that can be shown");
-        says("a.jpg", b"no", "is neither a .png nor a .y4m file");
+        says("a.jpg", b"no", "is neither a .png nor a .y4m nor a .raw file");
+        says("a.raw", b"no", "does not say what its raw frames are; end its name with their size");
+        says("a.640x480.NV12.raw", b"no", "does not say what its raw frames are");
+        says("a.640x480.RG10.raw", b"no", "ends in the middle of a frame");
+        says("b.640x480.RG10.raw", b"", "has no pictures");
         says("a.y4m", b"no", "is no y4m clip that can be shown");
         says("b.y4m", b"YUV4MPEG2 W32 H16 F25:1\n", "has no pictures");
         says("c.y4m", b"YUV4MPEG2 W32 H16 F25:1 C444\n", "is not 4:2:0");

@@ -17,7 +17,8 @@ use super::{
     spec::SensorSpec,
 };
 
-/// Lens, sensor and ISP of a camera. The sensor's array is as large as what it is to put out.
+/// Lens, sensor and ISP of a camera. Of the sensor's array so much is used as what it is to put out takes, and all of the scene
+/// falls there.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     lamp: [f64; 3],
@@ -41,6 +42,7 @@ pub(super) struct Pipeline {
 /// What the light on a sensor depends on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct View {
+    /// In pixels of the array.
     size: [u32; 2],
     phase: Phase,
     scene: SensorSettings,
@@ -135,8 +137,10 @@ impl Pipeline {
             Pixels::Bayer(bayer) => Phase::of(&bayer.filters),
             _ => Phase::Rggb,
         };
+        let size = transfer.input().size;
+        let binning = job.readout.as_ref().map_or(1, |readout| readout.binning(size));
         let view = View {
-            size: transfer.input().size,
+            size: size.map(|pixels| pixels * binning),
             phase,
             scene: job.sensor,
             picture: self.pictures.as_ref().map_or(0, |pictures| job.sequence as usize % pictures.count()),
@@ -199,9 +203,10 @@ impl Pipeline {
         transfer: &Transfer<'_>,
         abort: &AtomicBool,
     ) -> bool {
-        let Some((View { size, .. }, light)) = &self.lights[channel] else { return false };
+        let Some((_, light)) = &self.lights[channel] else { return false };
         let Some(readout) = &job.readout else { return false };
-        let settings = settings(*size, readout);
+        let size = transfer.input().size;
+        let settings = settings(size, readout);
         let lines = transfer.lines();
         let Bayer { bits, packing, .. } = *bayer;
         let (samples, bytes) = &mut self.line;
@@ -221,9 +226,10 @@ impl Pipeline {
 
     /// Writes what the ISP makes of what the sensor sees; false if it was abandoned.
     fn process(&mut self, channel: usize, job: &Job, transfer: &Transfer<'_>, abort: &AtomicBool) -> bool {
-        let Some((View { size, phase, .. }, light)) = &self.lights[channel] else { return false };
+        let Some((View { phase, .. }, light)) = &self.lights[channel] else { return false };
         let Some(readout) = &job.readout else { return false };
-        let settings = settings(*size, readout);
+        let size = transfer.input().size;
+        let settings = settings(size, readout);
         let layout = transfer.layout();
         let output = Output {
             crop: transfer.input().crop,
@@ -231,7 +237,7 @@ impl Pipeline {
             format: layout.format(),
         };
         let before = self.isp.take();
-        let processor = match Processor::ready(before, *size, *phase, output, &self.settings, self.threads) {
+        let processor = match Processor::ready(before, size, *phase, output, &self.settings, self.threads) {
             Ok(processor) => self.isp.insert(processor),
             Err(error) => {
                 tracing::error!("the camera has no ISP: {error}");
@@ -304,7 +310,7 @@ fn settings(size: [u32; 2], readout: &Readout) -> Settings {
     Settings {
         crop: [0, 0],
         size,
-        binning: 1,
+        binning: readout.binning(size),
         flip_x: false,
         flip_y: false,
         exposure_ns: time_ns,

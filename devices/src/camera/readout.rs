@@ -13,6 +13,7 @@ pub(super) struct Readout {
     exposure: u32,
     analogue_gain: u32,
     digital_gain: u32,
+    binning: u32,
 }
 
 impl Readout {
@@ -24,6 +25,7 @@ impl Readout {
             exposure: regs::SENSOR_EXPOSURE_RESET,
             analogue_gain: regs::SENSOR_GAIN_ONE,
             digital_gain: regs::SENSOR_GAIN_ONE,
+            binning: 1,
         };
         readout.set_interval(interval);
         readout
@@ -37,6 +39,7 @@ impl Readout {
             regs::SENSOR_EXPOSURE => self.exposure,
             regs::SENSOR_ANALOGUE_GAIN => self.analogue_gain,
             regs::SENSOR_DIGITAL_GAIN => self.digital_gain,
+            regs::SENSOR_BINNING => self.binning,
             _ => 0,
         }
     }
@@ -59,8 +62,16 @@ impl Readout {
             regs::SENSOR_DIGITAL_GAIN => {
                 self.digital_gain = value.clamp(regs::SENSOR_GAIN_ONE, regs::SENSOR_DIGITAL_GAIN_MAX);
             }
+            regs::SENSOR_BINNING => self.binning = 1 << value.clamp(1, regs::SENSOR_BINNING_MAX).ilog2(),
             _ => {}
         }
+    }
+
+    /// How many pixels of the array in each direction make one of a frame of this size.
+    pub(super) fn binning(&self, size: [u32; 2]) -> u32 {
+        let most = [regs::SIZE_MAX_VALUE & 0xffff, regs::SIZE_MAX_VALUE >> 16];
+        let fits = |binning: &u32| size.iter().zip(most).all(|(size, most)| size * binning <= most);
+        [4, 2].into_iter().filter(|binning| *binning <= self.binning).find(fits).unwrap_or(1)
     }
 
     /// From frame to frame.
@@ -131,6 +142,22 @@ mod tests {
         assert_eq!(readout.read(regs::SENSOR_FRAME_LENGTH), regs::SENSOR_FRAME_LENGTH_MIN);
         readout.set_interval(Duration::from_secs(10_000));
         assert_eq!(readout.read(regs::SENSOR_FRAME_LENGTH), regs::SENSOR_FRAME_LENGTH_MAX);
+    }
+
+    #[test]
+    fn binning_is_a_power_of_two_that_the_array_has_room_for() {
+        let mut readout = readout(30);
+        for (value, is) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 4), (u32::MAX, 4)] {
+            readout.write(regs::SENSOR_BINNING, value);
+            assert_eq!(readout.read(regs::SENSOR_BINNING), is, "{value}");
+        }
+        assert_eq!(
+            [[640, 480], [960, 540], [962, 540], [1920, 1080], [160, 1082], [3840, 2160]]
+                .map(|size| readout.binning(size)),
+            [4, 4, 2, 2, 1, 1]
+        );
+        readout.write(regs::SENSOR_BINNING, 2);
+        assert_eq!(readout.binning([640, 480]), 2);
     }
 
     #[test]

@@ -87,6 +87,7 @@ registers! {
     SENSOR_EXPOSURE = 0x058, Rw, SENSOR_EXPOSURE_RESET, "Lines that a frame is exposed, from the next frame on: at most SENSOR_FRAME_LENGTH less SENSOR_EXPOSURE_MARGIN of them count, and no more than 4.29 seconds.";
     SENSOR_ANALOGUE_GAIN = 0x05c, Rw, SENSOR_GAIN_ONE, "Gain before the step to whole numbers, in units of 1/SENSOR_GAIN_ONE, up to SENSOR_ANALOGUE_GAIN_MAX, from the next frame on.";
     SENSOR_DIGITAL_GAIN = 0x060, Rw, SENSOR_GAIN_ONE, "The same after it, up to SENSOR_DIGITAL_GAIN_MAX.";
+    SENSOR_BINNING = 0x064, Rw, 1, "Pixels of one colour in each direction that make one of those which the sensor puts out, from the next frame on: 1, 2 or 4. Other values count as the next smaller one, and so does what takes more pixels than the array has, which is as large as SIZE_MAX.";
     FRAMES = 0x0c0, Ro, 0, "Frames written since reset, by channels 0 and 1; wraps, as all counters do.";
     DROPS = 0x0c4, Ro, 0, "Frames dropped since reset, by channels 0 and 1, for whatever reason.";
     OVERFLOWS = 0x0c8, Ro, 0, "Line buffer overflows since reset.";
@@ -128,7 +129,7 @@ registers! {
 
 constants! {
     ID_VALUE = 0x4d56_434d, "ID: \"MCVM\" in memory order.";
-    VERSION_VALUE = 0x0002_0001, "VERSION: 2.1.";
+    VERSION_VALUE = 0x0002_0002, "VERSION: 2.2.";
     CHANNELS = 4, "Number of channels.";
     CHANNEL_PROCESSED = 0, "The channel of the processed frames.";
     CHANNEL_RAW = 1, "The channel of the sensor's raw frames.";
@@ -178,6 +179,7 @@ constants! {
     SENSOR_EXPOSURE_MIN = 1, "Shortest exposure, in lines.";
     SENSOR_EXPOSURE_RESET = 1_350, "SENSOR_EXPOSURE after a reset: 10 ms of lines of SENSOR_LINE_LENGTH_MIN.";
     SENSOR_EXPOSURE_MARGIN = 8, "Lines of a frame that cannot be exposed.";
+    SENSOR_BINNING_MAX = 4, "Largest SENSOR_BINNING.";
     SENSOR_GAIN_ONE = 256, "A gain of 1.";
     SENSOR_ANALOGUE_GAIN_MAX = 4_096, "A gain of 16.";
     SENSOR_DIGITAL_GAIN_MAX = 4_095, "A gain of nearly 16.";

@@ -43,7 +43,7 @@ pub struct CameraSpec {
 /// A camera's sensor and ISP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SensorSpec {
-    /// A file that it looks at, .png or .y4m, instead of a drawn scene.
+    /// A file that it looks at, .png, .y4m or .raw, instead of a drawn scene.
     pub pictures: Option<PathBuf>,
     /// Whether samples have noise.
     pub noise: bool,
@@ -126,7 +126,7 @@ record=FILE        record the processed frames that were written to guest memory
                    disk; with timing=free a frame that the disk has no time for is left out
 sensor=yes|no      yes: frames come from a model of an image sensor by way of an ISP; no (default, but for a scene
                    from a file): from a generator of test patterns. What follows is of the sensor, and makes it yes
-scene=FILE         a .png, or a .y4m clip, for it to look at
+scene=FILE         a .png, a .y4m clip, or a raw node's frames in NAME.640x480.RG10.raw, for it to look at
 noise=yes|no       shot and read noise (default yes)
 defects=N          defect pixels in a million (default 0)
 lamp=R:G:B         light on the scene, in parts of daylight (default 1:1:1)
@@ -183,7 +183,7 @@ impl CameraSpec {
                 self.scene = value.parse().map_err(|()| {
                     invalid(
                         "scene",
-                        "bars, gradient, checker, box, zone-plate, noise, flat, or a file .png or .y4m",
+                        "bars, gradient, checker, box, zone-plate, noise, flat, or a file .png, .y4m or .raw",
                     )
                 })?;
             }

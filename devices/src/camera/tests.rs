@@ -151,6 +151,29 @@ fn a_sensors_frames_are_its_seeds() {
     assert_eq!(quiet[0][stamp::LEN..], quiet[1][stamp::LEN..]);
 }
 
+#[test]
+fn binning_takes_noise_away() {
+    let rig = Rig::new("timing=stall,sensor=yes,scene=flat");
+    let layout = layout(b"RG12", 160, 120);
+    // Of samples of one colour, in the middle, where the lens takes little light.
+    let deviation = |binning: u32| {
+        rig.write(regs::SENSOR_BINNING, binning);
+        let frame = rig.frame(&layout);
+        let samples: Vec<f64> = (40..80)
+            .flat_map(|y| (60..100).map(move |x| (2 * (y / 2 * 2 * 160 + x / 2 * 2)) as usize))
+            .map(|at| f64::from(u16::from_le_bytes([frame[at], frame[at + 1]])))
+            .collect();
+        let mean = samples.iter().sum::<f64>() / samples.len() as f64;
+        (samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / samples.len() as f64).sqrt()
+    };
+    rig.enable(&layout);
+    let [one, two, four] = [1, 2, 4].map(deviation);
+    // Shot noise, most of it, becomes less by as much; what the read-out adds and the steps do not.
+    for (ratio, near) in [(one / two, 2.0), (two / four, 1.9)] {
+        assert!((ratio - near).abs() < 0.35, "{one} {two} {four}");
+    }
+}
+
 /// The mean of red, green and blue of a frame.
 pub(super) fn means(frame: &[u8]) -> [usize; 3] {
     let (pixels, _) = frame.as_chunks::<3>();

@@ -39,6 +39,44 @@ impl Packing {
     }
 }
 
+impl Packing {
+    /// Reads the samples of `bits` bits of a line that is packed so.
+    pub fn unpack(self, line: &[u8], bits: u32, samples: &mut [u16]) {
+        match (self, bits) {
+            (Self::Bytes, _) => {
+                for (sample, &byte) in samples.iter_mut().zip(line) {
+                    *sample = u16::from(byte) << (bits - 8);
+                }
+            }
+            (Self::Words, _) => {
+                for (sample, word) in samples.iter_mut().zip(line.as_chunks().0) {
+                    // What is above the bits of a sample is nothing.
+                    *sample = u16::from_le_bytes(*word) & ((1 << bits) - 1);
+                }
+            }
+            (Self::Mipi, 10) => ungroup(line, samples, |[a, b, c, d, lower]: [u8; 5]| {
+                let low = |at: u32| u16::from(lower >> (2 * at) & 3);
+                [(a, 0), (b, 1), (c, 2), (d, 3)].map(|(upper, at)| u16::from(upper) << 2 | low(at))
+            }),
+            (Self::Mipi, _) => ungroup(line, samples, |[a, b, lower]: [u8; 3]| {
+                let low = |at: u32| u16::from(lower >> (4 * at) & 15);
+                [(a, 0), (b, 1)].map(|(upper, at)| u16::from(upper) << 4 | low(at))
+            }),
+        }
+    }
+}
+
+/// Reads each `N` samples from `M` bytes.
+fn ungroup<const N: usize, const M: usize>(
+    line: &[u8],
+    samples: &mut [u16],
+    unpack: impl Fn([u8; M]) -> [u16; N],
+) {
+    for (samples, bytes) in samples.chunks_mut(N).zip(line.as_chunks().0) {
+        samples.copy_from_slice(&unpack(*bytes)[..samples.len()]);
+    }
+}
+
 /// Packs each `N` samples into `M` bytes.
 fn groups<const N: usize, const M: usize>(
     samples: &[u16],
@@ -71,5 +109,21 @@ mod tests {
         assert_eq!(packed(Packing::Mipi, 12, &[0xabc, 0x123]), [0xab, 0x12, 0x3c]);
         assert_eq!(packed(Packing::Bytes, 8, &[0xab, 0x12]), [0xab, 0x12]);
         assert_eq!(packed(Packing::Bytes, 10, &samples), [0xff, 0, 0x55, 0xaa]);
+    }
+
+    #[test]
+    fn what_is_packed_is_read_again() {
+        for (packing, bits, bytes) in [
+            (Packing::Bytes, 8, 6),
+            (Packing::Words, 12, 12),
+            (Packing::Mipi, 10, 10),
+            (Packing::Mipi, 12, 9),
+        ] {
+            let samples: [u16; 6] = std::array::from_fn(|at| (0x5a3c_u16 >> at) & ((1 << bits) - 1));
+            let (mut line, mut read) = (vec![0xee; bytes], [0; 6]);
+            packing.pack(&samples, bits, &mut line);
+            packing.unpack(&line, bits, &mut read);
+            assert_eq!(read, samples, "{packing:?} {bits}");
+        }
     }
 }
