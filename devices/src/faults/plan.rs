@@ -522,8 +522,8 @@ impl Plan {
 impl Rule {
     /// As it stands in a plan.
     fn to_toml(&self) -> String {
-        // What JSON has for texts and numbers, TOML has too.
-        let json = |value: serde_json::Value| value.to_string();
+        // What JSON has for texts and numbers, TOML has too, but for a character that it wants to see escaped.
+        let json = |value: serde_json::Value| value.to_string().replace('\u{7f}', "\\u007f");
         let mut lines = vec!["[[rule]]".to_owned()];
         let mut put = |name: &str, value: Option<String>| {
             lines.extend(value.map(|value| format!("{name} = {value}")));
@@ -587,7 +587,7 @@ mod tests {
 
     #[test]
     fn a_plan_that_is_written_is_read_the_same() {
-        let text = "[[rule]]\nname = \"a \\\"b\\\"\"\non = \"frame.dma\"\naction = \"offset\"\nbytes = -4096\n\
+        let text = "[[rule]]\nname = \"a \\\"b\\\" \\u007f \\t\"\non = \"frame.dma\"\naction = \"offset\"\nbytes = -4096\n\
             when = { every = 2, frames = [3, 9], probability = 1.0 }\ntimes = 4\ncamera = 1\nchannel = 0\n\
             next-state = \"hurt\"\n\n[[rule]]\nname = \"c\"\non = \"mmio.read\"\naction = \"ones\"\n\
             when = { nth = 7, register = 0x18, value = 0xffffffff, after = 9, mark = \"a \\\"b\\\"\" }\nstate = \"hurt\"\n\

@@ -1,0 +1,13 @@
+//! No text makes the reader of plans panic, and a plan that it takes is the same when it is written and read again.
+
+#![no_main]
+
+use devices::faults::Plan;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Ok(plan) = Plan::read(text) {
+        let written = Plan::of(plan.rules.clone());
+        assert_eq!(Plan::read(&written.text).map(|again| again.rules), Ok(plan.rules));
+    }
+});
