@@ -95,11 +95,11 @@ mod tests {
 
     use super::*;
 
-    /// A grey frame of 64x48, which is black on the left and white on the right.
+    /// A grey frame of 160x120, which is black on the left and white on the right.
     fn snapshot() -> Snapshot {
-        let layout = Layout::new(u32::from_le_bytes(*b"GREY"), 64, 48).unwrap();
-        let line = [[16; 32], [235; 32]].concat();
-        let captured = Captured::new(&layout, line.repeat(48)).unwrap();
+        let layout = Layout::new(u32::from_le_bytes(*b"GREY"), 160, 120).unwrap();
+        let line = [[16; 80], [235; 80]].concat();
+        let captured = Captured::new(&layout, line.repeat(120)).unwrap();
         let Answer::Snapshot(snapshot) = answer(2, &captured) else { panic!("there is a picture") };
         snapshot
     }
