@@ -6,13 +6,14 @@ use std::{fs, path::Path, sync::PoisonError};
 
 use vmm::{
     arch,
-    config::Config,
-    doctor::open_kvm,
-    load::{load, load_with},
-    machine::{Machine, Streams},
-    output::Output,
-    platform::Kind,
-    report::Report,
+    boot::{
+        load::{load, load_with},
+        platform::Kind,
+    },
+    cli::doctor::open_kvm,
+    guest::output::Output,
+    machine::{Machine, Streams, config::Config},
+    observe::report::Report,
 };
 
 /// The guests by name, as the build script compiled them.

@@ -16,8 +16,8 @@ use devices::camera::Layout;
 use guest_images::{Arch, Error as ImageError, Kind, Release};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use vmm::{
-    doctor::{self, KvmError},
-    frames::{self, Buffer, Checked},
+    cli::doctor::{self, KvmError},
+    observe::frames::{self, Buffer, Checked},
 };
 
 pub use report::{Host, Report, WindowReport};
@@ -189,7 +189,7 @@ fn why_in_the_lab(arch: &Arch) -> Option<String> {
 fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Result<Report, DemoError> {
     let json = folder.join("machine.json");
     let machine = fs::read(&json).map_err(DemoError::io("read", &json))?;
-    let machine: vmm::report::Report = serde_json::from_slice(&machine)
+    let machine: vmm::observe::report::Report = serde_json::from_slice(&machine)
         .map_err(io::Error::from)
         .map_err(DemoError::io("understand", &json))?;
     let missing = |what| DemoError::Wrong(format!("minivmm's report has no {what}"));
@@ -235,7 +235,11 @@ fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Re
 }
 
 /// The map of the window as it was in the middle of streaming.
-fn map(guest: &Path, window: &vmm::report::WindowReport, buffers: &[Buffer]) -> Result<Map, DemoError> {
+fn map(
+    guest: &Path,
+    window: &vmm::observe::report::WindowReport,
+    buffers: &[Buffer],
+) -> Result<Map, DemoError> {
     let wrong = |error: &dyn fmt::Display| DemoError::Wrong(error.to_string());
     let place = cma::Window {
         name: window.name.clone(),

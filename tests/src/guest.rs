@@ -14,7 +14,7 @@ use devices::camera::Layout;
 use guest_images::{Arch, Kind, cpio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
-use vmm::{
+use vmm::observe::{
     frames,
     report::{Report, WindowReport},
 };

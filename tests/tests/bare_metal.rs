@@ -15,7 +15,7 @@ use rustix::{
     termios::{LocalModes, tcgetattr},
 };
 use tests::{bare_metal::BareMetal, ground, harness, programs, pty::Pty};
-use vmm::report::{Outcome, Report};
+use vmm::observe::report::{Outcome, Report};
 
 /// Time limit of everything together, where it runs in the lab.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -10,7 +10,7 @@ use tests::{
     guest::{IN_WINDOW, counter, exec, layout, printed, stream, text},
     harness,
 };
-use vmm::frames::{self, FrameError};
+use vmm::observe::frames::{self, FrameError};
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[

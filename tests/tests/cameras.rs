@@ -17,7 +17,7 @@ use tests::{
     guest::{self, exec, printed, run, text},
     harness,
 };
-use vmm::{frames, report::Report};
+use vmm::observe::{frames, report::Report};
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[

@@ -23,7 +23,7 @@ use vmm::{
         results::Summary,
         run::Evidence,
     },
-    report::{Outcome, Report},
+    observe::report::{Outcome, Report},
 };
 
 /// Time limit of all of it: several times what it takes.

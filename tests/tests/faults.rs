@@ -15,7 +15,7 @@ use tests::{
     guest::{self, exec, printed, text},
     harness,
 };
-use vmm::{
+use vmm::observe::{
     frames::{self, Checked},
     report::Report,
 };

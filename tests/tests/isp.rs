@@ -13,7 +13,7 @@ use tests::{
     guest::{self, counter, exec, layout, printed},
     harness,
 };
-use vmm::frames;
+use vmm::observe::frames;
 
 fn main() -> ExitCode {
     let tests: &[harness::Test] = &[

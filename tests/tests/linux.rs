@@ -24,7 +24,7 @@ use tests::{
 use vmm::{
     api::GuestWindow,
     arch,
-    report::{Outcome, Report},
+    observe::report::{Outcome, Report},
 };
 
 fn main() -> ExitCode {
@@ -410,7 +410,7 @@ fn entropy_comes_from_the_host() {
 /// In one process, so that what a machine leaves behind would add up.
 fn twenty_runs_leave_nothing_behind() {
     let image = guest_images::current(Arch::host(), Kind::DEFAULT).unwrap();
-    let config = vmm::config::Config {
+    let config = vmm::machine::config::Config {
         memory: 256 << 20,
         kernel: image.kernel,
         initrd: Some(image.initramfs),
@@ -446,19 +446,25 @@ fn twenty_runs_leave_nothing_behind() {
             }
         }
     });
-    let kvm = vmm::doctor::open_kvm().unwrap();
+    let kvm = vmm::cli::doctor::open_kvm().unwrap();
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
     let mut before = None;
     while turn.load(Ordering::Relaxed) < 20 {
         let run = turn.load(Ordering::Relaxed);
-        let loaded = vmm::load::load(&config).unwrap();
-        let (stdout, stderr) =
-            (vmm::output::Output::new(std::io::sink()), vmm::output::Output::new(std::io::sink()));
+        let loaded = vmm::boot::load::load(&config).unwrap();
+        let (stdout, stderr) = (
+            vmm::guest::output::Output::new(std::io::sink()),
+            vmm::guest::output::Output::new(std::io::sink()),
+        );
         let streams = vmm::machine::Streams { stdout, stderr, console_log: None, signals: None, api: None };
         let report =
             vmm::machine::Machine::start(&kvm, &config, loaded, streams).and_then(vmm::machine::Machine::run);
         let report = report.unwrap_or_else(|error| panic!("run {run}: {error}"));
-        assert_eq!(report.outcome, vmm::report::Outcome::Exit { status: 0 }, "run {run}: {report:#?}");
+        assert_eq!(
+            report.outcome,
+            vmm::observe::report::Outcome::Exit { status: 0 },
+            "run {run}: {report:#?}"
+        );
         let camera = report.cameras[0];
         // What the camera wrote lies in the window: its port lets it write nowhere else.
         assert!(

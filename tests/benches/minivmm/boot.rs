@@ -11,8 +11,8 @@ use std::{
 use serde::Serialize;
 use tests::lab::Lab;
 use vmm::{
-    doctor::{check_fit, open_kvm},
-    report::Report,
+    cli::doctor::{check_fit, open_kvm},
+    observe::report::Report,
 };
 
 use crate::{median, verdict};

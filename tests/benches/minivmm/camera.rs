@@ -21,7 +21,7 @@ use std::{
 use serde::Serialize;
 use tests::bare_metal::BareMetal;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
-use vmm::{memory, report::Outcome};
+use vmm::{boot::memory, observe::report::Outcome};
 
 use crate::{median, verdict};
 

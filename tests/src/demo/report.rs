@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use devices::camera::Counters;
 use serde::Serialize;
-use vmm::frames::Buffer;
+use vmm::observe::frames::Buffer;
 
 use super::DemoError;
 

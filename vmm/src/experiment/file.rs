@@ -49,7 +49,7 @@ pub const HELP: &str = r#"An experiment is a TOML file:
 /// Least and most of something that is counted.
 pub type Count = RangeInclusive<u64>;
 
-/// The ends that a guest can bring about: the `kind` of each such [`Outcome`](crate::report::Outcome).
+/// The ends that a guest can bring about: the `kind` of each such [`Outcome`](crate::observe::report::Outcome).
 const ENDS: [&str; 5] = ["exit", "powered_off", "panic", "halted", "reset"];
 
 /// Most runs of an experiment.
@@ -590,7 +590,7 @@ mod tests {
     fn the_ends_are_those_of_a_report() {
         for kind in ENDS {
             let outcome = serde_json::json!({ "kind": kind, "status": 0 });
-            assert!(serde_json::from_value::<crate::report::Outcome>(outcome).is_ok(), "{kind}");
+            assert!(serde_json::from_value::<crate::observe::report::Outcome>(outcome).is_ok(), "{kind}");
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     file::{Count, Expect},
     run::Evidence,
 };
-use crate::report::Outcome;
+use crate::observe::report::Outcome;
 
 /// What no run's kernel log may have: how the kernel begins to tell of its own mistakes and its drivers' (BUG, WARN, oops;
 /// KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG and hung tasks say one of these).
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use crate::{
         experiment::{file::Frames, run::Looked},
-        report::Report,
+        observe::report::Report,
     };
 
     fn evidence() -> Evidence {

@@ -35,8 +35,8 @@ use judge::{Verdict, judge};
 use results::{Done, Summary};
 
 use crate::{
-    doctor::{self, KvmError},
-    signals,
+    cli::doctor::{self, KvmError},
+    machine::signals,
 };
 
 /// What there is of a finished run in its folder, for a later call that goes on.

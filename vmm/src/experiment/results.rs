@@ -10,7 +10,7 @@ use super::{
     judge::Verdict,
     run::{Evidence, names},
 };
-use crate::frames;
+use crate::observe::frames;
 
 /// The smallest plan that shows a failure, in a run's folder.
 pub const MINIMAL: &str = "minimal.toml";

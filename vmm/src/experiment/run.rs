@@ -19,7 +19,7 @@ use devices::{
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use super::file::{Case, Expect, Frames};
-use crate::{
+use crate::observe::{
     frames::{self, FrameError},
     report::Report,
 };

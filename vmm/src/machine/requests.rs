@@ -20,9 +20,11 @@ use crate::{
         Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb,
         server::{ClientId, Server},
     },
-    guest_areas::{self, AreasError},
-    report::{Outcome, runs, since_process_start},
-    snapshot,
+    guest::areas::{self, AreasError},
+    observe::{
+        capture,
+        report::{Outcome, runs, since_process_start},
+    },
 };
 
 /// How long an answer may take that is not at hand.
@@ -165,7 +167,7 @@ impl Machine {
         let make = move || {
             if let Ok(captured) = frames.recv_timeout(PATIENCE) {
                 // Who asked may be gone.
-                let _ = answer.send(snapshot::answer(number, &captured));
+                let _ = answer.send(capture::answer(number, &captured));
                 let _ = events.eventfd().write(1);
             }
         };
@@ -231,7 +233,7 @@ impl Machine {
         if let Some(number) = *question
             && let Some(answer) = agent.answer(number)
         {
-            let areas = answer.and_then(|text| guest_areas::parse(&text, number, self.memory_size));
+            let areas = answer.and_then(|text| areas::parse(&text, number, self.memory_size));
             return Some(self.guest_windows(areas));
         }
         if !late {

@@ -6,7 +6,7 @@ use linux_loader::loader::{Error as LoaderError, KernelLoader, PE, pe};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::layout;
-use crate::kernel_file::{Format, KernelError, KernelFile};
+use crate::boot::kernel_file::{Format, KernelError, KernelFile};
 
 /// What this machine boots, for a person to read.
 pub const KERNEL_FORMATS: &str = "an uncompressed arm64 boot Image";

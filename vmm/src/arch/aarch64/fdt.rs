@@ -9,7 +9,7 @@ use super::{
     },
     options::Gic,
 };
-use crate::{config::Config, numa};
+use crate::{boot::numa, machine::config::Config};
 
 /// The phandle of the interrupt controller that devices' interrupts go to.
 pub const INTERRUPT_PARENT: u32 = 1;

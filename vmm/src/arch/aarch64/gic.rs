@@ -13,7 +13,7 @@ use super::{
     layout::{GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, IRQ_LINES},
     options::Gic,
 };
-use crate::config::Config;
+use crate::machine::config::Config;
 
 /// Interrupts that each CPU has for itself: SGIs and PPIs.
 const PRIVATE_IRQS: u32 = 32;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::numa::Nodes;
+use crate::boot::numa::Nodes;
 
 /// What a person has to know of it.
 pub const NUMA_HELP: &str = "Linux on arm64 reads them from the device tree";

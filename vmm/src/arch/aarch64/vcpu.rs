@@ -10,7 +10,7 @@ use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::GuestAddress;
 
 use super::layout;
-use crate::vcpu::End;
+use crate::machine::vcpu::End;
 
 /// What minivmm needs of KVM.
 pub const NEEDED: &[(Cap, &str)] = &[

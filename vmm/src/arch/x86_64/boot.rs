@@ -14,7 +14,7 @@ use linux_loader::{
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::layout;
-use crate::kernel_file::{Format, KernelError, KernelFile};
+use crate::boot::kernel_file::{Format, KernelError, KernelFile};
 
 /// A kernel in guest memory.
 #[derive(Debug)]

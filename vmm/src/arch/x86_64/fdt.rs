@@ -2,7 +2,10 @@
 
 use vm_fdt::{Error, FdtWriter};
 
-use crate::{config::Config, numa, platform::EXIT_PHANDLE};
+use crate::{
+    boot::{numa, platform::EXIT_PHANDLE},
+    machine::config::Config,
+};
 
 /// The phandle of the interrupt controller that devices' interrupts go to.
 pub const INTERRUPT_PARENT: u32 = 1;

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::layout::{HIMEM_START, LOW_RAM_END};
-use crate::numa::Nodes;
+use crate::boot::numa::Nodes;
 
 /// What a person has to know of it.
 pub const NUMA_HELP: &str = "Linux on x86_64 makes these nodes by itself (numa=fake=N), of memory alone: every CPU is in all of \

@@ -8,7 +8,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
     arch::fitness::{LOOPS, Probe, loops_per_second},
-    memory,
+    boot::memory,
 };
 
 /// The mode that a kernel runs in, its level, and the instruction that leads to it.

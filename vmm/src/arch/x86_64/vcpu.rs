@@ -10,7 +10,7 @@ use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::GuestAddress;
 
 use super::layout;
-use crate::{config::Config, vcpu::End};
+use crate::machine::{config::Config, vcpu::End};
 
 /// What minivmm needs of KVM.
 pub const NEEDED: &[(Cap, &str)] = &[

@@ -9,7 +9,7 @@ use std::{
 
 use kvm_ioctls::Kvm;
 
-use crate::{arch, images};
+use crate::{arch, boot::images};
 
 /// The device that KVM is behind.
 const DEV_KVM: &str = "/dev/kvm";

@@ -1,6 +1,10 @@
 //! The machine: memory, vCPUs and devices put together, run until something ends it.
 
+pub mod config;
 mod requests;
+pub mod signals;
+pub mod vcpu;
+pub mod wakeups;
 
 use std::{
     fs::{self, File},
@@ -36,20 +40,26 @@ use vmm_sys_util::timerfd::TimerFd;
 use crate::{
     api::server::Server,
     arch,
-    config::Config,
-    guest_agent::{Control, Files, port},
-    guest_areas::Agent,
-    input::Input,
-    load::Loaded,
-    memory,
-    output::Output,
-    platform::{Entry, Kind},
-    report::{Outcome, Report, WindowReport, overhead, runs, since_process_start},
-    serial_log::{SerialLog, SerialSink},
-    signals::Signals,
-    terminal,
-    vcpu::{End, Vcpus},
-    wakeups::{Wake, Wakeups},
+    boot::{
+        load::Loaded,
+        memory,
+        platform::{Entry, Kind},
+    },
+    guest::{
+        agent::{Control, Files, port},
+        areas::Agent,
+        input::Input,
+        output::Output,
+        serial_log::{SerialLog, SerialSink},
+        terminal,
+    },
+    machine::{
+        config::Config,
+        signals::Signals,
+        vcpu::{End, Vcpus},
+        wakeups::{Wake, Wakeups},
+    },
+    observe::report::{Outcome, Report, WindowReport, overhead, runs, since_process_start},
 };
 use requests::Requests;
 

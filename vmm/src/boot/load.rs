@@ -21,12 +21,14 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
     arch::{self, LoadedKernel, MEMORY_MAX},
-    config::{CAMERAS_MAX, CmaMode, Config, MEMORY_MIN},
-    fdt,
-    kernel_file::KernelError,
-    memory::{self, MemoryError},
-    numa::{NODES_MAX, Nodes},
-    platform::{self, Entry},
+    boot::{
+        fdt,
+        kernel_file::KernelError,
+        memory::{self, MemoryError},
+        numa::{NODES_MAX, Nodes},
+        platform::{self, Entry},
+    },
+    machine::config::{CAMERAS_MAX, CmaMode, Config, MEMORY_MIN},
 };
 
 /// Why a machine cannot be made of a configuration.

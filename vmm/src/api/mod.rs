@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use devices::faults::RuleStatus;
 
-use crate::report::WindowReport;
+use crate::observe::report::WindowReport;
 
 /// Longest request, in bytes with its newline.
 pub const REQUEST_MAX: usize = 16 << 10;

@@ -9,7 +9,7 @@ use std::{
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::output::Output;
+use crate::guest::output::Output;
 
 /// How much of the end is kept, in bytes: the oops and call trace of a panic fit.
 const KEPT: usize = 64 << 10;

@@ -12,7 +12,7 @@ use clap::Args;
 use devices::faults::{Firing, Trace};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::report::Report;
+use crate::observe::report::Report;
 
 /// What `minivmm replay` is told.
 #[derive(Debug, Args)]

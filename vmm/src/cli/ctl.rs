@@ -18,8 +18,8 @@ use devices::{
 
 use crate::{
     api::{Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Snapshot, Status, Verb},
-    snapshot::PictureError,
-    terminal,
+    guest::terminal,
+    observe::capture::PictureError,
 };
 
 /// How long a machine that does not answer is waited for. It answers within 10 s, with an error if need be.

@@ -8,9 +8,11 @@ use vm_fdt::{Error, FdtWriter};
 
 use crate::{
     arch,
-    config::Config,
-    numa::{self, Nodes},
-    platform::{self, Entry, Kind},
+    boot::{
+        numa::{self, Nodes},
+        platform::{self, Entry, Kind},
+    },
+    machine::config::Config,
 };
 
 /// Generates the flattened tree, with what `faults` has wrong with its windows.

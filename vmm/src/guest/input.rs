@@ -9,7 +9,7 @@ use std::{
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::terminal::{Key, Keys, RawMode};
+use crate::guest::terminal::{Key, Keys, RawMode};
 
 /// How much one read takes, in bytes.
 const PIECE: usize = 4096;

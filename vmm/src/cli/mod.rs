@@ -1,5 +1,11 @@
 //! The command line.
 
+pub mod check;
+pub mod ctl;
+pub mod doctor;
+pub mod model;
+pub mod replay;
+
 use std::{
     env, fs,
     io::{self, Write},
@@ -15,23 +21,31 @@ use devices::{
     faults::{Plan, PlanError},
 };
 
+use check::{CheckArgs, CheckError};
+use ctl::{CtlArgs, CtlError};
+use doctor::KvmError;
+use model::{ModelArgs, ModelError};
+use replay::{ReplayArgs, ReplayError};
+
 use crate::{
     api::server::{Server, SocketError},
     arch,
-    check::{self, CheckArgs, CheckError},
-    config::{CmaMode, Config},
-    ctl::{self, CtlArgs, CtlError},
-    doctor::{self, KvmError},
+    boot::{
+        images::{self, Image, ImageError},
+        load::{LoadError, load, load_with},
+    },
     experiment::{self, ExperimentArgs, ExperimentError},
-    images::{self, Image, ImageError},
-    load::{LoadError, load, load_with},
-    machine::{Machine, MachineError, Streams, prepare_places},
-    model::{self, ModelArgs, ModelError},
-    output::Output,
-    replay::{self, ReplayArgs, ReplayError},
-    report::{Outcome, Report},
-    signals::Signals,
-    timeline,
+    guest::output::Output,
+    machine::{
+        Machine, MachineError, Streams,
+        config::{CmaMode, Config},
+        prepare_places,
+        signals::Signals,
+    },
+    observe::{
+        report::{Outcome, Report},
+        timeline,
+    },
 };
 
 /// Boots a Linux guest that has a CMA window and a camera which DMAs frames into it.

@@ -299,5 +299,4 @@ impl Drop for Server {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
 mod tests;

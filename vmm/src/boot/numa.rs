@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use vm_fdt::{Error, FdtWriter};
 
-use crate::config::Config;
+use crate::machine::config::Config;
 
 /// RAM, each stretch with the number of its node, ascending.
 pub type Nodes = Vec<(u32, Range<u64>)>;

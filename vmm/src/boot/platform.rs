@@ -8,8 +8,8 @@ use vm_fdt::{Error, FdtWriter};
 
 use crate::{
     arch,
-    config::{CmaMode, Config},
-    numa,
+    boot::numa,
+    machine::config::{CmaMode, Config},
 };
 
 /// What a device is.

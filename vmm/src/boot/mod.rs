@@ -1,0 +1,9 @@
+//! From a configuration to guest memory that is ready to run: the list of devices, the tree, the kernel.
+
+pub mod fdt;
+pub mod images;
+pub mod kernel_file;
+pub mod load;
+pub mod memory;
+pub mod numa;
+pub mod platform;

@@ -1,0 +1,8 @@
+//! What the guest and the host say to each other: the agent's ports, the serial port and the host's terminal.
+
+pub mod agent;
+pub mod areas;
+pub mod input;
+pub mod output;
+pub mod serial_log;
+pub mod terminal;

@@ -1,0 +1,6 @@
+//! What a run leaves for people and programs to read: the report, the timeline, frames and captures.
+
+pub mod capture;
+pub mod frames;
+pub mod report;
+pub mod timeline;
