@@ -1,0 +1,278 @@
+//! `KEY=VALUE,...`: how the options of a device are read, and what is said of a wrong one.
+
+use std::str::FromStr;
+
+use super::{DmaNeeds, WindowChoice};
+
+/// A key that a device's options have, for reading and for help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value looks like, as in `NAME` or `yes|no`.
+    pub value: &'static str,
+    /// What it means; lines after the first go on in the same column.
+    pub meaning: &'static str,
+}
+
+/// What is wrong with a device's options.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum OptionError {
+    /// A key that the device does not have.
+    #[error("a {device} has no '{key}'; it has {valid}, each as KEY=VALUE{}", nearest_is(.nearest.as_deref()))]
+    Key {
+        /// The device's name.
+        device: &'static str,
+        /// The key.
+        key: String,
+        /// The keys that the device has.
+        valid: String,
+        /// The nearest of these, if one is near.
+        nearest: Option<String>,
+    },
+    /// A key given twice.
+    #[error("the {device}'s {key} is given more than once; give it once")]
+    Repeated {
+        /// The device's name.
+        device: &'static str,
+        /// The key.
+        key: &'static str,
+    },
+    /// A value that the key cannot have.
+    #[error("the {device}'s {key} cannot be '{value}'; valid is {valid}")]
+    Value {
+        /// The device's name.
+        device: &'static str,
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// What it can be.
+        valid: &'static str,
+    },
+}
+
+fn nearest_is(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"))
+}
+
+/// Reads the options of a `device` with these `keys`.
+///
+/// # Errors
+/// For a key that the device does not have, and for one that is given twice.
+pub fn read<'a>(
+    device: &'static str,
+    keys: &[&'static [Key]],
+    text: &'a str,
+) -> Result<Vec<(&'static str, &'a str)>, OptionError> {
+    let names = || keys.iter().copied().flatten().map(|key| key.name);
+    let mut options: Vec<(&'static str, &str)> = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (key, value) = part.split_once('=').map_or((part, None), |(key, value)| (key, Some(value)));
+        let (Some(key), Some(value)) = (names().find(|name| *name == key), value) else {
+            return Err(OptionError::Key {
+                device,
+                key: key.to_owned(),
+                // A key that several tables have, as `scene`, is named once.
+                valid: distinct(names()).join(", "),
+                nearest: nearest(key, names()).map(ToOwned::to_owned),
+            });
+        };
+        if options.iter().any(|(other, _)| *other == key) {
+            return Err(OptionError::Repeated { device, key });
+        }
+        options.push((key, value));
+    }
+    Ok(options)
+}
+
+fn distinct(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+    let mut distinct = Vec::new();
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    distinct
+}
+
+/// The one of `words` that is nearest to a mistyped `word`, if one is near.
+pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = words.map(|other| (strsim::damerau_levenshtein(word, other), other));
+    let limit = word.chars().count().div_ceil(3);
+    near.filter(|(distance, _)| (1..=limit).contains(distance))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, other)| other)
+}
+
+/// `keys` as lines for a command's help.
+pub fn help(keys: &[&'static [Key]]) -> String {
+    let keys = || keys.iter().copied().flatten();
+    let head = |key: &Key| format!("{}={}", key.name, key.value);
+    let width = keys().map(|key| head(key).len()).max().unwrap_or(0) + 2;
+    let lines = keys().flat_map(|key| {
+        let mut first = head(key);
+        key.meaning.lines().map(move |line| {
+            let line = format!("{first:width$}{line}");
+            first.clear();
+            line
+        })
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A key of a device with the value that the user gave it.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// The device's name.
+    pub device: &'static str,
+    /// The key.
+    pub key: &'static str,
+    /// The value.
+    pub value: &'a str,
+}
+
+impl Given<'_> {
+    /// The error that the key cannot have this value; `valid` says what it can have.
+    pub fn invalid(self, valid: &'static str) -> OptionError {
+        OptionError::Value { device: self.device, key: self.key, value: self.value.to_owned(), valid }
+    }
+
+    /// Reads `yes` or `no`.
+    ///
+    /// # Errors
+    /// For any other value.
+    pub fn flag(self) -> Result<bool, OptionError> {
+        match self.value {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(self.invalid("yes or no")),
+        }
+    }
+
+    /// Reads a number for which `fits` holds; `valid` says which these are.
+    ///
+    /// # Errors
+    /// For any other value.
+    pub fn number<T: FromStr>(
+        self,
+        fits: impl Fn(&T) -> bool,
+        valid: &'static str,
+    ) -> Result<T, OptionError> {
+        self.value.parse().ok().filter(fits).ok_or_else(|| self.invalid(valid))
+    }
+}
+
+/// The keys of every device with DMA; [`DmaNeeds::set`] takes them.
+pub const DMA_KEYS: &[Key] = &[
+    Key {
+        name: "window",
+        value: "NAME",
+        meaning: "CMA window that the buffers come from (default: the default window);\n\
+                  none: wherever the guest's kernel takes them from, and the device may reach all memory",
+    },
+    Key {
+        name: "node",
+        value: "N",
+        meaning: "NUMA node that the guest is told it belongs to (default: the guest is told of no node)",
+    },
+    Key { name: "address-bits", value: "N", meaning: "address lines of its DMA, 1 to 64 (default 32)" },
+    Key {
+        name: "coherent",
+        value: "yes|no",
+        meaning: "whether the guest is told that this DMA goes through its caches (default yes)",
+    },
+];
+
+impl DmaNeeds {
+    /// Takes one of the [`DMA_KEYS`]; false for another key.
+    ///
+    /// # Errors
+    /// For a value that the key cannot have.
+    pub fn set(&mut self, given: Given<'_>) -> Result<bool, OptionError> {
+        match given.key {
+            "window" => {
+                self.window = match given.value {
+                    "" => return Err(given.invalid("the name of a CMA window")),
+                    "none" => WindowChoice::Anywhere,
+                    name => WindowChoice::Named(name.to_owned()),
+                };
+            }
+            "node" => self.numa_node = Some(given.number(|_| true, "the number of a NUMA node")?),
+            "address-bits" => {
+                self.address_bits = given.number(|bits| (1..=64).contains(bits), "a number from 1 to 64")?;
+            }
+            "coherent" => self.coherent = given.flag()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: &[Key] = &[
+        Key { name: "fps", value: "N", meaning: "frames a second" },
+        Key { name: "timing", value: "free|stall", meaning: "free: the clock runs;\nstall: it waits" },
+    ];
+
+    fn options(text: &str) -> Result<Vec<(&'static str, &str)>, String> {
+        read("camera", &[KEYS, DMA_KEYS], text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_are_pairs_in_their_order() {
+        assert_eq!(
+            options(" timing=stall, fps=5,,window=a=b"),
+            Ok(vec![("timing", "stall"), ("fps", "5"), ("window", "a=b")])
+        );
+        assert_eq!(options(""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_wrong_key_gets_the_nearest_right_one() {
+        let keys = "it has fps, timing, window, node, address-bits, coherent, each as KEY=VALUE";
+        assert_eq!(
+            options("timming=free").unwrap_err(),
+            format!("a camera has no 'timming'; {keys}; did you mean timing?")
+        );
+        assert_eq!(options("quality=9").unwrap_err(), format!("a camera has no 'quality'; {keys}"));
+        assert_eq!(options("fps").unwrap_err(), format!("a camera has no 'fps'; {keys}"));
+        assert_eq!(
+            options("fps=1,fps=1").unwrap_err(),
+            "the camera's fps is given more than once; give it once"
+        );
+    }
+
+    #[test]
+    fn help_has_a_column_for_meanings() {
+        assert_eq!(
+            help(&[KEYS]),
+            "fps=N              frames a second\n\
+             timing=free|stall  free: the clock runs;\n                   \
+             stall: it waits"
+        );
+    }
+
+    #[test]
+    fn dma_keys_are_read() {
+        let mut dma = DmaNeeds::default();
+        for (key, value) in [("window", "isp"), ("node", "1"), ("address-bits", "36"), ("coherent", "no")] {
+            assert_eq!(dma.set(Given { device: "camera", key, value }), Ok(true));
+        }
+        let window = WindowChoice::Named("isp".into());
+        assert_eq!(dma, DmaNeeds { address_bits: 36, coherent: false, window, numa_node: Some(1) });
+        let none = Given { device: "camera", key: "window", value: "none" };
+        assert!(dma.set(none).is_ok() && dma.window == WindowChoice::Anywhere);
+        for (key, value) in [("window", ""), ("node", "two"), ("address-bits", "65"), ("coherent", "maybe")] {
+            let error = dma.set(Given { device: "camera", key, value }).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("the camera's {key} cannot be '{value}'; valid is ")),
+                "{error}"
+            );
+        }
+        assert_eq!(dma.set(Given { device: "camera", key: "fps", value: "3" }), Ok(false));
+    }
+}
