@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use crate::{Window, size, spec::WindowSpec};
 
-/// What a window has to live with.
+/// The guest memory in which windows are placed, and what limits their places.
 #[derive(Debug, Clone)]
-pub struct Ground<'a> {
+pub struct PlacementLimits<'a> {
     /// The guest's RAM, each stretch with the NUMA node that has it, ascending, without overlap.
     pub ram: &'a [(u32, Range<u64>)],
     /// What is there already, with the name that an error gives it.
@@ -14,7 +14,7 @@ pub struct Ground<'a> {
     /// What base and size must be a multiple of: the kernel's pageblock (mm/cma.c, cma_init_reserved_mem).
     pub pageblock: u64,
     /// Windows without a base lie below this address, unless they are to be in a node that has no RAM there.
-    pub limit: u64,
+    pub below: u64,
     /// How much they leave free at the end of each stretch of RAM, in bytes.
     pub margin: u64,
 }
@@ -154,7 +154,7 @@ fn ram_of(node: Option<u32>) -> String {
 ///
 /// # Errors
 /// The first window that cannot have what it asks for, and why.
-pub fn place(specs: &[WindowSpec], ground: &Ground<'_>) -> Result<Vec<Window>, PlaceError> {
+pub fn place(specs: &[WindowSpec], limits: &PlacementLimits<'_>) -> Result<Vec<Window>, PlaceError> {
     // What is no CMA window is no default one unless it is asked to be.
     let first = specs.iter().position(|spec| !spec.not_reusable && !spec.no_map);
     let any_default = specs.iter().any(|spec| spec.default);
@@ -182,27 +182,27 @@ pub fn place(specs: &[WindowSpec], ground: &Ground<'_>) -> Result<Vec<Window>, P
         if windows[..index].iter().any(|other| other.name == window.name) {
             return Err(PlaceError::SameName(window.name.clone()));
         }
-        check_size(window, ground)?;
-        let last = ground.ram.iter().map(|(node, _)| *node).max().unwrap_or(0);
+        check_size(window, limits)?;
+        let last = limits.ram.iter().map(|(node, _)| *node).max().unwrap_or(0);
         if let Some(node) = window.node.filter(|node| *node > last) {
             return Err(PlaceError::NoNode { name: window.name.clone(), node, last });
         }
     }
 
     let mut taken: Vec<(String, Range<u64>)> =
-        ground.taken.iter().map(|(name, range)| ((*name).to_owned(), range.clone())).collect();
+        limits.taken.iter().map(|(name, range)| ((*name).to_owned(), range.clone())).collect();
     for (window, _) in windows.iter_mut().zip(specs).filter(|(_, spec)| spec.base.is_some()) {
-        window.node = Some(check_fixed(window, ground, &taken)?);
+        window.node = Some(check_fixed(window, limits, &taken)?);
         taken.push((format!("the CMA window {}", window.name), window.range()));
     }
     for window in windows.iter().filter(|window| window.within.is_some()) {
-        check_within(window, ground)?;
+        check_within(window, limits)?;
     }
     let to_be_placed = |spec: &WindowSpec| spec.base.is_none() && spec.alloc_ranges.is_none();
     for (window, _) in windows.iter_mut().zip(specs).filter(|(_, spec)| to_be_placed(spec)) {
-        let limit = limit(ground, window.node);
-        let holes = holes(ground, &taken, window.node, limit);
-        let align = window.align.unwrap_or(1).max(ground.pageblock);
+        let limit = upper_limit(limits, window.node);
+        let holes = holes(limits, &taken, window.node, limit);
+        let align = window.align.unwrap_or(1).max(limits.pageblock);
         let highest = |(node, hole): &(u32, Range<u64>)| {
             let base = hole.end.checked_sub(window.size)? / align * align;
             (base >= hole.start).then_some((*node, base))
@@ -232,34 +232,34 @@ fn check_aligned(
 }
 
 /// The kernel's unit, with the name that an error gives it.
-fn pageblock(ground: &Ground<'_>) -> (&'static str, u64) {
-    ("the guest's pageblock", ground.pageblock)
+fn pageblock(limits: &PlacementLimits<'_>) -> (&'static str, u64) {
+    ("the guest's pageblock", limits.pageblock)
 }
 
-fn check_size(window: &Window, ground: &Ground<'_>) -> Result<(), PlaceError> {
-    let memory = ground.ram.iter().map(|(_, ram)| ram.end - ram.start).sum();
+fn check_size(window: &Window, limits: &PlacementLimits<'_>) -> Result<(), PlaceError> {
+    let memory = limits.ram.iter().map(|(_, ram)| ram.end - ram.start).sum();
     if window.size > memory {
         return Err(PlaceError::LargerThanMemory { name: window.name.clone(), size: window.size, memory });
     }
-    check_aligned(window, ("size", window.size), pageblock(ground))
+    check_aligned(window, ("size", window.size), pageblock(limits))
 }
 
 /// The node that a window with a base lies in.
 fn check_fixed(
     window: &Window,
-    ground: &Ground<'_>,
+    limits: &PlacementLimits<'_>,
     taken: &[(String, Range<u64>)],
 ) -> Result<u32, PlaceError> {
-    check_aligned(window, ("base", window.base), pageblock(ground))?;
+    check_aligned(window, ("base", window.base), pageblock(limits))?;
     check_aligned(window, ("base", window.base), ("its alignment", window.align.unwrap_or(1)))?;
     let range = window.base..window.base.saturating_add(window.size);
     let name = || window.name.clone();
     let inside = |(_, ram): &&(u32, Range<u64>)| ram.start <= range.start && range.end <= ram.end;
-    let Some((node, _)) = ground.ram.iter().find(inside) else {
-        let ram = list(ground.ram);
+    let Some((node, _)) = limits.ram.iter().find(inside) else {
+        let ram = list(limits.ram);
         let part =
             |(_, ram): &(u32, Range<u64>)| ram.end.min(range.end).saturating_sub(ram.start.max(range.start));
-        let covered: u64 = ground.ram.iter().map(part).sum();
+        let covered: u64 = limits.ram.iter().map(part).sum();
         return Err(if covered == window.size {
             PlaceError::AcrossNodes { name: name(), range, ram }
         } else {
@@ -279,14 +279,14 @@ fn check_fixed(
 }
 
 /// That the guest's kernel has RAM enough to choose from.
-fn check_within(window: &Window, ground: &Ground<'_>) -> Result<(), PlaceError> {
+fn check_within(window: &Window, limits: &PlacementLimits<'_>) -> Result<(), PlaceError> {
     let range = window.range();
     let room =
         |(_, ram): &(u32, Range<u64>)| ram.end.min(range.end).saturating_sub(ram.start.max(range.start));
-    if ground.ram.iter().any(|ram| room(ram) >= window.size) {
+    if limits.ram.iter().any(|ram| room(ram) >= window.size) {
         return Ok(());
     }
-    Err(PlaceError::OutsideRam { name: window.name.clone(), range, ram: list(ground.ram) })
+    Err(PlaceError::OutsideRam { name: window.name.clone(), range, ram: list(limits.ram) })
 }
 
 fn list(ram: &[(u32, Range<u64>)]) -> String {
@@ -298,14 +298,14 @@ fn list(ram: &[(u32, Range<u64>)]) -> String {
 }
 
 /// What a window without a base lies below, in `node` if it is to be in one.
-fn limit(ground: &Ground<'_>, node: Option<u32>) -> u64 {
-    let mut of_node = ground.ram.iter().filter(|(other, _)| node.is_none_or(|node| node == *other));
-    if of_node.any(|(_, ram)| ram.start < ground.limit) { ground.limit } else { u64::MAX }
+fn upper_limit(limits: &PlacementLimits<'_>, node: Option<u32>) -> u64 {
+    let mut of_node = limits.ram.iter().filter(|(other, _)| node.is_none_or(|node| node == *other));
+    if of_node.any(|(_, ram)| ram.start < limits.below) { limits.below } else { u64::MAX }
 }
 
 /// The free stretches below the limit in whole pageblocks with their nodes, or with `node` those of one, ascending.
 fn holes(
-    ground: &Ground<'_>,
+    limits: &PlacementLimits<'_>,
     taken: &[(String, Range<u64>)],
     node: Option<u32>,
     limit: u64,
@@ -314,14 +314,14 @@ fn holes(
     taken.sort_by_key(|range| range.start);
     let mut holes = Vec::new();
     let mut add = |node: u32, start: u64, end: u64| {
-        let start = start.next_multiple_of(ground.pageblock);
-        let end = end / ground.pageblock * ground.pageblock;
+        let start = start.next_multiple_of(limits.pageblock);
+        let end = end / limits.pageblock * limits.pageblock;
         if start < end {
             holes.push((node, start..end));
         }
     };
-    for (of, ram) in ground.ram.iter().filter(|(of, _)| node.is_none_or(|node| node == *of)) {
-        let end = ram.end.saturating_sub(ground.margin).min(limit);
+    for (of, ram) in limits.ram.iter().filter(|(of, _)| node.is_none_or(|node| node == *of)) {
+        let end = ram.end.saturating_sub(limits.margin).min(limit);
         let mut at = ram.start;
         for range in taken.iter().filter(|range| range.start < end && range.end > ram.start) {
             if range.start > at {
@@ -344,19 +344,19 @@ mod tests {
 
     const M: u64 = 1 << 20;
 
-    fn ground() -> Ground<'static> {
-        Ground {
+    fn limits() -> PlacementLimits<'static> {
+        PlacementLimits {
             ram: &[(0, 0..1024 * M), (0, 4096 * M..5120 * M)],
             taken: &[("the kernel", 0..48 * M), ("the initrd", 1010 * M..1024 * M)],
             pageblock: 4 * M,
-            limit: 4096 * M,
+            below: 4096 * M,
             margin: 0,
         }
     }
 
     fn placed(specs: &[&str]) -> Result<Vec<Window>, PlaceError> {
         let specs: Vec<WindowSpec> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
-        place(&specs, &ground())
+        place(&specs, &limits())
     }
 
     #[test]
@@ -377,7 +377,7 @@ mod tests {
     fn placed_in_nodes(specs: &[&str]) -> Result<Vec<Window>, PlaceError> {
         let ram = [(0, 0..512 * M), (1, 512 * M..1024 * M), (2, 4096 * M..5120 * M)];
         let specs: Vec<WindowSpec> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
-        place(&specs, &Ground { ram: &ram, ..ground() })
+        place(&specs, &PlacementLimits { ram: &ram, ..limits() })
     }
 
     #[test]
@@ -412,7 +412,7 @@ mod tests {
     fn the_end_of_a_node_stays_free() {
         let ram = [(0, 0..512 * M), (1, 512 * M..1024 * M)];
         let specs = ["64M,node=0", "16M,base=0x1f000000"].map(|spec| spec.parse().unwrap());
-        let windows = place(&specs, &Ground { ram: &ram, margin: 18 * M, ..ground() }).unwrap();
+        let windows = place(&specs, &PlacementLimits { ram: &ram, margin: 18 * M, ..limits() }).unwrap();
         assert_eq!(windows.iter().map(|window| window.base / M).collect::<Vec<_>>(), [428, 496]);
     }
 
@@ -504,15 +504,15 @@ mod tests {
         fn placed_windows_keep_every_rule(sizes in prop::collection::vec(1u64..80, 1..6)) {
             let specs: Vec<WindowSpec> =
                 sizes.iter().map(|size| WindowSpec { size: size * 4 * M, ..Default::default() }).collect();
-            let ground = ground();
-            if let Ok(windows) = place(&specs, &ground) {
+            let limits = limits();
+            if let Ok(windows) = place(&specs, &limits) {
                 for (index, window) in windows.iter().enumerate() {
-                    check_fixed(window, &ground, &[]).unwrap();
+                    check_fixed(window, &limits, &[]).unwrap();
                     let range = window.range();
                     let clear = |other: &Range<u64>| other.end <= range.start || range.end <= other.start;
-                    prop_assert!(ground.taken.iter().all(|(_, taken)| clear(taken)));
+                    prop_assert!(limits.taken.iter().all(|(_, taken)| clear(taken)));
                     prop_assert!(windows[..index].iter().all(|other| clear(&other.range())));
-                    prop_assert!(range.end <= ground.limit);
+                    prop_assert!(range.end <= limits.below);
                 }
             } else {
                 prop_assert!(sizes.iter().sum::<u64>() * 4 > 1010 - 48 - 8 - 80 * 4);

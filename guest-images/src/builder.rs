@@ -9,10 +9,11 @@ use std::{
 use crate::{
     Error,
     arch::Arch,
+    built::{Image, link},
     cache::{self, Lock, cache_dir},
     debian,
     driver::Driver,
-    image::{Image, Kind, link},
+    image::Kind,
     initramfs::Initramfs,
     kernel::{self, Kernel},
     recipe::Recipe,

@@ -4,6 +4,7 @@ use std::{io, path::Path};
 
 mod arch;
 mod builder;
+mod built;
 pub mod cache;
 mod command;
 pub mod cpio;
@@ -18,7 +19,8 @@ mod release;
 
 pub use arch::Arch;
 pub use builder::{build, clean};
-pub use image::{Image, Kind, current};
+pub use built::{Image, current};
+pub use image::Kind;
 pub use release::Release;
 
 /// This crate's folder in the checkout: what images are made from.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Level, Outcome, Reference, User, dma, finding, ranges::Ranges, regions::Checked, tree::Tree};
+use super::{
+    Level, NodeOutcome, Reference, User, dma, finding, ranges::Ranges, regions::Checked, tree::Tree,
+};
 
 const DEVICE_INIT: &str = "drivers/of/of_reserved_mem.c, of_reserved_mem_device_init_by_idx";
 const ASSIGN: &str = "kernel/dma/coherent.c, dma_assign_coherent_memory";
@@ -38,7 +40,7 @@ pub(super) fn check(tree: &Tree<'_>, regions: &[Checked]) -> Vec<User> {
         let mut references = Vec::new();
         for (index, cell) in value.chunks(4).enumerate() {
             let mut reference = known.reference(node, index, cell);
-            let is_carveout = |reference: &Reference| reference.gets == Some(Outcome::CoherentCarveout);
+            let is_carveout = |reference: &Reference| reference.gets == Some(NodeOutcome::CoherentCarveout);
             if is_carveout(&reference) && references.iter().any(is_carveout) {
                 let text = "the device can have one carveout: with the earlier one assigned, this one is refused (-EBUSY)";
                 reference.findings.push(finding(Level::Note, ASSIGN, text));
@@ -128,19 +130,19 @@ impl Known<'_, '_> {
         };
         let region = &found.region;
         match region.outcome {
-            Outcome::Refused | Outcome::Ignored => {
+            NodeOutcome::Refused | NodeOutcome::Ignored => {
                 say(
                     Level::Error,
                     DEVICE_INIT,
                     format!("there is no pool, as it is {} (-EINVAL)", region.outcome),
                 );
             }
-            Outcome::NoMap | Outcome::Reserved => {
+            NodeOutcome::NoMap | NodeOutcome::Reserved => {
                 let text =
                     "it is no pool (-EINVAL): only a driver that looks it up and maps it itself can use it";
                 say(Level::Note, "drivers/of/of_reserved_mem.c, of_reserved_mem_lookup", text.into());
             }
-            Outcome::CoherentCarveout if !found.usable => {
+            NodeOutcome::CoherentCarveout if !found.usable => {
                 say(
                     Level::Error,
                     "kernel/dma/coherent.c, rmem_dma_device_init",

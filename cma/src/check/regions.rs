@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use super::{
-    Finding, Kernel, Level, Outcome, Region, finding,
+    Finding, Kernel, Level, NodeOutcome, Region, finding,
     ranges::{Ranges, at},
     tree::{ROOT, Tree, number},
 };
@@ -34,14 +34,14 @@ impl Checked {
         self.region.findings.push(finding(level, source, text));
     }
 
-    pub(super) fn end(&mut self, outcome: Outcome, source: &'static str, rule: impl Into<String>) {
+    pub(super) fn end(&mut self, outcome: NodeOutcome, source: &'static str, rule: impl Into<String>) {
         self.region.outcome = outcome;
         self.region.rule = rule.into();
         self.region.source = source;
     }
 
     /// As [`Self::end`], where that is an error.
-    pub(super) fn fail(&mut self, outcome: Outcome, source: &'static str, rule: impl Into<String>) {
+    pub(super) fn fail(&mut self, outcome: NodeOutcome, source: &'static str, rule: impl Into<String>) {
         let rule = rule.into();
         self.say(Level::Error, source, rule.clone());
         self.end(outcome, source, rule);
@@ -91,7 +91,7 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding
                 format!("{rule}; Linux ignores all of /reserved-memory"),
             ));
             for region in &mut regions {
-                region.end(Outcome::Ignored, CHECK_ROOT, "as all of /reserved-memory is");
+                region.end(NodeOutcome::Ignored, CHECK_ROOT, "as all of /reserved-memory is");
             }
             return regions;
         }
@@ -128,7 +128,7 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding
                     "it is number {count} and there is room for {MAX_REGIONS} (\"not enough space for all defined regions\"): its \
                      memory is reserved, and is of no use to anybody"
                 );
-                region.fail(Outcome::Refused, SAVE_NODE, rule);
+                region.fail(NodeOutcome::Refused, SAVE_NODE, rule);
             }
         }
     }
@@ -160,7 +160,7 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding
 fn untouched(tree: &Tree<'_>, node: usize) -> Checked {
     let region = Region {
         node: tree.path(node),
-        outcome: Outcome::Ignored,
+        outcome: NodeOutcome::Ignored,
         rule: String::new(),
         source: SCAN,
         base: None,
@@ -258,7 +258,7 @@ impl Boot<'_, '_> {
         let (tree, node) = (self.tree, region.node);
         if !tree.is_available(node) {
             region.end(
-                Outcome::Ignored,
+                NodeOutcome::Ignored,
                 SCAN,
                 "its status is neither \"okay\" nor \"ok\", so that nothing is reserved",
             );
@@ -269,7 +269,7 @@ impl Boot<'_, '_> {
                 return true;
             }
             region.fail(
-                Outcome::Ignored,
+                NodeOutcome::Ignored,
                 SCAN,
                 "it has neither reg nor size, so that there is nothing to reserve",
             );
@@ -281,7 +281,7 @@ impl Boot<'_, '_> {
                 "its reg has {} bytes, where a tuple of address and size has {tuple} (\"invalid reg property\")",
                 reg.len()
             );
-            region.fail(Outcome::Ignored, RESERVE_REG, rule);
+            region.fail(NodeOutcome::Ignored, RESERVE_REG, rule);
             return false;
         }
         self.reserve(region, reg);

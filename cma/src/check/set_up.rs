@@ -1,7 +1,7 @@
 //! The second pass over the regions: a place for those that have none, and the pools that are made of them.
 
 use super::{
-    Level, Outcome,
+    Level, NodeOutcome,
     ranges::{Ranges, at},
     regions::{Boot, CMA_SETUP, Checked, RESERVE, tuples},
     tree::number,
@@ -26,7 +26,7 @@ const CMA_INIT: &str = "mm/cma.c, cma_init_reserved_mem";
 const CMA_ACTIVATE: &str = "mm/cma.c, cma_activate_area";
 
 /// A pool: what, where in the kernel, and by which rule.
-type Made = (Outcome, &'static str, String);
+type Made = (NodeOutcome, &'static str, String);
 /// None: how much that matters, where in the kernel, and why.
 type Refusal = (Level, &'static str, String);
 
@@ -35,7 +35,7 @@ impl Boot<'_, '_> {
     pub(super) fn set_up(&mut self, region: &mut Checked) {
         let has_place = region.region.size.is_some_and(|size| size > 0);
         if !has_place && let Err(rule) = self.allocate(region) {
-            region.fail(Outcome::Refused, ALLOC_SIZE, rule);
+            region.fail(NodeOutcome::Refused, ALLOC_SIZE, rule);
             return;
         }
         match self.make_pool(region) {
@@ -46,13 +46,13 @@ impl Boot<'_, '_> {
             Some(Err((level, source, rule))) => {
                 let rule = format!("{rule}; its memory goes back to the system");
                 region.say(level, source, rule.clone());
-                region.end(Outcome::Refused, source, rule);
+                region.end(NodeOutcome::Refused, source, rule);
             }
             None => {
                 let (outcome, rule) = if self.tree.has(region.node, "no-map") {
-                    (Outcome::NoMap, "no-map, and no compatible that makes a pool of it")
+                    (NodeOutcome::NoMap, "no-map, and no compatible that makes a pool of it")
                 } else {
-                    (Outcome::Reserved, "no compatible that makes a pool of it, and no no-map")
+                    (NodeOutcome::Reserved, "no compatible that makes a pool of it, and no no-map")
                 };
                 region.end(outcome, RESERVE, rule);
                 self.look_at_plain(region);
@@ -172,7 +172,7 @@ impl Boot<'_, '_> {
         }
         self.cma_areas += 1;
         let text = "shared-dma-pool with reusable and without no-map, aligned to the pageblock";
-        Ok((Outcome::CmaPool, CMA_SETUP, text.to_owned()))
+        Ok((NodeOutcome::CmaPool, CMA_SETUP, text.to_owned()))
     }
 
     fn make_carveout(&self, node: usize) -> Made {
@@ -181,7 +181,7 @@ impl Boot<'_, '_> {
         } else {
             "shared-dma-pool without reusable, which CMA asks for"
         };
-        (Outcome::CoherentCarveout, DMA_SETUP, text.to_owned())
+        (NodeOutcome::CoherentCarveout, DMA_SETUP, text.to_owned())
     }
 
     fn make_restricted(&self, node: usize) -> Result<Made, Refusal> {
@@ -192,20 +192,20 @@ impl Boot<'_, '_> {
             }
         }
         let text = "restricted-dma-pool, where CONFIG_DMA_RESTRICTED_POOL is set";
-        Ok((Outcome::RestrictedDmaPool, SWIOTLB_SETUP, text.to_owned()))
+        Ok((NodeOutcome::RestrictedDmaPool, SWIOTLB_SETUP, text.to_owned()))
     }
 
     /// What there is to say of a pool that was made.
     fn look_at_pool(&self, region: &mut Checked) {
         let (tree, node, outcome) = (self.tree, region.node, region.region.outcome);
         let default = tree.has(node, "linux,cma-default");
-        region.region.default = default && outcome == Outcome::CmaPool;
+        region.region.default = default && outcome == NodeOutcome::CmaPool;
         if default && !region.region.default {
             let text = "linux,cma-default makes no default window of it, as it is no CMA pool";
             region.say(Level::Error, CMA_SETUP, text);
         }
         let range = region.range();
-        let carveout = outcome == Outcome::CoherentCarveout;
+        let carveout = outcome == NodeOutcome::CoherentCarveout;
         if let Some(range) = &range
             && !carveout
             && self.lies_outside_ram(range)
@@ -221,13 +221,13 @@ impl Boot<'_, '_> {
             region.usable = false;
         }
         let of_nodes = |range| self.nodes.values().filter(|ram| ram.overlaps(range)).count();
-        if outcome == Outcome::CmaPool && range.as_ref().map_or(0, of_nodes) > 1 {
+        if outcome == NodeOutcome::CmaPool && range.as_ref().map_or(0, of_nodes) > 1 {
             let text =
                 "it lies in more than one NUMA node, in two zones (\"CMA area ... could not be activated\")";
             region.say(Level::Error, CMA_ACTIVATE, text);
         }
         let crosses = range.is_some_and(|range| range.start < ZONE_BORDER && range.end > ZONE_BORDER);
-        if outcome == Outcome::CmaPool && crosses {
+        if outcome == NodeOutcome::CmaPool && crosses {
             let text =
                 "it lies on both sides of 4 GiB, in two zones (\"CMA area ... could not be activated\")";
             region.say(Level::Error, CMA_ACTIVATE, text);
@@ -247,7 +247,7 @@ impl Boot<'_, '_> {
             }
         }
         let Some(range) = region.range() else { return };
-        if region.region.outcome == Outcome::Reserved && self.lies_outside_ram(&range) {
+        if region.region.outcome == NodeOutcome::Reserved && self.lies_outside_ram(&range) {
             let text =
                 format!("no memory node covers all of {range:#x?}: what is not RAM needs no reservation");
             region.say(Level::Warning, RESERVE, text);

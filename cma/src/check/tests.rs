@@ -148,7 +148,7 @@ fn one_finding(report: &Report, level: Level, part: &str) {
 #[test]
 fn what_becomes_of_one_region() {
     use Level::{Error, Warning};
-    use Outcome::{CmaPool, CoherentCarveout, Ignored, NoMap, Refused, Reserved, RestrictedDmaPool};
+    use NodeOutcome::{CmaPool, CoherentCarveout, Ignored, NoMap, Refused, Reserved, RestrictedDmaPool};
     let reusable = || vec![pool(), flag("reusable")];
     let at = |base, size| [reusable(), vec![reg(base, size)]].concat();
     let size = |size| [reusable(), vec![wide("size", &[size])]].concat();
@@ -259,18 +259,18 @@ fn the_node_around_them() {
     let cell = |name, cell| cells(name, &[cell]);
     let good = || vec![cell("#address-cells", 2), cell("#size-cells", 2), flag("ranges")];
     for (parent, outcome, level, part) in [
-        (good(), Outcome::CmaPool, Level::Error, ""),
-        (good()[1..].to_vec(), Outcome::Ignored, Level::Error, "has no #address-cells"),
-        (good()[..2].to_vec(), Outcome::Ignored, Level::Error, "has no ranges"),
+        (good(), NodeOutcome::CmaPool, Level::Error, ""),
+        (good()[1..].to_vec(), NodeOutcome::Ignored, Level::Error, "has no #address-cells"),
+        (good()[..2].to_vec(), NodeOutcome::Ignored, Level::Error, "has no ranges"),
         (
             vec![cell("#address-cells", 2), cell("#size-cells", 1), flag("ranges")],
-            Outcome::Ignored,
+            NodeOutcome::Ignored,
             Level::Error,
             "has #size-cells = 1; it has to be the root's, which is 2",
         ),
         (
             [&good()[..2], &[cells("ranges", &[0; 6])]].concat(),
-            Outcome::CmaPool,
+            NodeOutcome::CmaPool,
             Level::Warning,
             "ranges that is not empty",
         ),
@@ -300,7 +300,7 @@ fn cells_of_one_word() {
     };
     let report = board.check();
     assert_eq!((report.regions[0].base, report.regions[0].size), (Some(0x9000_0000), Some(64 * M)));
-    assert_eq!(report.regions[0].outcome, Outcome::CmaPool);
+    assert_eq!(report.regions[0].outcome, NodeOutcome::CmaPool);
     assert!(report.findings[0].text.contains("no memory node has a size"), "{report}");
 }
 
@@ -354,7 +354,7 @@ fn one_window_is_the_default() {
     board.cmdline = "quiet cma=64M";
     let report = board.check();
     one_finding(&report, Level::Warning, "cma= on the command line");
-    assert_eq!(report.regions[0].outcome, Outcome::Refused);
+    assert_eq!(report.regions[0].outcome, NodeOutcome::Refused);
     board.cmdline = "nocma=64M cma";
     assert!(board.check().regions[0].default);
 }
@@ -372,13 +372,13 @@ fn sixty_five_regions_and_twenty_one_windows() {
     one_finding(&many(64, plain).check(), Level::Error, "");
     let report = many(65, plain).check();
     one_finding(&report, Level::Error, "it is number 65 and there is room for 64");
-    assert_eq!(report.regions[64].outcome, Outcome::Refused);
+    assert_eq!(report.regions[64].outcome, NodeOutcome::Refused);
 
     let windows = |base| vec![pool(), flag("reusable"), reg(base, 4 * M)];
     one_finding(&many(20, windows).check(), Level::Error, "");
     let report = many(21, windows).check();
     one_finding(&report, Level::Error, "there are 20 CMA areas before it");
-    assert_eq!(report.regions[20].outcome, Outcome::Refused);
+    assert_eq!(report.regions[20].outcome, NodeOutcome::Refused);
 }
 
 #[test]
@@ -387,7 +387,7 @@ fn what_a_device_gets() {
     let report = Board::device(refer(1)).check();
     one_finding(&report, Level::Error, "");
     let reference = &report.users[0].references[0];
-    assert_eq!((reference.errno, reference.gets), (0, Some(Outcome::CmaPool)));
+    assert_eq!((reference.errno, reference.gets), (0, Some(NodeOutcome::CmaPool)));
     assert_eq!(reference.target.as_deref(), Some("/reserved-memory/isp@90000000"));
     assert_eq!(report.users[0].node, "/soc/camera");
 
@@ -429,7 +429,7 @@ fn what_a_device_gets() {
     // A carveout that stays mapped, as a part of it was reserved before.
     let mut board = Board::device(refer(1));
     board.regions[0].1 = vec![pool(), flag("no-map"), reg(0x9000_0000, M), cells("phandle", &[1])];
-    assert_eq!(board.check().users[0].references[0].gets, Some(Outcome::CoherentCarveout));
+    assert_eq!(board.check().users[0].references[0].gets, Some(NodeOutcome::CoherentCarveout));
     board.reservations = vec![(0x9000_0000, 4096)];
     let reference = &board.check().users[0].references[0];
     assert_eq!((reference.errno, reference.findings[0].level), (-22, Level::Error));

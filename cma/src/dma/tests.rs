@@ -41,7 +41,7 @@ fn mask(bits: u32) -> u64 {
 }
 
 /// The steps of a request as text, and its outcome.
-fn steps(memory: &mut Memory, device: &Device, size: u64) -> (String, Outcome) {
+fn steps(memory: &mut Memory, device: &Device, size: u64) -> (String, DmaOutcome) {
     let outcome = memory.alloc(device, size);
     (outcome.to_string(), outcome)
 }

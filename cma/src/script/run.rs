@@ -14,20 +14,20 @@ use crate::{
 /// Busy places that the text of an event lists, at most.
 const LISTED: usize = 8;
 
-/// What happened on a line of a script. As JSON it is one object: `line`, `event` and the fields of [`What`].
+/// What happened on a line of a script. As JSON it is one object: `line`, `event` and the fields of [`EventKind`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// The line, from 1.
     pub line: usize,
     /// What happened.
     #[serde(flatten)]
-    pub what: What,
+    pub what: EventKind,
 }
 
 /// What happened; `event` names it in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum What {
+pub enum EventKind {
     /// There is a window.
     Window {
         /// The kernel's name for its area: the node's with its unit address.
@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
         map
     }
 
-    fn alloc(&mut self, id: &'a str, pages: u64, align: u32) -> What {
+    fn alloc(&mut self, id: &'a str, pages: u64, align: u32) -> EventKind {
         let answer = self.area.alloc(pages, align);
         let errno = answer.as_ref().map_or_else(|error| error.errno, |_| 0);
         self.last = Some(Last { pages, align, errno });
@@ -170,26 +170,26 @@ impl<'a> Run<'a> {
                 (None, Some(error.reason), error.busy, dmesg)
             }
         };
-        What::Alloc { id: id.to_owned(), pages, align, errno, pfn, reason, busy, dmesg }
+        EventKind::Alloc { id: id.to_owned(), pages, align, errno, pfn, reason, busy, dmesg }
     }
 
-    fn free(&mut self, id: &str) -> What {
+    fn free(&mut self, id: &str) -> EventKind {
         let buffer = self.buffers.remove(id);
         if let Some((pfn, pages)) = buffer {
             self.area.release(pfn, pages);
         }
         let (pfn, pages) = buffer.map_or((None, 0), |(pfn, pages)| (Some(pfn), pages));
-        What::Free { id: id.to_owned(), pfn, pages }
+        EventKind::Free { id: id.to_owned(), pfn, pages }
     }
 
-    fn stats(&self) -> What {
+    fn stats(&self) -> EventKind {
         let last_request = self.last.map(|Last { pages, align, .. }| Repeated {
             pages,
             align,
             fits: self.area.fits(pages, align),
             unusable_free_index: self.area.unusable_free_index(pages, align),
         });
-        What::Stats { statistics: self.area.statistics(), last_request }
+        EventKind::Stats { statistics: self.area.statistics(), last_request }
     }
 }
 
@@ -199,7 +199,7 @@ impl Iterator for Run<'_> {
     fn next(&mut self) -> Option<Event> {
         let Step { line, verb } = self.steps.next()?;
         let what = match verb {
-            Verb::Window => What::Window {
+            Verb::Window => EventKind::Window {
                 name: self.area.name().to_owned(),
                 base: self.script.window.base,
                 size: self.script.window.size,
@@ -210,17 +210,17 @@ impl Iterator for Run<'_> {
             Verb::Free { id } => self.free(id),
             Verb::Busy { pfn, count } => {
                 self.area.set_busy(*pfn..pfn + count);
-                What::Busy { pfn: *pfn, count: *count }
+                EventKind::Busy { pfn: *pfn, count: *count }
             }
             Verb::Idle { pfn, count } => {
                 self.area.set_idle(*pfn..pfn + count);
-                What::Idle { pfn: *pfn, count: *count }
+                EventKind::Idle { pfn: *pfn, count: *count }
             }
             Verb::Expect(expected) => {
                 let found = self.last.map_or(0, |last| last.errno);
-                What::Expect { expected: *expected, found, held: *expected == found }
+                EventKind::Expect { expected: *expected, found, held: *expected == found }
             }
-            Verb::Map => What::Map { text: self.window_map().to_text() },
+            Verb::Map => EventKind::Map { text: self.window_map().to_text() },
             Verb::Stats => self.stats(),
         };
         Some(Event { line: *line, what })
@@ -232,7 +232,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;
         match &self.what {
-            What::Window { name, base, size, order_per_bit, rules } => {
+            EventKind::Window { name, base, size, order_per_bit, rules } => {
                 let (pages, pfn) = (plural(size / PAGE_SIZE), base / PAGE_SIZE);
                 write!(f, "window {name}: {pages} at {base:#x} (pfn {pfn:#x})")?;
                 if *order_per_bit > 0 {
@@ -242,7 +242,7 @@ impl fmt::Display for Event {
                     write!(f, ", rules of Linux {rules}")?;
                 }
             }
-            What::Alloc { id, pages, align, errno, pfn, reason, busy, dmesg } => {
+            EventKind::Alloc { id, pages, align, errno, pfn, reason, busy, dmesg } => {
                 write!(f, "alloc {id}, {} at alignment {align}: ", plural(*pages))?;
                 match (pfn, reason) {
                     (Some(pfn), _) => write!(f, "pfn {pfn:#x}")?,
@@ -258,21 +258,21 @@ impl fmt::Display for Event {
                     write!(f, "\n  {line}")?;
                 }
             }
-            What::Free { id, pfn: Some(pfn), pages } => {
+            EventKind::Free { id, pfn: Some(pfn), pages } => {
                 write!(f, "free {id}, {} at pfn {pfn:#x}", plural(*pages))?;
             }
-            What::Free { id, .. } => write!(f, "free {id}: nothing to free, as its alloc failed")?,
-            What::Busy { pfn, count } => write!(f, "busy: {} at pfn {pfn:#x}", plural(*count))?,
-            What::Idle { pfn, count } => write!(f, "idle: {} at pfn {pfn:#x}", plural(*count))?,
-            What::Expect { expected, found, held } => {
+            EventKind::Free { id, .. } => write!(f, "free {id}: nothing to free, as its alloc failed")?,
+            EventKind::Busy { pfn, count } => write!(f, "busy: {} at pfn {pfn:#x}", plural(*count))?,
+            EventKind::Idle { pfn, count } => write!(f, "idle: {} at pfn {pfn:#x}", plural(*count))?,
+            EventKind::Expect { expected, found, held } => {
                 let (expected, found) = (answer(*expected), answer(*found));
                 match held {
                     true => write!(f, "expect {expected}: so it was")?,
                     false => write!(f, "expect {expected}: it was not, the last alloc answered {found}")?,
                 }
             }
-            What::Map { text } => write!(f, "map: {}", text.trim_end().replace('\n', "\n  "))?,
-            What::Stats { statistics, last_request } => {
+            EventKind::Map { text } => write!(f, "map: {}", text.trim_end().replace('\n', "\n  "))?,
+            EventKind::Stats { statistics, last_request } => {
                 write!(f, "stats: {}", statistics.to_string().replace('\n', "\n  "))?;
                 if let Some(Repeated { pages, align, fits, unusable_free_index }) = last_request {
                     let (pages, percent) = (plural(*pages), permille(*unusable_free_index));

@@ -29,16 +29,16 @@ fn a_window_is_filled_and_has_a_hole() {
     let events: Vec<Event> = run.by_ref().collect();
     assert_eq!(events.len(), 23);
     assert!(
-        matches!(&events[4], Event { line: 4, what: What::Alloc { id, pfn: Some(0x40c00), align: 8, .. } } if id == "b3")
+        matches!(&events[4], Event { line: 4, what: EventKind::Alloc { id, pfn: Some(0x40c00), align: 8, .. } } if id == "b3")
     );
-    let What::Alloc { errno: -12, reason: Some(Reason::NoRun), dmesg, .. } = &events[17].what else {
+    let EventKind::Alloc { errno: -12, reason: Some(Reason::NoRun), dmesg, .. } = &events[17].what else {
         panic!("{:?}", events[17])
     };
     assert_eq!(dmesg[0], "cma: cma_alloc: isp@40000000: alloc failed, req-size: 1013 pages, ret: -12");
-    assert_eq!(events[18].what, What::Expect { expected: -12, found: -12, held: true });
-    assert_eq!(events[19].what, What::Free { id: "b3".into(), pfn: Some(0x40c00), pages: 1013 });
-    assert_eq!(events[20].what, What::Free { id: "late".into(), pfn: None, pages: 0 });
-    assert!(matches!(&events[21].what, What::Alloc { pfn: Some(0x40c00), .. }));
+    assert_eq!(events[18].what, EventKind::Expect { expected: -12, found: -12, held: true });
+    assert_eq!(events[19].what, EventKind::Free { id: "b3".into(), pfn: Some(0x40c00), pages: 1013 });
+    assert_eq!(events[20].what, EventKind::Free { id: "late".into(), pfn: None, pages: 0 });
+    assert!(matches!(&events[21].what, EventKind::Alloc { pfn: Some(0x40c00), .. }));
 
     let map = run.window_map();
     let owners: Vec<_> = map.owners().iter().map(|owner| owner.name.as_str()).collect();
@@ -128,8 +128,8 @@ fn turns_of_repeats_in_repeats() {
     let ids: Vec<String> = script
         .run()
         .filter_map(|event| match event.what {
-            What::Alloc { id, .. } => Some(id),
-            What::Free { id, .. } => Some(format!("-{id}")),
+            EventKind::Alloc { id, .. } => Some(id),
+            EventKind::Free { id, .. } => Some(format!("-{id}")),
             _ => None,
         })
         .collect();

@@ -3,7 +3,7 @@
 use cma::{
     PAGE_SIZE, Window,
     area::{Area, Rules},
-    dma::{Device, Memory, Outcome},
+    dma::{Device, DmaOutcome, Memory},
 };
 use vmm::arch;
 
@@ -58,7 +58,7 @@ fn memory(areas: Vec<Area>, nodes: Vec<Option<usize>>) -> Memory {
 }
 
 /// Pages in use of area `index`.
-fn pages_of(outcomes: &[Outcome], index: usize, pages: u64) -> u64 {
+fn pages_of(outcomes: &[DmaOutcome], index: usize, pages: u64) -> u64 {
     outcomes.iter().filter(|outcome| outcome.area == Some(index)).count() as u64 * pages
 }
 

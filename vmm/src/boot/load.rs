@@ -13,7 +13,7 @@ use std::{
 
 use cma::{
     Window,
-    place::{Ground, PlaceError},
+    place::{PlaceError, PlacementLimits},
     size,
 };
 use devices::{camera::CameraSpec, faults::Faults};
@@ -193,9 +193,9 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     taken.extend(kernel.as_ref().map(|kernel| ("the kernel", kernel.range.clone())));
     taken.extend(initrd.clone().map(|range| ("the initrd", range)));
     let top = initrd.as_ref().map_or(ram[0].end, |initrd| initrd.start);
-    let (limit, margin) = windows_end(config, top);
-    let ground = Ground { ram: &nodes, taken: &taken, pageblock: config.pageblock, limit, margin };
-    let windows = cma::place::place(&config.windows, &ground)?;
+    let (below, margin) = windows_end(config, top);
+    let limits = PlacementLimits { ram: &nodes, taken: &taken, pageblock: config.pageblock, below, margin };
+    let windows = cma::place::place(&config.windows, &limits)?;
 
     let camera_windows = camera_windows(config, &windows)?;
     let faults = faults(config, &camera_windows, &windows)?;

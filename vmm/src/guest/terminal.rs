@@ -84,7 +84,7 @@ impl Keys {
     /// Takes one typed byte.
     ///
     /// ```
-    /// use vmm::terminal::{Key, Keys};
+    /// use vmm::guest::terminal::{Key, Keys};
     /// let mut keys = Keys::default();
     /// assert_eq!(keys.take(b'x'), Key::Guest(b'x'));
     /// assert_eq!(keys.take(1), Key::Nothing);

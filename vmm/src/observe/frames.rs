@@ -119,9 +119,9 @@ pub struct BufferError(String);
 /// The first line that is not as the driver writes it.
 ///
 /// ```
-/// let buffers = vmm::frames::parse_buffers("0 0x0000000030000000 614400 queued\n")?;
+/// let buffers = vmm::observe::frames::parse_buffers("0 0x0000000030000000 614400 queued\n")?;
 /// assert_eq!((buffers[0].address, buffers[0].bytes), (0x3000_0000, 614_400));
-/// # Ok::<(), vmm::frames::BufferError>(())
+/// # Ok::<(), vmm::observe::frames::BufferError>(())
 /// ```
 pub fn parse_buffers(text: &str) -> Result<Vec<Buffer>, BufferError> {
     text.lines().map(|line| parse_buffer(line).ok_or_else(|| BufferError(line.to_owned()))).collect()

@@ -17,7 +17,7 @@ use clap::Args;
 use cma::{
     area::{AreaError, Rules},
     map::Map,
-    script::{Run, Script, ScriptError, What},
+    script::{EventKind, Run, Script, ScriptError},
     spec::WindowSpec,
 };
 use serde::Serialize;
@@ -208,7 +208,7 @@ fn print(run: &mut Run<'_>, json: bool, out: impl Write) -> io::Result<BTreeSet<
     let mut unheld = BTreeSet::new();
     let mut taken = true;
     for event in run {
-        if matches!(event.what, What::Expect { held: false, .. }) {
+        if matches!(event.what, EventKind::Expect { held: false, .. }) {
             unheld.insert((event.line, event.to_string()));
         }
         taken = taken && still_taken(printer.object(&event))?;

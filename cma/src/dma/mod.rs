@@ -137,7 +137,7 @@ pub enum Step {
 
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outcome {
+pub struct DmaOutcome {
     /// What happened, in its order.
     pub steps: Vec<Step>,
     /// The buffer's address; null where dma_alloc_attrs returns NULL, which drivers report as -ENOMEM (-12).
@@ -150,7 +150,7 @@ impl Memory {
     /// Allocates a buffer of `size` bytes for `device` as dma_alloc_attrs does.
     ///
     /// An index of no area counts as none.
-    pub fn alloc(&mut self, device: &Device, size: u64) -> Outcome {
+    pub fn alloc(&mut self, device: &Device, size: u64) -> DmaOutcome {
         let mut steps = Vec::new();
         let mut zone = match device.mask {
             mask if mask <= self.zone_dma_last => ZoneKind::Dma,
@@ -159,7 +159,7 @@ impl Memory {
         };
         if let Some((area, pfn)) = self.contiguous(device, size, zone, &mut steps) {
             if reaches(device, pfn, size, &mut steps) {
-                return Outcome { steps, address: Some(pfn * PAGE_SIZE), area: Some(area) };
+                return DmaOutcome { steps, address: Some(pfn * PAGE_SIZE), area: Some(area) };
             }
             self.areas[area].release(pfn, size.div_ceil(PAGE_SIZE));
         }
@@ -172,15 +172,15 @@ impl Memory {
             match (block, pfn) {
                 (Some((zone, block)), Some(pfn)) if reaches(device, pfn, size, &mut steps) => {
                     self.zones[zone].take_block(block, order);
-                    return Outcome { steps, address: Some(pfn * PAGE_SIZE), area: None };
+                    return DmaOutcome { steps, address: Some(pfn * PAGE_SIZE), area: None };
                 }
-                (None, _) | (_, None) => return Outcome { steps, address: None, area: None },
+                (None, _) | (_, None) => return DmaOutcome { steps, address: None, area: None },
                 _ => (),
             }
             zone = match zone {
                 ZoneKind::Normal => ZoneKind::Dma32,
                 ZoneKind::Dma32 => ZoneKind::Dma,
-                ZoneKind::Dma => return Outcome { steps, address: None, area: None },
+                ZoneKind::Dma => return DmaOutcome { steps, address: None, area: None },
             };
         }
     }
@@ -315,7 +315,7 @@ impl fmt::Display for Step {
 }
 
 /// For people: a line for each step, and one for the end.
-impl fmt::Display for Outcome {
+impl fmt::Display for DmaOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))?;
         match self.address {

@@ -91,7 +91,7 @@ pub struct Finding {
 /// What Linux makes of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum NodeOutcome {
     /// A CMA window.
     CmaPool,
     /// A pool of coherent memory for the devices that name it, which nobody else uses.
@@ -108,14 +108,14 @@ pub enum Outcome {
     Refused,
 }
 
-impl Outcome {
+impl NodeOutcome {
     /// Whether of_reserved_mem_device_init has something to give.
     pub fn is_pool(self) -> bool {
         matches!(self, Self::CmaPool | Self::CoherentCarveout | Self::RestrictedDmaPool)
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for NodeOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CmaPool => "CMA pool",
@@ -135,7 +135,7 @@ pub struct Region {
     /// Its path.
     pub node: String,
     /// What Linux makes of it.
-    pub outcome: Outcome,
+    pub outcome: NodeOutcome,
     /// The rule by which it does, in words.
     pub rule: String,
     /// The file and the function of the kernel that has the rule.
@@ -160,7 +160,7 @@ pub struct Reference {
     /// The return value of of_reserved_mem_device_init_by_idx: 0 or a negative error code.
     pub errno: i32,
     /// What the device gets: a pool, or null for nothing.
-    pub gets: Option<Outcome>,
+    pub gets: Option<NodeOutcome>,
     /// What there is to say.
     pub findings: Vec<Finding>,
 }

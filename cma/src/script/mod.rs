@@ -9,7 +9,7 @@ mod run;
 
 use std::{collections::HashMap, ops::Range, str::FromStr};
 
-pub use run::{Event, Repeated, Run, What};
+pub use run::{Event, EventKind, Repeated, Run};
 
 use crate::{
     PAGE_SIZE, Window,
