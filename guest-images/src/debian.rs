@@ -118,16 +118,11 @@ pub fn unpacked(package: &str) -> Result<PathBuf, Error> {
 
 /// The command that gives us the right to install, as the words that stand before it; none if nothing does.
 fn privilege() -> Option<&'static [&'static str]> {
-    if is_root() {
+    if rustix::process::geteuid().is_root() {
         return Some(&[]);
     }
     let sudo = Command::new("sudo").args(["-n", "true"]).output();
     sudo.is_ok_and(|output| output.status.success()).then_some(&["sudo", "-n"])
-}
-
-fn is_root() -> bool {
-    // SAFETY: geteuid has no preconditions and cannot fail.
-    unsafe { libc::geteuid() == 0 }
 }
 
 /// apt's `program`, asking no questions, run through the words `prefix`.

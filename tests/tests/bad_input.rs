@@ -377,8 +377,7 @@ fn with_dev(prepare: &str, run: &str, arguments: &[&str]) -> Output {
     let program = folder.path().join("minivmm");
     fs::copy(&*MINIVMM, &program).unwrap();
     let script = format!("{prepare} && exec {run} {} \"$@\"", program.display());
-    // SAFETY: geteuid reads no memory of ours.
-    let root = unsafe { libc::geteuid() } == 0;
+    let root = rustix::process::geteuid().is_root();
     let mut unshare = Command::new("unshare");
     unshare.arg("--mount");
     if !root {

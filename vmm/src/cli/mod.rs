@@ -20,6 +20,11 @@ use devices::{
     camera::CameraSpec,
     faults::{Plan, PlanError},
 };
+use tracing_subscriber::{
+    filter::{ParseError, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use check::{CheckArgs, CheckError};
 use ctl::{CtlArgs, CtlError};
@@ -559,9 +564,12 @@ fn explain(report: &Report, config: &Config) {
 }
 
 fn start_log(filter: &str) -> Result<(), CliError> {
-    let parsed = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|error| CliError::LogFilter { filter: filter.to_owned(), reason: error.to_string() })?;
-    tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr).without_time().init();
+    let targets: Targets = filter.parse().map_err(|error: ParseError| CliError::LogFilter {
+        filter: filter.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time();
+    tracing_subscriber::registry().with(lines).with(targets).init();
     Ok(())
 }
 
