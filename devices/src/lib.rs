@@ -10,6 +10,7 @@ pub mod exit;
 pub mod faults;
 pub mod irq;
 pub mod machine_events;
+pub mod media;
 pub mod platform;
 pub mod pvpanic;
 pub mod serial;

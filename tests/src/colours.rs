@@ -1,6 +1,6 @@
 //! The colour of a patch of a frame, in whichever of the camera's formats it is: for tests that compare it with the scene's.
 
-use devices::camera::{
+use devices::media::{
     Layout,
     sensor::{self, Colour},
 };
@@ -14,7 +14,7 @@ const PATCH: usize = 16;
 /// # Panics
 /// If the patch is not in the frame.
 pub fn of_patch(frame: &[u8], layout: &Layout, [x, y]: [usize; 2]) -> [f64; 3] {
-    let is_raw = layout.format().channel() == devices::camera::regs::CHANNEL_RAW;
+    let is_raw = layout.format().is_raw();
     let mut sums = [0.0; 3];
     let mut counts = [0.0; 3];
     for (y, x) in (y..y + PATCH).flat_map(|y| (x..x + PATCH).map(move |x| (y, x))) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use cma::map::{Map, Pages};
-use devices::camera::Layout;
+use devices::media::Layout;
 use guest_images::{Arch, Error as ImageError, Kind, Release};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use vmm::{

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use devices::camera::Layout;
+use devices::{camera::regs, media::Layout};
 use guest_images::{Arch, Kind, cpio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
@@ -182,7 +182,7 @@ pub fn stream(arguments: &str, streams: &[Stream]) {
         }\n",
     );
     for (fourcc, width, height, count) in streams {
-        let node = layout(fourcc, *width, *height).format().channel();
+        let node = regs::channel_of_format(layout(fourcc, *width, *height).format());
         let _ = writeln!(command, "stream {fourcc} {width} {height} {count} {node}");
     }
     let json = out.join("report.json");

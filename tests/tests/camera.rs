@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use devices::camera::stamp;
+use devices::media::stamp;
 use guest_images::Kind;
 use tests::{
     compliance,

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use devices::camera::{FORMATS, Format, Layout};
+use devices::{
+    camera::regs,
+    media::{FORMATS, Format, Layout},
+};
 use guest_images::Kind;
 use tests::{
     colours,
@@ -123,7 +126,7 @@ fn a_sensor_looks_at_a_picture() {
     );
     let mut command = String::from("set -e\n");
     for format in FORMATS {
-        let (code, node) = (code(format), format.channel());
+        let (code, node) = (code(format), regs::channel_of_format(format));
         let _ = writeln!(
             command,
             "v4l2-ctl -d /dev/video{node} -v width=320,height=240,pixelformat={code} --stream-mmap=3 --stream-count=4 \

@@ -8,10 +8,9 @@ use std::{
     sync::Mutex,
 };
 
-use devices::camera::{
-    FORMATS,
+use devices::media::{
+    FORMATS, Phase,
     isp::{Input, Isp, Output, Params, Rect, Statistics},
-    sensor::Phase,
 };
 use guest_images::{cache::cache_dir, debian};
 use tests::lab;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use devices::{camera::Layout, faults::Trace};
+use devices::{faults::Trace, media::Layout};
 use guest_images::Kind;
 use tests::{
     guest::{self, exec, printed, text},

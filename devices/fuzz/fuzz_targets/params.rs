@@ -3,16 +3,16 @@
 
 #![no_main]
 
-use devices::camera::{
-    isp::Params,
-    meta::{PARAMS_MAX, Settings},
+use devices::{
+    camera::uapi::{self, PARAMS_MAX},
+    media::isp::{Overrides, Params},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let (mut settings, mut params) = (Settings::default(), Params::neutral());
-    let taken = settings.take(bytes);
-    settings.apply(&mut params);
+    let (mut overrides, mut params) = (Overrides::default(), Params::neutral());
+    let taken = uapi::take(&mut overrides, bytes);
+    overrides.apply(&mut params);
     assert_eq!(params.check(), Ok(()));
     match taken {
         Ok(length) => assert!(length <= bytes.len().min(PARAMS_MAX)),

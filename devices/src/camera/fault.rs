@@ -9,8 +9,9 @@ use std::{
 use chacha20::{ChaCha8Rng, rand_core::Rng};
 
 use super::{
-    face::{Face, Job, Outcome},
-    port::Done,
+    channel_registers::Done,
+    job::{Job, Outcome},
+    registers::RegisterFile,
     regs,
 };
 use crate::faults::{Action, Event, Fault, Faults, Point};
@@ -200,7 +201,7 @@ fn flipped(value: u32, bits: u32, random: &mut ChaCha8Rng) -> u32 {
     (0..bits).fold(value, |value, _| value ^ 1 << (random.next_u64() % 32))
 }
 
-impl Face {
+impl RegisterFile {
     /// As [`read`](Self::read), for the guest.
     pub(super) fn guest_reads(&mut self, register: u32) -> u32 {
         let value = self.read(register);

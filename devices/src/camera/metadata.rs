@@ -3,9 +3,10 @@
 use vm_memory::VolatileSlice;
 
 use super::{
-    channel::{FrameConfig, Refusal},
-    face::{PARAMS, STATISTICS},
-    meta::{HEADER, PARAMS_FOURCC, PARAMS_MAX, STATISTICS_FOURCC, STATISTICS_SIZE},
+    channels::{PARAMS, STATISTICS},
+    frame_config::FrameConfig,
+    transfer::Refusal,
+    uapi::{HEADER, PARAMS_FOURCC, PARAMS_MAX, STATISTICS_FOURCC, STATISTICS_SIZE},
 };
 use crate::dma::{DmaError, DmaPort};
 

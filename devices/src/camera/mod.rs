@@ -1,14 +1,13 @@
-//! The camera/ISP: a memory-mapped platform device that writes frames to addresses which the guest's driver programs.
+//! The camera: a memory-mapped platform device that writes frames to addresses which the guest's driver programs.
 //!
-//! A frame flows one way. [`scene`](Pattern) draws what the sensor sees, `convert` turns it into a pixel format,
-//! `picture` keeps the result and stamps each frame ([`stamp`]), and `channel` checks the guest's configuration
-//! and writes the frame through the [`DmaPort`]. The register face ([`regs`] says what, `face` and, for what each channel
-//! and the sensor have of their own, `port` and `readout` do it) knows nothing of pixels; the worker thread brings the two
-//! together, so that a vCPU never waits for a frame. The ISP's statistics and parameters ([`meta`]) come and go with the frames.
+//! This is a register interface to [`media`](crate::media). [`regs`] is the table of the registers, and `registers` implements
+//! them, with `channel_registers` and `sensor_registers` for those of a channel and of the sensor. The worker thread takes a
+//! job from the registers, so that a vCPU never waits for a frame. `transfer` checks the configuration of the frame,
+//! `source` makes the frame, and the frame goes to guest memory through the [`DmaPort`]. The ISP's statistics and parameters
+//! ([`uapi`]) are transferred together with the frames.
 
 use std::{
     io,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
     thread::{self, JoinHandle},
     time::Instant,
@@ -16,43 +15,34 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bus::BusDevice, dma::DmaPort, faults::Faults, irq::IrqLine};
+use crate::{
+    bus::BusDevice,
+    dma::DmaPort,
+    faults::Faults,
+    irq::IrqLine,
+    media::{Captured, Recorder, RecordingError, SceneFileError},
+};
 
-mod auto;
-mod captured;
-mod channel;
+mod channel_registers;
+mod channels;
 mod clock;
-mod convert;
-mod face;
 mod fault;
-mod format;
-pub mod isp;
-pub mod meta;
+mod frame_config;
+mod job;
 mod metadata;
-mod picture;
-mod pictures;
-mod pipeline;
-mod port;
-mod readout;
-mod record;
+mod registers;
 pub mod regs;
-mod scene;
-pub mod sensor;
+mod sensor_registers;
+mod source;
 mod spec;
-pub mod stamp;
+mod transfer;
+pub mod uapi;
 mod worker;
-pub mod yuv;
 
-pub use captured::Captured;
-pub use format::{FORMATS, Format, Layout, LayoutError, MAX_PLANES, PlaneLayout, PlaneShape};
-pub use pictures::{Pictures, PicturesError};
-pub use record::Recording;
-pub use scene::Pattern;
-pub use spec::{CameraSpec, CameraSpecError, SensorSpec, Timing};
+pub use spec::{CameraSpec, CameraSpecError, Timing};
 
-use face::Face;
 use fault::{DmaFaults, Hooks};
-use record::Recorder;
+use registers::RegisterFile;
 use worker::Shared;
 
 /// Stack of the camera's thread, in bytes: the default of 2 MiB may become a huge page at its first touch.
@@ -81,20 +71,15 @@ pub struct Counters {
     pub bytes: u64,
 }
 
-/// Why there is no camera.
+/// Why a camera cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum CameraError {
-    /// Its scene's file.
+    /// The file of its scene.
     #[error(transparent)]
-    Pictures(#[from] PicturesError),
+    SceneFile(#[from] SceneFileError),
     /// Its recording.
-    #[error("the recording {} cannot be written: {source}; name a file in a folder that can", path.display())]
-    Record {
-        /// Its first file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// Its thread.
     #[error("the camera's thread: {0}")]
     Thread(#[from] io::Error),
@@ -103,7 +88,9 @@ pub enum CameraError {
 /// A camera with its thread.
 ///
 /// ```
-/// use devices::{bus::BusDevice, camera::{Camera, CameraSpec, Layout, regs, stamp}, dma::DmaPort, irq::IrqLine};
+/// use devices::{
+///     bus::BusDevice, camera::{Camera, CameraSpec, regs}, dma::DmaPort, irq::IrqLine, media::{Layout, stamp},
+/// };
 /// use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 ///
 /// let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)])?;
@@ -158,12 +145,12 @@ impl Camera {
         irq: IrqLine,
         faults: Option<(Faults, u32)>,
     ) -> Result<Self, CameraError> {
-        let source = worker::Source::new(&spec)?;
-        let recorder =
-            spec.record.clone().map(|recording| Recorder::new(recording, spec.timing)).transpose()?;
+        let source = source::Source::new(&spec)?;
+        let waits = spec.timing == Timing::Stall;
+        let recorder = spec.record.clone().map(|recording| Recorder::new(recording, waits)).transpose()?;
         let hooks = Hooks::new(faults);
         let on_the_way = DmaFaults::new(hooks.clone());
-        let shared = Arc::new(Shared::new(Face::new(spec, irq, hooks)));
+        let shared = Arc::new(Shared::new(RegisterFile::new(spec, irq, hooks)));
         let thread = thread::Builder::new().name("camera0".into()).stack_size(STACK).spawn({
             let shared = Arc::clone(&shared);
             move || worker::run(&shared, &dma, source, on_the_way, recorder)
@@ -173,13 +160,13 @@ impl Camera {
 
     /// What it did since it was made; a reset by the guest does not hide what happened before.
     pub fn counters(&self) -> Counters {
-        self.shared.face().counters()
+        self.shared.registers().counters()
     }
 
     /// Lets that many frames more begin and then none, none at all for 0; each, if there is no number. What a pause takes of
     /// the frame clock's time is not lost frames.
     pub fn step(&self, frames: Option<u32>) {
-        self.shared.face().step(frames, Instant::now());
+        self.shared.registers().step(frames, Instant::now());
         self.shared.wake();
     }
 
@@ -190,7 +177,7 @@ impl Camera {
 
     /// Switches the camera off: a frame in work is abandoned, and nothing is written to guest memory afterwards.
     pub fn stop(&self) {
-        self.shared.face().switch_off();
+        self.shared.registers().switch_off();
         self.shared.wake();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // An error is a panic of the thread, which was reported when it happened.
@@ -208,7 +195,7 @@ impl Drop for Camera {
 impl BusDevice for Camera {
     fn read(&self, offset: u64, data: &mut [u8]) {
         let value =
-            register(offset, data.len()).map_or(0, |register| self.shared.face().guest_reads(register));
+            register(offset, data.len()).map_or(0, |register| self.shared.registers().guest_reads(register));
         for (byte, value) in data.iter_mut().zip(value.to_le_bytes().into_iter().chain(std::iter::repeat(0)))
         {
             *byte = value;
@@ -218,7 +205,7 @@ impl BusDevice for Camera {
     fn write(&self, offset: u64, data: &[u8]) {
         if let Some(register) = register(offset, data.len())
             && let Ok(bytes) = data.try_into()
-            && self.shared.face().guest_writes(register, u32::from_le_bytes(bytes), Instant::now())
+            && self.shared.registers().guest_writes(register, u32::from_le_bytes(bytes), Instant::now())
         {
             self.shared.wake();
         }
@@ -230,9 +217,5 @@ fn register(offset: u64, len: usize) -> Option<u32> {
     u32::try_from(offset).ok().filter(|register| len == 4 && register.is_multiple_of(4))
 }
 
-#[cfg(test)]
-mod fault_tests;
-#[cfg(test)]
-mod metadata_tests;
 #[cfg(test)]
 mod tests;

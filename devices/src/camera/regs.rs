@@ -2,7 +2,7 @@
 //!
 #![doc = include_str!("regs.md")]
 
-use super::format::FORMATS;
+use crate::media::{FORMATS, Format, LARGEST_FRAME, Pattern, SMALLEST_FRAME};
 
 /// Who may do what with a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +127,9 @@ registers! {
     CH_DROPS = 0x1c4, Ro, 0, "Frames, or buffers of metadata, that this channel dropped since reset, for whatever reason.";
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "there are seven")]
+const PATTERNS: u32 = Pattern::COUNT as u32;
+
 constants! {
     ID_VALUE = 0x4d56_434d, "ID: \"MCVM\" in memory order.";
     VERSION_VALUE = 0x0002_0002, "VERSION: 2.2.";
@@ -136,8 +139,8 @@ constants! {
     CHANNEL_STATISTICS = 2, "The channel of the ISP's statistics.";
     CHANNEL_PARAMS = 3, "The channel of the ISP's parameters.";
     CHANNEL_SPACING = 0x100, "Bytes from a register of a channel to the same of the next.";
-    SIZE_MIN_VALUE = 120 << 16 | 160, "SIZE_MIN: 160x120.";
-    SIZE_MAX_VALUE = 2160 << 16 | 3840, "SIZE_MAX: 3840x2160.";
+    SIZE_MIN_VALUE = SMALLEST_FRAME[1] << 16 | SMALLEST_FRAME[0], "SIZE_MIN: 160x120.";
+    SIZE_MAX_VALUE = LARGEST_FRAME[1] << 16 | LARGEST_FRAME[0], "SIZE_MAX: 3840x2160.";
     CAPS_SENSOR = 1 << 16, "There is a sensor, and the SENSOR_* registers.";
     CAPS_ISP = 1 << 17, "There is an ISP, and channels 2 and 3 can be enabled.";
     CAPS_AUTO = 1 << 18, "The device itself sets SENSOR_EXPOSURE and SENSOR_ANALOGUE_GAIN, by each processed frame; a driver's writes to these are dropped.";
@@ -159,14 +162,14 @@ constants! {
     IRQ_STOPPED = 1 << 24, "The channel has stopped. Channel n: n bits further up.";
     FRAME_INTERVAL_MIN = 1_000, "1000 frames a second.";
     FRAME_INTERVAL_MAX = 10_000_000, "A frame in ten seconds.";
-    PATTERN_BARS = 0, "Colour bars.";
-    PATTERN_GRADIENT = 1, "Gradients of red, green and blue.";
-    PATTERN_CHECKER = 2, "Checkerboard.";
-    PATTERN_BOX = 3, "A box that moves over a grey field.";
-    PATTERN_ZONE_PLATE = 4, "Zone plate.";
-    PATTERN_NOISE = 5, "Noise from the machine's seed.";
-    PATTERN_FLAT = 6, "A flat grey field.";
-    PATTERN_COUNT = 7, "Number of patterns.";
+    PATTERN_BARS = Pattern::Bars as u32, "Colour bars.";
+    PATTERN_GRADIENT = Pattern::Gradient as u32, "Gradients of red, green and blue.";
+    PATTERN_CHECKER = Pattern::Checker as u32, "Checkerboard.";
+    PATTERN_BOX = Pattern::Box as u32, "A box that moves over a grey field.";
+    PATTERN_ZONE_PLATE = Pattern::ZonePlate as u32, "Zone plate.";
+    PATTERN_NOISE = Pattern::Noise as u32, "Noise from the machine's seed.";
+    PATTERN_FLAT = Pattern::Flat as u32, "A flat grey field.";
+    PATTERN_COUNT = PATTERNS, "Number of patterns.";
     FLIP_HORIZONTAL = 1 << 0, "Left and right are exchanged.";
     FLIP_VERTICAL = 1 << 1, "Top and bottom are exchanged.";
     SENSOR_PIXEL_RATE = 594_000_000, "Pixels of the sensor in a second, blanking included. A frame takes SENSOR_LINE_LENGTH * SENSOR_FRAME_LENGTH of them.";
@@ -186,9 +189,25 @@ constants! {
     MAPPED_SIZE = 0x1000, "Size of the register range, in bytes.";
 }
 
-/// The register `register` of channel 0 that channel `channel` has as well.
+/// The channel that writes frames of `format`.
+pub fn channel_of_format(format: &Format) -> u32 {
+    if format.is_raw() { CHANNEL_RAW } else { CHANNEL_PROCESSED }
+}
+
+/// The register of `channel` that corresponds to `register` of channel 0.
 pub const fn of_channel(register: u32, channel: u32) -> u32 {
     register + channel * CHANNEL_SPACING
+}
+
+/// The low half of a value that two registers hold.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+pub(super) fn low(value: u64) -> u32 {
+    value as u32
+}
+
+/// The high half of a value that two registers hold.
+pub(super) fn high(value: u64) -> u32 {
+    low(value >> 32)
 }
 
 /// The table as the C header that the kernel driver includes.
@@ -238,7 +257,7 @@ pub fn reference() -> String {
             .iter()
             .map(|plane| format!("{} for {}, and {}", plane.bytes, plane.pixels, plane.subsampling))
             .collect();
-        let (name, code, channel) = (format.name, format.fourcc, format.channel());
+        let (name, code, channel) = (format.name, format.fourcc, channel_of_format(format));
         let _ = writeln!(out, "| {name} | {code:#010x} | {channel} | {} |", planes.join("; "));
     }
     out += "\n## Bits and other constants\n\n| name | value | meaning |\n|---|---|---|\n";

@@ -1,8 +1,8 @@
 //! What `--camera` asks for.
 
-use std::{path::PathBuf, str::FromStr};
+use std::str::FromStr;
 
-use super::{record::Recording, scene::Pattern};
+use crate::media::{Pattern, Recording, SensorSpec};
 
 /// When a frame begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,29 +38,6 @@ pub struct CameraSpec {
     pub sensor: Option<SensorSpec>,
     /// Where its processed frames are recorded.
     pub record: Option<Recording>,
-}
-
-/// A camera's sensor and ISP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SensorSpec {
-    /// A file that it looks at, .png, .y4m or .raw, instead of a drawn scene.
-    pub pictures: Option<PathBuf>,
-    /// Whether samples have noise.
-    pub noise: bool,
-    /// Defect pixels in a million.
-    pub defects: u32,
-    /// Red, green and blue of the light on the scene, in thousandths of daylight.
-    pub lamp: [u32; 3],
-    /// Whether exposure and white balance follow the scene.
-    pub automatic: bool,
-    /// Threads of the ISP.
-    pub threads: usize,
-}
-
-impl Default for SensorSpec {
-    fn default() -> Self {
-        Self { pictures: None, noise: true, defects: 0, lamp: [1000; 3], automatic: false, threads: 1 }
-    }
 }
 
 impl Default for CameraSpec {
@@ -178,7 +155,7 @@ impl CameraSpec {
             _ => Err(invalid(field, "yes or no")),
         };
         match field {
-            "scene" if value.contains('.') => self.sensor().pictures = Some(value.into()),
+            "scene" if value.contains('.') => self.sensor().scene_file = Some(value.into()),
             "scene" => {
                 self.scene = value.parse().map_err(|()| {
                     invalid(
@@ -276,7 +253,7 @@ mod tests {
             SensorSpec { noise: false, defects: 50, lamp: [1400, 1000, 600], ..SensorSpec::default() };
         let spec = |text: &str| text.parse::<CameraSpec>().unwrap();
         assert_eq!(spec("noise=no,defects=50,lamp=1.4:1:0.6").sensor, Some(sensor));
-        let film = SensorSpec { pictures: Some("a/film.y4m".into()), ..SensorSpec::default() };
+        let film = SensorSpec { scene_file: Some("a/film.y4m".into()), ..SensorSpec::default() };
         assert_eq!(spec("scene=a/film.y4m").sensor, Some(film));
         assert_eq!(spec("sensor=yes").sensor, Some(SensorSpec::default()));
         let automatic = SensorSpec { automatic: true, threads: 4, ..SensorSpec::default() };

@@ -9,27 +9,26 @@ use std::{
     time::Instant,
 };
 
-use vm_memory::{Bytes, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 use super::{
-    auto::Exposure,
-    captured::Captured,
-    channel::{Refusal, Transfer},
-    face::{CHANNELS, FRAME_CHANNELS, Face, Job, Outcome, PARAMS, PROCESSED, STATISTICS, Task},
+    channels::{CHANNELS, FRAME_CHANNELS, PARAMS, PROCESSED, STATISTICS},
     fault::{self, DmaFaults},
-    meta::{PARAMS_MAX, STATISTICS_SIZE},
+    job::{Job, Outcome},
     metadata,
-    picture::Picture,
-    pictures::PicturesError,
-    pipeline::Pipeline,
-    record::Recorder,
-    spec::CameraSpec,
+    registers::{RegisterFile, Task},
+    source::Source,
+    transfer::{Refusal, Transfer},
+    uapi::{PARAMS_MAX, STATISTICS_SIZE},
 };
-use crate::dma::DmaPort;
+use crate::{
+    dma::DmaPort,
+    media::{Captured, Layout, MAX_PLANES, Recorder},
+};
 
 /// What the vCPU threads and the worker share.
 pub(super) struct Shared {
-    face: Mutex<Face>,
+    registers: Mutex<RegisterFile>,
     wake: Condvar,
     /// Who wants to see the next processed frame; not looked at while nobody does.
     viewers: Mutex<Vec<Sender<Captured>>>,
@@ -37,18 +36,18 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(face: Face) -> Self {
+    pub(super) fn new(registers: RegisterFile) -> Self {
         Self {
-            face: Mutex::new(face),
+            registers: Mutex::new(registers),
             wake: Condvar::new(),
             viewers: Mutex::default(),
             is_viewed: AtomicBool::new(false),
         }
     }
 
-    /// The register face, for a short time.
-    pub(super) fn face(&self) -> MutexGuard<'_, Face> {
-        self.face.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The register file. The caller holds the lock for a short time only.
+    pub(super) fn registers(&self) -> MutexGuard<'_, RegisterFile> {
+        self.registers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next processed frame that is written comes there.
@@ -78,110 +77,17 @@ impl Shared {
 
     /// Waits until there is a frame to make; none if the camera was switched off.
     fn next_job(&self) -> Option<Job> {
-        let mut face = self.face();
+        let mut registers = self.registers();
         loop {
             let now = Instant::now();
-            face = match face.poll(now) {
+            registers = match registers.poll(now) {
                 Task::Frame(job) => return Some(job),
                 Task::Off => return None,
-                Task::Wait => self.wake.wait(face).unwrap_or_else(PoisonError::into_inner),
+                Task::Wait => self.wake.wait(registers).unwrap_or_else(PoisonError::into_inner),
                 Task::WaitUntil(then) => {
-                    self.wake.wait_timeout(face, then - now).unwrap_or_else(PoisonError::into_inner).0
+                    self.wake.wait_timeout(registers, then - now).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-        }
-    }
-}
-
-/// What frames are made from.
-pub(super) enum Source {
-    /// The test pattern generator: a picture for each channel, as long as it is the right one.
-    Patterns { seed: u64, pictures: Box<[Option<Picture>; FRAME_CHANNELS]> },
-    /// Sensor and ISP.
-    Sensor(Box<Pipeline>),
-}
-
-impl Source {
-    /// What a camera that `spec` describes makes its frames from.
-    pub(super) fn new(spec: &CameraSpec) -> Result<Self, PicturesError> {
-        let seed = spec.seed.unwrap_or_default();
-        Ok(match &spec.sensor {
-            Some(sensor) => Self::Sensor(Box::new(Pipeline::new(sensor, seed)?)),
-            None => Self::Patterns { seed, pictures: Box::new([const { None }; FRAME_CHANNELS]) },
-        })
-    }
-
-    /// Makes the frame of `job` for `channel`, and writes it; false if it was abandoned because of `abort`.
-    pub(super) fn make(
-        &mut self,
-        channel: usize,
-        job: &Job,
-        transfer: &Transfer,
-        abort: &AtomicBool,
-    ) -> bool {
-        match self {
-            Self::Sensor(pipeline) => pipeline.make(channel, job, transfer, abort),
-            Self::Patterns { seed, pictures } => {
-                let layout = transfer.layout();
-                let picture = &mut pictures[channel];
-                // The old one goes first: two of the largest take 70 MB.
-                picture.take_if(|picture| !picture.is(job.sensor, layout));
-                if picture.is_none() {
-                    *picture = Picture::render(job.sensor, layout, *seed, abort);
-                }
-                picture.as_mut().is_some_and(|picture| transfer.write(&picture.frame(job.sequence), abort))
-            }
-        }
-    }
-
-    /// How the device itself exposes the next frame, after one from which it can tell.
-    pub(super) fn next_exposure(&mut self) -> Option<Exposure> {
-        match self {
-            Self::Sensor(pipeline) => pipeline.next_exposure.take(),
-            Self::Patterns { .. } => None,
-        }
-    }
-
-    /// A frame begins that is not of the time before a reset.
-    fn begin(&mut self, job: &Job) {
-        if let Self::Sensor(pipeline) = self {
-            pipeline.begin(job);
-        }
-    }
-
-    /// Takes parameters for the frame that begins, and for those after it.
-    fn take_params(&mut self, bytes: &[u8]) -> Outcome {
-        match self {
-            Self::Sensor(pipeline) => match pipeline.take_params(bytes) {
-                Ok(length) => Outcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
-                Err(fault) => {
-                    tracing::debug!("{fault}");
-                    Outcome::BadParams(fault)
-                }
-            },
-            // The register face enables no channel of metadata where there is no ISP.
-            Self::Patterns { .. } => Outcome::Abandoned,
-        }
-    }
-
-    /// Writes the statistics of the frame that was made last.
-    fn write_statistics(
-        &self,
-        job: &Job,
-        slice: &VolatileSlice,
-        dma: &DmaPort,
-        faults: &mut DmaFaults,
-    ) -> Outcome {
-        let mut buffer = [0; STATISTICS_SIZE];
-        match self {
-            Self::Sensor(pipeline) if pipeline.write_statistics(job, &mut buffer) => {
-                if faults.statistics(job, &mut buffer) {
-                    slice.write_slice(&buffer, 0).expect("the slice is as long");
-                    dma.publish(slice);
-                }
-                Outcome::Transferred(u32::try_from(STATISTICS_SIZE).unwrap_or(u32::MAX))
-            }
-            _ => Outcome::Abandoned,
         }
     }
 }
@@ -194,8 +100,8 @@ pub(super) fn run(
     mut faults: DmaFaults,
     mut recorder: Option<Recorder>,
 ) {
-    let abort = shared.face().abandon();
-    let finished = |channel, outcome| shared.face().finished(channel, outcome, Instant::now());
+    let abort = shared.registers().abandon();
+    let finished = |channel, outcome| shared.registers().finished(channel, outcome, Instant::now());
     let mut params = [0; PARAMS_MAX];
     while let Some(mut job) = shared.next_job() {
         if let Some(wrong) = job.wrong {
@@ -208,14 +114,14 @@ pub(super) fn run(
         let transfers = Transfers::check(&job, dma, &mut params);
         match transfers.right() {
             0 => {}
-            channels => shared.face().started(channels),
+            channels => shared.registers().started(channels),
         }
         let Transfers { frames, mut statistics, params: length } = transfers;
         if let Some(length) = length {
             let outcome = match length {
                 Err(refusal) => Outcome::Refused(refusal),
                 Ok(length) if faults.params(&job, &mut params[..length]) => {
-                    source.take_params(&params[..length])
+                    take_params(&mut source, &params[..length])
                 }
                 Ok(length) => Outcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
             };
@@ -236,18 +142,12 @@ pub(super) fn run(
                         && matches!(outcome, Outcome::Written { .. })
                         && let Some(config) = &job.configs[channel]
                     {
+                        let capture = |memory| capture(&layout, config.addresses, job.sequence, dma, memory);
                         if let Some(recorder) = &mut recorder {
-                            recorder.record(&job, &layout, config.addresses, dma, &abort);
+                            recorder.record(job.interval, &abort, capture);
                         }
                         if shared.is_viewed.swap(false, Ordering::Acquire) {
-                            let memory = Vec::new();
-                            shared.show(&Captured::read(
-                                &layout,
-                                config.addresses,
-                                job.sequence,
-                                dma,
-                                memory,
-                            ));
+                            shared.show(&capture(Vec::new()));
                         }
                     }
                     outcome
@@ -260,7 +160,7 @@ pub(super) fn run(
                 let outcome = match slice {
                     Err(refusal) => Outcome::Refused(refusal),
                     Ok(slice) if matches!(outcome, Outcome::Written { .. }) => {
-                        source.write_statistics(&job, &slice, dma, &mut faults)
+                        write_statistics(&source, &job, &slice, dma, &mut faults)
                     }
                     Ok(_) => Outcome::Abandoned,
                 };
@@ -269,6 +169,54 @@ pub(super) fn run(
             finished(channel, outcome);
         }
     }
+}
+
+/// Takes a buffer of parameters.
+fn take_params(source: &mut Source, bytes: &[u8]) -> Outcome {
+    match source.take_params(bytes) {
+        Ok(Some(length)) => Outcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
+        // The registers enable no channel of metadata where there is no ISP.
+        Ok(None) => Outcome::Abandoned,
+        Err(fault) => {
+            tracing::debug!("{fault}");
+            Outcome::BadParams(fault)
+        }
+    }
+}
+
+/// Writes the statistics of the frame that was made last.
+fn write_statistics(
+    source: &Source,
+    job: &Job,
+    slice: &VolatileSlice,
+    dma: &DmaPort,
+    faults: &mut DmaFaults,
+) -> Outcome {
+    let mut buffer = [0; STATISTICS_SIZE];
+    if !source.write_statistics(job, &mut buffer) {
+        return Outcome::Abandoned;
+    }
+    if faults.statistics(job, &mut buffer) {
+        slice.write_slice(&buffer, 0).expect("the slice has the size of the statistics");
+        dma.publish(slice);
+    }
+    Outcome::Transferred(u32::try_from(STATISTICS_SIZE).unwrap_or(u32::MAX))
+}
+
+/// Copies the frame `sequence`, which was written in `layout` to `addresses`, into `memory`.
+fn capture(
+    layout: &Layout,
+    addresses: [u64; MAX_PLANES],
+    sequence: u32,
+    dma: &DmaPort,
+    memory: Vec<u8>,
+) -> Captured {
+    let planes: Vec<_> = layout.planes().zip(addresses).collect();
+    Captured::read(layout, sequence, memory, |plane, y, line| {
+        let (shape, address) = planes[plane];
+        let at = address + u64::from(y) * u64::from(shape.stride);
+        dma.read_slice(line, GuestAddress(at)).expect("the port permitted the whole plane");
+    })
 }
 
 /// What of a frame is transferred, as far as it takes part.
@@ -285,7 +233,7 @@ impl<'a> Transfers<'a> {
     fn check(job: &Job, dma: &'a DmaPort, params: &mut [u8; PARAMS_MAX]) -> Self {
         let frames = std::array::from_fn(|channel| {
             let transfer = Transfer::new(channel, job.configs[channel].as_ref()?, dma);
-            Some(transfer.inspect_err(|refusal| told(job, channel, refusal)))
+            Some(transfer.inspect_err(|refusal| log_refusal(job, channel, refusal)))
         });
         let frame = match frames[PROCESSED] {
             Some(Ok(_)) => Ok(()),
@@ -293,11 +241,11 @@ impl<'a> Transfers<'a> {
         };
         let statistics = job.configs[STATISTICS].map(|config| {
             let slice = frame.and_then(|()| metadata::statistics(&config, dma));
-            slice.inspect_err(|refusal| told(job, STATISTICS, refusal))
+            slice.inspect_err(|refusal| log_refusal(job, STATISTICS, refusal))
         });
         let params = job.configs[PARAMS].map(|config| {
             let length = frame.and_then(|()| metadata::params(&config, dma, params));
-            length.inspect_err(|refusal| told(job, PARAMS, refusal))
+            length.inspect_err(|refusal| log_refusal(job, PARAMS, refusal))
         });
         Self { frames, statistics, params }
     }
@@ -311,6 +259,6 @@ impl<'a> Transfers<'a> {
     }
 }
 
-fn told(job: &Job, channel: usize, refusal: &Refusal) {
+fn log_refusal(job: &Job, channel: usize, refusal: &Refusal) {
     tracing::debug!(sequence = job.sequence, channel, "the camera refused a frame: {refusal}");
 }

@@ -10,12 +10,12 @@ use std::{
 use devices::{
     bus::BusDevice,
     camera::{
-        Camera, CameraSpec, FORMATS, Layout,
-        meta::{PARAMS_FOURCC, STATISTICS_FOURCC, STATISTICS_SIZE},
-        regs, stamp,
+        Camera, CameraSpec, regs,
+        uapi::{PARAMS_FOURCC, STATISTICS_FOURCC, STATISTICS_SIZE},
     },
     dma::DmaPort,
     irq::IrqLine,
+    media::{FORMATS, Layout, stamp},
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -158,7 +158,7 @@ impl Poked {
     /// Commits a frame whose planes follow each other from `address` on. The sensor has `margin` more of lines and columns,
     /// and the part of it that becomes the frame has some of these.
     fn post(&mut self, layout: &Layout, margin: u32, address: u32) {
-        let own = |register| regs::of_channel(register, layout.format().channel());
+        let own = |register| regs::of_channel(register, regs::channel_of_format(layout.format()));
         let size = layout.height() << 16 | layout.width();
         let both = |length: u32| length << 16 | length;
         self.write(own(regs::CH_FORMAT), layout.format().fourcc);

@@ -11,10 +11,10 @@ use std::{
     time::Instant,
 };
 
-use devices::camera::{
-    FORMATS, Format,
-    isp::{Input, Isp, Level, Output, Params, Rect, Statistics},
-    sensor::{self, Phase},
+use devices::media::{
+    FORMATS, Format, Level, Phase, PlaneShape,
+    isp::{Input, Isp, Output, Params, Rect, Statistics},
+    sensor,
 };
 use serde::Serialize;
 
@@ -83,7 +83,7 @@ fn measure(
     let mut isp = Isp::new(input, output, &params, threads)?;
     let raw = raw(size, bits);
     let frame = || -> Frame {
-        let plane = |shape: &devices::camera::PlaneShape| {
+        let plane = |shape: &PlaneShape| {
             let line = || Mutex::new(vec![0; shape.line_bytes(width) as usize]);
             (0..height / shape.subsampling).map(|_| line()).collect()
         };

@@ -8,12 +8,13 @@ use std::{
 };
 
 use devices::{
-    camera::{Counters, Layout},
+    camera::Counters,
     faults::{
         Plan, PlanError, Rule,
         fields::{Fields, Problem, kind, number},
         rules,
     },
+    media::Layout,
 };
 use toml::{Spanned, de::DeValue};
 

@@ -167,8 +167,8 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     use devices::{
-        camera::Layout,
         faults::{Action, Firing, Point, Trace},
+        media::Layout,
     };
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, io, path::Path};
 
-use devices::camera::Captured;
+use devices::media::Captured;
 use serde::{Deserialize, Serialize};
 
 use super::{

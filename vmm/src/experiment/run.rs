@@ -13,8 +13,8 @@ use std::{
 };
 
 use devices::{
-    camera::stamp,
     faults::{Firing, Plan},
+    media::stamp,
 };
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 

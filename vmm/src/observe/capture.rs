@@ -4,7 +4,7 @@
 use std::{fmt::Write as _, io::Cursor};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use devices::camera::Captured;
+use devices::media::Captured;
 
 use crate::api::{Answer, Snapshot};
 
@@ -91,7 +91,7 @@ fn mean(rgb: &[u8], width: u32, height: u32, left: u32, top: u32, side: u32) -> 
 
 #[cfg(test)]
 mod tests {
-    use devices::camera::Layout;
+    use devices::media::Layout;
 
     use super::*;
 

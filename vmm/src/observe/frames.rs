@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use devices::camera::{
+use devices::media::{
     Layout,
     stamp::{self, StampError},
 };

@@ -8,15 +8,17 @@ use vm_memory::{Bytes, GuestAddress};
 use super::{Hooks, Probe};
 use crate::{
     camera::{
-        auto::Exposure,
-        channel::{FrameConfig, Refusal, Transfer},
-        face::{FRAME_CHANNELS, Job, Outcome, PARAMS, STATISTICS},
-        meta::STATISTICS_SIZE,
+        channels::{FRAME_CHANNELS, PARAMS, STATISTICS},
+        frame_config::FrameConfig,
+        job::{Job, Outcome},
         regs,
-        worker::Source,
+        source::Source,
+        transfer::{Refusal, Transfer},
+        uapi::STATISTICS_SIZE,
     },
     dma::DmaPort,
     faults::{Action, Change, Fault, Point},
+    media::Exposure,
 };
 
 /// What goes wrong with frames on their way to memory.

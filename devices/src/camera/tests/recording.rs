@@ -12,6 +12,7 @@ use std::{
 use y4m::Colorspace;
 
 use super::*;
+use crate::media::{Format, SceneFile};
 
 /// The frames of a clip: what its header says, and the planes of each.
 fn clip(path: &Path) -> (Vec<u8>, Colorspace, Vec<[Vec<u8>; 3]>) {
@@ -46,7 +47,7 @@ fn frame_of(layout: &Layout, [y, u, v]: &[Vec<u8>; 3]) -> Option<Vec<u8>> {
 }
 
 fn processed() -> impl Iterator<Item = &'static Format> {
-    FORMATS.iter().filter(|format| format.channel() == regs::CHANNEL_PROCESSED)
+    FORMATS.iter().filter(|format| regs::channel_of_format(format) == regs::CHANNEL_PROCESSED)
 }
 
 /// A layout with padding after its lines, which a recording has not.
@@ -131,7 +132,7 @@ fn pictures_have_the_colours_of_the_frames() {
         drop(rig);
         for (number, expected) in expected.iter().enumerate() {
             let path = folder.path().join(format!("{}-{number:03}.png", format.name));
-            let found = Pictures::open(&path).unwrap().scaled(0, [322, 242]);
+            let found = SceneFile::open(&path).unwrap().scaled(0, [322, 242]);
             for at in [(40, 60), (280, 60), (40, 200), (280, 200)].map(|(x, y)| (y * 322 + x) * 3) {
                 let (found, mut wanted) =
                     ([0, 1, 2].map(|c| found[at + c]), [0, 1, 2].map(|c| expected[at + c]));

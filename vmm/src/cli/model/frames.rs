@@ -9,7 +9,7 @@ use cma::{
     script::DEFAULT_BASE,
     spec::WindowSpec,
 };
-use devices::camera::{FORMATS, Format, Layout, LayoutError};
+use devices::media::{FORMATS, Format, Layout, LayoutError};
 use serde::Serialize;
 
 /// Buffers of a queue, at most (include/media/videobuf2-core.h, VB2_MAX_FRAME).

@@ -1,0 +1,230 @@
+//! A DMA channel: checks a frame's configuration, then writes the frame through the DMA port.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crc32fast::Hasher;
+use vm_memory::{Bytes, GuestAddress, VolatileSlice};
+
+use super::{frame_config::FrameConfig, regs};
+use crate::{
+    dma::DmaPort,
+    media::{Layout, LayoutError, MAX_PLANES, PlaneLayout, TestFrame, isp::Rect, stamp},
+};
+
+/// Bytes that are copied before the abort flag is looked at again: a fraction of a millisecond, and less than
+/// what makes libc's memcpy write past the caches, which the next reader of the frame would pay for.
+const CHUNK: usize = 1 << 20;
+
+/// What a frame is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Input {
+    /// Width and height of what the sensor puts out.
+    pub(super) size: [u32; 2],
+    /// The part of it that is seen.
+    pub(super) crop: Rect,
+}
+
+/// Why a frame cannot be written.
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error("plane {plane} takes {span} bytes, its length is {length}")]
+    Length { plane: usize, span: u64, length: u32 },
+    #[error(
+        "channel {channel} has no format {fourcc:#010x}; channel 0 has the processed ones, channel 1 the Bayer ones, \
+         channels 2 and 3 the ISP's metadata"
+    )]
+    Channel { channel: usize, fourcc: u32 },
+    #[error(
+        "{}x{} at ({}, {}) of the sensor's {}x{} cannot become the frame; that is an even part of it, and not smaller \
+         than the frame",
+        .0.crop.width, .0.crop.height, .0.crop.left, .0.crop.top, .0.size[0], .0.size[1]
+    )]
+    Crop(Input),
+    #[error("plane {plane} cannot be transferred at {address:#x}")]
+    Bus { plane: u8, address: u64 },
+    #[error("the frame that it belongs to is refused")]
+    NoFrame,
+}
+
+/// A frame that may be written: its configuration is right, and so are the addresses of all its planes.
+pub(super) struct Transfer<'a> {
+    layout: Layout,
+    input: Input,
+    addresses: [u64; MAX_PLANES],
+    planes: [Option<VolatileSlice<'a>>; MAX_PLANES],
+    dma: &'a DmaPort,
+    /// Lines of the frame that are written: all, unless a fault has it otherwise.
+    limit: u32,
+}
+
+/// Where the lines of a frame go that may be written.
+pub(super) struct Lines<'a> {
+    layout: Layout,
+    addresses: [u64; MAX_PLANES],
+    dma: &'a DmaPort,
+    limit: u32,
+}
+
+impl Lines<'_> {
+    /// Writes line `y` of `plane`, of which `bytes` are the visible ones.
+    pub(super) fn write(&self, plane: usize, y: u32, bytes: &[u8]) {
+        let shape =
+            self.layout.planes().nth(plane).filter(|_| y < lines_within(&self.layout, plane, self.limit));
+        let Some(shape) = shape else { return };
+        let at = self.addresses[plane] + u64::from(y) * u64::from(shape.stride);
+        let bytes = &bytes[..bytes.len().min(shape.line_bytes as usize)];
+        self.dma.write_slice(bytes, GuestAddress(at)).expect("the port permits the whole plane");
+    }
+}
+
+impl Input {
+    /// That of a frame of `layout`: a raw one is all that the sensor puts out.
+    fn new(config: &FrameConfig, layout: &Layout) -> Result<Self, Refusal> {
+        let frame = [layout.width(), layout.height()];
+        let is_raw = layout.format().is_raw();
+        let size = if is_raw || config.input_size == [0; 2] { frame } else { config.input_size };
+        Layout::new(config.fourcc, size[0], size[1])?;
+        let is_whole = is_raw || config.crop_size == [0; 2];
+        let (position, length) =
+            if is_whole { ([0; 2], size) } else { (config.crop_position, config.crop_size) };
+        let [left, top] = position;
+        let [width, height] = length;
+        let input = Self { size, crop: Rect { left, top, width, height } };
+        // They are of 16 bits each: no sum overflows.
+        let fits = (0..2).all(|way| {
+            (position[way] | length[way]).is_multiple_of(2)
+                && position[way] + length[way] <= size[way]
+                && length[way] >= frame[way]
+        });
+        if fits { Ok(input) } else { Err(Refusal::Crop(input)) }
+    }
+}
+
+impl<'a> Transfer<'a> {
+    /// Checks all of `config`, which is for `channel`, before anything is written.
+    pub(super) fn new(channel: usize, config: &FrameConfig, dma: &'a DmaPort) -> Result<Self, Refusal> {
+        let layout = Layout::new(config.fourcc, config.width, config.height)?.with_strides(config.strides)?;
+        if regs::channel_of_format(layout.format()) as usize != channel {
+            return Err(Refusal::Channel { channel, fourcc: config.fourcc });
+        }
+        let input = Input::new(config, &layout)?;
+        for (plane, (shape, length)) in layout.planes().zip(config.lengths).enumerate() {
+            let span = shape.span();
+            if span > u64::from(length) {
+                return Err(Refusal::Length { plane, span, length });
+            }
+        }
+        let spans = || (0..).zip(config.addresses.into_iter().zip(layout.planes().map(|plane| plane.span())));
+        // A page counts as written once the port has handed it out: ask about all planes first.
+        for (plane, (address, span)) in spans() {
+            dma.check(address, span).map_err(|error| Refusal::Bus { plane, address: error.address })?;
+        }
+        let mut planes = [const { None }; MAX_PLANES];
+        for (slot, (plane, (address, span))) in planes.iter_mut().zip(spans()) {
+            let slice = dma.slice_for_writing(address, span);
+            *slot = Some(slice.map_err(|error| Refusal::Bus { plane, address: error.address })?);
+        }
+        Ok(Self { layout, input, addresses: config.addresses, planes, dma, limit: layout.height() })
+    }
+
+    /// Bytes from the first to the last that is written, in all planes.
+    pub(super) fn span(&self) -> u32 {
+        let planes = self.layout.planes().enumerate();
+        let span = |(plane, shape): (usize, PlaneLayout)| {
+            let lines = lines_within(&self.layout, plane, self.limit);
+            if lines == 0 { 0 } else { PlaneLayout { lines, ..shape }.span() }
+        };
+        planes.map(|plane| u32::try_from(span(plane)).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
+    }
+
+    /// The format, size and strides.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The same, of which only the first `lines` are written. The stamp is that of the whole frame.
+    pub(super) fn cut(self, lines: u32) -> Self {
+        Self { limit: lines.min(self.layout.height()), ..self }
+    }
+
+    /// What the frame is made of.
+    pub(super) fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// For a frame that is written line by line, by any thread, and ended with [`finish`](Self::finish).
+    pub(super) fn lines(&self) -> Lines<'a> {
+        Lines { layout: self.layout, addresses: self.addresses, dma: self.dma, limit: self.limit }
+    }
+
+    /// Stamps a frame whose lines are written.
+    pub(super) fn finish(&self, sequence: u32) {
+        // What the guest has in its memory by now: if it was the guest that changed it, the frame is torn indeed.
+        let mut rest = Hasher::new();
+        let mut buffer = [0; 4096];
+        for (plane, (slice, shape)) in self.planes.iter().flatten().zip(self.layout.planes()).enumerate() {
+            for y in 0..lines_within(&self.layout, plane, self.limit) {
+                let mut at = y as usize * shape.stride as usize;
+                let end = at + shape.line_bytes as usize;
+                if (plane, y) == (0, 0) {
+                    at += stamp::LEN;
+                }
+                while at < end {
+                    let bytes = &mut buffer[..(end - at).min(4096)];
+                    slice.read_slice(bytes, at).expect("the slice spans the plane's lines");
+                    rest.update(bytes);
+                    at += bytes.len();
+                }
+            }
+        }
+        self.end(&stamp::make(sequence, &self.layout, &rest));
+    }
+
+    /// The last thing that is written.
+    fn end(&self, stamp: &[u8; stamp::LEN]) {
+        if let Some(slice) = &self.planes[0]
+            && self.limit > 0
+        {
+            slice.copy_from(stamp);
+        }
+        self.planes.iter().flatten().for_each(|slice| self.dma.publish(slice));
+    }
+
+    /// Writes `frame`, which has the transfer's format and size: pixels first and the stamp last, so that a frame
+    /// abandoned because of `abort` has no stamp. Padding stays as it was. False if it was abandoned.
+    pub(super) fn write(&self, frame: &TestFrame, abort: &AtomicBool) -> bool {
+        let planes = self.planes.iter().flatten().zip(frame.planes).zip(self.layout.planes());
+        for (index, ((slice, lines), plane)) in planes.enumerate() {
+            let lines =
+                &lines[..lines_within(&self.layout, index, self.limit) as usize * plane.line_bytes as usize];
+            if !write_plane(slice, lines, &plane, abort) {
+                return false;
+            }
+        }
+        self.end(&frame.stamp);
+        true
+    }
+}
+
+/// Lines of a plane that belong to the first `limit` of the frame.
+fn lines_within(layout: &Layout, plane: usize, limit: u32) -> u32 {
+    let subsampling = layout.format().planes.get(plane).map_or(1, |shape| shape.subsampling);
+    limit.min(layout.height()) / subsampling
+}
+
+fn write_plane(slice: &VolatileSlice, lines: &[u8], plane: &PlaneLayout, abort: &AtomicBool) -> bool {
+    let (row, pitch) = if plane.stride == plane.line_bytes {
+        (CHUNK, CHUNK)
+    } else {
+        (plane.line_bytes as usize, plane.stride as usize)
+    };
+    for (index, bytes) in lines.chunks(row).enumerate() {
+        if abort.load(Ordering::Relaxed) {
+            return false;
+        }
+        slice.write_slice(bytes, index * pitch).expect("the slice spans the plane's lines");
+    }
+    true
+}
