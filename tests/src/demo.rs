@@ -195,7 +195,8 @@ fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Re
     let missing = |what| DemoError::Wrong(format!("minivmm's report has no {what}"));
     let seconds_to_init = machine.seconds_to_boot_mark.ok_or_else(|| missing("boot mark"))?;
     let overhead_bytes = machine.overhead_at_boot_mark.ok_or_else(|| missing("overhead"))?;
-    let &[camera] = &machine.cameras[..] else { return Err(missing("camera")) };
+    let [camera] = &machine.devices[..] else { return Err(missing("one device with counters")) };
+    let drops = machine.counter("camera0.drops").ok_or_else(|| missing("camera"))?;
     let guest = folder.join("guest");
     let layout = Layout::new(FOURCC, SIZE.0, SIZE.1).map_err(|error| DemoError::Wrong(error.to_string()))?;
     let raw = guest.join("frames.raw");
@@ -212,7 +213,7 @@ fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Re
     let report = Report {
         frames: checked.frames,
         bad_frames: checked.bad.len() as u64,
-        drops: camera.drops,
+        drops,
         cma_total_kib: cma_total(&read(&guest.join("meminfo"))?)?,
         window: WindowReport { name: window.name.clone(), base: window.base, size: window.size },
         peak_pages_used: map.allocated.count(),
@@ -223,7 +224,7 @@ fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Re
         overhead_bytes_at_end: machine.overhead_at_end,
         arch: arch.name,
         host,
-        camera,
+        camera: camera.counters.clone(),
     };
     report.write(&folder.join("report.json"))?;
     let svg = folder.join("cma-map.svg");

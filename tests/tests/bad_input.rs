@@ -235,11 +235,16 @@ fn options() {
     refused(&["ctl", "/no/socket", "faults", "add", "/no/plan"], 2, &["/no/plan", "name a file that can"]);
     refused(&["ctl", "/no/socket", "frames"], 2, &["pause, step, step N or resume"]);
     refused(&["ctl", "/no/socket", "frames", "step", "0"], 2, &["'step 0'", "pause, step, step N or resume"]);
-    refused(&["ctl", "/no/socket", "snapshot", "x"], 2, &["'x' is no camera; give its number, as in 0"]);
+    refused(&["ctl", "/no/socket", "capture", "x"], 2, &["'x' means nothing here; leave it out"]);
+    refused(
+        &["ctl", "/no/socket", "status", "--device", "camera0"],
+        2,
+        &["--device is for the verbs devices, frames and capture"],
+    );
     refused(
         &["ctl", "/no/socket", "status", "--png", "x"],
         2,
-        &["--png and --follow are for the verb snapshot"],
+        &["--png and --follow are for the verb capture"],
     );
     refused(&["ctl", "/no/socket", "status", "--svg", "x"], 2, &["--svg and --window are for the verb cma"]);
 }

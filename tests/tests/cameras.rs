@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         ("cameras_share_a_window", cameras_share_a_window),
         ("a_machine_without_a_camera", a_machine_without_a_camera),
         ("a_sensor_looks_at_a_picture", a_sensor_looks_at_a_picture),
-        ("a_snapshot_is_what_the_camera_wrote", a_snapshot_is_what_the_camera_wrote),
+        ("a_capture_is_what_the_camera_wrote", a_capture_is_what_the_camera_wrote),
     ];
     harness::run_with_linux(&[Kind::DEFAULT], tests)
 }
@@ -90,7 +90,7 @@ fn two_cameras_stream_from_their_windows() {
         assert!(window.pages_written > 0, "{window:?}");
     }
     assert_eq!(default.pages_written, 0);
-    let frames: Vec<u64> = report.cameras.iter().map(|counters| counters.frames).collect();
+    let frames: Vec<u64> = report.devices.iter().map(|device| device.counters["frames"]).collect();
     assert!(frames.len() == 2 && frames.iter().all(|frames| *frames >= 8), "{frames:?}");
 }
 
@@ -173,9 +173,9 @@ fn check_flag(frame: &[u8], layout: &Layout, limit: f64) {
     }
 }
 
-fn a_snapshot_is_what_the_camera_wrote() {
+fn a_capture_is_what_the_camera_wrote() {
     let folder = tempfile::tempdir().unwrap();
-    let (socket, png) = (folder.path().join("socket"), folder.path().join("snapshot.png"));
+    let (socket, png) = (folder.path().join("socket"), folder.path().join("capture.png"));
     let arguments = format!(
         "--cma 16M --camera fps=10,scene={} --api-socket {}",
         flag(folder.path()).display(),
@@ -186,7 +186,7 @@ fn a_snapshot_is_what_the_camera_wrote() {
     let ctl = |words: &[&str]| run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).args(words));
     let begun = Instant::now();
     let said = loop {
-        let output = ctl(&["snapshot", "--png", png.to_str().unwrap()]);
+        let output = ctl(&["capture", "--png", png.to_str().unwrap()]);
         if output.status.success() {
             break text(&output.stdout);
         }
@@ -194,7 +194,7 @@ fn a_snapshot_is_what_the_camera_wrote() {
         assert!(begun.elapsed() < guest::LIMIT && !machine.is_finished(), "{}", text(&output.stderr));
         thread::sleep(Duration::from_millis(200));
     };
-    assert!(said.starts_with("camera 0, frame ") && said.contains(", NV12: "), "{said}");
+    assert!(said.starts_with("camera0, frame ") && said.contains(", NV12: "), "{said}");
     let mut reader = png::Decoder::new(BufReader::new(fs::File::open(&png).unwrap())).read_info().unwrap();
     let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut rgb).unwrap();
@@ -203,10 +203,14 @@ fn a_snapshot_is_what_the_camera_wrote() {
     check_flag(&rgb, &layout, 8.0);
 
     // As blocks, on 80 columns and 24 rows where there is no terminal.
-    let drawn = printed(&ctl(&["snapshot", "0"]));
+    let drawn = printed(&ctl(&["capture", "--device", "camera0"]));
     assert_eq!((drawn.lines().count(), drawn.matches('\u{2580}').count()), (20 + 1, 53 * 20), "{drawn}");
-    let refused = ctl(&["snapshot", "1"]);
-    assert!(text(&refused.stderr).contains("there is no camera 1: the machine has 1"), "{refused:?}");
+    let refused = ctl(&["capture", "--device", "camera1"]);
+    assert!(
+        text(&refused.stderr)
+            .contains("'camera1' is not one of the machine's devices that make frames; these are camera0"),
+        "{refused:?}"
+    );
     printed(&ctl(&["stop"]));
     assert_eq!(machine.join().unwrap().status.code(), Some(1));
 }

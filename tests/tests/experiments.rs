@@ -18,7 +18,8 @@ use tests::{guest, harness};
 use vmm::{
     experiment::{
         self,
-        file::{Case, Expect, Experiment},
+        expect::Expect,
+        file::{Case, Experiment},
         judge::judge,
         results::Summary,
         run::Evidence,

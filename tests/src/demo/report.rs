@@ -2,9 +2,8 @@
 
 use std::{fs, io, path::Path};
 
-use devices::camera::Counters;
 use serde::Serialize;
-use vmm::observe::frames::Buffer;
+use vmm::observe::{frames::Buffer, report::Counters};
 
 use super::DemoError;
 

@@ -1,7 +1,7 @@
-//! What one may ask a running machine over its `--api-socket`, and what it answers: each a line of JSON.
+//! Requests to a running machine over its `--api-socket`, and the answers to them: each is a line of JSON.
 //!
-//! `{"verb": "status"}` is a request, `{"status": {...}}` its answer. A client has one request answered after the other;
-//! a line that is no request is answered `{"error": "..."}`, as is one that the machine cannot do.
+//! `{"verb": "status"}` is a request, `{"status": {...}}` its answer. The machine answers a client's requests one after the
+//! other. The answer to a line that is no request, or to a request that the machine cannot do, is `{"error": "..."}`.
 
 pub mod server;
 
@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use devices::faults::RuleStatus;
 
-use crate::observe::report::WindowReport;
+use crate::observe::{
+    capture::Capture,
+    report::{DeviceReport, WindowReport},
+};
 
 /// Longest request, in bytes with its newline.
 pub const REQUEST_MAX: usize = 16 << 10;
@@ -26,20 +29,21 @@ pub struct Request {
     /// With [`Verb::Frames`]: what of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FramesRequest>,
-    /// With [`Verb::Snapshot`]: the camera's number, of which the first is 0, and the default.
+    /// With [`Verb::Devices`], [`Verb::Frames`] and [`Verb::Capture`]: the id of the one device that is meant. Without it
+    /// `devices` and `frames` mean all devices, and `capture` means the first device that makes frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub camera: Option<u32>,
+    pub device: Option<String>,
 }
 
-/// What can be asked of all cameras' frames: `{"verb": "frames", "frames": {"step": 1}}`.
+/// What can be done to the frame clocks of devices: `{"verb": "frames", "frames": {"step": 1}}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FramesRequest {
-    /// None begins any more; the sensors stand still
+    /// No frame begins any more
     Pause,
-    /// So many begin, and then none
+    /// This number of frames begin, and then none
     Step(u32),
-    /// They begin as ever
+    /// Frames begin as before
     Resume,
 }
 
@@ -61,23 +65,26 @@ pub enum FaultsRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
-    /// How the machine is
+    /// The state of the machine
     Status,
-    /// The cameras' counters
-    Camera,
+    /// The counters of the devices; with --device of one
+    #[value(alias = "camera")]
+    Devices,
     /// The CMA windows with their bitmaps, as the guest's kernel has them; the guest's agent reads them from debugfs
     Cma,
-    /// What goes wrong on purpose: list; add FILE, a plan; remove NAME, a rule; trigger NAME, which fires at its next event
+    /// Faults on purpose: list; add FILE, a plan; remove NAME, a rule; trigger NAME, which fires at its next event
     Faults,
-    /// The cameras' frames, while the guest runs: pause; step [N], which lets one begin, or N; resume
+    /// The frame clocks of devices such as cameras, while the guest runs: pause; step [N], which lets one frame begin, or N;
+    /// resume
     Frames,
-    /// A camera's next frame, as it lies in guest memory: [CAMERA], a number; drawn here, or with --png in a file
-    Snapshot,
-    /// Let the vCPUs stand still; the camera's clock and the host's go on
+    /// The next frame of a device, as it lies in guest memory: drawn here, or with --png in a file
+    #[value(alias = "snapshot")]
+    Capture,
+    /// Stop the vCPUs until `resume`; the clocks of devices and of the host go on
     Pause,
     /// Let the vCPUs go on
     Resume,
-    /// End the machine, as a signal would
+    /// End the machine, as a signal does
     Stop,
 }
 
@@ -87,34 +94,21 @@ pub enum Verb {
 pub enum Answer {
     /// To [`Verb::Status`].
     Status(Status),
-    /// To [`Verb::Camera`]: each camera's.
-    Camera(Vec<devices::camera::Counters>),
+    /// To [`Verb::Devices`]: the devices that have counters, in the order in which the machine has them.
+    Devices(Vec<DeviceReport>),
     /// To [`Verb::Cma`]: the areas in the order of their places.
     Cma(Vec<GuestWindow>),
     /// To [`Verb::Faults`]: the rules, in their order.
     Faults(Vec<RuleStatus>),
-    /// To [`Verb::Snapshot`].
-    Snapshot(Snapshot),
+    /// To [`Verb::Capture`].
+    Capture(Capture),
     /// It is done.
     Done {},
     /// It cannot be done: a sentence that says why.
     Error(String),
 }
 
-/// A frame of a camera's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// The camera's number.
-    pub camera: u32,
-    /// The sensor's number of the frame.
-    pub sequence: u32,
-    /// Its format in the guest, V4L2's name for it without `V4L2_PIX_FMT_`.
-    pub format: String,
-    /// As an RGB picture: a PNG, in base64 (RFC 4648, section 4).
-    pub png: String,
-}
-
-/// How a machine that runs is. Sizes are in bytes, times in seconds; the fields that a report has too mean the same.
+/// The state of a running machine. Sizes are in bytes, times in seconds; the fields that a report has too mean the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
     /// minivmm's version.
@@ -123,7 +117,7 @@ pub struct Status {
     pub seconds: f64,
     /// From the start of the process to the boot mark that the guest's init makes; null as long as it has not booted.
     pub seconds_to_boot_mark: Option<f64>,
-    /// The vCPUs stand still, or are about to.
+    /// Whether the vCPUs stand still, or are about to.
     pub paused: bool,
     /// Number of vCPUs.
     pub cpus: u8,
@@ -131,8 +125,8 @@ pub struct Status {
     pub memory: u64,
     /// The windows, as they were asked for.
     pub windows: Vec<WindowReport>,
-    /// Each camera's counters.
-    pub cameras: Vec<devices::camera::Counters>,
+    /// The devices that have counters.
+    pub devices: Vec<DeviceReport>,
 }
 
 /// A CMA window as the guest's kernel has it. Pages are counted from its base and have 4096 bytes, whatever the kernel's
@@ -151,7 +145,7 @@ pub struct GuestWindow {
     pub pages_allocated: u64,
     /// Which: (first page, number of pages) of each run.
     pub runs_allocated: Vec<(u64, u64)>,
-    /// The pages that the cameras wrote to since the start, in the same form.
+    /// The pages that devices wrote to since the start, in the same form.
     pub runs_written: Vec<(u64, u64)>,
 }
 
@@ -162,7 +156,7 @@ mod tests {
     #[test]
     fn the_names_in_json_are_stable() {
         let request: Request = serde_json::from_str(r#"{"verb": "stop"}"#).unwrap();
-        assert_eq!(request, Request { verb: Verb::Stop, faults: None, frames: None, camera: None });
+        assert_eq!(request, Request { verb: Verb::Stop, faults: None, frames: None, device: None });
         let text = r#"{"verb":"faults","faults":{"trigger":"torn"}}"#;
         let request: Request = serde_json::from_str(text).unwrap();
         assert_eq!(request.faults, Some(FaultsRequest::Trigger("torn".into())));
@@ -173,8 +167,8 @@ mod tests {
             let request: Request = serde_json::from_str(&text).unwrap();
             assert_eq!((request.frames, serde_json::to_string(&request).unwrap()), (Some(frames), text));
         }
-        let request: Request = serde_json::from_str(r#"{"verb": "snapshot", "camera": 1}"#).unwrap();
-        assert_eq!((request.verb, request.camera), (Verb::Snapshot, Some(1)));
+        let request: Request = serde_json::from_str(r#"{"verb": "capture", "device": "camera1"}"#).unwrap();
+        assert_eq!((request.verb, request.device.as_deref()), (Verb::Capture, Some("camera1")));
         for bad in [r#"{"verb": "stop", "when": "now"}"#, r#"{"verb": "fly"}"#, "{}", "\"stop\""] {
             assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
         }

@@ -1,4 +1,4 @@
-//! `minivmm ctl SOCKET VERB`: asks a running machine something over its API socket, and prints the answer.
+//! `minivmm ctl SOCKET VERB`: sends a request to a running machine over its API socket, and prints the answer.
 
 use std::{
     fs,
@@ -11,52 +11,54 @@ use std::{
 
 use clap::Args;
 use cma::{Window, map::Map, size};
-use devices::{
-    camera::Counters,
-    faults::{Plan, PlanError, RuleStatus},
-};
+use devices::faults::{Plan, PlanError, RuleStatus};
 
 use crate::{
-    api::{Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Snapshot, Status, Verb},
+    api::{Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb},
     guest::terminal,
-    observe::capture::PictureError,
+    observe::{
+        capture::{Capture, CaptureError},
+        report::DeviceReport,
+    },
 };
 
-/// How long a machine that does not answer is waited for. It answers within 10 s, with an error if need be.
+/// How long to wait for an answer. A machine answers within 10 s, if only with an error.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longest answer in bytes, beyond all that a machine says.
+/// Longest answer in bytes: more than any machine sends.
 const ANSWER_MAX: u64 = 1 << 30;
 
-/// What `minivmm ctl` is told.
+/// The arguments of `minivmm ctl`.
 #[derive(Debug, Args)]
 pub struct CtlArgs {
     /// The machine's --api-socket
     socket: PathBuf,
-    /// What to ask for
+    /// The request
     #[arg(value_enum)]
     verb: Verb,
-    /// With faults: list, add FILE, remove NAME or trigger NAME [default: list]; with frames: pause, step [N] or resume; with
-    /// snapshot: the camera's number [default: 0]
+    /// With faults: list, add FILE, remove NAME or trigger NAME [default: list]; with frames: pause, step [N] or resume
     #[arg(value_name = "WORD")]
     more: Vec<String>,
     /// Print the answer as the machine gave it, a line of JSON
     #[arg(long)]
     json: bool,
-    /// With cma: only the window whose name begins so
+    /// With devices, frames and capture: only this device, as in camera0
+    #[arg(long, value_name = "ID")]
+    device: Option<String>,
+    /// With cma: only the window whose name begins with this
     #[arg(long, value_name = "NAME")]
     window: Option<String>,
     /// With cma: draw the window into this file, too, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// With snapshot: put the frame into this file, as PNG, instead of drawing it
+    /// With capture: put the frame into this file, as PNG, instead of drawing it
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,
-    /// With snapshot: draw one frame after another, until Ctrl-C
+    /// With capture: draw one frame after another, until Ctrl-C
     #[arg(long, conflicts_with_all = ["png", "json"])]
     follow: bool,
 }
 
-/// Why there is no answer, or none that could be printed.
+/// Why no answer was printed.
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
     /// No socket, or nobody who listens.
@@ -87,8 +89,11 @@ pub enum CtlError {
     #[error("--svg and --window are for the verb cma; leave them out")]
     NoWindows,
     /// --png or --follow where they have no meaning.
-    #[error("--png and --follow are for the verb snapshot; leave them out")]
-    NoSnapshot,
+    #[error("--png and --follow are for the verb capture; leave them out")]
+    NoCapture,
+    /// --device where it has no meaning.
+    #[error("--device is for the verbs devices, frames and capture; leave it out")]
+    NoDevice,
     /// Words behind the verb that mean nothing.
     #[error("{0}")]
     Words(String),
@@ -116,10 +121,10 @@ pub enum CtlError {
         /// The names of the windows there are.
         names: String,
     },
-    /// The frame.
+    /// The captured frame.
     #[error(transparent)]
-    Picture(#[from] PictureError),
-    /// The picture's file.
+    Capture(#[from] CaptureError),
+    /// The file of --svg or --png.
     #[error("the picture {} cannot be written: {source}; name a file in a folder that can", path.display())]
     Write {
         /// The file.
@@ -139,31 +144,35 @@ impl CtlError {
             Self::Connect { .. }
             | Self::NoAnswer { .. }
             | Self::NoWindows
-            | Self::NoSnapshot
+            | Self::NoCapture
+            | Self::NoDevice
             | Self::Windows { .. }
             | Self::Words(_)
             | Self::ReadPlan { .. }
             | Self::Plan { .. }
             | Self::Write { .. } => 2,
-            Self::Connection { .. } | Self::Picture(_) | Self::Refused(_) => 1,
+            Self::Connection { .. } | Self::Capture(_) | Self::Refused(_) => 1,
         }
     }
 }
 
-/// Asks, and prints.
+/// Sends the request, and prints the answer.
 ///
 /// # Errors
-/// If the machine cannot be asked, or cannot do it.
+/// If the machine cannot be reached, or cannot do the request.
 pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
     if args.verb != Verb::Cma && (args.svg.is_some() || args.window.is_some()) {
         return Err(CtlError::NoWindows);
     }
-    if args.verb != Verb::Snapshot && (args.png.is_some() || args.follow) {
-        return Err(CtlError::NoSnapshot);
+    if args.verb != Verb::Capture && (args.png.is_some() || args.follow) {
+        return Err(CtlError::NoCapture);
+    }
+    if args.device.is_some() && !matches!(args.verb, Verb::Devices | Verb::Frames | Verb::Capture) {
+        return Err(CtlError::NoDevice);
     }
     loop {
         let text = answer_text(args)?;
-        // Whoever closed the pipe knows enough.
+        // A reader that closed the pipe wants no more.
         let is_read = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_ok();
         if !args.follow || !is_read {
             return Ok(ExitCode::SUCCESS);
@@ -171,7 +180,7 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
     }
 }
 
-/// Asks; what is to be printed.
+/// Sends the request; the text to print.
 fn answer_text(args: &CtlArgs) -> Result<String, CtlError> {
     let line = ask(&args.socket, &request(args)?)?;
     let answer = serde_json::from_str(&line)
@@ -184,25 +193,20 @@ fn answer_text(args: &CtlArgs) -> Result<String, CtlError> {
         }
         _ if args.json => line,
         Answer::Status(status) => status_text(&status),
-        Answer::Camera(cameras) => cameras_text(&cameras),
+        Answer::Devices(devices) => devices_text(&devices),
         Answer::Faults(rules) => rules_text(&rules)?,
-        Answer::Snapshot(snapshot) => snapshot_text(&snapshot, args)?,
+        Answer::Capture(capture) => capture_text(&capture, args)?,
         Answer::Done {} => String::new(),
     })
 }
 
-/// What the verb and the words behind it ask for.
+/// The request that the verb and the words behind it make.
 fn request(args: &CtlArgs) -> Result<Request, CtlError> {
     let words: Vec<&str> = args.more.iter().map(String::as_str).collect();
-    let request = Request { verb: args.verb, faults: None, frames: None, camera: None };
+    let request = Request { verb: args.verb, faults: None, frames: None, device: args.device.clone() };
     Ok(match (args.verb, &words[..]) {
         (Verb::Faults, words) => Request { faults: Some(faults_request(words)?), ..request },
         (Verb::Frames, words) => Request { frames: Some(frames_request(words)?), ..request },
-        (Verb::Snapshot, [camera]) => {
-            let number = camera.parse();
-            let sentence = |_| CtlError::Words(format!("'{camera}' is no camera; give its number, as in 0"));
-            Request { camera: Some(number.map_err(sentence)?), ..request }
-        }
         (_, []) => request,
         (_, [word, ..]) => {
             return Err(CtlError::Words(format!("'{word}' means nothing here; leave it out")));
@@ -249,18 +253,18 @@ fn faults_request(words: &[&str]) -> Result<FaultsRequest, CtlError> {
     })
 }
 
-/// The frame, or where it is.
-fn snapshot_text(snapshot: &Snapshot, args: &CtlArgs) -> Result<String, CtlError> {
-    let Snapshot { camera, sequence, format, .. } = snapshot;
-    let title = format!("camera {camera}, frame {sequence}, {format}");
+/// The captured frame as blocks, or the file that has it.
+fn capture_text(capture: &Capture, args: &CtlArgs) -> Result<String, CtlError> {
+    let Capture { device, sequence, format, .. } = capture;
+    let title = format!("{device}, frame {sequence}, {format}");
     if let Some(path) = &args.png {
-        fs::write(path, snapshot.file()?).map_err(|source| CtlError::Write { path: path.clone(), source })?;
+        fs::write(path, capture.file()?).map_err(|source| CtlError::Write { path: path.clone(), source })?;
         return Ok(format!("{title}: {}\n", path.display()));
     }
-    // The title has a line, and what comes next another.
+    // One line is for the title, one for the prompt.
     let (columns, rows) = terminal::size().unwrap_or((80, 24));
-    let blocks = snapshot.blocks(columns.into(), rows.saturating_sub(2).into())?;
-    // Over the last one: to the upper left corner, and clear what is below.
+    let blocks = capture.blocks(columns.into(), rows.saturating_sub(2).into())?;
+    // The next frame goes over this one: the cursor moves to the upper left corner, and the screen below is cleared.
     let home = if args.follow { "\x1b[H\x1b[J" } else { "" };
     Ok(format!("{home}{blocks}{title}\n"))
 }
@@ -350,29 +354,21 @@ fn status_text(status: &Status) -> String {
     for window in &status.windows {
         let node = window.node.filter(|_| nodes).map_or(String::new(), |node| format!(" in node {node}"));
         text += &format!(
-            "window {} at {:#x}{node}, {}: {} pages written by cameras\n",
+            "window {} at {:#x}{node}, {}: {} pages written by devices\n",
             window.name,
             window.base,
             size::format(window.size),
             window.pages_written
         );
     }
-    text + &cameras_text(&status.cameras)
+    text + &devices_text(&status.devices)
 }
 
-/// A line for each camera.
-fn cameras_text(cameras: &[Counters]) -> String {
-    (0..)
-        .zip(cameras)
-        .map(|(index, counters)| format!("camera {index}: {}\n", camera_text(counters)))
-        .collect()
-}
-
-fn camera_text(counters: &Counters) -> String {
-    let Counters { frames, drops, overflows, bus_errors, sync_losses, config_errors, irqs, irqs_late, bytes } =
-        counters;
-    format!(
-        "{frames} frames, {drops} drops, {overflows} overflows, {bus_errors} bus errors, {sync_losses} sync losses, \
-         {config_errors} config errors, {irqs} interrupts ({irqs_late} late), {bytes} bytes"
-    )
+/// A line for each device.
+fn devices_text(devices: &[DeviceReport]) -> String {
+    let counters = |device: &DeviceReport| {
+        let counters = device.counters.iter().map(|(name, count)| format!("{name} {count}"));
+        counters.collect::<Vec<_>>().join(", ")
+    };
+    devices.iter().map(|device| format!("{}: {}\n", device.id, counters(device))).collect()
 }

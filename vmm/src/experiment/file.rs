@@ -1,22 +1,18 @@
-//! What an experiment is, and how its file is read: a mistake in it is told with its place before anything starts.
+//! The file of an experiment: reads it, and finds each mistake with its place before anything starts.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs, io,
-    ops::RangeInclusive,
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
-use devices::{
-    camera::Counters,
-    faults::{
-        Plan, PlanError, Rule,
-        fields::{Fields, Problem, kind, number},
-        rules,
-    },
-    media::Layout,
+use devices::faults::{
+    Plan, PlanError, Rule,
+    fields::{Fields, Problem, kind},
+    rules,
 };
 use toml::{Spanned, de::DeValue};
+
+use super::{
+    expect::{Expect, default_expectations, expectations},
+    values::{list, pairs, unsigned},
+};
 
 /// How experiments are written, for `--help`.
 pub const HELP: &str = r#"An experiment is a TOML file:
@@ -41,17 +37,11 @@ pub const HELP: &str = r#"An experiment is a TOML file:
   log-allowed = ["WARNING: CPU"]                 # which of those may be there, however
   output = ["10 frames"]                         # what is in what the workload printed; output-not
   flagged = 1                                    # buffers with the error flag, as v4l2-ctl --verbose prints them
-  counters = { overflows = 1 }                   # the camera's, as in --report
+  counters = { "camera0.overflows" = 1 }         # of devices by their ids, as in --report; overflows alone is camera0's
   frames = { file = "frames", format = "GREY", size = "320x240", count = 10, bad = 0, lost = 0, recovery = 1 }
                                                  # a file in /out: its frames, how many are bad (torn, or not the next
                                                  # one; default: 0), how many are missing between them, by how many
                                                  # frames after the last fault there is a good one"#;
-
-/// Least and most of something that is counted.
-pub type Count = RangeInclusive<u64>;
-
-/// The ends that a guest can bring about: the `kind` of each such [`Outcome`](crate::observe::report::Outcome).
-const ENDS: [&str; 5] = ["exit", "powered_off", "panic", "halted", "reset"];
 
 /// Most runs of an experiment.
 const MOST_RUNS: u16 = 10_000;
@@ -67,50 +57,6 @@ pub struct Experiment {
     pub matrix: Vec<String>,
     /// One run for each choice of the matrix and each seed; at least one.
     pub cases: Vec<Case>,
-}
-
-/// What has to hold after a run.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Expect {
-    /// The workload's exit status.
-    pub exit: u8,
-    /// How the machine ends, as `kind` of the report's outcome has it.
-    pub end: Vec<String>,
-    /// How often each rule fired.
-    pub fired: BTreeMap<String, Count>,
-    /// What is in the guest's kernel log, and what is not.
-    pub log: Vec<String>,
-    /// See [`Self::log`].
-    pub log_not: Vec<String>,
-    /// What may be there of what otherwise is in no log.
-    pub log_allowed: Vec<String>,
-    /// What is in what the workload printed, and what is not.
-    pub output: Vec<String>,
-    /// See [`Self::output`].
-    pub output_not: Vec<String>,
-    /// Buffers with V4L2_BUF_FLAG_ERROR.
-    pub flagged: Option<Count>,
-    /// The first camera's counters.
-    pub counters: BTreeMap<String, Count>,
-    /// The frames that the workload left.
-    pub frames: Option<Frames>,
-}
-
-/// What a file of frames has to be.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Frames {
-    /// Its name in /out.
-    pub file: String,
-    /// What the frames are.
-    pub layout: Layout,
-    /// How many.
-    pub count: Option<Count>,
-    /// How many of them are not what the camera made, or not the next one.
-    pub bad: Count,
-    /// How many are missing between those that are there.
-    pub lost: Option<Count>,
-    /// How many frames after the last fault one is good.
-    pub recovery: Option<u64>,
 }
 
 /// One run of an experiment.
@@ -331,110 +277,6 @@ fn seeds(value: Spanned<DeValue<'_>>) -> Result<Vec<u64>, Problem> {
     Ok(seeds)
 }
 
-/// Without a word about a rule, it has to have fired: else nothing was tried.
-fn default_expectations(rules: &[Rule]) -> Expect {
-    Expect {
-        end: vec!["exit".to_owned()],
-        fired: rules.iter().map(|rule| (rule.name.clone(), 1..=u64::MAX)).collect(),
-        ..Expect::default()
-    }
-}
-
-fn expectations(value: Spanned<DeValue<'_>>, rules: &[Rule]) -> Result<Expect, Problem> {
-    let mut fields = Fields::new("expect", value)?;
-    let mut expect = default_expectations(rules);
-    expect.exit =
-        fields.number("exit", 0..256)?.map_or(0, |status| u8::try_from(*status.get_ref()).unwrap_or(0));
-    for (name, fired) in counts(&mut fields, "fired")? {
-        let Some(count) = expect.fired.get_mut(name.get_ref()) else {
-            let names: Vec<_> = rules.iter().map(|rule| rule.name.as_str()).collect();
-            return Err(Problem::new(
-                name.span(),
-                format!("there is no rule '{}'; the rules are {}", name.get_ref(), names.join(", ")),
-            ));
-        };
-        *count = fired;
-    }
-    for (name, texts) in [
-        ("log", &mut expect.log),
-        ("log-not", &mut expect.log_not),
-        ("log-allowed", &mut expect.log_allowed),
-        ("output", &mut expect.output),
-        ("output-not", &mut expect.output_not),
-    ] {
-        if let Some(value) = fields.take(name) {
-            *texts = list(name, value, |value| text("it", value))?;
-        }
-    }
-    if let Some(value) = fields.take("end") {
-        expect.end = list("end", value, end)?;
-    }
-    expect.flagged = fields.take("flagged").map(|value| count("flagged", &value)).transpose()?;
-    for (name, value) in counts(&mut fields, "counters")? {
-        let known = counters();
-        if !known.contains(name.get_ref()) {
-            return Err(Problem::new(
-                name.span(),
-                format!("the camera has no counter '{}'; it has {}", name.get_ref(), known.join(", ")),
-            ));
-        }
-        expect.counters.insert(name.into_inner(), value);
-    }
-    expect.frames = fields.take("frames").map(frames).transpose()?;
-    fields.end()?;
-    Ok(expect)
-}
-
-/// How a machine ends.
-fn end(value: Spanned<DeValue<'_>>) -> Result<String, Problem> {
-    let span = value.span();
-    let kind = text("an end", value)?;
-    if ENDS.contains(&kind.as_str()) {
-        return Ok(kind);
-    }
-    Err(Problem::new(span, format!("no machine ends with '{kind}'; it does with {}", ENDS.join(", "))))
-}
-
-/// The names of a camera's counters, as in --report.
-fn counters() -> Vec<String> {
-    match serde_json::to_value(Counters::default()) {
-        Ok(serde_json::Value::Object(counters)) => counters.into_iter().map(|(name, _)| name).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn frames(value: Spanned<DeValue<'_>>) -> Result<Frames, Problem> {
-    let mut fields = Fields::new("frames", value)?;
-    let file = fields.needed_text("file")?.into_inner();
-    let format = fields.needed_text("format")?;
-    let size = fields.needed_text("size")?;
-    let pair = size.get_ref().split_once('x');
-    let pair = pair.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    let (width, height): (u32, u32) = pair.ok_or_else(|| {
-        Problem::new(size.span(), format!("'{}' is no size; write it as 640x480", size.get_ref()))
-    })?;
-    let code: Option<[u8; 4]> = format.get_ref().as_bytes().try_into().ok();
-    let layout = code.ok_or_else(|| {
-        Problem::new(format.span(), format!("'{}' is no fourcc, as YUYV is", format.get_ref()))
-    })?;
-    let layout = Layout::new(u32::from_le_bytes(layout), width, height).map_err(|error| {
-        Problem::new(
-            format.span(),
-            format!("the camera has no such frames: {error}; give another format or size"),
-        )
-    })?;
-    let known = Frames {
-        file,
-        layout,
-        count: fields.take("count").map(|value| count("count", &value)).transpose()?,
-        bad: fields.take("bad").map_or(Ok(0..=0), |value| count("bad", &value))?,
-        lost: fields.take("lost").map(|value| count("lost", &value)).transpose()?,
-        recovery: fields.take("recovery").map(|value| unsigned("recovery", &value)).transpose()?,
-    };
-    fields.end()?;
-    Ok(known)
-}
-
 /// A value of a choice.
 fn chosen(value: Spanned<DeValue<'_>>) -> Result<Spanned<DeValue<'_>>, Problem> {
     match value.get_ref() {
@@ -457,80 +299,12 @@ fn matrix(value: Spanned<DeValue<'_>>) -> Result<Vec<Choices<'_>>, Problem> {
         .collect()
 }
 
-/// A field with its name.
-type Pair<'a> = (Spanned<String>, Spanned<DeValue<'a>>);
-
-/// The fields of a table, whatever they are called.
-fn pairs<'a>(what: &str, value: Spanned<DeValue<'a>>) -> Result<Vec<Pair<'a>>, Problem> {
-    let span = value.span();
-    match value.into_inner() {
-        DeValue::Table(table) => Ok(table
-            .into_iter()
-            .map(|(name, value)| (Spanned::new(name.span(), name.into_inner().into_owned()), value))
-            .collect()),
-        other => Err(Problem::new(span, format!("{what} is a table, not {}", kind(&other)))),
-    }
-}
-
-fn counts(fields: &mut Fields<'_>, name: &'static str) -> Result<Vec<(Spanned<String>, Count)>, Problem> {
-    let Some(value) = fields.take(name) else { return Ok(Vec::new()) };
-    pairs(name, value)?
-        .into_iter()
-        .map(|(key, value)| {
-            let count = count(key.get_ref(), &value)?;
-            Ok((key, count))
-        })
-        .collect()
-}
-
-/// A number, or a list of the least and the most.
-fn count(name: &str, value: &Spanned<DeValue<'_>>) -> Result<Count, Problem> {
-    let DeValue::Array(ends) = value.get_ref() else {
-        let number = unsigned(name, value)?;
-        return Ok(number..=number);
-    };
-    let [least, most] = &ends[..] else {
-        return Err(Problem::new(value.span(), format!("{name} is a number, or [least, most]")));
-    };
-    let (least, most) = (unsigned(name, least)?, unsigned(name, most)?);
-    if least > most {
-        return Err(Problem::new(
-            value.span(),
-            format!("no number lies from {least} to {most}; write the smaller one first"),
-        ));
-    }
-    Ok(least..=most)
-}
-
-fn unsigned(name: &str, value: &Spanned<DeValue<'_>>) -> Result<u64, Problem> {
-    Ok(number(name, value, &(0..i64::MAX))?.get_ref().unsigned_abs())
-}
-
-fn text(name: &str, value: Spanned<DeValue<'_>>) -> Result<String, Problem> {
-    let span = value.span();
-    match value.into_inner() {
-        DeValue::String(text) if !text.is_empty() => Ok(text.into_owned()),
-        other => Err(Problem::new(span, format!("{name} is a text, not {}", kind(&other)))),
-    }
-}
-
-/// A list of at least one.
-fn list<'a, T>(
-    name: &str,
-    value: Spanned<DeValue<'a>>,
-    one: impl Fn(Spanned<DeValue<'a>>) -> Result<T, Problem>,
-) -> Result<Vec<T>, Problem> {
-    let span = value.span();
-    match value.into_inner() {
-        DeValue::Array(values) if !values.is_empty() => values.into_iter().map(one).collect(),
-        DeValue::Array(_) => Err(Problem::new(span, format!("{name} is an empty list; leave it out"))),
-        other => Err(Problem::new(span, format!("{name} is a list, not {}", kind(&other)))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use devices::media::Layout;
+
     use super::*;
+    use crate::experiment::expect::ENDS;
 
     const HEAD: &str = "name = \"e\"\nmachine = \"--cma 16M --camera {camera}\"\nworkload = \"cat {file}\"\n";
     const PLAIN: &str = "name = \"e\"\nmachine = \"--cma 16M\"\nworkload = \"true\"\n";
@@ -550,7 +324,10 @@ mod tests {
         assert_eq!(machine, ["--cma", "16M", "--camera", "fps=2"]);
         assert_eq!((workload.as_str(), rules.len()), ("cat a b", 1));
         let Expect { exit, fired, flagged, counters, frames, .. } = expect;
-        assert_eq!((exit, &fired["r"], flagged, &counters["drops"]), (3, &(2..=4), Some(1..=1), &(0..=0)));
+        assert_eq!(
+            (exit, &fired["r"], flagged, &counters["camera0.drops"]),
+            (3, &(2..=4), Some(1..=1), &(0..=0))
+        );
         let frames = frames.unwrap();
         assert_eq!((frames.count, frames.bad, frames.recovery), (Some(10..=10), 1..=2, Some(1)));
         assert_eq!(frames.lost, Some(1..=1));
@@ -612,7 +389,15 @@ mod tests {
             ("[expect]\nflagged = [3, 1]", "5:11: no number lies from 3 to 1"),
             (
                 "[expect]\ncounters = { drop = 1 }",
-                "5:14: the camera has no counter 'drop'; it has bus_errors, bytes",
+                "5:14: a camera has no counter 'drop'; it has bus_errors, bytes",
+            ),
+            (
+                "[expect]\ncounters = { \"camera1.drop\" = 1 }",
+                "5:14: a camera has no counter 'drop'; it has bus_errors, bytes",
+            ),
+            (
+                "[expect]\ncounters = { \"cam0.drops\" = 1 }",
+                "5:14: 'cam0' is no id of a device; an id is a kind and",
             ),
             (
                 "[expect]\nframes = { file = \"f\", format = \"GREY\", size = \"320\" }",
@@ -620,7 +405,7 @@ mod tests {
             ),
             (
                 "[expect]\nframes = { file = \"f\", format = \"ABCD\", size = \"320x240\" }",
-                "5:33: the camera has no such",
+                "5:33: there are no such frames",
             ),
             ("[[rule]]\nname = \"a\"\non = \"frame\"", "6:6: there is no point 'frame'"),
             ("[expect]\nlog = \"x\"", "5:7: log is a list, not a text"),

@@ -1,15 +1,16 @@
-//! The verdict on a run: what of its evidence is not as the experiment expects.
+//! The verdict on a run: compares its evidence with the expectations of the experiment.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    file::{Count, Expect},
-    run::Evidence,
+    expect::{Expect, Frames},
+    run::{Evidence, Looked},
+    values::Count,
 };
 use crate::observe::report::Outcome;
 
-/// What no run's kernel log may have: how the kernel begins to tell of its own mistakes and its drivers' (BUG, WARN, oops;
-/// KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG and hung tasks say one of these).
+/// Texts that no run's kernel log may have. The kernel's reports of its own mistakes and its drivers' begin with one of them: BUG,
+/// WARN and oops, and those of KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG and of hung tasks.
 const NEVER: &[&str] = &[
     "WARNING: ",
     "BUG: ",
@@ -21,24 +22,24 @@ const NEVER: &[&str] = &[
     "INFO: task",
 ];
 
-/// How a run was.
+/// The verdict on a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// What is not as it is to be, each a sentence; none: all is.
+    /// The expectations that do not hold. Without any the run has passed.
     pub complaints: Vec<Complaint>,
 }
 
-/// Something that is not as it is to be.
+/// An expectation that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Complaint {
-    /// Which expectation: its name in the file, `fired`, `log`; or `end`, if the machine did not end by itself.
+    /// Its name in the file, as `fired` or `log`; `end` if the machine did not end by itself.
     pub expectation: String,
-    /// What there was instead.
+    /// A sentence that says what was found instead.
     pub text: String,
 }
 
 impl Verdict {
-    /// Whether all is as it is to be.
+    /// Whether all expectations hold.
     pub fn passed(&self) -> bool {
         self.complaints.is_empty()
     }
@@ -46,112 +47,151 @@ impl Verdict {
 
 /// Judges a run.
 pub fn judge(expect: &Expect, evidence: &Evidence) -> Verdict {
-    let mut complaints = Vec::new();
-    let mut complain = |expectation: &str, text: String| {
-        complaints.push(Complaint { expectation: expectation.to_owned(), text });
-    };
-    match (&evidence.status, &evidence.report) {
-        (None, _) => complain("end", "it did not end in time, and was ended".to_owned()),
-        (Some(_), None) => {
-            let last = evidence.output.lines().last().unwrap_or("it said nothing");
-            complain("end", format!("there is no report of the machine: {last}"));
-        }
-        (Some(_), Some(report)) => {
-            let outcome = serde_json::to_value(&report.outcome).unwrap_or_default();
-            if !expect.end.iter().any(|end| outcome["kind"] == **end) {
-                let ends = expect.end.join(" or ");
-                complain("end", format!("the machine's end was {outcome} and not {ends}"));
-            }
-            if let Outcome::Exit { status } = &report.outcome
-                && *status != expect.exit
-            {
-                complain("exit", format!("the workload ended with {status} instead of {}", expect.exit));
-            }
-        }
-    }
-    let more =
-        evidence.report.as_ref().and_then(|report| report.faults.as_ref()).map_or(0, |trace| trace.more);
-    for (rule, count) in &expect.fired {
-        let fired = evidence.firings().iter().filter(|firing| firing.rule == *rule).count() as u64;
-        // Whose firings those are that found no room on record, nobody knows.
-        if *count.end() < fired || fired + more < *count.start() {
-            complain("fired", format!("the rule '{rule}' fired {fired} times instead of {}", shown(count)));
-        }
-    }
-    let lines =
-        |text: &str, pattern: &str| text.lines().find(|line| line.contains(pattern)).map(str::to_owned);
-    let allowed = |line: &&str| expect.log_allowed.iter().any(|pattern| line.contains(pattern.as_str()));
-    for (name, text, patterns) in
-        [("log", &evidence.log, &expect.log), ("output", &evidence.output, &expect.output)]
-    {
-        for pattern in patterns.iter().filter(|pattern| !text.contains(pattern.as_str())) {
-            complain(name, format!("'{pattern}' is not in the {name}"));
-        }
-    }
-    for pattern in NEVER {
-        // What the kernel says of its own mistakes when the workload is done is on the console alone.
-        let mut all = evidence.log.lines().chain(evidence.console.lines());
-        if let Some(line) = all.find(|line| line.contains(pattern) && !allowed(line)) {
-            complain("log-not", format!("the log has: {}", line.trim()));
-        }
-    }
-    for line in expect.log_not.iter().filter_map(|pattern| lines(&evidence.log, pattern)) {
-        complain("log-not", format!("the log has: {}", line.trim()));
-    }
-    for line in expect.output_not.iter().filter_map(|pattern| lines(&evidence.output, pattern)) {
-        complain("output-not", format!("the output has: {}", line.trim()));
-    }
-    if let Some(count) = &expect.flagged {
-        let flagged = evidence.output.lines().filter(|line| line.contains("(error")).count() as u64;
-        if !count.contains(&flagged) {
-            complain("flagged", format!("{flagged} buffers have the error flag instead of {}", shown(count)));
-        }
-    }
-    let counters = evidence.report.as_ref().and_then(|report| report.cameras.first());
-    let counters = counters.and_then(|counters| serde_json::to_value(counters).ok()).unwrap_or_default();
-    for (name, count) in &expect.counters {
-        let found = counters.get(name).and_then(serde_json::Value::as_u64);
-        if found.is_none_or(|found| !count.contains(&found)) {
-            let found = found.map_or("nothing".to_owned(), |found| found.to_string());
-            complain("counters", format!("the camera's {name} is {found} instead of {}", shown(count)));
-        }
-    }
+    let mut judge = Judge { expect, evidence, complaints: Vec::new() };
+    judge.end();
+    judge.fired();
+    judge.texts();
+    judge.flagged();
+    judge.counters();
     if let Some(frames) = &expect.frames {
         match &evidence.frames {
-            None => complain("frames", format!("there is no file /out/{}", frames.file)),
-            Some(looked) => {
-                if let Some(count) = frames.count.as_ref().filter(|count| !count.contains(&looked.count)) {
-                    complain(
-                        "frames",
-                        format!("there are {} frames instead of {}", looked.count, shown(count)),
-                    );
-                }
-                let bad = looked.bad.len() as u64;
-                if !frames.bad.contains(&bad) {
-                    let first = looked.bad.first().map_or(String::new(), |(index, why)| {
-                        format!("; the first is number {index} of the file: {why}")
-                    });
-                    complain(
-                        "frames",
-                        format!("{bad} frames are bad instead of {}{first}", shown(&frames.bad)),
-                    );
-                }
-                if let Some(lost) = frames.lost.as_ref().filter(|lost| !lost.contains(&looked.lost)) {
-                    complain("frames", format!("{} frames are lost instead of {}", looked.lost, shown(lost)));
-                }
-                let last = evidence.firings().iter().filter_map(|firing| firing.frame).max();
-                if let (Some(within), Some(last)) = (frames.recovery, last) {
-                    let next = looked.good.iter().find(|sequence| **sequence > last);
-                    let after = next.map(|next| u64::from(next - last));
-                    if after.is_none_or(|after| after > within) {
-                        let when = after.map_or("never".to_owned(), |after| format!("{after} frames later"));
-                        complain("frames", format!("after frame {last} the next good one came {when}"));
-                    }
+            Some(looked) => judge.frames(frames, looked),
+            None => judge.complain("frames", format!("there is no file /out/{}", frames.file)),
+        }
+    }
+    Verdict { complaints: judge.complaints }
+}
+
+/// A run on its way to a verdict.
+struct Judge<'a> {
+    expect: &'a Expect,
+    evidence: &'a Evidence,
+    complaints: Vec<Complaint>,
+}
+
+impl Judge<'_> {
+    fn complain(&mut self, expectation: &str, text: String) {
+        self.complaints.push(Complaint { expectation: expectation.to_owned(), text });
+    }
+
+    /// How minivmm, the machine and the workload ended.
+    fn end(&mut self) {
+        let (expect, evidence) = (self.expect, self.evidence);
+        if evidence.status.is_none() {
+            return self.complain("end", "it did not end in time, and was ended".to_owned());
+        }
+        let Some(report) = &evidence.report else {
+            let last = evidence.output.lines().last().unwrap_or("it said nothing");
+            return self.complain("end", format!("there is no report of the machine: {last}"));
+        };
+        let outcome = serde_json::to_value(&report.outcome).unwrap_or_default();
+        if !expect.end.iter().any(|end| outcome["kind"] == **end) {
+            let ends = expect.end.join(" or ");
+            self.complain("end", format!("the machine's end was {outcome} and not {ends}"));
+        }
+        if let Outcome::Exit { status } = &report.outcome
+            && *status != expect.exit
+        {
+            self.complain("exit", format!("the workload ended with {status} instead of {}", expect.exit));
+        }
+    }
+
+    /// How often each rule fired.
+    fn fired(&mut self) {
+        let trace = self.evidence.report.as_ref().and_then(|report| report.faults.as_ref());
+        let more = trace.map_or(0, |trace| trace.more);
+        for (rule, count) in &self.expect.fired {
+            let firings = self.evidence.firings().iter();
+            let fired = firings.filter(|firing| firing.rule == *rule).count() as u64;
+            // The firings that found no room on record may be any rule's.
+            if *count.end() < fired || fired + more < *count.start() {
+                self.complain(
+                    "fired",
+                    format!("the rule '{rule}' fired {fired} times instead of {}", shown(count)),
+                );
+            }
+        }
+    }
+
+    /// The kernel's log, and the workload's output.
+    fn texts(&mut self) {
+        let (expect, evidence) = (self.expect, self.evidence);
+        for (name, text, patterns) in
+            [("log", &evidence.log, &expect.log), ("output", &evidence.output, &expect.output)]
+        {
+            for pattern in patterns.iter().filter(|pattern| !text.contains(pattern.as_str())) {
+                self.complain(name, format!("'{pattern}' is not in the {name}"));
+            }
+        }
+        let allowed = |line: &&str| expect.log_allowed.iter().any(|pattern| line.contains(pattern.as_str()));
+        for pattern in NEVER {
+            // What the kernel prints after the workload's end is on the console alone.
+            let mut all = evidence.log.lines().chain(evidence.console.lines());
+            if let Some(line) = all.find(|line| line.contains(pattern) && !allowed(line)) {
+                self.complain("log-not", format!("the log has: {}", line.trim()));
+            }
+        }
+        for (name, noun, text, patterns) in [
+            ("log-not", "log", &evidence.log, &expect.log_not),
+            ("output-not", "output", &evidence.output, &expect.output_not),
+        ] {
+            for pattern in patterns {
+                if let Some(line) = text.lines().find(|line| line.contains(pattern.as_str())) {
+                    self.complain(name, format!("the {noun} has: {}", line.trim()));
                 }
             }
         }
     }
-    Verdict { complaints }
+
+    /// Buffers with the error flag.
+    fn flagged(&mut self) {
+        let Some(count) = &self.expect.flagged else { return };
+        let flagged = self.evidence.output.lines().filter(|line| line.contains("(error")).count() as u64;
+        if !count.contains(&flagged) {
+            self.complain(
+                "flagged",
+                format!("{flagged} buffers have the error flag instead of {}", shown(count)),
+            );
+        }
+    }
+
+    /// Counters of devices.
+    fn counters(&mut self) {
+        let report = self.evidence.report.as_ref();
+        for (path, count) in &self.expect.counters {
+            let found = report.and_then(|report| report.counter(path));
+            if found.is_none_or(|found| !count.contains(&found)) {
+                let found = found.map_or("missing".to_owned(), |found| found.to_string());
+                self.complain("counters", format!("{path} is {found} instead of {}", shown(count)));
+            }
+        }
+    }
+
+    /// The file of frames that the run left.
+    fn frames(&mut self, frames: &Frames, looked: &Looked) {
+        if let Some(count) = frames.count.as_ref().filter(|count| !count.contains(&looked.count)) {
+            self.complain("frames", format!("there are {} frames instead of {}", looked.count, shown(count)));
+        }
+        let bad = looked.bad.len() as u64;
+        if !frames.bad.contains(&bad) {
+            let first = looked.bad.first().map_or(String::new(), |(index, why)| {
+                format!("; the first is number {index} of the file: {why}")
+            });
+            self.complain("frames", format!("{bad} frames are bad instead of {}{first}", shown(&frames.bad)));
+        }
+        if let Some(lost) = frames.lost.as_ref().filter(|lost| !lost.contains(&looked.lost)) {
+            self.complain("frames", format!("{} frames are lost instead of {}", looked.lost, shown(lost)));
+        }
+        let last = self.evidence.firings().iter().filter_map(|firing| firing.frame).max();
+        if let (Some(within), Some(last)) = (frames.recovery, last) {
+            let next = looked.good.iter().find(|sequence| **sequence > last);
+            let after = next.map(|next| u64::from(next - last));
+            if after.is_none_or(|after| after > within) {
+                let when = after.map_or("never".to_owned(), |after| format!("{after} frames later"));
+                self.complain("frames", format!("after frame {last} the next good one came {when}"));
+            }
+        }
+    }
 }
 
 fn shown(count: &Count) -> String {
@@ -172,10 +212,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        experiment::{file::Frames, run::Looked},
-        observe::report::Report,
-    };
+    use crate::observe::report::{DeviceReport, FORMAT_VERSION, Report};
 
     fn evidence() -> Evidence {
         let firing = Firing {
@@ -193,7 +230,11 @@ mod tests {
             address: None,
             changes: Vec::new(),
         };
+        let device = |id: &str, overflows| {
+            DeviceReport::new(id.to_owned(), "camera", [("drops", 0), ("overflows", overflows)])
+        };
         let report = Report {
+            format_version: FORMAT_VERSION,
             version: String::new(),
             arguments: Vec::new(),
             outcome: Outcome::Exit { status: 0 },
@@ -203,7 +244,7 @@ mod tests {
             overhead_at_boot_mark: None,
             overhead_at_end: 0,
             windows: Vec::new(),
-            cameras: vec![devices::camera::Counters { overflows: 1, ..Default::default() }],
+            devices: vec![device("camera0", 1), device("camera1", 5)],
             faults: Some(Trace { plan: String::new(), seed: 1, firings: vec![firing], more: 0 }),
             last_console_lines: Vec::new(),
         };
@@ -229,7 +270,8 @@ mod tests {
             log: vec!["overflow".into()],
             output: vec!["10 frames".into()],
             flagged: Some(1..=1),
-            counters: [("overflows".to_owned(), 1..=1)].into(),
+            counters: [("camera0.overflows".to_owned(), 1..=1), ("camera1.overflows".to_owned(), 2..=9)]
+                .into(),
             frames: Some(Frames {
                 file: "f".into(),
                 layout: Layout::new(u32::from_le_bytes(*b"GREY"), 160, 120).unwrap(),
@@ -250,7 +292,7 @@ mod tests {
     #[test]
     fn each_expectation_can_fail() {
         type Change = fn(&mut Expect, &mut Evidence);
-        let changes: [(Change, &str); 15] = [
+        let changes: [(Change, &str); 17] = [
             (|expect, _| expect.exit = 1, "the workload ended with 0 instead of 1"),
             (|_, evidence| evidence.status = None, "it did not end in time"),
             (
@@ -270,8 +312,16 @@ mod tests {
             (|expect, _| expect.output_not.push("seq".into()), "the output has: seq: 2"),
             (|expect, _| expect.flagged = Some(0..=0), "1 buffers have the error flag instead of 0"),
             (
-                |expect, _| expect.counters.extend([("drops".to_owned(), 1..=2)]),
-                "the camera's drops is 0 instead of 1 to 2",
+                |expect, _| expect.counters.extend([("camera0.drops".to_owned(), 1..=2)]),
+                "camera0.drops is 0 instead of 1 to 2",
+            ),
+            (
+                |expect, _| expect.counters.extend([("camera1.overflows".to_owned(), 1..=1)]),
+                "camera1.overflows is 5 instead of 1",
+            ),
+            (
+                |expect, _| expect.counters.extend([("camera2.drops".to_owned(), 0..=0)]),
+                "camera2.drops is missing instead of 0",
             ),
             (|_, evidence| evidence.console += "[9.0] BUG: KASAN", "the log has: [9.0] BUG: KASAN"),
             (
@@ -295,6 +345,7 @@ mod tests {
             assert!(complaints.len() == 1 && complaints[0].starts_with(says), "{says}: {complaints:?}");
         }
     }
+
     #[test]
     fn what_is_allowed_is_no_complaint() {
         let (mut expect, mut evidence) = (expect(), evidence());

@@ -24,11 +24,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use libc::SIGINT;
 use sha2::{Digest, Sha256};
 
+pub mod expect;
 pub mod file;
 pub mod judge;
 pub mod minimise;
 pub mod results;
 pub mod run;
+mod values;
 
 use file::{Case, Experiment, FileError};
 use judge::{Verdict, judge};

@@ -18,7 +18,10 @@ use devices::{
 };
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
-use super::file::{Case, Expect, Frames};
+use super::{
+    expect::{Expect, Frames},
+    file::Case,
+};
 use crate::observe::{
     frames::{self, FrameError},
     report::Report,

@@ -1,6 +1,7 @@
 //! The machine: memory, vCPUs and devices put together, run until something ends it.
 
 pub mod config;
+mod inventory;
 mod requests;
 pub mod signals;
 pub mod vcpu;
@@ -59,7 +60,7 @@ use crate::{
         vcpu::{End, Vcpus},
         wakeups::{Wake, Wakeups},
     },
-    observe::report::{Outcome, Report, WindowReport, overhead, runs, since_process_start},
+    observe::report::{FORMAT_VERSION, Outcome, Report, WindowReport, overhead, runs, since_process_start},
 };
 use requests::Requests;
 
@@ -245,7 +246,8 @@ impl Machine {
         let (serial_log, serial_sink) =
             SerialLog::new(serial_stdout, streams.console_log.take()).map_err(host("an eventfd"))?;
         let place = Place { vm: &vm, memory: &memory, manager: &mut manager, bus: Bus::new() };
-        let (devices, bus) = place.devices(config, &entries, &windows, faults, &streams, serial_sink)?;
+        let (devices, bus) =
+            place.devices(config, &entries, &windows, faults.clone(), &streams, serial_sink)?;
 
         let mut tick = TimerFd::new().map_err(|error| host("a timer")(error.into()))?;
         tick.reset(TICK, Some(TICK)).map_err(|error| host("a timer")(error.into()))?;
@@ -272,7 +274,7 @@ impl Machine {
         }
         let wakeups = Arc::new(Mutex::new(sources));
         manager.add_subscriber(wakeups.clone());
-        let requests = streams.api.map(|server| Requests::new(server, &mut manager));
+        let requests = streams.api.map(|server| Requests::new(server, &mut manager, faults));
 
         Ok(Self {
             vcpus,
@@ -396,8 +398,8 @@ impl Machine {
         drop(vcpus);
         let seconds_to_boot_mark = devices.seconds_to_boot_mark();
         devices.cameras.iter().for_each(|(camera, _)| camera.stop());
-        let written = devices.written();
-        let Devices { console, terminal, control, files, cameras, faults, .. } = devices;
+        let (written, reports) = (devices.written(), devices.reports());
+        let Devices { console, terminal, control, files, faults, .. } = devices;
         console.drain();
         serial_log.pump().map_err(host("writing the console log"))?;
         drop(input);
@@ -422,12 +424,12 @@ impl Machine {
         if let Some(error) = stdout.error() {
             return Err(MachineError::Stdout(error));
         }
-        let cameras = cameras.iter().map(|(camera, _)| camera.counters()).collect();
         let faults = faults.map(|faults| faults.trace()).filter(|trace| !trace.plan.is_empty());
         let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
 
         let ended_well = matches!(outcome, Outcome::Exit { .. });
         Ok(Report {
+            format_version: FORMAT_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             arguments: Vec::new(),
             outcome,
@@ -437,7 +439,7 @@ impl Machine {
             overhead_at_boot_mark: self.overhead_at_boot_mark,
             overhead_at_end: overhead(),
             windows,
-            cameras,
+            devices: reports,
             faults,
             last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },
         })

@@ -1,4 +1,4 @@
-//! What is asked of a running machine over its API socket, and how it answers.
+//! Requests to a running machine over its API socket, and the machine's answers.
 
 use std::{
     ops::Range,
@@ -11,7 +11,10 @@ use std::{
 };
 
 use cma::{PAGE_SIZE, area::Area};
-use devices::{camera::Counters, faults::Plan};
+use devices::{
+    camera::Camera,
+    faults::{Faults, Plan},
+};
 use event_manager::{EventManager, SubscriberId, SubscriberOps};
 
 use super::{AGENT, Machine, Subscriber, lock, window_report};
@@ -22,49 +25,58 @@ use crate::{
     },
     guest::areas::{self, AreasError},
     observe::{
-        capture,
-        report::{Outcome, runs, since_process_start},
+        capture::Capture,
+        report::{DeviceReport, Outcome, runs, since_process_start},
     },
 };
 
-/// How long an answer may take that is not at hand.
+/// How long a client waits for an answer that is not at hand.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The API socket in the event loop.
 pub(super) struct Requests {
     server: Arc<Mutex<Server>>,
     subscriber: SubscriberId,
+    /// The plan that rules are added to and removed from.
+    faults: Faults,
     waiting: Vec<Waiting>,
 }
 
 /// A client whose answer is not at hand.
 struct Waiting {
     client: ClientId,
-    what: What,
+    awaited: Awaited,
     until: Instant,
 }
 
-/// What a client waits for.
-enum What {
-    /// The vCPUs to stand still.
+/// What has to happen before an answer can be given.
+enum Awaited {
+    /// The vCPUs stand still.
     Pause,
-    /// The guest's agent to say what areas there are: the question's number, when it was sent, which is not before the
-    /// agent listens.
+    /// The guest's agent reports the CMA areas. The number is that of the question; there is none until the agent listens.
     Areas(Option<u64>),
-    /// A camera to make a frame, and that to become an answer.
-    Snapshot(Receiver<Answer>),
+    /// A device finishes a frame, and a thread makes an answer of it.
+    Capture(Receiver<Answer>),
+}
+
+/// What becomes of a request.
+enum Reaction {
+    /// The answer is at hand.
+    Answer(Answer),
+    /// The answer comes later.
+    Wait(Awaited),
 }
 
 impl Requests {
     /// Serves `server` by the event loop of `manager`.
-    pub(super) fn new(server: Server, manager: &mut EventManager<Subscriber>) -> Self {
+    pub(super) fn new(server: Server, manager: &mut EventManager<Subscriber>, faults: Faults) -> Self {
         let server = Arc::new(Mutex::new(server));
         let subscriber = manager.add_subscriber(server.clone());
-        Self { server, subscriber, waiting: Vec::new() }
+        Self { server, subscriber, faults, waiting: Vec::new() }
     }
 
-    fn wait(&mut self, client: ClientId, what: What) {
-        self.waiting.push(Waiting { client, what, until: Instant::now() + PATIENCE });
+    fn wait(&mut self, client: ClientId, awaited: Awaited) {
+        self.waiting.push(Waiting { client, awaited, until: Instant::now() + PATIENCE });
     }
 
     fn next(&self, manager: &mut EventManager<Subscriber>) -> Option<(ClientId, Request)> {
@@ -77,111 +89,10 @@ impl Requests {
             lock(&self.server).answer(client, answer, &mut ops);
         }
     }
-}
 
-impl Machine {
-    /// Answers what was asked since the last call; says if the machine is to end.
-    pub(super) fn answer_requests(&mut self) -> Option<Outcome> {
-        let mut requests = self.requests.take()?;
-        let mut outcome = None;
-        while let Some((client, request)) = requests.next(&mut self.manager) {
-            let answer = match request.verb {
-                Verb::Status => Answer::Status(self.status()),
-                Verb::Camera | Verb::Frames if self.devices.cameras.is_empty() => {
-                    Answer::Error("this machine has no camera; give it one with --camera".to_owned())
-                }
-                Verb::Camera => Answer::Camera(self.counters()),
-                Verb::Cma if self.vcpus.is_pausing() => Answer::Error(
-                    "the machine is paused, and so is the guest's agent, which reads the bitmaps; resume it first"
-                        .to_owned(),
-                ),
-                Verb::Cma => {
-                    requests.wait(client, What::Areas(None));
-                    continue;
-                }
-                Verb::Snapshot => match self.snapshot(request.camera.unwrap_or(0)) {
-                    Ok(snapshot) => {
-                        requests.wait(client, What::Snapshot(snapshot));
-                        continue;
-                    }
-                    Err(sentence) => Answer::Error(sentence),
-                },
-                Verb::Faults => self.ask_faults(request.faults),
-                Verb::Frames => self.step_frames(request.frames),
-                Verb::Pause => {
-                    self.vcpus.pause();
-                    requests.wait(client, What::Pause);
-                    continue;
-                }
-                Verb::Resume => {
-                    self.vcpus.resume();
-                    Answer::Done {}
-                }
-                Verb::Stop => {
-                    outcome = Some(Outcome::Stopped);
-                    Answer::Done {}
-                }
-            };
-            requests.answer(&mut self.manager, client, &answer);
-        }
-        for mut waiting in std::mem::take(&mut requests.waiting) {
-            let late = Instant::now() >= waiting.until;
-            let answer = match &mut waiting.what {
-                What::Pause => self.paused(late),
-                What::Areas(question) => self.areas(question, late),
-                What::Snapshot(snapshot) => snapshot.try_recv().ok().or_else(|| late.then(no_frame)),
-            };
-            match answer {
-                Some(answer) => requests.answer(&mut self.manager, waiting.client, &answer),
-                None => requests.waiting.push(waiting),
-            }
-        }
-        self.requests = Some(requests);
-        outcome
-    }
-
-    /// Does what is asked of the cameras' frames.
-    fn step_frames(&self, request: Option<FramesRequest>) -> Answer {
-        let frames = match request {
-            None => return Answer::Error("frames are paused, stepped or resumed; say which".to_owned()),
-            Some(FramesRequest::Pause) => Some(0),
-            Some(FramesRequest::Step(count)) => Some(count),
-            Some(FramesRequest::Resume) => None,
-        };
-        self.devices.cameras.iter().for_each(|(camera, _)| camera.step(frames));
-        Answer::Done {}
-    }
-
-    /// The next frame of a camera comes there as an answer, made by a thread of its own: a picture takes its time.
-    fn snapshot(&self, number: u32) -> Result<Receiver<Answer>, String> {
-        let cameras = &self.devices.cameras;
-        let camera = usize::try_from(number).ok().and_then(|number| cameras.get(number));
-        let Some((camera, _)) = camera else {
-            return Err(match cameras.len() {
-                0 => "this machine has no camera; give it one with --camera".to_owned(),
-                count => format!("there is no camera {number}: the machine has {count}, and the first is 0"),
-            });
-        };
-        let (frames, events) = (camera.snapshot(), self.devices.events.clone());
-        let (answer, answers) = mpsc::channel();
-        let make = move || {
-            if let Ok(captured) = frames.recv_timeout(PATIENCE) {
-                // Who asked may be gone.
-                let _ = answer.send(capture::answer(number, &captured));
-                let _ = events.eventfd().write(1);
-            }
-        };
-        let thread = thread::Builder::new().name("snapshot".into()).spawn(make);
-        thread.map(|_| answers).map_err(|error| format!("there is no thread for a snapshot: {error}"))
-    }
-
-    /// Does what is asked of faults.
-    fn ask_faults(&self, request: Option<FaultsRequest>) -> Answer {
-        let Some(faults) = &self.devices.faults else {
-            return Answer::Error(
-                "this machine has no camera that could go wrong; give it one with --camera".to_owned(),
-            );
-        };
+    /// Lists, adds, removes or triggers rules.
+    fn change_faults(&self, request: Option<FaultsRequest>) -> Answer {
+        let faults = &self.faults;
         let known = |done: bool, name: &str| {
             let names = || faults.rules().into_iter().map(|rule| rule.name).collect::<Vec<_>>().join(", ");
             if done {
@@ -206,8 +117,135 @@ impl Machine {
             Some(FaultsRequest::Trigger(name)) => known(faults.trigger(&name), &name),
         }
     }
+}
 
-    /// That the vCPUs stand still, when they do or will not.
+impl Machine {
+    /// Answers the requests that came since the last call. Returns an outcome if a request ends the machine.
+    pub(super) fn answer_requests(&mut self) -> Option<Outcome> {
+        let mut requests = self.requests.take()?;
+        let mut outcome = None;
+        while let Some((client, request)) = requests.next(&mut self.manager) {
+            if request.verb == Verb::Stop {
+                outcome = Some(Outcome::Stopped);
+            }
+            match self.react(&requests, request) {
+                Reaction::Answer(answer) => requests.answer(&mut self.manager, client, &answer),
+                Reaction::Wait(awaited) => requests.wait(client, awaited),
+            }
+        }
+        for mut waiting in std::mem::take(&mut requests.waiting) {
+            let late = Instant::now() >= waiting.until;
+            let answer = match &mut waiting.awaited {
+                Awaited::Pause => self.paused(late),
+                Awaited::Areas(question) => self.areas(question, late),
+                Awaited::Capture(capture) => capture.try_recv().ok().or_else(|| late.then(no_frame)),
+            };
+            match answer {
+                Some(answer) => requests.answer(&mut self.manager, waiting.client, &answer),
+                None => requests.waiting.push(waiting),
+            }
+        }
+        self.requests = Some(requests);
+        outcome
+    }
+
+    /// Does a request, or begins to.
+    fn react(&mut self, requests: &Requests, request: Request) -> Reaction {
+        let device = request.device.as_deref();
+        Reaction::Answer(match request.verb {
+            Verb::Status => Answer::Status(self.status()),
+            Verb::Devices => self.device_reports(device).map_or_else(Answer::Error, Answer::Devices),
+            Verb::Cma if self.vcpus.is_pausing() => Answer::Error(
+                "the machine is paused, and so is the guest's agent, which reads the bitmaps; resume it first"
+                    .to_owned(),
+            ),
+            Verb::Cma => return Reaction::Wait(Awaited::Areas(None)),
+            Verb::Capture => match self.capture(device) {
+                Ok(capture) => return Reaction::Wait(Awaited::Capture(capture)),
+                Err(sentence) => Answer::Error(sentence),
+            },
+            Verb::Faults => requests.change_faults(request.faults),
+            Verb::Frames => self.step_frames(request.frames, device),
+            Verb::Pause => {
+                self.vcpus.pause();
+                return Reaction::Wait(Awaited::Pause);
+            }
+            Verb::Resume => {
+                self.vcpus.resume();
+                Answer::Done {}
+            }
+            // The caller ends the machine.
+            Verb::Stop => Answer::Done {},
+        })
+    }
+
+    /// The counters of all devices, or of the `device` that is named.
+    fn device_reports(&self, device: Option<&str>) -> Result<Vec<DeviceReport>, String> {
+        let reports = self.devices.reports();
+        let Some(id) = device else { return Ok(reports) };
+        match reports.iter().find(|report| report.id == id) {
+            Some(report) => Ok(vec![report.clone()]),
+            None => Err(no_device(id, "devices", reports.into_iter().map(|report| report.id))),
+        }
+    }
+
+    /// The devices that make frames, or the `device` that is named; at least one.
+    fn frame_sources(&self, device: Option<&str>) -> Result<Vec<(String, &Camera)>, String> {
+        let mut sources = self.devices.frame_sources();
+        if sources.is_empty() {
+            return Err(
+                "this machine has no device that makes frames; give it one, as with --camera".to_owned()
+            );
+        }
+        if let Some(id) = device {
+            if !sources.iter().any(|(known, _)| known == id) {
+                let ids = sources.into_iter().map(|(id, _)| id);
+                return Err(no_device(id, "devices that make frames", ids));
+            }
+            sources.retain(|(known, _)| known == id);
+        }
+        Ok(sources)
+    }
+
+    /// Pauses, steps or resumes the frame clocks.
+    fn step_frames(&self, request: Option<FramesRequest>, device: Option<&str>) -> Answer {
+        let frames = match request {
+            None => return Answer::Error("frames are paused, stepped or resumed; say which".to_owned()),
+            Some(FramesRequest::Pause) => Some(0),
+            Some(FramesRequest::Step(count)) => Some(count),
+            Some(FramesRequest::Resume) => None,
+        };
+        match self.frame_sources(device) {
+            Ok(sources) => {
+                sources.into_iter().for_each(|(_, source)| source.step(frames));
+                Answer::Done {}
+            }
+            Err(sentence) => Answer::Error(sentence),
+        }
+    }
+
+    /// Asks a device for its next frame. The answer with that frame comes through the receiver; a thread of its own makes it,
+    /// as a PNG takes time.
+    fn capture(&self, device: Option<&str>) -> Result<Receiver<Answer>, String> {
+        let (id, source) = self.frame_sources(device)?.swap_remove(0);
+        let (frames, events) = (source.snapshot(), self.devices.events.clone());
+        let (answer, answers) = mpsc::channel();
+        let make = move || {
+            if let Ok(captured) = frames.recv_timeout(PATIENCE) {
+                let made = Capture::new(&id, &captured).map_or_else(
+                    |error| Answer::Error(format!("the frame cannot be written as a PNG: {error}")),
+                    Answer::Capture,
+                );
+                // The client may be gone.
+                let _ = answer.send(made);
+                let _ = events.eventfd().write(1);
+            }
+        };
+        let thread = thread::Builder::new().name("capture".into()).spawn(make);
+        thread.map(|_| answers).map_err(|error| format!("the host refused a thread for the capture: {error}"))
+    }
+
+    /// The answer to a pause, when the vCPUs stand still or the client has waited long enough.
     fn paused(&self, late: bool) -> Option<Answer> {
         if self.vcpus.are_paused() {
             return Some(Answer::Done {});
@@ -215,14 +253,14 @@ impl Machine {
         let why = if !self.vcpus.is_pausing() {
             "the machine was resumed before it had paused"
         } else if late {
-            "a vCPU has not paused yet, as a device has not taken what it stored; it will when that has"
+            "a vCPU has not paused yet, because a device has not taken what the vCPU stored; it will pause when that is done"
         } else {
             return None;
         };
         Some(Answer::Error(why.to_owned()))
     }
 
-    /// What the guest's agent says of its areas, when it has said it or will not.
+    /// The answer with the guest's areas, when the agent has reported them or the client has waited long enough.
     fn areas(&self, question: &mut Option<u64>, late: bool) -> Option<Answer> {
         let agent = &self.devices.agent;
         if question.is_none() && self.devices.terminal.is_open(AGENT) {
@@ -263,10 +301,6 @@ impl Machine {
         }
     }
 
-    fn counters(&self) -> Vec<Counters> {
-        self.devices.cameras.iter().map(|(camera, _)| camera.counters()).collect()
-    }
-
     fn status(&self) -> Status {
         let written = self.devices.written();
         Status {
@@ -277,21 +311,28 @@ impl Machine {
             cpus: self.cpus,
             memory: self.memory_size,
             windows: self.windows.iter().map(|window| window_report(window.clone(), &written)).collect(),
-            cameras: self.counters(),
+            devices: self.devices.reports(),
         }
     }
 }
 
-/// There was nothing to take a snapshot of.
+/// The sentence for an `id` that none of the `devices` has; `ids` are theirs.
+fn no_device(id: &str, devices: &str, ids: impl Iterator<Item = String>) -> String {
+    let ids: Vec<String> = ids.collect();
+    let ids = if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
+    format!("'{id}' is not one of the machine's {devices}; these are {ids}")
+}
+
+/// The answer to a capture when no frame came in time.
 fn no_frame() -> Answer {
     let seconds = PATIENCE.as_secs();
     Answer::Error(format!(
-        "the camera wrote no frame within {seconds} s; let the guest stream from its first video node, as by v4l2-ctl --stream-mmap"
+        "the device wrote no frame within {seconds} s; let the guest stream from its first video node, as by v4l2-ctl --stream-mmap"
     ))
 }
 
-/// An area of a guest with pages of `page_size` bytes, with what was written there of the runs of our pages from some
-/// addresses on.
+/// The window that an area of the guest's kernel is. `page_size` is that of the kernel; `written` has runs of pages of 4 KiB,
+/// each list with the address from which its pages are counted.
 fn guest_window(area: &Area, page_size: u64, written: &[(u64, Vec<(u64, u64)>)]) -> GuestWindow {
     let base = area.ranges().next().map_or(0, |range| range.start) * page_size;
     let size = area.count() * page_size;

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+
+/// The version of the format of a [`Report`]. It grows when a field goes or changes its meaning; a new field leaves it as it
+/// is.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// How the machine ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,16 +65,40 @@ pub struct WindowReport {
     pub size: u64,
     /// The NUMA node whose RAM it lies in, 0 where there is but one; null if the guest's kernel chose its place.
     pub node: Option<u32>,
-    /// Number of its pages that the cameras wrote to.
+    /// Number of its pages that devices wrote to.
     pub pages_written: u64,
     /// Which: (first page, number of pages) of each run, pages counted from the window's base, or from
     /// the start of its alloc-ranges.
     pub runs_written: Vec<(u64, u64)>,
 }
 
+/// The counters of a device by their names.
+pub type Counters = IndexMap<String, u64>;
+
+/// A device of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceReport {
+    /// Its name in the machine: its kind and a number, as in `camera0`.
+    pub id: String,
+    /// Its kind: the NAME of the option `--device NAME` that adds such a device.
+    pub kind: String,
+    /// Its counters since it was built.
+    pub counters: Counters,
+}
+
+impl DeviceReport {
+    /// A report with the counters of a device, in their order.
+    pub fn new(id: String, kind: &str, counters: impl IntoIterator<Item = (&'static str, u64)>) -> Self {
+        let counters = counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        Self { id, kind: kind.to_owned(), counters }
+    }
+}
+
 /// The report of a run. Times are in seconds, sizes in bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
+    /// The version of this format: [`FORMAT_VERSION`].
+    pub format_version: u32,
     /// minivmm's version.
     pub version: String,
     /// The words of its command line; none if it was not minivmm's own that started the machine.
@@ -88,12 +117,22 @@ pub struct Report {
     pub overhead_at_end: u64,
     /// The CMA windows.
     pub windows: Vec<WindowReport>,
-    /// Each camera's counters.
-    pub cameras: Vec<devices::camera::Counters>,
+    /// The devices that have counters, in the order in which the machine has them.
+    pub devices: Vec<DeviceReport>,
     /// What went wrong on purpose; null if there was no plan of faults.
     pub faults: Option<devices::faults::Trace>,
     /// The last lines of the guest's serial console, if it did not end by itself.
     pub last_console_lines: Vec<String>,
+}
+
+impl Report {
+    /// A counter of a device by `ID.COUNTER`, as in `camera0.frames`, if the machine has that device and the device that
+    /// counter.
+    pub fn counter(&self, path: &str) -> Option<u64> {
+        let (id, counter) = path.split_once('.')?;
+        let device = self.devices.iter().find(|device| device.id == id)?;
+        device.counters.get(counter).copied()
+    }
 }
 
 /// Resident memory of this process that is not shared memory, as guest memory is: anonymous and file pages
