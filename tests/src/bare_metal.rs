@@ -10,9 +10,8 @@ use vmm::{
         load::{load, load_with},
         platform::Kind,
     },
-    cli::doctor::open_kvm,
     guest::output::Output,
-    machine::{Machine, Streams, config::Config},
+    machine::{Machine, Streams, config::Config, kvm::open_kvm},
     observe::report::Report,
 };
 

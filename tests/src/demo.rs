@@ -16,7 +16,7 @@ use devices::media::Layout;
 use guest_images::{Arch, Error as ImageError, Kind, Release};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use vmm::{
-    cli::doctor::{self, KvmError},
+    machine::kvm::{self, KvmError},
     observe::frames::{self, Buffer, Checked},
 };
 
@@ -178,7 +178,7 @@ fn why_in_the_lab(arch: &Arch) -> Option<String> {
     if arch.name != Arch::host().name {
         return Some(format!("This machine is not of {}", arch.name));
     }
-    Some(match doctor::open_kvm().and_then(|kvm| doctor::check_fit(&kvm)).err()? {
+    Some(match kvm::open_kvm().and_then(|kvm| kvm::check_fit(&kvm)).err()? {
         KvmError::Absent(_) => "This machine has no /dev/kvm".to_owned(),
         KvmError::Unfit { reason, .. } => format!("This machine's KVM cannot run Linux ({reason})"),
         other => format!("This machine's KVM cannot be used ({other})"),

@@ -2,7 +2,7 @@
 
 use std::{env, ffi::OsString, iter, path::PathBuf, process::ExitCode, time::Duration};
 
-use vmm::cli::doctor::{KvmError, check_fit, open_kvm};
+use vmm::machine::kvm::{KvmError, check_fit, open_kvm};
 
 use crate::lab::{IN_LAB, Lab};
 

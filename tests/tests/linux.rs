@@ -446,7 +446,7 @@ fn twenty_runs_leave_nothing_behind() {
             }
         }
     });
-    let kvm = vmm::cli::doctor::open_kvm().unwrap();
+    let kvm = vmm::machine::kvm::open_kvm().unwrap();
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
     let mut before = None;
     while turn.load(Ordering::Relaxed) < 20 {

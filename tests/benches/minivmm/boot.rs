@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use tests::lab::Lab;
 use vmm::{
-    cli::doctor::{check_fit, open_kvm},
+    machine::kvm::{check_fit, open_kvm},
     observe::report::Report,
 };
 

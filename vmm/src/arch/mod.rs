@@ -1,8 +1,10 @@
 //! What differs between architectures. Every architecture's module offers the same items; nothing outside this
 //! folder asks which one it is.
 
+mod exit;
 mod fitness;
 
+pub use exit::VcpuEnd;
 pub use fitness::Probe;
 
 #[cfg(target_arch = "aarch64")]

@@ -1,6 +1,7 @@
-//! Kernel files: opening one, telling the formats apart, and why one is refused.
+//! Kernel files: opens one, tells the formats apart, and says why one is refused.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
@@ -8,7 +9,20 @@ use std::{
 
 use linux_loader::loader::Error as LoaderError;
 
-use crate::arch;
+/// The kernels that a machine boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bootable {
+    /// The machine's architecture.
+    pub machine: &'static str,
+    /// The formats, for a person to read.
+    pub formats: &'static str,
+}
+
+impl fmt::Display for Bootable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a machine of {} boots {}", self.machine, self.formats)
+    }
+}
 
 /// Why a kernel was refused.
 #[derive(Debug, thiserror::Error)]
@@ -21,16 +35,23 @@ pub enum KernelError {
         /// Why.
         source: io::Error,
     },
-    /// No format of a kernel.
-    #[error("{} is not a kernel: a machine of {} boots {}", .0.display(), arch::NAME, arch::KERNEL_FORMATS)]
-    NotAKernel(PathBuf),
-    /// A kernel that this machine does not boot: of another architecture, or packed in another way.
-    #[error("the kernel {} is {what}; a machine of {} boots {}", path.display(), arch::NAME, arch::KERNEL_FORMATS)]
+    /// The file has no format of a kernel.
+    #[error("{} is not a kernel: {bootable}", path.display())]
+    NotAKernel {
+        /// The file.
+        path: PathBuf,
+        /// The formats that would be right.
+        bootable: Bootable,
+    },
+    /// The kernel is for another architecture, or packed in another way.
+    #[error("the kernel {} is {format}; {bootable}", path.display())]
     Other {
         /// The file.
         path: PathBuf,
-        /// What it is.
-        what: String,
+        /// The format that it has.
+        format: String,
+        /// The formats that would be right.
+        bootable: Bootable,
     },
     /// The file ends early.
     #[error("the kernel {} is truncated: its headers promise more than its {length} bytes", path.display())]
@@ -40,7 +61,7 @@ pub enum KernelError {
         /// Its length.
         length: u64,
     },
-    /// It does not fit.
+    /// The kernel does not fit in guest memory.
     #[error("the kernel {} does not fit in the guest's memory; give more with --memory", .0.display())]
     DoesNotFit(PathBuf),
     /// A format error that the loader found.
@@ -48,7 +69,7 @@ pub enum KernelError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What the loader says.
+        /// The loader's error.
         source: LoaderError,
     },
 }
@@ -60,7 +81,7 @@ pub struct KernelFile {
     pub file: File,
     /// Its length in bytes.
     pub length: u64,
-    /// As much of its beginning as tells the formats apart, or all of a shorter file.
+    /// Its first bytes, by which formats are told apart; all bytes of a shorter file.
     pub start: Vec<u8>,
 }
 
@@ -93,11 +114,11 @@ impl KernelFile {
     }
 }
 
-/// What a kernel's file begins with. Where a format has a machine in it, that is an ELF's e_machine.
+/// The format of a kernel's file, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// An ELF file: its class (2: 64 bit) and machine.
-    Elf(u8, u16),
+    /// An ELF file: its class (e_ident\[EI_CLASS\]; 2 is 64-bit) and its e_machine, which a file that ends earlier lacks.
+    Elf(u8, Option<u16>),
     /// x86's bzImage.
     BzImage,
     /// arm64's boot Image.
@@ -108,7 +129,7 @@ pub enum Format {
     EfiZboot,
     /// Compressed data.
     Gzip,
-    /// Nothing of these.
+    /// None of these.
     Unknown,
 }
 
@@ -118,9 +139,7 @@ impl Format {
             usize::try_from(at).is_ok_and(|at| start.get(at..at + magic.len()) == Some(magic))
         };
         if at(0, b"\x7fELF") {
-            // e_ident[EI_CLASS] and e_machine; a shorter file is for the loader to refuse, as one of ours.
-            let machine =
-                start.get(18..20).map_or(arch::ELF_MACHINE, |at| u16::from_le_bytes([at[0], at[1]]));
+            let machine = start.get(18..20).map(|at| u16::from_le_bytes([at[0], at[1]]));
             Self::Elf(start.get(4).copied().unwrap_or(2), machine)
         } else if at(BZIMAGE_MAGIC_AT, b"HdrS") {
             Self::BzImage
@@ -137,20 +156,22 @@ impl Format {
         }
     }
 
-    /// The error that refuses a file of this format, which `path` leads to.
-    pub fn refuse(self, path: &Path) -> KernelError {
-        let what = match self {
+    /// The error that refuses the file `path`, of this format, on a machine that boots others.
+    pub fn refuse(self, path: &Path, bootable: Bootable) -> KernelError {
+        let path = path.to_owned();
+        let format = match self {
             Self::Elf(class, machine) => {
-                format!("for another machine: its ELF header says class {class}, machine {machine}")
+                let machine = machine.map_or_else(String::new, |machine| format!(", machine {machine}"));
+                format!("for another machine: its ELF header says class {class}{machine}")
             }
             Self::BzImage => "a bzImage, for x86".to_owned(),
             Self::Arm64Image => "a boot Image for arm64".to_owned(),
             Self::RiscvImage => "a boot Image for RISC-V".to_owned(),
             Self::EfiZboot => "an EFI application with a packed kernel (CONFIG_EFI_ZBOOT)".to_owned(),
             Self::Gzip => "compressed with gzip; unpack it with gunzip first".to_owned(),
-            Self::Unknown => return KernelError::NotAKernel(path.to_owned()),
+            Self::Unknown => return KernelError::NotAKernel { path, bootable },
         };
-        KernelError::Other { path: path.to_owned(), what }
+        KernelError::Other { path, format, bootable }
     }
 }
 
@@ -165,7 +186,7 @@ mod tests {
             start[at..at + magic.len()].copy_from_slice(magic);
             Format::of(&start)
         };
-        assert_eq!(with(0, b"\x7fELF\x02"), Format::Elf(2, 0));
+        assert_eq!(with(0, b"\x7fELF\x02"), Format::Elf(2, Some(0)));
         assert_eq!(with(0x202, b"HdrS"), Format::BzImage);
         assert_eq!(with(56, b"ARM\x64"), Format::Arm64Image);
         assert_eq!(with(56, b"RSC\x05"), Format::RiscvImage);
@@ -175,25 +196,17 @@ mod tests {
         for start in [&b""[..], b"M", b"\x7fEL", b"#!/bin/sh\n"] {
             assert_eq!(Format::of(start), Format::Unknown);
         }
-        assert_eq!(Format::of(b"\x7fELF\x02"), Format::Elf(2, arch::ELF_MACHINE));
+        assert_eq!(Format::of(b"\x7fELF\x02"), Format::Elf(2, None));
     }
 
     #[test]
     fn the_error_says_what_it_is_and_what_is_wanted() {
-        let error = Format::RiscvImage.refuse(Path::new("/k")).to_string();
+        let bootable = Bootable { machine: "vax", formats: "a tape" };
+        let refuse = |format: Format| format.refuse(Path::new("/k"), bootable).to_string();
         assert_eq!(
-            error,
-            format!(
-                "the kernel /k is a boot Image for RISC-V; a machine of {} boots {}",
-                arch::NAME,
-                arch::KERNEL_FORMATS
-            )
+            refuse(Format::RiscvImage),
+            "the kernel /k is a boot Image for RISC-V; a machine of vax boots a tape"
         );
-        assert!(
-            Format::Unknown
-                .refuse(Path::new("/k"))
-                .to_string()
-                .starts_with("/k is not a kernel: a machine of")
-        );
+        assert_eq!(refuse(Format::Unknown), "/k is not a kernel: a machine of vax boots a tape");
     }
 }

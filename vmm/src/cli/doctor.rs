@@ -1,106 +1,12 @@
-//! Is this host fit? What /dev/kvm is, what it can do, whether Linux can run on it, and what to do if not.
+//! `minivmm doctor`: whether this host is fit to run Linux guests, and what to do if not.
 
-use std::{
-    fmt::Write as _,
-    fs::{self, OpenOptions},
-    io,
-    os::fd::IntoRawFd,
+use std::{fmt::Write as _, fs};
+
+use crate::{
+    arch,
+    boot::images,
+    machine::kvm::{API_VERSION, DEV_KVM, open_kvm, unfit_reason},
 };
-
-use kvm_ioctls::Kvm;
-
-use crate::{arch, boot::images};
-
-/// The device that KVM is behind.
-const DEV_KVM: &str = "/dev/kvm";
-/// The only version of KVM's interface that ever was stable (Documentation/virt/kvm/api.rst, KVM_GET_API_VERSION).
-const API_VERSION: i32 = 12;
-/// Why KVM cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KvmError {
-    /// No such device.
-    #[error("there is no {DEV_KVM} on this host: {without}, or use `{0}`", without = arch::WITHOUT_KVM)]
-    Absent(String),
-    /// Not for us.
-    #[error("{DEV_KVM} may not be opened by this user: add the user to the group kvm, or run as root")]
-    NotPermitted,
-    /// Some other error.
-    #[error("{DEV_KVM} cannot be opened: {0}")]
-    Open(io::Error),
-    /// Not KVM.
-    #[error("{DEV_KVM} has interface version {0}, not {API_VERSION}: this is no KVM that minivmm knows")]
-    Version(i32),
-    /// Too old or too limited.
-    #[error("this host's KVM lacks {0}, which minivmm needs")]
-    Lacks(&'static str),
-    /// It has not what the options ask for.
-    #[error("{0}")]
-    Options(String),
-    /// It does not run Linux.
-    #[error("this host's KVM cannot run Linux: {reason}; use `{lab}`")]
-    Unfit {
-        /// What the probe saw.
-        reason: String,
-        /// The command that runs the same in the lab host.
-        lab: String,
-    },
-}
-
-/// How to run the same command in the lab host.
-fn lab_command() -> String {
-    let mut command = "cargo lab -- minivmm".to_owned();
-    for argument in std::env::args().skip(1) {
-        let plain = argument.chars().all(|c| c.is_ascii_alphanumeric() || "-_=,./:@%+".contains(c));
-        if plain && !argument.is_empty() {
-            let _ = write!(command, " {argument}");
-        } else {
-            let _ = write!(command, " '{}'", argument.replace('\'', r"'\''"));
-        }
-    }
-    command
-}
-
-/// Opens KVM and checks that it has what minivmm needs.
-///
-/// # Errors
-/// If it is not there, not permitted, or lacks something.
-pub fn open_kvm() -> Result<Kvm, KvmError> {
-    let file =
-        OpenOptions::new().read(true).write(true).open(DEV_KVM).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => KvmError::Absent(lab_command()),
-            io::ErrorKind::PermissionDenied => KvmError::NotPermitted,
-            _ => KvmError::Open(error),
-        })?;
-    // SAFETY: the descriptor is that of /dev/kvm, and is handed over.
-    let kvm = unsafe { std::os::fd::FromRawFd::from_raw_fd(file.into_raw_fd()) };
-    let kvm: Kvm = kvm;
-    match kvm.get_api_version() {
-        API_VERSION => {}
-        version => return Err(KvmError::Version(version)),
-    }
-    match arch::NEEDED.iter().find(|(cap, _)| !kvm.check_extension(*cap)) {
-        Some((_, name)) => Err(KvmError::Lacks(name)),
-        None => Ok(kvm),
-    }
-}
-
-/// Checks that Linux can run on this KVM.
-///
-/// # Errors
-/// If it cannot: the reason, and the command for the lab host.
-pub fn check_fit(kvm: &Kvm) -> Result<(), KvmError> {
-    match unfit_reason(&arch::probe(kvm)) {
-        Some(reason) => Err(KvmError::Unfit { reason, lab: lab_command() }),
-        None => Ok(()),
-    }
-}
-
-fn unfit_reason(probe: &Result<arch::Probe, String>) -> Option<String> {
-    match probe {
-        Err(reason) => Some(reason.clone()),
-        Ok(probe) => probe.unfit_reason(),
-    }
-}
 
 /// `minivmm doctor`: what was looked at, line by line, and whether this host is fit for Linux guests.
 pub fn examine() -> (String, bool) {

@@ -28,7 +28,6 @@ use tracing_subscriber::{
 
 use check::{CheckArgs, CheckError};
 use ctl::{CtlArgs, CtlError};
-use doctor::KvmError;
 use model::{ModelArgs, ModelError};
 use replay::{ReplayArgs, ReplayError};
 
@@ -44,6 +43,7 @@ use crate::{
     machine::{
         Machine, MachineError, Streams,
         config::{CmaMode, Config},
+        kvm::{self, KvmError},
         prepare_places,
         signals::Signals,
     },
@@ -434,8 +434,8 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     config.timeline = args.timeline.is_some();
     config.out = args.out;
     config.console_log = args.console_log;
-    let kvm = doctor::open_kvm();
-    if let Ok(kvm) = &kvm {
+    let opened = kvm::open_kvm();
+    if let Ok(kvm) = &opened {
         config.arch.settle(kvm).map_err(KvmError::Options)?;
     }
     // What else was asked for is looked at before the host is.
@@ -451,13 +451,13 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let console_log = prepare_places(&config)?;
     let api = args.api_socket.as_deref().map(Server::bind).transpose()?;
 
-    let kvm = kvm?;
+    let opened = opened?;
     if !args.any_host {
-        doctor::check_fit(&kvm)?;
+        kvm::check_fit(&opened)?;
     }
     let streams =
         streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
-    let machine = Machine::start(&kvm, &config, loaded, streams)?;
+    let machine = Machine::start(&opened, &config, loaded, streams)?;
     let faults = machine.faults();
     let mut report = machine.run()?;
     report.arguments = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();

@@ -36,9 +36,9 @@ use file::{Case, Experiment, FileError};
 use judge::{Verdict, judge};
 use results::{Done, Summary};
 
-use crate::{
-    cli::doctor::{self, KvmError},
-    machine::signals,
+use crate::machine::{
+    kvm::{self, KvmError},
+    signals,
 };
 
 /// What there is of a finished run in its folder, for a later call that goes on.
@@ -217,7 +217,7 @@ pub fn main(
                 }
             }
             let todo = todo(&experiments, machine_of)?;
-            doctor::check_fit(&doctor::open_kvm()?)?;
+            kvm::check_fit(&kvm::open_kvm()?)?;
             let stop = signals::ended().map_err(ExperimentError::Signals)?;
             run_all(todo, &args, &stop)
         }

@@ -2,6 +2,7 @@
 
 pub mod config;
 mod inventory;
+pub mod kvm;
 mod requests;
 pub mod signals;
 pub mod vcpu;
@@ -40,7 +41,7 @@ use vmm_sys_util::timerfd::TimerFd;
 
 use crate::{
     api::server::Server,
-    arch,
+    arch::{self, VcpuEnd},
     boot::{
         load::Loaded,
         memory,
@@ -57,7 +58,7 @@ use crate::{
     machine::{
         config::Config,
         signals::Signals,
-        vcpu::{End, Vcpus},
+        vcpu::Vcpus,
         wakeups::{Wake, Wakeups},
     },
     observe::report::{FORMAT_VERSION, Outcome, Report, WindowReport, overhead, runs, since_process_start},
@@ -446,13 +447,13 @@ impl Machine {
     }
 }
 
-impl From<End> for Outcome {
-    fn from(end: End) -> Self {
+impl From<VcpuEnd> for Outcome {
+    fn from(end: VcpuEnd) -> Self {
         match end {
-            End::Halted => Self::Halted,
-            End::PoweredOff => Self::Exit { status: 0 },
-            End::Reset => Self::Reset,
-            End::Failed(reason) => Self::Failed { reason },
+            VcpuEnd::Halted => Self::Halted,
+            VcpuEnd::PoweredOff => Self::Exit { status: 0 },
+            VcpuEnd::Reset => Self::Reset,
+            VcpuEnd::Failed(reason) => Self::Failed { reason },
         }
     }
 }

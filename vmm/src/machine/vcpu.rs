@@ -21,31 +21,18 @@ use vmm_sys_util::{
     signal::{SIGRTMIN, register_signal_handler},
 };
 
-use crate::arch;
+use crate::arch::{self, VcpuEnd};
 
 /// Stack of a vCPU's thread, in bytes. The default of 2 MiB becomes a huge page at its first touch on hosts that
 /// have transparent huge pages always on: most of what minivmm takes beyond guest memory.
 const STACK: usize = 256 << 10;
-
-/// Why a vCPU stopped the machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// Every CPU of the guest halted with interrupts off.
-    Halted,
-    /// The guest powered off, by the firmware's interface.
-    PoweredOff,
-    /// The guest asked for a reset, or fell into a triple fault.
-    Reset,
-    /// KVM cannot run the guest any further.
-    Failed(String),
-}
 
 /// The threads of a machine's vCPUs. Dropping it stops and joins them.
 #[derive(Debug)]
 pub struct Vcpus {
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
-    ends: Receiver<End>,
+    ends: Receiver<VcpuEnd>,
     rounds_halted: u32,
 }
 
@@ -98,7 +85,9 @@ impl Vcpus {
             let run = move || {
                 let ran = panic::catch_unwind(AssertUnwindSafe(|| run(&mut vcpu, &bus, &shared)));
                 let end = ran.unwrap_or_else(|_| {
-                    Some(End::Failed("a vCPU's thread panicked, which is a mistake of minivmm's".to_owned()))
+                    Some(VcpuEnd::Failed(
+                        "a vCPU's thread panicked, which is a mistake of minivmm's".to_owned(),
+                    ))
                 });
                 if let Some(end) = end {
                     // The machine may have ended meanwhile; then nobody asks.
@@ -118,7 +107,7 @@ impl Vcpus {
     }
 
     /// How a vCPU ended, if one did.
-    pub fn end(&self) -> Option<End> {
+    pub fn end(&self) -> Option<VcpuEnd> {
         let _ = self.shared.event.read();
         self.ends.try_recv().ok()
     }
@@ -192,7 +181,7 @@ impl Drop for Vcpus {
 }
 
 /// Runs the guest until it ends, or until it is to stop: then there is no end to tell.
-fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared) -> Option<End> {
+fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared) -> Option<VcpuEnd> {
     let end = loop {
         if shared.pause.load(Ordering::SeqCst) {
             shared.wait();
@@ -228,7 +217,7 @@ fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared) -> Option<End> {
     Some(end)
 }
 
-fn failed(vcpu: &VcpuFd, exit: &str) -> End {
+fn failed(vcpu: &VcpuFd, exit: &str) -> VcpuEnd {
     let at = arch::pc(vcpu).map_or_else(|error| error.to_string(), |pc| format!("{pc:#x}"));
-    End::Failed(format!("KVM cannot run the guest any further, at {at}: {exit}"))
+    VcpuEnd::Failed(format!("KVM cannot run the guest any further, at {at}: {exit}"))
 }

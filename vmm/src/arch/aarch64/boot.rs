@@ -6,12 +6,13 @@ use linux_loader::loader::{Error as LoaderError, KernelLoader, PE, pe};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::layout;
-use crate::boot::kernel_file::{Format, KernelError, KernelFile};
+use crate::boot::kernel_file::{Bootable, Format, KernelError, KernelFile};
 
-/// What this machine boots, for a person to read.
+/// The format of kernels that this machine boots, for a person to read.
 pub const KERNEL_FORMATS: &str = "an uncompressed arm64 boot Image";
+const BOOTABLE: Bootable = Bootable { machine: super::NAME, formats: KERNEL_FORMATS };
 /// EM_AARCH64 (ELF for the Arm 64-bit Architecture).
-pub const ELF_MACHINE: u16 = 183;
+const ELF_MACHINE: u16 = 183;
 
 /// Longest kernel command line in bytes: COMMAND_LINE_SIZE (arch/arm64/include/uapi/asm/setup.h) less its final zero.
 pub const CMDLINE_MAX: usize = 2047;
@@ -33,18 +34,18 @@ pub fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<LoadedKernel
     let opened = KernelFile::open(path)?;
     match opened.format() {
         Format::Arm64Image => {}
-        Format::Elf(2, ELF_MACHINE) => {
-            let what = "an ELF vmlinux; take arch/arm64/boot/Image of the same build".to_owned();
-            return Err(KernelError::Other { path: path.to_owned(), what });
+        Format::Elf(2, None | Some(ELF_MACHINE)) => {
+            let format = "an ELF vmlinux; take arch/arm64/boot/Image of the same build".to_owned();
+            return Err(KernelError::Other { path: path.to_owned(), format, bootable: BOOTABLE });
         }
-        other => return Err(other.refuse(path)),
+        other => return Err(other.refuse(path, BOOTABLE)),
     }
     let KernelFile { mut file, length, start } = opened;
     let truncated = || KernelError::Truncated { path: path.to_owned(), length };
     let header = Header::read(&start).ok_or_else(truncated)?;
     if header.big_endian {
-        let what = "a big-endian Image, which the CPUs here do not start in".to_owned();
-        return Err(KernelError::Other { path: path.to_owned(), what });
+        let format = "a big-endian Image, which the CPUs here do not start in".to_owned();
+        return Err(KernelError::Other { path: path.to_owned(), format, bootable: BOOTABLE });
     }
     if header.promised > length {
         return Err(truncated());

@@ -10,7 +10,7 @@ use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::GuestAddress;
 
 use super::layout;
-use crate::machine::vcpu::End;
+use crate::arch::VcpuEnd;
 
 /// What minivmm needs of KVM.
 pub const NEEDED: &[(Cap, &str)] = &[
@@ -91,10 +91,10 @@ pub fn pc(vcpu: &VcpuFd) -> Result<u64, kvm_ioctls::Error> {
 
 /// What this architecture's own exits mean: the guest goes on, or it ends, or KVM cannot run it any further (the exit,
 /// for a person to read).
-pub fn handle_exit(exit: VcpuExit) -> ControlFlow<Result<End, String>> {
+pub fn handle_exit(exit: VcpuExit) -> ControlFlow<Result<VcpuEnd, String>> {
     ControlFlow::Break(match exit {
-        VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN, _) => Ok(End::PoweredOff),
-        VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_RESET, _) => Ok(End::Reset),
+        VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN, _) => Ok(VcpuEnd::PoweredOff),
+        VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_RESET, _) => Ok(VcpuEnd::Reset),
         exit => Err(format!("{exit:?}")),
     })
 }

@@ -14,7 +14,7 @@ use linux_loader::{
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::layout;
-use crate::boot::kernel_file::{Format, KernelError, KernelFile};
+use crate::boot::kernel_file::{Bootable, Format, KernelError, KernelFile};
 
 /// A kernel in guest memory.
 #[derive(Debug)]
@@ -27,10 +27,11 @@ pub struct LoadedKernel {
     header: Option<setup_header>,
 }
 
-/// What this machine boots, for a person to read.
+/// The formats of kernels that this machine boots, for a person to read.
 pub const KERNEL_FORMATS: &str = "an ELF vmlinux or a bzImage";
+const BOOTABLE: Bootable = Bootable { machine: super::NAME, formats: KERNEL_FORMATS };
 /// EM_X86_64 (System V ABI, AMD64 supplement).
-pub const ELF_MACHINE: u16 = 62;
+const ELF_MACHINE: u16 = 62;
 
 /// The 64-bit entry point of a bzImage lies this far into the loaded part (boot.rst).
 const BZIMAGE_64_ENTRY: u64 = 0x200;
@@ -46,9 +47,10 @@ pub fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<LoadedKernel
     let format = opened.format();
     let KernelFile { mut file, length, .. } = opened;
     let kernel = match format {
-        Format::Elf(2, ELF_MACHINE) => load_elf(memory, path, &mut file),
+        // The loader refuses an ELF file that ends in its header.
+        Format::Elf(2, None | Some(ELF_MACHINE)) => load_elf(memory, path, &mut file),
         Format::BzImage => load_bzimage(memory, path, &mut file, length),
-        other => return Err(other.refuse(path)),
+        other => return Err(other.refuse(path, BOOTABLE)),
     };
     kernel.map_err(|error| match error {
         KernelError::Malformed {
@@ -71,7 +73,7 @@ fn load_elf(memory: &GuestMemoryMmap, path: &Path, file: &mut File) -> Result<Lo
     let loaded = Elf::load(memory, None, file, Some(GuestAddress(layout::HIMEM_START)))
         .map_err(|source| KernelError::Malformed { path: path.to_owned(), source })?;
     if loaded.kernel_end == 0 {
-        return Err(KernelError::NotAKernel(path.to_owned()));
+        return Err(KernelError::NotAKernel { path: path.to_owned(), bootable: BOOTABLE });
     }
     Ok(LoadedKernel {
         entry: loaded.kernel_load,
@@ -100,8 +102,8 @@ fn load_bzimage(
     };
     let header = loaded.setup_header.unwrap_or_default();
     if header.xloadflags & XLF_KERNEL_64 == 0 {
-        let what = "a bzImage without a 64-bit entry point (XLF_KERNEL_64)".to_owned();
-        return Err(KernelError::Other { path: path.to_owned(), what });
+        let format = "a bzImage without a 64-bit entry point (XLF_KERNEL_64)".to_owned();
+        return Err(KernelError::Other { path: path.to_owned(), format, bootable: BOOTABLE });
     }
     // Where the decompressor will run the kernel (arch/x86/boot/compressed/head_64.S): not below pref_address, whatever
     // was loaded where. A relocatable kernel is aligned first.

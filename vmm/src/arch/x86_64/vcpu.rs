@@ -10,7 +10,7 @@ use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::GuestAddress;
 
 use super::layout;
-use crate::machine::{config::Config, vcpu::End};
+use crate::{arch::VcpuEnd, machine::config::Config};
 
 /// What minivmm needs of KVM.
 pub const NEEDED: &[(Cap, &str)] = &[
@@ -179,18 +179,18 @@ pub fn pc(vcpu: &VcpuFd) -> Result<u64, kvm_ioctls::Error> {
 
 /// What this architecture's own exits mean: the guest goes on, or it ends, or KVM cannot run it any further (the exit,
 /// for a person to read).
-pub fn handle_exit(exit: VcpuExit) -> ControlFlow<Result<End, String>> {
+pub fn handle_exit(exit: VcpuExit) -> ControlFlow<Result<VcpuEnd, String>> {
     const I8042_COMMAND: u16 = 0x64;
     const I8042_RESET: u8 = 0xfe;
     match exit {
         // There are no I/O ports: they read as ones, as on a PC.
         VcpuExit::IoIn(_, data) => data.fill(0xff),
         // The keyboard controller's reset command, which is what Linux tries first without `reboot=t`.
-        VcpuExit::IoOut(I8042_COMMAND, &[I8042_RESET]) => return ControlFlow::Break(Ok(End::Reset)),
+        VcpuExit::IoOut(I8042_COMMAND, &[I8042_RESET]) => return ControlFlow::Break(Ok(VcpuEnd::Reset)),
         VcpuExit::IoOut(..) => {}
         // Only without interrupt controllers in the kernel.
-        VcpuExit::Hlt => return ControlFlow::Break(Ok(End::Halted)),
-        VcpuExit::Shutdown => return ControlFlow::Break(Ok(End::Reset)),
+        VcpuExit::Hlt => return ControlFlow::Break(Ok(VcpuEnd::Halted)),
+        VcpuExit::Shutdown => return ControlFlow::Break(Ok(VcpuEnd::Reset)),
         exit => return ControlFlow::Break(Err(format!("{exit:?}"))),
     }
     ControlFlow::Continue(())
