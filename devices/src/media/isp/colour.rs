@@ -1,13 +1,16 @@
 //! Kernels on pixels: the tone curve, luma and chroma.
 
-#[cfg(target_arch = "x86_64")]
 use super::{
     arith::{CODED_MAX, LINEAR_MAX},
     lines::{vectors, vectors_mut},
     params::{TONE_POINTS, ToneCurve},
 };
-use crate::media::simd::{Kind, LANES, Level, Vector, kernel};
-use crate::media::yuv::{Encoding, coefficients};
+#[cfg(target_arch = "x86_64")]
+use crate::media::simd::Kind;
+use crate::media::{
+    simd::{LANES, Level, Vector, kernel},
+    yuv::{Encoding, coefficients},
+};
 
 /// A tone curve as the kernels want it.
 #[derive(Debug, Clone)]
