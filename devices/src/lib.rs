@@ -15,3 +15,9 @@ pub mod platform;
 pub mod pvpanic;
 pub mod serial;
 pub mod virtio;
+
+/// What can go wrong with the devices, for the parser of plans of faults.
+pub fn fault_tables() -> &'static [&'static faults::Table] {
+    const TABLES: &[&faults::Table] = &[&camera::FAULTS, &virtio::FAULTS];
+    TABLES
+}

@@ -272,11 +272,15 @@ fn plans_of_faults() {
         fs::write(&plan, format!("{rule}{selector}")).unwrap();
         refused(&[&["--kernel", &kernel, "--faults", &path], arguments].concat(), 2, &[part]);
     };
-    with("camera = 1", &[], "rule 'a' is of camera 1, and the machine has 1; the first is 0");
+    with(
+        "camera = 1",
+        &[],
+        "rule 'a' is of camera1, and the machine has no such device; it has console, entropy, camera0",
+    );
     with(
         "window = \"vpu\"",
         &["--cma", "size=16M,name=isp", "--camera", "window=isp"],
-        "rule 'a' is of the window 'vpu', which no camera uses; they use isp",
+        "rule 'a' is of the window 'vpu', which no device uses; they use isp",
     );
     let missing = folder.path().join("no-plan").display().to_string();
     refused(

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    channels::CHANNELS, fault::FrameFault, frame_config::FrameConfig, sensor_registers::SensorRegisters,
-    transfer::Refusal, uapi::ParamsFault,
+    channels::CHANNELS, frame_config::FrameConfig, sensor_registers::SensorRegisters, transfer::Refusal,
+    uapi::ParamsFault,
 };
 use crate::media::{Exposure, SceneSettings};
 
@@ -27,6 +27,15 @@ pub(super) struct Job {
     pub(super) interval: Duration,
     /// A fault that affects all channels.
     pub(super) wrong: Option<FrameFault>,
+}
+
+/// A fault of a whole frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FrameFault {
+    /// The link to the sensor is lost. The guest is notified at the first frame.
+    LinkLost { first: bool },
+    /// The frame never ends.
+    Stuck,
 }
 
 impl Job {

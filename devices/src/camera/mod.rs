@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bus::BusDevice,
     dma::DmaPort,
-    faults::Faults,
+    faults::FaultHandle,
     irq::IrqLine,
     media::{Captured, Recorder, RecordingError, SceneFileError},
 };
@@ -26,7 +26,7 @@ use crate::{
 mod channel_registers;
 mod channels;
 mod clock;
-mod fault;
+mod faults;
 mod frame_config;
 mod job;
 mod metadata;
@@ -41,7 +41,8 @@ mod worker;
 
 pub use spec::{CameraSpec, CameraSpecError, Timing};
 
-use fault::{DmaFaults, Hooks};
+use faults::DmaFaults;
+pub(crate) use faults::FAULTS;
 use registers::RegisterFile;
 use worker::Shared;
 
@@ -132,10 +133,10 @@ impl Camera {
     /// # Errors
     /// When no thread can be made, or its scene cannot be shown.
     pub fn new(spec: CameraSpec, dma: DmaPort, irq: IrqLine) -> Result<Self, CameraError> {
-        Self::with_faults(spec, dma, irq, None)
+        Self::with_faults(spec, dma, irq, FaultHandle::none())
     }
 
-    /// The same, and if there is a plan of faults, what it says goes wrong; the number is the camera's in the plan.
+    /// The same, with the faults of a plan.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -143,14 +144,13 @@ impl Camera {
         spec: CameraSpec,
         dma: DmaPort,
         irq: IrqLine,
-        faults: Option<(Faults, u32)>,
+        faults: FaultHandle,
     ) -> Result<Self, CameraError> {
         let source = source::Source::new(&spec)?;
         let waits = spec.timing == Timing::Stall;
         let recorder = spec.record.clone().map(|recording| Recorder::new(recording, waits)).transpose()?;
-        let hooks = Hooks::new(faults);
-        let on_the_way = DmaFaults::new(hooks.clone());
-        let shared = Arc::new(Shared::new(RegisterFile::new(spec, irq, hooks)));
+        let on_the_way = DmaFaults::new(faults.clone());
+        let shared = Arc::new(Shared::new(RegisterFile::new(spec, irq, faults)));
         let thread = thread::Builder::new().name("camera0".into()).stack_size(STACK).spawn({
             let shared = Arc::clone(&shared);
             move || worker::run(&shared, &dma, source, on_the_way, recorder)

@@ -13,7 +13,7 @@ use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 use super::{
     channels::{CHANNELS, FRAME_CHANNELS, PARAMS, PROCESSED, STATISTICS},
-    fault::{self, DmaFaults},
+    faults::{self, DmaFaults},
     job::{Job, Outcome},
     metadata,
     registers::{RegisterFile, Task},
@@ -105,7 +105,7 @@ pub(super) fn run(
     let mut params = [0; PARAMS_MAX];
     while let Some(mut job) = shared.next_job() {
         if let Some(wrong) = job.wrong {
-            let outcome = fault::whole_frame(wrong, &abort);
+            let outcome = faults::whole_frame(wrong, &abort);
             (0..CHANNELS).for_each(|channel| finished(channel, outcome));
             continue;
         }

@@ -76,11 +76,19 @@ impl<'a> Fields<'a> {
         self.table.remove(name)
     }
 
+    /// The field `name`, if there is one, which is not taken yet.
+    pub(super) fn get(&self, name: &str) -> Option<&Spanned<DeValue<'a>>> {
+        self.table.get(name)
+    }
+
+    /// The complaint that there is no field `name`.
+    pub(super) fn missing(&self, name: &str) -> Problem {
+        Problem::new(self.span.clone(), format!("{} has no {name}; give it one", self.what))
+    }
+
     /// The field `name`, which there must be.
     fn require<T>(&self, name: &str, taken: Option<T>) -> Result<T, Problem> {
-        taken.ok_or_else(|| {
-            Problem::new(self.span.clone(), format!("{} has no {name}; give it one", self.what))
-        })
+        taken.ok_or_else(|| self.missing(name))
     }
 
     /// Those of a whole file, which is `what`.

@@ -1,42 +1,53 @@
-//! What happened at the points of a plan, and when: for a picture of a run. Only kept where it is asked for.
+//! What happened at the points of a plan, and when: for a picture of a run. It is kept only on request.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use super::{engine::Event, plan::Point};
+use super::{
+    event::Event,
+    table::{Point, Shown},
+};
 
-/// Most moments that are kept, the first ones: an hour of a camera at 60 frames a second.
+/// The most moments that are kept: the first ones, an hour of a camera at 60 frames a second.
 const MOST_MOMENTS: usize = 1 << 20;
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Moment {
     /// When.
     pub at: Instant,
-    /// What.
-    pub what: What,
+    /// What happened.
+    pub happening: Happening,
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+#[derive(Debug, Clone)]
+pub enum Happening {
     /// A device consulted the plan.
-    Event(Event),
+    Event(Occurrence),
     /// A rule fired.
     Fired {
-        /// At what.
-        event: Event,
-        /// Its name.
+        /// The event.
+        at: Occurrence,
+        /// The rule's name.
         rule: String,
-        /// Number of the event among those that it counts.
+        /// The number of the event among those that the rule counts.
         number: u64,
     },
     /// The guest made a mark.
     Mark(String),
-    /// A camera raised its interrupt.
-    Interrupt {
-        /// Its number.
-        camera: u32,
-    },
+    /// The device with this id raised its interrupt.
+    Interrupt(Arc<str>),
+}
+
+/// An event with its place.
+#[derive(Debug, Clone)]
+pub struct Occurrence {
+    /// The id of the device; none where the event is of a CMA window.
+    pub device: Option<Arc<str>>,
+    /// The point.
+    pub point: &'static Point,
+    /// What the device says of it.
+    pub event: Event,
 }
 
 /// The moments of a run.
@@ -51,17 +62,10 @@ impl Timeline {
         Self { begun: Instant::now(), moments: Vec::new() }
     }
 
-    pub(super) fn note(&mut self, what: What) {
-        // Of these there are too many to be looked at, or others tell the same.
-        let is_left_out = matches!(
-            what,
-            What::Event(Event {
-                point: Point::SensorLink | Point::FrameLine | Point::Irq | Point::MmioRead | Point::MmioWrite,
-                ..
-            })
-        );
-        if !is_left_out && self.moments.len() < MOST_MOMENTS {
-            self.moments.push(Moment { at: Instant::now(), what });
+    pub(super) fn note(&mut self, happening: Happening) {
+        let is_shown = !matches!(&happening, Happening::Event(Occurrence { point, .. }) if point.scope.shown == Shown::Not);
+        if is_shown && self.moments.len() < MOST_MOMENTS {
+            self.moments.push(Moment { at: Instant::now(), happening });
         }
     }
 }

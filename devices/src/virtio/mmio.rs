@@ -26,12 +26,7 @@ use super::{
     VirtioDevice,
     queue::{Outcome, Queues},
 };
-use crate::{
-    bus::BusDevice,
-    dma::DmaPort,
-    faults::{Device, Faults},
-    irq::IrqLine,
-};
+use crate::{bus::BusDevice, dma::DmaPort, faults::FaultHandle, irq::IrqLine};
 
 /// The size of a device's range, in bytes.
 pub const SIZE: u64 = 0x200;
@@ -76,7 +71,7 @@ impl Interrupt {
 struct State<D> {
     device: D,
     memory: DmaPort,
-    faults: Option<(Faults, Device)>,
+    faults: FaultHandle,
     queues: Vec<Queue>,
     status: u32,
     device_features_sel: u32,
@@ -135,7 +130,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
         let state = State {
             device,
             memory,
-            faults: None,
+            faults: FaultHandle::none(),
             queues,
             status: 0,
             device_features_sel: 0,
@@ -152,9 +147,11 @@ impl<D: VirtioDevice> MmioTransport<D> {
         })
     }
 
-    /// From now on what `faults` say goes wrong with its queues; there it is `device`.
-    pub fn set_faults(&self, faults: Faults, device: Device) {
-        self.state().faults = Some((faults, device));
+    /// The same device, with the faults of a plan.
+    #[must_use]
+    pub fn with_faults(mut self, faults: FaultHandle) -> Self {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).faults = faults;
+        self
     }
 
     /// The eventfds that notify the queues, by queue index, for KVM to write: at [`QUEUE_NOTIFY`], 32 bits wide,
@@ -281,7 +278,7 @@ impl<D: VirtioDevice> State<D> {
         work: impl FnOnce(&mut D, &mut Queues<'_>) -> Result<(), super::queue::QueueError>,
     ) -> Outcome {
         let running = self.running();
-        let mut queues = Queues::new(&mut self.queues, &self.memory, running, self.faults.as_ref());
+        let mut queues = Queues::new(&mut self.queues, &self.memory, running, &self.faults);
         let result = work(&mut self.device, &mut queues);
         let outcome = queues.outcome();
         if outcome.interrupt {

@@ -7,6 +7,7 @@
 use vmm_sys_util::eventfd::EventFd;
 
 pub mod console;
+mod faults;
 pub mod mmio;
 pub mod queue;
 pub mod rng;
@@ -14,6 +15,7 @@ pub mod rng;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use faults::FAULTS;
 use queue::{QueueError, Queues};
 
 /// What makes one virtio device different from another.

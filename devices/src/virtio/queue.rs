@@ -2,9 +2,10 @@
 
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
 
+use super::faults;
 use crate::{
     dma::DmaPort,
-    faults::{Action, Device, Event, Faults, Point},
+    faults::{Event, FaultHandle},
 };
 
 /// The largest chain that is accepted, in bytes. Linux' drivers for these devices stay below one MiB.
@@ -62,8 +63,7 @@ pub struct Queues<'a> {
     memory: &'a DmaPort,
     /// The driver is ready and nothing is wrong; otherwise nothing is in the queues.
     running: bool,
-    /// What goes wrong on purpose, and what device this is there.
-    faults: Option<&'a (Faults, Device)>,
+    faults: &'a FaultHandle,
     budget: u64,
     outcome: Outcome,
 }
@@ -84,7 +84,7 @@ impl<'a> Queues<'a> {
         queues: &'a mut [Queue],
         memory: &'a DmaPort,
         running: bool,
-        faults: Option<&'a (Faults, Device)>,
+        faults: &'a FaultHandle,
     ) -> Self {
         Self { queues, memory, running, faults, budget: BUDGET, outcome: Outcome::default() }
     }
@@ -135,15 +135,12 @@ impl<'a> Queues<'a> {
     /// # Errors
     /// If the rings are malformed.
     pub fn push(&mut self, index: usize, chain: &Chain<'_>) -> Result<(), QueueError> {
-        let faults = self.faults.filter(|_| !cfg!(feature = "no-hooks"));
-        let fault = faults.and_then(|(faults, device)| {
-            let channel = u32::try_from(index).ok();
-            faults.consult(&Event { device: Some(*device), channel, ..Event::new(Point::Queue) })
-        });
-        let action = fault.map(|fault| fault.action);
-        if action == Some(Action::Stall) {
-            return Ok(());
-        }
+        let fault = self.faults.consult(Event::PLAIN.on_channel(index));
+        let is_reported = match fault.map(|fault| fault.action) {
+            None => true,
+            Some(faults::Queue::Lose) => false,
+            Some(faults::Queue::Stall) => return Ok(()),
+        };
         let queue = &mut self.queues[index];
         // Fits: a chain has at most MAX_CHAIN_BYTES.
         let written = u32::try_from(chain.writer.bytes_written()).unwrap_or(u32::MAX);
@@ -151,7 +148,7 @@ impl<'a> Queues<'a> {
             .add_used(self.memory, chain.head, written)
             .and_then(|()| queue.needs_notification(self.memory))
             .map_err(|error| QueueError { queue: index, reason: error.into() })?;
-        self.outcome.interrupt |= notify && action != Some(Action::Lose);
+        self.outcome.interrupt |= notify && is_reported;
         Ok(())
     }
 

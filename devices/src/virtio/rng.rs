@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        faults::{Device, Faults, Plan},
+        faults::{FaultHandle, Faults, testing},
         virtio::testing::{Driver, Part},
     };
 
@@ -109,10 +109,11 @@ mod tests {
             let rule = format!(
                 "[[rule]]\nname = \"r\"\non = \"queue\"\naction = \"{action}\"\ndevice = \"entropy\"\nwhen = {{ nth = 2 }}\n"
             );
-            let faults = Faults::new(Plan::read(&rule).unwrap(), 1);
+            let faults = Faults::new(testing::plan(&rule), 1);
             // A driver that wants each interrupt.
-            let driver = Driver::ready(Entropy::seeded(7), 1 << VIRTIO_RING_F_EVENT_IDX);
-            driver.device.set_faults(faults.clone(), Device::Entropy);
+            let handle = FaultHandle::new(faults.clone(), "entropy");
+            let mut driver = Driver::with_faults(Entropy::seeded(7), handle);
+            driver.set_up(1 << VIRTIO_RING_F_EVENT_IDX);
             (driver, faults)
         };
         let ask = |driver: &mut Driver<Entropy>| {
@@ -124,7 +125,7 @@ mod tests {
         let (mut stalled, faults) = entropy("stall");
         assert_eq!([(); 3].map(|()| ask(&mut stalled)), [(1, true), (0, false), (1, true)]);
         let firing = &faults.trace().firings[0];
-        assert_eq!((firing.device, firing.channel, firing.camera), (Some(Device::Entropy), Some(0), None));
+        assert_eq!((firing.device.as_deref(), firing.channel), (Some("entropy"), Some(0)));
         let (mut lost, _) = entropy("lose");
         assert_eq!([(); 3].map(|()| ask(&mut lost)), [(1, true), (1, false), (1, true)]);
     }

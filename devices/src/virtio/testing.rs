@@ -13,7 +13,7 @@ use virtio_bindings::{
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{VirtioDevice, mmio::MmioTransport};
-use crate::{bus::BusDevice, dma::DmaPort, irq::IrqLine};
+use crate::{bus::BusDevice, dma::DmaPort, faults::FaultHandle, irq::IrqLine};
 
 pub(super) const READY: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
     | VIRTIO_CONFIG_S_DRIVER
@@ -58,12 +58,17 @@ pub(super) struct Driver<D: VirtioDevice + 'static> {
 impl<D: VirtioDevice + 'static> Driver<D> {
     /// A driver that has not touched the device yet.
     pub(super) fn new(device: D) -> Self {
+        Self::with_faults(device, FaultHandle::none())
+    }
+
+    /// The same for a device with faults.
+    pub(super) fn with_faults(device: D, faults: FaultHandle) -> Self {
         let ram =
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), usize::try_from(MEMORY).unwrap())]).unwrap();
         let (memory, line) = (DmaPort::unrestricted(ram), IrqLine::new().unwrap());
         let queues = device.queue_sizes().len();
         let transport = MmioTransport::new(device, memory.clone(), line.try_clone().unwrap()).unwrap();
-        let device = Arc::new(transport);
+        let device = Arc::new(transport.with_faults(faults));
         let mut events = EventManager::new().unwrap();
         events.add_subscriber(device.clone());
         let rings = (0..queues).map(|_| Ring::default()).collect();

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use cma::{PAGE_SIZE, Window, node::ReservedMemory};
-use devices::faults::{Action, Faults};
+use cma::{Window, node::ReservedMemory};
+use devices::faults::Faults;
 use vm_fdt::{Error, FdtWriter};
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     boot::{
         numa::{self, Nodes},
         platform::{self, Entry, Kind},
+        tree_faults,
     },
     machine::config::Config,
 };
@@ -75,39 +76,16 @@ pub fn generate(
     fdt.finish()
 }
 
-/// What the guest is told of the `windows`.
+/// What the tree says of the `windows`.
 fn reserved_memory(config: &Config, windows: &[Window], faults: &Faults) -> ReservedMemory {
-    let mut told = ReservedMemory { cells: 2, ranges: true, pages: Vec::new(), windows: Vec::new() };
-    for (mut phandle, window) in (0..).map(platform::window_phandle).zip(windows) {
-        if !platform::in_tree(config, window) {
-            continue;
+    let mut advertised = ReservedMemory { cells: 2, ranges: true, pages: Vec::new(), windows: Vec::new() };
+    for (phandle, window) in (0..).map(platform::window_phandle).zip(windows) {
+        if platform::in_tree(config, window) {
+            tree_faults::advertise(&mut advertised, phandle, window.clone(), faults);
         }
-        let mut window = window.clone();
-        match faults.consult_tree(&window.name).map(|fault| fault.action) {
-            Some(Action::Move { base }) => {
-                window.base = base;
-                window.within = None;
-            }
-            Some(Action::Resize { bytes }) => window.size = bytes,
-            Some(Action::NotReusable) => window.reusable = false,
-            Some(Action::NoMap) => window.no_map = true,
-            Some(Action::WrongCells) => told.cells = 1,
-            Some(Action::NoRanges) => told.ranges = false,
-            Some(Action::Dangling) => phandle += NOBODYS_PHANDLE,
-            Some(Action::Crowd { count }) => {
-                // With a page between each two: the kernel's memblock makes no one region of them.
-                let below = |page: u64| window.base.saturating_sub(2 * page * PAGE_SIZE);
-                told.pages.extend((1..=u64::from(count)).map(below));
-            }
-            _ => {}
-        }
-        told.windows.push((phandle, window));
     }
-    told
+    advertised
 }
-
-/// Added to a phandle, it makes one that nothing else has.
-const NOBODYS_PHANDLE: u32 = 0x1000;
 
 /// An address in one cell: the initrd lies below 4 GiB ([`arch::INITRD_LIMIT`]).
 fn cell(address: u64) -> u32 {

@@ -16,7 +16,10 @@ use cma::{
     place::{PlaceError, PlacementLimits},
     size,
 };
-use devices::{camera::CameraSpec, faults::Faults};
+use devices::{
+    camera::CameraSpec,
+    faults::{Faults, MachineDevice},
+};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
@@ -27,6 +30,7 @@ use crate::{
         memory::{self, MemoryError},
         numa::{NODES_MAX, Nodes},
         platform::{self, Entry},
+        tree_faults::fault_tables,
     },
     machine::config::{CAMERAS_MAX, CmaMode, Config, MEMORY_MIN},
 };
@@ -105,7 +109,7 @@ pub enum LoadError {
         /// What there is.
         windows: Vec<String>,
     },
-    /// A rule of `--faults` for a camera, or a window, that is not there.
+    /// A rule of `--faults` for a device, or a window, that is not there.
     #[error("{0}")]
     Faults(String),
     /// More than there are interrupt lines for.
@@ -221,14 +225,20 @@ fn faults(
     windows: &[Window],
 ) -> Result<Faults, LoadError> {
     let plan = config.faults.clone().unwrap_or_default();
-    let of_cameras: Vec<Option<String>> =
-        camera_windows.iter().map(|index| index.map(|index| windows[index].name.clone())).collect();
+    let cameras = camera_windows
+        .iter()
+        .enumerate()
+        .map(|(number, index)| (format!("camera{number}"), index.map(|index| windows[index].name.clone())));
+    let virtio = ["console", "entropy"].map(|id| (id.to_owned(), None));
+    let devices = virtio.into_iter().chain(cameras);
+    let devices = devices.filter_map(|(id, window)| MachineDevice::find(&fault_tables(), id, window));
+    let devices: Vec<MachineDevice> = devices.collect();
     let told = windows.iter().filter(|window| platform::in_tree(config, window));
     let told: Vec<&str> = told.map(|window| window.name.as_str()).collect();
-    plan.check(&of_cameras, Some(&told)).map_err(LoadError::Faults)?;
+    plan.check(&fault_tables(), &devices, Some(&told)).map_err(LoadError::Faults)?;
     // Without a seed, one that nobody chose.
     let seed = config.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
-    Ok(Faults::of_machine(plan, seed, of_cameras, config.timeline))
+    Ok(Faults::of_machine(plan, seed, devices, config.timeline))
 }
 
 fn check_size(config: &Config) -> Result<(), LoadError> {

@@ -7,3 +7,4 @@ pub mod load;
 pub mod memory;
 pub mod numa;
 pub mod platform;
+pub mod tree_faults;

@@ -15,6 +15,7 @@ use devices::faults::{Plan, PlanError, RuleStatus};
 
 use crate::{
     api::{Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb},
+    boot::tree_faults::fault_tables,
     guest::terminal,
     observe::{
         capture::{Capture, CaptureError},
@@ -239,7 +240,7 @@ fn faults_request(words: &[&str]) -> Result<FaultsRequest, CtlError> {
             let text = fs::read_to_string(&path)
                 .map_err(|source| CtlError::ReadPlan { path: path.clone(), source })?;
             // Here the file has a name.
-            Plan::read(&text).map_err(|error| CtlError::Plan { path, error })?;
+            Plan::read(&text, &fault_tables()).map_err(|error| CtlError::Plan { path, error })?;
             FaultsRequest::Add(text)
         }
         ["remove", name] => FaultsRequest::Remove(name.to_owned()),
@@ -279,7 +280,7 @@ fn rules_text(rules: &[RuleStatus]) -> Result<String, CtlError> {
         .map(|RuleStatus { name, on, action, events, firings }| {
             let action =
                 serde_json::to_string(action).map_err(|error| CtlError::Refused(error.to_string()))?;
-            Ok(format!("{name}: on {} {action}, {firings} times at {events} events\n", on.name()))
+            Ok(format!("{name}: on {on} {action}, {firings} times at {events} events\n"))
         })
         .collect()
 }

@@ -37,6 +37,7 @@ use crate::{
     boot::{
         images::{self, Image, ImageError},
         load::{LoadError, load, load_with},
+        tree_faults::fault_tables,
     },
     experiment::{self, ExperimentArgs, ExperimentError},
     guest::output::Output,
@@ -470,9 +471,10 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
             lines.map(|lines| lines.iter().flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()),
         )?;
     }
-    if let (Some(file), Some((begun, moments))) = (timeline_file, faults.and_then(|faults| faults.timeline()))
+    if let (Some(file), Some(faults)) = (timeline_file, faults)
+        && let Some((begun, moments)) = faults.timeline()
     {
-        file.write(serde_json::to_vec(&timeline::of(begun, &moments)))?;
+        file.write(serde_json::to_vec(&timeline::of(faults.devices(), begun, &moments)))?;
     }
     explain(&report, &config);
     Ok(ExitCode::from(exit_status(&report, &config)))
@@ -482,7 +484,7 @@ fn run(args: RunArgs) -> Result<ExitCode, CliError> {
 fn read_plan(path: &Path) -> Result<Plan, CliError> {
     let text =
         fs::read_to_string(path).map_err(|source| CliError::ReadPlan { path: path.to_owned(), source })?;
-    Plan::read(&text).map_err(|error| CliError::Plan { path: path.to_owned(), error })
+    Plan::read(&text, &fault_tables()).map_err(|error| CliError::Plan { path: path.to_owned(), error })
 }
 
 /// This process' own streams and signals.

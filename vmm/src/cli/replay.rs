@@ -135,9 +135,10 @@ fn difference(before: &Trace, after: Option<&Trace>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use devices::faults::{Event, Faults, Plan, Point};
+    use devices::faults::{Event, FaultHandle, Faults, Plan, fault_point};
 
     use super::*;
+    use crate::boot::tree_faults::fault_tables;
 
     #[test]
     fn options_of_a_replay_are_its_own() {
@@ -150,13 +151,19 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_told() {
+        fault_point! {
+            /// A frame.
+            enum FrameDma = "frame.dma" [frame] {
+                /// It goes astray.
+                Previous = "previous",
+            }
+        }
         let trace = |frames: &[u32]| {
-            let plan =
-                Plan::read("[[rule]]\nname = \"r\"\non = \"frame.dma\"\naction = \"previous\"\n").unwrap();
-            let faults = Faults::new(plan, 1);
+            let plan = "[[rule]]\nname = \"r\"\non = \"frame.dma\"\naction = \"previous\"\n";
+            let faults = Faults::new(Plan::read(plan, &fault_tables()).unwrap(), 1);
+            let handle = FaultHandle::new(faults.clone(), "camera0");
             for &frame in frames {
-                let event = Event { frame: Some(frame), ..Event::new(Point::FrameDma) };
-                faults.consult(&event);
+                assert!(handle.consult::<FrameDma>(Event::of_frame(frame)).is_some());
             }
             faults.trace()
         };

@@ -13,6 +13,7 @@ use super::{
     expect::{Expect, default_expectations, expectations},
     values::{list, pairs, unsigned},
 };
+use crate::boot::tree_faults::fault_tables;
 
 /// How experiments are written, for `--help`.
 pub const HELP: &str = r#"An experiment is a TOML file:
@@ -195,7 +196,7 @@ fn read_cases(mut fields: Fields<'_>, choice: &[Choice<'_>]) -> Result<Vec<Case>
     let timeout =
         fields.number("timeout", 1..86_401)?.map_or(120, |seconds| seconds.get_ref().unsigned_abs());
     fields.take("matrix");
-    let rules = fields.take("rule").map_or(Ok(Vec::new()), rules)?;
+    let rules = fields.take("rule").map_or(Ok(Vec::new()), |list| rules(list, &fault_tables()))?;
     let expect = fields.take("expect");
     fields.end()?;
     let expect = match expect {
@@ -344,7 +345,7 @@ mod tests {
         let case = &cases[7];
         assert_eq!(case.name, "format=NV12,lines=16,seed=6");
         assert_eq!((case.workload.as_str(), case.rules[0].name.as_str()), ("echo ${x} NV12", "16 of NV12"));
-        assert_eq!(case.rules[0].action, devices::faults::Action::Short { lines: 16 });
+        assert_eq!(case.rules[0].action, devices::faults::Action::new("short", Some(("lines", 16))));
         assert_eq!((&case.expect.log[..], case.expect.fired.len()), (&["16 lines".to_owned()][..], 1));
         let nv12 = Layout::new(u32::from_le_bytes(*b"NV12"), 320, 240).unwrap();
         assert_eq!(case.expect.frames.as_ref().unwrap().layout, nv12);

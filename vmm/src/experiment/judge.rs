@@ -207,7 +207,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     use devices::{
-        faults::{Action, Firing, Point, Trace},
+        faults::{Action, Firing, Trace},
         media::Layout,
     };
 
@@ -216,17 +216,16 @@ mod tests {
 
     fn evidence() -> Evidence {
         let firing = Firing {
-            camera: Some(0),
-            device: None,
+            device: Some("camera0".into()),
             window: None,
             frame: Some(3),
-            on: Point::FrameDma,
+            on: "frame.dma".into(),
             rule: "r".into(),
             event: 4,
             channel: Some(0),
             register: None,
             accessed: None,
-            action: Action::Overflow,
+            action: Action::new("overflow", None),
             address: None,
             changes: Vec::new(),
         };

@@ -38,12 +38,13 @@ mod tests {
     use devices::faults::Plan;
 
     use super::*;
+    use crate::boot::tree_faults::fault_tables;
 
     fn rules(names: &str) -> Vec<Rule> {
         let rule = |name: char| {
             format!("[[rule]]\nname = \"{name}\"\non = \"irq\"\naction = \"lose\"\ntimes = 100\n")
         };
-        Plan::read(&names.chars().map(rule).collect::<String>()).unwrap().rules
+        Plan::read(&names.chars().map(rule).collect::<String>(), &fault_tables()).unwrap().rules
     }
 
     fn names(rules: &[Rule]) -> String {

@@ -183,9 +183,10 @@ fn inside(name: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use devices::faults::{Event, Plan, Point};
+    use devices::faults::{Event, FaultHandle, Plan, fault_point};
 
     use super::*;
+    use crate::boot::tree_faults::fault_tables;
 
     #[test]
     fn the_exit_status_comes_in_pieces_and_once() {
@@ -200,9 +201,17 @@ mod tests {
     fn marks_are_passed_on() {
         let rule =
             "[[rule]]\nname = \"r\"\non = \"irq\"\naction = \"lose\"\nwhen = { mark = \"it streams\" }\n";
-        let faults = Faults::new(Plan::read(rule).unwrap(), 1);
+        fault_point! {
+            /// An interrupt.
+            enum Irq = "irq" [] {
+                /// It is lost.
+                Lose = "lose",
+            }
+        }
+        let faults = Faults::new(Plan::read(rule, &fault_tables()).unwrap(), 1);
         let mut control = Control::new(Some(faults.clone()));
-        let fires = || faults.consult(&Event::new(Point::Irq)).is_some();
+        let handle = FaultHandle::new(faults, "camera0");
+        let fires = || handle.consult::<Irq>(Event::PLAIN).is_some();
         for (said, then) in
             [("mark it\n", false), ("mark it stre", false), ("ams\n", true), ("mark \nexit 1\n", false)]
         {

@@ -22,7 +22,7 @@ use devices::{
     camera::{Camera, CameraError, CameraSpec},
     dma::DmaPort,
     exit::ExitDevice,
-    faults::{Device, Faults},
+    faults::{FaultHandle, Faults},
     irq::IrqLine,
     machine_events::MachineEvents,
     pvpanic::PvPanic,
@@ -519,6 +519,10 @@ impl Place<'_> {
         // Over an API socket rules can be added later.
         let are_consulted = config.faults.is_some() || config.timeline || streams.api.is_some();
         let faults = are_consulted.then_some(faults);
+        let handle = |id: &str| match &faults {
+            Some(faults) => FaultHandle::new(faults.clone(), id),
+            None => FaultHandle::none(),
+        };
         let control = Control::new(faults.clone());
         let mut files = None;
         let mut serial_sink = Some(serial_sink);
@@ -539,11 +543,11 @@ impl Place<'_> {
                     let (device, unpacking) = console_device(config, streams, &control, &agent)?;
                     files = unpacking;
                     terminal = Some(device.handle());
-                    console.insert(self.virtio(entry, device, faults.as_ref(), Device::Console)?).clone()
+                    console.insert(self.virtio(entry, device, handle("console"))?).clone()
                 }
                 Kind::Rng => {
                     let device = config.seed.map_or_else(Entropy::host, Entropy::seeded);
-                    self.virtio(entry, device, faults.as_ref(), Device::Entropy)?
+                    self.virtio(entry, device, handle("entropy"))?
                 }
                 Kind::Camera { spec, window, .. } => {
                     let permitted: Vec<_> = window.iter().map(|&index| windows[index].range()).collect();
@@ -556,7 +560,7 @@ impl Place<'_> {
                     // Two cameras do not have the same noise.
                     let seed = config.seed.map(|seed| seed.wrapping_add(cameras.len() as u64));
                     let spec = CameraSpec { seed: spec.seed.or(seed), ..spec.clone() };
-                    let faults = faults.clone().zip(u32::try_from(cameras.len()).ok());
+                    let faults = handle(&format!("camera{}", cameras.len()));
                     let device = Camera::with_faults(spec, dma.clone(), self.irq(entry)?, faults);
                     let device = Arc::new(device?);
                     cameras.push((device.clone(), dma));
@@ -586,14 +590,11 @@ impl Place<'_> {
         &mut self,
         entry: &Entry,
         device: D,
-        faults: Option<&Faults>,
-        name: Device,
+        faults: FaultHandle,
     ) -> Result<Arc<MmioTransport<D>>, MachineError> {
         let memory = DmaPort::unrestricted(self.memory.clone());
         let transport = MmioTransport::new(device, memory, self.irq(entry)?).map_err(host("an eventfd"))?;
-        if let Some(faults) = faults {
-            transport.set_faults(faults.clone(), name);
-        }
+        let transport = transport.with_faults(faults);
         let notify = IoEventAddress::Mmio(entry.range.start + QUEUE_NOTIFY);
         for (queue, event) in (0_u32..).zip(transport.queue_events()) {
             self.vm.register_ioevent(event, &notify, queue).map_err(kvm("an ioeventfd"))?;

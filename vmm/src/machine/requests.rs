@@ -23,6 +23,7 @@ use crate::{
         Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb,
         server::{ClientId, Server},
     },
+    boot::tree_faults::fault_tables,
     guest::areas::{self, AreasError},
     observe::{
         capture::Capture,
@@ -103,14 +104,16 @@ impl Requests {
         };
         match request {
             None | Some(FaultsRequest::List) => Answer::Faults(faults.rules()),
-            Some(FaultsRequest::Add(text)) => match Plan::read(&text) {
-                Ok(plan) => match plan.check(faults.windows(), None).map(|()| faults.add(plan)) {
-                    Err(sentence) => Answer::Error(sentence),
-                    Ok(Ok(())) => Answer::Done {},
-                    Ok(Err(name)) => Answer::Error(format!(
-                        "there is a rule '{name}' already; remove it, or give the new one another name"
-                    )),
-                },
+            Some(FaultsRequest::Add(text)) => match Plan::read(&text, &fault_tables()) {
+                Ok(plan) => {
+                    match plan.check(&fault_tables(), faults.devices(), None).map(|()| faults.add(plan)) {
+                        Err(sentence) => Answer::Error(sentence),
+                        Ok(Ok(())) => Answer::Done {},
+                        Ok(Err(name)) => Answer::Error(format!(
+                            "there is a rule '{name}' already; remove it, or give the new one another name"
+                        )),
+                    }
+                }
                 Err(error) => Answer::Error(format!("the plan is wrong at {error}")),
             },
             Some(FaultsRequest::Remove(name)) => known(faults.remove(&name), &name),

@@ -1,24 +1,16 @@
 //! The JSON of `--timeline`: what happened in a run, and when, in the trace-event format that ui.perfetto.dev opens (Chrome's
-//! "Trace Event Format"). Each camera is a process there, with a track for each channel, its interrupts and its faults; the
-//! guest's marks are one more.
+//! "Trace Event Format"). Each device is a process there, with a track for each channel, one for itself, one for its interrupts
+//! and one for its faults. The guest's marks are one more process.
 
 use std::time::Instant;
 
-use devices::{
-    camera::regs,
-    faults::{Device, Event, Moment, Point, What},
-};
+use devices::faults::{Event, Happening, MachineDevice, Moment, Occurrence, Shown};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// The process of the guest's marks; the virtio devices are the next one, and the first camera that after it.
+/// The process of the guest's marks. The first device is the next process.
 const GUEST: u32 = 1;
-const VIRTIO: u32 = 2;
-const FIRST_CAMERA: u32 = 3;
-/// The tracks of a camera after those of its channels.
-const SENSOR: u32 = regs::CHANNELS;
-const INTERRUPTS: u32 = SENSOR + 1;
-const FAULTS: u32 = SENSOR + 2;
+const FIRST_DEVICE: u32 = 2;
 
 /// A timeline.
 #[derive(Debug, Serialize)]
@@ -31,81 +23,80 @@ pub struct Timeline {
 /// Where an event is drawn: process and track.
 type Track = (u32, u32);
 
-/// The timeline of what happened since `begun`.
-pub fn of(begun: Instant, moments: &[Moment]) -> Timeline {
-    let mut made = Made { begun, events: Vec::new(), tracks: Vec::new(), open: Vec::new() };
-    for Moment { at, what } in moments {
-        match what {
-            What::Event(event) => made.event(*at, event),
-            What::Fired { event, rule, number } => {
-                let (process, _) = track(event);
+/// The timeline of what happened to these devices since `begun`.
+pub fn of(devices: &[MachineDevice], begun: Instant, moments: &[Moment]) -> Timeline {
+    let mut writer = Writer { devices, begun, events: Vec::new(), tracks: Vec::new(), open: Vec::new() };
+    for Moment { at, happening } in moments {
+        match happening {
+            Happening::Event(occurrence) => writer.event(*at, occurrence),
+            Happening::Fired { at: Occurrence { device, point, event }, rule, number } => {
+                let track = writer.track(device.as_deref(), |channels| channels + 2);
                 let details =
-                    json!({ "rule": rule, "event": number, "on": event.point, "frame": event.frame });
-                made.instant(*at, (process, FAULTS), rule, &details);
+                    json!({ "rule": rule, "event": number, "on": point.name, "frame": event.frame });
+                writer.instant(*at, track, rule, &details);
             }
-            What::Mark(text) => made.instant(*at, (GUEST, 0), text, &json!({})),
-            What::Interrupt { camera } => {
-                made.instant(*at, (FIRST_CAMERA + camera, INTERRUPTS), "interrupt", &json!({}));
+            Happening::Mark(text) => writer.instant(*at, (GUEST, 0), text, &json!({})),
+            Happening::Interrupt(device) => {
+                let track = writer.track(Some(device), |channels| channels + 1);
+                writer.instant(*at, track, "interrupt", &json!({}));
             }
         }
     }
-    // What never ended was lost, or was in work at the end.
-    for (channel, at, frame) in std::mem::take(&mut made.open) {
-        made.lost(channel, at, frame);
+    // A stretch that never ended was lost, or still lasted at the end.
+    for open in std::mem::take(&mut writer.open) {
+        writer.lost(&open);
     }
-    made.finish()
+    writer.finish()
 }
 
-struct Made {
+/// A stretch of time that has begun on a track.
+struct Open {
+    track: Track,
+    since: Instant,
+    name: &'static str,
+    event: Event,
+}
+
+struct Writer<'a> {
+    devices: &'a [MachineDevice],
     begun: Instant,
     events: Vec<Value>,
-    /// Those that have something.
+    /// The tracks that have something.
     tracks: Vec<Track>,
-    /// Frames that a channel has begun to write: since when, and their numbers.
-    open: Vec<(Track, Instant, Option<u32>)>,
+    open: Vec<Open>,
 }
 
-impl Made {
-    fn event(&mut self, at: Instant, event: &Event) {
-        let track = track(event);
-        let frame = || event.frame.map_or(String::new(), |frame| format!(" {frame}"));
-        match event.point {
-            Point::FrameStart => {
-                self.instant(at, track, &format!("frame{}", frame()), &json!({ "frame": event.frame }));
-            }
-            Point::FrameDma => {
-                if let Some(index) = self.open.iter().position(|(open, ..)| *open == track) {
-                    let (_, at, frame) = self.open.swap_remove(index);
-                    self.lost(track, at, frame);
+impl Writer<'_> {
+    fn event(&mut self, at: Instant, Occurrence { device, point, event }: &Occurrence) {
+        let track = self.track(device.as_deref(), |channels| event.channel.unwrap_or(channels));
+        let details = json!({ "frame": event.frame, "channel": event.channel });
+        match point.scope.shown {
+            Shown::Not => {}
+            Shown::Moment(name) => self.instant(at, track, &named(name, event), &details),
+            Shown::Begin(name) => {
+                if let Some(index) = self.open.iter().position(|open| open.track == track) {
+                    let open = self.open.swap_remove(index);
+                    self.lost(&open);
                 }
-                self.open.push((track, at, event.frame));
+                self.open.push(Open { track, since: at, name, event: *event });
             }
-            Point::FrameEnd => {
-                let is_its = |(open, _, number): &(Track, Instant, Option<u32>)| {
-                    *open == track && *number == event.frame
-                };
-                if let Some(index) = self.open.iter().position(is_its) {
-                    let (_, since, _) = self.open.swap_remove(index);
-                    self.slice(since, at, track, &format!("frame{}", frame()), event.frame);
-                } else {
-                    // Metadata, which take no time.
-                    self.instant(at, track, &format!("done{}", frame()), &json!({ "frame": event.frame }));
+            Shown::End(name) => {
+                let is_its = |open: &Open| open.track == track && open.event.frame == event.frame;
+                match self.open.iter().position(is_its) {
+                    Some(index) => {
+                        let open = self.open.swap_remove(index);
+                        self.slice(&open, at);
+                    }
+                    None => self.instant(at, track, &named(name, event), &details),
                 }
             }
-            Point::Queue => self.instant(at, track, "given back", &json!({ "queue": event.channel })),
-            // The others are told by what follows them.
-            _ => {}
         }
     }
 
-    /// A frame that was begun and never told of.
-    fn lost(&mut self, track: Track, at: Instant, frame: Option<u32>) {
-        self.instant(
-            at,
-            track,
-            &format!("frame {} lost", frame.unwrap_or_default()),
-            &json!({ "frame": frame }),
-        );
+    /// A stretch that began and has no end.
+    fn lost(&mut self, Open { track, since, name, event }: &Open) {
+        let name = format!("{} lost", named(name, event));
+        self.instant(*since, *track, &name, &json!({ "frame": event.frame }));
     }
 
     fn instant(&mut self, at: Instant, track: Track, name: &str, details: &Value) {
@@ -116,12 +107,12 @@ impl Made {
         }));
     }
 
-    fn slice(&mut self, since: Instant, until: Instant, track: Track, name: &str, frame: Option<u32>) {
-        let (since, until) = (self.microseconds(since), self.microseconds(until));
-        let (process, thread) = self.on(track);
+    fn slice(&mut self, Open { track, since, name, event }: &Open, until: Instant) {
+        let (since, until) = (self.microseconds(*since), self.microseconds(until));
+        let (process, thread) = self.on(*track);
         self.events.push(json!({
-            "ph": "X", "name": name, "ts": since, "dur": until - since, "pid": process, "tid": thread,
-            "args": { "frame": frame }
+            "ph": "X", "name": named(name, event), "ts": since, "dur": until - since, "pid": process, "tid": thread,
+            "args": { "frame": event.frame }
         }));
     }
 
@@ -136,12 +127,44 @@ impl Made {
         at.saturating_duration_since(self.begun).as_secs_f64() * 1e6
     }
 
-    /// With the names of all tracks.
+    /// The track of a device that `of` names, given the number of its channels. The device itself has the track behind its
+    /// channels, and its interrupts and faults the next ones.
+    fn track(&self, device: Option<&str>, of: impl FnOnce(u32) -> u32) -> Track {
+        let index = device.and_then(|id| self.devices.iter().position(|device| device.id == id));
+        match index {
+            Some(index) => {
+                let process = FIRST_DEVICE.saturating_add(u32::try_from(index).unwrap_or(u32::MAX));
+                (process, of(self.devices[index].table.channels))
+            }
+            None => (GUEST, 0),
+        }
+    }
+
+    /// The names of a track: its process, and itself.
+    fn names(&self, (process, thread): Track) -> (String, String) {
+        let device = process.checked_sub(FIRST_DEVICE).and_then(|index| self.devices.get(index as usize));
+        let Some(MachineDevice { id, table, .. }) = device else {
+            return ("guest".to_owned(), "marks".to_owned());
+        };
+        let track = match thread.checked_sub(table.channels) {
+            Some(0) => "device".to_owned(),
+            Some(1) => "interrupts".to_owned(),
+            Some(_) => "faults".to_owned(),
+            None => match table.channel_names.get(thread as usize) {
+                Some(name) => (*name).to_owned(),
+                None => format!("channel {thread}"),
+            },
+        };
+        (id.clone(), track)
+    }
+
+    /// The timeline, with the names of all tracks.
     fn finish(mut self) -> Timeline {
         self.tracks.sort_unstable();
-        for (process, thread) in &self.tracks {
-            let (of, on) = names(*process, *thread);
-            for (kind, name) in [("process_name", of), ("thread_name", on.to_owned())] {
+        for track in std::mem::take(&mut self.tracks) {
+            let (process, thread) = track;
+            let (of, on) = self.names(track);
+            for (kind, name) in [("process_name", of), ("thread_name", on)] {
                 self.events.push(json!({
                     "ph": "M", "name": kind, "pid": process, "tid": thread, "args": { "name": name }
                 }));
@@ -151,35 +174,9 @@ impl Made {
     }
 }
 
-/// Where an event of a device is drawn.
-fn track(event: &Event) -> Track {
-    match (event.camera, event.device) {
-        (Some(camera), _) => (FIRST_CAMERA + camera, event.channel.unwrap_or(SENSOR)),
-        (None, Some(Device::Console)) => (VIRTIO, 0),
-        (None, Some(Device::Entropy)) => (VIRTIO, 1),
-        (None, None) => (GUEST, 0),
-    }
-}
-
-fn names(process: u32, thread: u32) -> (String, &'static str) {
-    match (process, thread) {
-        (GUEST, _) => ("guest".to_owned(), "marks"),
-        (VIRTIO, 0) => ("virtio".to_owned(), "console"),
-        (VIRTIO, 1) => ("virtio".to_owned(), "entropy"),
-        (VIRTIO, _) => ("virtio".to_owned(), "faults"),
-        _ => {
-            let track = match thread {
-                regs::CHANNEL_PROCESSED => "processed",
-                regs::CHANNEL_RAW => "raw",
-                regs::CHANNEL_STATISTICS => "statistics",
-                regs::CHANNEL_PARAMS => "parameters",
-                SENSOR => "sensor",
-                INTERRUPTS => "interrupts",
-                _ => "faults",
-            };
-            (format!("camera {}", process - FIRST_CAMERA), track)
-        }
-    }
+/// The name of an event, with its frame.
+fn named(name: &str, event: &Event) -> String {
+    event.frame.map_or_else(|| name.to_owned(), |frame| format!("{name} {frame}"))
 }
 
 #[cfg(test)]
@@ -191,24 +188,28 @@ mod tests {
     #[test]
     fn frames_are_slices_and_what_happens_meanwhile_lies_beside_them() {
         let begun = Instant::now();
-        let frame = |point, frame| Event {
-            camera: Some(0),
-            frame: Some(frame),
-            channel: Some(0),
-            ..Event::new(point)
+        let tables = devices::fault_tables();
+        let device = |id: &str| MachineDevice::find(tables, id.to_owned(), None).unwrap();
+        let machine = [device("console"), device("camera0")];
+        let point = |name: &str| *machine[1].table.points.iter().find(|point| point.name == name).unwrap();
+        let (begins, ends) = (point("frame.dma"), point("frame.end"));
+        let frame = |point, frame| {
+            let event = Event::of_frame(frame).on_channel(0);
+            Occurrence { device: Some("camera0".into()), point, event }
         };
-        let at = |milliseconds, what| Moment { at: begun + Duration::from_millis(milliseconds), what };
-        let fired = frame(Point::FrameDma, 1);
+        let at =
+            |milliseconds, happening| Moment { at: begun + Duration::from_millis(milliseconds), happening };
+        let fired = || frame(begins, 1);
         let moments = [
-            at(1, What::Mark("go".into())),
-            at(2, What::Event(frame(Point::FrameDma, 0))),
-            at(5, What::Event(frame(Point::FrameEnd, 0))),
-            at(6, What::Interrupt { camera: 0 }),
-            at(7, What::Event(fired)),
-            at(7, What::Fired { event: fired, rule: "lost".into(), number: 2 }),
-            at(9, What::Event(frame(Point::FrameDma, 2))),
+            at(1, Happening::Mark("go".into())),
+            at(2, Happening::Event(frame(begins, 0))),
+            at(5, Happening::Event(frame(ends, 0))),
+            at(6, Happening::Interrupt("camera0".into())),
+            at(7, Happening::Event(fired())),
+            at(7, Happening::Fired { at: fired(), rule: "lost".into(), number: 2 }),
+            at(9, Happening::Event(frame(begins, 2))),
         ];
-        let json = serde_json::to_value(of(begun, &moments)).unwrap();
+        let json = serde_json::to_value(of(&machine, begun, &moments)).unwrap();
         let events = json["traceEvents"].as_array().unwrap();
         let shown: Vec<_> = events
             .iter()
@@ -234,7 +235,7 @@ mod tests {
                 |event: &&Value| event["name"] == kind && event["pid"] == process && event["tid"] == thread;
             events.iter().find(is_it).map(|event| event["args"]["name"].clone())
         };
-        assert_eq!(name("process_name", 3, 5), Some("camera 0".into()));
+        assert_eq!(name("process_name", 3, 5), Some("camera0".into()));
         assert_eq!(name("thread_name", 3, 5), Some("interrupts".into()));
         assert_eq!(name("thread_name", 1, 0), Some("marks".into()));
     }

@@ -16,7 +16,7 @@ use super::{
     channel_registers::{ChannelRegisters, Done, Stream},
     channels::{CHANNELS, FRAME_CHANNELS, PARAMS, PROCESSED, STATISTICS},
     clock::FrameClock,
-    fault::{FaceFaults, Hooks, Interrupt},
+    faults::{FrameStart, Interrupt, RegisterFaults},
     frame_config::FrameConfig,
     job::{Job, Outcome},
     regs::{self, high, low},
@@ -24,7 +24,7 @@ use super::{
     transfer::Refusal,
 };
 use crate::{
-    faults::Action,
+    faults::{FaultHandle, RegisterWrite},
     irq::IrqLine,
     media::{MAX_PLANES, Pattern, SceneSettings},
 };
@@ -92,7 +92,7 @@ pub(super) struct RegisterFile {
     state: State,
     /// Frames that may still begin, if these are counted out.
     steps: Option<u32>,
-    pub(super) faults: FaceFaults,
+    faults: RegisterFaults,
 }
 
 impl State {
@@ -154,7 +154,7 @@ impl State {
 }
 
 impl RegisterFile {
-    pub(super) fn new(spec: CameraSpec, irq: IrqLine, hooks: Hooks) -> Self {
+    pub(super) fn new(spec: CameraSpec, irq: IrqLine, faults: FaultHandle) -> Self {
         Self {
             state: State::new(&spec),
             spec,
@@ -166,7 +166,7 @@ impl RegisterFile {
             counters_at_reset: Counters::default(),
             resets: 0,
             steps: None,
-            faults: FaceFaults::new(hooks),
+            faults: RegisterFaults::new(faults),
         }
     }
 
@@ -288,6 +288,28 @@ impl RegisterFile {
         true
     }
 
+    /// As [`read`](Self::read), for the guest, with the faults of a plan.
+    pub(super) fn guest_reads(&mut self, register: u32) -> u32 {
+        let value = self.faults.handle().read_register(register, self.read(register));
+        if self.faults.storms(register) {
+            self.raise();
+        }
+        value
+    }
+
+    /// As [`write`](Self::write), for the guest, with the faults of a plan.
+    pub(super) fn guest_writes(&mut self, register: u32, value: u32, now: Instant) -> bool {
+        let RegisterWrite { value, spurious } = self.faults.handle().write_register(register, value);
+        let wakes = value.is_some_and(|value| self.write(register, value, now));
+        if spurious {
+            self.raise();
+        }
+        if self.faults.repeats(register) {
+            self.raise();
+        }
+        wakes
+    }
+
     /// What the worker has to do now. A frame handed out is in work until each of its channels has
     /// [`finished`](Self::finished).
     pub(super) fn poll(&mut self, now: Instant) -> Task {
@@ -347,9 +369,9 @@ impl RegisterFile {
         self.job = Some(job);
         self.steps = self.steps.map(|steps| steps - 1);
         match fault {
-            Some(Action::Reset) => self.reset(),
-            Some(Action::Spurious) => self.raise(),
-            _ => {}
+            Some(FrameStart::Reset) => self.reset(),
+            Some(FrameStart::Spurious) => self.raise(),
+            Some(FrameStart::Stuck | FrameStart::Drift { .. }) | None => {}
         }
         Task::Frame(job)
     }
@@ -599,7 +621,7 @@ impl RegisterFile {
     /// One edge.
     pub(super) fn raise(&mut self) {
         self.counters.irqs += 1;
-        self.faults.raised();
+        self.faults.handle().interrupted();
         self.irq.raise();
     }
 

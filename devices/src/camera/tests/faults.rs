@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{Layout, Rig, layout, regs, stamp};
-use crate::faults::{Faults, Plan, Trace};
+use crate::faults::{Faults, Trace, testing};
 
 const BUFFERS: [u32; 2] = [0x50_0000, 0x60_0000];
 const DONE: u32 = regs::IRQ_DONE;
@@ -38,7 +38,7 @@ impl Faulty {
     }
 
     fn with_plan(code: &[u8; 4], plan: &str) -> Self {
-        let faults = Faults::new(Plan::read(plan).unwrap(), 1);
+        let faults = Faults::new(testing::plan(plan), 1);
         let rig = Rig::with_faults("timing=stall,scene=gradient", Some(&faults));
         let layout = layout(code, 160, 120);
         rig.write(regs::IRQ_ENABLE, u32::MAX);
@@ -436,7 +436,7 @@ fn the_same_plan_and_seed_do_the_same_again() {
     let plan = "[[rule]]\nname = \"a\"\non = \"frame.dma\"\naction = \"flip\"\nbits = 2\nwhen = { probability = 0.3 }\n\
                 [[rule]]\nname = \"b\"\non = \"irq\"\naction = \"lose\"\nwhen = { probability = 0.3 }";
     let run = |seed| {
-        let faults = Faults::new(Plan::read(plan).unwrap(), seed);
+        let faults = Faults::new(testing::plan(plan), seed);
         let rig = Rig::with_faults("timing=stall", Some(&faults));
         let layout = layout(b"GREY", 160, 120);
         rig.enable(&layout);

@@ -8,7 +8,7 @@ use super::{
     uapi::{FLAG_DISABLE, PARAMS_FOURCC, ParamsFault, STATISTICS_FOURCC, STATISTICS_SIZE},
 };
 use crate::{
-    faults::{Faults, Plan},
+    faults::{Faults, testing},
     media::isp::GAIN_ONE,
 };
 
@@ -113,7 +113,7 @@ fn statistics_come_with_the_frame_and_parameters_change_it_from_the_frame_on_tha
 /// A plan of one rule that acts on frame 1 alone.
 fn faults(rule: &str) -> Faults {
     let rule = format!("[[rule]]\nname = \"r\"\n{rule}\nwhen = {{ frames = [1, 1] }}\n");
-    Faults::new(Plan::read(&rule).unwrap(), 1)
+    Faults::new(testing::plan(&rule), 1)
 }
 
 #[test]

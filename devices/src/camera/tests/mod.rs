@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::*;
-use crate::media::{FORMATS, Layout, stamp};
+use crate::{
+    faults::Faults,
+    media::{FORMATS, Layout, stamp},
+};
 
 mod faults;
 mod metadata;
@@ -33,7 +36,7 @@ impl Rig {
         let spec: CameraSpec = spec.parse().unwrap();
         let dma = DmaPort::new(memory.clone(), spec.address_bits, &[WINDOW]);
         let irq = IrqLine::new().unwrap();
-        let faults = faults.map(|faults| (faults.clone(), 0));
+        let faults = faults.map_or(FaultHandle::none(), |faults| FaultHandle::new(faults.clone(), "camera0"));
         let camera = Camera::with_faults(spec, dma, irq.try_clone().unwrap(), faults).unwrap();
         Self { memory, camera, irq }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use chacha20::{ChaCha8Rng, rand_core::Rng};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{Hooks, Probe};
+use super::{FrameDma, FrameLine, Params, Stats};
 use crate::{
     camera::{
         channels::{FRAME_CHANNELS, PARAMS, STATISTICS},
@@ -17,13 +17,13 @@ use crate::{
         uapi::STATISTICS_SIZE,
     },
     dma::DmaPort,
-    faults::{Action, Change, Fault, Point},
+    faults::{Change, Event, Fault, FaultHandle},
     media::Exposure,
 };
 
 /// What goes wrong with frames on their way to memory.
 pub(in crate::camera) struct DmaFaults {
-    hooks: Hooks,
+    handle: FaultHandle,
     /// Where each channel's last frame went, and its number.
     last: [Option<(FrameConfig, u32)>; FRAME_CHANNELS],
     /// The last statistics that were written, if somebody asks for them.
@@ -31,8 +31,8 @@ pub(in crate::camera) struct DmaFaults {
 }
 
 impl DmaFaults {
-    pub(in crate::camera) fn new(hooks: Hooks) -> Self {
-        Self { hooks, last: [None; FRAME_CHANNELS], statistics: None }
+    pub(in crate::camera) fn new(handle: FaultHandle) -> Self {
+        Self { handle, last: [None; FRAME_CHANNELS], statistics: None }
     }
 
     /// Makes the frame of `job` for `channel` and writes it, rightly or wrongly. `told` is called before it is written, if
@@ -51,20 +51,23 @@ impl DmaFaults {
         abort: &AtomicBool,
         told: &dyn Fn(Outcome),
     ) -> Outcome {
-        let Some(probe) = self.hooks.probe() else { return write(source, channel, job, &transfer, abort) };
+        if !self.handle.is_some() {
+            return write(source, channel, job, &transfer, abort);
+        }
         let Some(config) = job.configs[channel] else { return Outcome::Abandoned };
         let last = self.last[channel].replace((config, job.sequence));
-        let Some(fault) = probe.consult_frame(Point::FrameDma, job.sequence, Some(channel)) else {
+        let event = Event::of_frame(job.sequence).on_channel(channel);
+        let Some(fault) = self.handle.consult::<FrameDma>(event) else {
             let outcome = write(source, channel, job, &transfer, abort);
-            if matches!(outcome, Outcome::Written { .. }) && probe.faults.acts_on(Point::FrameLine) {
-                probe.lines(channel, job.sequence, &config, &transfer, dma);
+            if matches!(outcome, Outcome::Written { .. }) && self.handle.acts_on::<FrameLine>() {
+                lines(&self.handle, event, &config, &transfer, dma);
             }
             return outcome;
         };
         // Where the frame goes instead: anywhere in RAM, as a device does that has no port which permits or refuses.
         let astray = |source: &mut Source, config: &FrameConfig| {
             let (ram, config) = (dma.all_memory(), FrameConfig { lengths: [u32::MAX; 3], ..*config });
-            probe.faults.record(&fault, |firing| firing.address = Some(config.addresses[0]));
+            self.handle.record(&fault, |firing| firing.address = Some(config.addresses[0]));
             match Transfer::new(channel, &config, &ram) {
                 Ok(there) => match write(source, channel, job, &there, abort) {
                     // What it tells is what it should have done.
@@ -77,94 +80,95 @@ impl DmaFaults {
             }
         };
         match fault.action {
-            Action::Overflow => {
+            FrameDma::Overflow => {
                 let half = transfer.layout().height() / 2;
                 match write(source, channel, job, &transfer.cut(half), abort) {
                     Outcome::Written { .. } => Outcome::Lost(regs::IRQ_OVERFLOW),
                     other => other,
                 }
             }
-            Action::BusError => Outcome::Refused(Refusal::Bus { plane: 0, address: config.addresses[0] }),
-            Action::Offset { bytes } => {
+            FrameDma::BusError => Outcome::Refused(Refusal::Bus { plane: 0, address: config.addresses[0] }),
+            FrameDma::Offset { bytes } => {
                 let addresses = config.addresses.map(|address| address.wrapping_add_signed(bytes));
                 astray(source, &FrameConfig { addresses, ..config })
             }
-            Action::Stride { bytes } => {
+            FrameDma::Stride { bytes } => {
                 let wrong =
                     |stride: u32| u32::try_from((i64::from(stride) + bytes).max(0)).unwrap_or(u32::MAX);
                 astray(source, &FrameConfig { strides: config.strides.map(wrong), ..config })
             }
-            Action::Previous => {
+            FrameDma::Previous => {
                 let addresses = last.map_or(config.addresses, |(config, _)| config.addresses);
                 astray(source, &FrameConfig { addresses, ..config })
             }
-            Action::SwapPlanes => {
+            FrameDma::SwapPlanes => {
                 let [first, second, third] = config.addresses;
                 astray(source, &FrameConfig { addresses: [second, first, third], ..config })
             }
-            Action::Short { lines } => write(source, channel, job, &transfer.cut(lines), abort),
-            Action::Torn { lines } => {
+            FrameDma::Short { lines } => write(source, channel, job, &transfer.cut(lines), abort),
+            FrameDma::Torn { lines } => {
                 let span = transfer.span();
                 match write(source, channel, job, &transfer.cut(lines), abort) {
                     Outcome::Written { bytes, exposure, .. } => Outcome::Written { bytes, span, exposure },
                     other => other,
                 }
             }
-            Action::Long { lines } => match write(source, channel, job, &transfer, abort) {
+            FrameDma::Long { lines } => match write(source, channel, job, &transfer, abort) {
                 Outcome::Written { exposure, .. } => lengthened(&config, &transfer, lines, dma, exposure),
                 other => other,
             },
-            Action::Duplicate => {
+            FrameDma::Duplicate => {
                 let sequence = last.map_or(job.sequence, |(_, sequence)| sequence);
                 write(source, channel, &Job { sequence, ..*job }, &transfer, abort)
             }
-            Action::Early => {
+            FrameDma::Early => {
                 told(written(&transfer, None));
                 write(source, channel, job, &transfer, abort)
             }
-            Action::Flip { bits } => {
+            FrameDma::Flip { bits } => {
                 let outcome = write(source, channel, job, &transfer, abort);
-                probe.flip(fault, &config, &transfer, dma, bits);
+                flip(&self.handle, fault, &config, &transfer, dma, bits);
                 outcome
             }
-            _ => write(source, channel, job, &transfer, abort),
         }
     }
 
     /// The parameters of `job`, of which `bytes` is a copy, are about to be taken; false if they only seem to be.
     pub(in crate::camera) fn params(&self, job: &Job, bytes: &mut [u8]) -> bool {
-        let Some(probe) = self.hooks.probe() else { return true };
-        let Some(mut fault) = probe.consult_frame(Point::Params, job.sequence, None) else { return true };
-        if let Action::Flip { bits } = fault.action {
-            let changes = spoil(bytes, bits, &mut fault.random, job.configs[PARAMS].map(first_address));
-            probe.faults.record(&fault, |firing| firing.changes = changes);
+        let Some(mut fault) = self.handle.consult::<Params>(Event::of_frame(job.sequence)) else {
+            return true;
+        };
+        match fault.action {
+            Params::Drop => false,
+            Params::Flip { bits } => {
+                let changes = spoil(bytes, bits, &mut fault.random, job.configs[PARAMS].map(first_address));
+                self.handle.record(&fault, |firing| firing.changes = changes);
+                true
+            }
         }
-        fault.action != Action::Drop
     }
 
     /// The statistics of `job` are about to be written; false if they only seem to be.
     pub(in crate::camera) fn statistics(&mut self, job: &Job, bytes: &mut [u8; STATISTICS_SIZE]) -> bool {
-        let Some(probe) = self.hooks.probe() else { return true };
-        let fault = probe.consult_frame(Point::Stats, job.sequence, None);
+        let fault = self.handle.consult::<Stats>(Event::of_frame(job.sequence));
         let last = self.statistics.take();
-        if probe.faults.acts_on(Point::Stats) {
+        if self.handle.acts_on::<Stats>() {
             self.statistics = Some(Box::new(*bytes));
         }
         let Some(mut fault) = fault else { return true };
         match fault.action {
-            Action::Flip { bits } => {
+            Stats::Flip { bits } => {
                 let address = job.configs[STATISTICS].map(first_address);
                 let changes = spoil(bytes, bits, &mut fault.random, address);
-                probe.faults.record(&fault, |firing| firing.changes = changes);
+                self.handle.record(&fault, |firing| firing.changes = changes);
             }
-            Action::Zero => bytes.fill(0),
-            Action::Duplicate => {
+            Stats::Zero => bytes.fill(0),
+            Stats::Duplicate => {
                 if let Some(last) = last {
                     *bytes = *last;
                 }
             }
-            Action::Drop => return false,
-            _ => {}
+            Stats::Drop => return false,
         }
         true
     }
@@ -218,80 +222,70 @@ fn lengthened(
     }
 }
 
-impl Probe {
-    /// The lines of a frame are written, one after the other: what goes wrong with them is done in memory, before the guest is
-    /// told of the frame.
-    fn lines(
-        &self,
-        channel: usize,
-        sequence: u32,
-        config: &FrameConfig,
-        transfer: &Transfer<'_>,
-        dma: &DmaPort,
-    ) {
-        let Some(plane) = transfer.layout().planes().next() else { return };
-        for line in 0..plane.lines {
-            let Some(mut fault) = self.consult_frame(Point::FrameLine, sequence, Some(channel)) else {
-                continue;
-            };
-            let address = |line: u32| config.addresses[0] + u64::from(line) * u64::from(plane.stride);
-            let slice = dma.slice_for_writing(address(line), plane.line_bytes.into());
-            let slice = slice.expect("the port permits the frame");
-            let mut changes = Vec::new();
-            let mut bytes = vec![0; plane.line_bytes as usize];
-            match fault.action {
-                Action::Duplicate if line > 0 => {
-                    dma.read_slice(&mut bytes, GuestAddress(address(line - 1)))
-                        .expect("the port permits the frame");
-                }
-                Action::Flip { bits } => {
-                    slice.read_slice(&mut bytes, 0).expect("the slice is as long");
-                    changes = spoil(&mut bytes, bits, &mut fault.random, Some(address(line)));
-                }
-                Action::Zero => {}
-                _ => continue,
-            }
-            slice.write_slice(&bytes, 0).expect("the slice is as long");
-            dma.publish(&slice);
-            self.faults.record(&fault, |firing| {
-                firing.address = Some(address(line));
-                firing.changes = changes;
-            });
-        }
-    }
-
-    /// Flips bits of a frame in memory.
-    fn flip(
-        &self,
-        mut fault: Fault,
-        config: &FrameConfig,
-        transfer: &Transfer<'_>,
-        dma: &DmaPort,
-        bits: u32,
-    ) {
-        let planes: Vec<_> = transfer.layout().planes().zip(config.addresses).collect();
+/// The lines of a frame are written, one after the other. What goes wrong with them is done in memory, before the guest hears
+/// of the frame. `event` is that of the frame.
+fn lines(handle: &FaultHandle, event: Event, config: &FrameConfig, transfer: &Transfer<'_>, dma: &DmaPort) {
+    let Some(plane) = transfer.layout().planes().next() else { return };
+    for line in 0..plane.lines {
+        let Some(mut fault) = handle.consult::<FrameLine>(event) else { continue };
+        let address = |line: u32| config.addresses[0] + u64::from(line) * u64::from(plane.stride);
+        let slice = dma.slice_for_writing(address(line), plane.line_bytes.into());
+        let slice = slice.expect("the port permits the frame");
         let mut changes = Vec::new();
-        for _ in 0..bits {
-            // Any bit that can be seen, all alike.
-            let mut at = fault.random.next_u64() % (8 * transfer.layout().visible_bytes());
-            let bit = at % 8;
-            at /= 8;
-            for (plane, address) in &planes {
-                let (line_bytes, lines) = (u64::from(plane.line_bytes), u64::from(plane.lines));
-                if at >= line_bytes * lines {
-                    at -= line_bytes * lines;
-                    continue;
-                }
-                let address = address + at / line_bytes * u64::from(plane.stride) + at % line_bytes;
-                let before: u8 = dma.read_obj(GuestAddress(address)).expect("the port permits the frame");
-                let after = before ^ 1 << bit;
-                dma.write_obj(after, GuestAddress(address)).expect("the port permits the frame");
-                changes.push(Change { address, before, after });
-                break;
+        let mut bytes = vec![0; plane.line_bytes as usize];
+        match fault.action {
+            FrameLine::Duplicate if line > 0 => {
+                dma.read_slice(&mut bytes, GuestAddress(address(line - 1)))
+                    .expect("the port permits the frame");
             }
+            // No line is above the first.
+            FrameLine::Duplicate => continue,
+            FrameLine::Flip { bits } => {
+                slice.read_slice(&mut bytes, 0).expect("the slice is as long");
+                changes = spoil(&mut bytes, bits, &mut fault.random, Some(address(line)));
+            }
+            FrameLine::Zero => {}
         }
-        self.faults.record(&fault, |firing| firing.changes = changes);
+        slice.write_slice(&bytes, 0).expect("the slice is as long");
+        dma.publish(&slice);
+        handle.record(&fault, |firing| {
+            firing.address = Some(address(line));
+            firing.changes = changes;
+        });
     }
+}
+
+/// Flips bits of a frame in memory.
+fn flip(
+    handle: &FaultHandle,
+    mut fault: Fault<FrameDma>,
+    config: &FrameConfig,
+    transfer: &Transfer<'_>,
+    dma: &DmaPort,
+    bits: u32,
+) {
+    let planes: Vec<_> = transfer.layout().planes().zip(config.addresses).collect();
+    let mut changes = Vec::new();
+    for _ in 0..bits {
+        // Each visible bit is as likely as any other.
+        let mut at = fault.random.next_u64() % (8 * transfer.layout().visible_bytes());
+        let bit = at % 8;
+        at /= 8;
+        for (plane, address) in &planes {
+            let (line_bytes, lines) = (u64::from(plane.line_bytes), u64::from(plane.lines));
+            if at >= line_bytes * lines {
+                at -= line_bytes * lines;
+                continue;
+            }
+            let address = address + at / line_bytes * u64::from(plane.stride) + at % line_bytes;
+            let before: u8 = dma.read_obj(GuestAddress(address)).expect("the port permits the frame");
+            let after = before ^ 1 << bit;
+            dma.write_obj(after, GuestAddress(address)).expect("the port permits the frame");
+            changes.push(Change { address, before, after });
+            break;
+        }
+    }
+    handle.record(&fault, |firing| firing.changes = changes);
 }
 
 /// As a device does that has no faults.
