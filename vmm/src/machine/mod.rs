@@ -229,6 +229,7 @@ impl Machine {
         let Loaded { memory, kernel, windows, devices: entries, faults, .. } = loaded;
 
         let vm = kvm_fd.create_vm().map_err(kvm("a virtual machine"))?;
+        arch::set_up_vm(&vm).map_err(kvm("a virtual machine"))?;
         memory::register(&vm, &memory).map_err(kvm("guest memory"))?;
         let controllers =
             arch::InterruptControllers::create(&vm, config).map_err(kvm("interrupt controllers"))?;
@@ -258,7 +259,7 @@ impl Machine {
         if interactive && let Some((columns, rows)) = terminal::size() {
             devices.terminal.set_size(columns, rows);
         }
-        let vcpus = Vcpus::start(vcpus, &Arc::new(bus)).map_err(host("a vCPU thread"))?;
+        let vcpus = Vcpus::start(vcpus, &memory, &Arc::new(bus)).map_err(host("a vCPU thread"))?;
 
         let mut sources = Wakeups::default();
         sources.add(devices.events.eventfd(), Wake::Guest);

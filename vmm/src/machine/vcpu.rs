@@ -16,6 +16,7 @@ use std::{
 
 use devices::bus::Bus;
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::{
     eventfd::{EFD_NONBLOCK, EventFd},
     signal::{SIGRTMIN, register_signal_handler},
@@ -66,7 +67,7 @@ impl Vcpus {
     ///
     /// # Errors
     /// If the host refuses a thread, a signal handler or a file descriptor.
-    pub fn start(vcpus: Vec<VcpuFd>, bus: &Arc<Bus>) -> io::Result<Self> {
+    pub fn start(vcpus: Vec<VcpuFd>, memory: &GuestMemoryMmap, bus: &Arc<Bus>) -> io::Result<Self> {
         // The signal only makes KVM_RUN return with EINTR.
         extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         register_signal_handler(SIGRTMIN(), nothing).map_err(io::Error::from)?;
@@ -81,9 +82,10 @@ impl Vcpus {
         });
         let mut started = Self { threads: Vec::new(), shared, ends, rounds_halted: 0 };
         for (index, mut vcpu) in vcpus.into_iter().enumerate() {
-            let (bus, shared, sender) = (bus.clone(), started.shared.clone(), sender.clone());
+            let (memory, bus) = (memory.clone(), bus.clone());
+            let (shared, sender) = (started.shared.clone(), sender.clone());
             let run = move || {
-                let ran = panic::catch_unwind(AssertUnwindSafe(|| run(&mut vcpu, &bus, &shared)));
+                let ran = panic::catch_unwind(AssertUnwindSafe(|| run(&mut vcpu, &memory, &bus, &shared)));
                 let end = ran.unwrap_or_else(|_| {
                     Some(VcpuEnd::Failed(
                         "a vCPU's thread panicked, which is a mistake of minivmm's".to_owned(),
@@ -181,7 +183,7 @@ impl Drop for Vcpus {
 }
 
 /// Runs the guest until it ends, or until it is to stop: then there is no end to tell.
-fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared) -> Option<VcpuEnd> {
+fn run(vcpu: &mut VcpuFd, memory: &GuestMemoryMmap, bus: &Bus, shared: &Shared) -> Option<VcpuEnd> {
     let end = loop {
         if shared.pause.load(Ordering::SeqCst) {
             shared.wait();
@@ -201,6 +203,11 @@ fn run(vcpu: &mut VcpuFd, bus: &Bus, shared: &Shared) -> Option<VcpuEnd> {
                 }
             }
             Ok(VcpuExit::Intr) => {}
+            Ok(VcpuExit::Unsupported(reason)) => {
+                if let Err(exit) = arch::handle_unnamed_exit(reason, vcpu, memory, bus) {
+                    break failed(vcpu, &exit);
+                }
+            }
             Ok(exit) => match arch::handle_exit(exit) {
                 ControlFlow::Continue(()) => {}
                 ControlFlow::Break(Ok(end)) => break end,

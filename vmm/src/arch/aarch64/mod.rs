@@ -5,6 +5,7 @@ mod cache;
 mod fdt;
 mod gic;
 mod layout;
+mod mmio;
 mod numa;
 mod options;
 mod probe;
@@ -19,6 +20,7 @@ pub use layout::{
     GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START,
     PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,
 };
+pub use mmio::{handle_unnamed_exit, set_up_vm};
 pub use numa::{NUMA_HELP, nodes, numa_cmdline};
 pub use options::{Gic, Options};
 pub use probe::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL, probe};

@@ -29,8 +29,13 @@ const fn core(offset: usize) -> u64 {
     KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE as u64 | (offset / 4) as u64
 }
 
-pub(super) const X0: u64 = core(offset_of!(user_pt_regs, regs));
-pub(super) const PC: u64 = core(offset_of!(user_pt_regs, pc));
+/// The name of general register `number`.
+const fn general(number: u8) -> u64 {
+    core(offset_of!(user_pt_regs, regs) + number as usize * size_of::<u64>())
+}
+
+pub(super) const X0: u64 = general(0);
+const PC: u64 = core(offset_of!(user_pt_regs, pc));
 const PSTATE: u64 = core(offset_of!(user_pt_regs, pstate));
 /// EL1 with its own stack pointer; debug, SError, IRQ and FIQ masked (booting.rst, "CPU mode").
 const PSTATE_EL1H_MASKED: u64 = 0x3c5;
@@ -84,8 +89,28 @@ pub fn halted_for_good(vcpu: &VcpuFd) -> Result<bool, kvm_ioctls::Error> {
 /// # Errors
 /// Those of the ioctl.
 pub fn pc(vcpu: &VcpuFd) -> Result<u64, kvm_ioctls::Error> {
+    one_register(vcpu, PC)
+}
+
+/// Lets the vCPU go on at `pc`.
+pub(super) fn set_pc(vcpu: &VcpuFd, pc: u64) -> Result<(), kvm_ioctls::Error> {
+    vcpu.set_one_reg(PC, &pc.to_le_bytes()).map(drop)
+}
+
+/// General register `number`, 0 to 30.
+pub(super) fn register(vcpu: &VcpuFd, number: u8) -> Result<u64, kvm_ioctls::Error> {
+    one_register(vcpu, general(number))
+}
+
+/// Puts `value` into general register `number`, 0 to 30.
+pub(super) fn set_register(vcpu: &VcpuFd, number: u8, value: u64) -> Result<(), kvm_ioctls::Error> {
+    vcpu.set_one_reg(general(number), &value.to_le_bytes()).map(drop)
+}
+
+/// The register of 64 bits that KVM_GET_ONE_REG calls `name`.
+pub(super) fn one_register(vcpu: &VcpuFd, name: u64) -> Result<u64, kvm_ioctls::Error> {
     let mut bytes = [0; 8];
-    vcpu.get_one_reg(PC, &mut bytes)?;
+    vcpu.get_one_reg(name, &mut bytes)?;
     Ok(u64::from_le_bytes(bytes))
 }
 

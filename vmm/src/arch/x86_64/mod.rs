@@ -18,7 +18,10 @@ pub use layout::{
 pub use numa::{NUMA_HELP, nodes, numa_cmdline};
 pub use options::Options;
 pub use probe::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL, probe};
-pub use vcpu::{InterruptControllers, NEEDED, halted_for_good, handle_exit, pc, set_up_vcpu};
+pub use vcpu::{
+    InterruptControllers, NEEDED, halted_for_good, handle_exit, handle_unnamed_exit, pc, set_up_vcpu,
+    set_up_vm,
+};
 
 /// Name of the architecture, as in the cache of guest images and in rustc's targets.
 pub const NAME: &str = "x86_64";

@@ -2,12 +2,13 @@
 
 use std::ops::ControlFlow;
 
+use devices::bus::Bus;
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED,
     KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_fpu, kvm_msr_entry, kvm_regs, kvm_segment,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
-use vm_memory::GuestAddress;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::layout;
 use crate::{arch::VcpuEnd, machine::config::Config};
@@ -28,6 +29,14 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 /// Null, null, code, data: flat, 64-bit (boot.rst wants __BOOT_CS 0x10 and __BOOT_DS 0x18).
 pub(super) const GDT: [u64; 4] = [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
 
+/// Sets up what belongs to the whole VM; before anything else.
+///
+/// # Errors
+/// Those of the ioctl.
+pub fn set_up_vm(vm: &VmFd) -> Result<(), kvm_ioctls::Error> {
+    vm.set_tss_address(TSS_ADDRESS)
+}
+
 /// The local APICs, the I/O APIC and the PICs, in the kernel.
 #[derive(Debug)]
 pub struct InterruptControllers;
@@ -38,7 +47,6 @@ impl InterruptControllers {
     /// # Errors
     /// Those of the ioctls.
     pub fn create(vm: &VmFd, _: &Config) -> Result<Self, kvm_ioctls::Error> {
-        vm.set_tss_address(TSS_ADDRESS)?;
         vm.create_irq_chip()?;
         Ok(Self)
     }
@@ -194,4 +202,12 @@ pub fn handle_exit(exit: VcpuExit) -> ControlFlow<Result<VcpuEnd, String>> {
         exit => return ControlFlow::Break(Err(format!("{exit:?}"))),
     }
     ControlFlow::Continue(())
+}
+
+/// Handles an exit that kvm-ioctls has no name for: none is expected.
+///
+/// # Errors
+/// Always: the guest cannot go on.
+pub fn handle_unnamed_exit(reason: u32, _: &mut VcpuFd, _: &GuestMemoryMmap, _: &Bus) -> Result<(), String> {
+    Err(format!("exit reason {reason}"))
 }
