@@ -13,6 +13,7 @@ pub mod machine_events;
 pub mod media;
 pub mod platform;
 pub mod pvpanic;
+pub mod register_table;
 pub mod serial;
 pub mod virtio;
 

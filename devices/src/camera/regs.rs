@@ -2,66 +2,10 @@
 //!
 #![doc = include_str!("regs.md")]
 
-use crate::media::{FORMATS, Format, LARGEST_FRAME, Pattern, SMALLEST_FRAME};
-
-/// Who may do what with a register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Read only; writes are dropped.
-    Ro,
-    /// Read and write.
-    Rw,
-    /// Read; writing a 1 clears the bit.
-    W1c,
-    /// Write only; reads as zero.
-    Wo,
-}
-
-/// One register.
-#[derive(Debug, Clone, Copy)]
-pub struct Register {
-    /// Offset from the start of the camera's range, in bytes.
-    pub offset: u32,
-    /// Name, in the emulator and (with the prefix `MINIVMM_CAM_`) in the driver.
-    pub name: &'static str,
-    /// Who may do what.
-    pub access: Access,
-    /// Value after reset.
-    pub reset: u32,
-    /// What it is, with units.
-    pub meaning: &'static str,
-}
-
-/// One bit of a register, or another constant of the interface.
-#[derive(Debug, Clone, Copy)]
-pub struct Constant {
-    /// Name, as for registers.
-    pub name: &'static str,
-    /// Value.
-    pub value: u32,
-    /// What it is.
-    pub meaning: &'static str,
-}
-
-macro_rules! registers {
-    ($($name:ident = $offset:literal, $access:ident, $reset:expr, $meaning:literal;)*) => {
-        $(#[doc = $meaning] pub const $name: u32 = $offset;)*
-        /// All registers, by offset.
-        pub const REGISTERS: &[Register] = &[$(Register {
-            offset: $offset, name: stringify!($name), access: Access::$access, reset: $reset, meaning: $meaning,
-        }),*];
-    };
-}
-
-macro_rules! constants {
-    ($($name:ident = $value:expr, $meaning:literal;)*) => {
-        $(#[doc = $meaning] pub const $name: u32 = $value;)*
-        /// Bits and limits, in the order of the registers they belong to.
-        pub const CONSTANTS: &[Constant] = &[$(Constant {
-            name: stringify!($name), value: $value, meaning: $meaning,
-        }),*];
-    };
-}
+use crate::{
+    media::{FORMATS, Format, LARGEST_FRAME, Pattern, SMALLEST_FRAME},
+    register_table::{Constant, Register, constants, constants_page, registers, registers_page},
+};
 
 registers! {
     ID = 0x000, Ro, ID_VALUE, "Always ID_VALUE.";
@@ -240,13 +184,7 @@ pub fn reference() -> String {
          In the driver's header each name begins with `MINIVMM_CAM_`.\n\n",
     );
     out += include_str!("regs.md");
-    out += "\n## Registers\n\n\
-            Ro: read only, writes are dropped. Rw: read and write. W1c: writing 1 clears the bit. Wo: write only, reads as zero.\n\n\
-            | offset | name | access | reset | meaning |\n|---|---|---|---|---|\n";
-    for Register { offset, name, access, reset, meaning } in REGISTERS {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "| {offset:#05x} | `{name}` | {access:?} | {reset:#x} | {meaning} |");
-    }
+    out += &registers_page(REGISTERS);
     out += "\n## Formats\n\n\
             Planes: bytes for so many pixels of a line (the last of which may be missing), and lines of the frame for each\n\
             line of the plane.\n\n\
@@ -260,30 +198,14 @@ pub fn reference() -> String {
         let (name, code, channel) = (format.name, format.fourcc, channel_of_format(format));
         let _ = writeln!(out, "| {name} | {code:#010x} | {channel} | {} |", planes.join("; "));
     }
-    out += "\n## Bits and other constants\n\n| name | value | meaning |\n|---|---|---|\n";
-    for Constant { name, value, meaning } in CONSTANTS {
-        let _ = writeln!(out, "| `{name}` | {value:#x} | {meaning} |");
-    }
+    out += &constants_page(CONSTANTS);
     out
-}
-
-/// Panics if the file `path`, from this crate's folder on, is not what was `made` of a table.
-#[cfg(test)]
-#[track_caller]
-pub(super) fn is_in_file(path: &str, made: &str) {
-    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("UPDATE_HEADER").is_some() {
-        std::fs::write(&path, made).unwrap();
-    }
-    assert!(
-        std::fs::read_to_string(&path).unwrap_or_default() == made,
-        "{path} differs from the table; make it anew with UPDATE_HEADER=1 cargo test -p devices"
-    );
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::register_table::is_in_file;
 
     #[test]
     fn the_drivers_header_is_this_table() {

@@ -2,11 +2,9 @@
 
 use super::*;
 use crate::{
-    camera::{
-        regs::{Access, REGISTERS},
-        uapi::ParamsFault,
-    },
+    camera::{regs::REGISTERS, uapi::ParamsFault},
     media::Exposure,
+    register_table::Access,
 };
 
 struct Rig {

@@ -496,7 +496,7 @@ fn table(out: &mut String, of: &Struct, start: usize, has_ranges: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::regs::is_in_file;
+    use crate::register_table::is_in_file;
 
     #[test]
     fn the_programs_header_is_this_table() {
