@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
+use crate::platform::PlatformDevice;
+
 /// A device that answers to loads and stores of the guest.
 ///
 /// Calls come from vCPU threads, several at a time: a device locks what it must, shortly, and leaves slow work to
@@ -37,6 +39,24 @@ pub enum BusError {
         /// Its range.
         range: Range<u64>,
     },
+}
+
+/// One register region of a platform device.
+pub struct RegionDevice {
+    /// The device.
+    pub device: Arc<dyn PlatformDevice>,
+    /// Index of the region.
+    pub region: usize,
+}
+
+impl BusDevice for RegionDevice {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        self.device.load(self.region, offset, data);
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        self.device.store(self.region, offset, data);
+    }
 }
 
 struct Entry {

@@ -1,7 +1,7 @@
-//! What the guest can touch: bus, interrupt line, serial, virtio-mmio devices, the DMA port and the camera, and what goes wrong with them on purpose.
+//! Everything that the guest can touch: the contract of a device, the devices, and the faults that they have on purpose.
 //!
-//! This crate knows guest memory. It knows nothing of KVM, nor of the architecture: an interrupt is an eventfd
-//! that somebody else connects, an address range is where somebody else placed a device.
+//! This crate knows guest memory. It knows neither KVM nor the architecture: an interrupt is an eventfd that the machine
+//! connects, and an address range is where the machine placed a device.
 
 pub mod bus;
 pub mod camera;
@@ -17,8 +17,10 @@ pub mod register_table;
 pub mod serial;
 pub mod virtio;
 
+/// The devices that `--device NAME` adds to a machine, each by one line.
+pub static REGISTRY: &[&platform::Registration] = &[&camera::REGISTRATION];
+
 /// What can go wrong with the devices, for the parser of plans of faults.
-pub fn fault_tables() -> &'static [&'static faults::Table] {
-    const TABLES: &[&faults::Table] = &[&camera::FAULTS, &virtio::FAULTS];
-    TABLES
+pub fn fault_tables() -> Vec<&'static faults::Table> {
+    REGISTRY.iter().map(|registration| registration.faults).chain([&virtio::FAULTS]).collect()
 }

@@ -1,4 +1,4 @@
-//! What the guest told its machine: that it booted, that it is done, that it panicked.
+//! What the guest reported to its machine: it booted, it is done, or it panicked.
 
 use std::{
     io,
@@ -8,9 +8,9 @@ use std::{
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// What was told so far. Each is recorded once: what the guest says again changes nothing.
+/// What the guest reported so far. Only the first boot mark and the first status count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Reported {
     /// When the guest's init marked that it runs.
     pub booted: Option<Instant>,
     /// The status with which the guest asked the machine to end.
@@ -23,46 +23,49 @@ pub struct Told {
 /// that wakes the loop when the record has changed.
 #[derive(Debug)]
 pub struct MachineEvents {
-    told: Mutex<Told>,
+    reported: Mutex<Reported>,
     event: EventFd,
 }
 
 impl MachineEvents {
-    /// Nothing was told yet.
+    /// A record of a guest that reported nothing yet.
     ///
     /// # Errors
     /// The error of eventfd(2), when the process has no file descriptor left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { told: Mutex::default(), event: EventFd::new(EFD_NONBLOCK)? })
+        Ok(Self { reported: Mutex::default(), event: EventFd::new(EFD_NONBLOCK)? })
     }
 
-    /// What was told so far.
-    pub fn told(&self) -> Told {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the guest reported so far.
+    pub fn reported(&self) -> Reported {
+        *self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Becomes readable when the record has changed; the event loop reads it, then [`told`](Self::told).
+    /// Becomes readable when the record has changed; the event loop reads it, then [`reported`](Self::reported).
     pub fn eventfd(&self) -> &EventFd {
         &self.event
     }
 
     pub(crate) fn booted(&self) {
-        self.record(|told| Told { booted: told.booted.or_else(|| Some(Instant::now())), ..told });
+        self.record(|reported| Reported {
+            booted: reported.booted.or_else(|| Some(Instant::now())),
+            ..reported
+        });
     }
 
     pub(crate) fn exit(&self, status: u8) {
-        self.record(|told| Told { exit: told.exit.or(Some(status)), ..told });
+        self.record(|reported| Reported { exit: reported.exit.or(Some(status)), ..reported });
     }
 
     pub(crate) fn panicked(&self) {
-        self.record(|told| Told { panicked: true, ..told });
+        self.record(|reported| Reported { panicked: true, ..reported });
     }
 
-    fn record(&self, change: impl FnOnce(Told) -> Told) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = change(*told);
-        if changed != *told {
-            *told = changed;
+    fn record(&self, change: impl FnOnce(Reported) -> Reported) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(*reported);
+        if changed != *reported {
+            *reported = changed;
             // The only error is EAGAIN at a full counter, and then the loop is awake.
             let _ = self.event.write(1);
         }

@@ -11,13 +11,42 @@ use std::{
 use vm_superio::serial::{Serial, SerialEvents};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::{bus::BusDevice, irq::IrqLine};
+use crate::{
+    bus::BusDevice,
+    irq::IrqLine,
+    platform::{Interrupt, Node, PlatformDevice, Region, Resources, Specification, Trigger},
+};
 
 /// The size of the device's range, in bytes: eight registers.
 pub const SIZE: u64 = 8;
 
+/// The UART's reference clock in hertz: 115200 baud times 16.
+const CLOCK: u32 = 1_843_200;
+
+/// The serial port of a machine, which builds it itself: what the guest prints goes to the machine's own log.
+#[derive(Debug)]
+pub struct SerialSpec;
+
+impl Specification for SerialSpec {
+    fn resources(&self) -> Resources {
+        Resources {
+            regions: vec![Region::unnamed(SIZE.next_multiple_of(0x1000))],
+            interrupts: vec![Interrupt::unnamed(Trigger::Edge)],
+            ..Resources::default()
+        }
+    }
+
+    fn node(&self, _id: &str) -> Node {
+        Node::new("serial").compatible(&["ns16550a"]).number("clock-frequency", CLOCK)
+    }
+}
+
 /// The modem control register: its loopback bit cuts the line to the host.
 const MCR: u8 = 4;
+
+/// The interrupt enable and the line control register.
+const IER: u8 = 1;
+const LCR: u8 = 3;
 
 /// Interrupt enable register: received data available.
 const IER_RDI: u8 = 1;
@@ -111,6 +140,25 @@ impl BusDevice for SerialDevice {
             }
         }
     }
+}
+
+impl PlatformDevice for SerialDevice {
+    fn load(&self, _region: usize, offset: u64, data: &mut [u8]) {
+        BusDevice::read(self, offset, data);
+    }
+
+    fn store(&self, _region: usize, offset: u64, data: &[u8]) {
+        BusDevice::write(self, offset, data);
+    }
+
+    fn reset(&self) {
+        // FIFO control, interrupts and modem lines as after power-on (PC16550D, section 8.1, "Reset Configuration").
+        for (register, value) in [(IER, 0), (LCR, 0), (MCR, 0)] {
+            BusDevice::write(self, register.into(), &[value]);
+        }
+    }
+
+    fn stop(&self) {}
 }
 
 #[cfg(test)]

@@ -6,10 +6,7 @@ use std::{fs, path::Path, sync::PoisonError};
 
 use vmm::{
     arch,
-    boot::{
-        load::{load, load_with},
-        platform::Kind,
-    },
+    boot::load::{load, load_with},
     guest::output::Output,
     machine::{Machine, Streams, config::Config, kvm::open_kvm},
     observe::report::Report,
@@ -28,7 +25,7 @@ pub struct BareMetal {
 }
 
 impl BareMetal {
-    /// The guest tests/bare-metal/`name`.c on a machine with 64 MiB of memory and no camera.
+    /// The guest tests/bare-metal/`name`.c on a machine with 64 MiB of memory and without a camera.
     pub fn new(name: &'static str) -> Self {
         let config = Config { memory: 64 << 20, seed: Some(1), ..Config::default() };
         Self { config, name, parameters: Vec::new() }
@@ -48,16 +45,16 @@ impl BareMetal {
     #[must_use]
     pub fn build(mut self, folder: &Path) -> Self {
         let loaded = load_with(&self.config, None).expect("the machine can be laid out");
-        let entry = |wanted: fn(&Kind) -> bool| loaded.devices.iter().find(|entry| wanted(&entry.kind));
-        let address = |wanted| entry(wanted).map_or(0, |entry| entry.range.start);
-        let camera = entry(|kind| matches!(kind, Kind::Camera { .. }));
+        let entry = |id: &str| loaded.devices.iter().find(|entry| entry.id == id);
+        let address = |id| entry(id).map_or(0, |entry| entry.regions[0].start);
+        let camera_line = entry("camera0").and_then(|entry| entry.lines.first().copied());
         let window = loaded.windows.first();
         let ram = arch::ram(self.config.memory);
         let parameters = [
-            ("SERIAL", address(|kind| matches!(kind, Kind::Serial))),
-            ("EXIT", address(|kind| matches!(kind, Kind::Exit))),
-            ("CAMERA", camera.map_or(0, |entry| entry.range.start)),
-            ("CAMERA_IRQ", camera.and_then(|entry| entry.irq).unwrap_or(0).into()),
+            ("SERIAL", address("serial")),
+            ("EXIT", address("exit")),
+            ("CAMERA", address("camera0")),
+            ("CAMERA_IRQ", camera_line.unwrap_or(0).into()),
             ("RAM", ram[0].start),
             ("RAM_END", ram[ram.len() - 1].end),
             ("WINDOW", window.map_or(0, |window| window.base)),
@@ -83,7 +80,7 @@ impl BareMetal {
     /// Runs the guest to its end: the report, and what it printed.
     ///
     /// # Panics
-    /// If the machine cannot be had.
+    /// If the machine cannot be built.
     pub fn run(&self) -> (Report, String) {
         let kvm = open_kvm().expect("KVM opens");
         let (printed, stdout) = Output::buffer();

@@ -15,7 +15,10 @@ use rustix::{
     termios::{LocalModes, tcgetattr},
 };
 use tests::{bare_metal::BareMetal, ground, harness, programs, pty::Pty};
-use vmm::observe::report::{Outcome, Report};
+use vmm::{
+    machine::config::DeviceRequest,
+    observe::report::{Outcome, Report},
+};
 
 /// Time limit of everything together, where it runs in the lab.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -84,7 +87,7 @@ fn a_triple_fault_is_a_reset() {
 fn with_camera(name: &'static str, camera: &str) -> BareMetal {
     let mut guest = BareMetal::new(name);
     guest.config.windows = vec!["16M".parse().unwrap()];
-    guest.config.cameras = vec![camera.parse().unwrap()];
+    guest.config.devices = vec![DeviceRequest::new("camera", camera).unwrap()];
     guest
 }
 

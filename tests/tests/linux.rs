@@ -415,7 +415,7 @@ fn twenty_runs_leave_nothing_behind() {
         kernel: image.kernel,
         initrd: Some(image.initramfs),
         windows: vec!["64M".parse().unwrap()],
-        cameras: vec!["timing=stall".parse().unwrap()],
+        devices: vec!["camera,timing=stall".parse().unwrap()],
         exec: Some(format!(
             "{IN_WINDOW}v4l2-ctl --stream-mmap=3 --stream-count=5 --stream-to=/dev/null 2> /dev/null && in_window cma0"
         )),

@@ -7,8 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let tables = devices::fault_tables();
-    if let Ok(plan) = Plan::read(text, tables) {
+    if let Ok(plan) = Plan::read(text, &tables) {
         let written = Plan::of(plan.rules.clone());
-        assert_eq!(Plan::read(&written.text, tables).map(|again| again.rules), Ok(plan.rules));
+        assert_eq!(Plan::read(&written.text, &tables).map(|again| again.rules), Ok(plan.rules));
     }
 });

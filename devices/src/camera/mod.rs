@@ -8,7 +8,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Instant,
 };
@@ -20,7 +20,7 @@ use crate::{
     dma::DmaPort,
     faults::FaultHandle,
     irq::IrqLine,
-    media::{Captured, Recorder, RecordingError, SceneFileError},
+    media::{Recorder, RecordingError, SceneFileError},
 };
 
 mod channel_registers;
@@ -30,6 +30,7 @@ mod faults;
 mod frame_config;
 mod job;
 mod metadata;
+mod platform;
 mod registers;
 pub mod regs;
 mod sensor_registers;
@@ -39,10 +40,10 @@ mod transfer;
 pub mod uapi;
 mod worker;
 
-pub use spec::{CameraSpec, CameraSpecError, Timing};
+pub use platform::REGISTRATION;
+pub use spec::{CameraSpec, Timing};
 
 use faults::DmaFaults;
-pub(crate) use faults::FAULTS;
 use registers::RegisterFile;
 use worker::Shared;
 
@@ -97,7 +98,7 @@ pub enum CameraError {
 /// let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)])?;
 /// let window = 0x4_0000..0x8_0000;
 /// let spec: CameraSpec = "scene=gradient,timing=stall".parse()?;
-/// let dma = DmaPort::new(memory.clone(), spec.address_bits, &[window]);
+/// let dma = DmaPort::new(memory.clone(), spec.dma.address_bits, &[window]);
 /// let irq = IrqLine::new()?;
 /// let camera = Camera::new(spec, dma, irq.try_clone()?)?;
 ///
@@ -133,14 +134,15 @@ impl Camera {
     /// # Errors
     /// When no thread can be made, or its scene cannot be shown.
     pub fn new(spec: CameraSpec, dma: DmaPort, irq: IrqLine) -> Result<Self, CameraError> {
-        Self::with_faults(spec, dma, irq, FaultHandle::none())
+        Self::with_faults("camera0", spec, dma, irq, FaultHandle::none())
     }
 
-    /// The same, with the faults of a plan.
+    /// The same, for the camera `id` of a machine, with the faults of the machine's plan.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_faults(
+        id: &str,
         spec: CameraSpec,
         dma: DmaPort,
         irq: IrqLine,
@@ -151,7 +153,7 @@ impl Camera {
         let recorder = spec.record.clone().map(|recording| Recorder::new(recording, waits)).transpose()?;
         let on_the_way = DmaFaults::new(faults.clone());
         let shared = Arc::new(Shared::new(RegisterFile::new(spec, irq, faults)));
-        let thread = thread::Builder::new().name("camera0".into()).stack_size(STACK).spawn({
+        let thread = thread::Builder::new().name(id.to_owned()).stack_size(STACK).spawn({
             let shared = Arc::clone(&shared);
             move || worker::run(&shared, &dma, source, on_the_way, recorder)
         })?;
@@ -161,18 +163,6 @@ impl Camera {
     /// What it did since it was made; a reset by the guest does not hide what happened before.
     pub fn counters(&self) -> Counters {
         self.shared.registers().counters()
-    }
-
-    /// Lets that many frames more begin and then none, none at all for 0; each, if there is no number. What a pause takes of
-    /// the frame clock's time is not lost frames.
-    pub fn step(&self, frames: Option<u32>) {
-        self.shared.registers().step(frames, Instant::now());
-        self.shared.wake();
-    }
-
-    /// The next processed frame that is written, when there is one, comes there: nothing, if the camera is gone before.
-    pub fn snapshot(&self) -> Receiver<Captured> {
-        self.shared.view()
     }
 
     /// Switches the camera off: a frame in work is abandoned, and nothing is written to guest memory afterwards.

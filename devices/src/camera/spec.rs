@@ -1,8 +1,14 @@
-//! What `--camera` asks for.
+//! The options of `--device camera`.
 
 use std::str::FromStr;
 
-use crate::media::{Pattern, Recording, SensorSpec};
+use crate::{
+    media::{Pattern, Recording, SensorSpec},
+    platform::{
+        DmaNeeds, Key,
+        options::{self, DMA_KEYS, Given, OptionError},
+    },
+};
 
 /// When a frame begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +20,7 @@ pub enum Timing {
     Stall,
 }
 
-/// A camera, as `--camera` describes it: any of the fields of [`CameraSpec::HELP`], separated by commas.
+/// A camera as it is asked for: any of the [`CAMERA_KEYS`], [`DMA_KEYS`] and [`SENSOR_KEYS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CameraSpec {
     /// The scene that the sensor looks at until the guest selects another.
@@ -23,18 +29,11 @@ pub struct CameraSpec {
     pub timing: Timing,
     /// The frame clock's period in microseconds until the guest programs another.
     pub frame_interval: u32,
-    /// Name of the CMA window that the camera's buffers come from, or [`CameraSpec::NO_WINDOW`]; none: the default window.
-    pub window: Option<String>,
-    /// The NUMA node that the guest is told it belongs to.
-    pub node: Option<u32>,
-    /// Address lines of the camera's DMA.
-    pub address_bits: u32,
-    /// Whether the guest is told that the camera's DMA is coherent with its caches; where it is not, an arm64 guest maps
-    /// the buffers uncached.
-    pub coherent: bool,
+    /// The way to guest memory.
+    pub dma: DmaNeeds,
     /// Seed of the noise; none: the machine's.
     pub seed: Option<u64>,
-    /// Sensor and ISP; none: the test pattern generator, which draws pixels as they go out.
+    /// Sensor and ISP; none: the test pattern generator, which draws pixels in the frame's format.
     pub sensor: Option<SensorSpec>,
     /// Where its processed frames are recorded.
     pub record: Option<Recording>,
@@ -46,10 +45,7 @@ impl Default for CameraSpec {
             scene: Pattern::default(),
             timing: Timing::default(),
             frame_interval: 33_333,
-            window: None,
-            node: None,
-            address_bits: 32,
-            coherent: true,
+            dma: DmaNeeds::default(),
             seed: None,
             sensor: None,
             record: None,
@@ -57,74 +53,67 @@ impl Default for CameraSpec {
     }
 }
 
-/// Why a camera cannot be as asked for.
-#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum CameraSpecError {
-    /// A field that does not exist.
-    #[error(
-        "a camera has no '{0}'; it has scene, timing, fps, window, node, address-bits, coherent, seed, record, sensor, \
-         noise, defects, lamp, auto and threads, each as NAME=VALUE"
-    )]
-    Field(String),
-    /// A field given twice.
-    #[error("the camera's {0} is given more than once; give it once")]
-    Repeated(String),
-    /// A value that the field cannot have.
-    #[error("the camera's {field} cannot be '{value}'; valid is {valid}")]
-    Value {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// What it can be.
-        valid: &'static str,
+/// The keys of a camera, whatever its frames come from.
+pub(super) const CAMERA_KEYS: &[Key] = &[
+    Key {
+        name: "scene",
+        value: "NAME",
+        meaning: "what the sensor looks at: bars (default), gradient, checker, box, zone-plate, noise, flat",
     },
-}
+    Key {
+        name: "timing",
+        value: "free|stall",
+        meaning: "free (default): the frame clock runs, a frame without a buffer is dropped;\n\
+                  stall: a frame is made as soon as there is a buffer, so that runs can be repeated",
+    },
+    Key {
+        name: "fps",
+        value: "N",
+        meaning: "frames a second of the frame clock, 0.1 to 1000 (default 30); a sensor makes at most 818",
+    },
+    Key { name: "seed", value: "N", meaning: "seed of everything random (default: the machine's)" },
+    Key {
+        name: "record",
+        value: "FILE",
+        meaning: "record the processed frames that are written to guest memory: as a clip .y4m, or as pictures .png.\n\
+                  The number of a picture, counted from 0, stands for a %05d in FILE, or before .png where FILE has no\n\
+                  such place. Frames of another size or rate begin another clip, FILE-2.y4m. With timing=stall the\n\
+                  camera waits for the disk; with timing=free it leaves out a frame that the disk has no time for",
+    },
+];
 
-impl CameraSpec {
-    /// `window=` of a camera that has none: its driver is told of no window, and it reaches all memory.
-    pub const NO_WINDOW: &str = "none";
-
-    /// The fields, for a command's help.
-    pub const HELP: &str = "\
-scene=NAME         what the sensor looks at: bars (default), gradient, checker, box, zone-plate, noise, flat
-timing=free|stall  free (default): the frame clock runs, a frame without a buffer is dropped;
-                   stall: a frame is made as soon as there is a buffer, so that runs can be repeated
-fps=N              frames a second of the frame clock, 0.1 to 1000 (default 30); a sensor makes at most 818
-window=NAME        CMA window that the buffers come from (default: the default window);
-                   none: wherever the guest's kernel takes them from, and the camera writes to all memory
-node=N             NUMA node that the guest is told it belongs to (default: it is told of none)
-address-bits=N     address lines of the camera's DMA, 1 to 64 (default 32)
-coherent=yes|no    whether the guest is told that this DMA goes through its caches (default yes)
-seed=N             seed of everything random (default: the machine's)
-record=FILE        record the processed frames that were written to guest memory: as a clip .y4m, or as pictures .png,
-                   whose number, counted from 0, stands for a %05d in FILE, or before .png where there is none. Frames
-                   of another size or rate begin another clip, FILE-2.y4m. With timing=stall the camera waits for the
-                   disk; with timing=free a frame that the disk has no time for is left out
-sensor=yes|no      yes: frames come from a model of an image sensor by way of an ISP; no (default, but for a scene
-                   from a file): from a generator of test patterns. What follows is of the sensor, and makes it yes
-scene=FILE         a .png, a .y4m clip, or a raw node's frames in NAME.640x480.RG10.raw, for it to look at
-noise=yes|no       shot and read noise (default yes)
-defects=N          defect pixels in a million (default 0)
-lamp=R:G:B         light on the scene, in parts of daylight (default 1:1:1)
-auto=yes|no        yes: exposure and white balance follow the scene;
-                   no (default): the exposure is the guest's to control, 10 ms at first, and the balance for daylight
-threads=N          threads of the ISP, 1 to 16 (default 1)";
-}
+/// The keys of a camera with a sensor and an ISP. Each of them gives the camera these.
+pub(super) const SENSOR_KEYS: &[Key] = &[
+    Key {
+        name: "sensor",
+        value: "yes|no",
+        meaning: "yes: frames come from a model of an image sensor by way of an ISP; no (default, but for a scene\n\
+                  from a file): from a generator of test patterns. Each of the following keys makes it yes",
+    },
+    Key {
+        name: "scene",
+        value: "FILE",
+        meaning: "the sensor looks at a .png, a .y4m clip, or a raw node's frames in NAME.640x480.RG10.raw",
+    },
+    Key { name: "noise", value: "yes|no", meaning: "shot and read noise (default yes)" },
+    Key { name: "defects", value: "N", meaning: "defect pixels in a million (default 0)" },
+    Key { name: "lamp", value: "R:G:B", meaning: "light on the scene, in parts of daylight (default 1:1:1)" },
+    Key {
+        name: "auto",
+        value: "yes|no",
+        meaning: "yes: exposure and white balance follow the scene;\n\
+                  no (default): the guest controls the exposure, at first 10 ms, and the balance is for daylight",
+    },
+    Key { name: "threads", value: "N", meaning: "threads of the ISP, 1 to 16 (default 1)" },
+];
 
 impl FromStr for CameraSpec {
-    type Err = CameraSpecError;
+    type Err = OptionError;
 
-    fn from_str(text: &str) -> Result<Self, CameraSpecError> {
+    fn from_str(text: &str) -> Result<Self, OptionError> {
         let mut spec = Self::default();
-        let mut seen = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (field, value) = part.split_once('=').ok_or_else(|| CameraSpecError::Field(part.into()))?;
-            if seen.contains(&field) {
-                return Err(CameraSpecError::Repeated(field.into()));
-            }
-            seen.push(field);
-            spec.set(field, value)?;
+        for (key, value) in options::read("camera", &[CAMERA_KEYS, DMA_KEYS, SENSOR_KEYS], text)? {
+            spec.set(Given { device: "camera", key, value })?;
         }
         Ok(spec)
     }
@@ -147,50 +136,47 @@ impl CameraSpec {
         self.sensor.get_or_insert_default()
     }
 
-    fn set(&mut self, field: &str, value: &str) -> Result<(), CameraSpecError> {
-        let invalid = |field, valid| CameraSpecError::Value { field, value: value.into(), valid };
-        let flag = |field| match value {
-            "yes" => Ok(true),
-            "no" => Ok(false),
-            _ => Err(invalid(field, "yes or no")),
-        };
-        match field {
+    fn set(&mut self, given: Given<'_>) -> Result<(), OptionError> {
+        if self.dma.set(given)? {
+            return Ok(());
+        }
+        let value = given.value;
+        match given.key {
             "scene" if value.contains('.') => self.sensor().scene_file = Some(value.into()),
             "scene" => {
                 self.scene = value.parse().map_err(|()| {
-                    invalid(
-                        "scene",
+                    given.invalid(
                         "bars, gradient, checker, box, zone-plate, noise, flat, or a file .png, .y4m or .raw",
                     )
                 })?;
             }
-            "sensor" if flag("sensor")? => drop(self.sensor()),
+            "sensor" if given.flag()? => drop(self.sensor()),
             "sensor" => self.sensor = None,
-            "noise" => self.sensor().noise = flag("noise")?,
-            "auto" => self.sensor().automatic = flag("auto")?,
+            "noise" => self.sensor().noise = given.flag()?,
+            "auto" => self.sensor().automatic = given.flag()?,
             "defects" => {
-                let defects = value.parse().ok().filter(|defects| *defects <= 100_000);
-                self.sensor().defects = defects.ok_or_else(|| invalid("defects", "a number up to 100000"))?;
+                self.sensor().defects =
+                    given.number(|defects| *defects <= 100_000, "a number up to 100000")?;
             }
             "lamp" => {
-                let lamp = lamp(value)
-                    .ok_or_else(|| invalid("lamp", "three numbers from 0.01 to 10, as in 1.4:1:0.6"))?;
-                self.sensor().lamp = lamp;
+                let lamp = lamp(value);
+                self.sensor().lamp =
+                    lamp.ok_or_else(|| given.invalid("three numbers from 0.01 to 10, as in 1.4:1:0.6"))?;
             }
             "threads" => {
-                let threads = value.parse().ok().filter(|threads| (1..=16).contains(threads));
-                self.sensor().threads = threads.ok_or_else(|| invalid("threads", "a number from 1 to 16"))?;
+                self.sensor().threads =
+                    given.number(|threads| (1..=16).contains(threads), "a number from 1 to 16")?;
             }
             "timing" => {
                 self.timing = match value {
                     "free" => Timing::Free,
                     "stall" => Timing::Stall,
-                    _ => return Err(invalid("timing", "free or stall")),
+                    _ => return Err(given.invalid("free or stall")),
                 };
             }
             "fps" => {
-                let fps = value.parse().ok().filter(|fps| (0.1..=1000.0).contains(fps));
-                let fps: f64 = fps.ok_or_else(|| invalid("fps", "a number from 0.1 to 1000"))?;
+                let fps: f64 =
+                    given.number(|fps| (0.1..=1000.0).contains(fps), "a number from 0.1 to 1000")?;
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
@@ -199,28 +185,14 @@ impl CameraSpec {
                 let interval = (1e6 / fps).round() as u32;
                 self.frame_interval = interval;
             }
-            "window" if value.is_empty() => return Err(invalid("window", "the name of a CMA window")),
-            "window" => self.window = Some(value.into()),
-            "node" => {
-                let node = value.parse().ok();
-                self.node = Some(node.ok_or_else(|| invalid("node", "the number of a NUMA node"))?);
-            }
-            "address-bits" => {
-                let bits = value.parse().ok().filter(|bits| (1..=64).contains(bits));
-                self.address_bits = bits.ok_or_else(|| invalid("address-bits", "a number from 1 to 64"))?;
-            }
             "record" => {
                 let recording = Recording::named(value);
                 self.record = Some(recording.ok_or_else(|| {
-                    invalid("record", "a file .y4m, or .png with at most one %d or, for N digits, %0Nd")
+                    given.invalid("a file .y4m, or .png with at most one %d or, for N digits, %0Nd")
                 })?);
             }
-            "coherent" => self.coherent = flag("coherent")?,
-            "seed" => {
-                let seed = value.parse().ok();
-                self.seed = Some(seed.ok_or_else(|| invalid("seed", "a whole number below 2^64"))?);
-            }
-            _ => return Err(CameraSpecError::Field(field.into())),
+            "seed" => self.seed = Some(given.number(|_| true, "a whole number below 2^64")?),
+            key => unreachable!("{key} is no key of a camera"),
         }
         Ok(())
     }
@@ -229,6 +201,7 @@ impl CameraSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::WindowChoice;
 
     #[test]
     fn any_subset_of_fields() {
@@ -240,10 +213,12 @@ mod tests {
                 scene: Pattern::ZonePlate,
                 timing: Timing::Stall,
                 frame_interval: 33_367,
-                window: Some("isp".into()),
-                node: Some(1),
-                address_bits: 36,
-                coherent: false,
+                dma: DmaNeeds {
+                    window: WindowChoice::Named("isp".into()),
+                    numa_node: Some(1),
+                    address_bits: 36,
+                    coherent: false,
+                },
                 seed: Some(u64::MAX),
                 sensor: None,
                 record: None,

@@ -12,7 +12,7 @@ fault_point! {
 }
 
 /// The tables; the camera's is the second.
-pub(crate) const TABLES: &[&Table] = &[&WINDOWS, &camera::FAULTS, &virtio::FAULTS];
+pub(crate) const TABLES: &[&Table] = &[&WINDOWS, camera::REGISTRATION.faults, &virtio::FAULTS];
 
 static WINDOWS: Table = Table {
     title: "Windows",

@@ -10,6 +10,7 @@ mod auto;
 mod captured;
 mod convert;
 mod format;
+mod frame_source;
 pub mod isp;
 mod packing;
 mod phase;
@@ -29,6 +30,7 @@ pub use captured::Captured;
 pub use format::{
     FORMATS, Format, LARGEST_FRAME, Layout, LayoutError, MAX_PLANES, PlaneLayout, PlaneShape, SMALLEST_FRAME,
 };
+pub use frame_source::FrameSource;
 pub use packing::Packing;
 pub use phase::Phase;
 pub use pipeline::{FrameSettings, Pipeline, SensorSpec, UsedSettings};

@@ -11,7 +11,9 @@ use std::{fmt::Debug, sync::Arc};
 use event_manager::EventSubscriber;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::{dma::DmaPort, irq::IrqLine, machine_events::MachineEvents};
+use crate::{
+    dma::DmaPort, faults::FaultHandle, irq::IrqLine, machine_events::MachineEvents, media::FrameSource,
+};
 
 mod node;
 pub mod options;
@@ -71,6 +73,8 @@ pub struct Parts {
     pub dma: Option<DmaPort>,
     /// Seed of everything random in the device. Devices of one machine have different seeds. None: the host's entropy.
     pub seed: Option<u64>,
+    /// Where the device consults a plan of faults.
+    pub faults: FaultHandle,
     /// Where a device reports what concerns the whole machine.
     pub events: Arc<MachineEvents>,
 }
@@ -103,10 +107,10 @@ impl Parts {
 /// work to a thread of its own. Offsets, widths and values are the guest's, so that any can come.
 pub trait PlatformDevice: Send + Sync {
     /// The guest loads `data.len()` bytes at `offset` in the register region with this index. `data` is zero before.
-    fn read(&self, region: usize, offset: u64, data: &mut [u8]);
+    fn load(&self, region: usize, offset: u64, data: &mut [u8]);
 
     /// The guest stores `data` at `offset` in the register region with this index.
-    fn write(&self, region: usize, offset: u64, data: &[u8]);
+    fn store(&self, region: usize, offset: u64, data: &[u8]);
 
     /// Puts the device into the state that it has after power-on. Counters go on.
     fn reset(&self);
@@ -123,6 +127,11 @@ pub trait PlatformDevice: Send + Sync {
     /// What the device did since it was built: stable names, and numbers that only grow.
     fn counters(&self) -> Counters {
         Counters::new()
+    }
+
+    /// The device as a source of pictures, if it makes any.
+    fn frames(&self) -> Option<&dyn FrameSource> {
+        None
     }
 
     /// Writes of the guest that wake the event loop without a stop of the vCPU in user space (KVM's ioeventfd).
@@ -164,6 +173,8 @@ pub struct Registration {
     pub keys: &'static [&'static [Key]],
     /// Reads the text behind the name.
     pub parse: fn(&str) -> Result<Arc<dyn DeviceSpec>, String>,
+    /// Where and how the device can go wrong on purpose.
+    pub faults: &'static crate::faults::Table,
 }
 
 impl Debug for Registration {

@@ -11,9 +11,10 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{
-    VirtioDevice,
+    VirtioDevice, platform,
     queue::{QueueError, Queues},
 };
+use crate::platform::{Node, Resources, Specification};
 
 mod host;
 #[cfg(test)]
@@ -84,6 +85,20 @@ impl Port {
             warn!("what the guest sends to {name} is lost from now on, as it cannot be written: {error}");
             self.sink = None;
         }
+    }
+}
+
+/// The console of a machine, which builds it itself: its ports lead to the machine's own streams.
+#[derive(Debug)]
+pub struct ConsoleSpec;
+
+impl Specification for ConsoleSpec {
+    fn resources(&self) -> Resources {
+        platform::resources()
+    }
+
+    fn node(&self, _id: &str) -> Node {
+        platform::node()
     }
 }
 

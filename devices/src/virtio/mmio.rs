@@ -237,12 +237,18 @@ impl<D: VirtioDevice> MmioTransport<D> {
         }
     }
 
+    /// Puts the device into the state before its driver found it.
+    pub fn reset(&self) {
+        self.state().reset();
+        self.interrupt.status.store(0, Ordering::SeqCst);
+    }
+
     fn write_status(&self, value: u32) {
-        let mut state = self.state();
         if value == 0 {
-            state.reset();
-            self.interrupt.status.store(0, Ordering::SeqCst);
-        } else if state.advance(value) {
+            return self.reset();
+        }
+        let mut state = self.state();
+        if state.advance(value) {
             let features = state.driver_features;
             state.device.start(features);
             // What came before is noticed now.

@@ -9,6 +9,7 @@ use vmm_sys_util::eventfd::EventFd;
 pub mod console;
 mod faults;
 pub mod mmio;
+mod platform;
 pub mod queue;
 pub mod rng;
 

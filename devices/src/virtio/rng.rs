@@ -1,6 +1,6 @@
 //! The entropy device: random bytes for the guest, the host's or a reproducible stream.
 
-use std::io::Write;
+use std::{io::Write, sync::Arc};
 
 use chacha20::{
     ChaCha20Rng,
@@ -11,8 +11,12 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 
 use super::{
     VirtioDevice,
+    mmio::MmioTransport,
+    platform,
     queue::{QueueError, Queues},
 };
+
+use crate::platform::{BuildError, DeviceSpec, Node, Parts, PlatformDevice, Resources, Specification};
 
 const QUEUE_SIZE: u16 = 64;
 
@@ -22,6 +26,29 @@ const MAX_REQUEST: usize = 4096;
 enum Source {
     Host,
     Seeded(Box<ChaCha20Rng>),
+}
+
+/// The entropy device of a machine: a reproducible stream if the machine has a seed.
+#[derive(Debug)]
+pub struct EntropySpec;
+
+impl Specification for EntropySpec {
+    fn resources(&self) -> Resources {
+        platform::resources()
+    }
+
+    fn node(&self, _id: &str) -> Node {
+        platform::node()
+    }
+}
+
+impl DeviceSpec for EntropySpec {
+    fn build(&self, mut parts: Parts) -> Result<Arc<dyn PlatformDevice>, BuildError> {
+        let device = parts.seed.map_or_else(Entropy::host, Entropy::seeded);
+        let transport = MmioTransport::new(device, parts.dma()?, parts.interrupt()?);
+        let transport = transport.map_err(|error| BuildError::new(parts.id, error))?;
+        Ok(Arc::new(transport.with_faults(parts.faults)))
+    }
 }
 
 /// The entropy device.

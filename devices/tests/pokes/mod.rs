@@ -49,7 +49,7 @@ impl Poked {
         let memory =
             GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY.start), size)]).expect("there is room");
         let spec: CameraSpec = spec.parse().expect("there are such cameras");
-        let dma = DmaPort::new(memory.clone(), spec.address_bits, &[WINDOW]);
+        let dma = DmaPort::new(memory.clone(), spec.dma.address_bits, &[WINDOW]);
         let irq = IrqLine::new().expect("there are descriptors");
         let camera = Camera::new(spec, dma, irq.try_clone().expect("there are descriptors"));
         let camera = camera.expect("there are threads");

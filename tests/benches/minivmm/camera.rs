@@ -21,7 +21,7 @@ use std::{
 use serde::Serialize;
 use tests::bare_metal::BareMetal;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
-use vmm::{boot::memory, observe::report::Outcome};
+use vmm::{boot::memory, machine::config::DeviceRequest, observe::report::Outcome};
 
 use crate::{median, verdict};
 
@@ -144,7 +144,7 @@ pub(crate) fn guest(case: &Case, camera: &str) -> Result<BareMetal, Box<dyn Erro
         .with("MEASURED", MEASURED as u64);
     guest.config.memory = MEMORY;
     guest.config.windows = vec![cma::size::format(WINDOW).parse()?];
-    guest.config.cameras = vec![camera.parse()?];
+    guest.config.devices = vec![DeviceRequest::new("camera", camera)?];
     Ok(guest)
 }
 

@@ -132,7 +132,7 @@ pub(crate) fn round(plan: &str) -> Result<(), Box<dyn Error>> {
     let plan = match PLANS[plan.parse::<usize>()?].1 {
         None => None,
         Some("") => Some(Plan::default()),
-        Some(text) => Some(Plan::read(text, devices::fault_tables())?),
+        Some(text) => Some(Plan::read(text, &devices::fault_tables())?),
     };
     println!("{}", serde_json::to_string(&measure(plan)?)?);
     Ok(())
@@ -158,10 +158,10 @@ fn without_hooks() -> Result<PathBuf, Box<dyn Error>> {
 fn measure(plan: Option<Plan>) -> Result<(f64, f64), Box<dyn Error>> {
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)])?;
     let spec = "scene=gradient,timing=stall".parse::<devices::camera::CameraSpec>()?;
-    let dma = DmaPort::new(memory, spec.address_bits, &[0..MEMORY as u64]);
+    let dma = DmaPort::new(memory, spec.dma.address_bits, &[0..MEMORY as u64]);
     let irq = IrqLine::new()?;
     let faults = plan.map_or(FaultHandle::none(), |plan| FaultHandle::new(Faults::new(plan, 1), "camera0"));
-    let camera = Camera::with_faults(spec, dma, irq.try_clone()?, faults)?;
+    let camera = Camera::with_faults("camera0", spec, dma, irq.try_clone()?, faults)?;
     let write = |register: u32, value: u32| camera.write(register.into(), &value.to_le_bytes());
     for (register, value) in [
         (regs::IRQ_ENABLE, regs::IRQ_DONE),

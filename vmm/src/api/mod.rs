@@ -80,7 +80,7 @@ pub enum Verb {
     /// The next frame of a device, as it lies in guest memory: drawn here, or with --png in a file
     #[value(alias = "snapshot")]
     Capture,
-    /// Stop the vCPUs until `resume`; the clocks of devices and of the host go on
+    /// Stop the vCPUs and the devices until `resume`; the host's clock goes on
     Pause,
     /// Let the vCPUs go on
     Resume,

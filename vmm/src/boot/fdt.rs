@@ -3,14 +3,17 @@
 use std::ops::Range;
 
 use cma::{Window, node::ReservedMemory};
-use devices::faults::Faults;
+use devices::{
+    faults::Faults,
+    platform::{Cell, Node, Value},
+};
 use vm_fdt::{Error, FdtWriter};
 
 use crate::{
     arch,
     boot::{
         numa::{self, Nodes},
-        platform::{self, Entry, Kind},
+        platform::{self, Maker, Phandles, Platform},
         tree_faults,
     },
     machine::config::Config,
@@ -26,9 +29,10 @@ pub fn generate(
     nodes: &Nodes,
     initrd: Option<&Range<u64>>,
     windows: &[Window],
-    devices: &[Entry],
+    platform: &Platform,
     faults: &Faults,
 ) -> Result<Vec<u8>, Error> {
+    let Platform { devices, clocks, phandles } = platform;
     let mut fdt = FdtWriter::new()?;
     let root = fdt.begin_node("")?;
     fdt.property_string("compatible", "minivmm,virt")?;
@@ -39,7 +43,7 @@ pub fn generate(
 
     let chosen = fdt.begin_node("chosen")?;
     fdt.property_string("bootargs", cmdline)?;
-    if let Some(serial) = devices.iter().find(|entry| matches!(entry.kind, Kind::Serial)) {
+    if let Some(serial) = devices.iter().find(|entry| matches!(entry.maker, Maker::Serial)) {
         fdt.property_string("stdout-path", &serial.path())?;
     }
     if let Some(initrd) = initrd {
@@ -60,8 +64,12 @@ pub fn generate(
         fdt.end_node(memory)?;
     }
     numa::write_distances(&mut fdt, config)?;
-    cma::node::write(&mut fdt, &reserved_memory(config, windows, faults))?;
-    arch::write_root_nodes(&mut fdt, config)?;
+    cma::node::write(&mut fdt, &reserved_memory(config, windows, phandles, faults))?;
+    let exit = phandles.get(platform::EXIT_LABEL).unwrap_or_default();
+    arch::write_root_nodes(&mut fdt, config, exit)?;
+    for node in clock_nodes(clocks) {
+        write_node(&mut fdt, &node, phandles)?;
+    }
 
     let soc = fdt.begin_node("soc")?;
     fdt.property_string_list("compatible", arch::BUS_COMPATIBLE.iter().map(ToString::to_string).collect())?;
@@ -69,20 +77,75 @@ pub fn generate(
     fdt.property_u32("#size-cells", 2)?;
     fdt.property_null("ranges")?;
     for entry in devices {
-        entry.write_node(&mut fdt, config)?;
+        write_node(&mut fdt, &entry.node, phandles)?;
     }
     fdt.end_node(soc)?;
     fdt.end_node(root)?;
     fdt.finish()
 }
 
-/// What the tree says of the `windows`.
-fn reserved_memory(config: &Config, windows: &[Window], faults: &Faults) -> ReservedMemory {
-    let mut advertised = ReservedMemory { cells: 2, ranges: true, pages: Vec::new(), windows: Vec::new() };
-    for (phandle, window) in (0..).map(platform::window_phandle).zip(windows) {
-        if platform::in_tree(config, window) {
-            tree_faults::advertise(&mut advertised, phandle, window.clone(), faults);
+/// Writes a node and those below it.
+fn write_node(fdt: &mut FdtWriter, node: &Node, phandles: &Phandles) -> Result<(), Error> {
+    // The platform has looked at all labels before.
+    let phandle = |label: &str| phandles.get(label).unwrap_or_default();
+    let begun = fdt.begin_node(&node.name)?;
+    for (name, value) in &node.properties {
+        match value {
+            Value::Empty => fdt.property_null(name)?,
+            Value::Strings(strings) => fdt.property_string_list(name, strings.clone())?,
+            Value::Wide(numbers) => fdt.property_array_u64(name, numbers)?,
+            Value::Cells(cells) => {
+                let cells = cells.iter().map(|cell| match cell {
+                    Cell::Number(number) => *number,
+                    Cell::Phandle(label) => phandle(label),
+                });
+                fdt.property_array_u32(name, &cells.collect::<Vec<_>>())?;
+            }
         }
+    }
+    if let Some(label) = &node.label {
+        fdt.property_phandle(phandle(label))?;
+    }
+    for child in &node.children {
+        write_node(fdt, child, phandles)?;
+    }
+    fdt.end_node(begun)
+}
+
+/// The nodes of fixed clocks (Documentation/devicetree/bindings/clock/fixed-clock.yaml), where the architecture's kernel
+/// looks for them.
+fn clock_nodes(frequencies: &[u32]) -> Vec<Node> {
+    let clocks = frequencies.iter().map(|&frequency| {
+        let label = platform::clock_label(frequency);
+        Node::new(label.as_str())
+            .label(label)
+            .compatible(&["fixed-clock"])
+            .number("#clock-cells", 0)
+            .number("clock-frequency", frequency)
+    });
+    match arch::CLOCKS_COMPATIBLE {
+        Some(compatible) if !frequencies.is_empty() => {
+            let bus = Node::new("clocks").compatible(&[compatible]);
+            vec![clocks.fold(bus, Node::child)]
+        }
+        _ => clocks.collect(),
+    }
+}
+
+/// What the guest is told of the `windows`.
+fn reserved_memory(
+    config: &Config,
+    windows: &[Window],
+    phandles: &Phandles,
+    faults: &Faults,
+) -> ReservedMemory {
+    let mut advertised = ReservedMemory { cells: 2, ranges: true, pages: Vec::new(), windows: Vec::new() };
+    for window in windows {
+        if !platform::in_tree(config, window) {
+            continue;
+        }
+        let phandle = phandles.get(&platform::window_label(window)).unwrap_or_default();
+        tree_faults::advertise(&mut advertised, phandle, window.clone(), faults);
     }
     advertised
 }

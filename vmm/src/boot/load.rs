@@ -16,10 +16,7 @@ use cma::{
     place::{PlaceError, PlacementLimits},
     size,
 };
-use devices::{
-    camera::CameraSpec,
-    faults::{Faults, MachineDevice},
-};
+use devices::faults::{Faults, MachineDevice};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::{
@@ -29,10 +26,10 @@ use crate::{
         kernel_file::KernelError,
         memory::{self, MemoryError},
         numa::{NODES_MAX, Nodes},
-        platform::{self, Entry},
+        platform::{self, Entry, Platform},
         tree_faults::fault_tables,
     },
-    machine::config::{CAMERAS_MAX, CmaMode, Config, MEMORY_MIN},
+    machine::config::{CmaMode, Config, MEMORY_MIN},
 };
 
 /// Why a machine cannot be made of a configuration.
@@ -101,26 +98,55 @@ pub enum LoadError {
     /// A CMA window.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// `--camera window=`.
-    #[error("the camera's window \"{name}\" is none of the CMA windows ({}); add --cma size=...,name={name}", list(.windows))]
-    CameraWindow {
-        /// What the camera asks for.
+    /// A device's `window=`.
+    #[error("the {kind}'s window \"{name}\" is none of the CMA windows ({}); add --cma size=...,name={name}", list(.windows))]
+    DeviceWindow {
+        /// The device's name.
+        kind: &'static str,
+        /// What the device asks for.
         name: String,
         /// What there is.
         windows: Vec<String>,
     },
-    /// A rule of `--faults` for a device, or a window, that is not there.
+    /// A rule of `--faults` for a device, or a window, that the machine does not have.
     #[error("{0}")]
     Faults(String),
-    /// More than there are interrupt lines for.
-    #[error("a machine has at most {CAMERAS_MAX} cameras, not {0}; leave some --camera away")]
-    Cameras(usize),
-    /// `--camera node=`.
-    #[error("the camera's NUMA node {node} is none of the guest's, of which the last is {}; --numa gives it more", .nodes - 1)]
-    CameraNode {
-        /// What the camera asks for.
+    /// More devices of a kind than a machine takes.
+    #[error("a machine has at most {most} {kind}s, not {count}; leave some out")]
+    TooMany {
+        /// The device's name.
+        kind: &'static str,
+        /// The limit.
+        most: usize,
+        /// How many are asked for.
+        count: usize,
+    },
+    /// More devices than the interrupt controller has lines for.
+    #[error("there is no interrupt line left for {device}: the machine has {lines}; leave some devices out")]
+    NoLine {
+        /// The first device without a line.
+        device: String,
+        /// How many lines there are.
+        lines: usize,
+    },
+    /// A device's node refers to a node that no device describes.
+    #[error(
+        "the node of {device} refers to \"{label}\", and no node has this label; add the device that has"
+    )]
+    Reference {
+        /// The device.
+        device: String,
+        /// The label.
+        label: String,
+    },
+    /// A device's `node=`.
+    #[error("the {kind}'s NUMA node {node} is none of the guest's, of which the last is {}; --numa gives it more", .nodes - 1)]
+    DeviceNode {
+        /// The device's name.
+        kind: &'static str,
+        /// What the device asks for.
         node: u32,
-        /// How many there are.
+        /// How many nodes the guest has.
         nodes: u8,
     },
     /// `--cma-mode` without a window that it could be about.
@@ -201,42 +227,34 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     let limits = PlacementLimits { ram: &nodes, taken: &taken, pageblock: config.pageblock, below, margin };
     let windows = cma::place::place(&config.windows, &limits)?;
 
-    let camera_windows = camera_windows(config, &windows)?;
-    let faults = faults(config, &camera_windows, &windows)?;
-    let devices = platform::plan(config, &camera_windows, &windows);
+    let platform = platform::place(config, &windows)?;
+    let faults = faults(config, &platform, &windows)?;
     let cmdline = cmdline(config, &windows)?;
     if cmdline.len() > arch::CMDLINE_MAX {
         return Err(LoadError::Cmdline(cmdline.len()));
     }
-    let tree = fdt::generate(config, &cmdline, &nodes, initrd.as_ref(), &windows, &devices, &faults)?;
+    let tree = fdt::generate(config, &cmdline, &nodes, initrd.as_ref(), &windows, &platform, &faults)?;
     if tree.len() > arch::TREE_MAX_SIZE {
         return Err(LoadError::TreeTooLarge(tree.len()));
     }
     if let Some(kernel) = &kernel {
         arch::write_boot_data(&memory, &ram, kernel, initrd.as_ref(), &cmdline, &tree)?;
     }
-    Ok(Loaded { memory, kernel, windows, devices, tree, faults })
+    Ok(Loaded { memory, kernel, windows, devices: platform.devices, tree, faults })
 }
 
 /// The plan of faults, which begins now.
-fn faults(
-    config: &Config,
-    camera_windows: &[Option<usize>],
-    windows: &[Window],
-) -> Result<Faults, LoadError> {
+fn faults(config: &Config, platform: &Platform, windows: &[Window]) -> Result<Faults, LoadError> {
     let plan = config.faults.clone().unwrap_or_default();
-    let cameras = camera_windows
-        .iter()
-        .enumerate()
-        .map(|(number, index)| (format!("camera{number}"), index.map(|index| windows[index].name.clone())));
-    let virtio = ["console", "entropy"].map(|id| (id.to_owned(), None));
-    let devices = virtio.into_iter().chain(cameras);
-    let devices = devices.filter_map(|(id, window)| MachineDevice::find(&fault_tables(), id, window));
+    let window = |entry: &Entry| entry.window.map(|index| windows[index].name.clone());
+    let devices = platform.devices.iter();
+    let devices =
+        devices.filter_map(|entry| MachineDevice::find(&fault_tables(), entry.id.clone(), window(entry)));
     let devices: Vec<MachineDevice> = devices.collect();
-    let told = windows.iter().filter(|window| platform::in_tree(config, window));
-    let told: Vec<&str> = told.map(|window| window.name.as_str()).collect();
-    plan.check(&fault_tables(), &devices, Some(&told)).map_err(LoadError::Faults)?;
-    // Without a seed, one that nobody chose.
+    let advertised = windows.iter().filter(|window| platform::in_tree(config, window));
+    let advertised: Vec<&str> = advertised.map(|window| window.name.as_str()).collect();
+    plan.check(&fault_tables(), &devices, Some(&advertised)).map_err(LoadError::Faults)?;
+    // Without a seed, a random one.
     let seed = config.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
     Ok(Faults::of_machine(plan, seed, devices, config.timeline))
 }
@@ -254,9 +272,6 @@ fn check_size(config: &Config) -> Result<(), LoadError> {
     if config.cpus == 0 || config.cpus > cpus_max {
         return Err(LoadError::Cpus(config.cpus, cpus_max));
     }
-    if config.cameras.len() > CAMERAS_MAX {
-        return Err(LoadError::Cameras(config.cameras.len()));
-    }
     if config.numa == 0 || config.numa > NODES_MAX {
         return Err(LoadError::Nodes(config.numa));
     }
@@ -269,10 +284,6 @@ fn check_size(config: &Config) -> Result<(), LoadError> {
 /// The NUMA nodes that `ram` is divided into.
 fn nodes(config: &Config, ram: &[Range<u64>]) -> Result<Nodes, LoadError> {
     let (memory, count) = (config.memory, config.numa);
-    let asked_for = config.cameras.iter().filter_map(|camera| camera.node);
-    if let Some(node) = asked_for.max().filter(|node| *node >= u32::from(count)) {
-        return Err(LoadError::CameraNode { node, nodes: count });
-    }
     let nodes = arch::nodes(ram, count, config.pageblock);
     nodes.ok_or(LoadError::NodeSize { memory, nodes: count })
 }
@@ -320,22 +331,6 @@ fn windows_end(config: &Config, top: u64) -> (u64, u64) {
             (top.saturating_sub(margin).min(1 << 32), margin)
         }
     }
-}
-
-/// The window that each camera uses: the one it names, none if it says so, else the default one.
-fn camera_windows(config: &Config, windows: &[Window]) -> Result<Vec<Option<usize>>, LoadError> {
-    let window = |camera: &CameraSpec| match &camera.window {
-        None => Ok(windows.iter().position(|window| window.default)),
-        Some(name) => match windows.iter().position(|window| window.name == *name) {
-            Some(index) => Ok(Some(index)),
-            None if name == CameraSpec::NO_WINDOW => Ok(None),
-            None => Err(LoadError::CameraWindow {
-                name: name.clone(),
-                windows: windows.iter().map(|window| window.name.clone()).collect(),
-            }),
-        },
-    };
-    config.cameras.iter().map(window).collect()
 }
 
 /// The kernel command line: what every machine needs, what this architecture needs, what the user adds.

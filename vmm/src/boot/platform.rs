@@ -1,68 +1,107 @@
-//! The list of devices: from each entry come its bus range, its interrupt and its node in the tree.
+//! The list of devices: from each entry come its bus ranges, its interrupt lines and its node in the tree.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use cma::Window;
-use devices::camera::CameraSpec;
-use vm_fdt::{Error, FdtWriter};
+use devices::{
+    exit::ExitSpec,
+    platform::{Cell, Clock, DeviceSpec, Node, Resources, Specification, Value, WindowChoice},
+    pvpanic::PvpanicSpec,
+    serial::SerialSpec,
+    virtio::{console::ConsoleSpec, rng::EntropySpec},
+};
 
 use crate::{
     arch,
-    boot::numa,
+    boot::load::LoadError,
     machine::config::{CmaMode, Config},
 };
 
-/// What a device is.
+/// Who builds a device.
 #[derive(Debug, Clone)]
-pub enum Kind {
-    /// 16550 UART: the kernel's log.
+pub enum Maker {
+    /// The machine: the serial port, to which the machine's own streams are connected.
     Serial,
-    /// Boot mark and exit status.
-    Exit,
-    /// Tells about a guest's panic.
-    Pvpanic,
-    /// Terminal and agent ports.
+    /// The machine: the console, to which the machine's own streams are connected.
     Console,
-    /// Entropy.
-    Rng,
-    /// A camera.
-    Camera {
-        /// What was asked for.
-        spec: CameraSpec,
-        /// Index of the CMA window that it uses.
-        window: Option<usize>,
-        /// The phandle of that window's node, where its driver is to be told of it.
-        memory_region: Option<u32>,
-    },
+    /// The device's specification.
+    Spec(Arc<dyn DeviceSpec>),
 }
 
 /// A device with its place.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// What it is.
-    pub kind: Kind,
-    /// Where it answers.
-    pub range: Range<u64>,
-    /// Its interrupt line.
-    pub irq: Option<u32>,
+    /// Its name in reports, plans of faults and experiments, as in `camera0`.
+    pub id: String,
+    /// Its name in the registry, or its id if the machine always has it.
+    pub kind: &'static str,
+    /// Its number among the devices of its kind.
+    pub number: u32,
+    /// Who builds it.
+    pub maker: Maker,
+    /// What it needs.
+    pub resources: Resources,
+    /// Where each of its register regions answers.
+    pub regions: Vec<Range<u64>>,
+    /// Its interrupt lines.
+    pub lines: Vec<u32>,
+    /// Index of the CMA window that it uses.
+    pub window: Option<usize>,
+    /// Its whole node.
+    pub node: Node,
 }
 
-/// Size of each device's range in bytes.
-const DEVICE_SIZE: u64 = 0x1000;
-/// From one device's range to the next: every device has a page of its own, also where a page has 64 KiB, so that a
-/// guest can map each to a process by itself.
-const DEVICE_STEP: u64 = 64 << 10;
-/// Reference clock of the UART: 115200 baud times 16.
-const UART_CLOCK: u32 = 1_843_200;
-/// phandle of the exit device, which a `poweroff` node may write to.
-pub const EXIT_PHANDLE: u32 = 2;
-/// phandle of the first CMA window.
-const WINDOW_PHANDLE: u32 = 0x10;
+impl Entry {
+    /// Path of the node.
+    pub fn path(&self) -> String {
+        format!("/soc/{}", self.node.name)
+    }
+}
 
-/// The phandle of CMA window `index`.
-#[allow(clippy::cast_possible_truncation)] // at most MAX_CMA_AREAS of them
-pub fn window_phandle(index: usize) -> u32 {
-    WINDOW_PHANDLE + index as u32
+/// The devices of a machine, placed, and what they share.
+#[derive(Debug, Clone)]
+pub struct Platform {
+    /// The devices, in the order of their addresses.
+    pub devices: Vec<Entry>,
+    /// The frequencies of the clocks that they use.
+    pub clocks: Vec<u32>,
+    /// The phandles of all nodes that have a label.
+    pub phandles: Phandles,
+}
+
+/// From one device's range to the next: every register region has a page of its own, also where a page has 64 KiB, so that a
+/// guest can map each to a process by itself.
+const REGION_STEP: u64 = 64 << 10;
+
+/// The label of the exit device's node.
+pub const EXIT_LABEL: &str = devices::exit::LABEL;
+
+/// The label of a CMA window's node.
+pub fn window_label(window: &Window) -> String {
+    format!("window-{}", window.name)
+}
+
+/// The name, and the label, of the node of a clock.
+pub fn clock_label(frequency: u32) -> String {
+    format!("clock-{frequency}")
+}
+
+/// The phandles of nodes with a label: numbers from [`Phandles::FIRST`] on, in the order of the labels' nodes.
+#[derive(Debug, Clone, Default)]
+pub struct Phandles(BTreeMap<String, u32>);
+
+impl Phandles {
+    /// The first number; those below are the architecture's ([`arch::INTERRUPT_PARENT`]).
+    const FIRST: u32 = arch::INTERRUPT_PARENT + 1;
+
+    fn new(labels: impl Iterator<Item = String>) -> Self {
+        Self(labels.zip(Self::FIRST..).collect())
+    }
+
+    /// The phandle of the node with this label.
+    pub fn get(&self, label: &str) -> Option<u32> {
+        self.0.get(label).copied()
+    }
 }
 
 /// Whether the tree has a node for `window`.
@@ -70,86 +109,257 @@ pub fn in_tree(config: &Config, window: &Window) -> bool {
     !window.default || config.cma_mode != CmaMode::Cmdline
 }
 
-/// Walks down the list of devices that `config` has and gives each its place. Of each camera `camera_windows` has the window.
-pub fn plan(config: &Config, camera_windows: &[Option<usize>], windows: &[Window]) -> Vec<Entry> {
-    let mut kinds = vec![Kind::Serial, Kind::Exit, Kind::Pvpanic, Kind::Console, Kind::Rng];
-    for (spec, &window) in config.cameras.iter().zip(camera_windows) {
-        let told = |index: &usize| {
-            in_tree(config, &windows[*index])
-                // A node that the command line overrules is no window, but the default window is there without it.
-                && (spec.window.is_some() || config.cma_mode == CmaMode::Dt)
-        };
-        let memory_region = window.filter(told).map(window_phandle);
-        kinds.push(Kind::Camera { spec: spec.clone(), window, memory_region });
+/// Walks the list of the devices of `config` and gives each its place.
+///
+/// # Errors
+/// For a device that names a window or NUMA node that does not exist, and for more devices than there are interrupt lines.
+pub fn place(config: &Config, windows: &[Window]) -> Result<Platform, LoadError> {
+    let mut placing =
+        Placing { config, windows, base: arch::MMIO_START, lines: arch::IRQS, devices: Vec::new() };
+    placing.add("serial", "serial", Maker::Serial, &SerialSpec)?;
+    for (id, spec) in
+        [("exit", Arc::new(ExitSpec) as Arc<dyn DeviceSpec>), ("pvpanic", Arc::new(PvpanicSpec))]
+    {
+        placing.add(id, id, Maker::Spec(spec.clone()), &*spec)?;
     }
-    let mut base = arch::MMIO_START;
-    let mut irqs = arch::IRQS;
-    kinds
-        .into_iter()
-        .map(|kind| {
-            let range = base..base + DEVICE_SIZE;
-            base += DEVICE_STEP;
-            let irq = if matches!(kind, Kind::Exit | Kind::Pvpanic) { None } else { irqs.next() };
-            Entry { kind, range, irq }
-        })
-        .collect()
+    placing.add("console", "console", Maker::Console, &ConsoleSpec)?;
+    let entropy: Arc<dyn DeviceSpec> = Arc::new(EntropySpec);
+    placing.add("entropy", "entropy", Maker::Spec(entropy.clone()), &*entropy)?;
+    for request in &config.devices {
+        let kind = request.registration.name;
+        let number = placing.devices.iter().filter(|entry| entry.kind == kind).count();
+        placing.add(&format!("{kind}{number}"), kind, Maker::Spec(request.spec.clone()), &*request.spec)?;
+        if number >= request.registration.most {
+            let count = config.devices.iter().filter(|other| other.registration.name == kind).count();
+            return Err(LoadError::TooMany { kind, most: request.registration.most, count });
+        }
+    }
+    let devices = placing.devices;
+    let mut clocks: Vec<u32> = Vec::new();
+    for Clock { frequency, .. } in devices.iter().flat_map(|entry| &entry.resources.clocks) {
+        if !clocks.contains(frequency) {
+            clocks.push(*frequency);
+        }
+    }
+    let labels = devices.iter().flat_map(|entry| entry.node.walk().filter_map(|node| node.label.clone()));
+    let labels = labels.chain(clocks.iter().map(|&frequency| clock_label(frequency)));
+    let phandles = Phandles::new(labels.chain(windows.iter().map(window_label)));
+    for entry in &devices {
+        if let Some(label) = entry.node.references().find(|label| phandles.get(label).is_none()) {
+            return Err(LoadError::Reference { device: entry.id.clone(), label: label.to_owned() });
+        }
+    }
+    Ok(Platform { devices, clocks, phandles })
 }
 
-impl Entry {
-    /// Generic name of the node (Devicetree Specification, section 2.2.2).
-    pub fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Serial => "serial",
-            Kind::Exit => "exit",
-            Kind::Pvpanic => "pvpanic",
-            Kind::Console | Kind::Rng => "virtio",
-            Kind::Camera { .. } => "camera",
+struct Placing<'a> {
+    config: &'a Config,
+    windows: &'a [Window],
+    base: u64,
+    lines: Range<u32>,
+    devices: Vec<Entry>,
+}
+
+impl Placing<'_> {
+    fn add(
+        &mut self,
+        id: &str,
+        kind: &'static str,
+        maker: Maker,
+        spec: &dyn Specification,
+    ) -> Result<(), LoadError> {
+        let resources = spec.resources();
+        let regions = resources.regions.iter().map(|region| {
+            let start = self.base;
+            self.base += region.size.next_multiple_of(REGION_STEP);
+            start..start + region.size
+        });
+        let regions: Vec<Range<u64>> = regions.collect();
+        let lines: Vec<u32> = self.lines.by_ref().take(resources.interrupts.len()).collect();
+        if lines.len() < resources.interrupts.len() {
+            return Err(LoadError::NoLine { device: id.to_owned(), lines: arch::IRQS.len() });
+        }
+        let window = self.window(kind, &resources)?;
+        let node = self.node(spec.node(id), &resources, &regions, &lines, window);
+        let number = self.devices.iter().filter(|entry| entry.kind == kind).count();
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        self.devices.push(Entry {
+            id: id.to_owned(),
+            kind,
+            number,
+            maker,
+            resources,
+            regions,
+            lines,
+            window,
+            node,
+        });
+        Ok(())
+    }
+
+    /// Index of the window that a device with these resources uses.
+    fn window(&self, kind: &'static str, resources: &Resources) -> Result<Option<usize>, LoadError> {
+        let Some(dma) = &resources.dma else { return Ok(None) };
+        let numa = self.config.numa;
+        if let Some(node) = dma.numa_node.filter(|node| *node >= u32::from(numa)) {
+            return Err(LoadError::DeviceNode { kind, node, nodes: numa });
+        }
+        match &dma.window {
+            WindowChoice::Default => Ok(self.windows.iter().position(|window| window.default)),
+            WindowChoice::Anywhere => Ok(None),
+            WindowChoice::Named(name) => match self.windows.iter().position(|window| window.name == *name) {
+                Some(index) => Ok(Some(index)),
+                None => Err(LoadError::DeviceWindow {
+                    kind,
+                    name: name.clone(),
+                    windows: self.windows.iter().map(|window| window.name.clone()).collect(),
+                }),
+            },
         }
     }
 
-    /// Path of the node.
-    pub fn path(&self) -> String {
-        format!("/soc/{}@{:x}", self.name(), self.range.start)
-    }
-
-    /// Writes the node.
-    ///
-    /// # Errors
-    /// Those of the writer.
-    pub fn write_node(&self, fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
-        let node = fdt.begin_node(&format!("{}@{:x}", self.name(), self.range.start))?;
-        let compatible: &[&str] = match self.kind {
-            Kind::Serial => &["ns16550a"],
-            Kind::Exit => &["minivmm,exit", "syscon"],
-            Kind::Pvpanic => &["qemu,pvpanic-mmio"],
-            Kind::Console | Kind::Rng => &["virtio,mmio"],
-            Kind::Camera { .. } => &["minivmm,camera"],
+    /// The device's own `node` with its unit address and the properties that follow from its resources.
+    fn node(
+        &self,
+        mut node: Node,
+        resources: &Resources,
+        regions: &[Range<u64>],
+        lines: &[u32],
+        window: Option<usize>,
+    ) -> Node {
+        let mut properties: Vec<(&'static str, Value)> = Vec::new();
+        let names = |names: Vec<&'static str>| {
+            let is_named = names.iter().any(|name| !name.is_empty());
+            is_named.then(|| Value::Strings(names.into_iter().map(ToOwned::to_owned).collect()))
         };
-        fdt.property_string_list("compatible", compatible.iter().map(ToString::to_string).collect())?;
-        fdt.property_array_u64("reg", &[self.range.start, self.range.end - self.range.start])?;
-        if let Some(irq) = self.irq {
-            fdt.property_array_u32("interrupts", &arch::interrupt_specifier(irq))?;
+        if let Some(first) = regions.first() {
+            node.name = format!("{}@{:x}", node.name, first.start);
+            let reg = regions.iter().flat_map(|region| [region.start, region.end - region.start]);
+            properties.push(("reg", Value::Wide(reg.collect())));
+            let names = names(resources.regions.iter().map(|region| region.name).collect());
+            properties.extend(names.map(|names| ("reg-names", names)));
         }
-        match &self.kind {
-            Kind::Serial => fdt.property_u32("clock-frequency", UART_CLOCK)?,
-            Kind::Exit => fdt.property_phandle(EXIT_PHANDLE)?,
-            Kind::Camera { memory_region: Some(phandle), .. } => {
-                fdt.property_u32("memory-region", *phandle)?;
+        if !lines.is_empty() {
+            let cells = lines.iter().zip(&resources.interrupts);
+            let cells =
+                cells.flat_map(|(line, interrupt)| arch::interrupt_specifier(*line, interrupt.trigger));
+            properties.push(("interrupts", Value::Cells(cells.map(Cell::from).collect())));
+            let names = names(resources.interrupts.iter().map(|interrupt| interrupt.name).collect());
+            properties.extend(names.map(|names| ("interrupt-names", names)));
+        }
+        if !resources.clocks.is_empty() {
+            let clocks = resources.clocks.iter().map(|clock| Cell::phandle(clock_label(clock.frequency)));
+            properties.push(("clocks", Value::Cells(clocks.collect())));
+            let names = names(resources.clocks.iter().map(|clock| clock.name).collect());
+            properties.extend(names.map(|names| ("clock-names", names)));
+        }
+        if let Some(dma) = &resources.dma {
+            let window = window.map(|index| &self.windows[index]).filter(|window| {
+                in_tree(self.config, window)
+                    // The command line overrides the default window's node; a driver that is told of the node gets no window
+                    // from it, and uses the default window without being told.
+                    && (dma.window != WindowChoice::Default || self.config.cma_mode == CmaMode::Dt)
+            });
+            properties
+                .extend(window.map(|window| {
+                    ("memory-region", Value::Cells(vec![Cell::phandle(window_label(window))]))
+                }));
+            if let Some(numa_node) = dma.numa_node.filter(|_| self.config.numa > 1) {
+                properties.push(("numa-node-id", Value::Cells(vec![numa_node.into()])));
             }
-            _ => {}
+            if dma.coherent {
+                properties.push(("dma-coherent", Value::Empty));
+            }
         }
-        if let Kind::Camera { spec: CameraSpec { node: Some(node), .. }, .. } = &self.kind {
-            numa::write_id(fdt, config, *node)?;
+        let behind =
+            node.properties.iter().position(|(name, _)| *name == "compatible").map_or(0, |at| at + 1);
+        node.properties.splice(behind..behind, properties);
+        node
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devices::platform::{DmaNeeds, Interrupt, Region, Trigger};
+
+    use super::*;
+
+    /// A device with everything that can be described.
+    #[derive(Debug)]
+    struct Everything;
+
+    impl Specification for Everything {
+        fn resources(&self) -> Resources {
+            Resources {
+                regions: vec![Region { name: "csr", size: 0x20 }, Region { name: "big", size: 0x1_0001 }],
+                interrupts: vec![
+                    Interrupt { name: "done", trigger: Trigger::Level },
+                    Interrupt { name: "error", trigger: Trigger::Edge },
+                ],
+                clocks: vec![
+                    Clock { name: "core", frequency: 24_000_000 },
+                    Clock { name: "bus", frequency: 100_000_000 },
+                    Clock { name: "ref", frequency: 24_000_000 },
+                ],
+                dma: Some(DmaNeeds::default()),
+            }
         }
-        // What a device writes goes through the host's caches, as the guest's own stores do.
-        let coherent = match &self.kind {
-            Kind::Camera { spec, .. } => spec.coherent,
-            Kind::Console | Kind::Rng => true,
-            Kind::Serial | Kind::Exit | Kind::Pvpanic => false,
-        };
-        if coherent {
-            fdt.property_null("dma-coherent")?;
+
+        fn node(&self, id: &str) -> Node {
+            let (grf, endpoint) = (format!("{id}-grf"), format!("{id}-endpoint"));
+            Node::new("isp")
+                .compatible(&["test,isp", "syscon"])
+                .label(grf.as_str())
+                .cells("test,link", [Cell::phandle(endpoint.as_str()), 3.into()])
+                .child(Node::new("port").child(
+                    Node::new("endpoint").label(endpoint).cells("remote-endpoint", [Cell::phandle(grf)]),
+                ))
         }
-        fdt.end_node(node)
+    }
+
+    fn placing<'a>(config: &'a Config, windows: &'a [Window]) -> Placing<'a> {
+        Placing { config, windows, base: arch::MMIO_START, lines: arch::IRQS, devices: Vec::new() }
+    }
+
+    #[test]
+    fn resources_become_properties_and_ranges() {
+        let config = Config::default();
+        let mut placing = placing(&config, &[]);
+        placing.add("isp0", "isp", Maker::Serial, &Everything).unwrap();
+        placing.add("isp1", "isp", Maker::Serial, &Everything).unwrap();
+        let [first, second] = &placing.devices[..] else { panic!("{:?}", placing.devices) };
+        let start = arch::MMIO_START;
+        assert_eq!(first.regions, [start..start + 0x20, start + 0x1_0000..start + 0x2_0001]);
+        assert_eq!(second.regions[0].start, start + 0x3_0000, "each region has pages of its own");
+        assert_eq!((first.lines.len(), second.number), (2, 1));
+        assert_eq!(first.node.name, format!("isp@{start:x}"));
+        let names: Vec<_> = first.node.properties.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            names,
+            [
+                "compatible",
+                "reg",
+                "reg-names",
+                "interrupts",
+                "interrupt-names",
+                "clocks",
+                "clock-names",
+                "dma-coherent",
+                "test,link"
+            ]
+        );
+        let references: Vec<_> = first.node.references().collect();
+        assert_eq!(
+            references,
+            ["clock-24000000", "clock-100000000", "clock-24000000", "isp0-endpoint", "isp0-grf"]
+        );
+    }
+
+    #[test]
+    fn lines_that_do_not_suffice_are_an_error() {
+        let config = Config::default();
+        let mut placing = placing(&config, &[]);
+        let refused = (0..40).find_map(|_| placing.add("isp", "isp", Maker::Serial, &Everything).err());
+        assert!(matches!(refused, Some(LoadError::NoLine { .. })), "{refused:?}");
     }
 }

@@ -5,7 +5,7 @@ use devices::faults::{Event, FaultHandle, FaultPoint as _, Faults, Ids, Table, f
 
 /// The points and actions that a plan of faults may use: those of the tree, then those of the devices.
 pub fn fault_tables() -> Vec<&'static Table> {
-    [&[&FAULTS], devices::fault_tables()].concat()
+    [&FAULTS].into_iter().chain(devices::fault_tables()).collect()
 }
 
 static FAULTS: Table = Table {

@@ -25,7 +25,8 @@ const GUEST_CMA_AREAS: usize = 17;
 pub struct CheckArgs {
     /// A device tree, flattened (.dtb) or as source (.dts, which dtc reads) [default: that of the machine options]
     #[arg(value_name = "FILE", conflicts_with_all = [
-        "cma", "cma_mode", "memory", "hugepages", "cpus", "numa", "image", "kernel", "initrd", "cmdline", "camera", "exec", "seed", "faults",
+        "cma", "cma_mode", "memory", "hugepages", "cpus", "numa", "image", "kernel", "initrd", "cmdline", "device", "camera", "exec", "seed",
+        "faults",
         "Options",
     ])]
     pub file: Option<PathBuf>,

@@ -17,8 +17,9 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use cma::{size, spec::WindowSpec};
 use devices::{
-    camera::CameraSpec,
+    REGISTRY,
     faults::{Plan, PlanError},
+    platform::{Registration, options},
 };
 use tracing_subscriber::{
     filter::{ParseError, Targets},
@@ -43,7 +44,7 @@ use crate::{
     guest::output::Output,
     machine::{
         Machine, MachineError, Streams,
-        config::{CmaMode, Config},
+        config::{CmaMode, Config, DeviceRequest, registered},
         kvm::{self, KvmError},
         prepare_places,
         signals::Signals,
@@ -80,6 +81,18 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     run: RunArgs,
+}
+
+impl Cli {
+    /// The machine options, where the command takes some.
+    fn machine(&self) -> Option<&MachineArgs> {
+        match &self.command {
+            None => Some(&self.run.machine),
+            Some(Command::Run(run)) => Some(&run.machine),
+            Some(Command::Dtb { machine, .. } | Command::Check { machine, .. }) => Some(machine),
+            Some(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -146,8 +159,11 @@ struct MachineArgs {
     /// Append to the kernel command line
     #[arg(long, value_name = "TEXT", default_value = "")]
     cmdline: String,
+    /// A device, may be repeated: NAME[,KEY=VALUE]...; `help` lists the devices, `NAME,help` the keys of one
+    #[arg(long, value_name = "NAME", value_parser = parse_device)]
+    device: Vec<DeviceArg>,
     #[arg(long, value_name = "SPEC", value_parser = parse_camera, help = camera_help())]
-    camera: Vec<Camera>,
+    camera: Vec<Option<DeviceRequest>>,
     /// Run one command in the guest instead of a shell, and end with its exit status
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
@@ -161,9 +177,19 @@ struct MachineArgs {
     arch: arch::Options,
 }
 
-/// `--camera`'s value: a camera, or none.
+/// The value of `--device`.
 #[derive(Debug, Clone)]
-struct Camera(Option<CameraSpec>);
+enum DeviceArg {
+    /// A list of all devices is asked for.
+    List,
+    /// The keys of this device are asked for.
+    Keys(&'static Registration),
+    /// A device is asked for.
+    Request(DeviceRequest),
+}
+
+/// The device of the short form `--camera SPEC`, and of a machine without either option.
+const CAMERA: &str = "camera";
 
 fn cma_help() -> String {
     format!(
@@ -181,17 +207,40 @@ fn kernel_help() -> String {
 }
 
 fn camera_help() -> String {
+    let keys = registered(CAMERA).map_or_else(|error| error, |camera| options::help(camera.keys));
     format!(
-        "A camera, may be repeated: none, or any of these fields with commas between\n{}",
-        CameraSpec::HELP
+        "A camera, may be repeated; short for --device camera,SPEC: none, or any of these fields with commas between\n{keys}"
     )
 }
 
-fn parse_camera(text: &str) -> Result<Camera, String> {
-    match text {
-        "none" => Ok(Camera(None)),
-        _ => text.parse().map(|spec| Camera(Some(spec))).map_err(|error| format!("{error}")),
+fn parse_camera(text: &str) -> Result<Option<DeviceRequest>, String> {
+    if text == "none" { Ok(None) } else { DeviceRequest::new(CAMERA, text).map(Some) }
+}
+
+fn parse_device(text: &str) -> Result<DeviceArg, String> {
+    match text.split_once(',') {
+        None if text == "help" => Ok(DeviceArg::List),
+        Some((name, "help")) => registered(name).map(DeviceArg::Keys),
+        _ => text.parse().map(DeviceArg::Request),
     }
+}
+
+/// The help that a `--device` among these asks for.
+fn device_help(devices: &[DeviceArg]) -> Option<String> {
+    devices.iter().find_map(|device| match device {
+        DeviceArg::List => {
+            let width = REGISTRY.iter().map(|device| device.name.len()).max().unwrap_or(0);
+            let line = |device: &&Registration| format!("{:width$}  {}\n", device.name, device.summary);
+            Some(
+                REGISTRY.iter().map(line).collect::<String>()
+                    + "\n--device NAME,help lists the keys of one.\n",
+            )
+        }
+        DeviceArg::Keys(device) => {
+            Some(format!("{}: {}\n{}\n", device.name, device.summary, options::help(device.keys)))
+        }
+        DeviceArg::Request(_) => None,
+    })
 }
 
 #[derive(Debug, Args)]
@@ -233,6 +282,8 @@ enum CliError {
     Image(#[from] ImageError),
     #[error("{0}")]
     Request(LoadError),
+    #[error("{0}")]
+    Device(String),
     #[error(
         "the log filter \"{filter}\" is not understood: {reason}; give a level such as debug, or module=level"
     )]
@@ -273,6 +324,7 @@ impl CliError {
             Self::Request(LoadError::Memory(_)) => 1,
             Self::Image(_)
             | Self::Request(_)
+            | Self::Device(_)
             | Self::LogFilter { .. }
             | Self::Write { .. }
             | Self::ReadPlan { .. }
@@ -292,6 +344,11 @@ impl CliError {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(help) = cli.machine().and_then(|machine| device_help(&machine.device)) {
+        // A reader that closed the pipe has read enough.
+        let _ = io::stdout().write_all(help.as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let result = match cli.command {
         None => run(cli.run),
         Some(Command::Run(args)) => run(args),
@@ -372,12 +429,16 @@ fn config(args: MachineArgs) -> Result<(Config, Result<(), ImageError>), CliErro
             (Image { kernel: PathBuf::new(), initrd: None, pageblock: arch::PAGEBLOCK }, Err(error))
         }
     };
-    // None given is one of the default kind.
-    let cameras = if args.camera.is_empty() {
-        vec![CameraSpec::default()]
-    } else {
-        args.camera.into_iter().filter_map(|Camera(camera)| camera).collect()
-    };
+    let others = args.device.into_iter().filter_map(|device| match device {
+        DeviceArg::Request(request) => Some(request),
+        DeviceArg::List | DeviceArg::Keys(_) => None,
+    });
+    let is_default = args.camera.is_empty();
+    let mut devices: Vec<DeviceRequest> = args.camera.into_iter().flatten().chain(others).collect();
+    // A machine for which no camera is asked, and which is not to be without, has one.
+    if is_default && !devices.iter().any(|device| device.registration.name == CAMERA) {
+        devices.insert(0, DeviceRequest::new(CAMERA, "").map_err(CliError::Device)?);
+    }
     let config = Config {
         memory: args.memory,
         hugepages: args.hugepages,
@@ -390,7 +451,7 @@ fn config(args: MachineArgs) -> Result<(Config, Result<(), ImageError>), CliErro
         pageblock: args.pageblock.unwrap_or(image.pageblock),
         windows: args.cma,
         cma_mode: args.cma_mode,
-        cameras,
+        devices,
         faults,
         timeline: false,
         exec: args.exec,

@@ -1,9 +1,13 @@
 //! What a machine is asked to be: plain data, from the command line or from a test.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use cma::spec::WindowSpec;
-use devices::{camera::CameraSpec, faults::Plan};
+use devices::{
+    REGISTRY,
+    faults::Plan,
+    platform::{DeviceSpec, Registration, options},
+};
 
 use crate::arch;
 
@@ -17,6 +21,49 @@ pub enum CmaMode {
     Cmdline,
     /// By both: the kernel then lets the command line overrule the node (kernel/dma/contiguous.c, rmem_cma_setup).
     Both,
+}
+
+/// A device as asked for by `--device NAME[,KEY=VALUE]...`.
+#[derive(Debug, Clone)]
+pub struct DeviceRequest {
+    /// The device's line in the registry.
+    pub registration: &'static Registration,
+    /// What it is asked to be.
+    pub spec: Arc<dyn DeviceSpec>,
+}
+
+impl DeviceRequest {
+    /// The device `name` with these options.
+    ///
+    /// # Errors
+    /// If there is no such device, or it does not have such an option: a sentence that names the nearest right one.
+    pub fn new(name: &str, options: &str) -> Result<Self, String> {
+        let registration = registered(name)?;
+        Ok(Self { registration, spec: (registration.parse)(options)? })
+    }
+}
+
+impl FromStr for DeviceRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, options) = text.split_once(',').unwrap_or((text, ""));
+        Self::new(name, options)
+    }
+}
+
+/// The line of the device `name` in the registry.
+///
+/// # Errors
+/// If it has none: a sentence that names the devices, and the nearest.
+pub fn registered(name: &str) -> Result<&'static Registration, String> {
+    let names = || REGISTRY.iter().map(|registration| registration.name);
+    let found = REGISTRY.iter().find(|registration| registration.name == name);
+    found.copied().ok_or_else(|| {
+        let nearest = options::nearest(name, names()).map(|nearest| format!("; did you mean {nearest}?"));
+        let all = names().collect::<Vec<_>>().join(", ");
+        format!("there is no device '{name}'; the devices are {all}{}", nearest.unwrap_or_default())
+    })
 }
 
 /// A machine as asked for.
@@ -44,8 +91,8 @@ pub struct Config {
     pub windows: Vec<WindowSpec>,
     /// How the guest is told of the default window.
     pub cma_mode: CmaMode,
-    /// The cameras, at most [`CAMERAS_MAX`].
-    pub cameras: Vec<CameraSpec>,
+    /// The devices beside those that every machine has.
+    pub devices: Vec<DeviceRequest>,
     /// What goes wrong on purpose.
     pub faults: Option<Plan>,
     /// What happens is recorded with its time, for a timeline.
@@ -75,7 +122,7 @@ impl Default for Config {
             pageblock: arch::PAGEBLOCK,
             windows: Vec::new(),
             cma_mode: CmaMode::default(),
-            cameras: Vec::new(),
+            devices: Vec::new(),
             faults: None,
             timeline: false,
             exec: None,
@@ -85,9 +132,6 @@ impl Default for Config {
         }
     }
 }
-
-/// Most cameras that a machine has: each has an interrupt line.
-pub const CAMERAS_MAX: usize = 8;
 
 /// Smallest guest memory in bytes: what the kernel image, its page tables and the initramfs take at the least.
 pub const MEMORY_MIN: u64 = 32 << 20;

@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cma::{PAGE_SIZE, area::Area};
-use devices::{
-    camera::Camera,
+use ::devices::{
     faults::{Faults, Plan},
+    media::FrameSource,
 };
+use cma::{PAGE_SIZE, area::Area};
 use event_manager::{EventManager, SubscriberId, SubscriberOps};
 
-use super::{AGENT, Machine, Subscriber, lock, window_report};
+use super::{Machine, Subscriber, finish::window_report, lock};
 use crate::{
     api::{
         Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb,
@@ -171,9 +171,11 @@ impl Machine {
             Verb::Frames => self.step_frames(request.frames, device),
             Verb::Pause => {
                 self.vcpus.pause();
+                self.devices.built.iter().for_each(|built| built.device.pause());
                 return Reaction::Wait(Awaited::Pause);
             }
             Verb::Resume => {
+                self.devices.built.iter().for_each(|built| built.device.resume());
                 self.vcpus.resume();
                 Answer::Done {}
             }
@@ -193,7 +195,7 @@ impl Machine {
     }
 
     /// The devices that make frames, or the `device` that is named; at least one.
-    fn frame_sources(&self, device: Option<&str>) -> Result<Vec<(String, &Camera)>, String> {
+    fn frame_sources(&self, device: Option<&str>) -> Result<Vec<(&str, &dyn FrameSource)>, String> {
         let mut sources = self.devices.frame_sources();
         if sources.is_empty() {
             return Err(
@@ -201,11 +203,11 @@ impl Machine {
             );
         }
         if let Some(id) = device {
-            if !sources.iter().any(|(known, _)| known == id) {
-                let ids = sources.into_iter().map(|(id, _)| id);
+            if !sources.iter().any(|(known, _)| *known == id) {
+                let ids = sources.into_iter().map(|(id, _)| id.to_owned());
                 return Err(no_device(id, "devices that make frames", ids));
             }
-            sources.retain(|(known, _)| known == id);
+            sources.retain(|(known, _)| *known == id);
         }
         Ok(sources)
     }
@@ -231,7 +233,8 @@ impl Machine {
     /// as a PNG takes time.
     fn capture(&self, device: Option<&str>) -> Result<Receiver<Answer>, String> {
         let (id, source) = self.frame_sources(device)?.swap_remove(0);
-        let (frames, events) = (source.snapshot(), self.devices.events.clone());
+        let id = id.to_owned();
+        let (frames, events) = (source.capture(), self.devices.events.clone());
         let (answer, answers) = mpsc::channel();
         let make = move || {
             if let Ok(captured) = frames.recv_timeout(PATIENCE) {
@@ -266,9 +269,9 @@ impl Machine {
     /// The answer with the guest's areas, when the agent has reported them or the client has waited long enough.
     fn areas(&self, question: &mut Option<u64>, late: bool) -> Option<Answer> {
         let agent = &self.devices.agent;
-        if question.is_none() && self.devices.terminal.is_open(AGENT) {
+        if question.is_none() && self.devices.terminal.is_open(self.devices.agent_port) {
             let (number, line) = agent.question();
-            self.devices.terminal.send(AGENT, line.as_bytes());
+            self.devices.terminal.send(self.devices.agent_port, line.as_bytes());
             *question = Some(number);
         }
         if let Some(number) = *question

@@ -189,7 +189,7 @@ mod tests {
     fn frames_are_slices_and_what_happens_meanwhile_lies_beside_them() {
         let begun = Instant::now();
         let tables = devices::fault_tables();
-        let device = |id: &str| MachineDevice::find(tables, id.to_owned(), None).unwrap();
+        let device = |id: &str| MachineDevice::find(&tables, id.to_owned(), None).unwrap();
         let machine = [device("console"), device("camera0")];
         let point = |name: &str| *machine[1].table.points.iter().find(|point| point.name == name).unwrap();
         let (begins, ends) = (point("frame.dma"), point("frame.end"));

@@ -92,6 +92,8 @@ pub(super) struct RegisterFile {
     state: State,
     /// Frames that may still begin, if these are counted out.
     steps: Option<u32>,
+    /// The machine is paused: no frame begins.
+    is_held: bool,
     faults: RegisterFaults,
 }
 
@@ -166,6 +168,7 @@ impl RegisterFile {
             counters_at_reset: Counters::default(),
             resets: 0,
             steps: None,
+            is_held: false,
             faults: RegisterFaults::new(faults),
         }
     }
@@ -195,7 +198,7 @@ impl RegisterFile {
             regs::CAPS => {
                 let sensor = bit(self.has_isp(), regs::CAPS_SENSOR | regs::CAPS_ISP);
                 let auto = bit(self.is_automatic(), regs::CAPS_AUTO);
-                regs::CHANNELS | MAX_PLANES_BITS | self.spec.address_bits << 8 | sensor | auto
+                regs::CHANNELS | MAX_PLANES_BITS | self.spec.dma.address_bits << 8 | sensor | auto
             }
             regs::SIZE_MIN => regs::SIZE_MIN_VALUE,
             regs::SIZE_MAX => regs::SIZE_MAX_VALUE,
@@ -324,7 +327,7 @@ impl RegisterFile {
         let Some(clock) = &mut self.state.clock else {
             return Task::Wait;
         };
-        if self.steps == Some(0) {
+        if self.is_held || self.steps == Some(0) {
             return Task::Wait;
         }
         let time = match self.spec.timing {
@@ -484,10 +487,20 @@ impl RegisterFile {
         self.spec.sensor.as_ref().is_some_and(|sensor| sensor.automatic)
     }
 
-    /// Lets that many frames begin, and then none; or each, if there is no number. The sensor stood still until `now`: its
-    /// next frame comes one interval later.
+    /// Lets this many frames begin, and then none; for None, each frame begins.
     pub(super) fn step(&mut self, frames: Option<u32>, now: Instant) {
         self.steps = frames;
+        self.continue_clock(now);
+    }
+
+    /// Lets no frame begin while `is_held`.
+    pub(super) fn hold(&mut self, is_held: bool, now: Instant) {
+        self.is_held = is_held;
+        self.continue_clock(now);
+    }
+
+    /// The sensor stood still until `now`: its next frame comes one interval later.
+    fn continue_clock(&mut self, now: Instant) {
         let interval = self.state.interval();
         if let Some(clock) = &mut self.state.clock {
             clock.go_on(now, interval);
@@ -551,7 +564,8 @@ impl RegisterFile {
         }
     }
 
-    fn reset(&mut self) {
+    /// Puts the registers into their reset state; a frame in work is abandoned.
+    pub(super) fn reset(&mut self) {
         self.state = State::new(&self.spec);
         self.resets = self.resets.wrapping_add(1);
         self.counters_at_reset = self.counters;

@@ -34,10 +34,10 @@ impl Rig {
     fn with_faults(spec: &str, faults: Option<&Faults>) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)]).unwrap();
         let spec: CameraSpec = spec.parse().unwrap();
-        let dma = DmaPort::new(memory.clone(), spec.address_bits, &[WINDOW]);
+        let dma = DmaPort::new(memory.clone(), spec.dma.address_bits, &[WINDOW]);
         let irq = IrqLine::new().unwrap();
         let faults = faults.map_or(FaultHandle::none(), |faults| FaultHandle::new(faults.clone(), "camera0"));
-        let camera = Camera::with_faults(spec, dma, irq.try_clone().unwrap(), faults).unwrap();
+        let camera = Camera::with_faults("camera0", spec, dma, irq.try_clone().unwrap(), faults).unwrap();
         Self { memory, camera, irq }
     }
 

@@ -1,5 +1,6 @@
 //! The nodes of the tree that only Arm has: CPUs by MPIDR, PSCI, the architected timer, the GIC.
 
+use devices::platform::Trigger;
 use vm_fdt::{Error, FdtWriter};
 
 use super::{
@@ -24,9 +25,16 @@ const GIC_PPI: u32 = 1;
 const IRQ_TYPE_EDGE_RISING: u32 = 1;
 const IRQ_TYPE_LEVEL_HIGH: u32 = 4;
 
-/// The cells of a device's `interrupts` property for interrupt line `irq`, edge-triggered.
-pub fn interrupt_specifier(irq: u32) -> [u32; 3] {
-    [GIC_SPI, irq, IRQ_TYPE_EDGE_RISING]
+/// What a node is compatible with whose children are clocks: clocks lie below the root, where of_clk_init() finds them.
+pub const CLOCKS_COMPATIBLE: Option<&str> = None;
+
+/// The cells of a device's `interrupts` property for interrupt line `irq`.
+pub fn interrupt_specifier(irq: u32, trigger: Trigger) -> [u32; 3] {
+    let trigger = match trigger {
+        Trigger::Edge => IRQ_TYPE_EDGE_RISING,
+        Trigger::Level => IRQ_TYPE_LEVEL_HIGH,
+    };
+    [GIC_SPI, irq, trigger]
 }
 
 /// The affinity of vCPU `index`, as KVM numbers them (reset_mpidr in arch/arm64/kvm/sys_regs.c): 16 in a cluster, which
@@ -60,7 +68,7 @@ pub fn write_cpus(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_root_nodes(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
+pub fn write_root_nodes(fdt: &mut FdtWriter, config: &Config, _exit: u32) -> Result<(), Error> {
     let psci = fdt.begin_node("psci")?;
     let versions = ["arm,psci-1.0", "arm,psci-0.2"];
     fdt.property_string_list("compatible", versions.iter().map(ToString::to_string).collect())?;

@@ -14,7 +14,9 @@ mod vcpu;
 use devices::dma::CleanCaches;
 
 pub use boot::{CMDLINE_MAX, KERNEL_FORMATS, LoadedKernel, load_kernel, write_boot_data};
-pub use fdt::{BUS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes};
+pub use fdt::{
+    BUS_COMPATIBLE, CLOCKS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes,
+};
 pub use gic::InterruptControllers;
 pub use layout::{
     GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START,

@@ -1,11 +1,9 @@
 //! The nodes of the tree that only x86 has: CPUs by APIC id, local and I/O APIC (arch/x86/kernel/devicetree.c).
 
+use devices::platform::Trigger;
 use vm_fdt::{Error, FdtWriter};
 
-use crate::{
-    boot::{numa, platform::EXIT_PHANDLE},
-    machine::config::Config,
-};
+use crate::{boot::numa, machine::config::Config};
 
 /// The phandle of the interrupt controller that devices' interrupts go to.
 pub const INTERRUPT_PARENT: u32 = 1;
@@ -18,10 +16,20 @@ const LAPIC_ADDRESS: u64 = 0xfee0_0000;
 const IOAPIC_ADDRESS: u64 = 0xfec0_0000;
 /// Second cell of an interrupt: rising edge (ioapic_type in arch/x86/kernel/devicetree.c, 6.1).
 const EDGE_RISING: u32 = 3;
+/// High level, in the same table.
+const LEVEL_HIGH: u32 = 1;
 
-/// The cells of a device's `interrupts` property for interrupt line `irq`, edge-triggered.
-pub fn interrupt_specifier(irq: u32) -> [u32; 2] {
-    [irq, EDGE_RISING]
+/// What a node is compatible with whose children are clocks: Linux creates devices for the children of such a node, and a
+/// clock has no other way to its driver, as nothing on x86 calls of_clk_init().
+pub const CLOCKS_COMPATIBLE: Option<&str> = Some("intel,ce4100-cp");
+
+/// The cells of a device's `interrupts` property for interrupt line `irq`.
+pub fn interrupt_specifier(irq: u32, trigger: Trigger) -> [u32; 2] {
+    let trigger = match trigger {
+        Trigger::Edge => EDGE_RISING,
+        Trigger::Level => LEVEL_HIGH,
+    };
+    [irq, trigger]
 }
 
 /// Writes /cpus.
@@ -44,11 +52,12 @@ pub fn write_cpus(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
     fdt.end_node(parent)
 }
 
-/// Writes what only this architecture has below the root: its interrupt controllers, and how to power off.
+/// Writes what only this architecture has below the root: its interrupt controllers, and how to power off by the node with
+/// the phandle `exit`.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_root_nodes(fdt: &mut FdtWriter, _: &Config) -> Result<(), Error> {
+pub fn write_root_nodes(fdt: &mut FdtWriter, _: &Config, exit: u32) -> Result<(), Error> {
     let lapic = fdt.begin_node(&format!("interrupt-controller@{LAPIC_ADDRESS:x}"))?;
     fdt.property_string("compatible", "intel,ce4100-lapic")?;
     fdt.property_array_u64("reg", &[LAPIC_ADDRESS, 0x1000])?;
@@ -66,7 +75,7 @@ pub fn write_root_nodes(fdt: &mut FdtWriter, _: &Config) -> Result<(), Error> {
     // `poweroff` in the guest writes the exit device's EXIT register, with status 0.
     let poweroff = fdt.begin_node("poweroff")?;
     fdt.property_string("compatible", "syscon-poweroff")?;
-    fdt.property_u32("regmap", EXIT_PHANDLE)?;
+    fdt.property_u32("regmap", exit)?;
     fdt.property_u32("offset", 4)?;
     fdt.property_u32("value", 0x100)?;
     fdt.property_u32("mask", 0x1ff)?;

@@ -1,0 +1,72 @@
+//! Why a machine could not be built or run.
+
+use std::{io, path::PathBuf};
+
+/// Why a machine could not be built or run.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// An ioctl of KVM.
+    #[error("KVM refused {what}: {source}; `minivmm doctor` says what this host can do")]
+    Kvm {
+        /// What was asked.
+        what: &'static str,
+        /// What it answered.
+        source: kvm_ioctls::Error,
+    },
+    /// `--out`.
+    #[error("the output folder {} cannot be written to: {source}; give --out a folder that can", path.display())]
+    Out {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `--console-log`.
+    #[error("the console log {} cannot be written: {source}; name a file in a folder that can", path.display())]
+    ConsoleLog {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Two devices at one place.
+    #[error(transparent)]
+    Bus(#[from] devices::bus::BusError),
+    /// The host refused a file descriptor or a thread.
+    #[error("the host refused {what}: {source}")]
+    Host {
+        /// What was asked.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A device cannot be built.
+    #[error(transparent)]
+    Device(#[from] devices::platform::BuildError),
+    /// Standard output went away.
+    #[error("standard output cannot be written to: {0}")]
+    Stdout(io::Error),
+    /// What the guest sent for `--out`.
+    #[error("the files that the guest sent for {} could not be unpacked: {source}", path.display())]
+    Files {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What KVM refused.
+pub(super) fn kvm(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> MachineError {
+    move |source| MachineError::Kvm { what, source }
+}
+
+/// What the host refused.
+pub(super) fn host(what: &'static str) -> impl Fn(io::Error) -> MachineError {
+    move |source| MachineError::Host { what, source }
+}
+
+/// The event loop failed.
+pub(super) fn event_loop(error: &event_manager::Error) -> MachineError {
+    MachineError::Host { what: "the event loop", source: io::Error::other(format!("{error:?}")) }
+}

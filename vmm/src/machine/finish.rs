@@ -1,0 +1,84 @@
+//! The end of a machine: it stops the guest, brings home data that is still on its way, and makes the report.
+
+use std::ops::Range;
+
+use super::{
+    Machine,
+    devices::Devices,
+    error::{MachineError, host},
+};
+use crate::observe::report::{
+    FORMAT_VERSION, Outcome, Report, WindowReport, overhead, runs, since_process_start,
+};
+
+/// How many of the last console lines a report has.
+const LAST_LINES: usize = 40;
+
+impl Machine {
+    /// Stops the guest, brings home what is on its way, and makes the report.
+    pub(super) fn finish(self, outcome: Outcome) -> Result<Report, MachineError> {
+        let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, .. } = self;
+        drop(vcpus);
+        let seconds_to_boot_mark = devices.seconds_to_boot_mark();
+        devices.built.iter().for_each(|built| built.device.stop());
+        let (written, reports) = (devices.written(), devices.reports());
+        let Devices { console, terminal, control, files, faults, .. } = devices;
+        console.drain();
+        serial_log.pump().map_err(host("writing the console log"))?;
+        drop(input);
+        // The status may have been the last thing on its way. Without one, a command has failed, however the guest
+        // ended.
+        let outcome = match (control.exit(), outcome) {
+            (Some(status), _) => Outcome::Exit { status },
+            (None, Outcome::Exit { .. }) if self.exec => Outcome::PoweredOff,
+            (None, outcome) => outcome,
+        };
+        // The last clones of the console hold the files port's sink: dropping them ends the stream.
+        drop((manager, console, terminal));
+        if let (Some(files), Some(path)) = (files, self.out)
+            && let Err(source) = files.finish()
+        {
+            // A guest that was cut short cuts its files short: how it ended says more.
+            if matches!(outcome, Outcome::Exit { .. }) {
+                return Err(MachineError::Files { path, source });
+            }
+            tracing::warn!("the guest's files for {} are not complete: {source}", path.display());
+        }
+        if let Some(error) = stdout.error() {
+            return Err(MachineError::Stdout(error));
+        }
+        let faults = faults.map(|faults| faults.trace()).filter(|trace| !trace.plan.is_empty());
+        let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
+
+        let ended_well = matches!(outcome, Outcome::Exit { .. });
+        Ok(Report {
+            format_version: FORMAT_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            arguments: Vec::new(),
+            outcome,
+            seconds_to_boot_mark,
+            seconds: since_process_start().unwrap_or_default().as_secs_f64(),
+            memory: self.memory_size,
+            overhead_at_boot_mark: self.overhead_at_boot_mark,
+            overhead_at_end: overhead(),
+            windows,
+            devices: reports,
+            faults,
+            last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },
+        })
+    }
+}
+
+/// What was written of a window.
+pub(super) fn window_report(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> WindowReport {
+    let bitmap = written.iter().find(|(range, _)| *range == window.range()).map(|(_, bitmap)| &bitmap[..]);
+    let runs_written = runs(bitmap.unwrap_or_default());
+    WindowReport {
+        name: window.name,
+        base: window.base,
+        size: window.size,
+        node: window.node,
+        pages_written: runs_written.iter().map(|(_, count)| count).sum(),
+        runs_written,
+    }
+}
