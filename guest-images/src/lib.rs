@@ -165,6 +165,11 @@ impl Error {
     }
 }
 
+/// The Debian packages that building images for `arch` needs on this machine.
+pub fn packages(arch: &Arch) -> Vec<&'static str> {
+    arch.packages()
+}
+
 /// The one line that installs `packages`.
 fn install_line(packages: &[String]) -> String {
     format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))

@@ -3,11 +3,7 @@
 //! rustup's cargo drives Debian's rustc, as that comes with a standard library for aarch64 in a package of the same
 //! version. Programs are static, so that the lab needs no libraries for them.
 
-use std::{
-    env, io,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, io, path::PathBuf, process::Command};
 
 use guest_images::{
     Arch,
@@ -16,18 +12,13 @@ use guest_images::{
 
 use crate::programs;
 
-/// Debian packages with the toolchain.
-const PACKAGES: &[&str] =
-    &["gcc", "gcc-aarch64-linux-gnu", "libc6-dev", "libc6-dev-arm64-cross", "rust-web-clippy", "rustc-web"];
-/// Those of [`PACKAGES`] that make up the compiler.
+/// Those of [`Cross::PACKAGES`] that make up the compiler.
 const COMPILER: &[&str] = &["rustc-web", "rust-web-clippy"];
 /// rustc's name for the architecture.
 const TARGET: &str = "aarch64-unknown-linux-gnu";
-/// Time limit of one program in the lab, in seconds.
-const LIMIT: &str = "1800";
 
 /// The toolchain, ready for use.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cross {
     /// The folder that has rustlib, in a folder of that name, as rustc looks for it.
     sysroot: PathBuf,
@@ -63,6 +54,16 @@ pub fn minivmm(arch: &Arch) -> io::Result<PathBuf> {
 }
 
 impl Cross {
+    /// Debian packages with the toolchain.
+    pub const PACKAGES: &[&str] = &[
+        "gcc",
+        "gcc-aarch64-linux-gnu",
+        "libc6-dev",
+        "libc6-dev-arm64-cross",
+        "rust-web-clippy",
+        "rustc-web",
+    ];
+
     /// Installs what is missing of the toolchain.
     ///
     /// # Errors
@@ -74,7 +75,7 @@ impl Cross {
 
     /// The folder of rustc's library for aarch64; installs what is missing of the rest first.
     fn unpack_library() -> Result<PathBuf, guest_images::Error> {
-        debian::install(PACKAGES)?;
+        debian::install(Self::PACKAGES)?;
         // A machine's old lists may have an older one than the workspace asks for.
         debian::at_least(COMPILER, env!("CARGO_PKG_RUST_VERSION"))?;
         // rustc takes no library but that of its own build.
@@ -97,22 +98,15 @@ impl Cross {
         cargo
     }
 
-    /// cargo clippy of all for aarch64, where a warning is an error. What rustup calls so belongs to its own rustc.
+    /// cargo clippy for aarch64 of the crates with code for it alone, where a warning is an error. What rustup calls so belongs
+    /// to its own rustc.
     pub fn clippy(&self) -> Command {
         let mut cargo = self.cargo("check");
         cargo
-            .args(["--quiet", "--workspace", "--all-targets"])
+            .args(["--quiet", "-p", "devices", "-p", "vmm", "-p", "tests", "--all-targets"])
             .env("RUSTC_WORKSPACE_WRAPPER", "/usr/bin/clippy-driver")
             // As cargo-clippy passes arguments on to its driver.
             .env("CLIPPY_ARGS", "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
-        cargo
-    }
-
-    /// cargo test for aarch64, each test program in a lab that the program `lab` boots.
-    pub fn test(&self, lab: &Path) -> Command {
-        let words = [&lab.to_string_lossy(), "run", "--arch", "aarch64", "--timeout", LIMIT, "--"];
-        let mut cargo = self.cargo("test");
-        cargo.arg("--config").arg(format!("target.{TARGET}.runner = {words:?}"));
         cargo
     }
 

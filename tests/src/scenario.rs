@@ -10,7 +10,7 @@ mod windows;
 use std::{borrow::Cow, fmt};
 
 use cma::Window;
-use guest_images::{Kind, Release};
+use guest_images::{Arch, Kind, Release};
 use vmm::arch;
 
 pub use fields::Fields;
@@ -52,12 +52,11 @@ impl Observation {
     }
 }
 
-/// The images that scenarios boot.
-pub const IMAGES: &[Kind] = if cfg!(target_arch = "aarch64") {
-    &[Kind::DEFAULT, Kind::Large(Release::V6_1)]
-} else {
-    &[Kind::DEFAULT]
-};
+/// The images that scenarios boot in guests of `arch`.
+pub fn images(arch: &Arch) -> Vec<Kind> {
+    let images = [Kind::DEFAULT, Kind::Large(Release::V6_1)];
+    images.into_iter().filter(|kind| arch.kinds.contains(kind)).collect()
+}
 
 /// All scenarios.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ::tests::{
-    cross, ground, guest,
+    cross, guest, host,
     lab::IN_LAB,
     scenario::{self, Scenario},
 };
@@ -46,14 +46,15 @@ fn main() -> ExitCode {
 
 fn run(scenario: &'static Scenario) -> ExitCode {
     if std::env::var_os(IN_LAB).is_none() {
-        let mut images = scenario::IMAGES.iter().map(|&kind| guest_images::build(Arch::host(), kind));
+        let images = scenario::images(Arch::host());
+        let mut images = images.into_iter().map(|kind| guest_images::build(Arch::host(), kind));
         let ready = images.try_for_each(|built| built.map(drop).map_err(|error| error.to_string()));
         let ready = ready.and_then(|_| cross::minivmm(Arch::host()).map_err(|error| error.to_string()));
         if let Err(error) = ready {
             eprintln!("scenario: {error}");
             return ExitCode::FAILURE;
         }
-        if let Some(status) = ground::move_to_lab_if_unfit(guest::LIMIT * 4) {
+        if let Some(status) = host::move_to_lab_if_unfit(guest::LIMIT * 4) {
             return status;
         }
     }

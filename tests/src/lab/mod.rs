@@ -280,6 +280,11 @@ impl Lab {
     }
 }
 
+/// The Debian packages that a lab for `arch` needs on this machine.
+pub fn packages(arch: &Arch) -> &'static [&'static str] {
+    recipe::Recipe::of(arch).packages
+}
+
 fn words<S: Into<OsString>>(command: impl IntoIterator<Item = S>) -> Result<Vec<OsString>, LabError> {
     let words: Vec<OsString> = command.into_iter().map(Into::into).collect();
     match words.first().map(|word| word.to_string_lossy()) {

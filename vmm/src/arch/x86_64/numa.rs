@@ -83,7 +83,7 @@ mod tests {
         nodes.into_iter().map(|(node, range)| (node, range.start / M..range.end / M)).collect()
     }
 
-    /// tests/tests/linux.rs has a kernel divide the same.
+    /// tests/tests/suite/linux.rs has a kernel divide the same.
     #[test]
     fn memory_is_divided_as_the_kernel_does() {
         assert_eq!(in_mib(1024, 1), [(0, 0..1024)]);

@@ -1,15 +1,13 @@
 //! The driver in the debug kernel (KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG), which is to find no mistake of it; and
-//! mistakes made on purpose, which it is to find. The main function is as in linux.rs.
+//! mistakes made on purpose, which it is to find.
 
-use std::{
-    process::{Command, ExitCode},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use guest_images::{Arch, Kind, Release};
 use tests::{
     guest::{self, counter, printed},
-    harness,
+    harness::{Group, Place},
+    tests,
 };
 
 /// The image.
@@ -33,16 +31,17 @@ const SCAN: &str =
     }
     ";
 
-fn main() -> ExitCode {
-    if !Arch::host().kinds.contains(&KIND) {
-        eprintln!("There is no debug image for {}: NOTHING IS RUN.", Arch::host().name);
-        return ExitCode::SUCCESS;
+/// The tests, if there is such an image for `arch`.
+pub(crate) fn group(arch: &Arch) -> Group {
+    Group {
+        name: "debug_kernel",
+        place: Place::Linux(vec![KIND]),
+        tests: if arch.kinds.contains(&KIND) {
+            tests![every_mistake_is_found, the_driver_makes_no_mistake]
+        } else {
+            Vec::new()
+        },
     }
-    let tests: &[harness::Test] = &[
-        ("every_mistake_is_found", every_mistake_is_found),
-        ("the_driver_makes_no_mistake", the_driver_makes_no_mistake),
-    ];
-    harness::run_with_linux(&[KIND], tests)
 }
 
 fn run(machine: &str, command: &str) -> String {

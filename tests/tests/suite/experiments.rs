@@ -1,12 +1,12 @@
 //! The library of experiments (tests/experiments): our driver passes each, and of a driver with a mistake on purpose
-//! (guest-images/driver/buggy.c) each mistake is found. The main function is as in linux.rs.
+//! (guest-images/driver/buggy.c) each mistake is found.
 
 use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Command, ExitCode, ExitStatus, Output, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +14,11 @@ use std::{
 use devices::faults::{Plan, Rule};
 use guest_images::Kind;
 use rustix::process::Signal;
-use tests::{guest, harness};
+use tests::{
+    guest,
+    harness::{Group, Place, Test},
+    tests,
+};
 use vmm::{
     boot::tree_faults::fault_tables,
     experiment::{
@@ -31,17 +35,18 @@ use vmm::{
 /// Time limit of all of it: several times what it takes.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
-fn main() -> ExitCode {
-    let tests: &[harness::Test] = &[
-        ("every_action_has_an_experiment", every_action_has_an_experiment),
-        ("our_driver_passes_all", our_driver_passes_all),
-        ("no_experiment_passes_without_its_fault", no_experiment_passes_without_its_fault),
-        ("every_planted_bug_is_found", every_planted_bug_is_found),
-        ("a_failing_plan_is_minimised_and_runs_go_on", a_failing_plan_is_minimised_and_runs_go_on),
-        ("a_hang_leaves_what_there_is_of_it", a_hang_leaves_what_there_is_of_it),
-        ("who_stops_them_leaves_no_guest", who_stops_them_leaves_no_guest),
+/// The tests.
+pub(crate) fn group() -> Group {
+    let long = tests![our_driver_passes_all, no_experiment_passes_without_its_fault];
+    let short = tests![
+        every_action_has_an_experiment,
+        every_planted_bug_is_found,
+        a_failing_plan_is_minimised_and_runs_go_on,
+        a_hang_leaves_what_there_is_of_it,
+        who_stops_them_leaves_no_guest,
     ];
-    harness::run_with_linux(&[Kind::DEFAULT], tests)
+    let tests = long.into_iter().map(Test::in_its_own_lab).chain(short).collect();
+    Group { name: "experiments", place: Place::Linux(vec![Kind::DEFAULT]), tests }
 }
 
 /// The files of the library.

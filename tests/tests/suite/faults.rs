@@ -1,10 +1,9 @@
-//! Tests that boot Linux with a plan of faults, and look at what the driver makes of them. Their main function is as in
-//! linux.rs.
+//! Tests that boot Linux with a plan of faults, and look at what the driver makes of them.
 
 use std::{
     fs,
     path::Path,
-    process::{Command, ExitCode, Output},
+    process::{Command, Output},
     thread,
     time::{Duration, Instant},
 };
@@ -13,25 +12,30 @@ use devices::{faults::Trace, media::Layout};
 use guest_images::Kind;
 use tests::{
     guest::{self, exec, printed, text},
-    harness,
+    harness::{Group, Place},
+    tests,
 };
 use vmm::observe::{
     frames::{self, Checked},
     report::Report,
 };
 
-fn main() -> ExitCode {
-    let tests: &[harness::Test] = &[
-        ("an_error_costs_a_buffer_and_no_more", an_error_costs_a_buffer_and_no_more),
-        ("what_nobody_tells_of_is_in_the_frame", what_nobody_tells_of_is_in_the_frame),
-        ("a_lost_interrupt_is_caught_up_with", a_lost_interrupt_is_caught_up_with),
-        ("a_device_that_hangs_is_reset", a_device_that_hangs_is_reset),
-        ("a_trace_is_the_plans_and_the_seeds", a_trace_is_the_plans_and_the_seeds),
-        ("a_report_is_replayed", a_report_is_replayed),
-        ("rules_come_while_a_machine_runs", rules_come_while_a_machine_runs),
-        ("frames_are_stepped_and_a_timeline_has_them", frames_are_stepped_and_a_timeline_has_them),
-    ];
-    harness::run_with_linux(&[Kind::DEFAULT], tests)
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "faults",
+        place: Place::Linux(vec![Kind::DEFAULT]),
+        tests: tests![
+            an_error_costs_a_buffer_and_no_more,
+            what_nobody_tells_of_is_in_the_frame,
+            a_lost_interrupt_is_caught_up_with,
+            a_device_that_hangs_is_reset,
+            a_trace_is_the_plans_and_the_seeds,
+            a_report_is_replayed,
+            rules_come_while_a_machine_runs,
+            frames_are_stepped_and_a_timeline_has_them,
+        ],
+    }
 }
 
 /// What came of a run.

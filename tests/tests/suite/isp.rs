@@ -1,28 +1,28 @@
-//! The ISP's nodes in Linux: statistics and parameters, and a loop of both. The main function is as in linux.rs.
+//! The ISP's nodes in Linux: statistics and parameters, and a loop of both.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use guest_images::Kind;
 use tests::{
     compliance,
     guest::{self, counter, exec, layout, printed},
-    harness,
+    harness::{Group, Place},
+    tests,
 };
 use vmm::observe::frames;
 
-fn main() -> ExitCode {
-    let tests: &[harness::Test] = &[
-        ("bad_parameters_are_told_and_change_nothing", bad_parameters_are_told_and_change_nothing),
-        ("exposure_and_white_balance_come_by_a_loop_in_the_guest", exposure_and_white_balance_come_by_a_loop),
-        ("nodes_of_metadata_let_go_while_streaming", nodes_of_metadata_let_go_while_streaming),
-        ("v4l2_compliance_with_an_isp", compliance::passes_with_isp),
-    ];
-    harness::run_with_linux(&[Kind::DEFAULT], tests)
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "isp",
+        place: Place::Linux(vec![Kind::DEFAULT]),
+        tests: tests![
+            bad_parameters_are_told_and_change_nothing,
+            exposure_and_white_balance_come_by_a_loop_in_the_guest,
+            nodes_of_metadata_let_go_while_streaming,
+            v4l2_compliance_with_an_isp,
+        ],
+    }
 }
 
 /// The programs in guests, see tests/guest.
@@ -118,7 +118,7 @@ fn bad_parameters_are_told_and_change_nothing() {
 }
 
 /// Dim and yellow light at first; grey, as light as 18 %, at last.
-fn exposure_and_white_balance_come_by_a_loop() {
+fn exposure_and_white_balance_come_by_a_loop_in_the_guest() {
     let out = tempfile::tempdir().unwrap();
     let command = "set -e
         mcam-3a /dev/video2 /dev/video3 40 > /tmp/3a & loop=$!
@@ -176,4 +176,8 @@ fn nodes_of_metadata_let_go_while_streaming() {
     for bad in ["WARNING", "BUG", "Oops", "resetting", "still busy"] {
         assert!(!output.contains(bad), "{bad} in {output}");
     }
+}
+
+fn v4l2_compliance_with_an_isp() {
+    compliance::passes_with_isp();
 }

@@ -1,12 +1,9 @@
-//! Tests that boot Linux: by the lab host, or directly where /dev/kvm is fit.
-//!
-//! This program has a main function of its own, as it runs itself again in the lab; it takes the options of any test
-//! program (a filter, --list, --test-threads). The guests run our own kernel: other_kernels.rs has those with others.
+//! Tests that boot Linux with our own kernel; other_kernels.rs has those with others.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -19,7 +16,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tests::{
     guest::{self, IN_WINDOW, end_within, exec, kill, printed, run, text, waits},
-    harness,
+    harness::{Group, Place, Test},
+    tests,
 };
 use vmm::{
     api::GuestWindow,
@@ -27,28 +25,28 @@ use vmm::{
     observe::report::{Outcome, Report},
 };
 
-fn main() -> ExitCode {
-    let tests: &[harness::Test] = &[
-        ("meminfo_and_nothing_else", meminfo_and_nothing_else),
-        ("the_exit_status_is_the_commands", the_exit_status_is_the_commands),
-        ("output_is_byte_exact", output_is_byte_exact),
-        ("files_come_out", files_come_out),
-        ("a_panic_ends_with_1_and_the_last_lines", a_panic_ends_with_1_and_the_last_lines),
-        ("reboot_and_halt_end_the_machine", reboot_and_halt_end_the_machine),
-        ("a_signal_ends_the_machine", a_signal_ends_the_machine),
-        ("ctl_asks_pauses_and_stops_a_running_guest", ctl_asks_pauses_and_stops_a_running_guest),
-        ("a_command_that_powers_off_has_failed", a_command_that_powers_off_has_failed),
-        ("a_shell_on_the_console", a_shell_on_the_console),
-        ("two_cpus", two_cpus),
-        ("numa_nodes_have_what_was_asked_for", numa_nodes_have_what_was_asked_for),
-        #[cfg(target_arch = "x86_64")]
-        ("a_bzimage_boots", a_bzimage_boots),
-        ("windows_are_where_they_were_asked_for", windows_are_where_they_were_asked_for),
-        ("a_guest_without_window_and_camera", a_guest_without_window_and_camera),
-        ("entropy_comes_from_the_host", entropy_comes_from_the_host),
-        ("twenty_runs_leave_nothing_behind", twenty_runs_leave_nothing_behind),
+/// The tests.
+pub(crate) fn group() -> Group {
+    let mut tests = tests![
+        meminfo_and_nothing_else,
+        the_exit_status_is_the_commands,
+        output_is_byte_exact,
+        files_come_out,
+        a_panic_ends_with_1_and_the_last_lines,
+        reboot_and_halt_end_the_machine,
+        a_signal_ends_the_machine,
+        ctl_asks_pauses_and_stops_a_running_guest,
+        a_command_that_powers_off_has_failed,
+        a_shell_on_the_console,
+        two_cpus,
+        numa_nodes_have_what_was_asked_for,
+        windows_are_where_they_were_asked_for,
+        a_guest_without_window_and_camera,
+        entropy_comes_from_the_host,
+        twenty_runs_leave_nothing_behind,
     ];
-    harness::run_with_linux(&[Kind::DEFAULT], tests)
+    tests.push(Test::new("a_bzimage_boots", a_bzimage_boots).only_on(Arch::X86_64));
+    Group { name: "linux", place: Place::Linux(vec![Kind::DEFAULT]), tests }
 }
 
 fn meminfo_and_nothing_else() {
@@ -358,7 +356,6 @@ fn numa_nodes_have_what_was_asked_for() {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 fn a_bzimage_boots() {
     let image = guest_images::current(Arch::host(), Kind::DEFAULT).unwrap();
     let arguments = format!(
@@ -426,7 +423,7 @@ fn twenty_runs_leave_nothing_behind() {
     let Some(tally) = std::env::var_os("RUNS_TALLY") else {
         let tally = tempfile::NamedTempFile::new().unwrap();
         let status = Command::new(std::env::current_exe().unwrap())
-            .args(["twenty_runs_leave_nothing_behind", "--exact", "--test-threads=1"])
+            .args(["linux::twenty_runs_leave_nothing_behind", "--exact", "--test-threads=1"])
             .env("RUNS_TALLY", tally.path())
             .stdin(Stdio::null())
             .status();

@@ -1,11 +1,11 @@
-//! Tests that boot Linux with several cameras, or none. Their main function is as in linux.rs.
+//! Tests that boot Linux with several cameras, or none.
 
 use std::{
     fmt::Write as _,
     fs,
     io::BufReader,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -18,19 +18,24 @@ use guest_images::Kind;
 use tests::{
     colours,
     guest::{self, exec, printed, run, text},
-    harness,
+    harness::{Group, Place},
+    tests,
 };
 use vmm::observe::{frames, report::Report};
 
-fn main() -> ExitCode {
-    let tests: &[harness::Test] = &[
-        ("two_cameras_stream_from_their_windows", two_cameras_stream_from_their_windows),
-        ("cameras_share_a_window", cameras_share_a_window),
-        ("a_machine_without_a_camera", a_machine_without_a_camera),
-        ("a_sensor_looks_at_a_picture", a_sensor_looks_at_a_picture),
-        ("a_capture_is_what_the_camera_wrote", a_capture_is_what_the_camera_wrote),
-    ];
-    harness::run_with_linux(&[Kind::DEFAULT], tests)
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "cameras",
+        place: Place::Linux(vec![Kind::DEFAULT]),
+        tests: tests![
+            two_cameras_stream_from_their_windows,
+            cameras_share_a_window,
+            a_machine_without_a_camera,
+            a_sensor_looks_at_a_picture,
+            a_capture_is_what_the_camera_wrote,
+        ],
+    }
 }
 
 /// In a guest: streams from all cameras at once, each with another format, and puts what the drivers say of the buffers into

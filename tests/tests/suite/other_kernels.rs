@@ -1,42 +1,50 @@
 //! Tests that boot other kernels than the default image's. aarch64 has Debian's own, unmodified, and ours with pages of
-//! 64 KiB; where TEST_KERNEL names a release of our kernel, it is that one instead. Their main function is as in linux.rs.
-
-use std::process::ExitCode;
+//! 64 KiB; where TEST_KERNEL names a release of our kernel, it is that one instead.
 
 use cma::area::Area;
-use guest_images::{Kind, Release};
+use guest_images::{Arch, Kind, Release};
 use tests::{
     compliance,
     guest::{IN_WINDOW, exec, printed, stream, text},
-    harness, kernels,
+    harness::{Group, Place, Test},
+    kernels, tests,
 };
 use vmm::arch;
 
-fn main() -> ExitCode {
-    if let Some(release) = kernels::chosen() {
-        let tests: &[harness::Test] = &[
-            ("the_release_has_its_window_from_the_tree", the_release_has_its_window_from_the_tree),
-            ("the_release_streams_right", the_release_streams_right),
-            ("the_release_passes_v4l2_compliance", the_release_passes_v4l2_compliance),
-            ("the_release_says_what_the_model_says", the_release_says_what_the_model_says),
-        ];
-        return harness::run_with_linux(&[Kind::Default(release)], tests);
+/// The tests of a release of our kernel.
+pub(crate) fn of_release(release: Release) -> Group {
+    Group {
+        name: "other_kernels",
+        place: Place::Linux(vec![Kind::Default(release)]),
+        tests: tests![
+            the_release_has_its_window_from_the_tree,
+            the_release_streams_right,
+            the_release_passes_v4l2_compliance,
+            the_release_says_what_the_model_says,
+        ],
     }
-    if !cfg!(target_arch = "aarch64") {
-        eprintln!(
-            "There are no other kernels for this architecture, but for the releases that TEST_KERNEL names."
-        );
-        return ExitCode::SUCCESS;
-    }
-    let tests: &[harness::Test] = &[
-        ("debian_has_its_window_from_the_tree", debian_has_its_window_from_the_tree),
-        ("debian_streams_right", debian_streams_right),
-        ("debian_passes_v4l2_compliance", debian_passes_v4l2_compliance),
-        ("large_pages_make_large_pageblocks", large_pages_make_large_pageblocks),
-        ("large_pages_stream_right", large_pages_stream_right),
-        ("a_window_of_a_part_of_a_pageblock", a_window_of_a_part_of_a_pageblock),
+}
+
+/// The tests of Debian's kernel, if there is such an image for `arch`.
+pub(crate) fn debian(arch: &Arch) -> Group {
+    let tests =
+        tests![debian_has_its_window_from_the_tree, debian_streams_right, debian_passes_v4l2_compliance,];
+    group(arch, Kind::Debian, tests)
+}
+
+/// The tests of our kernel with pages of 64 KiB, if there is such an image for `arch`.
+pub(crate) fn large_pages(arch: &Arch) -> Group {
+    let tests = tests![
+        large_pages_make_large_pageblocks,
+        large_pages_stream_right,
+        a_window_of_a_part_of_a_pageblock,
     ];
-    harness::run_with_linux(&[Kind::Debian, Kind::Large(Release::V6_1)], tests)
+    group(arch, Kind::Large(Release::V6_1), tests)
+}
+
+fn group(arch: &Arch, kind: Kind, tests: Vec<Test>) -> Group {
+    let tests = if arch.kinds.contains(&kind) { tests } else { Vec::new() };
+    Group { name: "other_kernels", place: Place::Linux(vec![kind]), tests }
 }
 
 /// minivmm's argument for the release that was asked for.

@@ -1,37 +1,40 @@
 //! The camera's driver in Linux: what programs get from its nodes, one or both at once, and from its sub-devices; that it
-//! keeps to its window, and lets go. The main function is as in linux.rs.
-
-use std::process::ExitCode;
+//! keeps to its window, and lets go.
 
 use devices::media::stamp;
 use guest_images::Kind;
 use tests::{
     compliance,
     guest::{IN_WINDOW, counter, exec, layout, printed, stream, text},
-    harness,
+    harness::{Group, Place},
+    tests,
 };
 use vmm::observe::frames::{self, FrameError};
 
-fn main() -> ExitCode {
-    let tests: &[harness::Test] = &[
-        ("every_format_streams_right", every_format_streams_right),
-        ("large_frames_and_the_frame_clock", large_frames_and_the_frame_clock),
-        ("other_clients_stream", other_clients_stream),
-        ("buffers_outside_the_window_are_errors", buffers_outside_the_window_are_errors),
-        ("the_driver_lets_go_while_streaming", the_driver_lets_go_while_streaming),
-        ("both_nodes_stream_at_once", both_nodes_stream_at_once),
-        ("a_slow_node_does_not_disturb_the_other", a_slow_node_does_not_disturb_the_other),
-        ("buffers_go_from_node_to_node", buffers_go_from_node_to_node),
-        ("sub_devices_are_the_sensor_and_the_isp", sub_devices_are_the_sensor_and_the_isp),
-        ("a_sensors_controls_are_seen_in_its_frames", a_sensors_controls_are_seen_in_its_frames),
-        ("blanking_and_interval_are_one", blanking_and_interval_are_one),
-        ("controls_are_those_that_have_an_effect", controls_are_those_that_have_an_effect),
-        ("the_isp_crops_and_scales", the_isp_crops_and_scales),
-        ("planes_lie_apart_if_the_driver_is_told_so", planes_lie_apart_if_the_driver_is_told_so),
-        ("v4l2_compliance", v4l2_compliance),
-        ("a_camera_that_is_not_coherent_streams_right", a_camera_that_is_not_coherent_streams_right),
-    ];
-    harness::run_with_linux(&[Kind::DEFAULT], tests)
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "camera",
+        place: Place::Linux(vec![Kind::DEFAULT]),
+        tests: tests![
+            every_format_streams_right,
+            large_frames_and_the_frame_clock,
+            other_clients_stream,
+            buffers_outside_the_window_are_errors,
+            the_driver_lets_go_while_streaming,
+            both_nodes_stream_at_once,
+            a_slow_node_does_not_disturb_the_other,
+            buffers_go_from_node_to_node,
+            sub_devices_are_the_sensor_and_the_isp,
+            a_sensors_controls_are_seen_in_its_frames,
+            blanking_and_interval_are_one,
+            controls_are_those_that_have_an_effect,
+            the_isp_crops_and_scales,
+            planes_lie_apart_if_the_driver_is_told_so,
+            v4l2_compliance,
+            a_camera_that_is_not_coherent_streams_right,
+        ],
+    }
 }
 
 fn every_format_streams_right() {

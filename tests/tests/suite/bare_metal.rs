@@ -4,50 +4,47 @@
 use std::{
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, Stdio},
     sync::LazyLock,
     time::{Duration, Instant},
 };
 
-use libtest_mimic::Arguments;
 use rustix::{
     process::{Pid, Signal, kill_process},
     termios::{LocalModes, tcgetattr},
 };
-use tests::{bare_metal::BareMetal, ground, harness, programs, pty::Pty};
+use tests::{
+    bare_metal::BareMetal,
+    harness::{Group, Place},
+    programs,
+    pty::Pty,
+    tests,
+};
 use vmm::{
     machine::config::DeviceRequest,
     observe::report::{Outcome, Report},
 };
 
-/// Time limit of everything together, where it runs in the lab.
-const LIMIT: Duration = Duration::from_secs(300);
-
 static MINIVMM: LazyLock<PathBuf> = LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
 
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    if !arguments.list {
-        LazyLock::force(&MINIVMM);
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "bare_metal",
+        place: Place::Kvm,
+        tests: tests![
+            hello_marks_its_boot_prints_and_ends,
+            the_bus_survives_every_width,
+            a_halted_guest_ends_the_machine,
+            a_triple_fault_is_a_reset,
+            the_camera_keeps_to_its_registers,
+            a_free_frame_clock_drops_frames,
+            a_stream_has_every_frame,
+            machines_leave_nothing_behind,
+            a_signal_ends_a_machine_that_nobody_reads_from,
+            the_terminal_is_raw_meanwhile_and_restored,
+        ],
     }
-    if !arguments.list
-        && let Some(status) = ground::move_to_lab_without_kvm(LIMIT)
-    {
-        return status;
-    }
-    let tests: &[harness::Test] = &[
-        ("hello_marks_its_boot_prints_and_ends", hello_marks_its_boot_prints_and_ends),
-        ("the_bus_survives_every_width", the_bus_survives_every_width),
-        ("a_halted_guest_ends_the_machine", a_halted_guest_ends_the_machine),
-        ("a_triple_fault_is_a_reset", a_triple_fault_is_a_reset),
-        ("the_camera_keeps_to_its_registers", the_camera_keeps_to_its_registers),
-        ("a_free_frame_clock_drops_frames", a_free_frame_clock_drops_frames),
-        ("a_stream_has_every_frame", a_stream_has_every_frame),
-        ("machines_leave_nothing_behind", machines_leave_nothing_behind),
-        ("a_signal_ends_a_machine_that_nobody_reads_from", a_signal_ends_a_machine_that_nobody_reads_from),
-        ("the_terminal_is_raw_meanwhile_and_restored", the_terminal_is_raw_meanwhile_and_restored),
-    ];
-    harness::run(&arguments, tests)
 }
 
 fn run(guest: BareMetal) -> (Report, String) {
@@ -140,7 +137,7 @@ fn machines_leave_nothing_behind() {
     let program = std::env::current_exe().unwrap();
     if std::env::var_os("BARE_METAL_ALONE").is_none() {
         let status = std::process::Command::new(program)
-            .args(["machines_leave_nothing_behind", "--exact", "--test-threads=1"])
+            .args(["bare_metal::machines_leave_nothing_behind", "--exact", "--test-threads=1"])
             .env("BARE_METAL_ALONE", "1")
             .status()
             .unwrap();

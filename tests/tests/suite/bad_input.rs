@@ -10,8 +10,31 @@ use std::{
     sync::LazyLock,
 };
 
-use tests::{bare_metal::BareMetal, ground, programs};
+use guest_images::Arch;
+use tests::{
+    bare_metal::BareMetal,
+    harness::{Group, Place, Test},
+    host, programs, tests,
+};
 use vmm::arch;
+
+/// The tests.
+pub(crate) fn group() -> Group {
+    let mut tests = tests![
+        kernels,
+        initrds,
+        sizes_and_windows,
+        no_image,
+        options,
+        plans_of_faults,
+        experiments,
+        places_that_cannot_be_written,
+        hosts_without_kvm,
+        an_unfit_host_is_told_with_the_labs_command,
+    ];
+    tests.push(Test::new("interrupt_controllers", interrupt_controllers).only_on(Arch::AARCH64));
+    Group { name: "bad_input", place: Place::Anywhere, tests }
+}
 
 static MINIVMM: LazyLock<std::path::PathBuf> =
     LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
@@ -41,7 +64,6 @@ fn good_kernel(folder: &Path) -> String {
     BareMetal::new("hello").build(folder).config.kernel.display().to_string()
 }
 
-#[test]
 fn kernels() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -130,7 +152,6 @@ fn arm64_image() -> Vec<u8> {
     image
 }
 
-#[test]
 fn initrds() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
@@ -145,7 +166,6 @@ fn initrds() {
     );
 }
 
-#[test]
 fn sizes_and_windows() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
@@ -203,7 +223,6 @@ fn sizes_and_windows() {
     with(&["--log", "a=b=c"], &["the log filter"]);
 }
 
-#[test]
 fn no_image() {
     for (variable, value) in
         [("MINIVMM_CACHE", "/no/cache"), ("XDG_CACHE_HOME", "/no/cache"), ("HOME", "/no/home")]
@@ -219,7 +238,6 @@ fn no_image() {
     }
 }
 
-#[test]
 fn options() {
     refused(&["--colour"], 2, &["unexpected argument '--colour'"]);
     refused(&["bake"], 2, &["bake"]);
@@ -249,7 +267,6 @@ fn options() {
     refused(&["ctl", "/no/socket", "status", "--svg", "x"], 2, &["--svg and --window are for the verb cma"]);
 }
 
-#[test]
 fn plans_of_faults() {
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("plan.toml");
@@ -296,7 +313,6 @@ fn plans_of_faults() {
     );
 }
 
-#[test]
 fn experiments() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -341,7 +357,6 @@ fn experiments() {
     assert!(String::from_utf8_lossy(&listed.stdout).contains("\n  seed=1\n"), "{listed:?}");
 }
 
-#[test]
 fn places_that_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
@@ -360,13 +375,11 @@ fn places_that_cannot_be_written() {
     }
 }
 
-#[cfg(target_arch = "aarch64")]
-#[test]
 fn interrupt_controllers() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
     refused(&["--kernel", &kernel, "--gic", "4"], 2, &["invalid value '4' for '--gic", "2, 3"]);
-    if ground::unfit().is_some() {
+    if host::unfit().is_some() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: this host is unfit, it refuses all.");
         return;
     }
@@ -395,7 +408,6 @@ fn with_dev(prepare: &str, run: &str, arguments: &[&str]) -> Output {
     unshare.args(["sh", "-c", &script, "sh"]).args(arguments).output().unwrap()
 }
 
-#[test]
 fn hosts_without_kvm() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -413,9 +425,8 @@ fn hosts_without_kvm() {
     check(&with_dev(prepare, "", &arguments), &arguments, 1, &["/dev/kvm has interface version -1, not 12"]);
 }
 
-#[test]
 fn an_unfit_host_is_told_with_the_labs_command() {
-    let Some(reason) = ground::unfit() else {
+    let Some(reason) = host::unfit() else {
         // To the terminal itself, as a test's own output is not shown.
         let _ = writeln!(std::io::stderr(), "SKIPPED: this host is fit, there is nothing to refuse here.");
         return;

@@ -10,8 +10,15 @@ use std::{
 use guest_images::{Arch, debian};
 use tests::{
     cross,
-    lab::{self, Lab},
+    harness::{Group, Place},
+    lab::Lab,
+    tests,
 };
+
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group { name: "bindings", place: Place::OutsideOfLabs, tests: tests![bindings_and_trees,] }
+}
 
 /// Our bindings, by their paths below a folder of bindings.
 const OURS: [&str; 4] =
@@ -95,12 +102,7 @@ fn unexplained(schema: &Path, tree: &Path) -> Vec<String> {
     said.lines().filter(|line| !explained(line)).map(str::to_owned).collect()
 }
 
-#[test]
 fn bindings_and_trees() {
-    if std::env::var_os(lab::IN_LAB).is_some() {
-        eprintln!("The bindings and the trees of all architectures are validated outside of the lab.");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let schema = schema(folder);

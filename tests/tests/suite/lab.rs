@@ -3,43 +3,37 @@
 use std::{
     env, fs,
     io::{Read as _, Write as _},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use libtest_mimic::Arguments;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, kill_process},
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
-use tests::{cross, harness, lab::IN_LAB, pty::Pty};
+use tests::{
+    cross,
+    harness::{Group, Place},
+    pty::Pty,
+    tests,
+};
 
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    if env::var_os(IN_LAB).is_some() {
-        eprintln!("There is no lab in a lab: the tests of the lab run outside.");
-        return ExitCode::SUCCESS;
-    }
-    let tests: &[harness::Test] = &[
-        (
-            "a_command_runs_as_on_the_host_and_its_results_come_back",
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "lab",
+        place: Place::OutsideOfLabs,
+        tests: tests![
             a_command_runs_as_on_the_host_and_its_results_come_back,
-        ),
-        (
-            "each_architectures_lab_has_its_programs_and_the_hosts_files",
             each_architectures_lab_has_its_programs_and_the_hosts_files,
-        ),
-        (
-            "a_terminal_reaches_the_command_whole_and_is_restored",
             a_terminal_reaches_the_command_whole_and_is_restored,
-        ),
-        ("nothing_survives_the_lab", nothing_survives_the_lab),
-        ("the_time_limit_ends_the_lab", the_time_limit_ends_the_lab),
-        ("a_lab_that_cannot_be_ends_with_125", a_lab_that_cannot_be_ends_with_125),
-    ];
-    harness::run(&arguments, tests)
+            nothing_survives_the_lab,
+            the_time_limit_ends_the_lab,
+            a_lab_that_cannot_be_ends_with_125,
+        ],
+    }
 }
 
 fn lab(options: &[&str], command: &[&str]) -> Command {

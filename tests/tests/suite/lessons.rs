@@ -4,9 +4,16 @@
 
 use std::{fs, path::Path, process::Command};
 
-use tests::programs;
+use tests::{
+    harness::{Group, Place},
+    programs, tests,
+};
 
-#[test]
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group { name: "lessons", place: Place::Anywhere, tests: tests![scripts_hold_and_pictures_are_theirs,] }
+}
+
 fn scripts_hold_and_pictures_are_theirs() {
     let minivmm = programs::minivmm().expect("cargo builds minivmm");
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../cma/lessons"));

@@ -13,7 +13,19 @@ use devices::media::{
     isp::{Input, Isp, Output, Params, Rect, Statistics},
 };
 use guest_images::{cache::cache_dir, debian};
-use tests::lab;
+use tests::{
+    harness::{Group, Place},
+    tests,
+};
+
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "demosaic",
+        place: Place::OutsideOfLabs,
+        tests: tests![colours_are_interpolated_at_least_as_well_as_by_opencv,],
+    }
+}
 
 /// What the script needs, as pip has it.
 const PACKAGES: [&str; 3] = ["numpy==2.4.6", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0"];
@@ -81,14 +93,9 @@ fn psnr(made: &[u8], rgb: &[u8], width: usize) -> f64 {
     10.0 * (255.0 * 255.0 * rgb.len() as f64 / squares).log10()
 }
 
-#[test]
 fn colours_are_interpolated_at_least_as_well_as_by_opencv() {
-    if env::var_os(lab::IN_LAB).is_some() {
-        eprintln!("The ISP is the same to the bit everywhere: it is held against OpenCV outside of the lab.");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/demosaic.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/demosaic.py");
     let output =
         Command::new(PYTHON).arg(script).arg(folder.path()).env("PYTHONPATH", packages()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -6,8 +6,28 @@ use std::{
     sync::LazyLock,
 };
 
-use tests::{ground, programs};
+use tests::{
+    harness::{Group, Place},
+    host, programs, tests,
+};
 use vmm::arch;
+
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "tree",
+        place: Place::Anywhere,
+        tests: tests![
+            the_windows_and_who_uses_them,
+            several_cameras,
+            cpus_and_memory,
+            numa_nodes,
+            a_camera_without_a_window,
+            a_file_passes_dtc_too,
+            doctor_says_what_the_tests_do,
+        ],
+    }
+}
 
 static MINIVMM: LazyLock<PathBuf> = LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
 
@@ -36,7 +56,6 @@ fn node(dts: &str, name: &str) -> Vec<String> {
     lines
 }
 
-#[test]
 fn the_windows_and_who_uses_them() {
     let dts = dts(
         "--memory 3G --cma 256M,base=0x60000000 --cma size=64M,name=isp,base=0x70000000 --camera window=isp",
@@ -57,7 +76,6 @@ fn the_windows_and_who_uses_them() {
     assert!(camera.contains(&format!("memory-region = {phandle}")), "{camera:?} has not {phandle}");
 }
 
-#[test]
 fn several_cameras() {
     let dts = dts("--cma 64M --cma 16M,name=isp --camera window=isp --camera fps=10");
     assert_eq!(dts.matches("camera@").count(), 2);
@@ -70,7 +88,6 @@ fn several_cameras() {
     assert_eq!(self::dts("--camera none").matches("camera@").count(), 0);
 }
 
-#[test]
 fn cpus_and_memory() {
     let dts = dts("--cpus 3 --memory 4G --camera none");
     for cpu in 0..3 {
@@ -82,7 +99,6 @@ fn cpus_and_memory() {
     assert_eq!(dts.matches("device_type = \"memory\"").count(), ranges);
 }
 
-#[test]
 fn numa_nodes() {
     let dts =
         dts("--cpus 4 --memory 1G --numa 2 --cma 64M --cma 32M,name=isp,node=0 --camera window=isp,node=1");
@@ -117,13 +133,11 @@ fn numa_nodes() {
     assert!(!without.contains("numa") && !without.contains("distance-map"), "{without}");
 }
 
-#[test]
 fn a_camera_without_a_window() {
     assert!(!self::node(&dts("--cma 64M --camera window=none"), "camera").concat().contains("memory-region"));
     assert!(self::node(&dts("--cma 64M"), "camera").concat().contains("memory-region"));
 }
 
-#[test]
 fn a_file_passes_dtc_too() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tree.dtb");
@@ -135,12 +149,11 @@ fn a_file_passes_dtc_too() {
     assert!(accepted(&printed).contains(r#"minivmm,exec = "it's \"quoted\"";"#));
 }
 
-#[test]
 fn doctor_says_what_the_tests_do() {
     let output = Command::new(&*MINIVMM).arg("doctor").output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(report.contains("/dev/kvm"), "{report}");
-    if let Some(reason) = ground::unfit() {
+    if let Some(reason) = host::unfit() {
         assert_eq!(output.status.code(), Some(1), "{report}");
         assert!(report.contains("cargo lab -- minivmm"), "{reason}\n{report}");
     } else {

@@ -12,7 +12,27 @@ use cma::{
     size,
 };
 use guest_images::debian::Archive;
-use tests::{lab, programs};
+use tests::{
+    harness::{Group, Place},
+    lab, programs, tests,
+};
+
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "check",
+        place: Place::Anywhere,
+        tests: tests![
+            our_own_trees_work,
+            windows_that_are_wrong_on_purpose,
+            trees_that_a_plan_makes_wrong,
+            seventeen_windows_are_what_our_kernel_has,
+            a_source,
+            bad_requests,
+            debians_boards,
+        ],
+    }
+}
 
 static MINIVMM: LazyLock<PathBuf> = LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
 
@@ -31,7 +51,6 @@ fn said(words: &[&str], status: i32) -> String {
     said
 }
 
-#[test]
 fn our_own_trees_work() {
     for (options, windows) in [
         ("--camera none", 0),
@@ -53,7 +72,6 @@ fn our_own_trees_work() {
     }
 }
 
-#[test]
 fn windows_that_are_wrong_on_purpose() {
     for (options, status, part) in [
         ("--cma 64M,no-map", 1, "reusable and no-map exclude each other"),
@@ -69,7 +87,6 @@ fn windows_that_are_wrong_on_purpose() {
 }
 
 /// What a plan of faults does to the tree; what a guest makes of it is in tests/experiments/tree-*.toml.
-#[test]
 fn trees_that_a_plan_makes_wrong() {
     let plan = tempfile::NamedTempFile::new().unwrap();
     let path = plan.path().to_str().unwrap();
@@ -100,7 +117,6 @@ fn trees_that_a_plan_makes_wrong() {
     }
 }
 
-#[test]
 fn seventeen_windows_are_what_our_kernel_has() {
     let words = |count| [vec!["--memory", "2G"], ["--cma", "4M"].repeat(count)].concat();
     said(&words(17), 0);
@@ -137,7 +153,6 @@ const SOURCE: &str = r#"/dts-v1/;
 };
 "#;
 
-#[test]
 fn a_source() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("board.dts");
@@ -169,7 +184,6 @@ fn a_source() {
     assert_eq!(error.lines().count(), 1);
 }
 
-#[test]
 fn bad_requests() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("board.dtb");
@@ -423,7 +437,6 @@ fn compare(board: &Board, report: &Report) {
     assert_eq!(references, board.references, "{}", board.file);
 }
 
-#[test]
 fn debians_boards() {
     if env::var_os(lab::IN_LAB).is_some() {
         eprintln!("The boards' trees are looked at outside of the lab.");

@@ -1,16 +1,15 @@
 //! The allocator's model against the kernel: many operations on a window of a booted guest, after each of which both say the
-//! same. Its main function is as in linux.rs.
+//! same.
 //!
 //! The kernel is 6.1, or the release that TEST_KERNEL names; the model has the rules of that release. Seeds are 1, 2 and 3;
 //! MODEL_SEEDS has others, with commas between.
-
-use std::process::ExitCode;
 
 use cma::{Window, area::Area};
 use guest_images::{Kind, Release};
 use tests::{
     differential::{Operation, Place, Random, aligned_operations, debugfs_operations},
-    harness, kernels,
+    harness::{self, Group},
+    kernels, tests,
 };
 use vmm::arch;
 
@@ -23,18 +22,14 @@ const RANGES: usize = 5_000;
 const SIZE: u64 = 16 << 20;
 const GIB: u64 = 1 << 30;
 
-fn main() -> ExitCode {
-    let mut tests: Vec<harness::Test> = vec![
-        ("debugfs_answers_as_the_model_does", debugfs_answers_as_the_model_does),
-        (
-            "the_heap_and_the_camera_answer_as_the_model_does",
-            the_heap_and_the_camera_answer_as_the_model_does,
-        ),
-    ];
+/// The tests.
+pub(crate) fn group() -> Group {
+    let mut tests =
+        tests![debugfs_answers_as_the_model_does, the_heap_and_the_camera_answer_as_the_model_does];
     if kernels::release() == Release::V7_2 {
-        tests.push(("several_ranges_answer_as_the_model_does", several_ranges_answer_as_the_model_does));
+        tests.extend(tests![several_ranges_answer_as_the_model_does]);
     }
-    harness::run_with_linux(&[Kind::Default(kernels::release())], &tests)
+    Group { name: "model", place: harness::Place::Linux(vec![Kind::Default(kernels::release())]), tests }
 }
 
 fn seeds() -> Vec<u64> {

@@ -1,0 +1,80 @@
+//! The commands that stages run: each line of their output has the stage's subject before it, and they do not outlive us.
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _},
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitStatus, Stdio},
+};
+
+use rustix::process::{Signal, nice, set_parent_process_death_signal};
+
+/// How much builds stand back for guests, whose tests have time limits (nice(2)).
+const NICENESS: i32 = 10;
+
+/// A command that builds: it stands back for the tests that run meanwhile.
+pub(crate) fn in_background(mut command: Command) -> Command {
+    let stand_back = || nice(NICENESS).map(drop).map_err(io::Error::from);
+    // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+    unsafe { command.pre_exec(stand_back) };
+    command
+}
+
+/// Runs `command` to its end and prints what it prints, with `who` before each line; `line` gets each line, too.
+pub(crate) fn run(who: &str, command: Command, mut line: impl FnMut(&str)) -> Result<(), String> {
+    let error = |error: io::Error| format!("{who} cannot be heard: {error}");
+    let (printed, writer) = io::pipe().map_err(error)?;
+    let stdout = writer.try_clone().map_err(error)?;
+    follow(command, stdout.into(), writer.into(), printed, |text| {
+        eprintln!("{who}: {text}");
+        line(text);
+    })
+}
+
+/// Runs `command` to its end as [`run`] does, but returns its standard output.
+pub(crate) fn output(who: &str, command: Command) -> Result<String, String> {
+    let error = |error: io::Error| format!("{who} cannot be heard: {error}");
+    let (printed, writer) = io::pipe().map_err(error)?;
+    let mut file = tempfile::tempfile().map_err(error)?;
+    let stdout: File = file.try_clone().map_err(error)?;
+    follow(command, stdout.into(), writer.into(), printed, |text| eprintln!("{who}: {text}"))?;
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).map_err(error)?;
+    Ok(text)
+}
+
+fn follow(
+    mut command: Command,
+    stdout: Stdio,
+    stderr: Stdio,
+    printed: io::PipeReader,
+    mut line: impl FnMut(&str),
+) -> Result<(), String> {
+    let end_with_us = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
+    // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+    unsafe { command.pre_exec(end_with_us) };
+    let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
+    let shown = shown(&command);
+    // With it go our ends of the pipe, without which it would never be at its end.
+    drop(command);
+    let mut child = child.map_err(|error| format!("{shown} cannot be run: {error}"))?;
+    for text in BufReader::new(printed).split(b'\n') {
+        let text = text.map_err(|error| format!("{shown} cannot be heard: {error}"))?;
+        line(&String::from_utf8_lossy(&text));
+    }
+    judge(&shown, child.wait())
+}
+
+fn judge(command: &str, status: io::Result<ExitStatus>) -> Result<(), String> {
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{command} ended with {status}")),
+        Err(error) => Err(format!("{command} cannot be waited for: {error}")),
+    }
+}
+
+/// A command as one types it.
+fn shown(command: &Command) -> String {
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,65 @@
+//! The tests that run programs of this workspace: minivmm on the command line, bare-metal guests, guests that boot Linux, labs.
+//!
+//! It is one program, as each more would be linked with all of the workspace again. It takes the options of any test
+//! program: `cargo test -p tests --test suite -- linux::` runs the tests of linux.rs.
+
+mod bad_input;
+mod bare_metal;
+mod bindings;
+mod camera;
+mod cameras;
+mod check;
+mod debug_kernel;
+mod demosaic;
+mod experiments;
+mod faults;
+mod hosts;
+mod isp;
+mod lab;
+mod lessons;
+mod linux;
+mod model;
+mod other_kernels;
+mod scenarios;
+mod tree;
+
+use std::process::ExitCode;
+
+use guest_images::Arch;
+use tests::{
+    harness::{self, Group},
+    kernels,
+};
+
+fn main() -> ExitCode {
+    harness::main(groups)
+}
+
+/// All tests for guests of `arch`; those of a release of our kernel alone, if the environment names one.
+fn groups(arch: &Arch) -> Vec<Group> {
+    if let Some(release) = kernels::chosen() {
+        return vec![model::group(), other_kernels::of_release(release)];
+    }
+    vec![
+        bad_input::group(),
+        bare_metal::group(),
+        bindings::group(),
+        camera::group(),
+        cameras::group(),
+        check::group(),
+        debug_kernel::group(arch),
+        demosaic::group(),
+        experiments::group(),
+        faults::group(),
+        hosts::group(),
+        isp::group(),
+        lab::group(),
+        lessons::group(),
+        linux::group(),
+        model::group(),
+        other_kernels::debian(arch),
+        other_kernels::large_pages(arch),
+        scenarios::group(arch),
+        tree::group(),
+    ]
+}

@@ -1,0 +1,23 @@
+//! Every scenario, as a test: what the guest shows is what the scenario states.
+
+use guest_images::Arch;
+use tests::{
+    harness::{Group, Place, Test},
+    scenario,
+};
+
+/// The tests, for guests of `arch`.
+pub(crate) fn group(arch: &Arch) -> Group {
+    let test = |scenario: &'static scenario::Scenario| {
+        Test::new(scenario.name, || {
+            let played = scenario.play();
+            assert!(played.holds(), "{played}");
+            println!("{played}");
+        })
+    };
+    Group {
+        name: "scenarios",
+        place: Place::Linux(scenario::images(arch)),
+        tests: scenario::all().map(test).collect(),
+    }
+}
