@@ -39,7 +39,8 @@ pub struct Evidence {
     pub report: Option<Report>,
     /// What the workload printed, and minivmm.
     pub output: String,
-    /// The guest's kernel log: as dmesg has it, or, if the workload never ended, as the serial console had it.
+    /// The guest's kernel log: as dmesg has it, or, if the workload never ended, as the serial console had it: warnings and
+    /// worse, unless the machine's --cmdline says otherwise.
     pub log: String,
     /// The serial console: it also has what the kernel said after that.
     pub console: String,
@@ -130,7 +131,12 @@ fn arguments(case: &Case, plan: &Plan, folder: &Path) -> Vec<OsString> {
     ];
     let faults = [("--faults", path(names::PLAN)), ("--trace", path(names::TRACE))];
     let faults = faults.into_iter().filter(|_| !plan.rules.is_empty());
-    words.extend(options.into_iter().chain(faults).flat_map(|(option, value)| [option.into(), value]));
+    // Each character on the serial console is an exit of the guest, and a boot log of informational messages a third of a
+    // short run. Warnings and all that is worse still come; the log of /out has everything.
+    let has_cmdline = case.machine.iter().any(|word| word.starts_with("--cmdline"));
+    let warnings = (!has_cmdline).then(|| ("--cmdline", "loglevel=5".into()));
+    let all = options.into_iter().chain(faults).chain(warnings);
+    words.extend(all.flat_map(|(option, value)| [option.into(), value]));
     words
 }
 
@@ -248,6 +254,7 @@ mod tests {
         let words = arguments(&case, &Plan::default(), Path::new("/x"));
         assert!(words.starts_with(&["run".into(), "--cma".into(), "16M".into(), "--exec".into()]));
         assert!(words[4].to_str().unwrap().contains("(\ntrue\n)") && !words.contains(&"--faults".into()));
+        assert!(words.ends_with(&["--cmdline".into(), "loglevel=5".into()]));
     }
 
     #[test]
