@@ -5,6 +5,65 @@
 //! interrupt lines and phandles for it; then [`DeviceSpec::build`] makes a [`PlatformDevice`] of it.
 //!
 //! A [`Registration`] is a device's line in [`crate::REGISTRY`]: by it `--device NAME` finds the device.
+//!
+//! The smallest device has one register region and neither interrupt nor DMA:
+//!
+//! ```
+//! use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+//! use devices::platform::{
+//!     BuildError, DeviceSpec, Node, Parts, PlatformDevice, Region, Resources, Specification,
+//! };
+//!
+//! /// A latch, as it is asked for.
+//! #[derive(Debug)]
+//! struct LatchSpec;
+//!
+//! impl Specification for LatchSpec {
+//!     fn resources(&self) -> Resources {
+//!         Resources { regions: vec![Region::unnamed(4)], ..Resources::default() }
+//!     }
+//!
+//!     fn node(&self, _id: &str) -> Node {
+//!         Node::new("latch").compatible(&["example,latch"])
+//!     }
+//! }
+//!
+//! impl DeviceSpec for LatchSpec {
+//!     fn build(&self, _parts: Parts) -> Result<Arc<dyn PlatformDevice>, BuildError> {
+//!         Ok(Arc::new(Latch::default()))
+//!     }
+//! }
+//!
+//! /// One 32-bit register, which keeps what the guest stores.
+//! #[derive(Default)]
+//! struct Latch(AtomicU32);
+//!
+//! impl PlatformDevice for Latch {
+//!     fn load(&self, _region: usize, offset: u64, data: &mut [u8]) {
+//!         if offset == 0 && data.len() == 4 {
+//!             data.copy_from_slice(&self.0.load(Ordering::Relaxed).to_le_bytes());
+//!         }
+//!     }
+//!
+//!     fn store(&self, _region: usize, offset: u64, data: &[u8]) {
+//!         if let (0, Ok(bytes)) = (offset, data.try_into()) {
+//!             self.0.store(u32::from_le_bytes(bytes), Ordering::Relaxed);
+//!         }
+//!     }
+//!
+//!     fn reset(&self) {
+//!         self.0.store(0, Ordering::Relaxed);
+//!     }
+//!
+//!     fn stop(&self) {}
+//! }
+//!
+//! let latch = Latch::default();
+//! latch.store(0, 0, &7_u32.to_le_bytes());
+//! let mut data = [0; 4];
+//! latch.load(0, 0, &mut data);
+//! assert_eq!(data, [7, 0, 0, 0]);
+//! ```
 
 use std::{fmt::Debug, sync::Arc};
 
