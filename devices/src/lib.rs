@@ -10,12 +10,14 @@ pub mod exit;
 pub mod faults;
 pub mod irq;
 pub mod machine_events;
-pub mod media;
 pub mod platform;
 pub mod pvpanic;
 pub mod register_table;
 pub mod serial;
 pub mod virtio;
+
+/// Imaging without registers. It is a separate crate, so that an edit of a device does not compile its kernels again.
+pub use media;
 
 /// The devices that `--device NAME` adds to a machine, each by one line.
 pub static REGISTRY: &[&platform::Registration] = &[&camera::REGISTRATION];
