@@ -1,4 +1,4 @@
-//! Maps of a CMA window: which pages are allocated, who has them, which of them the camera wrote.
+//! Maps of a CMA window: which pages are allocated, who has them, which of them devices wrote.
 
 mod pages;
 mod svg;
@@ -39,7 +39,7 @@ pub struct Map {
     pub size: u64,
     /// The pages that the kernel has handed out.
     pub allocated: Pages,
-    /// The pages that the camera wrote to, at that moment or before.
+    /// The pages that devices wrote to, at that moment or before.
     pub written: Pages,
     owners: Vec<Owner>,
 }
@@ -137,11 +137,11 @@ impl Map {
 enum Cell {
     /// None is allocated, none was written.
     Free,
-    /// None is allocated, but the camera wrote to some when they were.
+    /// None is allocated, but devices wrote to some when they were.
     WrittenBefore,
     /// Some or all are allocated, none was written.
     Allocated { whole: bool },
-    /// Some or all are allocated, and the camera wrote to some.
+    /// Some or all are allocated, and devices wrote to some.
     Written { whole: bool },
 }
 
@@ -160,7 +160,7 @@ fn human(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    /// 32 pages: buffers of four pages at 8 and 16, of which the camera wrote the first; a page of somebody's at 30.
+    /// 32 pages: buffers of four pages at 8 and 16, of which a device wrote the first; a page of somebody's at 30.
     pub(super) fn small() -> Map {
         let window =
             Window { name: "isp".into(), base: 0x4000_0000, size: 32 * PAGE_SIZE, ..Default::default() };

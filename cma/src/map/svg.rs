@@ -51,7 +51,7 @@ const LEGEND: [(&[Cell], &str, f64); 4] = [
         "allocated, partly allocated",
         255.0,
     ),
-    (&[Cell::Written { whole: true }, Cell::Written { whole: false }], "and written by the camera", 250.0),
+    (&[Cell::Written { whole: true }, Cell::Written { whole: false }], "and written by a device", 250.0),
     (&[Cell::WrittenBefore], "free, written before", 0.0),
 ];
 
@@ -114,7 +114,7 @@ impl Map {
             let size = format!("{pages} pages ({})", human(pages * PAGE_SIZE));
             text(body, GUTTER + 340.0, y, "faint", &size);
             let written = self.written.count_in(owner.pages.clone());
-            text(body, GUTTER + 530.0, y, "faint", &format!("{written} written by the camera"));
+            text(body, GUTTER + 530.0, y, "faint", &format!("{written} written by a device"));
             y += 20.0;
         }
         if self.owners().len() > LISTED {

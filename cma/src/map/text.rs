@@ -20,7 +20,7 @@ impl Map {
         let _ = writeln!(
             text,
             "a character is {}: . free  + partly allocated  # allocated  w partly, W wholly allocated and written \
-             by the camera  - free, written before",
+             by a device  - free, written before",
             human(pages_per_cell * PAGE_SIZE)
         );
         let mut last = String::new();
@@ -76,7 +76,7 @@ mod tests {
             [
                 "isp at 0x40000000, 128 KiB: 9 of 32 pages allocated (28.1 %), largest free run 10 pages (40 KiB)",
                 "a character is 4 KiB: . free  + partly allocated  # allocated  w partly, W wholly allocated and \
-                 written by the camera  - free, written before",
+                 written by a device  - free, written before",
                 "0x0040000000 ........WWWW....####....-.....#.",
                 "0x0040008000 buffer 0, 4 pages",
                 "0x0040010000 buffer 1, 4 pages",

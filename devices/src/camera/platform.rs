@@ -20,6 +20,19 @@ use crate::{
     },
 };
 
+/// The names of the camera's counters.
+const COUNTERS: [&str; 9] = [
+    "frames",
+    "drops",
+    "overflows",
+    "bus_errors",
+    "sync_losses",
+    "config_errors",
+    "irqs",
+    "irqs_late",
+    "bytes",
+];
+
 /// The camera's line in the registry.
 pub static REGISTRATION: Registration = Registration {
     name: "camera",
@@ -30,6 +43,7 @@ pub static REGISTRATION: Registration = Registration {
         Ok(spec) => Ok(Arc::new(spec)),
         Err(error) => Err(error.to_string()),
     },
+    counters: &COUNTERS,
     faults: &FAULTS,
 };
 
@@ -86,17 +100,18 @@ impl PlatformDevice for Camera {
 
     fn counters(&self) -> Counters {
         let counters = Camera::counters(self);
-        vec![
-            ("frames", counters.frames),
-            ("drops", counters.drops),
-            ("overflows", counters.overflows),
-            ("bus_errors", counters.bus_errors),
-            ("sync_losses", counters.sync_losses),
-            ("config_errors", counters.config_errors),
-            ("irqs", counters.irqs),
-            ("irqs_late", counters.irqs_late),
-            ("bytes", counters.bytes),
-        ]
+        let values = [
+            counters.frames,
+            counters.drops,
+            counters.overflows,
+            counters.bus_errors,
+            counters.sync_losses,
+            counters.config_errors,
+            counters.irqs,
+            counters.irqs_late,
+            counters.bytes,
+        ];
+        COUNTERS.into_iter().zip(values).collect()
     }
 
     fn frames(&self) -> Option<&dyn FrameSource> {

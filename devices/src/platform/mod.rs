@@ -232,6 +232,8 @@ pub struct Registration {
     pub keys: &'static [&'static [Key]],
     /// Reads the text behind the name.
     pub parse: fn(&str) -> Result<Arc<dyn DeviceSpec>, String>,
+    /// The names of its counters, in the order of [`PlatformDevice::counters`].
+    pub counters: &'static [&'static str],
     /// Where and how the device can go wrong on purpose.
     pub faults: &'static crate::faults::Table,
 }

@@ -21,7 +21,7 @@ use std::{
 use serde::Serialize;
 use tests::bare_metal::BareMetal;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
-use vmm::{boot::memory, machine::config::DeviceRequest, observe::report::Outcome};
+use vmm::{boot::memory, machine::config::DeviceRequest, observe::report::MachineOutcome};
 
 use crate::{median, verdict};
 
@@ -151,7 +151,7 @@ pub(crate) fn guest(case: &Case, camera: &str) -> Result<BareMetal, Box<dyn Erro
 /// Streams to `guest`: the seconds that the measured frames took, and how many were dropped among them.
 pub(crate) fn stream(guest: &BareMetal) -> Result<(f64, u32), Box<dyn Error>> {
     let (report, printed) = guest.run();
-    if report.outcome != (Outcome::Exit { status: 0 }) {
+    if report.outcome != (MachineOutcome::Exit { status: 0 }) {
         return Err(format!("the streaming guest ended with {:?}: {printed}", report.outcome).into());
     }
     let (nanoseconds, drops) = printed.trim().split_once('\n').ok_or("the guest prints two numbers")?;

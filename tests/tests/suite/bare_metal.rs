@@ -22,7 +22,7 @@ use tests::{
 };
 use vmm::{
     machine::config::DeviceRequest,
-    observe::report::{Outcome, Report},
+    observe::report::{MachineOutcome, Report},
 };
 
 static MINIVMM: LazyLock<PathBuf> = LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
@@ -54,7 +54,7 @@ fn run(guest: BareMetal) -> (Report, String) {
 
 fn exits_with(guest: BareMetal, status: u8) -> (Report, String) {
     let (report, printed) = run(guest);
-    assert_eq!(report.outcome, Outcome::Exit { status }, "{printed}");
+    assert_eq!(report.outcome, MachineOutcome::Exit { status }, "{printed}");
     (report, printed)
 }
 
@@ -70,14 +70,14 @@ fn the_bus_survives_every_width() {
 }
 
 fn a_halted_guest_ends_the_machine() {
-    assert_eq!(run(BareMetal::new("halt")).0.outcome, Outcome::Halted);
+    assert_eq!(run(BareMetal::new("halt")).0.outcome, MachineOutcome::Halted);
     let mut two = BareMetal::new("halt");
     two.config.cpus = 2;
-    assert_eq!(run(two).0.outcome, Outcome::Halted);
+    assert_eq!(run(two).0.outcome, MachineOutcome::Halted);
 }
 
 fn a_triple_fault_is_a_reset() {
-    assert_eq!(run(BareMetal::new("reset")).0.outcome, Outcome::Reset);
+    assert_eq!(run(BareMetal::new("reset")).0.outcome, MachineOutcome::Reset);
 }
 
 /// A guest with a camera and a window.

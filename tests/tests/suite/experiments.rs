@@ -29,7 +29,7 @@ use vmm::{
         results::Summary,
         run::Evidence,
     },
-    observe::report::{Outcome, Report},
+    observe::report::{MachineOutcome, Report},
 };
 
 /// Time limit of all of it: several times what it takes.
@@ -254,6 +254,6 @@ fn who_stops_them_leaves_no_guest() {
     // It ended in order, and before the other did.
     let report = fs::read(console.with_file_name("report.json")).unwrap();
     let report: Report = serde_json::from_slice(&report).unwrap();
-    assert!(matches!(report.outcome, Outcome::Signal { .. }), "{report:?}");
+    assert!(matches!(report.outcome, MachineOutcome::Signal { .. }), "{report:?}");
     assert!(!console.with_file_name("done.json").exists());
 }

@@ -22,7 +22,7 @@ use tests::{
 use vmm::{
     api::GuestWindow,
     arch,
-    observe::report::{Outcome, Report},
+    observe::report::{MachineOutcome, Report},
 };
 
 /// The tests.
@@ -230,7 +230,7 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     end_within(&running, pid, guest::LIMIT);
     assert_eq!(running.join().unwrap().code(), Some(1));
     let report: Report = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
-    assert_eq!(report.outcome, Outcome::Stopped);
+    assert_eq!(report.outcome, MachineOutcome::Stopped);
     assert!(!socket.exists());
     let gone = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg("status"));
     assert_eq!(gone.status.code(), Some(2));
@@ -459,7 +459,7 @@ fn twenty_runs_leave_nothing_behind() {
         let report = report.unwrap_or_else(|error| panic!("run {run}: {error}"));
         assert_eq!(
             report.outcome,
-            vmm::observe::report::Outcome::Exit { status: 0 },
+            vmm::observe::report::MachineOutcome::Exit { status: 0 },
             "run {run}: {report:#?}"
         );
         let camera = |counter| report.counter(&format!("camera0.{counter}")).unwrap();

@@ -74,7 +74,7 @@ pub enum Verb {
     Cma,
     /// Faults on purpose: list; add FILE, a plan; remove NAME, a rule; trigger NAME, which fires at its next event
     Faults,
-    /// The frame clocks of devices such as cameras, while the guest runs: pause; step [N], which lets one frame begin, or N;
+    /// The frame clocks of devices, while the guest runs: pause; step [N], which lets one frame begin, or N;
     /// resume
     Frames,
     /// The next frame of a device, as it lies in guest memory: drawn here, or with --png in a file

@@ -1,4 +1,4 @@
-//! What a tiny guest found out about this KVM, and whether Linux can run on one like that.
+//! Judges by a tiny guest's findings whether Linux can run on this host's KVM.
 //!
 //! Some hosts offer a /dev/kvm that emulates privileged code (a PVM without hardware virtualization interprets ring 0,
 //! and leaves SYSCALL in ring 3): Linux cannot run there, small bare-metal guests can.
@@ -10,7 +10,7 @@ use std::{
 
 use super::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL};
 
-/// What the tiny guest found.
+/// The tiny guest's findings.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
     /// Turns of a two-instruction loop in the kernel's mode, in a second.
@@ -25,13 +25,13 @@ const LOOPS_MIN: f64 = 10e6;
 
 /// Turns of the timed loop: a tenth of a millisecond on a CPU, a hundredth of a second where it is interpreted.
 pub(super) const LOOPS: u32 = 30_000;
-/// How often it is timed: the best counts, as a busy host interrupts the others.
+/// The number of times that it is timed. The best time counts, as a busy host interrupts the others.
 const ROUNDS: u32 = 5;
 
-/// Turns in a second of a loop of which `round` makes [`LOOPS`].
+/// Turns of a loop in a second. `round` makes [`LOOPS`] turns.
 ///
 /// # Errors
-/// That of a round.
+/// The error of a round.
 pub(super) fn loops_per_second(mut round: impl FnMut() -> Result<(), String>) -> Result<f64, String> {
     let mut best = Duration::MAX;
     for _ in 0..ROUNDS {

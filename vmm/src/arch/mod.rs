@@ -1,5 +1,5 @@
-//! What differs between architectures. Every architecture's module offers the same items; nothing outside this
-//! folder asks which one it is.
+//! The differences between architectures. Every architecture's module offers the same items, and no code outside this folder
+//! asks for the architecture.
 
 mod exit;
 mod fitness;

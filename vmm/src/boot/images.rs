@@ -1,4 +1,4 @@
-//! Where guest images are: in the user's cache folder, where the builder of guest-images leaves them.
+//! Finds guest images in the user's cache folder, where the builder of guest-images puts them.
 
 use std::{env, fs, io, path::PathBuf};
 
@@ -11,22 +11,22 @@ use crate::arch;
 pub struct Image {
     /// The kernel.
     pub kernel: PathBuf,
-    /// Initramfs.
+    /// The initramfs.
     pub initrd: Option<PathBuf>,
     /// The kernel's unit for CMA windows, in bytes.
     pub pageblock: u64,
 }
 
-/// The image that is taken where none is named.
+/// The image for a command line that names none.
 pub const DEFAULT: &str = "default";
 
-/// What the builder says of an image, in its file `image.json`.
+/// The builder's description of an image: its file `image.json`.
 #[derive(Deserialize)]
 struct Description {
     pageblock: u64,
 }
 
-/// Why there is no such image.
+/// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// It was not built.
@@ -40,7 +40,7 @@ pub enum ImageError {
         /// Where it would be.
         folder: PathBuf,
     },
-    /// It is not whole.
+    /// It is not complete.
     #[error("the guest image's {} cannot be used: {source}; remove the folder and build it anew", path.display())]
     Description {
         /// Its description.
@@ -68,11 +68,11 @@ fn folder() -> PathBuf {
 /// Finds the image called `name`.
 ///
 /// # Errors
-/// If it was not built, or not whole.
+/// If it was not built, or is not complete.
 pub fn find(name: &str) -> Result<Image, ImageError> {
     let folder = folder().join(name);
     let (kernel, initrd) = (folder.join(arch::KERNEL_FILE), folder.join("initramfs"));
-    // A name with a separator in it would lead elsewhere.
+    // A name with a separator would lead to another folder.
     if name.contains('/') || !kernel.exists() || !initrd.exists() {
         return Err(ImageError::Absent { name: name.to_owned(), folder });
     }

@@ -1,4 +1,4 @@
-//! Guest memory: one memfd, mapped shared, so that its pages are told apart from the VMM's own (RssShmem).
+//! Guest memory: one memfd, mapped shared, so that the kernel counts its pages apart from the VMM's own (RssShmem).
 
 use std::{
     fs::File,
@@ -13,10 +13,10 @@ use vm_memory::{
     FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
 };
 
-/// Why there is no guest memory.
+/// Why guest memory could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
-    /// memfd_create or its size.
+    /// The host refused a memfd of this size.
     #[error("cannot make {} of guest memory{}: {source}", cma::size::format(*.size), hint(*.hugepages))]
     Create {
         /// Bytes asked for.
@@ -26,7 +26,7 @@ pub enum MemoryError {
         /// Why.
         source: io::Error,
     },
-    /// mmap.
+    /// The host refused the mapping.
     #[error("cannot map {} of guest memory{}: {source}", cma::size::format(*.size), hint(*.hugepages))]
     Map {
         /// Bytes asked for.
@@ -48,7 +48,7 @@ pub const HUGE_PAGE: u64 = 2 << 20;
 /// Makes the guest's RAM.
 ///
 /// # Errors
-/// If the host has not that much memory to give.
+/// If the host lacks the memory.
 pub fn create(ram: &[Range<u64>], hugepages: bool) -> Result<GuestMemoryMmap, MemoryError> {
     let size: u64 = ram.iter().map(|range| range.end - range.start).sum();
     let flags = libc::MFD_CLOEXEC | if hugepages { libc::MFD_HUGETLB | libc::MFD_HUGE_2MB } else { 0 };
@@ -57,12 +57,12 @@ pub fn create(ram: &[Range<u64>], hugepages: bool) -> Result<GuestMemoryMmap, Me
     if fd < 0 {
         return Err(MemoryError::Create { size, hugepages, source: io::Error::last_os_error() });
     }
-    // SAFETY: the call above has just opened it, and nobody else has it.
+    // SAFETY: the call above opened the descriptor, and nothing else owns it.
     let file = unsafe { File::from_raw_fd(fd) };
     let create = |source| MemoryError::Create { size, hugepages, source };
     file.set_len(size).map_err(create)?;
     if hugepages {
-        // Takes them from the pool now: where too few are left, a touch later would be the end (SIGBUS).
+        // Takes the pages from the pool now. If too few are left, a later touch would end the process (SIGBUS).
         // SAFETY: the call touches no memory of ours.
         let failed = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, size.cast_signed()) } != 0;
         if failed {

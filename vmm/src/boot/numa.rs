@@ -1,5 +1,5 @@
-//! NUMA nodes: which has what, and how the tree says so (Documentation/devicetree/bindings/numa.txt). Which of it a guest
-//! reads is [`arch`](crate::arch::NUMA_HELP)'s to say.
+//! NUMA nodes: the RAM and CPUs of each, and their properties in the tree (Documentation/devicetree/bindings/numa.txt).
+//! [`NUMA_HELP`](crate::arch::NUMA_HELP) says which of these an architecture's guest reads.
 
 use std::ops::Range;
 
@@ -10,19 +10,19 @@ use crate::machine::config::Config;
 /// RAM, each stretch with the number of its node, ascending.
 pub type Nodes = Vec<(u32, Range<u64>)>;
 
-/// Most nodes: what our kernels are made for (CONFIG_NODES_SHIFT in guest-images/kernel/common.config).
+/// The most nodes that our kernels are made for (CONFIG_NODES_SHIFT in guest-images/kernel/common.config).
 pub const NODES_MAX: u8 = 8;
 
 /// Distances between nodes (include/linux/topology.h).
 const LOCAL_DISTANCE: u32 = 10;
 const REMOTE_DISTANCE: u32 = 20;
 
-/// The node of CPU `index`: they are divided as evenly as they can be, the first to node 0.
+/// The node of CPU `index`. CPUs are divided as evenly as possible; the first belong to node 0.
 pub fn node_of_cpu(config: &Config, index: u8) -> u32 {
     u32::from(index) * u32::from(config.numa) / u32::from(config.cpus)
 }
 
-/// Writes that the node of the tree that is being written belongs to NUMA node `node`, if there is more than one.
+/// Writes the property that puts the open node of the tree into NUMA node `node`, if there is more than one NUMA node.
 ///
 /// # Errors
 /// Those of the writer.
@@ -33,7 +33,7 @@ pub fn write_id(fdt: &mut FdtWriter, config: &Config, node: u32) -> Result<(), E
     fdt.property_u32("numa-node-id", node)
 }
 
-/// Writes how far the nodes are from each other, if there is more than one.
+/// Writes the distances between the nodes, if there is more than one.
 ///
 /// # Errors
 /// Those of the writer.

@@ -31,7 +31,7 @@ pub enum Maker {
 /// A device with its place.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its name in reports, plans of faults and experiments, as in `camera0`.
+    /// Its name in reports, plans of faults and experiments, made of its kind and a number.
     pub id: String,
     /// Its name in the registry, or its id if the machine always has it.
     pub kind: &'static str,

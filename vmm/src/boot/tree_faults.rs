@@ -32,7 +32,7 @@ fault_point! {
         WrongCells = "wrong-cells",
         /// `/reserved-memory` has no `ranges`.
         NoRanges = "no-ranges",
-        /// The cameras' `memory-region` refers to no node.
+        /// The `memory-region` of the window's devices refers to no node.
         Dangling = "dangling",
         /// Before the window's node there are this many more, each with a page of its own below the window.
         Crowd { count: u32 in 1..=256 } = "crowd",

@@ -13,14 +13,14 @@ use cma::{
     size,
 };
 
-/// Size of a tree in bytes, at most: arm64 maps no more of it (arch/arm64/include/asm/boot.h, MAX_FDT_SIZE).
+/// Largest tree in bytes: arm64 maps no more of it (arch/arm64/include/asm/boot.h, MAX_FDT_SIZE).
 const MAX_TREE: u64 = 2 << 20;
 /// Most CMA areas of a kernel as Debian builds it: 1 + its CONFIG_CMA_AREAS.
 const CMA_AREAS: usize = 20;
 /// Most CMA areas of our guest images' kernel: 1 + its CONFIG_CMA_AREAS (guest-images/kernel/common.config).
 const GUEST_CMA_AREAS: usize = 17;
 
-/// What `minivmm check` is told besides the machine's options.
+/// The arguments of `minivmm check` apart from the machine's options.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// A device tree, flattened (.dtb) or as source (.dts, which dtc reads) [default: that of the machine options]
@@ -52,18 +52,18 @@ Examples:
 The rules are those of Linux 6.1.
 Exit status: 0; 1 if something will not work (an error); 2 for a bad request.";
 
-/// Why there is nothing to say of a tree.
+/// Why a tree could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// There is none.
+    /// The tree cannot be read.
     #[error("the device tree {} cannot be read: {source}; name a .dtb or a .dts", path.display())]
     Read {
-        /// Where it was to be.
+        /// The file.
         path: PathBuf,
-        /// What happened.
+        /// Why.
         source: io::Error,
     },
-    /// It is too large for Linux.
+    /// The tree is too large for Linux.
     #[error("the device tree {} is larger than {}, which is what Linux takes on arm64", .0.display(), size::format(MAX_TREE))]
     TooLarge(PathBuf),
     /// dtc cannot be run.
@@ -78,7 +78,7 @@ pub enum CheckError {
         /// Why.
         source: io::Error,
     },
-    /// dtc makes no tree of the source.
+    /// dtc cannot compile the source.
     #[error(
         "dtc makes no tree of the source {}: {said}; source with #include has to go through cpp first",
         path.display()
@@ -89,24 +89,24 @@ pub enum CheckError {
         /// dtc's first line.
         said: String,
     },
-    /// It is malformed.
+    /// The tree is malformed.
     #[error("the device tree {} is none: {source}", path.display())]
     Tree {
-        /// Where it is.
+        /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The mistake and its place.
         source: TreeError,
     },
-    /// There can be no such kernel.
+    /// The kernel's options contradict each other.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// Standard output takes no more.
+    /// Standard output cannot be written to.
     #[error("standard output cannot be written: {0}")]
     Print(#[from] io::Error),
 }
 
 impl CheckError {
-    /// The exit status of a minivmm that ends with it.
+    /// The exit status of minivmm for this error.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::NoDtc { .. } | Self::Print(_) => 1,
@@ -115,18 +115,18 @@ impl CheckError {
     }
 }
 
-/// Checks the tree in the file `path`, which is read here; `pageblock` is the kernel's in bytes.
+/// Checks the tree in the file `path`. `pageblock` is the kernel's, in bytes.
 ///
 /// # Errors
-/// If the file has no tree, if there can be no such kernel, or if the output has no place.
+/// If the file has no tree, if the kernel's options contradict each other, or if the output cannot be written.
 pub fn file(path: &Path, pageblock: u64, args: &CheckArgs) -> Result<ExitCode, CheckError> {
     tree(path, &read(path)?, &kernel(pageblock, CMA_AREAS, args)?, args.json)
 }
 
-/// Checks the flattened tree of a guest; `pageblock` is its kernel's in bytes.
+/// Checks the flattened tree of a guest. `pageblock` is its kernel's, in bytes.
 ///
 /// # Errors
-/// If there can be no such kernel, or if the output has no place.
+/// If the kernel's options contradict each other, or if the output cannot be written.
 pub fn guest(blob: &[u8], pageblock: u64, args: &CheckArgs) -> Result<ExitCode, CheckError> {
     tree(Path::new("of these options"), blob, &kernel(pageblock, GUEST_CMA_AREAS, args)?, args.json)
 }
@@ -135,12 +135,12 @@ fn kernel(pageblock: u64, cma_areas: usize, args: &CheckArgs) -> Result<Kernel, 
     Kernel::new(pageblock, args.page_size, args.cma_areas.unwrap_or(cma_areas))
 }
 
-/// Prints what there is to say of the flattened tree `blob`; the status is 1 if something will not work.
+/// Prints the findings about the flattened tree `blob`. The status is 1 if something will not work.
 fn tree(path: &Path, blob: &[u8], kernel: &Kernel, json: bool) -> Result<ExitCode, CheckError> {
     let tree = Tree::read(blob).map_err(|source| CheckError::Tree { path: path.to_owned(), source })?;
     let report = check(&tree, kernel);
     match print(&report, json, BufWriter::new(io::stdout().lock())) {
-        // Whoever closed the pipe knows enough.
+        // A reader that closed the pipe wants no more.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }
@@ -163,12 +163,12 @@ fn read(path: &Path) -> Result<Vec<u8>, CheckError> {
     }
     let error = |source| CheckError::Read { path: path.to_owned(), source };
     let mut blob = Vec::new();
-    // One more than is allowed, to see that it is more.
+    // One byte more than is allowed shows that the file is too large.
     File::open(path).map_err(error)?.take(MAX_TREE + 1).read_to_end(&mut blob).map_err(error)?;
     if blob.len() as u64 > MAX_TREE { Err(CheckError::TooLarge(path.to_owned())) } else { Ok(blob) }
 }
 
-/// The flattened tree of a source, also where dtc finds something wrong with what it says: that is for us to tell.
+/// Compiles a source to a flattened tree. dtc's findings about its content are ignored, as the check has its own.
 fn compile(path: &Path) -> Result<Vec<u8>, CheckError> {
     // dtc would say so in a sentence of its own.
     File::open(path).map_err(|source| CheckError::Read { path: path.to_owned(), source })?;
@@ -203,9 +203,9 @@ mod tests {
         fdt.property_phandle(1).unwrap();
         fdt.end_node(region).unwrap();
         fdt.end_node(parent).unwrap();
-        let camera = fdt.begin_node("camera").unwrap();
+        let device = fdt.begin_node("isp").unwrap();
         fdt.property_u32("memory-region", 1).unwrap();
-        fdt.end_node(camera).unwrap();
+        fdt.end_node(device).unwrap();
         fdt.end_node(root).unwrap();
         fdt.finish().unwrap()
     }
@@ -237,7 +237,7 @@ mod tests {
                 "findings": [{"level": "error", "text": rule, "source": source}],
             }],
             "users": [{
-                "node": "/camera", "enabled": true,
+                "node": "/isp", "enabled": true,
                 "references": [{
                     "index": 0, "target": "/reserved-memory/isp@90000000", "errno": -22, "gets": null,
                     "findings": [no_pool],

@@ -62,7 +62,7 @@ pub struct CtlArgs {
 /// Why no answer was printed.
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
-    /// No socket, or nobody who listens.
+    /// There is no socket, or no machine listens on it.
     #[error("no machine listens on {}: {source}; name the --api-socket of one that runs", path.display())]
     Connect {
         /// The socket.
@@ -78,12 +78,12 @@ pub enum CtlError {
         /// Why.
         source: io::Error,
     },
-    /// Not an answer of ours.
+    /// The answer is not one of minivmm's.
     #[error("what listens on {} gave no answer of minivmm's: {source}; name the --api-socket of a machine", path.display())]
     NoAnswer {
         /// The socket.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The mistake.
         source: serde_json::Error,
     },
     /// --svg or --window where they have no meaning.
@@ -98,7 +98,7 @@ pub enum CtlError {
     /// Words behind the verb that mean nothing.
     #[error("{0}")]
     Words(String),
-    /// The plan.
+    /// The plan cannot be read.
     #[error("the plan of faults {} cannot be read: {source}; name a file that can", path.display())]
     ReadPlan {
         /// The file.
@@ -106,7 +106,7 @@ pub enum CtlError {
         /// Why.
         source: io::Error,
     },
-    /// What is wrong with it.
+    /// The mistake.
     #[error("{}:{error}", path.display())]
     Plan {
         /// The file.
@@ -133,13 +133,13 @@ pub enum CtlError {
         /// Why.
         source: io::Error,
     },
-    /// The machine cannot.
+    /// The machine cannot do it.
     #[error("{0}")]
     Refused(String),
 }
 
 impl CtlError {
-    /// 2 for a bad request, 1 for a machine that cannot.
+    /// The exit status: 2 for a bad request, 1 for a machine that cannot do it.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Connect { .. }
@@ -239,7 +239,7 @@ fn faults_request(words: &[&str]) -> Result<FaultsRequest, CtlError> {
             let path = PathBuf::from(file);
             let text = fs::read_to_string(&path)
                 .map_err(|source| CtlError::ReadPlan { path: path.clone(), source })?;
-            // Here the file has a name.
+            // An error here names the file; the machine knows only the text.
             Plan::read(&text, &fault_tables()).map_err(|error| CtlError::Plan { path, error })?;
             FaultsRequest::Add(text)
         }
@@ -285,7 +285,7 @@ fn rules_text(rules: &[RuleStatus]) -> Result<String, CtlError> {
         .collect()
 }
 
-/// Sends a request; the line that comes back.
+/// Sends a request, and returns the line of the answer.
 fn ask(path: &Path, request: &Request) -> Result<String, CtlError> {
     let mut stream =
         UnixStream::connect(path).map_err(|source| CtlError::Connect { path: path.to_owned(), source })?;
@@ -302,7 +302,7 @@ fn ask(path: &Path, request: &Request) -> Result<String, CtlError> {
     ask().map_err(|source| CtlError::Connection { path: path.to_owned(), source })
 }
 
-/// The windows' maps; one of them also as a picture.
+/// The windows' maps as text. With `--svg` one of them goes into a file as well.
 fn windows_text(windows: &[GuestWindow], args: &CtlArgs) -> Result<String, CtlError> {
     let named = |window: &&GuestWindow| {
         args.window.as_ref().is_none_or(|name| window.name.starts_with(name.as_str()))
@@ -350,7 +350,7 @@ fn status_text(status: &Status) -> String {
         status.cpus,
         size::format(status.memory)
     );
-    // Where there is one node, all is in it.
+    // In a guest with one NUMA node the node says nothing.
     let nodes = status.windows.iter().any(|window| window.node.is_some_and(|node| node > 0));
     for window in &status.windows {
         let node = window.node.filter(|_| nodes).map_or(String::new(), |node| format!(" in node {node}"));

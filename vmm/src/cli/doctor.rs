@@ -8,7 +8,7 @@ use crate::{
     machine::kvm::{API_VERSION, DEV_KVM, open_kvm, unfit_reason},
 };
 
-/// `minivmm doctor`: what was looked at, line by line, and whether this host is fit for Linux guests.
+/// Examines the host. Returns a line for each finding, and whether this host is fit for Linux guests.
 pub fn examine() -> (String, bool) {
     let mut report = String::new();
     let mut fit = true;

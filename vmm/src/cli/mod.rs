@@ -50,7 +50,7 @@ use crate::{
         signals::Signals,
     },
     observe::{
-        report::{Outcome, Report},
+        report::{MachineOutcome, Report},
         timeline,
     },
 };
@@ -597,7 +597,7 @@ impl ReportFile {
 /// The exit status. A command that never handed back a status has failed, however the machine ended.
 fn exit_status(report: &Report, config: &Config) -> u8 {
     match report.outcome {
-        Outcome::Halted | Outcome::Stopped if config.exec.is_some() => 1,
+        MachineOutcome::Halted | MachineOutcome::Stopped if config.exec.is_some() => 1,
         _ => report.outcome.exit_status(),
     }
 }
@@ -605,18 +605,21 @@ fn exit_status(report: &Report, config: &Config) -> u8 {
 /// Says on stderr how the machine ended, where that is not what was asked for.
 fn explain(report: &Report, config: &Config) {
     let what = match &report.outcome {
-        Outcome::Exit { .. } => return,
-        Outcome::Quit => "stopped by Ctrl-A x".to_owned(),
-        Outcome::Signal { signal } => format!("stopped by signal {signal}"),
-        Outcome::Stopped => "stopped by a request on the API socket".to_owned(),
-        Outcome::PoweredOff => "the guest powered off before its command had ended".to_owned(),
-        Outcome::Panic => "the guest's kernel panicked".to_owned(),
-        Outcome::Halted => "the guest halted".to_owned(),
-        Outcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),
-        Outcome::Failed { reason } => reason.clone(),
+        MachineOutcome::Exit { .. } => return,
+        MachineOutcome::Quit => "stopped by Ctrl-A x".to_owned(),
+        MachineOutcome::Signal { signal } => format!("stopped by signal {signal}"),
+        MachineOutcome::Stopped => "stopped by a request on the API socket".to_owned(),
+        MachineOutcome::PoweredOff => "the guest powered off before its command had ended".to_owned(),
+        MachineOutcome::Panic => "the guest's kernel panicked".to_owned(),
+        MachineOutcome::Halted => "the guest halted".to_owned(),
+        MachineOutcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),
+        MachineOutcome::Failed { reason } => reason.clone(),
     };
     eprintln!("minivmm: {what}");
-    let failed = matches!(report.outcome, Outcome::Panic | Outcome::Reset | Outcome::Failed { .. });
+    let failed = matches!(
+        report.outcome,
+        MachineOutcome::Panic | MachineOutcome::Reset | MachineOutcome::Failed { .. }
+    );
     // Without a command they are on the screen already.
     if config.exec.is_some() && failed && !report.last_console_lines.is_empty() {
         eprintln!("minivmm: the last lines of its console:");

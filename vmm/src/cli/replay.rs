@@ -1,5 +1,4 @@
-//! `minivmm replay REPORT`: runs the machine of a report again, with the same plan of faults and seed, and compares what went
-//! wrong.
+//! `minivmm replay REPORT`: runs the machine of a report again, with the same plan of faults and seed, and compares the firings.
 
 use std::{
     env, fs, io,
@@ -14,7 +13,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::observe::report::Report;
 
-/// What `minivmm replay` is told.
+/// The arguments of `minivmm replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// The --report of a run with faults
@@ -24,7 +23,7 @@ pub struct ReplayArgs {
 /// Why nothing was compared.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// No report.
+    /// The report cannot be read.
     #[error("the report {} cannot be read: {source}; name the --report of a run with --faults", path.display())]
     Read {
         /// The file.
@@ -32,16 +31,16 @@ pub enum ReplayError {
         /// Why.
         source: io::Error,
     },
-    /// A run without faults.
+    /// The run had no faults.
     #[error("the run of {} had no faults; name the --report of one with --faults", .0.display())]
     NoFaults(PathBuf),
-    /// No machine.
+    /// The machine cannot be run.
     #[error("the machine cannot be run again: {0}; what it said is above")]
     Run(io::Error),
 }
 
 impl ReplayError {
-    /// 2 for a bad request, 1 for a machine that cannot.
+    /// The exit status: 2 for a bad request, 1 for a machine that cannot run.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Read { .. } | Self::NoFaults(_) => 2,
@@ -50,10 +49,10 @@ impl ReplayError {
     }
 }
 
-/// Runs it again, and says whether the same went wrong.
+/// Runs the machine again, and says whether the same rules fired at the same events.
 ///
 /// # Errors
-/// If there is no such report, or the machine leaves none.
+/// If the report cannot be read, or the machine leaves none.
 pub fn main(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
     let read = |path: &Path| -> io::Result<Report> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
     let report =
@@ -67,7 +66,7 @@ pub fn main(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
         minivmm.args(machine(&report.arguments)).arg("--faults").arg(path("plan.toml"));
         minivmm.arg("--seed").arg(before.seed.to_string()).arg("--report").arg(path("report.json"));
         if report.arguments.iter().any(|word| word.starts_with("--exec")) {
-            // What the guest leaves there the second time is of no use.
+            // The files of the second run are dropped.
             minivmm.arg("--out").arg(path("out"));
         }
         let prepare = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
@@ -89,7 +88,7 @@ pub fn main(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
     })
 }
 
-/// The words of a command line, but for the options that a replay has of its own.
+/// The words of a command line without the options that a replay sets itself.
 fn machine(arguments: &[String]) -> Vec<&String> {
     const OWN: [&str; 9] = [
         "--faults",
@@ -143,10 +142,9 @@ mod tests {
     #[test]
     fn options_of_a_replay_are_its_own() {
         let words = |text: &str| text.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
-        let arguments =
-            words("run --cma 16M --faults p --seed=3 --report r --exec true --out o --camera fps=5");
+        let arguments = words("run --cma 16M --faults p --seed=3 --report r --exec true --out o --numa 2");
         let left: Vec<_> = machine(&arguments).into_iter().cloned().collect();
-        assert_eq!(left, words("run --cma 16M --exec true --camera fps=5"));
+        assert_eq!(left, words("run --cma 16M --exec true --numa 2"));
     }
 
     #[test]
@@ -161,7 +159,7 @@ mod tests {
         let trace = |frames: &[u32]| {
             let plan = "[[rule]]\nname = \"r\"\non = \"frame.dma\"\naction = \"previous\"\n";
             let faults = Faults::new(Plan::read(plan, &fault_tables()).unwrap(), 1);
-            let handle = FaultHandle::new(faults.clone(), "camera0");
+            let handle = FaultHandle::new(faults.clone(), "grabber0");
             for &frame in frames {
                 assert!(handle.consult::<FrameDma>(Event::of_frame(frame)).is_some());
             }

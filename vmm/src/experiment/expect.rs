@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use devices::{
-    camera::Counters,
+    REGISTRY,
     faults::{
         Rule,
         fields::{Fields, Problem},
@@ -14,7 +14,7 @@ use toml::{Spanned, de::DeValue};
 
 use super::values::{Count, count, counts, list, text, unsigned};
 
-/// The ends that a guest can cause: the `kind` of each such [`Outcome`](crate::observe::report::Outcome).
+/// The ends that a guest can cause: the `kind` of each such [`MachineOutcome`](crate::observe::report::MachineOutcome).
 pub(super) const ENDS: [&str; 5] = ["exit", "powered_off", "panic", "halted", "reset"];
 
 /// What has to hold after a run.
@@ -38,7 +38,7 @@ pub struct Expect {
     pub output_not: Vec<String>,
     /// Buffers with V4L2_BUF_FLAG_ERROR.
     pub flagged: Option<Count>,
-    /// Counters of devices by `ID.COUNTER`, as in `camera0.overflows`.
+    /// Counters of devices by `ID.COUNTER`, as in `msgdma0.descriptors`.
     pub counters: BTreeMap<String, Count>,
     /// A file of frames that the workload leaves.
     pub frames: Option<Frames>,
@@ -122,22 +122,18 @@ fn end(value: Spanned<DeValue<'_>>) -> Result<String, Problem> {
 
 /// The counter that a key means, as `ID.COUNTER`. A key without an id means the first camera.
 fn counter_path(key: &str) -> Result<String, String> {
-    let (device, counter) = key.split_once('.').unwrap_or(("camera0", key));
-    let kind = device.trim_end_matches(|c: char| c.is_ascii_digit());
-    let known = counters_of(kind).ok_or_else(|| {
-        format!("'{device}' is no id of a device; an id is a kind and a number, as in \"camera0.frames\"")
-    })?;
-    if known.iter().any(|name| name == counter) {
-        return Ok(format!("{device}.{counter}"));
+    let (id, counter) = key.split_once('.').unwrap_or(("camera0", key));
+    let kind = id.trim_end_matches(|c: char| c.is_ascii_digit());
+    let Some(registration) = REGISTRY.iter().find(|registration| registration.name == kind && id != kind)
+    else {
+        let ids: Vec<String> =
+            REGISTRY.iter().map(|registration| format!("{}0", registration.name)).collect();
+        return Err(format!("'{id}' is no id of a device with counters; such ids are {}", ids.join(", ")));
+    };
+    if registration.counters.contains(&counter) {
+        return Ok(format!("{id}.{counter}"));
     }
-    Err(format!("a {kind} has no counter '{counter}'; it has {}", known.join(", ")))
-}
-
-/// The names of the counters that a device of this kind has.
-fn counters_of(kind: &str) -> Option<Vec<String>> {
-    let counters = (kind == "camera").then(|| serde_json::to_value(Counters::default()))?;
-    let counters = counters.ok()?.as_object()?.keys().cloned().collect();
-    Some(counters)
+    Err(format!("a {kind} has no counter '{counter}'; it has {}", registration.counters.join(", ")))
 }
 
 /// Reads the table `frames`.

@@ -44,15 +44,15 @@ pub const HELP: &str = r#"An experiment is a TOML file:
                                                  # one; default: 0), how many are missing between them, by how many
                                                  # frames after the last fault there is a good one"#;
 
-/// Most runs of an experiment.
+/// The most runs of an experiment.
 const MOST_RUNS: u16 = 10_000;
 
-/// What a driver is put through, and what has to hold.
+/// An experiment: runs of a driver with faults, and expectations.
 #[derive(Debug, Clone)]
 pub struct Experiment {
     /// The file.
     pub path: PathBuf,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The names of its matrix.
     pub matrix: Vec<String>,
@@ -63,26 +63,26 @@ pub struct Experiment {
 /// One run of an experiment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// What it is chosen by, for people and as the name of a folder: `format=GREY,seed=1`.
+    /// The choices that make it, for people and as the name of a folder: `format=GREY,seed=1`.
     pub name: String,
     /// Options of the machine, as words.
     pub machine: Vec<String>,
-    /// What runs in the guest.
+    /// The command in the guest.
     pub workload: String,
-    /// Of the faults.
+    /// The seed of the faults.
     pub seed: u64,
-    /// What goes wrong.
+    /// The rules of the plan of faults.
     pub rules: Vec<Rule>,
-    /// What has to hold.
+    /// The expectations.
     pub expect: Expect,
-    /// In seconds.
+    /// The time limit in seconds.
     pub timeout: u64,
 }
 
-/// A file that is no experiment.
+/// Why a file is not an experiment.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("the experiment {} cannot be read: {source}; name a file that can", path.display())]
     Read {
         /// The file.
@@ -90,21 +90,21 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
-    /// Something in it is wrong.
+    /// The file has a mistake.
     #[error("{}:{error}", path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
-        /// What, and where.
+        /// The mistake and its place.
         error: PlanError,
     },
 }
 
 impl Experiment {
-    /// Reads the file `path`; of its matrix' names those of `set` have that value alone, which need not be among theirs.
+    /// Reads the file `path`. An entry of the matrix that `set` names has only the value from `set`, which may be a new one.
     ///
     /// # Errors
-    /// If it cannot be read, and the first thing that is wrong with it.
+    /// If the file cannot be read, and its first mistake.
     pub fn open(path: PathBuf, set: &[(String, String)]) -> Result<Self, FileError> {
         match fs::read_to_string(&path) {
             Ok(text) => match read(&text, set) {
@@ -117,13 +117,13 @@ impl Experiment {
 }
 
 impl Case {
-    /// What goes wrong in it.
+    /// Its plan of faults.
     pub fn plan(&self) -> Plan {
         Plan::of(self.rules.clone())
     }
 }
 
-/// A name of the matrix with one of its values.
+/// An entry of the matrix with one of its values.
 type Choice<'a> = (String, DeValue<'a>);
 
 fn read<'a>(text: &'a str, set: &'a [(String, String)]) -> Result<Experiment, Problem> {
@@ -172,7 +172,7 @@ fn read<'a>(text: &'a str, set: &'a [(String, String)]) -> Result<Experiment, Pr
     Ok(Experiment { path: PathBuf::new(), name, matrix, cases })
 }
 
-/// A value as it is written on a command line: a whole number, if it is one.
+/// A value from the command line: a whole number where it looks like one, else a text.
 fn set_value(value: &str) -> DeValue<'_> {
     match DeValue::parse(value).map(Spanned::into_inner) {
         Ok(number @ DeValue::Integer(_)) => number,
@@ -180,14 +180,14 @@ fn set_value(value: &str) -> DeValue<'_> {
     }
 }
 
-/// `choice`, and `value` for `name`.
+/// `choice` with `value` for `name` in addition.
 fn with<'a>(choice: &[Choice<'a>], name: &str, value: &DeValue<'a>) -> Vec<Choice<'a>> {
     [choice, &[(name.to_owned(), value.clone())]].concat()
 }
 
-/// The runs with this choice, which is put in already.
+/// The runs with this choice, whose values are in `fields` already.
 fn read_cases(mut fields: Fields<'_>, choice: &[Choice<'_>]) -> Result<Vec<Case>, Problem> {
-    // For the list of what there may be.
+    // It is taken so that an error's list of fields has it.
     fields.take("name");
     let machine = fields.needed_text("machine")?.into_inner();
     let machine: Vec<String> = machine.split_whitespace().map(ToOwned::to_owned).collect();
@@ -216,7 +216,7 @@ fn read_cases(mut fields: Fields<'_>, choice: &[Choice<'_>]) -> Result<Vec<Case>
     Ok(seeds.into_iter().map(case).collect())
 }
 
-/// As a value of the matrix is written elsewhere.
+/// A value of the matrix as text.
 fn shown(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => text.clone().into_owned(),
@@ -229,7 +229,7 @@ fn braced(name: &str) -> String {
     format!("{{{name}}}")
 }
 
-/// Whether a text in `value` has `braced`.
+/// Whether a text in `value` contains `braced`.
 fn mentions(value: &Spanned<DeValue<'_>>, braced: &str) -> bool {
     match value.get_ref() {
         DeValue::String(text) => text.contains(braced),
@@ -239,8 +239,8 @@ fn mentions(value: &Spanned<DeValue<'_>>, braced: &str) -> bool {
     }
 }
 
-/// Puts the values of `choice` where their names stand in braces. A text that is no more than such a name becomes the value, so
-/// that it can be a number.
+/// Replaces names in braces by the values of `choice`. A text that is nothing but such a name becomes the value itself, which can
+/// be a number.
 fn put<'a>(value: &mut Spanned<DeValue<'a>>, choice: &[Choice<'a>]) {
     match value.get_mut() {
         DeValue::String(text) => {
@@ -278,7 +278,7 @@ fn seeds(value: Spanned<DeValue<'_>>) -> Result<Vec<u64>, Problem> {
     Ok(seeds)
 }
 
-/// A value of a choice.
+/// Reads a value of an entry of the matrix.
 fn chosen(value: Spanned<DeValue<'_>>) -> Result<Spanned<DeValue<'_>>, Problem> {
     match value.get_ref() {
         DeValue::Integer(_) => Ok(value),
@@ -290,7 +290,7 @@ fn chosen(value: Spanned<DeValue<'_>>) -> Result<Spanned<DeValue<'_>>, Problem> 
     }
 }
 
-/// A name with what it may be.
+/// An entry of the matrix: its name and its values.
 type Choices<'a> = (Spanned<String>, Vec<Spanned<DeValue<'a>>>);
 
 fn matrix(value: Spanned<DeValue<'_>>) -> Result<Vec<Choices<'_>>, Problem> {
@@ -369,7 +369,10 @@ mod tests {
     fn the_ends_are_those_of_a_report() {
         for kind in ENDS {
             let outcome = serde_json::json!({ "kind": kind, "status": 0 });
-            assert!(serde_json::from_value::<crate::observe::report::Outcome>(outcome).is_ok(), "{kind}");
+            assert!(
+                serde_json::from_value::<crate::observe::report::MachineOutcome>(outcome).is_ok(),
+                "{kind}"
+            );
         }
     }
 
@@ -390,15 +393,15 @@ mod tests {
             ("[expect]\nflagged = [3, 1]", "5:11: no number lies from 3 to 1"),
             (
                 "[expect]\ncounters = { drop = 1 }",
-                "5:14: a camera has no counter 'drop'; it has bus_errors, bytes",
+                "5:14: a camera has no counter 'drop'; it has frames, drops",
             ),
             (
                 "[expect]\ncounters = { \"camera1.drop\" = 1 }",
-                "5:14: a camera has no counter 'drop'; it has bus_errors, bytes",
+                "5:14: a camera has no counter 'drop'; it has frames, drops",
             ),
             (
                 "[expect]\ncounters = { \"cam0.drops\" = 1 }",
-                "5:14: 'cam0' is no id of a device; an id is a kind and",
+                "5:14: 'cam0' is no id of a device with counters; such ids are camera0",
             ),
             (
                 "[expect]\nframes = { file = \"f\", format = \"GREY\", size = \"320\" }",

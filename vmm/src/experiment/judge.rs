@@ -7,7 +7,7 @@ use super::{
     run::{Evidence, Looked},
     values::Count,
 };
-use crate::observe::report::Outcome;
+use crate::observe::report::MachineOutcome;
 
 /// Texts that no run's kernel log may have. The kernel's reports of its own mistakes and its drivers' begin with one of them: BUG,
 /// WARN and oops, and those of KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG and of hung tasks.
@@ -89,7 +89,7 @@ impl Judge<'_> {
             let ends = expect.end.join(" or ");
             self.complain("end", format!("the machine's end was {outcome} and not {ends}"));
         }
-        if let Outcome::Exit { status } = &report.outcome
+        if let MachineOutcome::Exit { status } = &report.outcome
             && *status != expect.exit
         {
             self.complain("exit", format!("the workload ended with {status} instead of {}", expect.exit));
@@ -216,7 +216,7 @@ mod tests {
 
     fn evidence() -> Evidence {
         let firing = Firing {
-            device: Some("camera0".into()),
+            device: Some("grabber0".into()),
             window: None,
             frame: Some(3),
             on: "frame.dma".into(),
@@ -230,20 +230,20 @@ mod tests {
             changes: Vec::new(),
         };
         let device = |id: &str, overflows| {
-            DeviceReport::new(id.to_owned(), "camera", [("drops", 0), ("overflows", overflows)])
+            DeviceReport::new(id.to_owned(), "grabber", [("drops", 0), ("overflows", overflows)])
         };
         let report = Report {
             format_version: FORMAT_VERSION,
             version: String::new(),
             arguments: Vec::new(),
-            outcome: Outcome::Exit { status: 0 },
+            outcome: MachineOutcome::Exit { status: 0 },
             seconds_to_boot_mark: None,
             seconds: 1.0,
             memory: 1 << 30,
             overhead_at_boot_mark: None,
             overhead_at_end: 0,
             windows: Vec::new(),
-            devices: vec![device("camera0", 1), device("camera1", 5)],
+            devices: vec![device("grabber0", 1), device("grabber1", 5)],
             faults: Some(Trace { plan: String::new(), seed: 1, firings: vec![firing], more: 0 }),
             last_console_lines: Vec::new(),
         };
@@ -269,7 +269,7 @@ mod tests {
             log: vec!["overflow".into()],
             output: vec!["10 frames".into()],
             flagged: Some(1..=1),
-            counters: [("camera0.overflows".to_owned(), 1..=1), ("camera1.overflows".to_owned(), 2..=9)]
+            counters: [("grabber0.overflows".to_owned(), 1..=1), ("grabber1.overflows".to_owned(), 2..=9)]
                 .into(),
             frames: Some(Frames {
                 file: "f".into(),
@@ -295,7 +295,7 @@ mod tests {
             (|expect, _| expect.exit = 1, "the workload ended with 0 instead of 1"),
             (|_, evidence| evidence.status = None, "it did not end in time"),
             (
-                |_, evidence| evidence.report.as_mut().unwrap().outcome = Outcome::Panic,
+                |_, evidence| evidence.report.as_mut().unwrap().outcome = MachineOutcome::Panic,
                 "the machine's end was {\"kind\":\"panic\"} and not exit",
             ),
             (
@@ -311,16 +311,16 @@ mod tests {
             (|expect, _| expect.output_not.push("seq".into()), "the output has: seq: 2"),
             (|expect, _| expect.flagged = Some(0..=0), "1 buffers have the error flag instead of 0"),
             (
-                |expect, _| expect.counters.extend([("camera0.drops".to_owned(), 1..=2)]),
-                "camera0.drops is 0 instead of 1 to 2",
+                |expect, _| expect.counters.extend([("grabber0.drops".to_owned(), 1..=2)]),
+                "grabber0.drops is 0 instead of 1 to 2",
             ),
             (
-                |expect, _| expect.counters.extend([("camera1.overflows".to_owned(), 1..=1)]),
-                "camera1.overflows is 5 instead of 1",
+                |expect, _| expect.counters.extend([("grabber1.overflows".to_owned(), 1..=1)]),
+                "grabber1.overflows is 5 instead of 1",
             ),
             (
-                |expect, _| expect.counters.extend([("camera2.drops".to_owned(), 0..=0)]),
-                "camera2.drops is missing instead of 0",
+                |expect, _| expect.counters.extend([("grabber2.drops".to_owned(), 0..=0)]),
+                "grabber2.drops is missing instead of 0",
             ),
             (|_, evidence| evidence.console += "[9.0] BUG: KASAN", "the log has: [9.0] BUG: KASAN"),
             (

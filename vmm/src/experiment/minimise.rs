@@ -1,8 +1,8 @@
-//! Makes of a plan that shows a failure the smallest that still does: fewer rules, then smaller counts.
+//! Shrinks a plan that shows a failure to the smallest that still shows it: first fewer rules, then smaller counts.
 
 use devices::faults::Rule;
 
-/// The smallest part of `rules` that still `fails`, which these do. Each try is a run.
+/// The smallest part of the failing `rules` that still `fails`. Each try is a run.
 pub fn minimise(rules: &[Rule], mut fails: impl FnMut(&[Rule]) -> bool) -> Vec<Rule> {
     let mut smallest = rules.to_vec();
     let mut index = 0;
@@ -16,7 +16,7 @@ pub fn minimise(rules: &[Rule], mut fails: impl FnMut(&[Rule]) -> bool) -> Vec<R
         }
     }
     for index in 0..smallest.len() {
-        // One that may fire once has the smallest count already.
+        // A rule that may fire once has the smallest count already.
         let mut times = smallest[index].times.unwrap_or(u64::MAX);
         if smallest[index].when.nth.is_some() {
             continue;

@@ -1,7 +1,7 @@
-//! `minivmm experiment`: runs guests with faults on purpose, judges how their driver took them, and leaves a report.
+//! `minivmm experiment`: runs guests with faults on purpose, judges how their drivers took the faults, and writes a report.
 //!
-//! An [`Experiment`] is a file; each of its [`Case`]s a run ([`run`]) of a minivmm of its own, whose [`Evidence`] is judged
-//! ([`judge`]). A run leaves its folder with all there is of it.
+//! An [`Experiment`] is a file. Each of its [`Case`]s is a [`run`] of a minivmm of its own, and [`mod@judge`] compares the evidence
+//! with the expectations. Each run leaves a folder with its files.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -41,18 +41,18 @@ use crate::machine::{
     signals,
 };
 
-/// What there is of a finished run in its folder, for a later call that goes on.
+/// The file in a run's folder that says that the run is finished, for `--resume`.
 const DONE: &str = "done.json";
 
-/// What `minivmm experiment` is told.
+/// The arguments of `minivmm experiment`.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
     #[command(subcommand)]
-    what: What,
+    command: ExperimentCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ExperimentCommand {
     /// Run experiments, and leave report.json, junit.xml and index.html
     #[command(after_help = file::HELP)]
     Run(RunArgs),
@@ -69,7 +69,7 @@ struct RunArgs {
     /// Experiments
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Folder for all that they leave
+    /// Folder for the results
     #[arg(long, value_name = "DIR", default_value = "experiment-results")]
     out: PathBuf,
     /// Most guests at a time [default: as many as there are CPUs]
@@ -78,13 +78,13 @@ struct RunArgs {
     /// Most memory of all guests that run at a time, with M or G [default: half of what is available]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory_limit: Option<u64>,
-    /// Take this value of the matrix alone, may be repeated
+    /// Use only this value of the matrix; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
-    /// Run this in the guest before each workload: for another driver, say
+    /// Run this in the guest before each workload, as to load another driver
     #[arg(long, value_name = "CMD")]
     before: Option<String>,
-    /// Go on where an earlier call was ended: runs that are done and have not changed are not run again
+    /// Continue an earlier call: skip runs that are finished and have not changed
     #[arg(long)]
     resume: bool,
     /// Look for the smallest plan that shows the same failure, for each run that fails; leaves minimal.toml
@@ -97,13 +97,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Why experiments were not run to their end.
+/// Why the experiments were not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
-    /// No experiment.
+    /// A file is not an experiment.
     #[error(transparent)]
     File(#[from] FileError),
-    /// No machine.
+    /// A machine cannot be as its options say.
     #[error("the machine of {}, {case}, cannot be: {reason}", path.display())]
     Machine {
         /// The experiment's file.
@@ -113,7 +113,7 @@ pub enum ExperimentError {
         /// Why.
         reason: String,
     },
-    /// Two of the same name.
+    /// Two experiments have one name.
     #[error("{} and {} are both called '{name}'; give each experiment a name of its own", first.display(), second.display())]
     Twice {
         /// The name.
@@ -123,12 +123,12 @@ pub enum ExperimentError {
         /// Another.
         second: PathBuf,
     },
-    /// No such matrix.
+    /// `--set` names no entry of a matrix.
     #[error(
         "no experiment has '{0}' in its matrix; leave --set {0}=... out, or name the experiment that has it"
     )]
     Set(String),
-    /// Two runs with one folder.
+    /// Two runs would have one folder.
     #[error(
         "the runs {first} and {second} of {} would both leave what they have in {folder}; give the matrix values that differ in \
          their first letters and digits",
@@ -139,18 +139,18 @@ pub enum ExperimentError {
         path: PathBuf,
         /// The folder, below that of the results.
         folder: String,
-        /// A run.
+        /// The first run.
         first: String,
         /// Another.
         second: String,
     },
-    /// No signal can be waited for.
+    /// Signals cannot be handled.
     #[error("Ctrl-C cannot be waited for: {0}")]
     Signals(io::Error),
-    /// This host runs no guests.
+    /// This host cannot run guests.
     #[error(transparent)]
     Kvm(#[from] KvmError),
-    /// The results' folder.
+    /// The folder for the results cannot be written to.
     #[error("the results cannot be written to {}: {source}; name another folder with --out", path.display())]
     Results {
         /// The folder.
@@ -161,7 +161,7 @@ pub enum ExperimentError {
 }
 
 impl ExperimentError {
-    /// 2 for a bad request, 1 for a host that cannot.
+    /// The exit status: 2 for a bad request, 1 for a host that cannot run it.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Kvm(_) | Self::Signals(_) => 1,
@@ -175,36 +175,37 @@ impl ExperimentError {
     }
 }
 
-/// What there is to know of a machine before it runs.
+/// Facts about a machine before it runs.
 #[derive(Debug)]
 pub struct Machine {
-    /// Of its guest, in bytes.
+    /// Guest memory in bytes.
     pub memory: u64,
     /// The guest's kernel and initramfs.
     pub files: Vec<PathBuf>,
 }
 
-/// A run that is to be made.
+/// A run that is planned.
 struct Todo<'a> {
     experiment: &'a Experiment,
     case: &'a Case,
-    /// Of its guest.
+    /// Guest memory in bytes.
     memory: u64,
-    /// Its folder's name below that of the results.
+    /// Its folder, below that of the results.
     folder: String,
     fingerprint: String,
 }
 
-/// Does what `args` says. `machine_of` tells of a machine with some options, or why there is no such machine.
+/// Runs or lists experiments. `machine_of` describes the machine that some options make, or says why they make none.
 ///
 /// # Errors
-/// If an experiment is none, or the host runs no guests. A run that is not as it is to be is no error, but no success.
+/// If a file is not an experiment, or the host cannot run guests. A run that fails its expectations is not an error, but the exit
+/// code is not success.
 pub fn main(
     args: ExperimentArgs,
     machine_of: impl Fn(&[String]) -> Result<Machine, String>,
 ) -> Result<ExitCode, ExperimentError> {
-    match args.what {
-        What::Run(args) => {
+    match args.command {
+        ExperimentCommand::Run(args) => {
             let mut experiments = open(&args.files, &args.set)?;
             let is_unknown =
                 |name: &String| experiments.iter().all(|experiment| !experiment.matrix.contains(name));
@@ -221,7 +222,7 @@ pub fn main(
             let stop = signals::ended().map_err(ExperimentError::Signals)?;
             run_all(todo, &args, &stop)
         }
-        What::List { files } => {
+        ExperimentCommand::List { files } => {
             for Experiment { path, name, cases, .. } in open(&files, &[])? {
                 say(&format!("{name} ({})", path.display()));
                 cases.iter().for_each(|case| say(&format!("  {}", case.name)));
@@ -231,7 +232,7 @@ pub fn main(
     }
 }
 
-/// On standard output. Whoever closed the pipe knows enough.
+/// Prints a line. A reader that closed the pipe wants no more.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -276,7 +277,7 @@ fn todo(
     Ok(todo)
 }
 
-/// As the name of a folder: one that there can be, and below the one that it is put in.
+/// `name` as the name of a folder: one that a file system takes and that stays below its parent.
 fn slug(name: &str) -> String {
     const MOST: usize = 120;
     let kept = |c: char| if c.is_ascii_alphanumeric() || "=,._".contains(c) { c } else { '-' };
@@ -284,7 +285,8 @@ fn slug(name: &str) -> String {
     if name.is_empty() { "-".to_owned() } else { name }
 }
 
-/// Of all that a run depends on, but for the pictures that its cameras look at, and the host: of `files` by when they were written.
+/// A hash of what a run depends on: the case, and the names, lengths and times of `files`. It leaves out the host, and files that the
+/// machine's options name.
 fn fingerprint<'a>(case: &Case, files: impl Iterator<Item = &'a PathBuf>) -> String {
     let written = |path: &PathBuf| {
         let of = fs::metadata(path).ok()?;
@@ -303,7 +305,7 @@ fn run_all(todo: Vec<Todo<'_>>, args: &RunArgs, stop: &AtomicBool) -> Result<Exi
     let limit = args.memory_limit.unwrap_or_else(|| available() / 2);
     let count = todo.len();
     let bar = ProgressBar::new(count as u64);
-    // The template is a constant; were it wrong, the default is shown.
+    // The template is a constant. If it were wrong, the default would be shown.
     if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos}/{len} {elapsed} {msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
@@ -312,7 +314,7 @@ fn run_all(todo: Vec<Todo<'_>>, args: &RunArgs, stop: &AtomicBool) -> Result<Exi
     let changed = Condvar::new();
     let failed = AtomicBool::new(false);
     let worker = || -> io::Result<()> {
-        // Whoever cannot write its results ends the others, too.
+        // A worker that cannot write its results ends the others, too.
         while !failed.load(Ordering::Relaxed)
             && let Some((index, todo)) = next(&queue, &changed, limit, stop)
         {
@@ -349,10 +351,10 @@ fn run_all(todo: Vec<Todo<'_>>, args: &RunArgs, stop: &AtomicBool) -> Result<Exi
     Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What there is to do, and what is done.
+/// The runs that are planned, and those that are finished.
 struct Queue<'a> {
     todo: VecDeque<(usize, Todo<'a>)>,
-    /// Of the guests that run.
+    /// Memory of the guests that run, in bytes.
     memory: u64,
     done: Vec<(usize, Done)>,
 }
@@ -361,8 +363,7 @@ fn lock<'a, 'b>(queue: &'a Mutex<Queue<'b>>) -> MutexGuard<'a, Queue<'b>> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The next run, as soon as there is memory for its guest; one that alone needs more than there is runs alone. None any more if
-/// there is a `stop`.
+/// The next run, as soon as there is memory for its guest. A guest that needs more than the limit runs alone. None after a `stop`.
 fn next<'a>(
     queue: &Mutex<Queue<'a>>,
     changed: &Condvar,
@@ -371,7 +372,7 @@ fn next<'a>(
 ) -> Option<(usize, Todo<'a>)> {
     let mut queue = lock(queue);
     loop {
-        // Who waits for memory is woken by those who have it, and who stop as well.
+        // The workers whose guests end, also by a stop, wake those that wait for memory.
         if stop.load(Ordering::Relaxed) {
             return None;
         }
@@ -384,7 +385,7 @@ fn next<'a>(
     }
 }
 
-/// What the kernel thinks that can be had without swapping.
+/// Memory that is available without swapping, by the kernel's estimate.
 fn available() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
@@ -405,7 +406,7 @@ fn tell(bar: &ProgressBar, done: &Done) {
     bar.inc(1);
 }
 
-/// Makes a run, unless that is done already, and judges it; none if there was a `stop` before its end.
+/// Makes a run and judges it, unless it is finished already. None if a `stop` came before its end.
 fn do_one(todo: &Todo<'_>, args: &RunArgs, stop: &AtomicBool) -> io::Result<Option<Done>> {
     let Todo { experiment, case, .. } = todo;
     let folder = args.out.join(&todo.folder);
@@ -445,16 +446,16 @@ fn do_one(todo: &Todo<'_>, args: &RunArgs, stop: &AtomicBool) -> io::Result<Opti
     Ok(Some(done))
 }
 
-/// The expectation by whose failure a smaller plan is looked for. That rules fire is none: those that are left out do not.
+/// The expectation whose failure a smaller plan has to show. It is never `fired`, as rules that are left out cannot fire.
 fn to_minimise<'a>(case: &Case, verdict: &'a Verdict) -> Option<&'a str> {
     let mut names = verdict.complaints.iter().map(|complaint| complaint.expectation.as_str());
     names.find(|name| *name != "fired" && !case.rules.is_empty())
 }
 
-/// The smallest plan with which a run still fails by `expectation`; none if there was a `stop`.
+/// The smallest plan with which a run still fails `expectation`. None after a `stop`.
 fn smallest(case: &Case, expectation: &str, folder: &Path, stop: &AtomicBool) -> io::Result<Option<Plan>> {
     let mut expect = case.expect.clone();
-    // A rule that is left out cannot fire, and one that may fire less often need not.
+    // Rules that are left out cannot fire, and the others may fire less often.
     expect.fired.clear();
     let tries = folder.join("minimising");
     let mut failure = None;

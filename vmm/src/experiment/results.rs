@@ -1,4 +1,4 @@
-//! What experiments leave for programs and people: report.json, JUnit's XML, and a page.
+//! The results of experiments for programs and people: report.json, JUnit's XML, and a page.
 
 use std::{fmt::Write as _, fs, io, path::Path};
 
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::observe::frames;
 
-/// The smallest plan that shows a failure, in a run's folder.
+/// The file in a run's folder with the smallest plan that shows its failure.
 pub const MINIMAL: &str = "minimal.toml";
 
-/// Most pictures of a run.
+/// The most pictures of a run.
 const PICTURES: usize = 4;
 
 /// A run, and the verdict on it. The names are stable in JSON.
@@ -23,15 +23,15 @@ const PICTURES: usize = 4;
 pub struct Done {
     /// The experiment's name.
     pub experiment: String,
-    /// The run among those of the experiment: `seed=1`.
+    /// The run's name among those of the experiment, as in `seed=1`.
     pub case: String,
     /// Its folder, below that of the results.
     pub folder: String,
-    /// Of all that it depends on, for a later call that goes on.
+    /// A hash of everything that the run depends on, for `--resume`.
     pub fingerprint: String,
-    /// Of the faults.
+    /// The seed of the faults.
     pub seed: u64,
-    /// In seconds.
+    /// The time that the run took, in seconds.
     pub seconds: f64,
     /// How often a rule fired.
     pub firings: usize,
@@ -40,7 +40,7 @@ pub struct Done {
     pub verdict: Verdict,
     /// Pictures of the frames concerned, below the folder.
     pub pictures: Vec<String>,
-    /// The other files there that say something of the run, below the folder.
+    /// The other files of the run, below the folder.
     pub files: Vec<String>,
     /// Whether [`MINIMAL`] is among them: the smallest plan that shows the same failure.
     pub minimised: bool,
@@ -51,32 +51,32 @@ pub struct Done {
 pub struct Summary {
     /// minivmm's version.
     pub version: String,
-    /// How many runs were as they are to be.
+    /// Number of runs that passed.
     pub passed: usize,
-    /// How many were not.
+    /// Number of runs that failed.
     pub failed: usize,
-    /// How many were not made, since somebody stopped it.
+    /// Number of runs that were not made because of a stop.
     pub not_run: usize,
-    /// All of them.
+    /// All runs that were made.
     pub runs: Vec<Done>,
 }
 
 impl Summary {
-    /// Of these runs, and of so many that were not made.
+    /// A summary of these runs and of a number of runs that were not made.
     pub fn new(runs: Vec<Done>, not_run: usize) -> Self {
         let passed = runs.iter().filter(|run| run.verdict.passed()).count();
         let (version, failed) = (env!("CARGO_PKG_VERSION").to_owned(), runs.len() - passed);
         Self { version, passed, failed, not_run, runs }
     }
 
-    /// How many there are of each kind.
+    /// The numbers of runs, for a person to read.
     pub fn counts(&self) -> String {
         let Self { passed, failed, not_run, runs, .. } = self;
         let counts = format!("{} runs, {passed} passed, {failed} failed", runs.len() + not_run);
         if *not_run == 0 { counts } else { format!("{counts}, {not_run} not made") }
     }
 
-    /// Writes all files into `folder`.
+    /// Writes the three files into `folder`.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -183,7 +183,7 @@ const STYLE: &str = "body{font:15px sans-serif;margin:2em;max-width:80em}table{b
     td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left;vertical-align:top}ul{margin:0;padding-left:1.2em}\
     .ok td:nth-child(3){background:#dfd}.bad td:nth-child(3){background:#fdd}img{max-width:20em;margin:.3em 0}";
 
-/// For text and attributes of XML and HTML. What XML has no way to write is left out.
+/// `text` for XML and HTML, also for attributes. Characters that XML cannot have are left out.
 fn escaped(text: &str) -> String {
     let kept = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t'));
     kept.fold(String::new(), |mut out, c| {
@@ -198,7 +198,7 @@ fn escaped(text: &str) -> String {
     })
 }
 
-/// The files that a run left and that say something of it, below its folder.
+/// The files that a run left for people to read, below its folder.
 pub fn files(folder: &Path) -> Vec<String> {
     let log = format!("{}/{}", names::OUT, names::LOG);
     [names::OUTPUT, &log, names::CONSOLE, names::PLAN, names::TRACE, names::REPORT, MINIMAL]
@@ -208,8 +208,7 @@ pub fn files(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Leaves pictures of the frames concerned in a run's folder: of the bad ones, or else of those that faults were done to. Their
-/// names.
+/// Writes pictures of a run's bad frames, or else of the frames that had faults, into its folder. Returns their names.
 pub fn pictures(case: &Case, evidence: &Evidence, folder: &Path) -> Vec<String> {
     let (Some(frames), Some(looked)) = (&case.expect.frames, &evidence.frames) else {
         return Vec::new();

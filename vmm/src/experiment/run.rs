@@ -1,4 +1,4 @@
-//! One run of an experiment: a minivmm of its own, and what it left.
+//! One run of an experiment: starts a minivmm of its own, and collects the evidence that it leaves.
 
 use std::{
     ffi::OsString,
@@ -27,39 +27,39 @@ use crate::observe::{
     report::Report,
 };
 
-/// How long a minivmm that is to end may take to leave its report.
+/// The time that a minivmm has for its report after it was asked to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What a run left, as far as it did.
+/// The evidence that a run left. A run that broke off leaves a part of it.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    /// Of minivmm's; none if it did not end by itself.
+    /// The exit status of minivmm; none if it did not end by itself.
     pub status: Option<ExitStatus>,
-    /// Its --report.
+    /// The report.
     pub report: Option<Report>,
-    /// What the workload printed, and minivmm.
+    /// The output of the workload and of minivmm.
     pub output: String,
-    /// The guest's kernel log: as dmesg has it, or, if the workload never ended, as the serial console had it: warnings and
-    /// worse, unless the machine's --cmdline says otherwise.
+    /// The guest's kernel log from dmesg. If the workload never ended, it is the one on the serial console: warnings and worse, unless
+    /// the machine's --cmdline says otherwise.
     pub log: String,
-    /// The serial console: it also has what the kernel said after that.
+    /// The serial console, which also has the messages after the workload's end.
     pub console: String,
-    /// The frames that the experiment looks at.
+    /// The file of frames that the experiment names.
     pub frames: Option<Looked>,
-    /// How long it took, in seconds.
+    /// The time that the run took, in seconds.
     pub seconds: f64,
 }
 
-/// A file of frames that was looked at.
+/// What was found in a file of frames.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Looked {
-    /// Frames in it.
+    /// Number of frames in the file.
     pub count: u64,
-    /// The bad ones: which, from 0, and why.
+    /// The bad frames: their index, from 0, and the reason.
     pub bad: Vec<(u64, String)>,
-    /// Frames that are missing between those that are there, by the sensor's numbers.
+    /// Number of frames that are missing between those in the file, by the frames' numbers.
     pub lost: u64,
-    /// The sensor's numbers of those that are whole, whichever they are.
+    /// The numbers of the whole frames, in the order of the file.
     pub good: Vec<u32>,
 }
 
@@ -73,18 +73,18 @@ pub mod names {
     pub const TRACE: &str = "trace.jsonl";
     /// minivmm's --console-log.
     pub const CONSOLE: &str = "console.log";
-    /// What was printed.
+    /// The output of the workload and of minivmm.
     pub const OUTPUT: &str = "output.txt";
-    /// What came out of the guest.
+    /// minivmm's --out.
     pub const OUT: &str = "out";
     /// The guest's dmesg, in [`OUT`].
     pub const LOG: &str = "dmesg.txt";
 }
 
-/// Runs `case` with `plan`, and leaves all there is of it in `folder`; none if it was ended early because of `stop`.
+/// Runs `case` with `plan`, and leaves its files in `folder`. None if a `stop` ended it early.
 ///
 /// # Errors
-/// If the folder cannot be written, or no minivmm be started.
+/// If the folder cannot be written, or minivmm cannot be started.
 pub fn run(case: &Case, plan: &Plan, folder: &Path, stop: &AtomicBool) -> io::Result<Option<Evidence>> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
@@ -97,9 +97,9 @@ pub fn run(case: &Case, plan: &Plan, folder: &Path, stop: &AtomicBool) -> io::Re
     if !plan.rules.is_empty() {
         fs::write(path(names::PLAN), &plan.text)?;
     }
-    // Ctrl-C is for who started it, who ends it in order.
+    // Ctrl-C goes to this process alone, which ends the run in order.
     minivmm.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
-    // A machine does not outlive who started it.
+    // The machine does not outlive this process.
     let prepare = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
     // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
     unsafe { minivmm.pre_exec(prepare) };
@@ -113,12 +113,12 @@ pub fn run(case: &Case, plan: &Plan, folder: &Path, stop: &AtomicBool) -> io::Re
     Ok(Some(Evidence { status, seconds, ..look(&case.expect, folder) }))
 }
 
-/// The arguments of a minivmm.
+/// The arguments of minivmm.
 fn arguments(case: &Case, plan: &Plan, folder: &Path) -> Vec<OsString> {
     let path = |name: &str| folder.join(name).into_os_string();
     let mut words: Vec<OsString> = vec!["run".into()];
     words.extend(case.machine.iter().map(OsString::from));
-    // Whatever the workload does, the kernel's log is kept, and its status handed on.
+    // The kernel's log is saved and the status handed on, whatever the workload does.
     let log = names::LOG;
     let exec = format!("(\n{}\n); status=$?; dmesg > /out/{log}; exit $status", case.workload);
     let options: [(&str, OsString); 6] = [
@@ -140,7 +140,7 @@ fn arguments(case: &Case, plan: &Plan, folder: &Path) -> Vec<OsString> {
     words
 }
 
-/// Waits for the end of `child`; after `limit`, or because of `stop`, ends it: then there is no status.
+/// Waits for the end of `child`. After `limit`, or on a `stop`, ends it and returns no status.
 fn end_within(child: &mut Child, limit: Duration, stop: &AtomicBool) -> io::Result<Option<ExitStatus>> {
     let ended = wait(child, limit, stop)?;
     if ended.is_none() {
@@ -153,7 +153,7 @@ fn end_within(child: &mut Child, limit: Duration, stop: &AtomicBool) -> io::Resu
     Ok(ended)
 }
 
-/// The status of `child`, if it ends within `limit` and before there is a `stop`.
+/// The status of `child`, if it ends within `limit` and before a `stop`.
 fn wait(child: &mut Child, limit: Duration, stop: &AtomicBool) -> io::Result<Option<ExitStatus>> {
     let start = Instant::now();
     loop {
@@ -165,12 +165,12 @@ fn wait(child: &mut Child, limit: Duration, stop: &AtomicBool) -> io::Result<Opt
     }
 }
 
-/// What there is in a run's folder.
+/// Collects the evidence in a run's folder.
 pub fn look(expect: &Expect, folder: &Path) -> Evidence {
     let read = |path: PathBuf| fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let out = folder.join(names::OUT);
     let console = read(folder.join(names::CONSOLE)).unwrap_or_default();
-    // A guest that dies at that moment leaves an empty file.
+    // A guest that dies at the wrong moment leaves an empty file.
     let log = read(out.join(names::LOG)).filter(|log| !log.is_empty());
     Evidence {
         report: read(folder.join(names::REPORT)).and_then(|text| serde_json::from_str(&text).ok()),
@@ -187,7 +187,7 @@ fn look_at(frames: &Frames, out: &Path) -> io::Result<Looked> {
     let checked = frames::check_file(&file, &frames.layout)?;
     let mut good = Vec::new();
     for index in 0..checked.frames {
-        // Also one after a gap, and none at the end of a file that is cut short.
+        // The last frame of a file may be incomplete.
         let Ok(frame) = frames::read_frame(&file, &frames.layout, index) else { break };
         good.extend(stamp::check(&frame, &frames.layout).map(|stamp| stamp.sequence));
     }
@@ -201,7 +201,7 @@ fn look_at(frames: &Frames, out: &Path) -> io::Result<Looked> {
 }
 
 impl Evidence {
-    /// What went wrong on purpose.
+    /// The faults that fired.
     pub fn firings(&self) -> &[Firing] {
         self.report.as_ref().and_then(|report| report.faults.as_ref()).map_or(&[], |trace| &trace.firings)
     }

@@ -1,4 +1,4 @@
-//! The host's end of the guest agent's ports: the exit status, and the files for `--out`.
+//! The host's end of the guest agent's ports: takes the exit status, marks, and the files for `--out`.
 
 use std::{
     fs::{self, OpenOptions},
@@ -18,20 +18,20 @@ pub mod port {
     pub const STDOUT: &str = "minivmm.stdout";
     /// The command's standard error.
     pub const STDERR: &str = "minivmm.stderr";
-    /// Lines from the agent, of which `exit N` is the last, and from whoever marks where the guest is: `mark TEXT`.
+    /// Lines from the guest: `mark TEXT` from any program that marks how far it is, and `exit N` from the agent at the end.
     pub const CONTROL: &str = "minivmm.control";
-    /// What the guest leaves in /out, as a tar stream.
+    /// The files in the guest's /out, as a tar stream.
     pub const FILES: &str = "minivmm.files";
-    /// Questions to the agent, and its answers, while the guest runs: guest_areas.rs has the one that there is.
+    /// Questions to the agent and its answers, while the guest runs: see [`areas`](super::areas).
     pub const AGENT: &str = "minivmm.agent";
 }
 
-/// Longest line that the agent can mean.
+/// Longest line of the agent, in bytes.
 const LINE_MAX: usize = 4096;
 /// Longest path that a file can have on Linux, with its final zero (PATH_MAX).
 const PATH_MAX: u64 = 4096;
 
-/// The control port: collects lines, keeps the exit status. Clones share it.
+/// The control port: collects lines, and keeps the exit status. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Control(Arc<Mutex<ControlState>>);
 
@@ -40,17 +40,17 @@ struct ControlState {
     line: Vec<u8>,
     exit: Option<u8>,
     warned: bool,
-    /// Who is told of marks.
+    /// The plan that marks go to.
     faults: Option<Faults>,
 }
 
 impl Control {
-    /// A port whose marks `faults` are told of.
+    /// A port whose marks go to `faults`.
     pub fn new(faults: Option<Faults>) -> Self {
         Self(Arc::new(Mutex::new(ControlState { faults, ..ControlState::default() })))
     }
 
-    /// The status that the command ended with, when the agent has told it.
+    /// The command's exit status, once the agent has reported it.
     pub fn exit(&self) -> Option<u8> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).exit
     }
@@ -61,7 +61,7 @@ impl Write for Control {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for &byte in data {
             if byte != b'\n' {
-                // What is longer is not the agent's; it is not kept.
+                // A longer line is not the agent's: its end is dropped.
                 if state.line.len() < LINE_MAX {
                     state.line.push(byte);
                 }
@@ -76,7 +76,7 @@ impl Write for Control {
             }
             match line.strip_prefix("exit ").and_then(|status| status.trim().parse().ok()) {
                 Some(status) if state.exit.is_none() => state.exit = Some(status),
-                // Once: it is the guest that decides how much it says.
+                // The warning comes once, because the guest decides how many such lines there are.
                 _ if !std::mem::replace(&mut state.warned, true) => {
                     tracing::warn!("the guest agent said {line:?}, which means nothing");
                 }
@@ -117,7 +117,7 @@ impl Files {
     /// Waits until all is unpacked; the sink must be dropped before.
     ///
     /// # Errors
-    /// What unpacking met first: a malformed stream, a full disk.
+    /// The first error of unpacking: a malformed stream, or a full disk.
     pub fn finish(self) -> io::Result<()> {
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the unpacking thread panicked")))
     }
@@ -125,9 +125,8 @@ impl Files {
 
 /// Unpacks the files and folders of a tar stream into `folder`.
 ///
-/// The guest is not trusted. What is neither a file nor a folder is left out, links above all: what is written later,
-/// by this run or the next, would follow them out of the folder. Only the headers of a long name are read into
-/// memory, as far as a path goes.
+/// The guest is not trusted. An entry that is neither a file nor a folder is left out: a later write, of this run or the next,
+/// would follow a link out of the folder. Of a long name only as much is read into memory as a path can have.
 fn unpack(stream: &mut PipeReader, folder: &Path) -> io::Result<()> {
     let mut archive = tar::Archive::new(stream);
     let mut long_name = None;
@@ -150,7 +149,7 @@ fn unpack(stream: &mut PipeReader, folder: &Path) -> io::Result<()> {
                 if let Some(parent) = path.parent() {
                     fs::create_dir_all(parent)?;
                 }
-                // What an earlier run left; a folder stays, and is an error.
+                // An earlier run may have left a file. A folder stays, and is an error.
                 if let Err(error) = fs::remove_file(&path)
                     && error.kind() != io::ErrorKind::NotFound
                 {
@@ -171,7 +170,7 @@ fn unpack(stream: &mut PipeReader, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The path below a folder that `name` means, if it stays there.
+/// The path that `name` means below a folder, if it stays below it.
 fn inside(name: &Path) -> Option<PathBuf> {
     name.components().filter(|part| *part != Component::CurDir).try_fold(PathBuf::new(), |path, part| {
         match part {
@@ -210,7 +209,7 @@ mod tests {
         }
         let faults = Faults::new(Plan::read(rule, &fault_tables()).unwrap(), 1);
         let mut control = Control::new(Some(faults.clone()));
-        let handle = FaultHandle::new(faults, "camera0");
+        let handle = FaultHandle::new(faults, "grabber0");
         let fires = || handle.consult::<Irq>(Event::PLAIN).is_some();
         for (said, then) in
             [("mark it\n", false), ("mark it stre", false), ("ams\n", true), ("mark \nexit 1\n", false)]

@@ -1,10 +1,9 @@
-//! The CMA areas of a running guest, as its kernel has them: the guest's agent reads them from debugfs when it is asked.
+//! The CMA areas of a running guest: the guest's agent reads them from its kernel's debugfs on request.
 //!
-//! The machine sends `cma N` by the agent's port. The agent answers with the lines `cma N` and
-//! `page_kib K`, the size of the kernel's pages; for each folder NAME in
-//! /sys/kernel/debug/cma with `window NAME` and a line for each of its files, `base_pfn TEXT`, `count TEXT`,
-//! `order_per_bit TEXT` and `bitmap TEXT`, or with `ranges` if it has several ranges; and with `end N`. Without the folder
-//! it says `no debugfs` instead.
+//! The machine sends `cma N` through the agent's port. The agent answers with these lines: `cma N`; `page_kib K`, the size of
+//! the kernel's pages; for each folder NAME in /sys/kernel/debug/cma `window NAME` and a line for each of its files,
+//! `base_pfn TEXT`, `count TEXT`, `order_per_bit TEXT` and `bitmap TEXT`, or `ranges` for an area with several ranges; and at the
+//! end `end N`. A guest without that folder answers `no debugfs` instead.
 
 use std::{
     collections::BTreeMap,
@@ -21,55 +20,55 @@ use cma::{
 /// Why a guest's answer has no areas.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AreasError {
-    /// CONFIG_CMA_DEBUGFS.
+    /// The kernel was built without CONFIG_CMA_DEBUGFS.
     #[error(
         "the guest has no /sys/kernel/debug/cma; its kernel needs CONFIG_CMA_DEBUGFS, and debugfs has to be mounted there"
     )]
     NoDebugfs,
-    /// mm/cma_debug.c since Linux 6.15.
+    /// The area has several ranges (mm/cma_debug.c since Linux 6.15).
     #[error(
         "the guest's window {0} has several ranges, which are not drawn; look into its debugfs folder in the guest"
     )]
     Ranges(String),
-    /// More than the areas of such a guest can have.
+    /// The answer is longer than the bitmaps of all the guest's memory.
     #[error("the guest's agent answered with more than {0} bytes, which no bitmaps of its memory have")]
     TooLong(usize),
-    /// Not the agent's form.
+    /// The answer does not have the agent's form.
     #[error("the guest's agent answered with \"{found}\" where a line \"{expected}\" belongs")]
     Form {
-        /// What begins the line that belongs there.
+        /// The beginning of the line that belongs there.
         expected: &'static str,
-        /// What is there, cut short.
+        /// The line that was found, cut short.
         found: String,
     },
-    /// Larger than the guest, or beyond all addresses.
+    /// A window is larger than the guest, or lies beyond all addresses.
     #[error("the guest's agent says that the window {0} lies where the guest can have no memory")]
     Outside(String),
-    /// Not what debugfs prints.
+    /// A file's text is not one that debugfs prints.
     #[error("the guest's agent gave what is no debugfs file of the window {name}: {source}")]
     Import {
         /// The window's name.
         name: String,
-        /// Which file, and what is wrong with it.
+        /// The file, and the mistake in it.
         source: ImportError,
     },
 }
 
-/// The agent's port: keeps its answers to the questions that were asked. Clones share it.
+/// The agent's port: keeps the answers to questions. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Agent(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// What came since the last answer.
+    /// The bytes since the last answer.
     text: Vec<u8>,
-    /// Where its last line begins.
+    /// Where the last line begins.
     line: usize,
-    /// Some of it was dropped: more came than is taken.
+    /// Whether bytes were dropped because the answer was too long.
     lost: bool,
-    /// Most bytes that an answer has.
+    /// The length of the longest answer, in bytes.
     max: usize,
-    /// The questions that were asked, with their answers.
+    /// The open questions, with their answers.
     asked: BTreeMap<u64, Option<Result<Vec<u8>, AreasError>>>,
     next: u64,
 }
@@ -84,7 +83,7 @@ impl Agent {
         Self(Arc::new(Mutex::new(State { text: Vec::new(), line: 0, lost: false, max, asked, next: 0 })))
     }
 
-    /// A new question: its number, and the line to send.
+    /// Makes a new question. Returns its number, and the line to send.
     pub fn question(&self) -> (u64, String) {
         let mut state = self.state();
         let number = state.next;
@@ -93,7 +92,7 @@ impl Agent {
         (number, format!("cma {number}\n"))
     }
 
-    /// The answer to a question, once. It may be none for ever: then [`forget`](Self::forget) the question.
+    /// Takes the answer to a question, if it is there. A guest may never answer: then [`forget`](Self::forget) the question.
     pub fn answer(&self, number: u64) -> Option<Result<Vec<u8>, AreasError>> {
         let mut state = self.state();
         let answer = state.asked.get_mut(&number)?.take()?;
@@ -101,7 +100,7 @@ impl Agent {
         Some(answer)
     }
 
-    /// Does not wait for the answer to a question any more.
+    /// Drops a question, and its answer if that still comes.
     pub fn forget(&self, number: u64) {
         self.state().asked.remove(&number);
     }
@@ -112,7 +111,7 @@ impl Agent {
 }
 
 impl State {
-    /// Looks at a line that has come to its end.
+    /// Handles a complete line.
     fn line(&mut self) {
         let line = str::from_utf8(&self.text[self.line..]).unwrap_or_default();
         let number = line.trim_end().strip_prefix("end ").and_then(|number| number.parse().ok());
@@ -148,11 +147,11 @@ impl Write for Agent {
     }
 }
 
-/// The size of the kernel's pages in bytes, and the areas in such pages, that the agent's answer to question `number` has, in
-/// a guest with `memory` bytes.
+/// Parses the agent's answer to question `number`, in a guest with `memory` bytes. Returns the size of the kernel's pages in
+/// bytes, and the areas in such pages.
 ///
 /// # Errors
-/// If it has none, or is not what an agent answers: a guest says what it likes.
+/// If the answer has no areas or another form. The guest is not trusted.
 pub fn parse(text: &[u8], number: u64, memory: u64) -> Result<(u64, Vec<Area>), AreasError> {
     let text = String::from_utf8_lossy(text);
     let mut lines = text.lines();
@@ -197,7 +196,7 @@ fn parse_area(name: String, lines: &mut Lines<'_>, memory: u64, page_size: u64) 
     if files.count.trim().parse().is_ok_and(|count: u64| count > memory / page_size) {
         return Err(AreasError::Outside(name));
     }
-    // The answers are those of the kernel, whichever it is: no rule is asked for.
+    // The bitmap is read and no request is made, so that the rules of a release do not matter.
     let area = match Area::of_debugfs(&name, files, Rules::V6_1) {
         Ok(area) => area,
         Err(source) => return Err(AreasError::Import { name, source }),

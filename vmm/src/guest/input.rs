@@ -1,4 +1,5 @@
-//! What is typed on the host's terminal, on its way to the guest: escape keys taken out, held while the guest is slow.
+//! Keyboard input on its way from the host's terminal to the guest: takes escape keys out, and holds input that the guest has no
+//! room for.
 
 use std::{
     collections::VecDeque,
@@ -11,12 +12,12 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::guest::terminal::{Key, Keys, RawMode};
 
-/// How much one read takes, in bytes.
+/// Size of one read, in bytes.
 const PIECE: usize = 4096;
-/// How much waits here for the guest, in bytes; the rest waits in the terminal or in the pipe.
+/// The most input that waits here for the guest, in bytes. The rest waits in the terminal or in the pipe.
 const WAITING_MAX: usize = 64 << 10;
 
-/// Standard input. It is read on a thread of its own, as not everything that can be stdin can be polled (a file).
+/// Standard input. A thread of its own reads it, because a file cannot be polled.
 #[derive(Debug)]
 pub struct Input {
     pieces: Receiver<Vec<u8>>,
@@ -28,7 +29,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Begins to read stdin, in raw mode if it is a terminal. The thread ends with the stream or the process.
+    /// Starts to read stdin, in raw mode if stdin is a terminal. The thread ends with the stream or the process.
     ///
     /// # Errors
     /// If the terminal cannot be set, or the host refuses a thread.
@@ -51,16 +52,16 @@ impl Input {
         Ok(Self { pieces, event, keys: Keys::default(), waiting: VecDeque::new(), _raw: raw })
     }
 
-    /// Readable when something was typed.
+    /// Becomes readable when there is input.
     pub fn eventfd(&self) -> &EventFd {
         &self.event
     }
 
-    /// Hands what was typed to `send`, which takes as much as it has room for and returns how much that was.
-    /// True if somebody asked minivmm to quit.
+    /// Hands the input to `send`, which takes as many bytes as it has room for and returns their number. Returns true if the user
+    /// asked minivmm to quit.
     pub fn pump(&mut self, mut send: impl FnMut(&[u8]) -> usize) -> bool {
         let _ = self.event.read();
-        // Read on while the guest does not take anything: somebody may press the keys that end it.
+        // Goes on although the guest takes nothing, because the user may press the keys that end the machine.
         while self.waiting.len() < WAITING_MAX
             && let Ok(piece) = self.pieces.try_recv()
         {

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Clones write to the same stream. The first error is kept, and what comes after it is dropped: a device cannot
-/// do anything about it, the event loop can.
+/// Clones write to the same stream. After the first error the output is dropped; the error is kept for the event loop, as a
+/// device cannot handle it.
 #[derive(Clone)]
 pub struct Output(Arc<Mutex<Inner>>);
 
@@ -16,12 +16,12 @@ struct Inner {
 }
 
 impl Output {
-    /// Writes to `writer`, flushing after each piece.
+    /// An output that writes to `writer` and flushes after each piece.
     pub fn new(writer: impl Write + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(Inner { writer: Box::new(writer), error: None })))
     }
 
-    /// A buffer, and the output that fills it.
+    /// An output that fills a buffer, and that buffer.
     pub fn buffer() -> (Arc<Mutex<Vec<u8>>>, Self) {
         struct Buffer(Arc<Mutex<Vec<u8>>>);
         impl Write for Buffer {

@@ -1,4 +1,4 @@
-//! What the guest prints on its serial port: to the terminal, to a file, and the last of it kept for reports.
+//! The output of the guest's serial port: goes to the terminal and to a file; its end is kept for reports.
 
 use std::{
     collections::VecDeque,
@@ -11,12 +11,12 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::guest::output::Output;
 
-/// How much of the end is kept, in bytes: the oops and call trace of a panic fit.
+/// How much of the end is kept, in bytes: enough for the oops and call trace of a panic.
 const KEPT: usize = 64 << 10;
-/// Most that waits for the event loop, in bytes: what a guest prints beyond is lost, with a mark.
+/// The most output that waits for the event loop, in bytes. Further output is lost, and a mark says so.
 const WAITING_MAX: usize = 4 << 20;
 
-/// The port's end on vCPU threads: a byte goes into a buffer, and the event loop is woken. Never waits.
+/// The end of the log on vCPU threads: puts a byte into a buffer and wakes the event loop. It never waits.
 #[derive(Debug)]
 pub struct SerialSink(Arc<Shared>);
 
@@ -29,7 +29,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     data: Vec<u8>,
-    /// Bytes that found no room.
+    /// Number of bytes for which there was no room.
     lost: u64,
 }
 
@@ -40,7 +40,7 @@ impl Write for SerialSink {
             let first = waiting.data.is_empty();
             waiting.data.extend_from_slice(data);
             if first {
-                // The only error is EAGAIN at a full counter, and then the loop is awake.
+                // The only error is EAGAIN at a full counter; then the loop is awake already.
                 let _ = self.0.event.write(1);
             }
         } else {
@@ -54,7 +54,7 @@ impl Write for SerialSink {
     }
 }
 
-/// The event loop's end.
+/// The end of the log on the event loop.
 pub struct SerialLog {
     shared: Arc<Shared>,
     stdout: Option<Output>,
@@ -63,7 +63,7 @@ pub struct SerialLog {
 }
 
 impl SerialLog {
-    /// A log that also goes to `stdout` and to `file`, if wanted.
+    /// A log that also goes to `stdout` and to `file`, where they are given.
     ///
     /// # Errors
     /// The error of eventfd(2).
@@ -73,12 +73,12 @@ impl SerialLog {
         Ok((Self { shared, stdout, file, last: VecDeque::new() }, sink))
     }
 
-    /// Readable when something waits for [`pump`](Self::pump).
+    /// Becomes readable when output waits for [`pump`](Self::pump).
     pub fn eventfd(&self) -> &EventFd {
         &self.shared.event
     }
 
-    /// Moves on what waits.
+    /// Moves on the output that waits.
     ///
     /// # Errors
     /// Those of writing to the file.

@@ -1,14 +1,14 @@
-//! The host's terminal: raw while the guest has it, restored on every way out, with an escape key.
+//! The host's terminal: raw mode while the guest uses it, restored on every way out, and the escape key.
 
 use std::{
     io::{self, IsTerminal},
     os::fd::{AsRawFd, RawFd},
 };
 
-/// The key that begins a command to minivmm itself: Ctrl-A, as QEMU's monitor and screen have it.
+/// The key that begins a command to minivmm itself: Ctrl-A, as in QEMU and screen.
 const ESCAPE: u8 = 0x01;
 
-/// Raw mode on stdin, until dropped; also on panic, as unwinding drops it.
+/// Raw mode on stdin until it is dropped, also by a panic.
 #[derive(Debug)]
 pub struct RawMode {
     fd: RawFd,
@@ -16,7 +16,7 @@ pub struct RawMode {
 }
 
 impl RawMode {
-    /// Puts stdin into raw mode; None if it is no terminal.
+    /// Puts stdin into raw mode. None if stdin is not a terminal.
     ///
     /// # Errors
     /// Those of tcgetattr(3) and tcsetattr(3).
@@ -35,7 +35,7 @@ impl RawMode {
         let mut raw = saved;
         // SAFETY: the structure is ours.
         unsafe { libc::cfmakeraw(&raw mut raw) };
-        // Output processing stays: what minivmm itself says has plain line ends.
+        // Output processing stays on, because minivmm's own messages have plain line ends.
         raw.c_oflag = saved.c_oflag;
         // SAFETY: fd is open, the structure is a valid termios.
         if unsafe { libc::tcsetattr(fd, libc::TCSANOW, &raw const raw) } != 0 {
@@ -61,20 +61,20 @@ pub fn size() -> Option<(u16, u16)> {
     (!failed && size.ws_col > 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// What a typed byte means.
+/// The meaning of a typed byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// It is for the guest.
     Guest(u8),
     /// The escape key and x: stop the machine.
     Quit,
-    /// The escape key and h: say what the keys are.
+    /// The escape key and h: print the keys.
     Help,
-    /// Nothing yet.
+    /// No meaning yet.
     Nothing,
 }
 
-/// Tells the guest's keys from minivmm's.
+/// Separates the guest's keys from minivmm's.
 #[derive(Debug, Default)]
 pub struct Keys {
     escaped: bool,

@@ -8,7 +8,7 @@ use super::{
     error::{MachineError, host},
 };
 use crate::observe::report::{
-    FORMAT_VERSION, Outcome, Report, WindowReport, overhead, runs, since_process_start,
+    FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start,
 };
 
 /// How many of the last console lines a report has.
@@ -16,7 +16,7 @@ const LAST_LINES: usize = 40;
 
 impl Machine {
     /// Stops the guest, brings home what is on its way, and makes the report.
-    pub(super) fn finish(self, outcome: Outcome) -> Result<Report, MachineError> {
+    pub(super) fn finish(self, outcome: MachineOutcome) -> Result<Report, MachineError> {
         let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, .. } = self;
         drop(vcpus);
         let seconds_to_boot_mark = devices.seconds_to_boot_mark();
@@ -29,8 +29,8 @@ impl Machine {
         // The status may have been the last thing on its way. Without one, a command has failed, however the guest
         // ended.
         let outcome = match (control.exit(), outcome) {
-            (Some(status), _) => Outcome::Exit { status },
-            (None, Outcome::Exit { .. }) if self.exec => Outcome::PoweredOff,
+            (Some(status), _) => MachineOutcome::Exit { status },
+            (None, MachineOutcome::Exit { .. }) if self.exec => MachineOutcome::PoweredOff,
             (None, outcome) => outcome,
         };
         // The last clones of the console hold the files port's sink: dropping them ends the stream.
@@ -39,7 +39,7 @@ impl Machine {
             && let Err(source) = files.finish()
         {
             // A guest that was cut short cuts its files short: how it ended says more.
-            if matches!(outcome, Outcome::Exit { .. }) {
+            if matches!(outcome, MachineOutcome::Exit { .. }) {
                 return Err(MachineError::Files { path, source });
             }
             tracing::warn!("the guest's files for {} are not complete: {source}", path.display());
@@ -50,7 +50,7 @@ impl Machine {
         let faults = faults.map(|faults| faults.trace()).filter(|trace| !trace.plan.is_empty());
         let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
 
-        let ended_well = matches!(outcome, Outcome::Exit { .. });
+        let ended_well = matches!(outcome, MachineOutcome::Exit { .. });
         Ok(Report {
             format_version: FORMAT_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),

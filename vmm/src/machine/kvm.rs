@@ -8,40 +8,40 @@ use crate::arch;
 
 /// The device that KVM is behind.
 pub const DEV_KVM: &str = "/dev/kvm";
-/// The only version of KVM's interface that ever was stable (Documentation/virt/kvm/api.rst, KVM_GET_API_VERSION).
+/// The one stable version of KVM's interface (Documentation/virt/kvm/api.rst, KVM_GET_API_VERSION).
 pub const API_VERSION: i32 = 12;
 /// Why KVM cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KvmError {
-    /// No such device.
+    /// There is no such device.
     #[error("there is no {DEV_KVM} on this host: {without}, or use `{0}`", without = arch::WITHOUT_KVM)]
     Absent(String),
-    /// Not for us.
+    /// The user lacks the permission.
     #[error("{DEV_KVM} may not be opened by this user: add the user to the group kvm, or run as root")]
     NotPermitted,
-    /// Some other error.
+    /// The host returned another error.
     #[error("{DEV_KVM} cannot be opened: {0}")]
     Open(io::Error),
-    /// Not KVM.
+    /// The interface has another version.
     #[error("{DEV_KVM} has interface version {0}, not {API_VERSION}: this is no KVM that minivmm knows")]
     Version(i32),
-    /// Too old or too limited.
+    /// A capability is missing.
     #[error("this host's KVM lacks {0}, which minivmm needs")]
     Lacks(&'static str),
-    /// It has not what the options ask for.
+    /// It lacks something that the options ask for.
     #[error("{0}")]
     Options(String),
     /// It does not run Linux.
     #[error("this host's KVM cannot run Linux: {reason}; use `{lab}`")]
     Unfit {
-        /// What the probe saw.
+        /// The probe's finding.
         reason: String,
-        /// The command that runs the same in the lab host.
+        /// The command that does the same in the lab host.
         lab: String,
     },
 }
 
-/// How to run the same command in the lab host.
+/// The command that does the same as this process in the lab host.
 fn lab_command() -> String {
     let mut command = "cargo lab -- minivmm".to_owned();
     for argument in std::env::args().skip(1) {

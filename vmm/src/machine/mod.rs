@@ -36,7 +36,7 @@ use crate::{
         vcpu::Vcpus,
         wakeups::{Wake, Wakeups},
     },
-    observe::report::{Outcome, Report, overhead},
+    observe::report::{MachineOutcome, Report, overhead},
 };
 pub use error::MachineError;
 use error::{event_loop, host, kvm};
@@ -205,7 +205,7 @@ impl Machine {
     }
 
     /// What woke the loop: moves on what waits, and says if the machine is to end.
-    fn look_after(&mut self) -> Result<Option<Outcome>, MachineError> {
+    fn look_after(&mut self) -> Result<Option<MachineOutcome>, MachineError> {
         let woken = lock(&self.wakeups).take();
         let mut outcome = None;
         for wake in woken {
@@ -216,10 +216,10 @@ impl Machine {
                 Wake::Serial => {
                     self.serial_log.pump().map_err(host("writing the console log"))?;
                 }
-                Wake::Vcpu => outcome = outcome.or(self.vcpus.end().map(Outcome::from)),
+                Wake::Vcpu => outcome = outcome.or(self.vcpus.end().map(MachineOutcome::from)),
                 Wake::Input | Wake::InputRoom => {
                     if self.pump_input() {
-                        outcome = Some(Outcome::Quit);
+                        outcome = Some(MachineOutcome::Quit);
                     }
                 }
                 Wake::Signal => outcome = outcome.or(self.signal()),
@@ -227,10 +227,10 @@ impl Machine {
                     let _ = self.tick.wait();
                     // That the guest opened its serial port makes no event.
                     if self.pump_input() {
-                        outcome = Some(Outcome::Quit);
+                        outcome = Some(MachineOutcome::Quit);
                     }
                     if self.vcpus.look_for_halt() {
-                        outcome = outcome.or(Some(Outcome::Halted));
+                        outcome = outcome.or(Some(MachineOutcome::Halted));
                     }
                 }
             }
@@ -245,10 +245,10 @@ impl Machine {
         }
         // What the guest said before it ended counts more than how it ended.
         if let Some(status) = self.devices.control.exit().or(reported.exit) {
-            return Ok(Some(Outcome::Exit { status }));
+            return Ok(Some(MachineOutcome::Exit { status }));
         }
         if reported.panicked {
-            return Ok(Some(Outcome::Panic));
+            return Ok(Some(MachineOutcome::Panic));
         }
         Ok(outcome)
     }
@@ -271,16 +271,16 @@ impl Machine {
         self.input.as_mut().is_some_and(|input| input.pump(send))
     }
 
-    fn signal(&mut self) -> Option<Outcome> {
+    fn signal(&mut self) -> Option<MachineOutcome> {
         let (end, resized) = self.signals.as_mut()?.pending();
         if resized && let Some((columns, rows)) = terminal::size() {
             self.devices.terminal.set_size(columns, rows);
         }
-        end.map(|signal| Outcome::Signal { signal })
+        end.map(|signal| MachineOutcome::Signal { signal })
     }
 }
 
-impl From<VcpuEnd> for Outcome {
+impl From<VcpuEnd> for MachineOutcome {
     fn from(end: VcpuEnd) -> Self {
         match end {
             VcpuEnd::Halted => Self::Halted,

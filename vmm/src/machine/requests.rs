@@ -27,7 +27,7 @@ use crate::{
     guest::areas::{self, AreasError},
     observe::{
         capture::Capture,
-        report::{DeviceReport, Outcome, runs, since_process_start},
+        report::{DeviceReport, MachineOutcome, runs, since_process_start},
     },
 };
 
@@ -124,12 +124,12 @@ impl Requests {
 
 impl Machine {
     /// Answers the requests that came since the last call. Returns an outcome if a request ends the machine.
-    pub(super) fn answer_requests(&mut self) -> Option<Outcome> {
+    pub(super) fn answer_requests(&mut self) -> Option<MachineOutcome> {
         let mut requests = self.requests.take()?;
         let mut outcome = None;
         while let Some((client, request)) = requests.next(&mut self.manager) {
             if request.verb == Verb::Stop {
-                outcome = Some(Outcome::Stopped);
+                outcome = Some(MachineOutcome::Stopped);
             }
             match self.react(&requests, request) {
                 Reaction::Answer(answer) => requests.answer(&mut self.manager, client, &answer),

@@ -1,4 +1,4 @@
-//! Signals that end the machine in order; and SIGWINCH, which resizes its terminal.
+//! Signals of the process: those that end the machine in order, and SIGWINCH, which resizes its terminal.
 
 use std::{
     fs::File,
@@ -21,8 +21,7 @@ use signal_hook::{
 /// The signals that end the machine.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
-/// A flag that is set as soon as a signal comes that would end the process, which it then does not; for programs that have no
-/// [`Signals`].
+/// A flag that is set by a signal that would end the process; the process goes on. For programs without [`Signals`].
 ///
 /// # Errors
 /// If the host refuses a handler.
@@ -34,11 +33,11 @@ pub fn ended() -> io::Result<Arc<AtomicBool>> {
     Ok(ended)
 }
 
-/// The process' signals as an event source; their default action is restored by nobody, so one per process.
+/// The process' signals as an event source. Their default action is never restored, so that there is one per process.
 #[derive(Debug)]
 pub struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
-    /// Set by the handlers of the signals that end the machine.
+    /// Set by the handlers of signals that end the machine.
     ended: Arc<AtomicBool>,
 }
 
@@ -55,8 +54,8 @@ impl Signals {
         Ok(Self { delivery, ended })
     }
 
-    /// A writer to `stream` that waits as long as nobody takes what is written, but no longer than until a signal that
-    /// ends the machine: then it drops what it gets.
+    /// A writer to `stream` that waits while the reader takes nothing. After a signal that ends the machine it waits no more and
+    /// drops its input.
     ///
     /// # Errors
     /// If the process has no file descriptor left.
@@ -65,7 +64,7 @@ impl Signals {
         Ok(Patient { file, ended: self.ended.clone() })
     }
 
-    /// Reads what has come: the signal that ends the machine, if there was one, and whether the terminal changed.
+    /// Takes the pending signals: one that ends the machine, if there is one, and whether the terminal changed its size.
     pub fn pending(&mut self) -> (Option<i32>, bool) {
         let mut end = None;
         let mut resized = false;
@@ -93,15 +92,15 @@ struct Patient {
 
 impl Write for Patient {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        // What a pipe that poll calls writable takes without waiting (pipe(7), PIPE_BUF).
+        // A pipe that poll calls writable takes this many bytes without waiting (pipe(7), PIPE_BUF).
         const STEP: usize = 4096;
-        // A signal may come to another thread, or before the wait: look again now and then.
+        // A signal may come to another thread, or before the wait: the wait ends now and then to look.
         const LOOK_AGAIN_MS: i32 = 100;
         let mut waiting = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
         loop {
             // SAFETY: one structure of ours.
             let ready = unsafe { libc::poll(&raw mut waiting, 1, LOOK_AGAIN_MS) };
-            // An error of poll is one of the write, too; EINTR is no answer.
+            // The write that follows meets an error of poll, too. EINTR says nothing.
             if ready > 0 || (ready < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted) {
                 return self.file.write(&data[..data.len().min(STEP)]);
             }

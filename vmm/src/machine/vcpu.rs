@@ -1,4 +1,4 @@
-//! vCPU threads: run the guest, hand its loads and stores to the bus, and always stop.
+//! vCPU threads: they run the guest, hand its loads and stores to the bus, and stop on request.
 
 use std::{
     io,
@@ -40,11 +40,11 @@ pub struct Vcpus {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
-    /// The threads are to leave KVM_RUN and wait.
+    /// Whether the threads are to leave KVM_RUN and wait.
     pause: AtomicBool,
-    /// How many wait.
+    /// Number of threads that wait.
     waiting: AtomicUsize,
-    /// How many vCPUs found themselves halted for good since the last look.
+    /// Number of vCPUs that found themselves halted for good since the last look.
     halted: AtomicUsize,
     /// Wakes the event loop when a vCPU has sent its end, or waits.
     event: EventFd,
@@ -92,7 +92,7 @@ impl Vcpus {
                     ))
                 });
                 if let Some(end) = end {
-                    // The machine may have ended meanwhile; then nobody asks.
+                    // The machine may have ended meanwhile: then nobody receives it.
                     let _ = sender.send(end);
                     let _ = shared.event.write(1);
                 }
@@ -114,10 +114,11 @@ impl Vcpus {
         self.ends.try_recv().ok()
     }
 
-    /// Looks, when called now and then, whether all CPUs have halted for good: with the interrupt controllers in
-    /// the kernel, KVM does not tell. True when two rounds in a row found it so.
+    /// Checks whether all CPUs have halted for good; to be called at intervals. With the interrupt controllers in the kernel, KVM
+    /// does not report that. True when two checks in a row found it.
     ///
-    /// In a pause nothing is found: then only the signal is sent again, as it is lost on a thread that was about to run.
+    /// In a pause there is nothing to find. Then only the signal is sent again, because a thread that was about to run may have
+    /// missed it.
     pub fn look_for_halt(&mut self) -> bool {
         if self.is_pausing() {
             self.kick();
@@ -138,13 +139,13 @@ impl Vcpus {
     /// Lets them go on.
     pub fn resume(&mut self) {
         self.shared.pause.store(false, Ordering::SeqCst);
-        // That the signal of the pause found some of them halted counts for nothing.
+        // A vCPU that the pause's signal found halted does not count.
         self.shared.halted.store(0, Ordering::Relaxed);
         self.rounds_halted = 0;
         self.unpark();
     }
 
-    /// Whether they were told to pause, and not yet to go on.
+    /// Whether a pause was asked for and has not ended.
     pub fn is_pausing(&self) -> bool {
         self.shared.pause.load(Ordering::SeqCst)
     }
@@ -170,19 +171,19 @@ impl Drop for Vcpus {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.unpark();
-        // A signal between a thread's look at `stop` and its KVM_RUN is lost: send until all have ended.
+        // A signal between a thread's look at `stop` and its KVM_RUN is lost: it is sent until all threads have ended.
         while self.threads.iter().any(|thread| !thread.is_finished()) {
             self.kick();
             std::thread::sleep(Duration::from_millis(1));
         }
         for thread in self.threads.drain(..) {
-            // Its panic was told as the machine's end.
+            // A panic of the thread was reported as the machine's end.
             let _ = thread.join();
         }
     }
 }
 
-/// Runs the guest until it ends, or until it is to stop: then there is no end to tell.
+/// Runs the guest until it ends. None if the machine stops it before.
 fn run(vcpu: &mut VcpuFd, memory: &GuestMemoryMmap, bus: &Bus, shared: &Shared) -> Option<VcpuEnd> {
     let end = loop {
         if shared.pause.load(Ordering::SeqCst) {

@@ -1,29 +1,29 @@
-//! What wakes the event loop, other than devices' queues: it notes which descriptors are ready, the loop looks after them.
+//! The wakeups of the event loop, apart from devices' queues: notes which descriptors are ready, and leaves the work to the loop.
 
 use std::os::fd::{AsRawFd, RawFd};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
-/// Who woke the loop.
+/// The cause of a wakeup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// The guest told its machine something.
+    /// The guest reported something to its machine.
     Guest,
     /// A vCPU ended, or waits in a pause.
     Vcpu,
     /// The serial port printed.
     Serial,
-    /// Somebody typed.
+    /// There is keyboard input.
     Input,
     /// The guest has room for input again, or opened its terminal.
     InputRoom,
     /// A signal arrived.
     Signal,
-    /// The clock of what makes no event.
+    /// The clock for changes that make no event.
     Tick,
 }
 
-/// The subscriber for all of them. The descriptors' owners outlive the event manager.
+/// The subscriber for all causes. The owners of the descriptors outlive the event manager.
 #[derive(Debug, Default)]
 pub struct Wakeups {
     sources: Vec<(RawFd, Wake)>,
@@ -31,12 +31,12 @@ pub struct Wakeups {
 }
 
 impl Wakeups {
-    /// Adds a source; before the subscriber is added to the event manager.
+    /// Adds a source. It has to come before the subscriber is added to the event manager.
     pub fn add(&mut self, source: &impl AsRawFd, wake: Wake) {
         self.sources.push((source.as_raw_fd(), wake));
     }
 
-    /// Takes what woke the loop since the last call.
+    /// Takes the causes since the last call.
     pub fn take(&mut self) -> Vec<Wake> {
         std::mem::take(&mut self.woken)
     }

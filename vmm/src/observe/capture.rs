@@ -113,13 +113,13 @@ mod tests {
         let layout = Layout::new(u32::from_le_bytes(*b"GREY"), 160, 120).unwrap();
         let line = [[16; 80], [235; 80]].concat();
         let captured = Captured::new(&layout, line.repeat(120)).unwrap();
-        Capture::new("camera2", &captured).unwrap()
+        Capture::new("grabber2", &captured).unwrap()
     }
 
     #[test]
     fn a_frame_becomes_a_png_and_blocks() {
         let capture = capture();
-        assert_eq!((capture.device.as_str(), capture.format.as_str()), ("camera2", "GREY"));
+        assert_eq!((capture.device.as_str(), capture.format.as_str()), ("grabber2", "GREY"));
         assert!(capture.file().unwrap().starts_with(b"\x89PNG"));
         let blocks = capture.blocks(8, 100).unwrap();
         assert_eq!((blocks.lines().count(), blocks.matches('\u{2580}').count()), (3, 24));

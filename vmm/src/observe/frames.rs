@@ -1,4 +1,4 @@
-//! What streaming leaves: a file of frames, each of which is checked, and the driver's list of its buffers.
+//! The results of streaming in a guest: checks a file of frames, and reads the driver's list of buffers.
 
 use std::{
     fs::File,
@@ -12,28 +12,28 @@ use devices::media::{
 };
 use serde::Serialize;
 
-/// Why a frame of a file is not good.
+/// Why a frame of a file is bad.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// It is not what the camera made.
+    /// Its stamp or its checksum is wrong.
     #[error(transparent)]
     Stamp(#[from] StampError),
-    /// It is good, but the wrong one.
+    /// It is whole, but not the next one.
     #[error("it has the sequence number {found} instead of {expected}")]
     Sequence {
         /// The number in its stamp.
         found: u32,
-        /// The number after the last frame's.
+        /// The number that follows the last frame's.
         expected: u32,
     },
 }
 
-/// What a file of frames turned out to be.
+/// The result of a check of a file of frames.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Frames in the file; a piece of one at its end counts.
+    /// Number of frames in the file. An incomplete frame at its end counts.
     pub frames: u64,
-    /// The bad ones: which in the file, from 0, and why.
+    /// The bad frames: their index in the file, from 0, and the reason.
     pub bad: Vec<(u64, FrameError)>,
 }
 
@@ -42,11 +42,11 @@ fn frame_bytes(layout: &Layout) -> u64 {
     layout.planes().map(|plane| u64::from(plane.stride) * u64::from(plane.lines)).sum()
 }
 
-/// Checks frames that follow each other without gap, as `v4l2-ctl --stream-to` writes them: each must be whole, and
-/// their sequence numbers must be 0, 1, 2...
+/// Checks frames that follow each other without a gap, as `v4l2-ctl --stream-to` writes them. Each has to be whole, and their
+/// sequence numbers have to be 0, 1, 2...
 ///
 /// # Errors
-/// If they cannot be read; a frame that is not good is no error.
+/// If the frames cannot be read. A bad frame is not an error.
 pub fn check(mut frames: impl Read, layout: &Layout) -> io::Result<Checked> {
     let mut checked = Checked::default();
     let mut expected = 0;
@@ -95,16 +95,16 @@ pub fn read_frame(path: &Path, layout: &Layout, index: u64) -> io::Result<Vec<u8
     Ok(frame)
 }
 
-/// A buffer of the camera's driver: a line of minivmm-camera/DEVICE/buffers in debugfs.
+/// A buffer of our V4L2 driver: a line of its file `buffers` in debugfs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Buffer {
-    /// V4L2's index of it.
+    /// Its index in V4L2.
     pub index: u32,
-    /// The address that the camera writes to.
+    /// The address that the device writes to.
     pub address: u64,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// dequeued, queued, inflight or done.
+    /// Its state: dequeued, queued, inflight or done.
     pub state: String,
 }
 

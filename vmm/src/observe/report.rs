@@ -1,4 +1,4 @@
-//! What a run was: the JSON of `--report`.
+//! The report of a run: the JSON of `--report`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub const FORMAT_VERSION: u32 = 2;
 /// How the machine ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
-pub enum Outcome {
+pub enum MachineOutcome {
     /// The guest handed back a status: the command's, or that of a power-off (0).
     Exit {
         /// The status.
@@ -26,24 +26,24 @@ pub enum Outcome {
     Halted,
     /// The guest asked for a reset or fell into a triple fault; minivmm does not start it again.
     Reset,
-    /// Somebody pressed the escape key and x.
+    /// The user pressed the escape key and x.
     Quit,
-    /// A signal to minivmm.
+    /// A signal ended minivmm.
     Signal {
         /// Its number.
         signal: i32,
     },
-    /// Somebody asked over the API socket.
+    /// A client of the API socket asked for it.
     Stopped,
     /// KVM could not run the guest any further.
     Failed {
-        /// What happened.
+        /// The reason.
         reason: String,
     },
 }
 
-impl Outcome {
-    /// The exit status of a minivmm that ran a command or a shell: the guest's own, 1 for a failure of the machine.
+impl MachineOutcome {
+    /// The exit status of minivmm: the guest's own status, or 1 for a failure of the machine.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Exit { status } => *status,
@@ -59,16 +59,16 @@ impl Outcome {
 pub struct WindowReport {
     /// Name of its node.
     pub name: String,
-    /// First address; 0 if the guest's kernel chose it (alloc-ranges).
+    /// First address; 0 if the guest's kernel chose the place (alloc-ranges).
     pub base: u64,
     /// Size in bytes.
     pub size: u64,
-    /// The NUMA node whose RAM it lies in, 0 where there is but one; null if the guest's kernel chose its place.
+    /// The NUMA node of its RAM, 0 in a guest with one node; null if the guest's kernel chose the place.
     pub node: Option<u32>,
     /// Number of its pages that devices wrote to.
     pub pages_written: u64,
-    /// Which: (first page, number of pages) of each run, pages counted from the window's base, or from
-    /// the start of its alloc-ranges.
+    /// The runs of these pages as (first page, number of pages). Pages are counted from the window's base, or from the start of
+    /// its alloc-ranges.
     pub runs_written: Vec<(u64, u64)>,
 }
 
@@ -78,7 +78,7 @@ pub type Counters = IndexMap<String, u64>;
 /// A device of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceReport {
-    /// Its name in the machine: its kind and a number, as in `camera0`.
+    /// Its name in the machine: its kind and a number.
     pub id: String,
     /// Its kind: the NAME of the option `--device NAME` that adds such a device.
     pub kind: String,
@@ -101,17 +101,17 @@ pub struct Report {
     pub format_version: u32,
     /// minivmm's version.
     pub version: String,
-    /// The words of its command line; none if it was not minivmm's own that started the machine.
+    /// The words of minivmm's command line; empty if another program started the machine.
     pub arguments: Vec<String>,
     /// How the machine ended.
-    pub outcome: Outcome,
-    /// From the start of the process to the boot mark that the guest's init makes; null if it never came.
+    pub outcome: MachineOutcome,
+    /// From the start of the process to the boot mark, which the guest's init makes; null if there was no mark.
     pub seconds_to_boot_mark: Option<f64>,
     /// From the start of the process to the end of the machine.
     pub seconds: f64,
     /// Guest memory.
     pub memory: u64,
-    /// Resident memory of the process beyond the guest's, at the boot mark; null if it never came.
+    /// Resident memory of the process apart from the guest's, at the boot mark; null if there was no mark.
     pub overhead_at_boot_mark: Option<u64>,
     /// The same at the end of the machine.
     pub overhead_at_end: u64,
@@ -119,14 +119,14 @@ pub struct Report {
     pub windows: Vec<WindowReport>,
     /// The devices that have counters, in the order in which the machine has them.
     pub devices: Vec<DeviceReport>,
-    /// What went wrong on purpose; null if there was no plan of faults.
+    /// The faults on purpose; null without a plan.
     pub faults: Option<devices::faults::Trace>,
-    /// The last lines of the guest's serial console, if it did not end by itself.
+    /// The last lines of the guest's serial console, if the guest did not end by itself.
     pub last_console_lines: Vec<String>,
 }
 
 impl Report {
-    /// A counter of a device by `ID.COUNTER`, as in `camera0.frames`, if the machine has that device and the device that
+    /// A counter of a device by `ID.COUNTER`, if the machine has that device and the device that
     /// counter.
     pub fn counter(&self, path: &str) -> Option<u64> {
         let (id, counter) = path.split_once('.')?;
@@ -135,8 +135,8 @@ impl Report {
     }
 }
 
-/// Resident memory of this process that is not shared memory, as guest memory is: anonymous and file pages
-/// (VmRSS - RssShmem, proc(5)).
+/// Resident memory of this process without shared memory, which guest memory is: anonymous and file pages (VmRSS - RssShmem,
+/// proc(5)).
 pub fn overhead() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
@@ -146,10 +146,10 @@ pub fn overhead() -> u64 {
     (field("RssAnon").unwrap_or(0) + field("RssFile").unwrap_or(0)) * 1024
 }
 
-/// Seconds since this process was started, by the kernel's own record (proc_pid_stat(5), starttime).
+/// Time since this process was started, by the kernel's record (proc_pid_stat(5), starttime).
 pub fn since_process_start() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The fields after the command's name in parentheses; starttime is field 22, the first of these is 3.
+    // These are the fields after the command's name in parentheses. The first of them is field 3; starttime is field 22.
     let start_ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?.parse().ok()?;
     // SAFETY: sysconf reads no memory of ours.
     let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;

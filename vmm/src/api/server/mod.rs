@@ -1,5 +1,5 @@
-//! The socket of `--api-socket`, served by the event loop: it takes lines from clients and hands answers back, and nothing
-//! that a client does or leaves undone makes it wait or grow.
+//! The socket of `--api-socket`, which the event loop serves: takes lines from clients and hands answers back. No client can make
+//! it wait or grow.
 
 use std::{
     fs,
@@ -23,19 +23,19 @@ use rustix::{
 
 use super::{Answer, REQUEST_MAX, Request};
 
-/// How many clients are served at a time; one more takes the place of that which said nothing for the longest time.
+/// The most clients at a time. A further client takes the place of the one that was silent for the longest time.
 const CLIENTS_MAX: usize = 16;
 
-/// Why there is no socket.
+/// Why the socket could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Another machine has it.
+    /// A program listens on it.
     #[error("something listens on the API socket {} already; stop that machine, or name another", .0.display())]
     InUse(PathBuf),
-    /// A file, a folder.
+    /// The path is a file or a folder.
     #[error("the API socket {} is there already and is no socket; name a file that does not exist", .0.display())]
     NoSocket(PathBuf),
-    /// The host refuses it.
+    /// The host refused it.
     #[error("the API socket {} cannot be made: {source}; name a file in a folder that can be written to, of at most 107 \
              bytes with its path", path.display())]
     Host {
@@ -46,7 +46,7 @@ pub enum SocketError {
     },
 }
 
-/// Who asked.
+/// A client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientId(u64);
 
@@ -54,26 +54,26 @@ pub struct ClientId(u64);
 struct Client {
     id: ClientId,
     stream: UnixStream,
-    /// What came and was not handed out.
+    /// Bytes that came and were not handed out.
     input: Vec<u8>,
-    /// What the client has not taken yet of its answer.
+    /// The part of the answer that the client has not taken yet.
     output: Vec<u8>,
-    /// Its request was handed out, and not answered.
+    /// Whether its request was handed out and not answered.
     waits: bool,
-    /// It sends no more, or is not listened to any more.
+    /// Whether no more is read from it.
     ends: bool,
-    /// When it was last heard.
+    /// When it last sent something.
     heard: Instant,
 }
 
 impl Client {
-    /// Its next line, if it has one and its last request is done with.
+    /// The end of its next line, if it has one and its last request is finished.
     fn line(&self) -> Option<usize> {
         let free = !self.waits && self.output.is_empty();
         self.input.iter().position(|&byte| byte == b'\n').filter(|_| free)
     }
 
-    /// What it is to be listened for. While it waits it is not read from: what it sends meanwhile waits with it.
+    /// The events to wait for. A client that waits for an answer is not read from: further requests stay in its socket.
     fn interest(&self) -> EventSet {
         if !self.output.is_empty() {
             EventSet::OUT
@@ -84,7 +84,7 @@ impl Client {
         }
     }
 
-    /// Takes a piece of what it sent; false if the connection broke.
+    /// Reads a piece of its input. Returns false if the connection broke.
     fn read(&mut self) -> bool {
         let mut piece = [0; REQUEST_MAX];
         match self.stream.read(&mut piece) {
@@ -98,7 +98,7 @@ impl Client {
             self.refuse(format!(
                 "a request has at most {REQUEST_MAX} bytes with its newline, and this is longer"
             ));
-            // Where the next one begins is not known.
+            // Nobody knows where the next request begins.
             self.input.clear();
             self.ends = true;
         }
@@ -109,7 +109,7 @@ impl Client {
         self.output = line_of(&Answer::Error(sentence));
     }
 
-    /// Hands over what it takes; false if the connection broke.
+    /// Writes as much of the answer as it takes. Returns false if the connection broke.
     fn write(&mut self) -> bool {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
@@ -139,14 +139,14 @@ fn line_of(answer: &Answer) -> Vec<u8> {
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode of the file, which somebody may have replaced meanwhile.
+    /// Device and inode of the file: another program may replace the file.
     file: (u64, u64),
     clients: Vec<Client>,
     next: u64,
 }
 
 impl Server {
-    /// Makes the socket, for this user alone; one that nobody listens on any more is replaced.
+    /// Makes the socket, for this user alone. A socket on which nobody listens any more is replaced.
     ///
     /// # Errors
     /// If the path is taken, or the host refuses it.
@@ -166,7 +166,7 @@ impl Server {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let make = || {
             let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-            // Before the file is there: it gets the socket's own mode (net/unix/af_unix.c, unix_bind_bsd).
+            // The file gets the socket's mode when it is made (net/unix/af_unix.c, unix_bind_bsd).
             fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
             bind(&socket, &SocketAddrUnix::new(path)?)?;
             listen(&socket, 16)?;
@@ -178,8 +178,8 @@ impl Server {
         Ok(Self { listener, path: path.to_owned(), file, clients: Vec::new(), next: 0 })
     }
 
-    /// The next request, and who made it; that client's next one comes after its [`answer`](Self::answer). Lines that are
-    /// no request are answered here.
+    /// The next request, with its client. The client's next request comes after the [`answer`](Self::answer) to this one. A line
+    /// that is not a request is answered here.
     pub fn next_request(&mut self, ops: &mut EventOps<'_>) -> Option<(ClientId, Request)> {
         loop {
             let (client, line) =
@@ -211,7 +211,7 @@ impl Server {
         }
     }
 
-    /// Hands over what can be, and listens for what comes next; lets go of a client that is done with.
+    /// Writes what the client takes, and waits for its next event. Drops a client that is finished.
     fn settle(&mut self, id: ClientId, ops: &mut EventOps<'_>) {
         let Some(index) = self.clients.iter().position(|client| client.id == id) else { return };
         let client = &mut self.clients[index];
@@ -271,7 +271,7 @@ impl MutEventSubscriber for Server {
         let whole = if set.contains(EventSet::IN) {
             client.read()
         } else {
-            // Who hung up takes no answer.
+            // A client that hung up takes no answer.
             !set.intersects(EventSet::HANG_UP | EventSet::ERROR)
         };
         if whole {

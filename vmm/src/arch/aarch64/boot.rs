@@ -22,14 +22,14 @@ pub const CMDLINE_MAX: usize = 2047;
 pub struct LoadedKernel {
     /// Where the boot CPU starts.
     pub entry: GuestAddress,
-    /// What it takes, its uninitialised data included.
+    /// The memory that it takes, with its uninitialised data.
     pub range: Range<u64>,
 }
 
 /// Loads the kernel at `path` into `memory`.
 ///
 /// # Errors
-/// If it is missing, truncated, no kernel, of another architecture, or too large.
+/// If the file is missing, truncated, not a kernel, for another architecture, or too large.
 pub fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<LoadedKernel, KernelError> {
     let opened = KernelFile::open(path)?;
     match opened.format() {
@@ -61,18 +61,18 @@ pub fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<LoadedKernel
     Ok(LoadedKernel { entry: loaded.kernel_load, range: layout::KERNEL..end })
 }
 
-/// What of an Image's header counts here.
+/// The fields of an Image's header that matter here.
 #[derive(Debug, PartialEq, Eq)]
 struct Header {
     /// From the place of loading to the end of its uninitialised data, in bytes.
     image_size: u64,
     big_endian: bool,
-    /// How many bytes the sections of its PE header, if it has one, make of the file.
+    /// The bytes of the file that the sections of its PE header promise, if it has such a header.
     promised: u64,
 }
 
 impl Header {
-    /// Reads it from the `start` of a file; none if the file has not all of it.
+    /// Reads the header from the `start` of a file. None if the file ends within it.
     fn read(start: &[u8]) -> Option<Self> {
         const IMAGE_SIZE: usize = 16;
         const FLAGS: usize = 24;
@@ -88,8 +88,8 @@ impl Header {
     }
 }
 
-/// The end of the last section that the PE header speaks of, in bytes of the file (PE format, "Section Table"); none if
-/// there is no such header in `start`: a kernel without CONFIG_EFI.
+/// The end of the last section in the PE header, in bytes of the file (PE format, "Section Table"). None if `start` has no such
+/// header, as in a kernel without CONFIG_EFI.
 fn sections_end(start: &[u8]) -> Option<u64> {
     const PE_AT: usize = 60;
     const SECTIONS: usize = 6;
@@ -113,9 +113,9 @@ fn sections_end(start: &[u8]) -> Option<u64> {
         .max()
 }
 
-/// Writes what the kernel reads first: the tree, which has everything else in it.
+/// Writes the data that the kernel reads first: the tree, which has everything else in it.
 ///
-/// The caller has checked the length of `tree`, and that there is this much RAM.
+/// The caller has checked the length of `tree`, and that the RAM reaches so far.
 ///
 /// # Errors
 /// If it does not fit in guest memory.

@@ -3,8 +3,8 @@
 
 use std::arch::asm;
 
-/// Cleans the data caches of `length` bytes from `start` on to the point of coherency, and invalidates them: what is loaded
-/// next is what the guest stored.
+/// Cleans the data caches of `length` bytes from `start` to the point of coherency, and invalidates them. The next load from there
+/// sees what the guest stored.
 pub(super) fn clean(start: *const u8, length: usize) {
     let kinds: u64;
     // SAFETY: reads a register that Linux lets user space read (CTR_EL0, Documentation/arm64/cpu-feature-registers.rst).

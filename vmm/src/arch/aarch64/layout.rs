@@ -1,4 +1,4 @@
-//! The guest's physical address space: interrupt controller, device memory, RAM, and what boot puts where.
+//! The guest's physical address space: interrupt controller, device memory, RAM, and the places of boot data.
 
 use std::ops::Range;
 
@@ -21,9 +21,9 @@ pub const MMIO_START: u64 = 0x1000_0000;
 const RAM_START: u64 = 1 << 30;
 /// Largest guest memory in bytes: fits, with what is below it, in the 40 address bits that KVM gives a guest by default.
 pub const MEMORY_MAX: u64 = 1 << 39;
-/// Interrupt lines for devices: shared peripheral interrupts (SPI), of which the number is also KVM's gsi.
+/// Interrupt lines for devices: shared peripheral interrupts (SPI). Their number is also KVM's gsi.
 pub const IRQS: Range<u32> = 0..IRQ_LINES;
-/// How many of them there are.
+/// The number of these lines.
 pub(super) const IRQ_LINES: u32 = 64;
 /// A pageblock of 4 KiB pages without CONFIG_HUGETLB_PAGE: 2^(MAX_ORDER-1) pages (include/linux/pageblock-flags.h), the
 /// guest kernel's unit for CMA windows. A kernel with HUGETLB_PAGE has 2 MiB, one with 64 KiB pages has 512 MiB.
@@ -44,7 +44,7 @@ pub fn ram(size: u64) -> Vec<Range<u64>> {
     vec![RAM_START..RAM_START + size]
 }
 
-/// What Linux takes before it looks at /reserved-memory, beside kernel and initrd (arm64_memblock_init).
+/// The memory that Linux takes before it reads /reserved-memory, apart from kernel and initrd (arm64_memblock_init).
 pub fn taken_before_linux() -> (&'static str, Range<u64>) {
     ("the device tree", TREE..KERNEL)
 }

@@ -34,12 +34,12 @@ pub const NAME: &str = "aarch64";
 /// The kernel in a guest image that this machine boots.
 pub const KERNEL_FILE: &str = "Image";
 
-/// What the kernel command line says on this architecture.
+/// This architecture's part of the kernel command line.
 pub const CMDLINE: &str = "";
 
-/// How what devices write gets past the caches to memory.
+/// The function that takes device writes past the caches to memory.
 pub const CLEAN_CACHES: Option<CleanCaches> = Some(cache::clean);
 
-/// What to do on a host without /dev/kvm.
+/// Advice for a host without /dev/kvm.
 pub const WITHOUT_KVM: &str = "KVM needs a Linux that was started at EL2, and under another hypervisor one that \
                                gives EL2 to its guests (`dmesg | grep kvm` says what was found)";

@@ -1,21 +1,21 @@
-//! NUMA nodes, which Linux on arm64 has from the tree (drivers/of/of_numa.c).
+//! NUMA nodes, which Linux on arm64 reads from the tree (drivers/of/of_numa.c).
 
 use std::ops::Range;
 
 use crate::boot::numa::Nodes;
 
-/// What a person has to know of it.
+/// The explanation in the help of `--numa`.
 pub const NUMA_HELP: &str = "Linux on arm64 reads them from the device tree";
 
-/// What the command line says so that the guest has so many nodes.
+/// The option of the kernel command line that gives the guest this number of nodes.
 pub fn numa_cmdline(_nodes: u8) -> Option<String> {
     None
 }
 
-/// The unit of what is divided, as on x86_64, where it is Linux' own; or a pageblock, if that is larger.
+/// The unit of the division, as on x86_64, where it is Linux' own. A larger pageblock is the unit instead.
 const UNIT: u64 = 32 << 20;
 
-/// Divides `ram` into equal parts, of which the last has what is left over; none if there is too little of it.
+/// Divides `ram` into equal parts. The last part also has the remainder. None if there is too little RAM.
 pub fn nodes(ram: &[Range<u64>], count: u8, pageblock: u64) -> Option<Nodes> {
     let [ram] = ram else { return None };
     let (count, unit) = (u32::from(count), UNIT.max(pageblock));

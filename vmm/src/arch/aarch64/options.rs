@@ -1,4 +1,4 @@
-//! What only machines of this architecture can be asked for: the version of the interrupt controller.
+//! Options of machines of this architecture alone: the version of the interrupt controller.
 
 use kvm_bindings::{
     kvm_create_device, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
@@ -48,10 +48,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// Decides what was left open by what this host's KVM has.
+    /// Chooses values for options that were left open, by the abilities of this host's KVM.
     ///
     /// # Errors
-    /// What was asked for and this host does not have, in a sentence.
+    /// A sentence that names an option that this host cannot fulfil.
     pub fn settle(&mut self, kvm: &Kvm) -> Result<(), String> {
         let offered: Vec<Gic> = [Gic::V3, Gic::V2].into_iter().filter(|gic| gic.offered(kvm)).collect();
         match (self.gic, &offered[..]) {

@@ -12,7 +12,7 @@ use vm_memory::GuestAddress;
 use super::layout;
 use crate::arch::VcpuEnd;
 
-/// What minivmm needs of KVM.
+/// The capabilities that minivmm needs of KVM.
 pub const NEEDED: &[(Cap, &str)] = &[
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::DeviceCtrl, "KVM_CAP_DEVICE_CTRL"),
@@ -114,8 +114,8 @@ pub(super) fn one_register(vcpu: &VcpuFd, name: u64) -> Result<u64, kvm_ioctls::
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// What this architecture's own exits mean: the guest goes on, or it ends, or KVM cannot run it any further (the exit,
-/// for a person to read).
+/// Handles this architecture's own exits: the guest goes on, or it ends, or KVM cannot run it any further (then the exit, for a
+/// person to read).
 pub fn handle_exit(exit: VcpuExit) -> ControlFlow<Result<VcpuEnd, String>> {
     ControlFlow::Break(match exit {
         VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN, _) => Ok(VcpuEnd::PoweredOff),

@@ -21,7 +21,7 @@ use crate::boot::kernel_file::{Bootable, Format, KernelError, KernelFile};
 pub struct LoadedKernel {
     /// Where the boot CPU starts.
     pub entry: GuestAddress,
-    /// What it takes, its uninitialised data included.
+    /// The memory that it takes, with its uninitialised data.
     pub range: Range<u64>,
     /// The setup header of a bzImage.
     header: Option<setup_header>,
@@ -41,7 +41,7 @@ const XLF_KERNEL_64: u16 = 1;
 /// Loads the kernel at `path` into `memory`.
 ///
 /// # Errors
-/// If it is missing, truncated, no kernel, of another architecture, or too large.
+/// If the file is missing, truncated, not a kernel, for another architecture, or too large.
 pub fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<LoadedKernel, KernelError> {
     let opened = KernelFile::open(path)?;
     let format = opened.format();
@@ -105,8 +105,8 @@ fn load_bzimage(
         let format = "a bzImage without a 64-bit entry point (XLF_KERNEL_64)".to_owned();
         return Err(KernelError::Other { path: path.to_owned(), format, bootable: BOOTABLE });
     }
-    // Where the decompressor will run the kernel (arch/x86/boot/compressed/head_64.S): not below pref_address, whatever
-    // was loaded where. A relocatable kernel is aligned first.
+    // The decompressor runs the kernel from here (arch/x86/boot/compressed/head_64.S): not below pref_address, wherever it was
+    // loaded. A relocatable kernel is aligned first.
     let loaded_at = loaded.kernel_load.raw_value();
     let alignment = u64::from(header.kernel_alignment).max(1);
     let aligned = loaded_at.checked_next_multiple_of(alignment).filter(|_| header.relocatable_kernel != 0);
@@ -119,7 +119,7 @@ fn load_bzimage(
     })
 }
 
-/// Whether the setup header speaks of more bytes than the file has: setup sectors and syssize paragraphs.
+/// Whether the setup header promises more bytes, in setup sectors and syssize paragraphs, than the file has.
 fn bzimage_promises_more(file: &mut File, length: u64) -> bool {
     let mut fields = [0; 7]; // setup_sects at 0x1f1, syssize at 0x1f4
     if file.seek(SeekFrom::Start(0x1f1)).and_then(|_| file.read_exact(&mut fields)).is_err() {
@@ -130,9 +130,9 @@ fn bzimage_promises_more(file: &mut File, length: u64) -> bool {
     (sectors + 1) * 512 + u64::from(paragraphs) * 16 > length
 }
 
-/// Writes what the kernel reads first: command line, tree (as setup_data), zero page, page tables, descriptors.
+/// Writes the data that the kernel reads first: command line, tree (as setup_data), zero page, page tables, descriptors.
 ///
-/// The caller has checked the lengths of `cmdline` and `tree`, and that there is this much RAM.
+/// The caller has checked the lengths of `cmdline` and `tree`, and that the RAM reaches so far.
 ///
 /// # Errors
 /// If something does not fit in guest memory.

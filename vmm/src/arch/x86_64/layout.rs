@@ -1,4 +1,4 @@
-//! The guest's physical address space: RAM, device memory, and what boot puts where.
+//! The guest's physical address space: RAM, device memory, and the places of boot data.
 
 use std::ops::Range;
 
@@ -50,8 +50,8 @@ pub fn ram(size: u64) -> Vec<Range<u64>> {
     }
 }
 
-/// What Linux takes before it looks at /reserved-memory: the first MiB (trampoline, real-mode code) and the rest
-/// of the DMA zone, where its own low allocations go.
+/// The memory that Linux takes before it reads /reserved-memory: the first MiB (trampoline, real-mode code), and the rest of the
+/// DMA zone, which its own low allocations come from.
 pub fn taken_before_linux() -> (&'static str, Range<u64>) {
     ("the DMA zone, which the kernel uses early,", 0..16 << 20)
 }

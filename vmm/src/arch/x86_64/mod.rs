@@ -31,11 +31,11 @@ pub const NAME: &str = "x86_64";
 /// The kernel in a guest image that this machine boots.
 pub const KERNEL_FILE: &str = "vmlinux";
 
-/// What the kernel command line says on this architecture: a triple fault is the reset that KVM reports.
+/// This architecture's part of the kernel command line: a reset by a triple fault, which KVM reports.
 pub const CMDLINE: &str = "reboot=t";
 
-/// How what devices write gets past the caches to memory: it need not, all DMA is coherent here.
+/// The function that takes device writes past the caches to memory. There is none, as all DMA is coherent here.
 pub const CLEAN_CACHES: Option<CleanCaches> = None;
 
-/// What to do on a host without /dev/kvm.
+/// Advice for a host without /dev/kvm.
 pub const WITHOUT_KVM: &str = "turn virtualization on in its firmware and load its kvm module";

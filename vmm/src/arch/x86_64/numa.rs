@@ -1,28 +1,28 @@
-//! NUMA nodes: Linux on x86_64 has them from ACPI's tables alone, of which there are none here, or makes them by itself, with
-//! `numa=fake=N` on its command line. The nodes here are the ones that it makes then.
+//! NUMA nodes: Linux on x86_64 takes them from ACPI's tables, which this machine does not have, or makes them by itself with
+//! `numa=fake=N` on its command line. This file computes the nodes that it makes.
 
 use std::ops::Range;
 
 use super::layout::{HIMEM_START, LOW_RAM_END};
 use crate::boot::numa::Nodes;
 
-/// What a person has to know of it.
+/// The explanation in the help of `--numa`.
 pub const NUMA_HELP: &str = "Linux on x86_64 makes these nodes by itself (numa=fake=N), of memory alone: every CPU is in all of \
                              them, and no device is in any";
 
-/// What the command line says so that the guest has `nodes` nodes.
+/// The option of the kernel command line that gives the guest `nodes` nodes.
 pub fn numa_cmdline(nodes: u8) -> Option<String> {
     (nodes > 1).then(|| format!("numa=fake={nodes}"))
 }
 
-/// FAKE_NODE_MIN_SIZE (arch/x86/include/asm/numa.h): the unit of what is divided.
+/// FAKE_NODE_MIN_SIZE (arch/x86/include/asm/numa.h): the unit of the division.
 const UNIT: u64 = 32 << 20;
 /// Where ZONE_DMA32 ends (MAX_DMA32_PFN).
 const DMA32_END: u64 = 1 << 32;
 const PAGE: u64 = cma::PAGE_SIZE;
 
-/// The nodes that Linux divides `ram` into (split_nodes_interleave in arch/x86/mm/numa_emulation.c, 6.1); none if they are
-/// fewer then.
+/// The nodes that Linux divides `ram` into (split_nodes_interleave in arch/x86/mm/numa_emulation.c, 6.1). None if Linux makes
+/// fewer nodes.
 pub fn nodes(ram: &[Range<u64>], count: u8, _pageblock: u64) -> Option<Nodes> {
     if count == 1 {
         return Some(ram.iter().map(|range| (0, range.clone())).collect());
@@ -64,8 +64,8 @@ pub fn nodes(ram: &[Range<u64>], count: u8, _pageblock: u64) -> Option<Nodes> {
     (made >= wanted).then_some(nodes)
 }
 
-/// What memblock has of `ram`: not the first page (trim_bios_range in arch/x86/kernel/setup.c), nor what lies between the
-/// memory below 640 KiB and the first MiB.
+/// The part of `ram` in memblock: without the first page (trim_bios_range in arch/x86/kernel/setup.c), and without the hole from
+/// 640 KiB to the first MiB.
 fn memory(ram: &[Range<u64>]) -> Vec<Range<u64>> {
     let low = PAGE..LOW_RAM_END / PAGE * PAGE;
     let parts = ram.iter().map(|part| part.start.max(HIMEM_START)..part.end);
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(in_mib(1024, 2), [(0, 0..512), (1, 512..1024)]);
         assert_eq!(in_mib(1024, 3), [(0, 0..352), (1, 352..672), (2, 672..1024)]);
         assert_eq!(in_mib(4096, 2), [(0, 0..2048), (1, 2048..3328), (1, 4096..4864)]);
-        // A node takes what of ZONE_DMA32 would be too little for the next one.
+        // A node takes the rest of ZONE_DMA32 where that is too little for the next node.
         assert_eq!(
             in_mib(8320, 5),
             [(0, 0..1664), (1, 1664..3328), (2, 4096..5760), (3, 5760..7424), (4, 7424..9088)]

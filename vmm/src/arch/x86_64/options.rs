@@ -1,4 +1,4 @@
-//! What only machines of this architecture can be asked for: nothing yet.
+//! Options of machines of this architecture alone: none yet.
 
 use kvm_ioctls::Kvm;
 
@@ -7,10 +7,10 @@ use kvm_ioctls::Kvm;
 pub struct Options {}
 
 impl Options {
-    /// Decides what was left open by what this host's KVM has.
+    /// Chooses values for options that were left open, by the abilities of this host's KVM.
     ///
     /// # Errors
-    /// What was asked for and this host does not have, in a sentence.
+    /// A sentence that names an option that this host cannot fulfil.
     pub fn settle(&mut self, _: &Kvm) -> Result<(), String> {
         Ok(())
     }

@@ -13,7 +13,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 use super::layout;
 use crate::{arch::VcpuEnd, machine::config::Config};
 
-/// What minivmm needs of KVM.
+/// The capabilities that minivmm needs of KVM.
 pub const NEEDED: &[(Cap, &str)] = &[
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
@@ -185,15 +185,15 @@ pub fn pc(vcpu: &VcpuFd) -> Result<u64, kvm_ioctls::Error> {
     vcpu.get_regs().map(|regs| regs.rip)
 }
 
-/// What this architecture's own exits mean: the guest goes on, or it ends, or KVM cannot run it any further (the exit,
-/// for a person to read).
+/// Handles this architecture's own exits: the guest goes on, or it ends, or KVM cannot run it any further (then the exit, for a
+/// person to read).
 pub fn handle_exit(exit: VcpuExit) -> ControlFlow<Result<VcpuEnd, String>> {
     const I8042_COMMAND: u16 = 0x64;
     const I8042_RESET: u8 = 0xfe;
     match exit {
         // There are no I/O ports: they read as ones, as on a PC.
         VcpuExit::IoIn(_, data) => data.fill(0xff),
-        // The keyboard controller's reset command, which is what Linux tries first without `reboot=t`.
+        // The keyboard controller's reset command, which Linux tries first without `reboot=t`.
         VcpuExit::IoOut(I8042_COMMAND, &[I8042_RESET]) => return ControlFlow::Break(Ok(VcpuEnd::Reset)),
         VcpuExit::IoOut(..) => {}
         // Only without interrupt controllers in the kernel.

@@ -1,5 +1,5 @@
-//! How many frames of a camera a CMA window holds, what the kernel says to the next one, and which buffers can be freed
-//! without room for a larger one.
+//! Counts the frames that a CMA window holds, and finds the kernel's answer to the next one, and the buffers that can be freed
+//! without room for a larger frame.
 
 use std::{fmt, str::FromStr};
 
@@ -12,10 +12,10 @@ use cma::{
 use devices::media::{FORMATS, Format, Layout, LayoutError};
 use serde::Serialize;
 
-/// Buffers of a queue, at most (include/media/videobuf2-core.h, VB2_MAX_FRAME).
+/// The most buffers of a queue (include/media/videobuf2-core.h, VB2_MAX_FRAME).
 const MAX_BUFFERS: u64 = 32;
 
-/// Buffers that the text lists, at most.
+/// The most buffers that the text lists.
 const LISTED: usize = 12;
 
 /// Sizes with a name: width and height in pixels.
@@ -26,24 +26,24 @@ const SIZES: [(&str, u32, u32); 4] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame(Layout);
 
-/// Why a text is no frame.
+/// Why a text does not name a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// No size, or none that can be read.
+    /// The size is missing or unknown.
     #[error(
         "the frame \"{0}\" has no size that is known; write 480p, 720p, 1080p, 2160p or WIDTHxHEIGHT, a colon and a \
          format, as in 1080p:NV12"
     )]
     Size(String),
-    /// No format that the camera has.
-    #[error("the camera has no format \"{name}\"; it has {}", names(), name = .0)]
+    /// The format is unknown.
+    #[error("there is no format \"{name}\"; there are {}", names(), name = .0)]
     Format(String),
-    /// A size that the camera cannot do.
+    /// The format has no such size.
     #[error(transparent)]
     Layout(#[from] LayoutError),
 }
 
-/// Names of the camera's formats.
+/// The names of the formats.
 fn names() -> String {
     FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
 }
@@ -74,7 +74,7 @@ impl FromStr for Frame {
     }
 }
 
-/// How often a frame fits in an empty window. Sizes are in bytes, a page is 4096 of them.
+/// The number of times that a frame fits in an empty window. Sizes are in bytes; a page has 4096 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fit {
     /// V4L2's name for the format, without `V4L2_PIX_FMT_`.
@@ -95,15 +95,15 @@ pub struct Fit {
     pub window_size: u64,
     /// Buffers that fit.
     pub fits: u64,
-    /// What the next one is answered: -12 (-ENOMEM), or by the rules since Linux 6.15 -16 (-EBUSY).
+    /// The answer to the next buffer: -12 (-ENOMEM), or by the rules since Linux 6.15 -16 (-EBUSY).
     pub errno: i32,
-    /// What keeps the kernel from finding pages for it.
+    /// The reason why the kernel finds no pages for it.
     pub reason: Reason,
-    /// What the kernel prints about it, without time stamps.
+    /// The kernel's messages about it, without time stamps.
     pub dmesg: Vec<String>,
     /// The window after every other buffer, the first included, was freed; null if no two fit, or more than 4096.
     pub every_other: Option<EveryOther>,
-    /// For each larger one of the other frames, how many buffers can be freed in vain; nothing if more than 4096 fit.
+    /// For each larger one of the other frames, the number of buffers that can be freed in vain; empty if more than 4096 fit.
     pub in_vain: Vec<InVain>,
 }
 
@@ -138,13 +138,13 @@ pub struct InVain {
     pub free: u64,
 }
 
-/// Buffers of which patterns are looked for, at most: far more than a camera has.
+/// The most buffers whose patterns are searched: far more than a queue has.
 const MAX_PATTERN: u64 = 4096;
 
 /// Allocates buffers for `frame` in the empty window until one is refused, then frees some in vain for each of `others`.
 ///
 /// # Errors
-/// If there can be no such window.
+/// If the window cannot be as it was asked for.
 pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) -> Result<Fit, AreaError> {
     let Frame(layout) = frame;
     let window = Window {
@@ -221,7 +221,7 @@ fn in_vain(full: &Area, buffers: &[u64], pages: u64, next: Frame) -> InVain {
     }
 }
 
-/// For people: a line, and indented ones for what belongs to it.
+/// Prints it for people: a line, and indented lines with details.
 impl fmt::Display for Fit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { format, width, height, bytes, pages, align, window, fits, errno, .. } = self;
@@ -342,7 +342,7 @@ mod tests {
             ("1080i:NV12", "has no size that is known"),
             ("x:NV12", "has no size that is known"),
             ("640x-480:NV12", "has no size that is known"),
-            ("1080p:NV21", "the camera has no format \"NV21\"; it has YUYV, UYVY, NV12,"),
+            ("1080p:NV21", "there is no format \"NV21\"; there are YUYV, UYVY, NV12,"),
             ("641x480:NV12", "a frame cannot be 641x480; it is even"),
             ("4294967296x2:NV12", "has no size that is known"),
         ] {

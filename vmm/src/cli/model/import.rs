@@ -1,4 +1,4 @@
-//! A real board's CMA window, from copies of its debugfs files: its map, and why a request fails there.
+//! A real board's CMA window, from copies of its debugfs files: draws its map, and says why a request fails there.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use cma::{
 };
 use serde::Serialize;
 
-/// Size of a file in bytes, at most: the bitmap of the largest area that is modelled has 92 MB.
+/// Largest file in bytes: the bitmap of the largest area that is modelled has 92 MB.
 const MAX_FILE: u64 = 100 << 20;
 
 /// A board's window. Counts are in pages, which are taken to have 4096 bytes.
@@ -29,17 +29,17 @@ pub struct Board {
     /// The numbers, as fields of the object.
     #[serde(flatten)]
     pub statistics: Statistics,
-    /// What `--request` meets; null if there is none.
+    /// The answer to `--request`; null without that option.
     pub request: Option<Why>,
     /// The window, drawn.
     #[serde(skip)]
     pub map: Map,
 }
 
-/// Why a folder has no window.
+/// Why a folder does not describe a window.
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
-    /// A file is missing, or no text.
+    /// A file is missing, or is not text.
     #[error(
         "the file {} cannot be read: {source}; copy base_pfn, count, order_per_bit and bitmap from the board's \
          /sys/kernel/debug/cma/NAME into a folder, as text", path.display()
@@ -47,10 +47,10 @@ pub enum BoardError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// Why.
         source: io::Error,
     },
-    /// That is no such file.
+    /// The file is too large.
     #[error("the file {} is larger than {MAX_FILE} bytes; copy it from the board again", .0.display())]
     TooLarge(PathBuf),
     /// More than one range (mm/cma_debug.c since Linux 6.15).
@@ -64,15 +64,16 @@ pub enum BoardError {
     Import {
         /// The folder.
         folder: PathBuf,
-        /// What is wrong, in which file and line.
+        /// The mistake, its file and its line.
         source: ImportError,
     },
 }
 
-/// Reads the window in `folder`, and asks it for `request` pages, at an alignment if one is given, else at the DMA API's.
+/// Reads the window in `folder`, and requests pages from it: `request` has their number, and an alignment unless it is the DMA
+/// API's.
 ///
 /// # Errors
-/// If the folder does not have what debugfs prints for a window.
+/// If the folder does not have the files that debugfs has for a window.
 pub fn read(folder: &Path, request: Option<(u64, Option<u32>)>, rules: Rules) -> Result<Board, BoardError> {
     if folder.join("ranges/1").exists() {
         return Err(BoardError::Ranges(folder.to_owned()));
@@ -104,12 +105,12 @@ pub fn read(folder: &Path, request: Option<(u64, Option<u32>)>, rules: Rules) ->
 fn read_text(path: &Path) -> Result<String, BoardError> {
     let error = |source| BoardError::Read { path: path.to_owned(), source };
     let mut text = String::new();
-    // One more than is allowed, to see that it is more.
+    // One byte more than is allowed shows that the file is too large.
     File::open(path).map_err(error)?.take(MAX_FILE + 1).read_to_string(&mut text).map_err(error)?;
     if text.len() as u64 > MAX_FILE { Err(BoardError::TooLarge(path.to_owned())) } else { Ok(text) }
 }
 
-/// For people: the map, the numbers, and what the request meets.
+/// Prints it for people: the map, the numbers, and the answer to the request.
 impl fmt::Display for Board {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.map.to_text(), self.statistics)?;
@@ -147,7 +148,7 @@ mod tests {
             board.to_string(),
             "linux,cma at 0x40000000, 512 KiB: 64 of 128 pages allocated (50.0 %), largest free run 64 pages (256 KiB)\n\
              a character is 4 KiB: . free  + partly allocated  # allocated  w partly, W wholly allocated and written by \
-             the camera  - free, written before\n\
+             a device  - free, written before\n\
              0x0040000000 ################################################................\n\
              0x0040040000 ................................................################\n\
              64 of 128 pages used, 0 busy; 1 free runs, the longest (maxchunk) of 64 pages at pfn 0x40030\n\

@@ -1,5 +1,5 @@
-//! `minivmm model`: an allocation script, a camera's frames, or a request to a real board's window, on the model of the
-//! kernel's CMA allocator.
+//! `minivmm model`: runs an allocation script, frames, or a request to a real board's window on the model of the kernel's CMA
+//! allocator.
 
 pub mod frames;
 pub mod import;
@@ -25,10 +25,10 @@ use serde::Serialize;
 use frames::Frame;
 use import::BoardError;
 
-/// Size of a script in bytes, at most.
+/// Largest script, in bytes.
 const MAX_SCRIPT: u64 = 16 << 20;
 
-/// What `minivmm model` is told.
+/// The arguments of `minivmm model`.
 #[derive(Debug, Args)]
 #[command(after_help = help())]
 pub struct ModelArgs {
@@ -42,7 +42,7 @@ pub struct ModelArgs {
     #[arg(long)]
     json: bool,
     /// Instead of a script: say how many such frames fit in --window, and what the next one is answered; a size (480p,
-    /// which is 640x480, 720p, 1080p, 2160p or WIDTHxHEIGHT) and a format of the camera; may be repeated, which also says
+    /// which is 640x480, 720p, 1080p, 2160p or WIDTHxHEIGHT) and a format, as NV12; may be repeated, which also says
     /// how many of the smaller can be freed without room for the larger
     #[arg(long, value_name = "SIZE:FORMAT", requires = "window", conflicts_with = "script")]
     frames: Vec<Frame>,
@@ -84,49 +84,49 @@ Exit status: 0; 1 if an expect did not hold; 2 for a bad script or request.",
     )
 }
 
-/// Why there is no run of a script, or no output of it.
+/// Why the command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// There is no script.
+    /// The script cannot be read.
     #[error("the script {} cannot be read: {source}; name a text file, or - for stdin", path.display())]
     Read {
-        /// Where it was to be.
+        /// The file.
         path: PathBuf,
-        /// What happened.
+        /// Why.
         source: io::Error,
     },
-    /// That is no script.
+    /// The file is too large for a script.
     #[error("the script {} is larger than {MAX_SCRIPT} bytes; repeat ... end makes it smaller", .0.display())]
     TooLarge(PathBuf),
-    /// It is not understood.
+    /// The script has a mistake.
     #[error("the script {}, {source}", path.display())]
     Script {
-        /// Where it is.
+        /// The file.
         path: PathBuf,
-        /// What is wrong, and on which line.
+        /// The mistake and its line.
         source: ScriptError,
     },
-    /// The picture has no place.
+    /// The picture cannot be written.
     #[error("the picture {} cannot be written: {source}; name a file in a folder that can", path.display())]
     Svg {
-        /// Where it was to be.
+        /// The file.
         path: PathBuf,
-        /// What happened.
+        /// Why.
         source: io::Error,
     },
-    /// Standard output takes no more.
+    /// Standard output cannot be written to.
     #[error("standard output cannot be written: {0}")]
     Print(#[from] io::Error),
-    /// There can be no such window.
+    /// The window cannot be as it was asked for.
     #[error(transparent)]
     Window(#[from] AreaError),
-    /// There is no board's window.
+    /// The folder has no window of a board.
     #[error(transparent)]
     Board(#[from] BoardError),
 }
 
 impl ModelError {
-    /// The exit status of a minivmm that ends with it.
+    /// The exit status of minivmm for this error.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Print(_) => 1,
@@ -140,12 +140,12 @@ impl ModelError {
     }
 }
 
-/// Runs the script and prints what happens, or says how many frames fit, or what a board's window is like; the status is
-/// 1 if an `expect` of the script did not hold.
+/// Runs the script and prints its events, or says how many frames fit, or describes a board's window. The status is 1 if an
+/// `expect` of the script did not hold.
 ///
 /// # Errors
-/// If the script or the board's files cannot be read or are none, if there can be no such window, or if the output has no
-/// place.
+/// If the script or the board's files cannot be read or have mistakes, if the window cannot be as it was asked for, or if the
+/// output cannot be written.
 pub fn main(args: &ModelArgs) -> Result<ExitCode, ModelError> {
     let out = BufWriter::new(io::stdout().lock());
     if let Some(path) = &args.script {
@@ -196,13 +196,13 @@ fn read(path: &Path) -> Result<String, ModelError> {
         _ => Box::new(File::open(path).map_err(error)?),
     };
     let mut text = String::new();
-    // One more than is allowed, to see that it is more.
+    // One byte more than is allowed shows that the file is too large.
     source.take(MAX_SCRIPT + 1).read_to_string(&mut text).map_err(error)?;
     if text.len() as u64 > MAX_SCRIPT { Err(ModelError::TooLarge(path.to_owned())) } else { Ok(text) }
 }
 
-/// Prints what happens, to its end even if nobody takes it any more. Returns the lines with an `expect` that did not
-/// hold, each with its sentence.
+/// Prints the events, and runs the script to its end even if the output is closed. Returns the lines with an `expect` that did
+/// not hold, each with its sentence.
 fn print(run: &mut Run<'_>, json: bool, out: impl Write) -> io::Result<BTreeSet<(usize, String)>> {
     let mut printer = Printer { out, json, objects: 0 };
     let mut unheld = BTreeSet::new();
@@ -219,7 +219,7 @@ fn print(run: &mut Run<'_>, json: bool, out: impl Write) -> io::Result<BTreeSet<
     Ok(unheld)
 }
 
-/// Whoever closed the pipe knows enough: that is no failure.
+/// A reader that closed the pipe wants no more: that is not a failure.
 fn still_taken(result: io::Result<()>) -> io::Result<bool> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
@@ -227,7 +227,8 @@ fn still_taken(result: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-/// Objects as lines for people, or as a JSON array, an object a line: one at a time, as there can be a million.
+/// Prints objects as lines for people, or as a JSON array with a line for each. They are printed one at a time, as there can be a
+/// million.
 struct Printer<W> {
     out: W,
     json: bool,
