@@ -53,5 +53,8 @@ MODULE_PARM_DESC(bug, "the mistake to make");
 #include "meta.c"
 #include "subdev.c"
 #include "controls.c"
+#include "formats.c"
+#include "events.c"
+#include "hardware.c"
 #include "stream.c"
 #include "debugfs.c"

@@ -56,25 +56,6 @@ static const struct {
 
 static_assert(ARRAY_SIZE(mcam_meta_nodes) == MINIVMM_CAM_CHANNELS);
 
-/* Tells programs what is wrong with a buffer of parameters. */
-void mcam_params_error(struct mcam_node *node, u32 sequence, u32 error)
-{
-	struct v4l2_event event = {
-		.type = V4L2_EVENT_MINIVMM_PARAMS_ERROR,
-	};
-	struct minivmm_params_error *what = (void *)event.u.data;
-
-	static_assert(sizeof(*what) <= sizeof(event.u.data));
-	*what = (struct minivmm_params_error){
-		.sequence = sequence,
-		.reason = error >> 16,
-		.type = error & 0xffff,
-		.block = mcam_node_read(node, MINIVMM_CAM_CH_DONE_ERROR_BLOCK),
-		.offset = mcam_node_read(node, MINIVMM_CAM_CH_DONE_ERROR_OFFSET),
-	};
-	v4l2_event_queue(&node->vdev, &event);
-}
-
 static int mcam_meta_querycap(struct file *file, void *fh,
 			      struct v4l2_capability *cap)
 {

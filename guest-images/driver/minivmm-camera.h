@@ -209,21 +209,18 @@ static inline struct mcam_node *mcam_raw(struct mcam *cam)
 	return &cam->nodes[MINIVMM_CAM_CHANNEL_RAW];
 }
 
-/* video.c */
-int mcam_video_init(struct mcam *cam);
-int mcam_nodes_register(struct mcam *cam);
-const struct v4l2_frmsize_discrete *
-mcam_nearest_size(struct mcam *cam, u32 width, u32 height,
-		  const struct v4l2_rect *limit);
-const struct mcam_format *mcam_find_format(struct mcam_node *node,
-					   u32 pixelformat);
-int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
-		    u32 height);
-void mcam_source_changed(struct mcam_node *node);
+/* hardware.c */
+u64 mcam_read_addr(struct mcam *cam, u32 reg);
+void mcam_write_addr(struct mcam_node *node, u32 reg, dma_addr_t addr);
+u32 mcam_plane_reg(u32 reg, u32 next, unsigned int plane);
+int mcam_reset(struct mcam *cam);
+void mcam_program_crop(struct mcam *cam);
+void mcam_program_format(struct mcam_node *node);
 
-/* meta.c */
-int mcam_meta_init(struct mcam *cam);
+/* events.c */
 void mcam_params_error(struct mcam_node *node, u32 sequence, u32 error);
+void mcam_frame_sync(struct mcam *cam, u32 sequence);
+void mcam_source_changed(struct mcam_node *node);
 
 /* controls.c */
 int mcam_init_ctrls(struct mcam *cam);
@@ -234,20 +231,42 @@ void mcam_interval_limits(struct mcam *cam, u32 height, struct v4l2_fract *min,
 int mcam_set_interval(struct mcam *cam, struct v4l2_fract tpf);
 void mcam_program_interval(struct mcam *cam);
 
-/* subdev.c */
-int mcam_subdevs_init(struct mcam *cam);
-int mcam_subdevs_register(struct mcam *cam);
-void mcam_subdevs_unregister(struct mcam *cam);
-void mcam_frame_sync(struct mcam *cam, u32 sequence);
+/* formats.c */
+int mcam_init_sizes(struct mcam *cam);
+const struct mcam_format *mcam_find_format(struct mcam_node *node,
+					   u32 pixelformat);
+bool mcam_has_size(struct mcam *cam, u32 width, u32 height);
+const struct v4l2_frmsize_discrete *
+mcam_nearest_size(struct mcam *cam, u32 width, u32 height,
+		  const struct v4l2_rect *limit);
+bool mcam_is_scaled(struct mcam_node *node);
+void mcam_adjust_format(struct mcam_node *node, struct v4l2_pix_format *pix,
+			const struct v4l2_rect *limit);
+unsigned int mcam_find_planes(const struct v4l2_pix_format *pix,
+			      struct mcam_plane *planes);
+unsigned int mcam_mem_planes(u32 pixelformat);
+void mcam_init_planes(struct mcam_node *node);
+int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
+		    u32 height);
 
 /* stream.c */
-int mcam_reset(struct mcam *cam);
-void mcam_program_crop(struct mcam *cam);
 irqreturn_t mcam_irq(int irq, void *data);
 irqreturn_t mcam_irq_thread(int irq, void *data);
 void mcam_watchdog(struct work_struct *work);
 int mcam_queue_init(struct mcam_node *node, enum v4l2_buf_type type,
 		    unsigned int io_modes, unsigned int min_buffers);
+
+/* video.c */
+int mcam_video_init(struct mcam *cam);
+int mcam_nodes_register(struct mcam *cam);
+
+/* meta.c */
+int mcam_meta_init(struct mcam *cam);
+
+/* subdev.c */
+int mcam_subdevs_init(struct mcam *cam);
+int mcam_subdevs_register(struct mcam *cam);
+void mcam_subdevs_unregister(struct mcam *cam);
 
 /* debugfs.c */
 void mcam_debugfs_init(void);

@@ -429,17 +429,6 @@ static const struct v4l2_subdev_internal_ops mcam_internal_ops = {
 };
 #endif
 
-/* The interrupt handler calls it at the start of each frame. */
-void mcam_frame_sync(struct mcam *cam, u32 sequence)
-{
-	struct v4l2_event event = {
-		.type = V4L2_EVENT_FRAME_SYNC,
-		.u.frame_sync.frame_sequence = sequence,
-	};
-
-	v4l2_event_queue(cam->sensor.devnode, &event);
-}
-
 static void mcam_init_subdev(struct mcam *cam, struct v4l2_subdev *sd,
 			     const struct v4l2_subdev_ops *ops,
 			     const char *name, u32 function)
