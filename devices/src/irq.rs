@@ -11,7 +11,14 @@ use std::{
 use event_manager::{EventOps, EventSet, EventSubscriber, Events};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::platform::Trigger;
+/// How an interrupt is signalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// Each rising edge is one interrupt.
+    Edge,
+    /// The interrupt is pending while the line is high.
+    Level,
+}
 
 /// An interrupt line. Clones are handles to the same line.
 ///
@@ -45,14 +52,6 @@ impl IrqLine {
     /// The error of eventfd(2), when the process has no file descriptor left.
     pub fn new() -> io::Result<Self> {
         Self::with_trigger(Trigger::Edge)
-    }
-
-    /// A second handle to the same line.
-    ///
-    /// # Errors
-    /// None; a clone does the same.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(self.clone())
     }
 
     /// A line that nothing is connected to yet.

@@ -191,7 +191,7 @@ mod tests {
 
     fn device() -> (SerialDevice, IrqLine, Sink) {
         let (line, sink) = (IrqLine::new().unwrap(), Sink::default());
-        (SerialDevice::new(line.try_clone().unwrap(), Box::new(sink.clone())).unwrap(), line, sink)
+        (SerialDevice::new(line.clone(), Box::new(sink.clone())).unwrap(), line, sink)
     }
 
     fn load(device: &SerialDevice, register: u64) -> u8 {

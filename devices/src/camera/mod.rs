@@ -100,7 +100,7 @@ pub enum CameraError {
 /// let spec: CameraSpec = "scene=gradient,timing=stall".parse()?;
 /// let dma = DmaPort::new(memory.clone(), spec.dma.address_bits, &[window]);
 /// let irq = IrqLine::new()?;
-/// let camera = Camera::new(spec, dma, irq.try_clone()?)?;
+/// let camera = Camera::new(spec, dma, irq.clone())?;
 ///
 /// let grey = u32::from_le_bytes(*b"GREY");
 /// for (register, value) in [

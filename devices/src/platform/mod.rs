@@ -78,9 +78,10 @@ mod node;
 pub mod options;
 mod resources;
 
+pub use crate::irq::Trigger;
 pub use node::{Cell, Node, Value};
 pub use options::Key;
-pub use resources::{Clock, DmaNeeds, Interrupt, Region, Resources, Trigger, WindowChoice};
+pub use resources::{Clock, DmaNeeds, Interrupt, Region, Resources, WindowChoice};
 
 /// What a device needs and how it is described to the guest.
 pub trait Specification: Debug + Send + Sync {

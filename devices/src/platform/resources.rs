@@ -1,5 +1,7 @@
 //! What a device needs from its machine, as plain data.
 
+use crate::irq::Trigger;
+
 /// Everything that a device needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resources {
@@ -43,15 +45,6 @@ impl Interrupt {
     pub const fn unnamed(trigger: Trigger) -> Self {
         Self { name: "", trigger }
     }
-}
-
-/// How an interrupt is signalled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trigger {
-    /// Each rising edge is one interrupt.
-    Edge,
-    /// The interrupt is pending while the line is high.
-    Level,
 }
 
 /// A clock that the device's driver asks for. Devices that ask for the same frequency share one `fixed-clock` node.

@@ -94,7 +94,7 @@ struct State<D> {
 /// # use vm_memory::{GuestAddress, GuestMemoryMmap};
 /// # let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)])?;
 /// let (line, base) = (IrqLine::new()?, 0xd000_1000);
-/// let rng = Arc::new(MmioTransport::new(Entropy::host(), DmaPort::unrestricted(ram), line.try_clone()?)?);
+/// let rng = Arc::new(MmioTransport::new(Entropy::host(), DmaPort::unrestricted(ram), line.clone())?);
 ///
 /// Bus::new().insert("rng", base..base + mmio::SIZE, rng.clone())?;
 /// for (_index, _event) in rng.queue_events().iter().enumerate() {

@@ -51,7 +51,7 @@ impl Poked {
         let spec: CameraSpec = spec.parse().expect("there are such cameras");
         let dma = DmaPort::new(memory.clone(), spec.dma.address_bits, &[WINDOW]);
         let irq = IrqLine::new().expect("there are descriptors");
-        let camera = Camera::new(spec, dma, irq.try_clone().expect("there are descriptors"));
+        let camera = Camera::new(spec, dma, irq.clone());
         let camera = camera.expect("there are threads");
         let poked = Self {
             memory,

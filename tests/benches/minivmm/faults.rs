@@ -161,7 +161,7 @@ fn measure(plan: Option<Plan>) -> Result<(f64, f64), Box<dyn Error>> {
     let dma = DmaPort::new(memory, spec.dma.address_bits, &[0..MEMORY as u64]);
     let irq = IrqLine::new()?;
     let faults = plan.map_or(FaultHandle::none(), |plan| FaultHandle::new(Faults::new(plan, 1), "camera0"));
-    let camera = Camera::with_faults("camera0", spec, dma, irq.try_clone()?, faults)?;
+    let camera = Camera::with_faults("camera0", spec, dma, irq.clone(), faults)?;
     let write = |register: u32, value: u32| camera.write(register.into(), &value.to_le_bytes());
     for (register, value) in [
         (regs::IRQ_ENABLE, regs::IRQ_DONE),

@@ -1,5 +1,6 @@
 //! From a configuration to guest memory that is ready to run: the list of devices, the tree, the kernel.
 
+pub mod error;
 pub mod fdt;
 pub mod images;
 pub mod kernel_file;

@@ -13,7 +13,7 @@ use devices::{
 
 use crate::{
     arch,
-    boot::load::LoadError,
+    boot::error::LoadError,
     machine::config::{CmaMode, Config},
 };
 

@@ -36,8 +36,9 @@ use crate::{
     api::server::{Server, SocketError},
     arch,
     boot::{
+        error::LoadError,
         images::{self, Image, ImageError},
-        load::{LoadError, load, load_with},
+        load::{load, load_with},
         tree_faults::fault_tables,
     },
     experiment::{self, ExperimentArgs, ExperimentError},

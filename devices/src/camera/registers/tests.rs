@@ -16,7 +16,7 @@ struct Rig {
 impl Rig {
     fn new(spec: &str) -> Self {
         let irq = IrqLine::new().unwrap();
-        let face = RegisterFile::new(spec.parse().unwrap(), irq.try_clone().unwrap(), FaultHandle::none());
+        let face = RegisterFile::new(spec.parse().unwrap(), irq.clone(), FaultHandle::none());
         Self { face, irq, now: Instant::now() }
     }
 

@@ -37,7 +37,7 @@ impl Rig {
         let dma = DmaPort::new(memory.clone(), spec.dma.address_bits, &[WINDOW]);
         let irq = IrqLine::new().unwrap();
         let faults = faults.map_or(FaultHandle::none(), |faults| FaultHandle::new(faults.clone(), "camera0"));
-        let camera = Camera::with_faults("camera0", spec, dma, irq.try_clone().unwrap(), faults).unwrap();
+        let camera = Camera::with_faults("camera0", spec, dma, irq.clone(), faults).unwrap();
         Self { memory, camera, irq }
     }
 
@@ -536,8 +536,7 @@ fn the_largest_frame_fits_and_a_frame_in_work_ends_promptly_when_reset_or_switch
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 34 << 20)]).unwrap();
     let irq = IrqLine::new().unwrap();
     let dma = DmaPort::new(memory.clone(), 32, &[0..34 << 20]);
-    let camera =
-        Camera::new("scene=zone-plate,timing=stall".parse().unwrap(), dma, irq.try_clone().unwrap()).unwrap();
+    let camera = Camera::new("scene=zone-plate,timing=stall".parse().unwrap(), dma, irq.clone()).unwrap();
     let rig = Rig { memory, camera, irq };
     let big = layout(b"BX24", 3840, 2160);
     for wait in [0, 3, 10] {
