@@ -45,8 +45,19 @@ impl Arch {
         fragments: &["common.config", "x86_64.config"],
         kernel: "vmlinux",
         boot_image: ("bzImage", "arch/x86/boot/bzImage"),
-        // libelf is for objtool.
-        tools: &["bc", "bison", "flex", "gcc", "libc6-dev", "libelf-dev", "make", "patch", "xz-utils"],
+        // libelf is for objtool, kmod for depmod.
+        tools: &[
+            "bc",
+            "bison",
+            "flex",
+            "gcc",
+            "kmod",
+            "libc6-dev",
+            "libelf-dev",
+            "make",
+            "patch",
+            "xz-utils",
+        ],
         cross: ("gcc-x86-64-linux-gnu", "x86_64-linux-gnu-"),
         interpreter: "/lib64/ld-linux-x86-64.so.2",
     };
@@ -68,7 +79,7 @@ impl Arch {
         fragments: &["common.config", "aarch64.config"],
         kernel: "Image",
         boot_image: ("Image", "arch/arm64/boot/Image"),
-        // kmod finds which modules of Debian's kernel depend on which.
+        // kmod finds which modules depend on which.
         tools: &["bc", "bison", "flex", "gcc", "kmod", "libc6-dev", "make", "patch", "xz-utils"],
         cross: ("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-"),
         interpreter: "/lib/ld-linux-aarch64.so.1",

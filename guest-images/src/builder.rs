@@ -67,7 +67,9 @@ fn make(arch: &'static Arch, kind: Kind, base: &Path, lock: &Lock) -> Result<Pat
         cache::create_whole(&folder, |partial| {
             initramfs.build(&partial.join("initramfs"))?;
             let unreadable = || Error::io("cannot read the folder", &kernel.folder);
-            for file in fs::read_dir(&kernel.folder).map_err(unreadable())? {
+            // Its modules, in a folder, are in the initramfs.
+            let files = fs::read_dir(&kernel.folder).map_err(unreadable())?;
+            for file in files.filter(|file| file.as_ref().is_ok_and(|file| !file.path().is_dir())) {
                 let file = file.map_err(unreadable())?;
                 fs::hard_link(file.path(), partial.join(file.file_name()))
                     .map_err(Error::io("cannot link", &file.path()))?;

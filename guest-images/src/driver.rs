@@ -43,6 +43,27 @@ impl<'a> Driver<'a> {
         Ok(Self { kernel, sources, folder: base.join(format!("driver-{name}")), name })
     }
 
+    /// The modules of the kernel that it is for, and depmod's lists of them: their paths in the initramfs, and here.
+    pub(crate) fn kernel_modules(&self) -> Result<Vec<(String, PathBuf)>, Error> {
+        let root = &self.kernel.folder;
+        let mut folders = vec![root.join("lib")];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop().filter(|folder| folder.is_dir()) {
+            let unreadable = || Error::io("cannot read the folder", &folder);
+            for entry in fs::read_dir(&folder).map_err(unreadable())? {
+                let path = entry.map_err(unreadable())?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+                    files.push((name, path));
+                }
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
     /// Makes [`folder`](Self::folder), unless it is there: the driver's module, those that have to be loaded as well,
     /// and the list of all.
     pub(crate) fn build(&self, lock: &Lock) -> Result<(), Error> {

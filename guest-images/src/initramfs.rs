@@ -106,6 +106,9 @@ impl<'a> Initramfs<'a> {
             let name = format!("lib/modules/{}", entry.file_name().display());
             content.file(&name, 0o644, read(&entry.path())?);
         }
+        for (name, path) in self.driver.kernel_modules()? {
+            content.file(&name, 0o644, read(&path)?);
+        }
         let mut elves = Vec::new();
         for program in PROGRAMS {
             let path = find(&packages, program).ok_or_else(|| Error::NotInPackages {

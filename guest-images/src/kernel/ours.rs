@@ -1,6 +1,7 @@
 //! Builds the guest's kernel from Debian's source package, our patches and our configuration.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -78,7 +79,8 @@ impl Source {
         recipe.with(include_str!("ours.rs")).with(source.as_encoded_bytes()).with(&self.fragment)
     }
 
-    /// Puts the kernel called `name` into `folder`: `vmlinux`, the boot image and the configuration.
+    /// Puts the kernel called `name` into `folder`: `vmlinux`, the boot image, the configuration and, if it has modules, these
+    /// below `lib/modules`, as modprobe expects them.
     pub(super) fn build(&self, name: &str, lock: &Lock, folder: &Path) -> Result<(), Error> {
         self.compile(name, lock)?;
         strip(self.arch, &self.objects.join("vmlinux"), &folder.join("vmlinux"))?;
@@ -86,6 +88,31 @@ impl Source {
         for (from, to) in [(path, boot_image), (".config", "config")] {
             let from = self.objects.join(from);
             fs::copy(&from, folder.join(to)).map_err(Error::io("cannot copy", &from))?;
+        }
+        self.install_modules(folder)
+    }
+
+    /// Puts the kernel's own modules, which its configuration has as `m`, into `folder`, with depmod's lists of them.
+    fn install_modules(&self, folder: &Path) -> Result<(), Error> {
+        let order = fs::read_to_string(self.objects.join("modules.order")).unwrap_or_default();
+        if order.trim().is_empty() {
+            return Ok(());
+        }
+        let mut place = OsString::from("INSTALL_MOD_PATH=");
+        place.push(folder);
+        let mut install = self.make();
+        // Folders for administrators' programs are not in everybody's path.
+        install.arg(place).args(["INSTALL_MOD_STRIP=1", "DEPMOD=/sbin/depmod", "modules_install"]);
+        command::output(&mut install)?;
+        let modules = folder.join("lib/modules");
+        let unreadable = || Error::io("cannot read the folder", &modules);
+        for release in fs::read_dir(&modules).map_err(unreadable())? {
+            let release = release.map_err(unreadable())?.path();
+            for link in
+                ["build", "source"].map(|name| release.join(name)).iter().filter(|link| link.is_symlink())
+            {
+                fs::remove_file(link).map_err(Error::io("cannot remove", link))?;
+            }
         }
         Ok(())
     }

@@ -1,16 +1,31 @@
 //! The commands that stages run: each line of their output has the stage's subject before it, and they do not outlive us.
 
 use std::{
-    fs::File,
+    cell::Cell,
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _},
     os::unix::process::CommandExt as _,
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
-use rustix::process::{Signal, nice, set_parent_process_death_signal};
+use rustix::{
+    param::clock_ticks_per_second,
+    process::{Pid, Signal, WaitId, WaitIdOptions, nice, set_parent_process_death_signal, waitid},
+};
 
 /// How much builds stand back for guests, whose tests have time limits (nice(2)).
 const NICENESS: i32 = 10;
+
+thread_local! {
+    /// Time of CPUs that this thread's commands have used.
+    static CPU_TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Time of CPUs that the commands of this thread have used, with all programs that they waited for.
+pub(crate) fn cpu_time() -> Duration {
+    CPU_TIME.get()
+}
 
 /// A command that builds: it stands back for the tests that run meanwhile.
 pub(crate) fn in_background(mut command: Command) -> Command {
@@ -62,7 +77,18 @@ fn follow(
         let text = text.map_err(|error| format!("{shown} cannot be heard: {error}"))?;
         line(&String::from_utf8_lossy(&text));
     }
+    CPU_TIME.set(CPU_TIME.get() + wait_for_cpu_time(&child).unwrap_or_default());
     judge(&shown, child.wait())
+}
+
+/// Waits for the end of `child`, but leaves its status for the next who waits. The time of CPUs that it and those that it
+/// waited for have used: utime, stime, cutime and cstime in proc_pid_stat(5).
+fn wait_for_cpu_time(child: &Child) -> Option<Duration> {
+    waitid(WaitId::Pid(Pid::from_child(child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).ok()?;
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let ticks: u64 = fields.split(' ').skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Some(Duration::from_millis(ticks * 1000 / clock_ticks_per_second()))
 }
 
 fn judge(command: &str, status: io::Result<ExitStatus>) -> Result<(), String> {

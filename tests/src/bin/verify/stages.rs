@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::commands;
+
 /// A stage that has begun or will begin: what it made, once it has ended.
 #[derive(Debug)]
 pub(crate) struct Stage<T>(Arc<OnceLock<Option<T>>>);
@@ -43,6 +45,8 @@ pub(crate) struct Row {
     /// When it began, counted from the first stage's begin.
     pub begun: Duration,
     pub took: Duration,
+    /// Time of CPUs that its commands used.
+    pub cpus: Duration,
     pub end: StageEnd,
 }
 
@@ -105,6 +109,7 @@ impl Stages {
                 name: name.to_owned(),
                 begun: self.begun.elapsed(),
                 took: Duration::ZERO,
+                cpus: Duration::ZERO,
                 end: StageEnd::NotRun,
             });
             return None;
@@ -130,7 +135,8 @@ impl Stages {
             Some(error) => eprintln!("verify: {name} FAILED in {} s: {error}", took.as_secs()),
         }
         let end = if error.is_none() { StageEnd::Passed } else { StageEnd::Failed };
-        lock(&self.rows).push(Row { name: name.to_owned(), begun: start - self.begun, took, end });
+        let cpus = commands::cpu_time();
+        lock(&self.rows).push(Row { name: name.to_owned(), begun: start - self.begun, took, cpus, end });
     }
 
     /// Waits until one more lab may run; it may until the result is dropped. Of those who wait the one with the smallest

@@ -27,16 +27,17 @@ impl Summary {
 
 impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  from s   took s  stage")?;
-        for Row { name, begun, took, end } in &self.rows {
+        writeln!(f, "  from s   took s    CPU s  stage")?;
+        for Row { name, begun, took, cpus, end } in &self.rows {
             let end = match end {
                 StageEnd::Passed => "",
                 StageEnd::Failed => "  FAILED",
                 StageEnd::NotRun => "  NOT RUN",
             };
-            writeln!(f, "{:>8}{:>9}  {name}{end}", begun.as_secs(), took.as_secs())?;
+            writeln!(f, "{:>8}{:>9}{:>9}  {name}{end}", begun.as_secs(), took.as_secs(), cpus.as_secs())?;
         }
-        writeln!(f, "{:>8}{:>9}  all of it", 0, self.took.as_secs())?;
+        let cpus: Duration = self.rows.iter().map(|row| row.cpus).sum();
+        writeln!(f, "{:>8}{:>9}{:>9}  all of it", 0, self.took.as_secs(), cpus.as_secs())?;
         writeln!(f, "\n  took s  the slowest of {} tests that were timed", self.tests.len())?;
         for (name, took) in self.tests.iter().take(SLOWEST) {
             writeln!(f, "{:>8.1}  {name}", took.as_secs_f64())?;
