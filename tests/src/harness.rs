@@ -30,6 +30,7 @@ pub struct Test {
     /// The one architecture that it is for.
     arch: Option<&'static str>,
     has_own_lab: bool,
+    is_the_same_everywhere: bool,
 }
 
 /// The tests with the names of these functions.
@@ -41,7 +42,8 @@ macro_rules! tests {
 impl Test {
     /// The test `name`, which `run` does.
     pub fn new(name: impl Into<String>, run: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), run: Arc::new(run), arch: None, has_own_lab: false }
+        let (arch, has_own_lab, is_the_same_everywhere) = (None, false, false);
+        Self { name: name.into(), run: Arc::new(run), arch, has_own_lab, is_the_same_everywhere }
     }
 
     /// For guests of `arch` alone.
@@ -50,12 +52,21 @@ impl Test {
         Self { arch: Some(arch.name), ..self }
     }
 
+    /// Depends on no architecture: on another one than this machine's it runs only if [`THOROUGH`] is set.
+    #[must_use]
+    pub fn the_same_everywhere(self) -> Self {
+        Self { is_the_same_everywhere: true, ..self }
+    }
+
     /// Takes so long that it has a lab of its own.
     #[must_use]
     pub fn in_its_own_lab(self) -> Self {
         Self { has_own_lab: true, ..self }
     }
 }
+
+/// If it is set, tests that are the same everywhere run on another architecture than this machine's, too.
+pub const THOROUGH: &str = "MINIVMM_THOROUGH";
 
 /// Where the tests of a group run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,6 +209,10 @@ fn choose(groups: &mut [Group], arguments: &Arguments) {
 /// The labs that tests of `groups` need on this host, when their guests are of `arch`; those that take long first.
 fn lab_plans(groups: &[Group], arch: &Arch) -> Vec<LabPlan> {
     let is_foreign = arch.name != Arch::host().name;
+    let has_all = !is_foreign || env::var_os(THOROUGH).is_some();
+    let is_wanted = |test: &&Test| {
+        test.arch.is_none_or(|only| only == arch.name) && (has_all || !test.is_the_same_everywhere)
+    };
     let mut long = Vec::new();
     let mut short: Vec<LabPlan> = Vec::new();
     for Group { name, place, tests } in groups {
@@ -211,7 +226,7 @@ fn lab_plans(groups: &[Group], arch: &Arch) -> Vec<LabPlan> {
             continue;
         }
         let images: Vec<String> = kinds.iter().map(|kind| kind.name()).collect();
-        for test in tests.iter().filter(|test| test.arch.is_none_or(|only| only == arch.name)) {
+        for test in tests.iter().filter(is_wanted) {
             let name = format!("{name}::{}", test.name);
             if test.has_own_lab {
                 long.push(LabPlan { images: images.clone(), tests: vec![name] });
@@ -304,7 +319,12 @@ mod tests {
             group(
                 "e",
                 Place::Linux(vec![Kind::DEFAULT]),
-                vec![test("f").only_on(Arch::host()), test("g"), test("h").in_its_own_lab()],
+                vec![
+                    test("f").only_on(Arch::host()),
+                    test("g"),
+                    test("h").in_its_own_lab(),
+                    test("i").the_same_everywhere(),
+                ],
             ),
         ];
         let plans: Vec<_> = lab_plans(&groups, foreign).iter().map(ToString::to_string).collect();

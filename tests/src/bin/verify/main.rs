@@ -49,6 +49,9 @@ struct Arguments {
     /// and the tests that any release passes
     #[arg(long, value_name = "RELEASE", value_parser = kernels::parse)]
     kernel: Option<Release>,
+    /// On another architecture than this machine's, runs also the tests that depend on no architecture
+    #[arg(long)]
+    thorough: bool,
     /// Builds this image for --arch, and does nothing else: a stage of another verify
     #[arg(long, value_name = "NAME", value_parser = image, hide = true)]
     build_image: Option<Kind>,
@@ -59,7 +62,7 @@ fn image(name: &str) -> Result<Kind, String> {
 }
 
 fn main() -> ExitCode {
-    let Arguments { arch, kernel, build_image } = Arguments::parse();
+    let Arguments { arch, kernel, thorough, build_image } = Arguments::parse();
     if let Some(kind) = build_image {
         return match guest_images::build(arch.unwrap_or(Arch::host()), kind) {
             Ok(_) => ExitCode::SUCCESS,
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
     let archs = arch.map_or_else(cross::architectures, |arch| vec![arch]);
     let begun = Instant::now();
     let stages = Stages::new();
-    thread::scope(|scope| Verify { stages: &stages, scope, kernel }.begin(&archs));
+    thread::scope(|scope| Verify { stages: &stages, scope, kernel, thorough }.begin(&archs));
     let (rows, tests) = stages.finish();
     let summary = Summary { rows, tests, took: begun.elapsed() };
     eprintln!("verify:\n{summary}");
@@ -93,6 +96,8 @@ struct Verify<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     /// The release of our kernel that alone is looked at.
     kernel: Option<Release>,
+    /// Whether tests that depend on no architecture run on each.
+    thorough: bool,
 }
 
 /// What the tests for an architecture need.
@@ -232,7 +237,7 @@ impl<'scope> Verify<'scope, '_> {
             move || packages.wait(),
             |()| Cross::prepare(),
         );
-        let only_suite = self.kernel.is_some();
+        let (only_suite, thorough) = (self.kernel.is_some(), self.thorough);
         let linted = (!only_suite).then(|| {
             let toolchain = toolchain.clone();
             let lint = move |cross: Cross| commands::run(name, in_background(cross.clippy()), |_| ());
@@ -246,8 +251,11 @@ impl<'scope> Verify<'scope, '_> {
             let mut minivmm = cross.cargo("build");
             minivmm.args(["--quiet", "-p", "vmm", "--bin", "minivmm"]);
             commands::run(name, in_background(minivmm), |_| ())?;
-            // The images were built here.
-            let tests = if only_suite { TestPrograms::SUITE } else { TestPrograms::ALL_ELSEWHERE };
+            let tests = match (only_suite, thorough) {
+                (true, _) => TestPrograms::SUITE,
+                (_, true) => TestPrograms::ALL_ELSEWHERE,
+                (_, false) => TestPrograms::WITH_CODE_FOR_IT,
+            };
             TestPrograms::build(name, cross.cargo("test"), tests)
         };
         self.stages.begin(self.scope, format!("programs for {name}"), needs, build)
@@ -318,10 +326,13 @@ impl<'scope> Verify<'scope, '_> {
         if is_host && host::unfit().is_none() {
             return;
         }
-        let kernel = self.kernel;
+        let (kernel, thorough) = (self.kernel, self.thorough);
         let plan = move |built: TestPrograms| -> Result<Vec<LabPlan>, String> {
             let mut suite = built.suite()?;
             suite.env(harness::PLAN, arch.name);
+            if thorough {
+                suite.env(harness::THOROUGH, "1");
+            }
             if let Some(release) = kernel {
                 suite.env(kernels::VARIABLE, release.name());
             }

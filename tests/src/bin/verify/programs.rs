@@ -25,9 +25,12 @@ pub(crate) struct TestPrograms(Vec<TestProgram>);
 impl TestPrograms {
     /// cargo's arguments for all of them.
     pub(crate) const ALL: &[&str] = &["--workspace", "--lib", "--bins", "--tests"];
-    /// cargo's arguments for those that mean something on another architecture than this machine's, on which the images are built.
+    /// cargo's arguments for all on another architecture than this machine's, on which the images are built.
     pub(crate) const ALL_ELSEWHERE: &[&str] =
         &["--workspace", "--exclude", "guest-images", "--lib", "--test", "*"];
+    /// cargo's arguments for those of crates with code for one architecture, and the suite.
+    pub(crate) const WITH_CODE_FOR_IT: &[&str] =
+        &["--workspace", "--exclude", "guest-images", "--exclude", "cma", "--lib", "--test", SUITE];
     /// cargo's arguments for the suite alone.
     pub(crate) const SUITE: &[&str] = &["--package", "tests", "--test", SUITE];
 
