@@ -2,10 +2,13 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Output, Stdio},
 };
+
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::Error;
 
@@ -29,7 +32,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<Output, Error> {
 }
 
 /// Runs `command`, which takes long, to its end: what it says goes to the file `log`, and each line of its standard
-/// output to `line`. It gets the file `stdin` as its standard input.
+/// output to `line`. It gets the file `stdin` as its standard input, and is asked to end (SIGTERM) when we do.
 ///
 /// # Errors
 /// If it cannot be started, or ends with another status than 0: the sentence then ends with what it said of errors.
@@ -42,6 +45,9 @@ pub(crate) fn follow(
     let unwritable = |error| Error::io("cannot write the log", log)(error);
     let mut log_file = File::create(log).map_err(unwritable)?;
     let stderr = log_file.try_clone().map_err(unwritable)?;
+    let end_with_us = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
+    // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+    unsafe { command.pre_exec(end_with_us) };
     let mut child = command
         .stdin(stdin)
         .stdout(Stdio::piped())
