@@ -167,8 +167,8 @@ mod tests {
             let request: Request = serde_json::from_str(&text).unwrap();
             assert_eq!((request.frames, serde_json::to_string(&request).unwrap()), (Some(frames), text));
         }
-        let request: Request = serde_json::from_str(r#"{"verb": "capture", "device": "camera1"}"#).unwrap();
-        assert_eq!((request.verb, request.device.as_deref()), (Verb::Capture, Some("camera1")));
+        let request: Request = serde_json::from_str(r#"{"verb": "capture", "device": "grabber1"}"#).unwrap();
+        assert_eq!((request.verb, request.device.as_deref()), (Verb::Capture, Some("grabber1")));
         for bad in [r#"{"verb": "stop", "when": "now"}"#, r#"{"verb": "fly"}"#, "{}", "\"stop\""] {
             assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
         }

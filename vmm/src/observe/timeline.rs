@@ -183,19 +183,39 @@ fn named(name: &str, event: &Event) -> String {
 mod tests {
     use std::time::Duration;
 
+    use devices::faults::{FaultPoint as _, Ids, Table, fault_point};
+
     use super::*;
+
+    fault_point! {
+        /// A frame begins.
+        enum Begin = "begin" [frame, channel, begin("frame")] {}
+    }
+
+    fault_point! {
+        /// A frame ends.
+        enum End = "end" [frame, channel, end("done")] {}
+    }
+
+    static GRABBER: Table = Table {
+        title: "Grabber",
+        ids: Ids::Numbered("grabber"),
+        windows: false,
+        channels: 4,
+        channel_names: &["processed"],
+        points: &[Begin::POINT, End::POINT],
+    };
 
     #[test]
     fn frames_are_slices_and_what_happens_meanwhile_lies_beside_them() {
         let begun = Instant::now();
-        let tables = devices::fault_tables();
+        let tables: Vec<_> = devices::fault_tables().into_iter().chain([&GRABBER]).collect();
         let device = |id: &str| MachineDevice::find(&tables, id.to_owned(), None).unwrap();
-        let machine = [device("console"), device("camera0")];
-        let point = |name: &str| *machine[1].table.points.iter().find(|point| point.name == name).unwrap();
-        let (begins, ends) = (point("frame.dma"), point("frame.end"));
+        let machine = [device("console"), device("grabber0")];
+        let (begins, ends) = (Begin::POINT, End::POINT);
         let frame = |point, frame| {
             let event = Event::of_frame(frame).on_channel(0);
-            Occurrence { device: Some("camera0".into()), point, event }
+            Occurrence { device: Some("grabber0".into()), point, event }
         };
         let at =
             |milliseconds, happening| Moment { at: begun + Duration::from_millis(milliseconds), happening };
@@ -204,7 +224,7 @@ mod tests {
             at(1, Happening::Mark("go".into())),
             at(2, Happening::Event(frame(begins, 0))),
             at(5, Happening::Event(frame(ends, 0))),
-            at(6, Happening::Interrupt("camera0".into())),
+            at(6, Happening::Interrupt("grabber0".into())),
             at(7, Happening::Event(fired())),
             at(7, Happening::Fired { at: fired(), rule: "lost".into(), number: 2 }),
             at(9, Happening::Event(frame(begins, 2))),
@@ -235,7 +255,7 @@ mod tests {
                 |event: &&Value| event["name"] == kind && event["pid"] == process && event["tid"] == thread;
             events.iter().find(is_it).map(|event| event["args"]["name"].clone())
         };
-        assert_eq!(name("process_name", 3, 5), Some("camera0".into()));
+        assert_eq!(name("process_name", 3, 5), Some("grabber0".into()));
         assert_eq!(name("thread_name", 3, 5), Some("interrupts".into()));
         assert_eq!(name("thread_name", 1, 0), Some("marks".into()));
     }

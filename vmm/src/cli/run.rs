@@ -1,0 +1,217 @@
+//! `minivmm run`: boots a guest, and leaves the report, the trace and the timeline of the run.
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use tracing_subscriber::{
+    filter::{ParseError, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use super::{
+    error::CliError,
+    machine_args::{MachineArgs, config},
+    write,
+};
+use crate::{
+    api::server::Server,
+    boot::load::load,
+    guest::output::Output,
+    machine::{
+        Machine, MachineError, Streams,
+        config::Config,
+        kvm::{self, KvmError},
+        prepare_places,
+        signals::Signals,
+    },
+    observe::{
+        report::{MachineOutcome, Report},
+        timeline,
+    },
+};
+
+/// The arguments of `minivmm run`.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) machine: MachineArgs,
+    /// Folder for what the guest leaves in /out when --exec's command has ended
+    #[arg(long, value_name = "DIR", requires = "exec")]
+    pub(super) out: Option<PathBuf>,
+    /// Write a report of the run to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Write what the plan of faults did to this file, a line of JSON for each time that a rule fired
+    #[arg(long, value_name = "FILE", requires = "faults")]
+    pub(super) trace: Option<PathBuf>,
+    /// Write what happened and when to this file: frames, interrupts, faults and the guest's marks, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub(super) timeline: Option<PathBuf>,
+    /// Write the flattened device tree to this file, then boot
+    #[arg(long, value_name = "FILE")]
+    pub(super) dump_dtb: Option<PathBuf>,
+    /// Copy what the guest prints on its serial console to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) console_log: Option<PathBuf>,
+    /// Make this socket, by which `minivmm ctl` talks to the machine
+    #[arg(long, value_name = "FILE")]
+    pub(super) api_socket: Option<PathBuf>,
+    /// Boot also where `minivmm doctor` says that Linux cannot run: for bare-metal guests
+    #[arg(long)]
+    pub(super) any_host: bool,
+    /// What minivmm logs on stderr: error, warn, info, debug, or module=level,...
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    pub(super) log: String,
+}
+
+/// Boots a guest, and looks after it until it ends.
+pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    start_log(&args.log)?;
+    let (mut config, image) = config(args.machine)?;
+    image?;
+    config.timeline = args.timeline.is_some();
+    config.out = args.out;
+    config.console_log = args.console_log;
+    let opened = kvm::open_kvm();
+    if let Ok(kvm) = &opened {
+        config.arch.settle(kvm).map_err(KvmError::Options)?;
+    }
+    // A mistake in the options is reported before one of the host.
+    let loaded = load(&config).map_err(CliError::Request)?;
+    if let Some(path) = &args.dump_dtb {
+        write(path, &loaded.tree)?;
+    }
+    // A report that cannot be written is refused before the run.
+    let report_file = args.report.as_deref().map(ReportFile::open).transpose()?;
+    let trace_file = args.trace.as_deref().map(ReportFile::open).transpose()?;
+    let timeline_file = args.timeline.as_deref().map(ReportFile::open).transpose()?;
+
+    let console_log = prepare_places(&config)?;
+    let api = args.api_socket.as_deref().map(Server::bind).transpose()?;
+
+    let opened = opened?;
+    if !args.any_host {
+        kvm::check_fit(&opened)?;
+    }
+    let streams =
+        streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
+    let machine = Machine::start(&opened, &config, loaded, streams)?;
+    let faults = machine.faults();
+    let mut report = machine.run()?;
+    report.arguments = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(file) = report_file {
+        file.write(serde_json::to_vec_pretty(&report))?;
+    }
+    if let (Some(file), Some(trace)) = (trace_file, &report.faults) {
+        let lines: Result<Vec<_>, _> = trace.firings.iter().map(serde_json::to_string).collect();
+        file.write(
+            lines.map(|lines| lines.iter().flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()),
+        )?;
+    }
+    if let (Some(file), Some(faults)) = (timeline_file, faults)
+        && let Some((begun, moments)) = faults.timeline()
+    {
+        file.write(serde_json::to_vec(&timeline::of(faults.devices(), begun, &moments)))?;
+    }
+    explain(&report, &config);
+    Ok(ExitCode::from(exit_status(&report, &config)))
+}
+
+/// The streams and signals of this process.
+fn streams(console_log: Option<fs::File>, api: Option<Server>) -> io::Result<Streams> {
+    let signals = Signals::take_over()?;
+    let stdout = Output::new(signals.writer(&io::stdout())?);
+    let stderr = Output::new(signals.writer(&io::stderr())?);
+    Ok(Streams { stdout, stderr, console_log, signals: Some(signals), api })
+}
+
+/// The destination of `--report`. A file appears whole or stays as it was, and is never written through a link that a guest left in
+/// its `--out` folder. A pipe or a terminal is written to.
+enum ReportFile {
+    Whole(tempfile::NamedTempFile, PathBuf),
+    Stream(fs::File, PathBuf),
+}
+
+impl ReportFile {
+    fn open(path: &Path) -> Result<Self, CliError> {
+        let error = |source| CliError::Write { path: path.to_owned(), source };
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            let file = fs::File::options().write(true).open(path).map_err(error)?;
+            return Ok(Self::Stream(file, path.to_owned()));
+        }
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new()
+            .prefix(".minivmm-report-")
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(error)?;
+        Ok(Self::Whole(file, path.to_owned()))
+    }
+
+    fn write(self, json: serde_json::Result<Vec<u8>>) -> Result<(), CliError> {
+        let json = json.map_err(io::Error::from);
+        let (result, path) = match self {
+            Self::Stream(mut file, path) => (json.and_then(|json| file.write_all(&json)), path),
+            Self::Whole(mut file, path) => {
+                let written = json.and_then(|json| file.write_all(&json));
+                let renamed =
+                    written.and_then(|()| file.persist(&path).map(drop).map_err(|error| error.error));
+                (renamed, path)
+            }
+        };
+        result.map_err(|source| CliError::Report { path, source })
+    }
+}
+
+/// The exit status. A command without a status has failed, however the machine ended.
+fn exit_status(report: &Report, config: &Config) -> u8 {
+    match report.outcome {
+        MachineOutcome::Halted | MachineOutcome::Stopped if config.exec.is_some() => 1,
+        _ => report.outcome.exit_status(),
+    }
+}
+
+/// Says on stderr how the machine ended, unless it ended as it should.
+fn explain(report: &Report, config: &Config) {
+    let what = match &report.outcome {
+        MachineOutcome::Exit { .. } => return,
+        MachineOutcome::Quit => "stopped by Ctrl-A x".to_owned(),
+        MachineOutcome::Signal { signal } => format!("stopped by signal {signal}"),
+        MachineOutcome::Stopped => "stopped by a request on the API socket".to_owned(),
+        MachineOutcome::PoweredOff => "the guest powered off before its command had ended".to_owned(),
+        MachineOutcome::Panic => "the guest's kernel panicked".to_owned(),
+        MachineOutcome::Halted => "the guest halted".to_owned(),
+        MachineOutcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),
+        MachineOutcome::Failed { reason } => reason.clone(),
+    };
+    eprintln!("minivmm: {what}");
+    let failed = matches!(
+        report.outcome,
+        MachineOutcome::Panic | MachineOutcome::Reset | MachineOutcome::Failed { .. }
+    );
+    // Without a command these lines are on the screen already.
+    if config.exec.is_some() && failed && !report.last_console_lines.is_empty() {
+        eprintln!("minivmm: the last lines of its console:");
+        for line in &report.last_console_lines {
+            eprintln!("  {line}");
+        }
+    }
+}
+
+/// Starts the log of minivmm on stderr.
+fn start_log(filter: &str) -> Result<(), CliError> {
+    let targets: Targets = filter.parse().map_err(|error: ParseError| CliError::LogFilter {
+        filter: filter.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time();
+    tracing_subscriber::registry().with(lines).with(targets).init();
+    Ok(())
+}
