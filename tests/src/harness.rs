@@ -68,6 +68,11 @@ impl Test {
 /// If it is set, tests that are the same everywhere run on another architecture than this machine's, too.
 pub const THOROUGH: &str = "MINIVMM_THOROUGH";
 
+/// Whether [`THOROUGH`] is set.
+pub fn is_thorough() -> bool {
+    env::var_os(THOROUGH).is_some()
+}
+
 /// Where the tests of a group run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -209,7 +214,7 @@ fn choose(groups: &mut [Group], arguments: &Arguments) {
 /// The labs that tests of `groups` need on this host, when their guests are of `arch`; those that take long first.
 fn lab_plans(groups: &[Group], arch: &Arch) -> Vec<LabPlan> {
     let is_foreign = arch.name != Arch::host().name;
-    let has_all = !is_foreign || env::var_os(THOROUGH).is_some();
+    let has_all = !is_foreign || is_thorough();
     let is_wanted = |test: &&Test| {
         test.arch.is_none_or(|only| only == arch.name) && (has_all || !test.is_the_same_everywhere)
     };

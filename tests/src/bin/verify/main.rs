@@ -35,6 +35,9 @@ use summary::Summary;
 /// Debian packages that the tests need beyond those of the lab, of the cross compiler and of the image builder.
 const PACKAGES: &[&str] = &["device-tree-compiler", "dt-schema", "gcc", "libc6-dev", "util-linux"];
 
+/// Images that are built, and tested, if verify is to be thorough: each takes minutes to build.
+const ONLY_IF_THOROUGH: &[Kind] = &[Kind::Large(Release::ALL[0])];
+
 /// Checks the whole workspace: formatting, lints, unit tests, bare-metal guests, the lab, tests that boot Linux.
 ///
 /// What is missing on this machine is installed or built first. For another architecture than this machine's, all is built
@@ -49,7 +52,8 @@ struct Arguments {
     /// and the tests that any release passes
     #[arg(long, value_name = "RELEASE", value_parser = kernels::parse)]
     kernel: Option<Release>,
-    /// On another architecture than this machine's, runs also the tests that depend on no architecture
+    /// Runs also the tests of the image 64k and, on another architecture than this machine's, those that depend on no
+    /// architecture
     #[arg(long)]
     thorough: bool,
     /// Builds this image for --arch, and does nothing else: a stage of another verify
@@ -169,6 +173,7 @@ impl<'scope> Verify<'scope, '_> {
     fn images(self, archs: &[&'static Arch], packages: &Stage<()>) -> Vec<(&'static Arch, Kind, Stage<()>)> {
         let wanted = |kind: &Kind| match self.kernel {
             Some(release) => *kind == Kind::Default(release),
+            None if ONLY_IF_THOROUGH.contains(kind) => self.thorough,
             None => kind.release().is_none_or(|release| release == Release::ALL[0]),
         };
         let mut images: Vec<(&'static Arch, Kind)> = archs
@@ -347,6 +352,15 @@ impl<'scope> Verify<'scope, '_> {
         );
         self.scope.spawn(move || {
             for (index, plan) in plans.wait().into_iter().flatten().enumerate() {
+                let is_left_out = |name: &String| ONLY_IF_THOROUGH.iter().any(|kind| kind.name() == *name);
+                if !self.thorough && plan.images.iter().any(is_left_out) {
+                    eprintln!(
+                        "verify: without --thorough NOT RUN for {}: {}",
+                        arch.name,
+                        plan.tests.join(", ")
+                    );
+                    continue;
+                }
                 let images: Vec<Stage<()>> = images
                     .iter()
                     .filter(|(kind, _)| plan.images.contains(&kind.name()))

@@ -30,7 +30,7 @@ impl TestPrograms {
         &["--workspace", "--exclude", "guest-images", "--lib", "--test", "*"];
     /// cargo's arguments for those of crates with code for one architecture, and the suite.
     pub(crate) const WITH_CODE_FOR_IT: &[&str] =
-        &["--workspace", "--exclude", "guest-images", "--exclude", "cma", "--lib", "--test", SUITE];
+        &["--package", "media", "--package", "vmm", "--package", "tests", "--lib", "--test", SUITE];
     /// cargo's arguments for the suite alone.
     pub(crate) const SUITE: &[&str] = &["--package", "tests", "--test", SUITE];
 
