@@ -6,34 +6,40 @@ use guest_images::Kind;
 use tests::{
     compliance,
     guest::{IN_WINDOW, counter, exec, layout, printed, stream, text},
-    harness::{Group, Place},
+    harness::{Group, Place, Test},
     tests,
 };
 use vmm::observe::frames::{self, FrameError};
 
 /// The tests.
 pub(crate) fn group() -> Group {
+    // Of no architecture: the devices, and what of our driver knows none.
+    let same = tests![
+        large_frames_and_the_frame_clock,
+        a_slow_node_does_not_disturb_the_other,
+        buffers_go_from_node_to_node,
+        a_sensors_controls_are_seen_in_its_frames,
+        blanking_and_interval_are_one,
+        controls_are_those_that_have_an_effect,
+        the_isp_crops_and_scales,
+        planes_lie_apart_if_the_driver_is_told_so,
+    ];
     Group {
         name: "camera",
         place: Place::Linux(vec![Kind::DEFAULT]),
         tests: tests![
             every_format_streams_right,
-            large_frames_and_the_frame_clock,
             other_clients_stream,
             buffers_outside_the_window_are_errors,
             the_driver_lets_go_while_streaming,
             both_nodes_stream_at_once,
-            a_slow_node_does_not_disturb_the_other,
-            buffers_go_from_node_to_node,
             sub_devices_are_the_sensor_and_the_isp,
-            a_sensors_controls_are_seen_in_its_frames,
-            blanking_and_interval_are_one,
-            controls_are_those_that_have_an_effect,
-            the_isp_crops_and_scales,
-            planes_lie_apart_if_the_driver_is_told_so,
             v4l2_compliance,
             a_camera_that_is_not_coherent_streams_right,
-        ],
+        ]
+        .into_iter()
+        .chain(same.into_iter().map(Test::the_same_everywhere))
+        .collect(),
     }
 }
 

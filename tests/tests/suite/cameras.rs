@@ -18,13 +18,15 @@ use guest_images::Kind;
 use tests::{
     colours,
     guest::{self, exec, printed, run, text},
-    harness::{Group, Place},
+    harness::{Group, Place, Test},
     tests,
 };
 use vmm::observe::{frames, report::Report};
 
 /// The tests.
 pub(crate) fn group() -> Group {
+    // Of no architecture: the devices, and what of our driver knows none.
+    let same = tests![a_sensor_looks_at_a_picture, a_capture_is_what_the_camera_wrote,];
     Group {
         name: "cameras",
         place: Place::Linux(vec![Kind::DEFAULT]),
@@ -32,9 +34,10 @@ pub(crate) fn group() -> Group {
             two_cameras_stream_from_their_windows,
             cameras_share_a_window,
             a_machine_without_a_camera,
-            a_sensor_looks_at_a_picture,
-            a_capture_is_what_the_camera_wrote,
-        ],
+        ]
+        .into_iter()
+        .chain(same.into_iter().map(Test::the_same_everywhere))
+        .collect(),
     }
 }
 

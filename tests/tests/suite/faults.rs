@@ -12,7 +12,7 @@ use devices::{faults::Trace, media::Layout};
 use guest_images::Kind;
 use tests::{
     guest::{self, exec, printed, text},
-    harness::{Group, Place},
+    harness::{Group, Place, Test},
     tests,
 };
 use vmm::observe::{
@@ -22,19 +22,25 @@ use vmm::observe::{
 
 /// The tests.
 pub(crate) fn group() -> Group {
+    // Of no architecture: the devices, and what of our driver knows none.
+    let same = tests![
+        what_nobody_tells_of_is_in_the_frame,
+        a_trace_is_the_plans_and_the_seeds,
+        a_report_is_replayed,
+        rules_come_while_a_machine_runs,
+        frames_are_stepped_and_a_timeline_has_them,
+    ];
     Group {
         name: "faults",
         place: Place::Linux(vec![Kind::DEFAULT]),
         tests: tests![
             an_error_costs_a_buffer_and_no_more,
-            what_nobody_tells_of_is_in_the_frame,
             a_lost_interrupt_is_caught_up_with,
             a_device_that_hangs_is_reset,
-            a_trace_is_the_plans_and_the_seeds,
-            a_report_is_replayed,
-            rules_come_while_a_machine_runs,
-            frames_are_stepped_and_a_timeline_has_them,
-        ],
+        ]
+        .into_iter()
+        .chain(same.into_iter().map(Test::the_same_everywhere))
+        .collect(),
     }
 }
 

@@ -6,22 +6,25 @@ use guest_images::Kind;
 use tests::{
     compliance,
     guest::{self, counter, exec, layout, printed},
-    harness::{Group, Place},
+    harness::{Group, Place, Test},
     tests,
 };
 use vmm::observe::frames;
 
 /// The tests.
 pub(crate) fn group() -> Group {
+    // Of no architecture: the devices, and what of our driver knows none.
+    let same = tests![
+        bad_parameters_are_told_and_change_nothing,
+        exposure_and_white_balance_come_by_a_loop_in_the_guest,
+    ];
     Group {
         name: "isp",
         place: Place::Linux(vec![Kind::DEFAULT]),
-        tests: tests![
-            bad_parameters_are_told_and_change_nothing,
-            exposure_and_white_balance_come_by_a_loop_in_the_guest,
-            nodes_of_metadata_let_go_while_streaming,
-            v4l2_compliance_with_an_isp,
-        ],
+        tests: tests![nodes_of_metadata_let_go_while_streaming, v4l2_compliance_with_an_isp,]
+            .into_iter()
+            .chain(same.into_iter().map(Test::the_same_everywhere))
+            .collect(),
     }
 }
 

@@ -36,7 +36,7 @@ use summary::Summary;
 const PACKAGES: &[&str] = &["device-tree-compiler", "dt-schema", "gcc", "libc6-dev", "util-linux"];
 
 /// Images that are built, and tested, if verify is to be thorough: each takes minutes to build.
-const ONLY_IF_THOROUGH: &[Kind] = &[Kind::Large(Release::ALL[0])];
+const ONLY_IF_THOROUGH: &[Kind] = &[Kind::Debug(Release::ALL[0]), Kind::Large(Release::ALL[0])];
 
 /// Checks the whole workspace: formatting, lints, unit tests, bare-metal guests, the lab, tests that boot Linux.
 ///
@@ -52,7 +52,7 @@ struct Arguments {
     /// and the tests that any release passes
     #[arg(long, value_name = "RELEASE", value_parser = kernels::parse)]
     kernel: Option<Release>,
-    /// Runs also the tests of the image 64k and, on another architecture than this machine's, those that depend on no
+    /// Runs also the tests of the images debug and 64k and, on another architecture than this machine's, those that depend on no
     /// architecture
     #[arg(long)]
     thorough: bool,
