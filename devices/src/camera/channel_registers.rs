@@ -1,4 +1,4 @@
-//! A channel's registers: the next frame that the guest programs, and what it is told of the last.
+//! The registers of a channel: the configuration of the next frame, and the report on the last one.
 
 use super::{
     frame_config::FrameConfig,
@@ -6,10 +6,10 @@ use super::{
     uapi::ParamsFault,
 };
 
-/// Number of registers from CH_FORMAT to CH_CROP_SIZE, holes included.
+/// The number of words from CH_FORMAT to CH_CROP_SIZE, with the unused one.
 const REGISTERS: usize = ((regs::CH_CROP_SIZE - regs::CH_FORMAT) / 4 + 1) as usize;
 
-/// Between the strides and the addresses there is no register.
+/// The unused word between the strides and the addresses.
 const HOLE: u32 = regs::CH_STRIDE2 + 4;
 
 /// Whether a channel takes part in frames.
@@ -22,7 +22,7 @@ pub(super) enum Stream {
     Stopping,
 }
 
-/// What CH_DONE_* say of a frame.
+/// The report on a frame in CH_DONE_*.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Done {
     pub(super) address: u64,
@@ -30,11 +30,11 @@ pub(super) struct Done {
     pub(super) sequence: u32,
     /// Start of frame, in nanoseconds since the sensor started.
     pub(super) time: u64,
-    /// What was wrong with parameters.
+    /// The fault of a buffer of parameters.
     pub(super) fault: ParamsFault,
 }
 
-/// The state of a channel's registers. After a reset it is the default.
+/// The registers of a channel. Their default is the state after a reset.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ChannelRegisters {
     pub(super) enable: bool,
@@ -42,14 +42,14 @@ pub(super) struct ChannelRegisters {
     shadow: [u32; REGISTERS],
     pub(super) pending: Option<FrameConfig>,
     pub(super) done: Done,
-    /// A frame that was written before the last one was acknowledged: CH_DONE_* take it then.
+    /// The report on a frame that was finished before the guest acknowledged the last one. It moves to `done` then.
     pub(super) held: Option<Done>,
     frames: u32,
     drops: u32,
 }
 
 impl ChannelRegisters {
-    /// The guest loads a register, named as that of channel 0.
+    /// Reads a register, given by its offset in channel 0.
     pub(super) fn read(&self, register: u32) -> u32 {
         match register {
             regs::CH_FORMAT..=regs::CH_CROP_SIZE if register.is_multiple_of(4) => {
@@ -70,7 +70,7 @@ impl ChannelRegisters {
         }
     }
 
-    /// The guest stores to a register, named as that of channel 0. True if the worker may have something to do now.
+    /// Writes a register, given by its offset in channel 0. True if the worker may have work now.
     pub(super) fn write(&mut self, register: u32, value: u32) -> bool {
         match register {
             regs::CH_COMMIT => {
@@ -87,17 +87,17 @@ impl ChannelRegisters {
         }
     }
 
-    /// Whether it can take part in a frame that begins now.
+    /// Whether the channel can take part in a frame that begins now.
     pub(super) fn is_ready(&self) -> bool {
         self.stream == Stream::Streaming && self.pending.is_some() && self.held.is_none()
     }
 
-    /// What is pending becomes active, if the channel is ready.
+    /// Takes the pending configuration, if the channel is ready.
     pub(super) fn latch(&mut self) -> Option<FrameConfig> {
         if self.is_ready() { self.pending.take() } else { None }
     }
 
-    /// What is done is told as soon as the last one is acknowledged.
+    /// Counts a finished frame, and holds its report back until the last one is acknowledged.
     pub(super) fn hold(&mut self, done: Done) {
         if done.fault.reason == 0 {
             self.frames = self.frames.wrapping_add(1);

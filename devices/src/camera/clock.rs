@@ -1,10 +1,10 @@
-//! The frame clock: ticks at absolute deadlines, so that it does not drift, whenever it is looked at.
+//! The frame clock. It ticks at absolute times, so that it does not drift when it is read late.
 //!
-//! The first tick comes one interval after the start: a sensor has to expose before there is a frame to read out.
+//! The first tick comes one interval after the start, because a sensor exposes a frame before it is read out.
 
 use std::time::{Duration, Instant};
 
-/// A clock that ticks once in each interval.
+/// A clock that ticks once in every interval.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FrameClock {
     start: Instant,
@@ -17,12 +17,12 @@ impl FrameClock {
         Self { start, last: start, next: start + interval }
     }
 
-    /// When it ticks next.
+    /// The time of the next tick.
     pub(super) fn next(&self) -> Instant {
         self.next
     }
 
-    /// How often it ticked since the last call, up to `now`.
+    /// The number of ticks since the last call, up to `now`.
     pub(super) fn ticks(&mut self, now: Instant, interval: Duration) -> u32 {
         if self.next > now {
             return 0;
@@ -33,26 +33,25 @@ impl FrameClock {
         more + 1
     }
 
-    /// The interval is another from `now` on: it counts from the last tick, but what has passed of it makes no more
-    /// than one.
+    /// Changes the interval at `now`. The new interval counts from the last tick, and at most one tick is due at once.
     pub(super) fn change(&mut self, now: Instant, interval: Duration) {
         if self.next > now {
             self.next = (self.last + interval).max(now);
         }
     }
 
-    /// It stood still until `now`: no tick of that time counts.
+    /// Continues after a pause until `now`, without ticks for the time of the pause.
     pub(super) fn go_on(&mut self, now: Instant, interval: Duration) {
         self.last = now;
         self.next = now + interval;
     }
 
-    /// When it ticked last, counted from its start.
+    /// The time of the last tick since the start.
     pub(super) fn last_tick(&self) -> Duration {
         self.last - self.start
     }
 
-    /// Its age.
+    /// The time since the start.
     pub(super) fn elapsed(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.start)
     }

@@ -47,7 +47,7 @@ impl Job {
 
 /// How a channel's frame ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum FrameOutcome {
     /// It was written.
     Written {
         /// Visible bytes.

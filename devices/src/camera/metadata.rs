@@ -1,4 +1,4 @@
-//! The transfers of metadata: statistics into the guest's memory, and parameters out of it.
+//! The transfers of metadata: statistics to guest memory, and parameters from it.
 
 use vm_memory::VolatileSlice;
 
@@ -10,26 +10,27 @@ use super::{
 };
 use crate::dma::{DmaError, DmaPort};
 
-/// Where the statistics go that `config` has room for.
+/// The guest memory for the statistics, if `config` is valid and has room for them.
 pub(super) fn statistics<'a>(config: &FrameConfig, dma: &'a DmaPort) -> Result<VolatileSlice<'a>, Refusal> {
     check(STATISTICS, config, STATISTICS_FOURCC, STATISTICS_SIZE)?;
     dma.slice_for_writing(config.addresses[0], STATISTICS_SIZE as u64).map_err(refusal)
 }
 
-/// Copies the parameters that lie where `config` says: the guest may change them meanwhile, but not the copy. Its length.
+/// Copies the parameters from the address in `config`, so that the guest cannot change them while they are checked. Returns
+/// their length.
 pub(super) fn params(
     config: &FrameConfig,
     dma: &DmaPort,
     copy: &mut [u8; PARAMS_MAX],
 ) -> Result<usize, Refusal> {
     check(PARAMS, config, PARAMS_FOURCC, HEADER)?;
-    // Of a longer buffer the rest has nothing that can be right.
+    // The part of a longer buffer beyond this cannot be valid.
     let length = PARAMS_MAX.min(config.lengths[0] as usize);
     dma.read_into(config.addresses[0], &mut copy[..length]).map_err(refusal)?;
     Ok(length)
 }
 
-/// Whether `config` is of this channel, and has room for `least` bytes.
+/// Checks that the format of `config` is that of the channel, and that it has room for `least` bytes.
 fn check(channel: usize, config: &FrameConfig, fourcc: u32, least: usize) -> Result<(), Refusal> {
     let length = config.lengths[0];
     if config.fourcc != fourcc {

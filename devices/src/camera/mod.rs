@@ -47,10 +47,10 @@ use faults::DmaFaults;
 use registers::RegisterFile;
 use worker::Shared;
 
-/// Stack of the camera's thread, in bytes: the default of 2 MiB may become a huge page at its first touch.
+/// The stack of the camera's thread, in bytes. The default of 2 MiB can become a huge page at the first access.
 const STACK: usize = 256 << 10;
 
-/// What a camera did since it was made. The names are stable in JSON.
+/// The counters of a camera since it was built. The names are stable in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Frames written.
@@ -129,10 +129,10 @@ pub struct Camera {
 }
 
 impl Camera {
-    /// Makes a camera, idle, that reaches guest memory through `dma` and interrupts by `irq`.
+    /// Builds an idle camera that reaches guest memory through `dma` and raises `irq`.
     ///
     /// # Errors
-    /// When no thread can be made, or its scene cannot be shown.
+    /// If its thread cannot start, its scene file cannot be shown, or its recording cannot be written.
     pub fn new(spec: CameraSpec, dma: DmaPort, irq: IrqLine) -> Result<Self, CameraError> {
         Self::with_faults("camera0", spec, dma, irq, FaultHandle::none())
     }
@@ -165,7 +165,7 @@ impl Camera {
         self.shared.registers().counters()
     }
 
-    /// Switches the camera off: a frame in work is abandoned, and nothing is written to guest memory afterwards.
+    /// Switches the camera off. A frame in work is abandoned, and nothing is written to guest memory afterwards.
     pub fn stop(&self) {
         self.shared.registers().switch_off();
         self.shared.wake();
@@ -202,7 +202,7 @@ impl BusDevice for Camera {
     }
 }
 
-/// The register at `offset`, for a whole and aligned access.
+/// The register at `offset`, for an aligned access of four bytes. None for any other access.
 fn register(offset: u64, len: usize) -> Option<u32> {
     u32::try_from(offset).ok().filter(|register| len == 4 && register.is_multiple_of(4))
 }

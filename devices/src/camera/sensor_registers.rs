@@ -1,12 +1,12 @@
-//! The sensor's registers (`SENSOR_*`): how long a line, a frame and the exposure are, and so how often there is a frame; and
-//! its gains.
+//! The registers of the sensor (`SENSOR_*`): the lengths of a line, a frame and the exposure, and the gains. The lengths
+//! determine the frame interval.
 
 use std::time::Duration;
 
 use super::regs;
 use crate::media::{Exposure, LARGEST_FRAME};
 
-/// What the registers hold, all within their limits.
+/// The values of the registers, all within their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SensorRegisters {
     line_length: u32,
@@ -18,7 +18,7 @@ pub(super) struct SensorRegisters {
 }
 
 impl SensorRegisters {
-    /// After a reset, with a frame each `interval`.
+    /// The registers after a reset, with this frame interval.
     pub(super) fn new(interval: Duration) -> Self {
         let mut readout = Self {
             line_length: regs::SENSOR_LINE_LENGTH_MIN,
@@ -32,7 +32,7 @@ impl SensorRegisters {
         readout
     }
 
-    /// The guest loads a register.
+    /// Reads a register.
     pub(super) fn read(&self, register: u32) -> u32 {
         match register {
             regs::SENSOR_LINE_LENGTH => self.line_length,
@@ -45,7 +45,7 @@ impl SensorRegisters {
         }
     }
 
-    /// The guest stores to a register.
+    /// Writes a register. Values are clamped to their limits.
     pub(super) fn write(&mut self, register: u32, value: u32) {
         match register {
             regs::SENSOR_LINE_LENGTH => {
@@ -68,18 +68,18 @@ impl SensorRegisters {
         }
     }
 
-    /// How many pixels of the array in each direction make one of a frame of this size.
+    /// The binning for a frame of this size: the largest one up to SENSOR_BINNING for which the array has enough pixels.
     pub(super) fn binning(&self, size: [u32; 2]) -> u32 {
         let fits = |binning: &u32| size.iter().zip(LARGEST_FRAME).all(|(size, most)| size * binning <= most);
         [4, 2].into_iter().filter(|binning| *binning <= self.binning).find(fits).unwrap_or(1)
     }
 
-    /// From frame to frame.
+    /// The frame interval.
     pub(super) fn interval(&self) -> Duration {
         nanoseconds(u64::from(self.line_length) * u64::from(self.frame_length))
     }
 
-    /// Makes frames as long as comes nearest to a frame each `interval`.
+    /// Sets the frame length to the one whose interval is nearest to `interval`.
     pub(super) fn set_interval(&mut self, interval: Duration) {
         let lines = interval.as_nanos() * u128::from(regs::SENSOR_PIXEL_RATE);
         let line = u128::from(self.line_length) * 1_000_000_000;
@@ -87,14 +87,14 @@ impl SensorRegisters {
         self.write(regs::SENSOR_FRAME_LENGTH, lines);
     }
 
-    /// How the next frame is exposed: at most until it is read out.
+    /// The exposure of the next frame. It ends before the read-out.
     pub(super) fn exposure(&self) -> Exposure {
         let lines = self.exposure.min(self.frame_length - regs::SENSOR_EXPOSURE_MARGIN);
         let time = nanoseconds(u64::from(self.line_length) * u64::from(lines));
         Exposure { time_ns: u32::try_from(time.as_nanos()).unwrap_or(u32::MAX), gain: self.analogue_gain }
     }
 
-    /// Exposes the next frame so, in whole lines.
+    /// Sets the exposure of the next frame, rounded down to whole lines.
     pub(super) fn expose(&mut self, exposure: Exposure) {
         let pixels = u64::from(exposure.time_ns) * PIXELS_PER_MICROSECOND / 1000;
         let lines = pixels / u64::from(self.line_length);
@@ -102,7 +102,7 @@ impl SensorRegisters {
         self.write(regs::SENSOR_ANALOGUE_GAIN, exposure.gain);
     }
 
-    /// In 1/256.
+    /// The digital gain, in 1/256.
     pub(super) fn digital_gain(&self) -> u32 {
         self.digital_gain
     }
@@ -110,7 +110,7 @@ impl SensorRegisters {
 
 const PIXELS_PER_MICROSECOND: u64 = regs::SENSOR_PIXEL_RATE as u64 / 1_000_000;
 
-/// The time that the sensor takes for so many pixels.
+/// The time in which the sensor reads this number of pixels.
 fn nanoseconds(pixels: u64) -> Duration {
     Duration::from_nanos(pixels * 1000 / PIXELS_PER_MICROSECOND)
 }
@@ -173,7 +173,7 @@ mod tests {
             (readout.read(regs::SENSOR_EXPOSURE), readout.read(regs::SENSOR_ANALOGUE_GAIN)),
             (675, 512)
         );
-        // Longer than can be told.
+        // Longer than the largest number of nanoseconds.
         readout.write(regs::SENSOR_FRAME_LENGTH, u32::MAX);
         readout.write(regs::SENSOR_LINE_LENGTH, u32::MAX);
         readout.write(regs::SENSOR_EXPOSURE, u32::MAX);

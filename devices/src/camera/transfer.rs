@@ -1,4 +1,4 @@
-//! A DMA channel: checks a frame's configuration, then writes the frame through the DMA port.
+//! The transfer of a frame to guest memory: a check of its configuration, then writes through the DMA port.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,16 +11,16 @@ use crate::{
     media::{Layout, LayoutError, MAX_PLANES, PlaneLayout, TestFrame, isp::Rect, stamp},
 };
 
-/// Bytes that are copied before the abort flag is looked at again: a fraction of a millisecond, and less than
-/// what makes libc's memcpy write past the caches, which the next reader of the frame would pay for.
+/// The number of bytes that are copied between two looks at the abort flag. They take a fraction of a millisecond. With more
+/// bytes libc's memcpy would bypass the caches, which would slow down the next reader of the frame.
 const CHUNK: usize = 1 << 20;
 
-/// What a frame is made of.
+/// The part of the sensor's output from which a frame is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Input {
     /// Width and height of what the sensor puts out.
     pub(super) size: [u32; 2],
-    /// The part of it that is seen.
+    /// The part of that which becomes the frame.
     pub(super) crop: Rect,
 }
 
@@ -48,18 +48,18 @@ pub(super) enum Refusal {
     NoFrame,
 }
 
-/// A frame that may be written: its configuration is right, and so are the addresses of all its planes.
+/// A frame that may be written. Its configuration is valid, and the DMA port permits the addresses of all its planes.
 pub(super) struct Transfer<'a> {
     layout: Layout,
     input: Input,
     addresses: [u64; MAX_PLANES],
     planes: [Option<VolatileSlice<'a>>; MAX_PLANES],
     dma: &'a DmaPort,
-    /// Lines of the frame that are written: all, unless a fault has it otherwise.
+    /// The number of lines of the frame that are written. Only a fault makes it less than all.
     limit: u32,
 }
 
-/// Where the lines of a frame go that may be written.
+/// The memory for the lines of a frame that may be written.
 pub(super) struct Lines<'a> {
     layout: Layout,
     addresses: [u64; MAX_PLANES],
@@ -68,7 +68,7 @@ pub(super) struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Writes line `y` of `plane`, of which `bytes` are the visible ones.
+    /// Writes line `y` of `plane`. `bytes` are its visible bytes.
     pub(super) fn write(&self, plane: usize, y: u32, bytes: &[u8]) {
         let shape =
             self.layout.planes().nth(plane).filter(|_| y < lines_within(&self.layout, plane, self.limit));
@@ -80,7 +80,7 @@ impl Lines<'_> {
 }
 
 impl Input {
-    /// That of a frame of `layout`: a raw one is all that the sensor puts out.
+    /// The input of a frame of `layout`. A raw frame is all of the sensor's output.
     fn new(config: &FrameConfig, layout: &Layout) -> Result<Self, Refusal> {
         let frame = [layout.width(), layout.height()];
         let is_raw = layout.format().is_raw();
@@ -92,7 +92,7 @@ impl Input {
         let [left, top] = position;
         let [width, height] = length;
         let input = Self { size, crop: Rect { left, top, width, height } };
-        // They are of 16 bits each: no sum overflows.
+        // Both have 16 bits, so no sum overflows.
         let fits = (0..2).all(|way| {
             (position[way] | length[way]).is_multiple_of(2)
                 && position[way] + length[way] <= size[way]
@@ -103,7 +103,7 @@ impl Input {
 }
 
 impl<'a> Transfer<'a> {
-    /// Checks all of `config`, which is for `channel`, before anything is written.
+    /// Checks the whole configuration of a frame of `channel`, before anything is written.
     pub(super) fn new(channel: usize, config: &FrameConfig, dma: &'a DmaPort) -> Result<Self, Refusal> {
         let layout = Layout::new(config.fourcc, config.width, config.height)?.with_strides(config.strides)?;
         if regs::channel_of_format(layout.format()) as usize != channel {
@@ -117,7 +117,7 @@ impl<'a> Transfer<'a> {
             }
         }
         let spans = || (0..).zip(config.addresses.into_iter().zip(layout.planes().map(|plane| plane.span())));
-        // A page counts as written once the port has handed it out: ask about all planes first.
+        // The port records a page as written when it hands it out, so all planes are checked first.
         for (plane, (address, span)) in spans() {
             dma.check(address, span).map_err(|error| Refusal::Bus { plane, address: error.address })?;
         }
@@ -129,7 +129,7 @@ impl<'a> Transfer<'a> {
         Ok(Self { layout, input, addresses: config.addresses, planes, dma, limit: layout.height() })
     }
 
-    /// Bytes from the first to the last that is written, in all planes.
+    /// The number of bytes from the first to the last that is written, summed over all planes.
     pub(super) fn span(&self) -> u32 {
         let planes = self.layout.planes().enumerate();
         let span = |(plane, shape): (usize, PlaneLayout)| {
@@ -139,29 +139,29 @@ impl<'a> Transfer<'a> {
         planes.map(|plane| u32::try_from(span(plane)).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
     }
 
-    /// The format, size and strides.
+    /// The layout of the frame.
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The same, of which only the first `lines` are written. The stamp is that of the whole frame.
+    /// The same transfer, of which only the first `lines` are written. The stamp is still that of the whole frame.
     pub(super) fn cut(self, lines: u32) -> Self {
         Self { limit: lines.min(self.layout.height()), ..self }
     }
 
-    /// What the frame is made of.
+    /// The input of the frame.
     pub(super) fn input(&self) -> &Input {
         &self.input
     }
 
-    /// For a frame that is written line by line, by any thread, and ended with [`finish`](Self::finish).
+    /// The memory for a frame that is written line by line, by any thread. [`finish`](Self::finish) ends such a frame.
     pub(super) fn lines(&self) -> Lines<'a> {
         Lines { layout: self.layout, addresses: self.addresses, dma: self.dma, limit: self.limit }
     }
 
-    /// Stamps a frame whose lines are written.
+    /// Stamps a frame whose lines were written.
     pub(super) fn finish(&self, sequence: u32) {
-        // What the guest has in its memory by now: if it was the guest that changed it, the frame is torn indeed.
+        // The checksum is that of the bytes in guest memory. If the guest changes them meanwhile, the frame is torn.
         let mut rest = Hasher::new();
         let mut buffer = [0; 4096];
         for (plane, (slice, shape)) in self.planes.iter().flatten().zip(self.layout.planes()).enumerate() {
@@ -182,7 +182,7 @@ impl<'a> Transfer<'a> {
         self.end(&stamp::make(sequence, &self.layout, &rest));
     }
 
-    /// The last thing that is written.
+    /// Writes the stamp, which is the last write of a frame.
     fn end(&self, stamp: &[u8; stamp::LEN]) {
         if let Some(slice) = &self.planes[0]
             && self.limit > 0
@@ -192,8 +192,8 @@ impl<'a> Transfer<'a> {
         self.planes.iter().flatten().for_each(|slice| self.dma.publish(slice));
     }
 
-    /// Writes `frame`, which has the transfer's format and size: pixels first and the stamp last, so that a frame
-    /// abandoned because of `abort` has no stamp. Padding stays as it was. False if it was abandoned.
+    /// Writes `frame`, which has the format and size of the transfer. The stamp is written last, so that a frame that is
+    /// abandoned because of `abort` has none. Padding keeps its bytes. False if the frame was abandoned.
     pub(super) fn write(&self, frame: &TestFrame, abort: &AtomicBool) -> bool {
         let planes = self.planes.iter().flatten().zip(frame.planes).zip(self.layout.planes());
         for (index, ((slice, lines), plane)) in planes.enumerate() {
@@ -208,7 +208,7 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Lines of a plane that belong to the first `limit` of the frame.
+/// The number of lines of a plane that belong to the first `limit` lines of the frame.
 fn lines_within(layout: &Layout, plane: usize, limit: u32) -> u32 {
     let subsampling = layout.format().planes.get(plane).map_or(1, |shape| shape.subsampling);
     limit.min(layout.height()) / subsampling

@@ -1,4 +1,4 @@
-//! The camera's thread: makes the frames, and waits for the frame clock and for the guest.
+//! The camera's thread. It makes the frames, and waits for the frame clock and for the guest.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 use super::{
     channels::{CHANNELS, FRAME_CHANNELS, PARAMS, PROCESSED, STATISTICS},
     faults::{self, DmaFaults},
-    job::{Job, Outcome},
+    job::{FrameOutcome, Job},
     metadata,
     registers::{RegisterFile, Task},
     source::Source,
@@ -26,11 +26,12 @@ use crate::{
     media::{Captured, Layout, MAX_PLANES, Recorder},
 };
 
-/// What the vCPU threads and the worker share.
+/// The state that the vCPU threads and the worker share.
 pub(super) struct Shared {
     registers: Mutex<RegisterFile>,
     wake: Condvar,
-    /// Who wants to see the next processed frame; not looked at while nobody does.
+    /// The receivers of the next processed frame. The flag below says whether there are any, so that a frame without receivers
+    /// takes no lock.
     viewers: Mutex<Vec<Sender<Captured>>>,
     is_viewed: AtomicBool,
 }
@@ -50,7 +51,7 @@ impl Shared {
         self.registers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next processed frame that is written comes there.
+    /// A channel that receives the next processed frame.
     pub(super) fn view(&self) -> Receiver<Captured> {
         let (viewer, frames) = mpsc::channel();
         self.viewers().push(viewer);
@@ -62,20 +63,20 @@ impl Shared {
         self.viewers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows a frame to those who want to see one.
+    /// Sends a frame to all receivers.
     fn show(&self, captured: &Captured) {
         for viewer in self.viewers().drain(..) {
-            // One who waits no longer is no matter.
+            // A receiver that is gone does not matter.
             let _ = viewer.send(captured.clone());
         }
     }
 
-    /// Makes the worker look at the registers.
+    /// Makes the worker read the registers.
     pub(super) fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Waits until there is a frame to make; none if the camera was switched off.
+    /// Waits for a frame to make. None if the camera was switched off.
     fn next_job(&self) -> Option<Job> {
         let mut registers = self.registers();
         loop {
@@ -92,7 +93,7 @@ impl Shared {
     }
 }
 
-/// Makes frames until the camera is switched off. No lock is held while it does.
+/// Makes frames until the camera is switched off. It holds no lock while it makes one.
 pub(super) fn run(
     shared: &Shared,
     dma: &DmaPort,
@@ -110,7 +111,7 @@ pub(super) fn run(
             continue;
         }
         source.begin(&job);
-        // All are checked before the first is written: the frame begins for all of them at once.
+        // All channels are checked before the first is written, because the frame begins for all of them at once.
         let transfers = Transfers::check(&job, dma, &mut params);
         match transfers.right() {
             0 => {}
@@ -119,13 +120,13 @@ pub(super) fn run(
         let Transfers { frames, mut statistics, params: length } = transfers;
         if let Some(length) = length {
             let outcome = match length {
-                Err(refusal) => Outcome::Refused(refusal),
+                Err(refusal) => FrameOutcome::Refused(refusal),
                 Ok(length) if faults.params(&job, &mut params[..length]) => {
                     take_params(&mut source, &params[..length])
                 }
-                Ok(length) => Outcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
+                Ok(length) => FrameOutcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
             };
-            if matches!(outcome, Outcome::Transferred(_)) {
+            if matches!(outcome, FrameOutcome::Transferred(_)) {
                 job.params_sequence = Some(job.sequence);
             }
             finished(PARAMS, outcome);
@@ -133,13 +134,13 @@ pub(super) fn run(
         for (channel, transfer) in frames.into_iter().enumerate() {
             let outcome = match transfer {
                 None => continue,
-                Some(Err(refusal)) => Outcome::Refused(refusal),
+                Some(Err(refusal)) => FrameOutcome::Refused(refusal),
                 Some(Ok(transfer)) => {
                     let layout = *transfer.layout();
-                    let told = |outcome| finished(channel, outcome);
-                    let outcome = faults.make(&mut source, channel, &job, transfer, dma, &abort, &told);
+                    let report = |outcome| finished(channel, outcome);
+                    let outcome = faults.make(&mut source, channel, &job, transfer, dma, &abort, &report);
                     if channel == PROCESSED
-                        && matches!(outcome, Outcome::Written { .. })
+                        && matches!(outcome, FrameOutcome::Written { .. })
                         && let Some(config) = &job.configs[channel]
                     {
                         let capture = |memory| capture(&layout, config.addresses, job.sequence, dma, memory);
@@ -153,16 +154,16 @@ pub(super) fn run(
                     outcome
                 }
             };
-            // What goes with a frame ends before it: what becomes of the frame is the last that a driver hears.
+            // Statistics end before their frame, so that the report on the frame is the last one that a driver gets.
             if channel == PROCESSED
                 && let Some(slice) = statistics.take()
             {
                 let outcome = match slice {
-                    Err(refusal) => Outcome::Refused(refusal),
-                    Ok(slice) if matches!(outcome, Outcome::Written { .. }) => {
+                    Err(refusal) => FrameOutcome::Refused(refusal),
+                    Ok(slice) if matches!(outcome, FrameOutcome::Written { .. }) => {
                         write_statistics(&source, &job, &slice, dma, &mut faults)
                     }
-                    Ok(_) => Outcome::Abandoned,
+                    Ok(_) => FrameOutcome::Abandoned,
                 };
                 finished(STATISTICS, outcome);
             }
@@ -172,14 +173,14 @@ pub(super) fn run(
 }
 
 /// Takes a buffer of parameters.
-fn take_params(source: &mut Source, bytes: &[u8]) -> Outcome {
+fn take_params(source: &mut Source, bytes: &[u8]) -> FrameOutcome {
     match source.take_params(bytes) {
-        Ok(Some(length)) => Outcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
+        Ok(Some(length)) => FrameOutcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
         // The registers enable no channel of metadata where there is no ISP.
-        Ok(None) => Outcome::Abandoned,
+        Ok(None) => FrameOutcome::Abandoned,
         Err(fault) => {
             tracing::debug!("{fault}");
-            Outcome::BadParams(fault)
+            FrameOutcome::BadParams(fault)
         }
     }
 }
@@ -191,16 +192,16 @@ fn write_statistics(
     slice: &VolatileSlice,
     dma: &DmaPort,
     faults: &mut DmaFaults,
-) -> Outcome {
+) -> FrameOutcome {
     let mut buffer = [0; STATISTICS_SIZE];
     if !source.write_statistics(job, &mut buffer) {
-        return Outcome::Abandoned;
+        return FrameOutcome::Abandoned;
     }
     if faults.statistics(job, &mut buffer) {
         slice.write_slice(&buffer, 0).expect("the slice has the size of the statistics");
         dma.publish(slice);
     }
-    Outcome::Transferred(u32::try_from(STATISTICS_SIZE).unwrap_or(u32::MAX))
+    FrameOutcome::Transferred(u32::try_from(STATISTICS_SIZE).unwrap_or(u32::MAX))
 }
 
 /// Copies the frame `sequence`, which was written in `layout` to `addresses`, into `memory`.
@@ -219,17 +220,17 @@ fn capture(
     })
 }
 
-/// What of a frame is transferred, as far as it takes part.
+/// The transfers of a frame. None for a channel that does not take part.
 struct Transfers<'a> {
     frames: [Option<Result<Transfer<'a>, Refusal>>; FRAME_CHANNELS],
-    /// Where its statistics go.
+    /// The guest memory for its statistics.
     statistics: Option<Result<VolatileSlice<'a>, Refusal>>,
-    /// The length of its parameters, which are copied.
+    /// The length of its parameters, which were copied.
     params: Option<Result<usize, Refusal>>,
 }
 
 impl<'a> Transfers<'a> {
-    /// Checks what `job` asks for, and copies the parameters.
+    /// Checks the configurations of `job`, and copies the parameters.
     fn check(job: &Job, dma: &'a DmaPort, params: &mut [u8; PARAMS_MAX]) -> Self {
         let frames = std::array::from_fn(|channel| {
             let transfer = Transfer::new(channel, job.configs[channel].as_ref()?, dma);
@@ -250,7 +251,7 @@ impl<'a> Transfers<'a> {
         Self { frames, statistics, params }
     }
 
-    /// A bit for each channel whose transfer is right.
+    /// A bit for each channel whose configuration is valid.
     fn right(&self) -> u32 {
         let frames = (0..).zip(&self.frames).map(|(n, frame)| u32::from(matches!(frame, Some(Ok(_)))) << n);
         frames.sum::<u32>()

@@ -10,7 +10,7 @@ use crate::{
     camera::{
         channels::{FRAME_CHANNELS, PARAMS, STATISTICS},
         frame_config::FrameConfig,
-        job::{Job, Outcome},
+        job::{FrameOutcome, Job},
         regs,
         source::Source,
         transfer::{Refusal, Transfer},
@@ -49,17 +49,17 @@ impl DmaFaults {
         transfer: Transfer<'_>,
         dma: &DmaPort,
         abort: &AtomicBool,
-        told: &dyn Fn(Outcome),
-    ) -> Outcome {
+        told: &dyn Fn(FrameOutcome),
+    ) -> FrameOutcome {
         if !self.handle.is_some() {
             return write(source, channel, job, &transfer, abort);
         }
-        let Some(config) = job.configs[channel] else { return Outcome::Abandoned };
+        let Some(config) = job.configs[channel] else { return FrameOutcome::Abandoned };
         let last = self.last[channel].replace((config, job.sequence));
         let event = Event::of_frame(job.sequence).on_channel(channel);
         let Some(fault) = self.handle.consult::<FrameDma>(event) else {
             let outcome = write(source, channel, job, &transfer, abort);
-            if matches!(outcome, Outcome::Written { .. }) && self.handle.acts_on::<FrameLine>() {
+            if matches!(outcome, FrameOutcome::Written { .. }) && self.handle.acts_on::<FrameLine>() {
                 lines(&self.handle, event, &config, &transfer, dma);
             }
             return outcome;
@@ -71,23 +71,25 @@ impl DmaFaults {
             match Transfer::new(channel, &config, &ram) {
                 Ok(there) => match write(source, channel, job, &there, abort) {
                     // What it tells is what it should have done.
-                    Outcome::Written { bytes, exposure, .. } => {
-                        Outcome::Written { bytes, span: transfer.span(), exposure }
+                    FrameOutcome::Written { bytes, exposure, .. } => {
+                        FrameOutcome::Written { bytes, span: transfer.span(), exposure }
                     }
                     other => other,
                 },
-                Err(refusal) => Outcome::Refused(refusal),
+                Err(refusal) => FrameOutcome::Refused(refusal),
             }
         };
         match fault.action {
             FrameDma::Overflow => {
                 let half = transfer.layout().height() / 2;
                 match write(source, channel, job, &transfer.cut(half), abort) {
-                    Outcome::Written { .. } => Outcome::Lost(regs::IRQ_OVERFLOW),
+                    FrameOutcome::Written { .. } => FrameOutcome::Lost(regs::IRQ_OVERFLOW),
                     other => other,
                 }
             }
-            FrameDma::BusError => Outcome::Refused(Refusal::Bus { plane: 0, address: config.addresses[0] }),
+            FrameDma::BusError => {
+                FrameOutcome::Refused(Refusal::Bus { plane: 0, address: config.addresses[0] })
+            }
             FrameDma::Offset { bytes } => {
                 let addresses = config.addresses.map(|address| address.wrapping_add_signed(bytes));
                 astray(source, &FrameConfig { addresses, ..config })
@@ -109,12 +111,16 @@ impl DmaFaults {
             FrameDma::Torn { lines } => {
                 let span = transfer.span();
                 match write(source, channel, job, &transfer.cut(lines), abort) {
-                    Outcome::Written { bytes, exposure, .. } => Outcome::Written { bytes, span, exposure },
+                    FrameOutcome::Written { bytes, exposure, .. } => {
+                        FrameOutcome::Written { bytes, span, exposure }
+                    }
                     other => other,
                 }
             }
             FrameDma::Long { lines } => match write(source, channel, job, &transfer, abort) {
-                Outcome::Written { exposure, .. } => lengthened(&config, &transfer, lines, dma, exposure),
+                FrameOutcome::Written { exposure, .. } => {
+                    lengthened(&config, &transfer, lines, dma, exposure)
+                }
                 other => other,
             },
             FrameDma::Duplicate => {
@@ -198,13 +204,13 @@ fn lengthened(
     lines: u32,
     dma: &DmaPort,
     exposure: Option<Exposure>,
-) -> Outcome {
+) -> FrameOutcome {
     let layout = transfer.layout();
-    let Some((plane, shape)) = layout.planes().enumerate().last() else { return Outcome::Abandoned };
+    let Some((plane, shape)) = layout.planes().enumerate().last() else { return FrameOutcome::Abandoned };
     let (stride, whole) = (u64::from(shape.stride), u64::from(shape.stride) * u64::from(shape.lines));
     let more = stride * u64::from(lines);
     if whole + more > config.lengths[plane].into() {
-        return Outcome::Lost(regs::IRQ_OVERFLOW);
+        return FrameOutcome::Lost(regs::IRQ_OVERFLOW);
     }
     let start = config.addresses[plane] + whole;
     match dma.slice_for_writing(start, more) {
@@ -216,9 +222,11 @@ fn lengthened(
             dma.publish(&slice);
             let more = u32::try_from(more).unwrap_or(u32::MAX);
             let span = transfer.span().saturating_add(more);
-            Outcome::Written { bytes: layout.visible_bytes() + u64::from(more), span, exposure }
+            FrameOutcome::Written { bytes: layout.visible_bytes() + u64::from(more), span, exposure }
         }
-        Err(_) => Outcome::Refused(Refusal::Bus { plane: u8::try_from(plane).unwrap_or(0), address: start }),
+        Err(_) => {
+            FrameOutcome::Refused(Refusal::Bus { plane: u8::try_from(plane).unwrap_or(0), address: start })
+        }
     }
 }
 
@@ -295,14 +303,14 @@ fn write(
     job: &Job,
     transfer: &Transfer<'_>,
     abort: &AtomicBool,
-) -> Outcome {
+) -> FrameOutcome {
     if source.make(channel, job, transfer, abort) {
         written(transfer, source.next_exposure())
     } else {
-        Outcome::Abandoned
+        FrameOutcome::Abandoned
     }
 }
 
-fn written(transfer: &Transfer<'_>, exposure: Option<Exposure>) -> Outcome {
-    Outcome::Written { bytes: transfer.layout().visible_bytes(), span: transfer.span(), exposure }
+fn written(transfer: &Transfer<'_>, exposure: Option<Exposure>) -> FrameOutcome {
+    FrameOutcome::Written { bytes: transfer.layout().visible_bytes(), span: transfer.span(), exposure }
 }

@@ -10,7 +10,7 @@ use super::{FrameEnd, FrameStart, Irq, SensorLink};
 use crate::{
     camera::{
         channel_registers::Done,
-        job::{FrameFault, Job, Outcome},
+        job::{FrameFault, FrameOutcome, Job},
         regs,
     },
     faults::{Event, FaultHandle, FaultPoint},
@@ -170,15 +170,15 @@ impl Drift {
 }
 
 /// What becomes of all channels' frames, if something is wrong with all of them.
-pub(in crate::camera) fn whole_frame(wrong: FrameFault, abort: &AtomicBool) -> Outcome {
+pub(in crate::camera) fn whole_frame(wrong: FrameFault, abort: &AtomicBool) -> FrameOutcome {
     match wrong {
-        FrameFault::LinkLost { first: true } => Outcome::Lost(regs::IRQ_SYNC_LOSS),
-        FrameFault::LinkLost { first: false } => Outcome::Lost(0),
+        FrameFault::LinkLost { first: true } => FrameOutcome::Lost(regs::IRQ_SYNC_LOSS),
+        FrameFault::LinkLost { first: false } => FrameOutcome::Lost(0),
         FrameFault::Stuck => {
             while !abort.load(Ordering::Relaxed) {
                 thread::sleep(STUCK);
             }
-            Outcome::Abandoned
+            FrameOutcome::Abandoned
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Statistics and parameters of the whole camera, over guest memory.
+//! Tests of statistics and parameters with the whole camera, on guest memory.
 
 use vm_memory::{Bytes, GuestAddress};
 

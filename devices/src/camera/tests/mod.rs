@@ -1,4 +1,4 @@
-//! The whole camera over guest memory, driven by its registers, without a VM.
+//! Tests of the whole camera on guest memory, driven by its registers, without a VM.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What `record=` leaves on disk of the frames that the guest had.
+//! Tests of `record=`: the files that hold the frames of the guest.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,5 +1,5 @@
-//! The layouts of the ISP's metadata in memory: the one table from which parser and writer, the C header for programs and
-//! the reference page come.
+//! The layouts of the ISP's metadata in memory. The parser, the C header for programs and the reference page are made from this
+//! one table.
 //!
 #![doc = include_str!("uapi.md")]
 
@@ -16,18 +16,18 @@ use crate::media::isp::{DIGITAL_GAIN_MAX, MESH, TONE_POINTS, ZONES};
 pub const STATISTICS_FOURCC: u32 = u32::from_le_bytes(*b"MVMS");
 /// `V4L2_META_FMT_MINIVMM_PARAMS`: `CH_FORMAT` of the parameters.
 pub const PARAMS_FOURCC: u32 = u32::from_le_bytes(*b"MVMP");
-/// The version of the statistics' layout.
+/// The version of the layout of statistics.
 pub const STATISTICS_VERSION: u32 = 1;
-/// The last version of the parameters' layout; 0 is the same one (`enum v4l2_isp_params_version`).
+/// The last version of the layout of parameters. Version 0 is the same (`enum v4l2_isp_params_version`).
 pub const PARAMS_VERSION: u32 = 1;
-/// Bytes of the header of a buffer of parameters, and of that of a block.
+/// The number of bytes of the header of a buffer of parameters, and of the header of a block.
 pub const HEADER: usize = 8;
-/// The block's stage does nothing (`V4L2_ISP_PARAMS_FL_BLOCK_DISABLE`).
+/// Switches the stage of a block off (`V4L2_ISP_PARAMS_FL_BLOCK_DISABLE`).
 pub const FLAG_DISABLE: u16 = 1 << 0;
-/// The block's stage does what the block says, as without flags (`V4L2_ISP_PARAMS_FL_BLOCK_ENABLE`).
+/// Sets the stage to the values of the block, as a block without flags does (`V4L2_ISP_PARAMS_FL_BLOCK_ENABLE`).
 pub const FLAG_ENABLE: u16 = 1 << 1;
 
-/// What a field has in each of its elements.
+/// The type of an element of a field.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     U16,
@@ -42,24 +42,24 @@ enum Kind {
 struct Field {
     name: &'static str,
     kind: Kind,
-    /// Of an array, its dimensions.
+    /// The dimensions of an array. Empty for a single element.
     dimensions: &'static [usize],
-    /// What each element of a block can be.
+    /// The smallest and the largest value of an element of a block.
     range: [i32; 2],
-    /// What it is, with units.
+    /// Its meaning, with units.
     meaning: &'static str,
 }
 
-/// A structure, whose fields follow each other without gaps.
+/// A structure. Its fields follow each other without gaps.
 #[derive(Debug, Clone, Copy)]
 struct Struct {
-    /// Its name in C, after `struct minivmm_`.
+    /// Its name in C without `struct minivmm_`.
     name: &'static str,
     fields: &'static [Field],
     meaning: &'static str,
 }
 
-/// A block of parameters, by its number in memory.
+/// The type of a block of parameters, as a number in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BlockType {
     BlackLevel = 1,
@@ -73,11 +73,11 @@ enum BlockType {
     DigitalGain = 9,
 }
 
-/// What a block of parameters has after its header: elements of 16 bits alone.
+/// A block of parameters. All elements of its body have 16 bits.
 #[derive(Debug, Clone, Copy)]
 struct Block {
     kind: BlockType,
-    /// The type's name in C, after `MINIVMM_PARAMS_BLOCK_`.
+    /// The name of the type in C without `MINIVMM_PARAMS_BLOCK_`.
     name: &'static str,
     body: Struct,
 }
@@ -110,10 +110,10 @@ const fn block(
 
 /// 14 bits.
 const LINEAR: i32 = (1 << 14) - 1;
-/// 255 in steps of 1/64.
+/// 255 in units of 1/64.
 const CODED: i32 = 255 << 6;
 
-/// All blocks of parameters, by their numbers, which begin with 1.
+/// All blocks of parameters, in the order of their types, which begin with 1.
 const BLOCKS: [Block; 9] = [
     block(
         BlockType::BlackLevel,
@@ -292,7 +292,7 @@ struct Constant {
     meaning: &'static str,
 }
 
-/// What can be wrong with a buffer of parameters, and further constants.
+/// The reasons for which a buffer of parameters is refused, and other constants.
 const CONSTANTS: &[Constant] = &[
     constant("STATS_VERSION", STATISTICS_VERSION, "`version` of a buffer of statistics."),
     constant(
@@ -338,7 +338,7 @@ const fn constant(name: &'static str, value: u32, meaning: &'static str) -> Cons
 }
 
 impl Kind {
-    /// Bytes of an element.
+    /// The number of bytes of an element.
     const fn size(self) -> usize {
         match self {
             Self::U16 | Self::I16 => 2,
@@ -360,7 +360,7 @@ impl Kind {
 }
 
 impl Field {
-    /// Its elements.
+    /// The number of elements.
     const fn count(&self) -> usize {
         let (mut count, mut index) = (1, 0);
         while index < self.dimensions.len() {
@@ -374,7 +374,7 @@ impl Field {
         self.kind.size() * self.count()
     }
 
-    /// Name and dimensions.
+    /// The declarator in C: name and dimensions.
     fn declarator(&self) -> String {
         let dimensions: String = self.dimensions.iter().map(|length| format!("[{length}]")).collect();
         format!("{}{dimensions}", self.name)
@@ -382,7 +382,7 @@ impl Field {
 }
 
 impl Struct {
-    /// In bytes.
+    /// The size in bytes.
     const fn size(&self) -> usize {
         let (mut size, mut index) = (0, 0);
         while index < self.fields.len() {
@@ -394,7 +394,7 @@ impl Struct {
 }
 
 impl Block {
-    /// In bytes, header included.
+    /// The size in bytes, with the header.
     const fn size(&self) -> usize {
         HEADER + self.body.size()
     }
@@ -404,7 +404,7 @@ impl Block {
     }
 }
 
-/// The layouts as the C header for programs, and for the driver.
+/// The C header with the layouts, for programs and for the driver.
 pub fn c_header() -> String {
     use std::fmt::Write as _;
     let mut out = String::from(include_str!("header.h"));
@@ -441,7 +441,7 @@ fn c_struct(out: &mut String, of: &Struct, header: &str, attribute: &str, size: 
     );
 }
 
-/// The layouts as a page in Markdown.
+/// The reference page of the layouts, in Markdown.
 pub fn reference() -> String {
     use std::fmt::Write as _;
     let mut out = String::from(
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_needs_padding() {
+    fn no_field_needs_padding() {
         fn check(of: &Struct, start: usize) {
             let mut offset = start;
             for field in of.fields {

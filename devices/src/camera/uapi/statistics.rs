@@ -1,31 +1,33 @@
-//! Buffers of statistics: what was measured of a frame, as it lies in memory.
+//! The writer of buffers of statistics.
 
 use super::{STATISTICS, STATISTICS_VERSION};
 use crate::media::{UsedSettings, isp::Statistics};
 
-/// Bytes of a buffer of statistics.
+/// The number of bytes of a buffer of statistics.
 pub const STATISTICS_SIZE: usize = STATISTICS.size();
 
-/// What a frame was made with.
+/// How a frame was made, for the header of its statistics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::camera) struct Made {
     pub(in crate::camera) sequence: u32,
-    /// The frame that took the last parameters, if there was one.
+    /// The sequence number of the frame that took the last parameters, if there was one.
     pub(in crate::camera) params_sequence: Option<u32>,
-    /// Start of frame, in nanoseconds since the sensor started.
+    /// The start of the frame, in nanoseconds since the sensor started.
     pub(in crate::camera) time: u64,
     /// The settings of the sensor and of the white balance.
     pub(in crate::camera) used: UsedSettings,
 }
 
-/// Writes down what was measured of a frame.
+/// Writes the statistics of a frame into a buffer.
 pub(in crate::camera) fn write(made: &Made, statistics: &Statistics, buffer: &mut [u8; STATISTICS_SIZE]) {
     let used = &made.used;
     let mut rest = &mut buffer[..];
     let mut put = |bytes: &[u8]| {
-        rest.split_off_mut(..bytes.len()).expect("the table has room for all").copy_from_slice(bytes);
+        rest.split_off_mut(..bytes.len())
+            .expect("the buffer has the size of the structure")
+            .copy_from_slice(bytes);
     };
-    let size = u32::try_from(STATISTICS_SIZE).expect("it is small");
+    let size = u32::try_from(STATISTICS_SIZE).expect("the size fits 32 bits");
     for word in [STATISTICS_VERSION, size, made.sequence, made.params_sequence.unwrap_or(u32::MAX)] {
         put(&word.to_le_bytes());
     }
@@ -54,7 +56,7 @@ mod tests {
     };
     use crate::media::{Exposure, isp::Zone};
 
-    /// The element `index` of a field, by the table.
+    /// Element `index` of a field, at its place in the table.
     fn element(bytes: &[u8], of: &Struct, name: &str, index: usize) -> u64 {
         let before = of.fields.iter().take_while(|field| field.name != name);
         let start: usize = before.map(Field::size).sum();
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn each_field_is_where_the_table_has_it() {
+    fn each_field_is_at_its_place_in_the_table() {
         let made = Made {
             sequence: 7,
             params_sequence: Some(5),

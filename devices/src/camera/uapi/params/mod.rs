@@ -1,9 +1,9 @@
-//! Buffers of parameters: checked field by field, then taken as a whole, or not at all.
+//! The parser of buffers of parameters. It checks every field, and takes a buffer as a whole or not at all.
 
 use super::{BLOCKS, Block, BlockType, FLAG_DISABLE, FLAG_ENABLE, HEADER, Kind, PARAMS_VERSION};
 use crate::media::isp::{DefectPixel, Detail, Overrides, Params, ToneCurve};
 
-/// Bytes of a buffer that has all blocks.
+/// The number of bytes of a buffer with all blocks.
 pub const PARAMS_MAX: usize = {
     let (mut size, mut index) = (HEADER, 0);
     while index < BLOCKS.len() {
@@ -13,36 +13,36 @@ pub const PARAMS_MAX: usize = {
     size
 };
 
-/// What is wrong with a buffer of parameters.
+/// A fault of a buffer of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, thiserror::Error)]
 #[error("the parameters are wrong at {offset}, in the block of type {kind} at {block}: reason {reason}")]
 pub struct ParamsFault {
-    /// One of the constants; 0: nothing is.
+    /// One of the constants, or 0 for no fault.
     pub reason: u32,
-    /// The type of the block; 0 for the buffer's header.
+    /// The type of the block, or 0 for the header of the buffer.
     pub kind: u16,
-    /// Where the block begins in the buffer, in bytes.
+    /// The offset of the block in the buffer, in bytes.
     pub block: u32,
-    /// Where the field begins that is wrong, likewise.
+    /// The offset of the wrong field in the buffer, in bytes.
     pub offset: u32,
 }
 
 impl ParamsFault {
-    /// An unknown version.
+    /// The version is unknown.
     pub const VERSION: u32 = 1;
-    /// The blocks would take more than the buffer has.
+    /// The blocks are longer than the buffer.
     pub const DATA_SIZE: u32 = 2;
-    /// A block would take more than is left.
+    /// A block is longer than the rest of the buffer.
     pub const TRUNCATED: u32 = 3;
-    /// An unknown type of block.
+    /// The type of a block is unknown.
     pub const TYPE: u32 = 4;
-    /// Unknown flags, or both.
+    /// The flags are unknown, or both are set.
     pub const FLAGS: u32 = 5;
-    /// Not the size of such a block.
+    /// The size is not that of a block of the type.
     pub const SIZE: u32 = 6;
-    /// A second block of a type.
+    /// A type of block occurs twice.
     pub const DUPLICATE: u32 = 7;
-    /// A value out of its field's range.
+    /// A value is out of the range of its field.
     pub const RANGE: u32 = 8;
 }
 
@@ -71,7 +71,7 @@ pub fn take(overrides: &mut Overrides, bytes: &[u8]) -> Result<usize, ParamsFaul
     Ok(length)
 }
 
-/// What `bytes` has for each block, and how many bytes that are.
+/// The content of `bytes` for each block, and the number of bytes that the blocks and the header take.
 fn parse(bytes: &[u8]) -> Result<(usize, [Option<Given<'_>>; BLOCKS.len()]), ParamsFault> {
     let fault =
         |reason, offset: usize| ParamsFault { reason, offset: narrow(offset), ..ParamsFault::default() };
@@ -96,7 +96,7 @@ fn parse(bytes: &[u8]) -> Result<(usize, [Option<Given<'_>>; BLOCKS.len()]), Par
     Ok((end, found))
 }
 
-/// The block at `at` in `data`, what is given for it, and its length.
+/// The block at `at` in `data`, its content, and its length.
 fn parse_block(data: &[u8], at: usize) -> Result<(&'static Block, Given<'_>, usize), ParamsFault> {
     let block = narrow(at);
     let truncated = ParamsFault { reason: ParamsFault::TRUNCATED, kind: 0, block, offset: block };
@@ -191,7 +191,7 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|word| u32::from_le_bytes(*word))
 }
 
-/// An offset in a buffer, which is small.
+/// An offset in a buffer. Buffers are small, so it never saturates.
 fn narrow(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
 }

@@ -1,11 +1,11 @@
-//! Buffers of parameters, good and bad.
+//! Tests with valid and with wrong buffers of parameters.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::media::{isp::MESH, sensor};
 
-/// The elements of a block, as they are in `params`.
+/// The elements of a block with the values of `params`.
 fn body(kind: BlockType, params: &Params) -> Vec<u16> {
     let none = Box::new([[[1 << 14; 4]; MESH]; MESH]);
     match kind {
@@ -36,7 +36,7 @@ fn block_of(kind: u16, flags: u16, size: usize, body: &[u16]) -> Vec<u8> {
     bytes
 }
 
-/// A buffer of these blocks, each with its flags.
+/// A buffer with these blocks, each with its flags.
 fn buffer(params: &Params, blocks: &[(usize, u16)]) -> Vec<u8> {
     let blocks = blocks.iter().map(|&(index, flags)| {
         let block = &BLOCKS[index];
@@ -168,7 +168,7 @@ fn each_range_of_each_field_is_kept() {
     }
 }
 
-/// A block with any values that it can have.
+/// A block with valid values.
 fn any_block() -> impl Strategy<Value = (usize, Vec<u16>)> {
     (0..BLOCKS.len()).prop_flat_map(|index| {
         let elements = BLOCKS[index].body.fields.iter().flat_map(|field| {
