@@ -50,7 +50,7 @@ pub static REGISTRATION: Registration = Registration {
 impl Specification for CameraSpec {
     fn resources(&self) -> Resources {
         Resources {
-            regions: vec![Region::unnamed(regs::MAPPED_SIZE as u64)],
+            regions: vec![Region::unnamed(regs::MAPPED_SIZE.into())],
             interrupts: vec![Interrupt::unnamed(Trigger::Edge)],
             clocks: Vec::new(),
             dma: Some(self.dma.clone()),

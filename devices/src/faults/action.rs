@@ -59,9 +59,8 @@ impl Serialize for Action {
 impl<'de> Deserialize<'de> for Action {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut fields = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
-        let name = match fields.remove(NAME) {
-            Some(serde_json::Value::String(name)) => name,
-            _ => return Err(D::Error::missing_field(NAME)),
+        let Some(serde_json::Value::String(name)) = fields.remove(NAME) else {
+            return Err(D::Error::missing_field(NAME));
         };
         // An action has at most one parameter, and the fields of what it is part of are taken already.
         let parameter = fields.into_iter().find_map(|(name, value)| Some((name, value.as_i64()?)));

@@ -54,7 +54,7 @@ impl Rig {
     /// Programs a frame of `layout`, for the channel that has its format, whose planes follow each other from `address` on.
     fn program(&self, layout: &Layout, address: u32) {
         let write = |register, value| {
-            self.write(regs::of_channel(register, regs::channel_of_format(layout.format())), value)
+            self.write(regs::of_channel(register, regs::channel_of_format(layout.format())), value);
         };
         write(regs::CH_FORMAT, layout.format().fourcc);
         write(regs::CH_SIZE, layout.height() << 16 | layout.width());
