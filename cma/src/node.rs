@@ -1,4 +1,4 @@
-//! The /reserved-memory node: how the windows are told to Linux.
+//! The /reserved-memory node, by which windows are advertised to Linux.
 //!
 //! The rules are those of drivers/of/fdt.c (__reserved_mem_reserve_reg, __reserved_mem_check_root) and
 //! kernel/dma/contiguous.c (rmem_cma_setup): the cells equal the root's, `ranges` is there, one `reg` tuple,

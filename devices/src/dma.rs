@@ -15,8 +15,8 @@ use vm_memory::{
     VolatileSlice, bitmap::BS, guest_memory::GuestMemorySliceIterator,
 };
 
-/// The unit of the record of writes, and of the windows' bitmaps: 4 KiB, the page of both architectures' default.
-pub const PAGE_SIZE: u64 = 4096;
+/// The unit of the record of writes, in bytes.
+pub const RECORD_UNIT: u64 = 4096;
 
 /// A transfer that the port refused: the guest sees it as a bus error.
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
@@ -54,14 +54,14 @@ struct Window {
 
 impl Window {
     fn new(range: Range<u64>) -> Self {
-        let pages = (range.end - range.start).div_ceil(PAGE_SIZE);
+        let pages = (range.end - range.start).div_ceil(RECORD_UNIT);
         let written = (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Self { range, written }
     }
 
     fn record(&self, start: u64, end: u64) {
-        let first = (start - self.range.start) / PAGE_SIZE;
-        let last = (end - 1 - self.range.start) / PAGE_SIZE;
+        let first = (start - self.range.start) / RECORD_UNIT;
+        let last = (end - 1 - self.range.start) / RECORD_UNIT;
         for word in first / 64..=last / 64 {
             let low = first.max(word * 64) - word * 64;
             let high = last.min(word * 64 + 63) - word * 64;
@@ -295,7 +295,7 @@ mod tests {
         let port = DmaPort::new(memory(), 32, &[0x4000..0x9_0000]);
         let _: u32 = port.read_obj(GuestAddress(0x4000)).unwrap();
         port.write_obj(1_u32, GuestAddress(0x4fff)).unwrap();
-        port.slice_for_writing(0x4000 + 62 * PAGE_SIZE, 4 * PAGE_SIZE).unwrap();
+        port.slice_for_writing(0x4000 + 62 * RECORD_UNIT, 4 * RECORD_UNIT).unwrap();
         let (range, bits) = port.written().remove(0);
         assert_eq!(range, 0x4000..0x9_0000);
         assert_eq!(bits, [0b11 | 0b11 << 62, 0b11, 0]);

@@ -132,7 +132,7 @@ fn clock_nodes(frequencies: &[u32]) -> Vec<Node> {
     }
 }
 
-/// What the guest is told of the `windows`.
+/// The `windows` as the tree advertises them.
 fn reserved_memory(
     config: &Config,
     windows: &[Window],

@@ -256,8 +256,8 @@ impl Placing<'_> {
         if let Some(dma) = &resources.dma {
             let window = window.map(|index| &self.windows[index]).filter(|window| {
                 in_tree(self.config, window)
-                    // The command line overrides the default window's node; a driver that is told of the node gets no window
-                    // from it, and uses the default window without being told.
+                    // The command line overrides the default window's node. A driver whose device refers to that node gets no
+                    // window from it, and uses the default window without a reference.
                     && (dma.window != WindowChoice::Default || self.config.cma_mode == CmaMode::Dt)
             });
             properties

@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct MachineArgs {
     #[arg(long, value_name = "SPEC", help = cma_help())]
     pub(super) cma: Vec<WindowSpec>,
-    /// How the guest is told of the default window: by the device tree, by cma= on the command line, or by both
+    /// How the default window is advertised to the guest: by the device tree, by cma= on the command line, or by both
     #[arg(long, value_name = "MODE", value_enum, default_value_t, hide_possible_values = true)]
     pub(super) cma_mode: CmaMode,
     /// Guest memory, with K, M or G

@@ -11,7 +11,7 @@ use devices::{
 
 use crate::arch;
 
-/// How the guest is told of its default window.
+/// How the default window is advertised to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum CmaMode {
     /// By a node of the tree, as of the others.
@@ -89,7 +89,7 @@ pub struct Config {
     pub pageblock: u64,
     /// CMA windows.
     pub windows: Vec<WindowSpec>,
-    /// How the guest is told of the default window.
+    /// How the default window is advertised to the guest.
     pub cma_mode: CmaMode,
     /// The devices beside those that every machine has.
     pub devices: Vec<DeviceRequest>,

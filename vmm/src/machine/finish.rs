@@ -1,4 +1,4 @@
-//! The end of a machine: it stops the guest, brings home data that is still on its way, and makes the report.
+//! The end of a machine: stops the guest, collects the data that is still on its way, and makes the report.
 
 use std::ops::Range;
 
@@ -11,11 +11,11 @@ use crate::observe::report::{
     FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start,
 };
 
-/// How many of the last console lines a report has.
+/// The number of console lines in a report.
 const LAST_LINES: usize = 40;
 
 impl Machine {
-    /// Stops the guest, brings home what is on its way, and makes the report.
+    /// Stops the guest, collects the data that is still on its way, and makes the report.
     pub(super) fn finish(self, outcome: MachineOutcome) -> Result<Report, MachineError> {
         let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, .. } = self;
         drop(vcpus);
@@ -26,8 +26,7 @@ impl Machine {
         console.drain();
         serial_log.pump().map_err(host("writing the console log"))?;
         drop(input);
-        // The status may have been the last thing on its way. Without one, a command has failed, however the guest
-        // ended.
+        // The status may have been on its way. A command without a status has failed, however the guest ended.
         let outcome = match (control.exit(), outcome) {
             (Some(status), _) => MachineOutcome::Exit { status },
             (None, MachineOutcome::Exit { .. }) if self.exec => MachineOutcome::PoweredOff,
@@ -38,7 +37,7 @@ impl Machine {
         if let (Some(files), Some(path)) = (files, self.out)
             && let Err(source) = files.finish()
         {
-            // A guest that was cut short cuts its files short: how it ended says more.
+            // A guest that was cut short leaves incomplete files: its outcome says more.
             if matches!(outcome, MachineOutcome::Exit { .. }) {
                 return Err(MachineError::Files { path, source });
             }
@@ -69,7 +68,7 @@ impl Machine {
     }
 }
 
-/// What was written of a window.
+/// A window with the pages of it that devices wrote to.
 pub(super) fn window_report(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> WindowReport {
     let bitmap = written.iter().find(|(range, _)| *range == window.range()).map(|(_, bitmap)| &bitmap[..]);
     let runs_written = runs(bitmap.unwrap_or_default());

@@ -50,13 +50,14 @@ pub struct Streams {
     pub stderr: Output,
     /// A copy of what the guest prints on its serial port, from [`prepare_places`].
     pub console_log: Option<File>,
-    /// The machine is this process' only job: these signals end it and, without a command, it has the terminal.
+    /// The signals that end the machine, where the machine is this process' only job. Without a command it then has the
+    /// terminal, too.
     pub signals: Option<Signals>,
-    /// Where somebody may ask the machine something while it runs.
+    /// The socket for requests to the machine while it runs.
     pub api: Option<Server>,
 }
 
-/// How often what makes no event is looked at: a guest that halted for good, one that opened its serial port.
+/// The interval of checks for changes that make no event: the guest halted for good, or opened its serial port.
 const TICK: Duration = Duration::from_millis(500);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -83,15 +84,14 @@ pub struct Machine {
     overhead_at_boot_mark: Option<u64>,
     /// Folder of `--out`.
     out: Option<PathBuf>,
-    /// The guest runs one command, whose status it has to hand back.
+    /// Whether the guest runs one command and hands back its status.
     exec: bool,
     _vm: VmFd,
     _memory: GuestMemoryMmap,
 }
 
 impl Machine {
-    /// Builds a machine around what was `loaded` for `config`, and starts its vCPUs; [`run`](Self::run) then looks
-    /// after it.
+    /// Builds a machine of `config` around its `loaded` memory, and starts the vCPUs. [`run`](Self::run) looks after it then.
     ///
     /// # Errors
     /// The first thing that the host or KVM refuses.
@@ -185,7 +185,7 @@ impl Machine {
         })
     }
 
-    /// What goes wrong in it on purpose, if anything can.
+    /// The plan of faults at work, if there can be one.
     pub fn faults(&self) -> Option<Faults> {
         self.devices.faults.clone()
     }
@@ -204,7 +204,7 @@ impl Machine {
         self.finish(outcome)
     }
 
-    /// What woke the loop: moves on what waits, and says if the machine is to end.
+    /// Handles the causes of a wakeup. Returns an outcome if the machine is to end.
     fn look_after(&mut self) -> Result<Option<MachineOutcome>, MachineError> {
         let woken = lock(&self.wakeups).take();
         let mut outcome = None;
@@ -225,7 +225,7 @@ impl Machine {
                 Wake::Signal => outcome = outcome.or(self.signal()),
                 Wake::Tick => {
                     let _ = self.tick.wait();
-                    // That the guest opened its serial port makes no event.
+                    // A guest that opens its serial port makes no event.
                     if self.pump_input() {
                         outcome = Some(MachineOutcome::Quit);
                     }
@@ -243,7 +243,7 @@ impl Machine {
         if reported.booted.is_some() && self.overhead_at_boot_mark.is_none() {
             self.overhead_at_boot_mark = Some(overhead());
         }
-        // What the guest said before it ended counts more than how it ended.
+        // A status from the guest counts more than the way it ended.
         if let Some(status) = self.devices.control.exit().or(reported.exit) {
             return Ok(Some(MachineOutcome::Exit { status }));
         }
@@ -253,8 +253,8 @@ impl Machine {
         Ok(outcome)
     }
 
-    /// Hands what was typed to the terminal that the guest reads from: the virtio console's if the guest has a driver
-    /// for it, else the serial port's. Until that is open, what was typed waits.
+    /// Hands keyboard input to the terminal that the guest reads: the virtio console if the guest has a driver for it, else the
+    /// serial port. Input waits until the guest has opened it. Returns true if the user asked minivmm to quit.
     fn pump_input(&mut self) -> bool {
         let Devices { terminal, serial, .. } = &self.devices;
         let _ = terminal.event().read();
@@ -291,10 +291,11 @@ impl From<VcpuEnd> for MachineOutcome {
     }
 }
 
-/// Prepares where the machine of `config` will write to on the host; returns the console log's file, if there is one.
+/// Prepares the folder and the file that the machine of `config` writes to on the host. Returns the console log's file, if it has
+/// one.
 ///
 /// # Errors
-/// The place that cannot be written to.
+/// The path that cannot be written to.
 pub fn prepare_places(config: &Config) -> Result<Option<File>, MachineError> {
     if let Some(path) = &config.out {
         check_writable(path).map_err(|source| MachineError::Out { path: path.clone(), source })?;
@@ -305,7 +306,7 @@ pub fn prepare_places(config: &Config) -> Result<Option<File>, MachineError> {
     config.console_log.as_ref().map(create).transpose()
 }
 
-/// Makes the folder if need be, and a file in it that has no name: a guest may have left any name there.
+/// Makes the folder unless it exists, and a file without a name in it: a guest may have left any name there.
 fn check_writable(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     tempfile::tempfile_in(folder).map(drop)

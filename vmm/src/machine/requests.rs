@@ -11,6 +11,7 @@ use std::{
 };
 
 use ::devices::{
+    dma::RECORD_UNIT,
     faults::{Faults, Plan},
     media::FrameSource,
 };
@@ -30,6 +31,9 @@ use crate::{
         report::{DeviceReport, MachineOutcome, runs, since_process_start},
     },
 };
+
+// A device's port records its writes in the pages that maps and reports count.
+const _: () = assert!(RECORD_UNIT == PAGE_SIZE);
 
 /// How long a client waits for an answer that is not at hand.
 const PATIENCE: Duration = Duration::from_secs(10);
