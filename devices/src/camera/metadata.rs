@@ -1,19 +1,17 @@
 //! The transfers of metadata: statistics to guest memory, and parameters from it.
 
-use vm_memory::VolatileSlice;
-
 use super::{
     channels::{PARAMS, STATISTICS},
     frame_config::FrameConfig,
     transfer::Refusal,
     uapi::{HEADER, PARAMS_FOURCC, PARAMS_MAX, STATISTICS_FOURCC, STATISTICS_SIZE},
 };
-use crate::dma::{DmaError, DmaPort};
+use crate::dma::{DmaError, DmaPort, DmaWrite};
 
 /// The guest memory for the statistics, if `config` is valid and has room for them.
-pub(super) fn statistics<'a>(config: &FrameConfig, dma: &'a DmaPort) -> Result<VolatileSlice<'a>, Refusal> {
+pub(super) fn statistics<'a>(config: &FrameConfig, dma: &'a DmaPort) -> Result<DmaWrite<'a>, Refusal> {
     check(STATISTICS, config, STATISTICS_FOURCC, STATISTICS_SIZE)?;
-    dma.slice_for_writing(config.addresses[0], STATISTICS_SIZE as u64).map_err(refusal)
+    dma.begin_write(config.addresses[0], STATISTICS_SIZE as u64).map_err(refusal)
 }
 
 /// Copies the parameters from the address in `config`, so that the guest cannot change them while they are checked. Returns

@@ -45,8 +45,7 @@ impl Source {
         match self {
             Self::Sensor { pipeline, .. } => {
                 let Some(settings) = frame_settings(job, transfer) else { return false };
-                let lines = transfer.lines();
-                let write = |plane: usize, y: u32, bytes: &[u8]| lines.write(plane, y, bytes);
+                let write = |plane: usize, y: u32, bytes: &[u8]| transfer.write_line(plane, y, bytes);
                 let is_made = pipeline.make(&settings, layout, &write, abort);
                 if is_made {
                     transfer.finish(job.sequence);

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crc32fast::Hasher;
-use vm_memory::{Bytes, GuestAddress, VolatileSlice};
+use vm_memory::Bytes;
 
 use super::{frame_config::FrameConfig, regs};
 use crate::{
-    dma::DmaPort,
+    dma::{DmaPort, DmaWrite},
     media::{Layout, LayoutError, MAX_PLANES, PlaneLayout, TestFrame, isp::Rect, stamp},
 };
 
@@ -52,31 +52,9 @@ pub(super) enum Refusal {
 pub(super) struct Transfer<'a> {
     layout: Layout,
     input: Input,
-    addresses: [u64; MAX_PLANES],
-    planes: [Option<VolatileSlice<'a>>; MAX_PLANES],
-    dma: &'a DmaPort,
+    planes: [Option<DmaWrite<'a>>; MAX_PLANES],
     /// The number of lines of the frame that are written. Only a fault makes it less than all.
     limit: u32,
-}
-
-/// The memory for the lines of a frame that may be written.
-pub(super) struct Lines<'a> {
-    layout: Layout,
-    addresses: [u64; MAX_PLANES],
-    dma: &'a DmaPort,
-    limit: u32,
-}
-
-impl Lines<'_> {
-    /// Writes line `y` of `plane`. `bytes` are its visible bytes.
-    pub(super) fn write(&self, plane: usize, y: u32, bytes: &[u8]) {
-        let shape =
-            self.layout.planes().nth(plane).filter(|_| y < lines_within(&self.layout, plane, self.limit));
-        let Some(shape) = shape else { return };
-        let at = self.addresses[plane] + u64::from(y) * u64::from(shape.stride);
-        let bytes = &bytes[..bytes.len().min(shape.line_bytes as usize)];
-        self.dma.write_slice(bytes, GuestAddress(at)).expect("the port permits the whole plane");
-    }
 }
 
 impl Input {
@@ -123,10 +101,10 @@ impl<'a> Transfer<'a> {
         }
         let mut planes = [const { None }; MAX_PLANES];
         for (slot, (plane, (address, span))) in planes.iter_mut().zip(spans()) {
-            let slice = dma.slice_for_writing(address, span);
-            *slot = Some(slice.map_err(|error| Refusal::Bus { plane, address: error.address })?);
+            let write = dma.begin_write(address, span);
+            *slot = Some(write.map_err(|error| Refusal::Bus { plane, address: error.address })?);
         }
-        Ok(Self { layout, input, addresses: config.addresses, planes, dma, limit: layout.height() })
+        Ok(Self { layout, input, planes, limit: layout.height() })
     }
 
     /// The number of bytes from the first to the last that is written, summed over all planes.
@@ -154,9 +132,16 @@ impl<'a> Transfer<'a> {
         &self.input
     }
 
-    /// The memory for a frame that is written line by line, by any thread. [`finish`](Self::finish) ends such a frame.
-    pub(super) fn lines(&self) -> Lines<'a> {
-        Lines { layout: self.layout, addresses: self.addresses, dma: self.dma, limit: self.limit }
+    /// Writes line `y` of `plane`. `bytes` are its visible bytes. Any thread may write any line; [`finish`](Self::finish) ends
+    /// such a frame.
+    pub(super) fn write_line(&self, plane: usize, y: u32, bytes: &[u8]) {
+        if y >= lines_within(&self.layout, plane, self.limit) {
+            return;
+        }
+        if let (Some(write), Some(shape)) = (&self.planes[plane], self.layout.planes().nth(plane)) {
+            let bytes = &bytes[..bytes.len().min(shape.line_bytes as usize)];
+            write.write(y as usize * shape.stride as usize, bytes);
+        }
     }
 
     /// Stamps a frame whose lines were written.
@@ -164,7 +149,8 @@ impl<'a> Transfer<'a> {
         // The checksum is that of the bytes in guest memory. If the guest changes them meanwhile, the frame is torn.
         let mut rest = Hasher::new();
         let mut buffer = [0; 4096];
-        for (plane, (slice, shape)) in self.planes.iter().flatten().zip(self.layout.planes()).enumerate() {
+        for (plane, (write, shape)) in self.planes.iter().flatten().zip(self.layout.planes()).enumerate() {
+            let memory = write.memory();
             for y in 0..lines_within(&self.layout, plane, self.limit) {
                 let mut at = y as usize * shape.stride as usize;
                 let end = at + shape.line_bytes as usize;
@@ -173,7 +159,13 @@ impl<'a> Transfer<'a> {
                 }
                 while at < end {
                     let bytes = &mut buffer[..(end - at).min(4096)];
-                    slice.read_slice(bytes, at).expect("the slice spans the plane's lines");
+                    match &memory {
+                        Some(memory) => {
+                            memory.read_slice(bytes, at).expect("the write spans the plane's lines")
+                        }
+                        // A fault lost it.
+                        None => bytes.fill(0),
+                    }
                     rest.update(bytes);
                     at += bytes.len();
                 }
@@ -184,22 +176,22 @@ impl<'a> Transfer<'a> {
 
     /// Writes the stamp, which is the last write of a frame.
     fn end(&self, stamp: &[u8; stamp::LEN]) {
-        if let Some(slice) = &self.planes[0]
+        if let Some(write) = &self.planes[0]
             && self.limit > 0
         {
-            slice.copy_from(stamp);
+            write.write(0, stamp);
         }
-        self.planes.iter().flatten().for_each(|slice| self.dma.publish(slice));
+        self.planes.iter().flatten().for_each(DmaWrite::publish);
     }
 
     /// Writes `frame`, which has the format and size of the transfer. The stamp is written last, so that a frame that is
     /// abandoned because of `abort` has none. Padding keeps its bytes. False if the frame was abandoned.
     pub(super) fn write(&self, frame: &TestFrame, abort: &AtomicBool) -> bool {
         let planes = self.planes.iter().flatten().zip(frame.planes).zip(self.layout.planes());
-        for (index, ((slice, lines), plane)) in planes.enumerate() {
+        for (index, ((write, lines), plane)) in planes.enumerate() {
             let lines =
                 &lines[..lines_within(&self.layout, index, self.limit) as usize * plane.line_bytes as usize];
-            if !write_plane(slice, lines, &plane, abort) {
+            if !write_plane(write, lines, &plane, abort) {
                 return false;
             }
         }
@@ -214,7 +206,7 @@ fn lines_within(layout: &Layout, plane: usize, limit: u32) -> u32 {
     limit.min(layout.height()) / subsampling
 }
 
-fn write_plane(slice: &VolatileSlice, lines: &[u8], plane: &PlaneLayout, abort: &AtomicBool) -> bool {
+fn write_plane(write: &DmaWrite<'_>, lines: &[u8], plane: &PlaneLayout, abort: &AtomicBool) -> bool {
     let (row, pitch) = if plane.stride == plane.line_bytes {
         (CHUNK, CHUNK)
     } else {
@@ -224,7 +216,7 @@ fn write_plane(slice: &VolatileSlice, lines: &[u8], plane: &PlaneLayout, abort: 
         if abort.load(Ordering::Relaxed) {
             return false;
         }
-        slice.write_slice(bytes, index * pitch).expect("the slice spans the plane's lines");
+        write.write(index * pitch, bytes);
     }
     true
 }

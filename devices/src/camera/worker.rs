@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use vm_memory::{Bytes, GuestAddress, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::{
     channels::{CHANNELS, FRAME_CHANNELS, PARAMS, PROCESSED, STATISTICS},
@@ -22,7 +22,7 @@ use super::{
     uapi::{PARAMS_MAX, STATISTICS_SIZE},
 };
 use crate::{
-    dma::DmaPort,
+    dma::{DmaPort, DmaWrite},
     media::{Captured, Layout, MAX_PLANES, Recorder},
 };
 
@@ -103,6 +103,8 @@ pub(super) fn run(
 ) {
     let abort = shared.registers().abandon();
     let finished = |channel, outcome| shared.registers().finished(channel, outcome, Instant::now());
+    // A captured frame is not the device's transfer.
+    let plain = dma.without_faults();
     let mut params = [0; PARAMS_MAX];
     while let Some(mut job) = shared.next_job() {
         if let Some(wrong) = job.wrong {
@@ -143,7 +145,8 @@ pub(super) fn run(
                         && matches!(outcome, FrameOutcome::Written { .. })
                         && let Some(config) = &job.configs[channel]
                     {
-                        let capture = |memory| capture(&layout, config.addresses, job.sequence, dma, memory);
+                        let capture =
+                            |memory| capture(&layout, config.addresses, job.sequence, &plain, memory);
                         if let Some(recorder) = &mut recorder {
                             recorder.record(job.interval, &abort, capture);
                         }
@@ -161,7 +164,7 @@ pub(super) fn run(
                 let outcome = match slice {
                     Err(refusal) => FrameOutcome::Refused(refusal),
                     Ok(slice) if matches!(outcome, FrameOutcome::Written { .. }) => {
-                        write_statistics(&source, &job, &slice, dma, &mut faults)
+                        write_statistics(&source, &job, &slice, &mut faults)
                     }
                     Ok(_) => FrameOutcome::Abandoned,
                 };
@@ -186,20 +189,14 @@ fn take_params(source: &mut Source, bytes: &[u8]) -> FrameOutcome {
 }
 
 /// Writes the statistics of the frame that was made last.
-fn write_statistics(
-    source: &Source,
-    job: &Job,
-    slice: &VolatileSlice,
-    dma: &DmaPort,
-    faults: &mut DmaFaults,
-) -> FrameOutcome {
+fn write_statistics(source: &Source, job: &Job, write: &DmaWrite<'_>, faults: &mut DmaFaults) -> FrameOutcome {
     let mut buffer = [0; STATISTICS_SIZE];
     if !source.write_statistics(job, &mut buffer) {
         return FrameOutcome::Abandoned;
     }
     if faults.statistics(job, &mut buffer) {
-        slice.write_slice(&buffer, 0).expect("the slice has the size of the statistics");
-        dma.publish(slice);
+        write.write(0, &buffer);
+        write.publish();
     }
     FrameOutcome::Transferred(u32::try_from(STATISTICS_SIZE).unwrap_or(u32::MAX))
 }
@@ -224,7 +221,7 @@ fn capture(
 struct Transfers<'a> {
     frames: [Option<Result<Transfer<'a>, Refusal>>; FRAME_CHANNELS],
     /// The guest memory for its statistics.
-    statistics: Option<Result<VolatileSlice<'a>, Refusal>>,
+    statistics: Option<Result<DmaWrite<'a>, Refusal>>,
     /// The length of its parameters, which were copied.
     params: Option<Result<usize, Refusal>>,
 }

@@ -50,6 +50,7 @@
 //! ```
 
 mod action;
+mod bits;
 mod engine;
 mod event;
 pub mod fields;
@@ -65,6 +66,7 @@ mod timeline;
 mod vocabulary;
 
 pub use action::Action;
+pub use bits::flip_bits;
 pub use engine::Faults;
 pub use event::{Change, Event, Firing, RuleStatus, Trace};
 pub use fields::PlanError;

@@ -1,8 +1,7 @@
 //! The points of every register file: the guest's loads and stores.
 
-use chacha20::{ChaCha8Rng, rand_core::Rng};
-
 use super::{
+    bits::flip_word,
     event::Event,
     fault_point,
     handle::FaultHandle,
@@ -51,7 +50,7 @@ impl FaultHandle {
         let Some(mut fault) = self.consult::<MmioRead>(Event::access(register, value)) else { return value };
         match fault.action {
             MmioRead::Ones => u32::MAX,
-            MmioRead::Flip { bits } => flipped(value, bits, &mut fault.random),
+            MmioRead::Flip { bits } => flip_word(value, bits, &mut fault.random),
             MmioRead::Value { value } => value,
         }
     }
@@ -65,14 +64,9 @@ impl FaultHandle {
         };
         match fault.action {
             MmioWrite::Drop => written(None),
-            MmioWrite::Flip { bits } => written(Some(flipped(value, bits, &mut fault.random))),
+            MmioWrite::Flip { bits } => written(Some(flip_word(value, bits, &mut fault.random))),
             MmioWrite::Value { value } => written(Some(value)),
             MmioWrite::Spurious => RegisterWrite { value: Some(value), spurious: true },
         }
     }
-}
-
-/// `value` with this number of bits flipped.
-fn flipped(value: u32, bits: u32, random: &mut ChaCha8Rng) -> u32 {
-    (0..bits).fold(value, |value, _| value ^ 1 << (random.next_u64() % 32))
 }

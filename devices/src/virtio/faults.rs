@@ -1,15 +1,19 @@
 //! What can go wrong with a virtio device on purpose.
 
-use crate::faults::{FaultPoint as _, Ids, Table, fault_point};
+use crate::{
+    dma::{ReadFault, WriteFault},
+    faults::{FaultPoint as _, Ids, Table, fault_point},
+};
 
-/// The points of a virtio device. Its registers have none: KVM takes the notifications, and the rest is set-up.
+/// The points of a virtio device. The transfers are those of the buffers of requests; the rings have no faults. The registers
+/// have none either: KVM takes the notifications, and the rest is set-up.
 pub(crate) static FAULTS: Table = Table {
     title: "Virtio devices",
     ids: Ids::Named(&["console", "entropy"]),
     windows: false,
     channels: 16,
     channel_names: &[],
-    points: &[Queue::POINT],
+    points: &[Queue::POINT, ReadFault::POINT, WriteFault::POINT],
 };
 
 fault_point! {

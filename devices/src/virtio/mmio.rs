@@ -70,7 +70,8 @@ impl Interrupt {
 
 struct State<D> {
     device: D,
-    memory: DmaPort,
+    rings: DmaPort,
+    buffers: DmaPort,
     faults: FaultHandle,
     queues: Vec<Queue>,
     status: u32,
@@ -129,7 +130,8 @@ impl<D: VirtioDevice> MmioTransport<D> {
         let host_event = device.host_event().map(EventFd::try_clone).transpose()?;
         let state = State {
             device,
-            memory,
+            rings: memory.without_faults(),
+            buffers: memory,
             faults: FaultHandle::none(),
             queues,
             status: 0,
@@ -284,7 +286,7 @@ impl<D: VirtioDevice> State<D> {
         work: impl FnOnce(&mut D, &mut Queues<'_>) -> Result<(), super::queue::QueueError>,
     ) -> Outcome {
         let running = self.running();
-        let mut queues = Queues::new(&mut self.queues, &self.memory, running, &self.faults);
+        let mut queues = Queues::new(&mut self.queues, &self.rings, &self.buffers, running, &self.faults);
         let result = work(&mut self.device, &mut queues);
         let outcome = queues.outcome();
         if outcome.interrupt {
@@ -365,7 +367,7 @@ impl<D: VirtioDevice> State<D> {
         if offset == VIRTIO_MMIO_QUEUE_READY {
             queue.set_event_idx(event_idx);
             queue.set_ready(value == 1);
-            if queue.ready() && !queue.is_valid(&self.memory) {
+            if queue.ready() && !queue.is_valid(&self.rings) {
                 queue.set_ready(false);
                 self.fail(interrupt, &format!("the rings of queue {index} lie outside memory"));
             }

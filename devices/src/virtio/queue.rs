@@ -60,7 +60,10 @@ pub struct Chain<'a> {
 /// All queues of a device, during one call of it.
 pub struct Queues<'a> {
     queues: &'a mut [Queue],
-    memory: &'a DmaPort,
+    /// The way to the rings.
+    rings: &'a DmaPort,
+    /// The way to the buffers of requests, with faults.
+    buffers: &'a DmaPort,
     /// The driver is ready and nothing is wrong; otherwise nothing is in the queues.
     running: bool,
     faults: &'a FaultHandle,
@@ -82,11 +85,12 @@ pub(super) struct Outcome {
 impl<'a> Queues<'a> {
     pub(super) fn new(
         queues: &'a mut [Queue],
-        memory: &'a DmaPort,
+        rings: &'a DmaPort,
+        buffers: &'a DmaPort,
         running: bool,
         faults: &'a FaultHandle,
     ) -> Self {
-        Self { queues, memory, running, faults, budget: BUDGET, outcome: Outcome::default() }
+        Self { queues, rings, buffers, running, faults, budget: BUDGET, outcome: Outcome::default() }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -115,17 +119,17 @@ impl<'a> Queues<'a> {
         let cost = cost(chain.clone(), self.queues[index].size()).map_err(malformed)?;
         self.budget = self.budget.saturating_sub(cost);
         let head = chain.head_index();
-        let reader = chain.clone().reader(self.memory).map_err(|_| malformed(Malformed::Memory))?;
-        let writer = chain.writer(self.memory).map_err(|_| malformed(Malformed::Memory))?;
+        let reader = chain.clone().reader(self.buffers).map_err(|_| malformed(Malformed::Memory))?;
+        let writer = chain.writer(self.buffers).map_err(|_| malformed(Malformed::Memory))?;
         Ok(Some(Chain { head, reader, writer }))
     }
 
     fn next(&mut self, index: usize) -> Result<Option<DescriptorChain<&'a DmaPort>>, virtio_queue::Error> {
         let queue = &mut self.queues[index];
-        let next = queue.iter(self.memory)?.next();
+        let next = queue.iter(self.rings)?.next();
         // A chain that came before the driver was asked to notify comes without a notification.
-        if next.is_none() && queue.enable_notification(self.memory)? {
-            return Ok(queue.iter(self.memory)?.next());
+        if next.is_none() && queue.enable_notification(self.rings)? {
+            return Ok(queue.iter(self.rings)?.next());
         }
         Ok(next)
     }
@@ -141,12 +145,13 @@ impl<'a> Queues<'a> {
             Some(faults::Queue::Lose) => false,
             Some(faults::Queue::Stall) => return Ok(()),
         };
+        self.buffers.finish_slices();
         let queue = &mut self.queues[index];
         // Fits: a chain has at most MAX_CHAIN_BYTES.
         let written = u32::try_from(chain.writer.bytes_written()).unwrap_or(u32::MAX);
         let notify = queue
-            .add_used(self.memory, chain.head, written)
-            .and_then(|()| queue.needs_notification(self.memory))
+            .add_used(self.rings, chain.head, written)
+            .and_then(|()| queue.needs_notification(self.rings))
             .map_err(|error| QueueError { queue: index, reason: error.into() })?;
         self.outcome.interrupt |= notify && is_reported;
         Ok(())

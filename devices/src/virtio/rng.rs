@@ -158,6 +158,23 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_lost_on_the_bus_on_purpose() {
+        let rule = "[[rule]]\nname = \"r\"\non = \"dma.write\"\naction = \"lost\"\ndevice = \"entropy\"\nwhen = { nth = 2 }\n";
+        let faults = Faults::new(testing::plan(rule), 1);
+        let handle = FaultHandle::new(faults.clone(), "entropy");
+        let mut driver = Driver::with_faults(Entropy::seeded(7), handle);
+        driver.set_up(0);
+        for _ in 0..3 {
+            driver.offer(0, &[Part::In(8)]);
+        }
+        driver.notify(0);
+        let answers = driver.collect(0);
+        assert_eq!(answers.len(), 3, "each is given back");
+        assert!(answers[0] != [0; 8] && answers[1] == [0; 8] && answers[2] != [0; 8], "{answers:?}");
+        assert_eq!(faults.trace().firings.len(), 1);
+    }
+
+    #[test]
     fn a_seed_determines_the_stream() {
         let requests = [64, 3, 500];
         assert_eq!(draw(Entropy::seeded(7), &requests), draw(Entropy::seeded(7), &requests));

@@ -67,7 +67,8 @@ impl<D: VirtioDevice + 'static> Driver<D> {
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), usize::try_from(MEMORY).unwrap())]).unwrap();
         let (memory, line) = (DmaPort::unrestricted(ram), IrqLine::new().unwrap());
         let queues = device.queue_sizes().len();
-        let transport = MmioTransport::new(device, memory.clone(), line.clone()).unwrap();
+        let port = memory.clone().with_faults(faults.clone());
+        let transport = MmioTransport::new(device, port, line.clone()).unwrap();
         let device = Arc::new(transport.with_faults(faults));
         let mut events = EventManager::new().unwrap();
         events.add_subscriber(device.clone());

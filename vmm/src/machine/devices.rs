@@ -191,6 +191,7 @@ impl DeviceBuilder<'_> {
         let dma = entry.resources.dma.as_ref().map(|needs| {
             let permitted: Vec<_> = entry.window.iter().map(|&index| self.windows[index].range()).collect();
             let port = DmaPort::new(self.memory.clone(), needs.address_bits, &permitted);
+            let port = port.with_faults(faults.clone());
             match arch::CLEAN_CACHES {
                 Some(clean) if !needs.coherent => port.not_coherent(clean),
                 _ => port,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use chacha20::{ChaCha8Rng, rand_core::Rng};
+use chacha20::rand_core::Rng as _;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{FrameDma, FrameLine, Params, Stats};
@@ -17,7 +17,7 @@ use crate::{
         uapi::STATISTICS_SIZE,
     },
     dma::DmaPort,
-    faults::{Change, Event, Fault, FaultHandle},
+    faults::{Change, Event, Fault, FaultHandle, flip_bits},
     media::Exposure,
 };
 
@@ -147,7 +147,8 @@ impl DmaFaults {
         match fault.action {
             Params::Drop => false,
             Params::Flip { bits } => {
-                let changes = spoil(bytes, bits, &mut fault.random, job.configs[PARAMS].map(first_address));
+                let changes =
+                    flip_bits(bytes, bits, &mut fault.random, job.configs[PARAMS].map(first_address));
                 self.handle.record(&fault, |firing| firing.changes = changes);
                 true
             }
@@ -165,7 +166,7 @@ impl DmaFaults {
         match fault.action {
             Stats::Flip { bits } => {
                 let address = job.configs[STATISTICS].map(first_address);
-                let changes = spoil(bytes, bits, &mut fault.random, address);
+                let changes = flip_bits(bytes, bits, &mut fault.random, address);
                 self.handle.record(&fault, |firing| firing.changes = changes);
             }
             Stats::Zero => bytes.fill(0),
@@ -184,19 +185,6 @@ fn first_address(config: FrameConfig) -> u64 {
     config.addresses[0]
 }
 
-/// Flips bits of what is copied to or from `address`.
-fn spoil(bytes: &mut [u8], bits: u32, random: &mut ChaCha8Rng, address: Option<u64>) -> Vec<Change> {
-    let change = |_| {
-        let bit = random.next_u64() % (8 * bytes.len() as u64);
-        let at = bit / 8;
-        let byte = &mut bytes[usize::try_from(at).ok()?];
-        let before = *byte;
-        *byte ^= 1 << (bit % 8);
-        Some(Change { address: address? + at, before, after: *byte })
-    };
-    (0..bits).filter_map(change).collect()
-}
-
 /// Writes `lines` more behind a frame, as far as the guest posted room for them.
 fn lengthened(
     config: &FrameConfig,
@@ -213,13 +201,13 @@ fn lengthened(
         return FrameOutcome::Lost(regs::IRQ_OVERFLOW);
     }
     let start = config.addresses[plane] + whole;
-    match dma.slice_for_writing(start, more) {
-        Ok(slice) => {
+    match dma.begin_write(start, more) {
+        Ok(write) => {
             let line = vec![0x55; shape.stride as usize];
-            for at in (0..slice.len()).step_by(line.len()) {
-                slice.write_slice(&line, at).expect("the slice has whole lines");
+            for index in 0..lines as usize {
+                write.write(index * line.len(), &line);
             }
-            dma.publish(&slice);
+            write.publish();
             let more = u32::try_from(more).unwrap_or(u32::MAX);
             let span = transfer.span().saturating_add(more);
             FrameOutcome::Written { bytes: layout.visible_bytes() + u64::from(more), span, exposure }
@@ -234,11 +222,10 @@ fn lengthened(
 /// of the frame. `event` is that of the frame.
 fn lines(handle: &FaultHandle, event: Event, config: &FrameConfig, transfer: &Transfer<'_>, dma: &DmaPort) {
     let Some(plane) = transfer.layout().planes().next() else { return };
+    let dma = dma.without_faults();
     for line in 0..plane.lines {
         let Some(mut fault) = handle.consult::<FrameLine>(event) else { continue };
         let address = |line: u32| config.addresses[0] + u64::from(line) * u64::from(plane.stride);
-        let slice = dma.slice_for_writing(address(line), plane.line_bytes.into());
-        let slice = slice.expect("the port permits the frame");
         let mut changes = Vec::new();
         let mut bytes = vec![0; plane.line_bytes as usize];
         match fault.action {
@@ -249,13 +236,15 @@ fn lines(handle: &FaultHandle, event: Event, config: &FrameConfig, transfer: &Tr
             // No line is above the first.
             FrameLine::Duplicate => continue,
             FrameLine::Flip { bits } => {
-                slice.read_slice(&mut bytes, 0).expect("the slice is as long");
-                changes = spoil(&mut bytes, bits, &mut fault.random, Some(address(line)));
+                dma.read_slice(&mut bytes, GuestAddress(address(line))).expect("the port permits the frame");
+                changes = flip_bits(&mut bytes, bits, &mut fault.random, Some(address(line)));
             }
             FrameLine::Zero => {}
         }
-        slice.write_slice(&bytes, 0).expect("the slice is as long");
-        dma.publish(&slice);
+        let write = dma.begin_write(address(line), plane.line_bytes.into());
+        let write = write.expect("the port permits the frame");
+        write.write(0, &bytes);
+        write.publish();
         handle.record(&fault, |firing| {
             firing.address = Some(address(line));
             firing.changes = changes;
@@ -273,6 +262,7 @@ fn flip(
     bits: u32,
 ) {
     let planes: Vec<_> = transfer.layout().planes().zip(config.addresses).collect();
+    let dma = dma.without_faults();
     let mut changes = Vec::new();
     for _ in 0..bits {
         // Each visible bit is as likely as any other.

@@ -1,8 +1,11 @@
 //! What can go wrong with a camera on purpose: its points and actions. `registers` has the effects on registers and
 //! interrupts, `dma` those on frames, statistics and parameters.
 
-use crate::faults::{
-    BITS, FaultPoint as _, Ids, MmioRead, MmioWrite, SEVERAL, SIGNED, Table, UNSIGNED, fault_point,
+use crate::{
+    dma::{ReadFault, WriteFault},
+    faults::{
+        BITS, FaultPoint as _, Ids, MmioRead, MmioWrite, SEVERAL, SIGNED, Table, UNSIGNED, fault_point,
+    },
 };
 
 mod dma;
@@ -29,6 +32,8 @@ pub(crate) static FAULTS: Table = Table {
         Irq::POINT,
         MmioRead::POINT,
         MmioWrite::POINT,
+        ReadFault::POINT,
+        WriteFault::POINT,
     ],
 };
 

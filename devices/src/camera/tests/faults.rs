@@ -225,6 +225,28 @@ fn a_frame_goes_astray_within_memory_and_no_further() {
     assert_eq!(faulty.trace().firings[0].address, Some(BUFFERS[1].into()));
 }
 
+/// At the port, which any device has. Each of the two planes of a frame is one write: the fifth is of frame 2.
+#[test]
+fn transfers_of_a_camera_go_wrong() {
+    let fifth = |action: &str, frame: Result<Seen, u32>| {
+        let mut faulty =
+            Faulty::new(&format!("on = \"dma.write\"\n{action}\ndevice = \"camera0\"\nwhen = {{ nth = 5 }}"));
+        let seen: Vec<_> = (0..4).map(|_| faulty.next()).collect();
+        assert_eq!(seen, [Ok(whole(0)), Ok(whole(1)), frame, Ok(whole(3))], "{action}");
+        faulty
+    };
+    let torn = || Ok(Seen { stamp: None, ..whole(2) });
+    fifth("action = \"lost\"", torn());
+    let faulty = fifth("action = \"offset\"\nbytes = -3145728", torn());
+    let there = u64::from(BUFFERS[0]) - 0x30_0000;
+    assert_eq!(faulty.trace().firings[0].address, Some(there));
+    assert_ne!(faulty.rig.bytes(there, 64), [0; 64], "outside the window");
+    let faulty = fifth("action = \"flip\"\nbits = 1", torn());
+    assert_eq!(faulty.trace().firings[0].changes.len(), 1);
+    let faulty = fifth("action = \"bus-error\"", Err(regs::IRQ_BUS_ERROR));
+    assert_eq!(faulty.rig.read(regs::ERR_ADDR_LO), BUFFERS[0]);
+}
+
 #[test]
 fn numbers_and_times_are_wrong_by_so_much() {
     let (seen, _) = five("on = \"sensor.link\"\naction = \"skip\"\nframes = 5");

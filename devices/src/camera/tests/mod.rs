@@ -34,9 +34,9 @@ impl Rig {
     fn with_faults(spec: &str, faults: Option<&Faults>) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)]).unwrap();
         let spec: CameraSpec = spec.parse().unwrap();
-        let dma = DmaPort::new(memory.clone(), spec.dma.address_bits, &[WINDOW]);
         let irq = IrqLine::new().unwrap();
         let faults = faults.map_or(FaultHandle::none(), |faults| FaultHandle::new(faults.clone(), "camera0"));
+        let dma = DmaPort::new(memory.clone(), spec.dma.address_bits, &[WINDOW]).with_faults(faults.clone());
         let camera = Camera::with_faults("camera0", spec, dma, irq.clone(), faults).unwrap();
         Self { memory, camera, irq }
     }

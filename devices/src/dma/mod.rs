@@ -1,8 +1,8 @@
 //! The one door to guest memory: a device reaches it through a [`DmaPort`] and through nothing else.
 //!
-//! A port knows the device's DMA mask and the windows it may touch. It implements [`GuestMemory`], vm-memory's
-//! trait for memory behind an IOMMU: virtio queues and `Bytes` accesses work through it unchanged, and every
-//! access passes [`DmaPort::check`] first. It is where what was written is recorded.
+//! A port knows the device's DMA mask and the windows that the device may touch. It implements [`GuestMemory`], vm-memory's
+//! trait for memory behind an IOMMU: virtio queues and `Bytes` accesses work through it unchanged, and every access passes
+//! [`DmaPort::check`] first. The port records the pages that were written, and it is where the faults of a plan hit transfers.
 
 use std::{
     ops::Range,
@@ -14,6 +14,15 @@ use vm_memory::{
     GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryError, GuestMemoryMmap, Permissions,
     VolatileSlice, bitmap::BS, guest_memory::GuestMemorySliceIterator,
 };
+
+mod faults;
+mod write;
+
+pub(crate) use faults::{ReadFault, WriteFault};
+pub use write::DmaWrite;
+
+use crate::faults::FaultHandle;
+use faults::{PortFaults, Slices, Wrong};
 
 /// The unit of the record of writes, in bytes.
 pub const RECORD_UNIT: u64 = 4096;
@@ -42,6 +51,9 @@ pub enum DmaRefusal {
     /// There is no RAM at that address.
     #[error("there is no memory")]
     NoMemory,
+    /// A plan of faults says so.
+    #[error("a plan of faults refuses it")]
+    Fault,
 }
 
 /// One stretch of guest memory that a device may touch, with a record of the pages written.
@@ -85,6 +97,8 @@ pub struct DmaPort {
     windows: Arc<[Window]>,
     /// What takes bytes of this process from its caches to memory, where the guest goes around the caches.
     clean: Option<CleanCaches>,
+    /// What goes wrong on purpose, if there is a plan.
+    faults: Option<Arc<PortFaults>>,
 }
 
 /// Cleans the caches of this many bytes from this address on, and forgets what they have of these.
@@ -102,6 +116,7 @@ impl DmaPort {
             mask: u64::MAX >> (64 - address_bits),
             windows: windows.iter().cloned().map(Window::new).collect(),
             clean: None,
+            faults: None,
         }
     }
 
@@ -111,8 +126,21 @@ impl DmaPort {
         Self { clean: Some(clean), ..self }
     }
 
-    /// What was written to `slice` is where the guest looks for it. A device calls this before it says so.
-    pub fn publish(&self, slice: &VolatileSlice) {
+    /// The same port, with the faults of a plan at `dma.read` and `dma.write`.
+    #[must_use]
+    pub fn with_faults(self, handle: FaultHandle) -> Self {
+        let faults = handle.is_some().then(|| Arc::new(PortFaults::new(handle)));
+        Self { faults, ..self }
+    }
+
+    /// The same port without faults: for what is no transfer of the device.
+    #[must_use]
+    pub fn without_faults(&self) -> Self {
+        Self { faults: None, ..self.clone() }
+    }
+
+    /// What was written to `slice` goes to where the guest looks for it.
+    fn publish(&self, slice: &VolatileSlice) {
         if let Some(clean) = self.clean {
             clean(slice.ptr_guard().as_ptr(), slice.len());
         }
@@ -123,10 +151,10 @@ impl DmaPort {
         Self::new(memory, 64, &[])
     }
 
-    /// A port of the same memory that permits all of it: what a fault that a plan asks for goes by.
+    /// A port of the same memory that permits all of it, and without faults: a device uses it for a fault of its own.
     #[must_use]
     pub fn all_memory(&self) -> Self {
-        Self { mask: u64::MAX, windows: Arc::new([]), ..self.clone() }
+        Self { mask: u64::MAX, windows: Arc::new([]), faults: None, ..self.clone() }
     }
 
     /// Whether the port lets a transfer of `len` bytes at `address` pass; nothing is touched.
@@ -134,14 +162,9 @@ impl DmaPort {
     /// # Errors
     /// Says which address is the first that it does not permit, and why.
     pub fn check(&self, address: u64, len: u64) -> Result<(), DmaError> {
-        self.check_windowed(address, len).map(|_| ())
-    }
-
-    /// As [`check`](Self::check), with the window that holds the transfer, if there are windows.
-    fn check_windowed(&self, address: u64, len: u64) -> Result<Option<&Window>, DmaError> {
         let refuse = |at, reason| Err(DmaError { address: at, len, reason });
         if len == 0 {
-            return Ok(None);
+            return Ok(());
         }
         // A transfer goes upwards, so the first address refused is the lowest: its start, the window's end, or the
         // first that the lines cannot carry.
@@ -172,36 +195,62 @@ impl DmaPort {
                 None => break,
             }
         }
-        Ok(window)
+        Ok(())
     }
 
-    /// One stretch of guest memory to write to in place, without a staging copy. The pages count as written.
-    ///
-    /// # Errors
-    /// As [`check`](Self::check); also if the stretch spans two regions of RAM, which no window does.
-    pub fn slice_for_writing(&self, address: u64, len: u64) -> Result<VolatileSlice<'_>, DmaError> {
-        let refused = DmaError { address, len, reason: DmaRefusal::NoMemory };
-        let window = self.check_windowed(address, len)?;
-        let count = usize::try_from(len).map_err(|_| refused)?;
-        let slice = self.memory.get_slice(GuestAddress(address), count).map_err(|_| refused)?;
-        if let Some(window) = window {
-            window.record(address, address + len);
+    /// Counts the pages of a transfer that lie in windows as written.
+    fn record(&self, address: u64, len: u64) {
+        let end = address.saturating_add(len);
+        for window in &*self.windows {
+            let (start, end) = (address.max(window.range.start), end.min(window.range.end));
+            if start < end {
+                window.record(start, end);
+            }
         }
-        Ok(slice)
     }
 
     /// Copies guest memory as it is now: what the guest changes meanwhile is seen or not.
     ///
     /// # Errors
-    /// As [`slice_for_writing`](Self::slice_for_writing); nothing was copied then.
+    /// As [`begin_write`](Self::begin_write); nothing was copied then.
     pub fn read_into(&self, address: u64, bytes: &mut [u8]) -> Result<(), DmaError> {
-        let refused = DmaError { address, len: bytes.len() as u64, reason: DmaRefusal::NoMemory };
         self.check(address, bytes.len() as u64)?;
+        if !bytes.is_empty()
+            && let Some(faults) = &self.faults
+            && let Some((wrong, fault)) = faults.of_read(address)
+        {
+            match wrong {
+                Wrong::Refused => {
+                    return Err(DmaError { address, len: bytes.len() as u64, reason: DmaRefusal::Fault });
+                }
+                Wrong::Elsewhere(there) => self.copy(there, bytes)?,
+                Wrong::Lost => bytes.fill(0),
+                Wrong::Flipped(bits) => {
+                    self.copy(address, bytes)?;
+                    faults.flip_copy(fault, bits, address, bytes);
+                }
+            }
+            return Ok(());
+        }
+        self.copy(address, bytes)
+    }
+
+    /// Copies guest memory, wherever in RAM it is.
+    fn copy(&self, address: u64, bytes: &mut [u8]) -> Result<(), DmaError> {
+        let refused = DmaError { address, len: bytes.len() as u64, reason: DmaRefusal::NoMemory };
         let slice = self.memory.get_slice(GuestAddress(address), bytes.len()).map_err(|_| refused)?;
-        // What the guest wrote around the caches may be older in them.
+        // The host's caches may hold older bytes than a guest that goes around them wrote.
         self.publish(&slice);
         slice.copy_to(bytes);
         Ok(())
+    }
+
+    /// Ends the writes to the slices that the port handed out, for faults. A device that works on slices calls this before it
+    /// reports them.
+    pub fn finish_slices(&self) {
+        if let Some(faults) = &self.faults {
+            faults.flip_pending(&self.memory);
+        }
     }
 
     /// What the port may touch, with a bitmap of the pages written since the start (bit 0 of word 0 is the
@@ -231,73 +280,22 @@ impl GuestMemory for DmaPort {
         count: usize,
         access: Permissions,
     ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>, GuestMemoryError> {
-        let window = self
-            .check_windowed(address.0, count as u64)
+        self.check(address.0, count as u64)
             .map_err(|refused| GuestMemoryError::InvalidGuestAddress(GuestAddress(refused.address)))?;
-        if let Some(window) = window
+        let faults = self.faults.as_ref().filter(|_| count > 0);
+        let (slices, written) = match faults {
+            None => (Slices::real(&self.memory, address, count), Some(address.0)),
+            Some(faults) if access.has_write() => faults.slices_to_write(&self.memory, address, count)?,
+            Some(faults) => (faults.slices_to_read(&self.memory, address, count)?, None),
+        };
+        if let Some(written) = written
             && access.has_write()
         {
-            window.record(address.0, address.0 + count as u64);
+            self.record(written, count as u64);
         }
-        Ok(GuestMemoryBackend::get_slices(&self.memory, address, count))
+        Ok(slices)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use vm_memory::Bytes;
-
-    use super::*;
-
-    fn memory() -> GuestMemoryMmap {
-        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000), (GuestAddress(0x1_0000_0000), 0x1_0000)])
-            .unwrap()
-    }
-
-    #[test]
-    fn a_window_is_kept() {
-        let port = DmaPort::new(memory(), 32, &[0x4000..0x8000]);
-        port.write_slice(&[7; 0x1000], GuestAddress(0x7000)).unwrap();
-        for (address, len, at, reason) in [
-            (0x3fff, 2, 0x3fff, DmaRefusal::Window),
-            (0x7fff, 2, 0x8000, DmaRefusal::Window),
-            (0x7000, 1 << 33, 0x8000, DmaRefusal::Window),
-            (0xffff_ffff, 2, 0xffff_ffff, DmaRefusal::Window),
-            (u64::MAX, 2, u64::MAX, DmaRefusal::Mask),
-        ] {
-            assert_eq!(port.check(address, len), Err(DmaError { address: at, len, reason }), "{address:#x}");
-            assert!(port.slice_for_writing(address, len).is_err());
-        }
-        assert_eq!(memory_byte(&port, 0x7fff), 7);
-    }
-
-    fn memory_byte(port: &DmaPort, address: u64) -> u8 {
-        port.read_obj(GuestAddress(address)).unwrap()
-    }
-
-    #[test]
-    fn without_windows_ram_and_the_mask_are_the_limit() {
-        let port = DmaPort::unrestricted(memory());
-        assert_eq!(port.check(0x1_0000_0000, 0x1_0000), Ok(()));
-        assert_eq!(port.check(0xf_ffff, 2).unwrap_err().reason, DmaRefusal::NoMemory);
-        assert_eq!(port.check(0xf_ffff, 2).unwrap_err().address, 0x10_0000);
-        let port = DmaPort::new(memory(), 32, &[]);
-        assert_eq!(port.check(0x1_0000_0000, 1).unwrap_err().reason, DmaRefusal::Mask);
-        // A window that the lines do not reach the end of.
-        let port = DmaPort::new(memory(), 15, &[0x4000..0x9000]);
-        assert_eq!(port.check(0x7fff, 1), Ok(()));
-        let refused = port.check(0x7fff, 0x10_0000).unwrap_err();
-        assert_eq!((refused.address, refused.reason), (0x8000, DmaRefusal::Mask));
-    }
-
-    #[test]
-    fn written_pages_are_recorded_and_read_ones_are_not() {
-        let port = DmaPort::new(memory(), 32, &[0x4000..0x9_0000]);
-        let _: u32 = port.read_obj(GuestAddress(0x4000)).unwrap();
-        port.write_obj(1_u32, GuestAddress(0x4fff)).unwrap();
-        port.slice_for_writing(0x4000 + 62 * RECORD_UNIT, 4 * RECORD_UNIT).unwrap();
-        let (range, bits) = port.written().remove(0);
-        assert_eq!(range, 0x4000..0x9_0000);
-        assert_eq!(bits, [0b11 | 0b11 << 62, 0b11, 0]);
-    }
-}
+mod tests;
