@@ -1,5 +1,5 @@
-//! The fields of a table in a plan, or in an experiment that has one, each taken once and with its place, so that an error
-//! can say where it is.
+//! The fields of a TOML table in a plan, or in an experiment. Each is taken once and with its place, so that an error can say
+//! where it is.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -8,7 +8,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-/// What is wrong with a file, and where.
+/// A mistake in a file, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: {text}")]
 pub struct PlanError {
@@ -16,11 +16,11 @@ pub struct PlanError {
     pub line: usize,
     /// Character of the line; the first is 1.
     pub column: usize,
-    /// What is wrong, and what would be right.
+    /// The mistake, and what would be right.
     pub text: String,
 }
 
-/// As [`PlanError`], by bytes of the file.
+/// A mistake in a file, with the bytes where it is.
 #[derive(Debug)]
 pub struct Problem {
     span: Range<usize>,
@@ -28,12 +28,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// What is wrong with the bytes of `span`.
+    /// A mistake in the bytes of `span`.
     pub fn new(span: Range<usize>, text: impl Into<String>) -> Self {
         Self { span, text: text.into() }
     }
 
-    /// Where that is in the file's text.
+    /// The same, with its line and character in the text of the file.
     pub fn located(self, file: &str) -> PlanError {
         let before = &file[..file.floor_char_boundary(self.span.start.min(file.len()))];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -45,23 +45,23 @@ impl Problem {
     }
 }
 
-/// What is left of a table's fields.
+/// The fields of a table that are not taken yet.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    /// What the table is, for errors.
+    /// The name of the table, for errors.
     what: &'static str,
     table: DeTable<'a>,
     /// Where it is.
     pub span: Range<usize>,
-    /// The names that were asked for.
+    /// The names that the reader asked for.
     known: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a `value` that is `what`.
+    /// The fields of a `value`, which errors call `what`.
     ///
     /// # Errors
-    /// If it is no table.
+    /// If it is not a table.
     pub fn new(what: &'static str, value: Spanned<DeValue<'a>>) -> Result<Self, Problem> {
         let span = value.span();
         match value.into_inner() {
@@ -86,15 +86,15 @@ impl<'a> Fields<'a> {
         Problem::new(self.span.clone(), format!("{} has no {name}; give it one", self.what))
     }
 
-    /// The field `name`, which there must be.
+    /// The field `name`, or a complaint that it is missing.
     fn require<T>(&self, name: &str, taken: Option<T>) -> Result<T, Problem> {
         taken.ok_or_else(|| self.missing(name))
     }
 
-    /// Those of a whole file, which is `what`.
+    /// The fields of a whole file, which errors call `what`.
     ///
     /// # Errors
-    /// If it is no TOML.
+    /// If it is not TOML.
     pub fn of_file(what: &'static str, text: &'a str) -> Result<Self, Problem> {
         let table = DeTable::parse(text).map_err(|error| {
             // The parser's message may have lines of its own.
@@ -104,20 +104,20 @@ impl<'a> Fields<'a> {
         Self::new(what, Spanned::new(table.span(), DeValue::Table(table.into_inner())))
     }
 
-    /// What is left.
+    /// The values that are not taken yet.
     pub fn values(&self) -> impl Iterator<Item = &Spanned<DeValue<'a>>> {
         self.table.iter().map(|(_, value)| value)
     }
 
-    /// What is left, to be changed.
+    /// The values that are not taken yet, to be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Spanned<DeValue<'a>>> {
         self.table.iter_mut().map(|(_, value)| value)
     }
 
-    /// A text.
+    /// The text `name`, if the table has it.
     ///
     /// # Errors
-    /// If it is none.
+    /// If it is not a text.
     pub fn text(&mut self, name: &'static str) -> Result<Option<Spanned<String>>, Problem> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let span = value.span();
@@ -127,27 +127,27 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text that there must be.
+    /// The text `name`.
     ///
     /// # Errors
-    /// If it is none, or there is none.
+    /// If it is missing, or not a text.
     pub fn needed_text(&mut self, name: &'static str) -> Result<Spanned<String>, Problem> {
         let text = self.text(name)?;
         self.require(name, text)
     }
 
-    /// A whole number within `range`.
+    /// The whole number `name` within `range`, if the table has it.
     ///
     /// # Errors
-    /// If it is none.
+    /// If it is not such a number.
     pub fn number(&mut self, name: &'static str, range: Range<i64>) -> Result<Option<Spanned<i64>>, Problem> {
         self.take(name).map(|value| number(name, &value, &range)).transpose()
     }
 
-    /// A whole number within `range` that there must be.
+    /// The whole number `name` within `range`.
     ///
     /// # Errors
-    /// If it is none, or there is none.
+    /// If it is missing, or not such a number.
     pub fn needed_number<T: TryFrom<i64>>(
         &mut self,
         name: &'static str,
@@ -159,10 +159,10 @@ impl<'a> Fields<'a> {
             .map_err(|_| Problem::new(number.span(), format!("{name} is too large")))
     }
 
-    /// Complains about a field that nobody asked for.
+    /// Ends the table.
     ///
     /// # Errors
-    /// If there is one.
+    /// If it has a field that the reader did not ask for.
     pub fn end(self) -> Result<(), Problem> {
         match self.table.iter().next() {
             None => Ok(()),
@@ -174,10 +174,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// `value` as a whole number within `range`.
+/// Reads `value` as a whole number within `range`.
 ///
 /// # Errors
-/// If it is none.
+/// If it is not such a number.
 pub fn number(name: &str, value: &Spanned<DeValue<'_>>, range: &Range<i64>) -> Result<Spanned<i64>, Problem> {
     let number = match value.get_ref() {
         DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix()).ok(),
@@ -199,7 +199,7 @@ pub fn number(name: &str, value: &Spanned<DeValue<'_>>, range: &Range<i64>) -> R
         })
 }
 
-/// What a value is, with its article.
+/// The kind of a value, with its article.
 pub fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(text) if text.is_empty() => "an empty one",

@@ -3,12 +3,11 @@
 use super::{
     bits::flip_word,
     event::Event,
-    fault_point,
     handle::FaultHandle,
     table::{BITS, UNSIGNED},
 };
 
-fault_point! {
+crate::fault_point! {
     /// The guest reads a register.
     pub enum MmioRead = "mmio.read" [access] {
         /// The register reads as all ones, as one behind a dead link.
@@ -20,7 +19,7 @@ fault_point! {
     }
 }
 
-fault_point! {
+crate::fault_point! {
     /// The guest writes a register.
     pub enum MmioWrite = "mmio.write" [access] {
         /// The register keeps its value.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use chacha20::rand_core::Rng as _;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{FrameDma, FrameLine, Params, Stats};
+use super::points::{FrameDma, FrameLine, Params, Stats};
 use crate::{
     camera::{
         channels::{FRAME_CHANNELS, PARAMS, STATISTICS},

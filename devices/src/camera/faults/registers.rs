@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{FrameEnd, FrameStart, Irq, SensorLink};
+use super::points::{FrameEnd, FrameStart, Irq, SensorLink};
 use crate::{
     camera::{
         channel_registers::Done,
