@@ -189,7 +189,12 @@ fn take_params(source: &mut Source, bytes: &[u8]) -> FrameOutcome {
 }
 
 /// Writes the statistics of the frame that was made last.
-fn write_statistics(source: &Source, job: &Job, write: &DmaWrite<'_>, faults: &mut DmaFaults) -> FrameOutcome {
+fn write_statistics(
+    source: &Source,
+    job: &Job,
+    write: &DmaWrite<'_>,
+    faults: &mut DmaFaults,
+) -> FrameOutcome {
     let mut buffer = [0; STATISTICS_SIZE];
     if !source.write_statistics(job, &mut buffer) {
         return FrameOutcome::Abandoned;

@@ -13,7 +13,7 @@ pub fn reference(tables: &[&'static Table]) -> String {
     );
     out += include_str!("plan.md");
     let all: Vec<&Point> = tables.iter().flat_map(|table| table.points).copied().collect();
-    let is_shared = |point: &&Point| all.iter().filter(|other| std::ptr::eq(**other, *point)).count() > 1;
+    let is_shared = |point: &&Point| all.iter().filter(|other| is_same(other, point)).count() > 1;
     for table in tables {
         let (shared, own): (Vec<&Point>, Vec<&Point>) = table.points.iter().copied().partition(is_shared);
         let ids = match table.ids {
@@ -30,7 +30,7 @@ pub fn reference(tables: &[&'static Table]) -> String {
     }
     let mut shared: Vec<&Point> = Vec::new();
     for point in all.iter().copied().filter(is_shared) {
-        if !shared.iter().any(|other| std::ptr::eq(*other, point)) {
+        if !shared.iter().any(|other| is_same(other, point)) {
             shared.push(point);
         }
     }
@@ -39,6 +39,11 @@ pub fn reference(tables: &[&'static Table]) -> String {
         points(&mut out, &shared);
     }
     out
+}
+
+/// Whether two devices list the same point. The points of two devices may share a name.
+fn is_same(one: &Point, other: &Point) -> bool {
+    one.name == other.name && one.meaning == other.meaning
 }
 
 fn points(out: &mut String, points: &[&Point]) {

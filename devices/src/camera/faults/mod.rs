@@ -3,9 +3,7 @@
 
 use crate::{
     dma::{ReadFault, WriteFault},
-    faults::{
-        BITS, FaultPoint as _, Ids, MmioRead, MmioWrite, SEVERAL, SIGNED, Table, UNSIGNED, fault_point,
-    },
+    faults::{FaultPoint as _, Ids, MmioRead, MmioWrite, Table},
 };
 
 mod dma;
