@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_reference_page_is_this_table() {
-        is_in_file("REGISTERS.md", &reference());
+        is_in_file("src/camera/REGISTERS.md", &reference());
     }
 
     #[test]

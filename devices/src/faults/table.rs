@@ -234,7 +234,7 @@ pub trait FaultPoint: Copy + 'static {
 /// Declares a point of a device: its name in plans, what its events have, and its actions, each with its name, its parameter
 /// and what goes wrong. It becomes an enum of the actions, which is a [`FaultPoint`](crate::faults::FaultPoint).
 ///
-/// The doc comments are the lines of the manual (`devices/FAULTS.md`). The brackets hold calls on
+/// The doc comments are the lines of the manual (`devices/src/faults/FAULTS.md`). The brackets hold calls on
 /// [`Scope`](crate::faults::Scope). A parameter is an integer, `in` the range of the values that a plan may give it.
 ///
 /// ```

@@ -60,7 +60,7 @@ fn buffer(version: u32, data_size: u32, rest: &[u16]) -> String {
 }
 
 /// What is wrong, what a driver says of it as tests/guest/mcam-params.c prints it, and the buffer. A block of white balance is
-/// of type 5, and one of black level of type 1; the reasons are the constants of devices/METADATA.md.
+/// of type 5, and one of black level of type 1; the reasons are the constants of devices/src/camera/METADATA.md.
 fn bad_buffers() -> Vec<(&'static str, &'static str, String)> {
     let white_balance = |gain: u16| [5, 0, 16, 0, gain, gain, gain, gain];
     let two = [white_balance(1), white_balance(2)].concat();

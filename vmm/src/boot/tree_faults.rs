@@ -74,7 +74,7 @@ mod tests {
     /// The manual lies beside the devices, whose tables are most of it.
     #[test]
     fn the_manual_is_made_of_the_tables() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../devices/FAULTS.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../devices/src/faults/FAULTS.md");
         let made = devices::faults::reference(&fault_tables());
         if std::env::var_os("UPDATE_HEADER").is_some() {
             std::fs::write(path, &made).unwrap();

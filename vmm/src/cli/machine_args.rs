@@ -67,7 +67,7 @@ pub(super) struct MachineArgs {
     /// Seed of everything random: the guest's entropy device, the camera's noise, faults
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
-    /// What goes wrong on purpose: a plan, as devices/FAULTS.md describes it
+    /// What goes wrong on purpose: a plan, as devices/src/faults/FAULTS.md describes it
     #[arg(long, value_name = "FILE")]
     pub(super) faults: Option<PathBuf>,
     #[command(flatten)]

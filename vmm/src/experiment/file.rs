@@ -24,7 +24,7 @@ pub const HELP: &str = r#"An experiment is a TOML file:
   timeout = 60                                   # seconds, after which a run hangs [default: 120]
   [matrix]                                       # one run for each choice; {format} in a text of the other fields is the
   format = ["GREY", "NV12"]                      # value, and "{lines}" alone, whose values are numbers, is a number
-  [[rule]]                                       # the plan of faults, as devices/FAULTS.md describes it
+  [[rule]]                                       # the plan of faults, as devices/src/faults/FAULTS.md describes it
   name = "overflow"
   on = "frame.dma"
   action = "overflow"

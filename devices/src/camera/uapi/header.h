@@ -2,7 +2,7 @@
 /*
  * The metadata of the camera's ISP, as programs see it: buffers of statistics
  * (V4L2_BUF_TYPE_META_CAPTURE) and of parameters (V4L2_BUF_TYPE_META_OUTPUT).
- * devices/METADATA.md has the same as a page, and says how they are used.
+ * devices/src/camera/METADATA.md has the same as a page, and says how they are used.
  *
  * Made from devices/src/camera/meta/mod.rs: a test there holds the two equal, and
  * says how to make this anew.

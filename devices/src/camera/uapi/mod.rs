@@ -505,7 +505,7 @@ mod tests {
 
     #[test]
     fn the_reference_page_is_this_table() {
-        is_in_file("METADATA.md", &reference());
+        is_in_file("src/camera/METADATA.md", &reference());
     }
 
     #[test]
