@@ -161,7 +161,7 @@ impl<'a> Transfer<'a> {
                     let bytes = &mut buffer[..(end - at).min(4096)];
                     match &memory {
                         Some(memory) => {
-                            memory.read_slice(bytes, at).expect("the write spans the plane's lines")
+                            memory.read_slice(bytes, at).expect("the write spans the plane's lines");
                         }
                         // A fault lost it.
                         None => bytes.fill(0),
