@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::Receiver;
 
-use super::Captured;
+use super::captured::Captured;
 
 /// A device that makes frames.
 pub trait FrameSource {

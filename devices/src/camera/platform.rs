@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    Camera, CameraSpec,
+    device::Camera,
     faults::FAULTS,
     regs,
-    spec::{CAMERA_KEYS, SENSOR_KEYS},
+    spec::{CAMERA_KEYS, CameraSpec, SENSOR_KEYS},
 };
 use crate::{
     bus::BusDevice,

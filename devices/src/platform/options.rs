@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{DmaNeeds, WindowChoice};
+use super::resources::{DmaNeeds, WindowChoice};
 
 /// A key that a device's options have, for reading and for help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

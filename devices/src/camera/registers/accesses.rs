@@ -5,10 +5,11 @@ use std::time::Instant;
 use super::state::{RegisterFile, bit};
 use crate::{
     camera::{
-        Counters, Timing,
         channel_registers::Stream,
         channels::CHANNELS,
+        counters::Counters,
         regs::{self, high, low},
+        spec::Timing,
     },
     faults::RegisterWrite,
     media::{MAX_PLANES, Pattern},

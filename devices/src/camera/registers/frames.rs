@@ -4,7 +4,6 @@ use std::{sync::atomic::Ordering, time::Instant};
 
 use super::state::{RegisterFile, State, bit};
 use crate::camera::{
-    Timing,
     channel_registers::{ChannelRegisters, Done, Stream},
     channels::{CHANNELS, FRAME_CHANNELS, PARAMS, PROCESSED, STATISTICS},
     clock::FrameClock,
@@ -12,6 +11,7 @@ use crate::camera::{
     frame_config::FrameConfig,
     job::{FrameOutcome, Job},
     regs,
+    spec::Timing,
     transfer::Refusal,
 };
 

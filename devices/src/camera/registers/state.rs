@@ -10,14 +10,15 @@ use std::{
 
 use crate::{
     camera::{
-        CameraSpec, Counters,
         channel_registers::{ChannelRegisters, Stream},
         channels::{CHANNELS, FRAME_CHANNELS, PARAMS, PROCESSED, STATISTICS},
         clock::FrameClock,
+        counters::Counters,
         faults::RegisterFaults,
         job::Job,
         regs,
         sensor_registers::SensorRegisters,
+        spec::CameraSpec,
     },
     faults::FaultHandle,
     irq::IrqLine,

@@ -7,7 +7,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::*;
 use crate::{
-    faults::Faults,
+    bus::BusDevice as _,
+    dma::DmaPort,
+    faults::{FaultHandle, Faults},
+    irq::IrqLine,
     media::{FORMATS, Layout, stamp},
 };
 

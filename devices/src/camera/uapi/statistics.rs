@@ -1,6 +1,6 @@
 //! The writer of buffers of statistics.
 
-use super::{STATISTICS, STATISTICS_VERSION};
+use super::table::{STATISTICS, STATISTICS_VERSION};
 use crate::media::{UsedSettings, isp::Statistics};
 
 /// The number of bytes of a buffer of statistics.
@@ -51,7 +51,7 @@ pub(in crate::camera) fn write(made: &Made, statistics: &Statistics, buffer: &mu
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Field, Kind, Struct, ZONE},
+        super::table::{Field, Kind, Struct, ZONE},
         *,
     };
     use crate::media::{Exposure, isp::Zone};

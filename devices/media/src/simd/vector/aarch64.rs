@@ -2,7 +2,10 @@
 
 use std::arch::aarch64::*;
 
-use super::{LANES, Vector};
+use super::{
+    implement::vector,
+    operations::{LANES, Vector},
+};
 
 #[inline]
 #[target_feature(enable = "neon")]

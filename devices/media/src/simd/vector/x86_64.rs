@@ -2,7 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Vector};
+use super::{
+    implement::vector,
+    operations::{LANES, Vector},
+};
 
 /// The operand of a shift by `bits`.
 #[inline(always)]
