@@ -10,6 +10,7 @@ pub mod exit;
 pub mod faults;
 pub mod irq;
 pub mod machine_events;
+pub mod msgdma;
 pub mod platform;
 pub mod pvpanic;
 pub mod register_table;
@@ -20,7 +21,7 @@ pub mod virtio;
 pub use media;
 
 /// The devices that `--device NAME` adds to a machine, each by one line.
-pub static REGISTRY: &[&platform::Registration] = &[&camera::REGISTRATION];
+pub static REGISTRY: &[&platform::Registration] = &[&camera::REGISTRATION, &msgdma::REGISTRATION];
 
 /// What can go wrong with the devices, for the parser of plans of faults.
 pub fn fault_tables() -> Vec<&'static faults::Table> {

@@ -24,9 +24,12 @@ pub(crate) fn group() -> Group {
 const OURS: [&str; 4] =
     ["media/minivmm,camera.yaml", "minivmm.yaml", "misc/minivmm,agent.yaml", "misc/minivmm,exit.yaml"];
 /// Those of the kernel's that speak of nodes of ours.
-const KERNEL: [&str; 13] = [
+const KERNEL: [&str; 16] = [
     "arm/cpus.yaml",
     "arm/psci.yaml",
+    "dma/altr,msgdma.yaml",
+    "dma/dma-common.yaml",
+    "dma/dma-controller.yaml",
     "interrupt-controller/arm,gic-v3.yaml",
     "interrupt-controller/arm,gic.yaml",
     "mfd/syscon.yaml",
@@ -148,6 +151,8 @@ fn trees(arch: &'static Arch, folder: &Path) -> Vec<PathBuf> {
         "--cma 64M --cma 64M,name=isp,alloc-ranges=0x60000000-0x70000000,align=16M --cma 64M,name=carve,not-reusable \
          --memory 2G --camera window=isp --cma-mode both",
         "--camera none",
+        // The binding has no dma-coherent.
+        "--device msgdma,coherent=no --device msgdma,response=no,coherent=no",
         "--cpus 4 --memory 2G --numa 2 --cma 64M,node=0 --cma 64M,name=isp,node=1 --camera window=isp,node=0",
     ];
     let mut script = "set -e".to_owned();

@@ -19,6 +19,7 @@ mod lab;
 mod lessons;
 mod linux;
 mod model;
+mod msgdma;
 mod other_kernels;
 mod scenarios;
 mod tree;
@@ -57,6 +58,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         lessons::group(),
         linux::group(),
         model::group(),
+        msgdma::group(),
         other_kernels::debian(arch),
         other_kernels::large_pages(arch),
         scenarios::group(arch),
