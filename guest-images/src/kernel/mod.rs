@@ -53,8 +53,8 @@ impl Kernel {
         let own = base.join(arch.name);
         let compiler = command::output(Command::new(format!("{}gcc", arch.prefix())).arg("--version"))?;
         let mut recipe = Recipe::new("kernel")
-            .with(include_str!("kernel.rs"))
-            .with(include_str!("kernel/config.rs"))
+            .with(include_str!("mod.rs"))
+            .with(include_str!("config.rs"))
             .with(arch.name)
             .with(compiler);
         for (variable, value) in ENVIRONMENT {

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// What runs in the guest.
-const GUEST: &str = include_str!("demo/guest.sh");
+const GUEST: &str = include_str!("guest.sh");
 /// The window asked for, in KiB, as /proc/meminfo counts.
 const CMA_KIB: u64 = 256 << 10;
 /// Frames that [`GUEST`] streams, their format and size: RGB24, so that a frame is a picture as it stands.

@@ -15,17 +15,11 @@ use std::{
 
 use serde::Serialize;
 
-#[path = "minivmm/boot.rs"]
 mod boot;
-#[path = "minivmm/camera.rs"]
 mod camera;
-#[path = "minivmm/faults.rs"]
 mod faults;
-#[path = "minivmm/isp.rs"]
 mod isp;
-#[path = "minivmm/model.rs"]
 mod model;
-#[path = "minivmm/rate.rs"]
 mod rate;
 
 /// The system's heap, which counts how often memory is taken: what must not take any is held to it.
