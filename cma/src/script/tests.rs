@@ -89,7 +89,7 @@ fn what_people_read() {
              without a search",
             "line 13: map: cma0 at 0x80000000, 64 KiB: 0 of 16 pages allocated (0.0 %), largest free run 16 pages (64 \
              KiB)\n  a character is 4 KiB: . free  + partly allocated  # allocated  w partly, W wholly allocated and \
-             written by the camera  - free, written before\n  0x0080000000 ................",
+             written by a device  - free, written before\n  0x0080000000 ................",
         ]
     );
 }
