@@ -101,11 +101,11 @@ pub(crate) fn constants_page(constants: &[Constant]) -> String {
 #[track_caller]
 pub(crate) fn is_in_file(path: &str, made: &str) {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("UPDATE_HEADER").is_some() {
+    if std::env::var_os("UPDATE_PAGES").is_some() {
         std::fs::write(&path, made).unwrap();
     }
     assert!(
         std::fs::read_to_string(&path).unwrap_or_default() == made,
-        "{path} differs from the table; make it anew with UPDATE_HEADER=1 cargo test -p devices"
+        "{path} differs from the table; make it again with UPDATE_PAGES=1 cargo test -p devices"
     );
 }

@@ -4,7 +4,7 @@
  * (V4L2_BUF_TYPE_META_CAPTURE) and of parameters (V4L2_BUF_TYPE_META_OUTPUT).
  * devices/src/camera/METADATA.md has the same as a page, and says how they are used.
  *
- * Made from devices/src/camera/meta/mod.rs: a test there holds the two equal, and
+ * Made from devices/src/camera/uapi/table.rs: a test there holds the two equal, and
  * says how to make this anew.
  */
 #ifndef MINIVMM_CAMERA_META_H

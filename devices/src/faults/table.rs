@@ -98,9 +98,58 @@ pub struct Row {
 #[derive(Debug)]
 pub struct Parameter {
     /// Its name in plans and traces.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// The values that a plan may give it.
-    pub permitted: RangeInclusive<i64>,
+    pub(super) permitted: RangeInclusive<i64>,
+}
+
+/// Names that a parameter may not have: in a plan or in a trace it stands beside these fields.
+const RESERVED: &[&str] = &[
+    "action",
+    "accessed",
+    "address",
+    "changes",
+    "channel",
+    "device",
+    "event",
+    "frame",
+    "name",
+    "next-state",
+    "on",
+    "register",
+    "rule",
+    "state",
+    "times",
+    "when",
+    "window",
+];
+
+impl Parameter {
+    /// A parameter with this name and these permitted values.
+    ///
+    /// # Panics
+    /// If a rule or a firing has a field of this name. For a `static` table the compiler says so.
+    pub const fn new(name: &'static str, permitted: RangeInclusive<i64>) -> Self {
+        let mut index = 0;
+        while index < RESERVED.len() {
+            assert!(
+                !is_equal(name, RESERVED[index]),
+                "a parameter has the name of a field of rules or firings"
+            );
+            index += 1;
+        }
+        Self { name, permitted }
+    }
+}
+
+/// As `==`, which a constant cannot use.
+const fn is_equal(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut index = 0;
+    while index < one.len() && index < other.len() && one[index] == other[index] {
+        index += 1;
+    }
+    index == one.len() && index == other.len()
 }
 
 /// What the events of a point have, and how a timeline shows them.
@@ -235,7 +284,12 @@ pub trait FaultPoint: Copy + 'static {
 /// and what goes wrong. It becomes an enum of the actions, which is a [`FaultPoint`](crate::faults::FaultPoint).
 ///
 /// The doc comments are the lines of the manual (`devices/src/faults/FAULTS.md`). The brackets hold calls on
-/// [`Scope`](crate::faults::Scope). A parameter is an integer, `in` the range of the values that a plan may give it.
+/// [`Scope`](crate::faults::Scope); they are empty unless events have a frame, a channel or a register, or mark time. A parameter
+/// is an integer, `in` the range of the values that a plan may give it. It may not have the name of a field of a rule or of a
+/// firing, as `times` or `address`.
+///
+/// Devices may share the name of a point. A rule without `device` counts the events of every device that has the point and the
+/// action.
 ///
 /// ```
 /// use devices::faults::{SIGNED, fault_point};
@@ -254,10 +308,7 @@ pub trait FaultPoint: Copy + 'static {
 macro_rules! fault_point {
     (@parameter) => { ::core::option::Option::None };
     (@parameter $parameter:ident $permitted:expr) => {
-        ::core::option::Option::Some($crate::faults::Parameter {
-            name: ::core::stringify!($parameter),
-            permitted: $permitted,
-        })
+        ::core::option::Option::Some($crate::faults::Parameter::new(::core::stringify!($parameter), $permitted))
     };
     (
         $(#[doc = $event:literal])+

@@ -6,7 +6,7 @@ use super::{Msgdma, faults::FAULTS, regs};
 use crate::platform::{
     BuildError, DeviceSpec, DmaNeeds, Interrupt, Key, Node, Parts, PlatformDevice, Region, Registration,
     Resources, Specification, Trigger, WindowChoice,
-    options::{self, DMA_KEYS, Given, OptionError},
+    options::{self, COHERENT_KEY, Given, NODE_KEY, OptionError},
 };
 
 /// The device in the registry.
@@ -25,7 +25,7 @@ pub static REGISTRATION: Registration = Registration {
 
 const NAME: &str = "msgdma";
 
-/// Those of [`DMA_KEYS`] whose defaults are others here have a text of their own.
+/// The keys `window` and `address-bits` have defaults of their own here.
 const KEYS: &[Key] = &[
     Key {
         name: "descriptors",
@@ -44,8 +44,8 @@ const KEYS: &[Key] = &[
         meaning: "CMA window that it may reach, and no other memory (default: none, it may reach all memory)",
     },
     Key { name: "address-bits", value: "N", meaning: "address lines of its DMA, 1 to 64 (default 64)" },
-    DMA_KEYS[1],
-    DMA_KEYS[3],
+    NODE_KEY,
+    COHERENT_KEY,
 ];
 
 /// The names of the engine's counters.

@@ -6,63 +6,141 @@
 //!
 //! A [`Registration`] is a device's line in [`crate::REGISTRY`]: by it `--device NAME` finds the device.
 //!
-//! The smallest device has one register region and neither interrupt nor DMA:
+//! A small device, whole: a bell with one register and one interrupt. A store of 1 rings it, a store of 0 stills it.
 //!
 //! ```
 //! use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
-//! use devices::platform::{
-//!     BuildError, DeviceSpec, Node, Parts, PlatformDevice, Region, Resources, Specification,
+//! use devices::{
+//!     faults::{Event, FaultHandle, FaultPoint as _, Ids, MmioRead, MmioWrite, Table, fault_point},
+//!     irq::IrqLine,
+//!     machine_events::MachineEvents,
+//!     platform::{
+//!         BuildError, Counters, DeviceSpec, Interrupt, Node, Parts, PlatformDevice, Region, Registration, Resources,
+//!         Specification, Trigger, options,
+//!     },
 //! };
 //!
-//! /// A latch, as it is asked for.
+//! /// A bell, as it is asked for. It has no keys.
 //! #[derive(Debug)]
-//! struct LatchSpec;
+//! struct BellSpec;
 //!
-//! impl Specification for LatchSpec {
+//! impl Specification for BellSpec {
 //!     fn resources(&self) -> Resources {
-//!         Resources { regions: vec![Region::unnamed(4)], ..Resources::default() }
+//!         Resources {
+//!             regions: vec![Region::unnamed(4)],
+//!             interrupts: vec![Interrupt::unnamed(Trigger::Level)],
+//!             ..Resources::default()
+//!         }
 //!     }
 //!
 //!     fn node(&self, _id: &str) -> Node {
-//!         Node::new("latch").compatible(&["example,latch"])
+//!         Node::new("bell").compatible(&["example,bell"])
 //!     }
 //! }
 //!
-//! impl DeviceSpec for LatchSpec {
-//!     fn build(&self, _parts: Parts) -> Result<Arc<dyn PlatformDevice>, BuildError> {
-//!         Ok(Arc::new(Latch::default()))
+//! impl DeviceSpec for BellSpec {
+//!     fn build(&self, mut parts: Parts) -> Result<Arc<dyn PlatformDevice>, BuildError> {
+//!         let line = parts.interrupt()?;
+//!         Ok(Arc::new(Bell { rings: AtomicU32::new(0), line, faults: parts.faults }))
 //!     }
 //! }
 //!
-//! /// One 32-bit register, which keeps what the guest stores.
-//! #[derive(Default)]
-//! struct Latch(AtomicU32);
+//! fault_point! {
+//!     /// The bell is about to ring.
+//!     enum Ring = "ring" [] {
+//!         /// It does not ring.
+//!         Mute = "mute",
+//!     }
+//! }
 //!
-//! impl PlatformDevice for Latch {
+//! static FAULTS: Table = Table {
+//!     title: "Bell",
+//!     ids: Ids::Numbered("bell"),
+//!     windows: false,
+//!     channels: 0,
+//!     channel_names: &[],
+//!     points: &[Ring::POINT, MmioRead::POINT, MmioWrite::POINT],
+//! };
+//!
+//! /// The line that goes into `REGISTRY`.
+//! static REGISTRATION: Registration = Registration {
+//!     name: "bell",
+//!     summary: "rings when the guest stores 1",
+//!     most: 8,
+//!     keys: &[],
+//!     parse: |text| match options::read("bell", &[], text) {
+//!         Ok(_) => Ok(Arc::new(BellSpec)),
+//!         Err(error) => Err(error.to_string()),
+//!     },
+//!     faults: &FAULTS,
+//!     counters: &["rings"],
+//! };
+//!
+//! struct Bell {
+//!     rings: AtomicU32,
+//!     line: IrqLine,
+//!     faults: FaultHandle,
+//! }
+//!
+//! impl Bell {
+//!     fn ring(&self) {
+//!         match self.faults.consult(Event::PLAIN).map(|fault| fault.action) {
+//!             Some(Ring::Mute) => return,
+//!             None => {}
+//!         }
+//!         self.rings.fetch_add(1, Ordering::Relaxed);
+//!         self.line.raise();
+//!         self.faults.interrupted();
+//!     }
+//! }
+//!
+//! impl PlatformDevice for Bell {
 //!     fn load(&self, _region: usize, offset: u64, data: &mut [u8]) {
 //!         if offset == 0 && data.len() == 4 {
-//!             data.copy_from_slice(&self.0.load(Ordering::Relaxed).to_le_bytes());
+//!             let value = self.faults.read_register(0, self.rings.load(Ordering::Relaxed));
+//!             data.copy_from_slice(&value.to_le_bytes());
 //!         }
 //!     }
 //!
 //!     fn store(&self, _region: usize, offset: u64, data: &[u8]) {
-//!         if let (0, Ok(bytes)) = (offset, data.try_into()) {
-//!             self.0.store(u32::from_le_bytes(bytes), Ordering::Relaxed);
+//!         let (0, Ok(bytes)) = (offset, data.try_into()) else { return };
+//!         let written = self.faults.write_register(0, u32::from_le_bytes(bytes));
+//!         match written.value {
+//!             Some(0) => self.line.lower(),
+//!             Some(1) => self.ring(),
+//!             _ => {}
+//!         }
+//!         if written.spurious {
+//!             self.line.raise();
 //!         }
 //!     }
 //!
 //!     fn reset(&self) {
-//!         self.0.store(0, Ordering::Relaxed);
+//!         self.line.lower();
 //!     }
 //!
 //!     fn stop(&self) {}
+//!
+//!     fn counters(&self) -> Counters {
+//!         vec![("rings", self.rings.load(Ordering::Relaxed).into())]
+//!     }
 //! }
 //!
-//! let latch = Latch::default();
-//! latch.store(0, 0, &7_u32.to_le_bytes());
-//! let mut data = [0; 4];
-//! latch.load(0, 0, &mut data);
-//! assert_eq!(data, [7, 0, 0, 0]);
+//! // As a test does it.
+//! let line = IrqLine::with_trigger(Trigger::Level)?;
+//! let parts = Parts {
+//!     id: "bell0".into(),
+//!     interrupts: vec![line.clone()],
+//!     dma: None,
+//!     seed: None,
+//!     faults: FaultHandle::none(),
+//!     events: Arc::new(MachineEvents::new()?),
+//! };
+//! let bell = (REGISTRATION.parse)("")?.build(parts)?;
+//! bell.store(0, 0, &1_u32.to_le_bytes());
+//! assert!(line.take());
+//! assert_eq!(bell.counters(), [("rings", 1)]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::{fmt::Debug, sync::Arc};
@@ -140,14 +218,15 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The interrupt line of a device that has one.
+    /// The next interrupt line, in the order of the device's resources.
     ///
     /// # Errors
-    /// If the machine provided none: the machine did not follow the device's resources.
+    /// If no line is left: the machine did not follow the device's resources.
     pub fn interrupt(&mut self) -> Result<IrqLine, BuildError> {
-        self.interrupts
-            .pop()
-            .ok_or_else(|| BuildError::new(self.id.as_str(), "it was given no interrupt line"))
+        if self.interrupts.is_empty() {
+            return Err(BuildError::new(self.id.as_str(), "it was given no further interrupt line"));
+        }
+        Ok(self.interrupts.remove(0))
     }
 
     /// The DMA port of a device that asked for DMA.
@@ -172,7 +251,7 @@ pub trait PlatformDevice: Send + Sync {
     /// The guest stores `data` at `offset` in the register region with this index.
     fn store(&self, region: usize, offset: u64, data: &[u8]);
 
-    /// Puts the device into the state that it has after power-on. Counters go on.
+    /// Puts the device into the state that it has after power-on; a level-triggered line is low then. Counters go on.
     fn reset(&self);
 
     /// Holds the device: until [`resume`](Self::resume) it begins nothing new, and its clocks stand still.
@@ -229,11 +308,13 @@ pub struct Registration {
     pub summary: &'static str,
     /// Most devices of this name in a machine.
     pub most: usize,
-    /// The keys that `--device NAME,KEY=VALUE` takes.
+    /// The keys that `--device NAME,KEY=VALUE` takes: the device's own table, and tables that devices share, as
+    /// [`options::DMA_KEYS`].
     pub keys: &'static [&'static [Key]],
     /// Reads the text behind the name.
     pub parse: fn(&str) -> Result<Arc<dyn DeviceSpec>, String>,
-    /// The names of its counters, in the order of [`PlatformDevice::counters`].
+    /// The names of its counters, in the order of [`PlatformDevice::counters`]: an experiment that expects a counter is checked
+    /// before a device is built.
     pub counters: &'static [&'static str],
     /// Where and how the device can go wrong on purpose.
     pub faults: &'static crate::faults::Table,

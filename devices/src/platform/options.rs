@@ -163,7 +163,21 @@ impl Given<'_> {
     }
 }
 
-/// The keys of every device with DMA; [`DmaNeeds::set`] takes them.
+/// The key for the NUMA node of a device with DMA.
+pub const NODE_KEY: Key = Key {
+    name: "node",
+    value: "N",
+    meaning: "NUMA node that the guest is told it belongs to (default: the guest is told of no node)",
+};
+
+/// The key for the coherence of a device's DMA.
+pub const COHERENT_KEY: Key = Key {
+    name: "coherent",
+    value: "yes|no",
+    meaning: "whether the guest is told that this DMA goes through its caches (default yes)",
+};
+
+/// The keys of a device whose DMA has [the usual defaults](DmaNeeds::default); [`DmaNeeds::set`] takes them.
 pub const DMA_KEYS: &[Key] = &[
     Key {
         name: "window",
@@ -171,17 +185,9 @@ pub const DMA_KEYS: &[Key] = &[
         meaning: "CMA window that the buffers come from (default: the default window);\n\
                   none: wherever the guest's kernel takes them from, and the device may reach all memory",
     },
-    Key {
-        name: "node",
-        value: "N",
-        meaning: "NUMA node that the guest is told it belongs to (default: the guest is told of no node)",
-    },
+    NODE_KEY,
     Key { name: "address-bits", value: "N", meaning: "address lines of its DMA, 1 to 64 (default 32)" },
-    Key {
-        name: "coherent",
-        value: "yes|no",
-        meaning: "whether the guest is told that this DMA goes through its caches (default yes)",
-    },
+    COHERENT_KEY,
 ];
 
 impl DmaNeeds {

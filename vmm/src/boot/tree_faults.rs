@@ -76,12 +76,12 @@ mod tests {
     fn the_manual_is_made_of_the_tables() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../devices/src/faults/FAULTS.md");
         let made = devices::faults::reference(&fault_tables());
-        if std::env::var_os("UPDATE_HEADER").is_some() {
+        if std::env::var_os("UPDATE_PAGES").is_some() {
             std::fs::write(path, &made).unwrap();
         }
         assert!(
             std::fs::read_to_string(path).unwrap_or_default() == made,
-            "{path} differs from the tables; make it again with UPDATE_HEADER=1 cargo test -p vmm --lib"
+            "{path} differs from the tables; make it again with UPDATE_PAGES=1 cargo test -p vmm --lib"
         );
     }
 }

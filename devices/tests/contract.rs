@@ -1,0 +1,112 @@
+//! Every device of the registry keeps the contract of a device: it describes itself, survives any access, and stops.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use devices::{
+    REGISTRY,
+    dma::DmaPort,
+    faults::FaultHandle,
+    irq::IrqLine,
+    machine_events::MachineEvents,
+    platform::{DeviceSpec, Parts, PlatformDevice, Registration, options},
+};
+use proptest::prelude::*;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+/// RAM of the tests, in bytes from address 0.
+const RAM: usize = 1 << 20;
+/// The longest that a device takes to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn spec(registration: &Registration) -> Arc<dyn DeviceSpec> {
+    (registration.parse)("").unwrap_or_else(|error| panic!("{} without options: {error}", registration.name))
+}
+
+/// The device as a machine with the default options builds it.
+fn build(registration: &Registration) -> Arc<dyn PlatformDevice> {
+    let spec = spec(registration);
+    let resources = spec.resources();
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM)]).unwrap();
+    let interrupts =
+        resources.interrupts.iter().map(|interrupt| IrqLine::with_trigger(interrupt.trigger).unwrap());
+    let parts = Parts {
+        id: format!("{}0", registration.name),
+        interrupts: interrupts.collect(),
+        dma: resources.dma.map(|dma| DmaPort::new(memory, dma.address_bits, &[])),
+        seed: Some(1),
+        faults: FaultHandle::none(),
+        events: Arc::new(MachineEvents::new().unwrap()),
+    };
+    spec.build(parts).unwrap()
+}
+
+#[test]
+fn devices_describe_themselves() {
+    let mut names = HashSet::new();
+    for registration in REGISTRY {
+        let name = registration.name;
+        assert!(names.insert(name), "there are two devices {name}");
+        let (spec, device) = (spec(registration), build(registration));
+        let resources = spec.resources();
+        assert!(resources.regions.iter().all(|region| region.size > 0), "{name}: {resources:?}");
+        let node = spec.node("id0");
+        assert!(node.properties.iter().any(|(property, _)| *property == "compatible"), "{name}: {node:?}");
+        let made_by_the_machine = ["reg", "interrupts", "clocks", "memory-region", "dma-coherent", "phandle"];
+        let twice = node.properties.iter().find(|(property, _)| made_by_the_machine.contains(property));
+        assert!(twice.is_none(), "{name}: the machine adds {twice:?}");
+        let counted: Vec<&str> = device.counters().into_iter().map(|(counter, _)| counter).collect();
+        assert_eq!(counted, registration.counters, "{name}");
+        let help = options::help(registration.keys);
+        assert!(
+            registration.keys.iter().copied().flatten().all(|key| help.contains(key.name)),
+            "{name}: {help}"
+        );
+        device.stop();
+    }
+}
+
+#[test]
+fn a_wrong_key_is_refused_by_every_device() {
+    for registration in REGISTRY {
+        let error = (registration.parse)("no-such-key=1").unwrap_err();
+        assert!(error.contains(registration.name) && error.contains("no-such-key"), "{error}");
+    }
+}
+
+/// An access: whether it stores, the region, the offset, and the data.
+type Access = (bool, usize, u64, Vec<u8>);
+
+fn access() -> impl Strategy<Value = Access> {
+    let offset = prop_oneof![0..0x1100_u64, Just(u64::MAX), any::<u64>()];
+    (any::<bool>(), 0..4_usize, offset, prop::collection::vec(any::<u8>(), 0..9))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn any_access_is_survived_and_a_device_stops(accesses in prop::collection::vec(access(), 0..64)) {
+        for registration in REGISTRY {
+            let device = build(registration);
+            for (is_store, region, offset, mut data) in accesses.clone() {
+                if is_store {
+                    device.store(region, offset, &data);
+                } else {
+                    data.fill(0);
+                    device.load(region, offset, &mut data);
+                }
+            }
+            device.pause();
+            device.resume();
+            device.reset();
+            let start = Instant::now();
+            device.stop();
+            device.stop();
+            prop_assert!(start.elapsed() < PATIENCE, "{} stops late", registration.name);
+        }
+    }
+}
