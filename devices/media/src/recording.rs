@@ -143,7 +143,7 @@ impl Recorder {
         let _ = frames.send((capture(memory), interval));
     }
 
-    /// Memory for a frame. None if there is none free, or `abort` was set while it waited for that.
+    /// Memory for a frame. Without free memory: None at once if the recorder does not wait, else None when `abort` is set.
     fn memory(&self, abort: &AtomicBool) -> Option<Vec<u8>> {
         loop {
             match self.free.try_recv() {

@@ -81,7 +81,7 @@ impl<'a> Fields<'a> {
         self.table.get(name)
     }
 
-    /// The complaint that there is no field `name`.
+    /// The complaint about a missing field `name`.
     pub(super) fn missing(&self, name: &str) -> Problem {
         Problem::new(self.span.clone(), format!("{} has no {name}; give it one", self.what))
     }

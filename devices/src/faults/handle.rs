@@ -96,7 +96,7 @@ impl FaultHandle {
 impl Held {
     fn consult<P: FaultPoint>(&self, event: Event) -> Option<Fault<P>> {
         let fired = self.faults.consult(&self.source, P::POINT, event)?;
-        // The action `none` is none of the device's.
+        // The action `none` has no effect on the device.
         let action = P::of(&fired.action)?;
         Some(Fault { action, random: fired.random, firing: fired.firing })
     }

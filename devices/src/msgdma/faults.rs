@@ -55,7 +55,7 @@ fault_point! {
     }
 }
 
-/// The handle of an engine with this plan; the empty text is none.
+/// The handle of an engine with this plan. An empty text means no plan.
 #[cfg(test)]
 pub(super) fn handle(plan: &str) -> crate::faults::FaultHandle {
     use crate::faults::{FaultHandle, Faults, Plan};

@@ -56,7 +56,7 @@ kernel! {
                 let least = nw.min(n).min(ne.min(w)).min(e.min(sw).min(s.min(se)));
                 let value = c.if_greater(most.saturating_add(threshold), most, c);
                 let value = least.saturating_sub(threshold).if_greater(c, least, value);
-                // Gains of the mesh are in units of 1/8192 here, so that there is a bit for the sign of their difference.
+                // Gains of the mesh are in units of 1/8192 here: the difference of two gains needs a bit for its sign.
                 let (upper, lower) = (load(upper), load(lower));
                 let gain = upper.add(lower.sub(upper).scale(down)).shl(1);
                 let value = amplify(value, gain);

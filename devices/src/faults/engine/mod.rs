@@ -159,7 +159,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Removes the rule `name`; false if there is none. Its firings stay on record.
+    /// Removes the rule `name`; returns false if no rule has this name. Its firings stay on record.
     pub fn remove(&self, name: &str) -> bool {
         let mut state = self.state();
         let before = state.rules.len();
@@ -168,7 +168,8 @@ impl Faults {
         state.rules.len() < before
     }
 
-    /// Lets the rule `name` fire at the next event that it counts, regardless of its `when` and `times`; false if there is none.
+    /// Lets the rule `name` fire at the next event that it counts, regardless of its `when` and `times`; returns false if
+    /// no rule has this name.
     pub fn trigger(&self, name: &str) -> bool {
         let mut state = self.state();
         let rule = state.rules.iter_mut().find(|(rule, _)| rule.name == name);
