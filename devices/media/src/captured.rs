@@ -2,19 +2,11 @@
 
 use std::io::Write;
 
-use yuv::{
-    BufferStoreMut, YuvConversionMode, YuvGrayImage, YuvPlanarImage, YuvPlanarImageMut, YuvRange,
-    YuvStandardMatrix,
-};
-
 use super::{
+    convert,
     format::{Component, Layout, Pixels},
-    stamp,
+    stamp, yuv,
 };
-
-/// The range and matrix of the YUV formats (see [`Pixels`]), and of clips that are made from RGB.
-const RANGE: YuvRange = YuvRange::Limited;
-const MATRIX: YuvStandardMatrix = YuvStandardMatrix::Bt601;
 
 /// A processed frame that was copied from where it was written.
 #[derive(Debug, Clone)]
@@ -133,21 +125,14 @@ impl Captured {
     }
 
     fn rgb_to_yuv(&self, planes: &mut [u8]) {
-        let (width, height) = (self.layout.width(), self.layout.height());
         let (y_plane, rest) = planes.split_at_mut(planes.len() / 3);
         let (u_plane, v_plane) = rest.split_at_mut(rest.len() / 2);
-        let mut image = YuvPlanarImageMut {
-            y_plane: BufferStoreMut::Borrowed(y_plane),
-            y_stride: width,
-            u_plane: BufferStoreMut::Borrowed(u_plane),
-            u_stride: width,
-            v_plane: BufferStoreMut::Borrowed(v_plane),
-            v_stride: width,
-            width,
-            height,
-        };
-        yuv::rgb_to_yuv444(&mut image, &self.rgb(), width * 3, RANGE, MATRIX, YuvConversionMode::Balanced)
-            .expect("the planes have a byte for each pixel");
+        let chroma = u_plane.iter_mut().zip(v_plane);
+        let rgb = self.rgb();
+        for ((y, (u, v)), &pixel) in y_plane.iter_mut().zip(chroma).zip(rgb.as_chunks().0) {
+            *y = convert::luma(pixel);
+            [*u, *v] = convert::chroma([pixel]);
+        }
     }
 
     /// Converts it to RGB, three bytes a pixel.
@@ -158,34 +143,23 @@ impl Captured {
             let pixels = self.bytes.chunks_exact(order.len());
             return pixels.flat_map(|pixel| places.map(|place| pixel[place])).collect();
         }
-        let (width, height) = (self.layout.width(), self.layout.height());
+        let width = self.layout.width() as usize;
         let mut planes = Vec::with_capacity(self.bytes.len());
         let chroma = self.planes(&mut planes);
-        let (y_plane, rest) = planes.split_at(width as usize * height as usize);
+        let (y_plane, rest) = planes.split_at(width * self.layout.height() as usize);
         let (u_plane, v_plane) = rest.split_at(rest.len() / 2);
-        let (y_stride, half) = (width, width / 2);
-        let image = YuvPlanarImage {
-            y_plane,
-            y_stride,
-            u_plane,
-            u_stride: half,
-            v_plane,
-            v_stride: half,
-            width,
-            height,
-        };
-        let mut rgb = vec![0; y_plane.len() * 3];
-        match chroma {
+        let planes = [y_plane, u_plane, v_plane];
+        let rgb = match chroma {
+            // One neutral sample is for all pixels.
             Chroma::None => {
-                let grey = YuvGrayImage { y_plane, y_stride, width, height };
-                yuv::yuv400_to_rgb(&grey, &mut rgb, width * 3, RANGE, MATRIX)
+                let height = self.layout.height() as usize;
+                yuv::rgb_of_planes(convert::ENCODING, width, [y_plane, &[128], &[128]], [width, height])
             }
-            Chroma::C420 => yuv::yuv420_to_rgb(&image, &mut rgb, width * 3, RANGE, MATRIX),
-            Chroma::C422 => yuv::yuv422_to_rgb(&image, &mut rgb, width * 3, RANGE, MATRIX),
+            Chroma::C420 => yuv::rgb_of_planes(convert::ENCODING, width, planes, [2, 2]),
+            Chroma::C422 => yuv::rgb_of_planes(convert::ENCODING, width, planes, [2, 1]),
             Chroma::C444 => unreachable!("all formats with it are RGB"),
-        }
-        .expect("the planes are of this size");
-        rgb
+        };
+        rgb.expect("the planes are of this size")
     }
 
     /// Writes it as a PNG file.

@@ -8,8 +8,10 @@ use super::{
 type Rgb = [u8; 3];
 
 /// V4L2's defaults for `V4L2_COLORSPACE_SRGB`.
-const YUV: [[i32; 3]; 3] =
-    coefficients(Encoding { ycbcr: YcbcrEncoding::Bt601, quantization: Quantization::Limited });
+pub(super) const ENCODING: Encoding =
+    Encoding { ycbcr: YcbcrEncoding::Bt601, quantization: Quantization::Limited };
+
+const YUV: [[i32; 3]; 3] = coefficients(ENCODING);
 
 /// Converts `rgb` to `format`. `rgb` is an even number of lines of `width` pixels, and its first line is an even line of the
 /// frame. `planes` have room for exactly these lines, without padding.
@@ -59,14 +61,14 @@ pub(super) fn convert(format: &Format, width: u32, rgb: &[u8], planes: &mut [&mu
 }
 
 /// The Y of a pixel.
-fn luma([r, g, b]: Rgb) -> u8 {
+pub(super) fn luma([r, g, b]: Rgb) -> u8 {
     let [red, green, blue] = YUV[0];
     let sum = red * i32::from(r) + green * i32::from(g) + blue * i32::from(b);
     ((sum + (16 << 16) + (1 << 15)) >> 16).to_le_bytes()[0]
 }
 
 /// The U and V of the mean of `pixels`.
-fn chroma<const N: usize>(pixels: [Rgb; N]) -> [u8; 2] {
+pub(super) fn chroma<const N: usize>(pixels: [Rgb; N]) -> [u8; 2] {
     let [r, g, b] =
         [0, 1, 2].map(|component| pixels.iter().map(|rgb| i32::from(rgb[component])).sum::<i32>());
     let shift = 16 + N.ilog2();

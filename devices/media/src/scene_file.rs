@@ -13,12 +13,12 @@ use fast_image_resize::{
     pixels::U8x3,
 };
 use y4m::Colorspace;
-use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix};
 
 use super::{
     format::{Bayer, Layout, Pixels},
     isp::{Input, Isp, Output, Params, Rect, Statistics},
     sensor,
+    yuv::{self, Encoding, Quantization, YcbcrEncoding},
 };
 
 /// The most bytes that all pictures of a file take, at three a pixel. This is 43 of the largest frames.
@@ -163,9 +163,10 @@ fn y4m(path: &Path, file: impl Read) -> Result<SceneFile, SceneFileError> {
         return Err(unfit("is a clip of less than 2 or more than 16384 pixels in a direction"));
     };
     let full = clip.get_raw_params().split(|byte| *byte == b' ').any(|word| word == b"XCOLORRANGE=FULL");
-    let range = if full { YuvRange::Full } else { YuvRange::Limited };
+    let quantization = if full { Quantization::Full } else { Quantization::Limited };
     // Players assume BT.709 from this height on.
-    let matrix = if height >= 720 { YuvStandardMatrix::Bt709 } else { YuvStandardMatrix::Bt601 };
+    let ycbcr = if height >= 720 { YcbcrEncoding::Bt709 } else { YcbcrEncoding::Bt601 };
+    let encoding = Encoding { ycbcr, quantization };
     let mut pictures = Vec::new();
     let bytes = width as usize * height as usize * 3;
     loop {
@@ -177,19 +178,10 @@ fn y4m(path: &Path, file: impl Read) -> Result<SceneFile, SceneFileError> {
         if (pictures.len() + 1) * bytes > BYTES_MAX {
             return Err(unfit("is a clip of more than 1 GiB in three bytes a pixel"));
         }
-        let planes = YuvPlanarImage {
-            y_plane: frame.get_y_plane(),
-            y_stride: width,
-            u_plane: frame.get_u_plane(),
-            u_stride: width.div_ceil(2),
-            v_plane: frame.get_v_plane(),
-            v_stride: width.div_ceil(2),
-            width,
-            height,
-        };
-        let mut rgb = vec![0; bytes];
-        yuv::yuv420_to_rgb(&planes, &mut rgb, width * 3, range, matrix)
-            .map_err(|_| unfit("is a clip whose planes do not fit its size"))?;
+        let planes = [frame.get_y_plane(), frame.get_u_plane(), frame.get_v_plane()];
+        let rgb = yuv::rgb_of_planes(encoding, width as usize, planes, [2, 2])
+            .filter(|rgb| rgb.len() == bytes)
+            .ok_or_else(|| unfit("is a clip whose planes do not fit its size"))?;
         pictures.push(rgb);
     }
 }
