@@ -8,7 +8,11 @@
 
 #include "minivmm-camera.h"
 
-#define MCAM_RESET_TIMEOUT_US	1000000
+/*
+ * The device abandons a frame within a line, and says so in STATUS. An emulated
+ * host may take long for it: only a device that is dead takes this long.
+ */
+#define MCAM_RESET_TIMEOUT_US	30000000
 
 /* The upper half of an address is in the next register. */
 u64 mcam_read_addr(struct mcam *cam, u32 reg)

@@ -266,16 +266,17 @@ impl Pipeline {
             }
         };
         let settings = frame.sensor();
-        let is_aborted = || abort.load(Ordering::Relaxed);
         let read = |y: u32, samples: &mut [u16]| {
             self.sensor.read_line(light, &settings, frame.sequence, y, samples);
         };
         let write = |plane: usize, y: u32, bytes: &[u8]| {
-            if !is_aborted() {
+            if !abort.load(Ordering::Relaxed) {
                 write(plane, y, bytes);
             }
         };
-        processor.isp.process(&read, &write, &mut processor.statistics);
+        if !processor.isp.process(&read, &write, &mut processor.statistics, abort) {
+            return false;
+        }
         processor.used = UsedSettings {
             exposure: frame.exposure,
             digital_gain: frame.digital_gain,
@@ -289,7 +290,7 @@ impl Pipeline {
                 processor.set_params();
             }
         }
-        !is_aborted()
+        true
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, BufReader, Read},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use fast_image_resize::{
@@ -232,7 +232,7 @@ fn raw(path: &Path, file: impl Read) -> Result<SceneFile, SceneFileError> {
             let mut picture = picture.lock().unwrap_or_else(PoisonError::into_inner);
             picture[y as usize * line.len()..][..line.len()].copy_from_slice(line);
         };
-        isp.process(&read, &write, &mut Statistics::default());
+        isp.process(&read, &write, &mut Statistics::default(), &AtomicBool::new(false));
         pictures.push(picture.into_inner().unwrap_or_else(PoisonError::into_inner));
     }
 }

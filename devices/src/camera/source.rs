@@ -46,11 +46,7 @@ impl Source {
             Self::Sensor { pipeline, .. } => {
                 let Some(settings) = frame_settings(job, transfer) else { return false };
                 let write = |plane: usize, y: u32, bytes: &[u8]| transfer.write_line(plane, y, bytes);
-                let is_made = pipeline.make(&settings, layout, &write, abort);
-                if is_made {
-                    transfer.finish(job.sequence);
-                }
-                is_made
+                pipeline.make(&settings, layout, &write, abort) && transfer.finish(job.sequence, abort)
             }
             Self::Patterns { seed, patterns } => {
                 let pattern = &mut patterns[channel];

@@ -144,14 +144,17 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Stamps a frame whose lines were written.
-    pub(super) fn finish(&self, sequence: u32) {
+    /// Stamps a frame whose lines were written. False if it was abandoned because of `abort`; then it has no stamp.
+    pub(super) fn finish(&self, sequence: u32, abort: &AtomicBool) -> bool {
         // The checksum is that of the bytes in guest memory. If the guest changes them meanwhile, the frame is torn.
         let mut rest = Hasher::new();
         let mut buffer = [0; 4096];
         for (plane, (write, shape)) in self.planes.iter().flatten().zip(self.layout.planes()).enumerate() {
             let memory = write.memory();
             for y in 0..lines_within(&self.layout, plane, self.limit) {
+                if abort.load(Ordering::Relaxed) {
+                    return false;
+                }
                 let mut at = y as usize * shape.stride as usize;
                 let end = at + shape.line_bytes as usize;
                 if (plane, y) == (0, 0) {
@@ -172,6 +175,7 @@ impl<'a> Transfer<'a> {
             }
         }
         self.end(&stamp::make(sequence, &self.layout, &rest));
+        true
     }
 
     /// Writes the stamp, which is the last write of a frame.

@@ -6,7 +6,7 @@
 
 use std::{
     error::Error,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
     thread,
     time::Instant,
 };
@@ -103,7 +103,7 @@ fn measure(
         // As a loop of automatic white balance has it.
         params.white_balance[0] ^= 1;
         isp.set_params(&params)?;
-        isp.process(&read, &copy, &mut statistics);
+        isp.process(&read, &copy, &mut statistics, &AtomicBool::new(false));
         let (seconds, taken) = (begun.elapsed().as_secs_f64(), allocations() - taken);
         // The first round is a warm-up, in which threads begin their lives.
         if round > 0 && taken > 0 {

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
-    sync::Mutex,
+    sync::{Mutex, atomic::AtomicBool},
 };
 
 use devices::media::{
@@ -75,7 +75,7 @@ fn ours(rgb: &[u8], [width, height]: [u32; 2]) -> Vec<u8> {
     let write = |_, y: u32, bytes: &[u8]| {
         made.lock().unwrap()[y as usize * line..][..line].copy_from_slice(bytes);
     };
-    isp.process(&read, &write, &mut Statistics::default());
+    isp.process(&read, &write, &mut Statistics::default(), &AtomicBool::new(false));
     made.into_inner().unwrap()
 }
 

@@ -1,6 +1,8 @@
 //! The part of a frame that one thread processes. A stage processes a line only when a later stage needs it, so that lines stay
 //! in cache.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{
     colour::{self, Yuv},
     demosaic::{at_colour, at_green},
@@ -72,7 +74,7 @@ impl Band {
     }
 
     /// Processes part `index` of `parts` of a frame: it measures the lines of the part, and puts out all pairs of lines that
-    /// begin in it.
+    /// begin in it. It ends before the next line that it puts out or measures if `abort` is set.
     pub(super) fn run(
         &mut self,
         setup: &Setup,
@@ -80,6 +82,7 @@ impl Band {
         parts: usize,
         read: Read<'_>,
         write: Write<'_>,
+        abort: &AtomicBool,
     ) {
         let quads = setup.input.size[1] as usize / 2;
         let edge = |index: usize| 2 * u32::try_from(quads * index / parts).unwrap_or(u32::MAX / 2);
@@ -104,6 +107,9 @@ impl Band {
         let mut next = first;
         let offset = (crop.left / 2) as isize;
         for y in out {
+            if abort.load(Ordering::Relaxed) {
+                return;
+            }
             for line in lines_of(y) {
                 if line >= next {
                     self.finish(setup, line, read);
@@ -121,7 +127,9 @@ impl Band {
             let line = Line { halves, offset, count: size[0] as usize / 2 };
             self.packer.put(setup.level, setup.output.format, &setup.yuv, y, line, write);
         }
-        self.correct_to(setup, self.lines.end - 1, read);
+        while self.next_corrected < self.lines.end && !abort.load(Ordering::Relaxed) {
+            self.correct_to(setup, self.next_corrected, read);
+        }
     }
 
     /// Adds the measurements of the last frame to `statistics`.

@@ -9,7 +9,10 @@
 //! The even and the odd columns of a line are separate from the first stage to the last, so that neighbours in a vector are
 //! pixels of the same colour.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 mod arith;
 mod band;
@@ -43,7 +46,7 @@ use setup::Setup;
 /// An ISP with its line buffers and threads. It processes frames without memory allocations.
 ///
 /// ```
-/// use std::sync::Mutex;
+/// use std::sync::{Mutex, atomic::AtomicBool};
 ///
 /// use media::{FORMATS, Phase, isp::*, sensor};
 ///
@@ -61,6 +64,7 @@ use setup::Setup;
 ///     &|_line, samples| samples.fill(sensor::BLACK),
 ///     &|_plane, line, bytes| frame.lock().unwrap()[line as usize].copy_from_slice(bytes),
 ///     &mut statistics,
+///     &AtomicBool::new(false),
 /// );
 /// // Black in limited range.
 /// assert_eq!(frame.into_inner().unwrap(), [[16; 32]; 32]);
@@ -125,6 +129,9 @@ impl Isp {
     /// finished line. All threads call both. The lines of a band come in order, and lines at the edge of a band are read for the
     /// neighbouring band too.
     ///
+    /// If `abort` is set, each thread ends with the line that it works on. Then the frame is not whole, `statistics` stay as they
+    /// were, and the result is false.
+    ///
     /// # Panics
     /// If `read` or `write` panics.
     pub fn process(
@@ -132,15 +139,20 @@ impl Isp {
         read: &(dyn Fn(u32, &mut [u16]) + Sync),
         write: &(dyn Fn(usize, u32, &[u8]) + Sync),
         statistics: &mut Statistics,
-    ) {
+        abort: &AtomicBool,
+    ) -> bool {
         let Self { setup, bands, pool } = self;
         let (setup, bands) = (&*setup, &*bands);
         pool.run(&|index| {
             let mut band = bands[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            band.run(setup, index, bands.len(), read, write);
+            band.run(setup, index, bands.len(), read, write, abort);
         });
+        if abort.load(Ordering::Relaxed) {
+            return false;
+        }
         *statistics = Statistics::default();
         self.bands.iter_mut().for_each(|band| lock_mut(band).measured(statistics));
+        true
     }
 }
 

@@ -1,6 +1,9 @@
 //! The whole ISP: colours that come back, formats, statistics, cropping and scaling, and what is refused.
 
-use std::sync::{Mutex, atomic::AtomicBool};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
 
 use super::*;
 use crate::{
@@ -31,7 +34,7 @@ fn process(isp: &mut Isp, read: &(dyn Fn(u32, &mut [u16]) + Sync)) -> (Vec<Vec<u
         assert_eq!(before, None, "line {y} of plane {plane} comes once");
     };
     let mut statistics = Statistics::default();
-    isp.process(read, &write, &mut statistics);
+    assert!(isp.process(read, &write, &mut statistics, &AtomicBool::new(false)));
     let lines = |plane: Mutex<Vec<Option<Vec<u8>>>>| plane.into_inner().unwrap().into_iter();
     let bytes = planes.into_iter().map(|plane| lines(plane).flat_map(|line| line.unwrap()).collect());
     (bytes.collect(), statistics)
@@ -428,4 +431,34 @@ fn what_cannot_be_done_is_refused() {
     let mut isp = Isp::new(good.0, good.1, &Params::neutral(), 1).unwrap();
     assert!(isp.configure(Input { size: [0, 0], ..good.0 }, good.1).is_err());
     assert_eq!(isp.setup.input, good.0, "nothing has changed");
+}
+
+#[test]
+fn a_frame_that_is_aborted_ends_within_its_lines() {
+    let grey = format("GREY");
+    let input = Input { size: SIZE, phase: Phase::Rggb, bits: 12 };
+    for threads in [1, 3] {
+        // The abort comes with the first line put out, and with the first one that is read: what follows needs at most the lines
+        // of one more pair.
+        for at_write in [true, false] {
+            let mut isp = Isp::new(input, whole(SIZE, grey), &Params::neutral(), threads).unwrap();
+            let (abort, reads) = (AtomicBool::new(false), AtomicU32::new(0));
+            let read = |_: u32, samples: &mut [u16]| {
+                samples.fill(0);
+                if !at_write {
+                    abort.store(true, Ordering::Relaxed);
+                }
+                reads.fetch_add(u32::from(abort.load(Ordering::Relaxed)), Ordering::Relaxed);
+            };
+            let write = |_: usize, _: u32, _: &[u8]| abort.store(true, Ordering::Relaxed);
+            let mut statistics = Statistics::default();
+            assert!(!isp.process(&read, &write, &mut statistics, &abort));
+            assert_eq!(statistics, Statistics::default());
+            let reads = reads.into_inner();
+            assert!(reads <= 12 * u32::try_from(threads).unwrap(), "{reads} lines were read after the abort");
+            // The next frame is whole.
+            let (frame, _) = process(&mut isp, &|_, samples| samples.fill(sensor::BLACK));
+            assert_eq!(frame[0].len(), (SIZE[0] * SIZE[1]) as usize);
+        }
+    }
 }
