@@ -9,8 +9,8 @@ use std::{
 use crate::{
     Error,
     arch::Arch,
-    built::{Image, link},
-    cache::{self, Lock, cache_dir},
+    built::{self, Image, link},
+    cache::{self, Lock},
     debian,
     driver::Driver,
     image::Kind,
@@ -32,14 +32,12 @@ pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
         let names = arch.kinds.iter().copied().map(Kind::name).collect();
         return Err(Error::NoSuchImage { image: kind.name(), arch: arch.name, names });
     }
-    let base = cache_dir().join("guest");
+    let base = built::base();
     // The kernel's makefiles do not work in such a folder.
     if base.to_string_lossy().contains([' ', ':']) {
         return Err(Error::CachePath { path: base.display().to_string() });
     }
-    let lock = Lock::take(&base.join("lock"), || {
-        eprintln!("guest-images: waiting for another process that builds them");
-    })?;
+    let lock = built::lock()?;
 
     let folder = make(arch, kind, &base, &lock).or_else(|error| match error {
         // With fresh lists it is another image.
@@ -98,10 +96,8 @@ fn point(link: &Path, folder: &Path) -> Result<(), Error> {
 /// # Errors
 /// If something cannot be removed.
 pub fn clean() -> Result<(), Error> {
-    let base = cache_dir().join("guest");
-    let _lock = Lock::take(&base.join("lock"), || {
-        eprintln!("guest-images: waiting for another process that builds them");
-    })?;
+    let base = built::base();
+    let _lock = built::lock()?;
     for release in Release::ALL {
         cache::remove_tree(&kernel::sources(&base, release))?;
     }

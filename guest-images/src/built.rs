@@ -2,7 +2,12 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::{arch::Arch, cache::cache_dir, image::Kind};
+use crate::{
+    Error,
+    arch::Arch,
+    cache::{self, Lock, cache_dir},
+    image::Kind,
+};
 
 /// A guest image: what a machine boots.
 #[derive(Debug, Clone)]
@@ -24,10 +29,56 @@ impl Image {
 
 /// The link to the image that was built last, where the VMM looks for it.
 pub(crate) fn link(arch: &Arch, kind: Kind) -> PathBuf {
-    cache_dir().join("guest").join(arch.name).join(kind.name())
+    base().join(arch.name).join(kind.name())
 }
 
 /// The image of this kind that was built last, if there is one.
 pub fn current(arch: &Arch, kind: Kind) -> Option<Image> {
     fs::canonicalize(link(arch, kind)).ok().map(|dir| Image::in_folder(arch, dir))
+}
+
+/// All images that were built and not removed: their architecture and kind, and the image.
+pub fn list() -> Vec<(&'static Arch, Kind, Image)> {
+    let of =
+        |arch: &'static Arch| Kind::all().filter_map(move |kind| Some((arch, kind, current(arch, kind)?)));
+    Arch::ALL.into_iter().flat_map(of).collect()
+}
+
+impl Image {
+    /// The size of its files in bytes.
+    pub fn bytes(&self) -> u64 {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().filter_map(Result::ok);
+        files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+    }
+}
+
+/// Removes the image of this kind. Its kernel and driver stay for the next build, until [`clean`](crate::clean) removes them.
+///
+/// # Errors
+/// If there is no such image, or it cannot be removed.
+pub fn remove(arch: &'static Arch, kind: Kind) -> Result<(), Error> {
+    let _lock = lock()?;
+    let Some(image) = current(arch, kind) else {
+        return Err(Error::NotBuilt { image: kind.name(), arch: arch.name });
+    };
+    let link = link(arch, kind);
+    fs::remove_file(&link).map_err(Error::io("cannot remove the link", &link))?;
+    // Another kind may be the same image.
+    if list().iter().any(|(.., other)| other.dir == image.dir) {
+        Ok(())
+    } else {
+        cache::remove_tree(&image.dir)
+    }
+}
+
+/// The folder in the cache with all images, and what they are built from.
+pub(crate) fn base() -> PathBuf {
+    cache_dir().join("guest")
+}
+
+/// Waits until no other process builds or removes images.
+pub(crate) fn lock() -> Result<Lock, Error> {
+    Lock::take(&base().join("lock"), || {
+        eprintln!("guest-images: waiting for another process that builds them")
+    })
 }

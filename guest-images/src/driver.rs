@@ -6,10 +6,11 @@ use std::{
 };
 
 use crate::{
-    Error, SOURCES, cache,
+    Error, cache,
     cache::Lock,
     kernel::{self, Kernel},
     recipe::{Recipe, sorted_files},
+    sources,
 };
 
 /// The module's file name, here and in the guest.
@@ -31,7 +32,7 @@ pub(crate) struct Driver<'a> {
 impl<'a> Driver<'a> {
     /// The driver for `kernel` as the checkout wants it, below the folder `base`. Builds nothing yet.
     pub(crate) fn new(kernel: &'a Kernel, base: &Path) -> Result<Self, Error> {
-        let ours = Path::new(SOURCES).join("driver");
+        let ours = sources::folder()?.join("driver");
         let mut sources = vec![ours.join("Kbuild")];
         sources.extend(sorted_files(&ours, "c")?);
         sources.extend(sorted_files(&ours, "h")?);

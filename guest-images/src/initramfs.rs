@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    Error, SOURCES, arch::Arch, command, cpio, debian::Archive, driver::Driver, progress::Step,
-    recipe::Recipe,
+    Error, arch::Arch, command, cpio, debian::Archive, driver::Driver, progress::Step, recipe::Recipe,
+    sources,
 };
 
 /// The Debian packages with the programs and libraries.
@@ -76,7 +76,7 @@ impl<'a> Initramfs<'a> {
             .with(include_str!("initramfs.rs"))
             .with(include_str!("cpio.rs"))
             .with(&driver.name)
-            .with_file(&Path::new(SOURCES).join(INIT))?;
+            .with_file(&sources::folder()?.join(INIT))?;
         let name = packages.iter().fold(recipe, Recipe::with).name();
         Ok(Self { arch, driver, archive, packages, name })
     }
@@ -98,7 +98,7 @@ impl<'a> Initramfs<'a> {
         for (name, text) in FILES {
             content.file(name, 0o644, text.into());
         }
-        content.file("init", 0o755, read(&Path::new(SOURCES).join(INIT))?);
+        content.file("init", 0o755, read(&sources::folder()?.join(INIT))?);
         let modules = &self.driver.folder;
         let unreadable = || Error::io("cannot read the folder", modules);
         for entry in fs::read_dir(modules).map_err(unreadable())? {

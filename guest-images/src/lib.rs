@@ -16,15 +16,13 @@ mod kernel;
 mod progress;
 mod recipe;
 mod release;
+mod sources;
 
 pub use arch::Arch;
 pub use builder::{build, clean};
-pub use built::{Image, current};
+pub use built::{Image, current, list, remove};
 pub use image::Kind;
 pub use release::Release;
-
-/// This crate's folder in the checkout: what images are made from.
-const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Why an image, or something that it needs, could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -129,15 +127,14 @@ pub enum Error {
         names: Vec<String>,
     },
     /// A release was asked for of a kernel that is not built here.
-    #[error("the image {image} has Debian's own kernel, which has no other release; leave --kernel away")]
+    #[error("the image {image} has Debian's own kernel, which has one release only; omit --kernel")]
     NotOurs {
         /// The image.
         image: String,
     },
     /// No image was built yet.
     #[error(
-        "there is no guest image {image} for {arch} yet; build it, run: \
-         cargo run -p guest-images -- build --arch {arch} --image {image}"
+        "the guest image {image} for {arch} is not built; build it: minivmm image build {image} --arch {arch}"
     )]
     NotBuilt {
         /// Which one.

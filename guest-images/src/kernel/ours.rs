@@ -10,7 +10,7 @@ use std::{
 
 use super::{config::refused_options, make, strip};
 use crate::{
-    Error, SOURCES,
+    Error,
     arch::Arch,
     cache::{self, Lock},
     command,
@@ -19,6 +19,7 @@ use crate::{
     progress::Step,
     recipe::{Recipe, sorted_files},
     release::Release,
+    sources,
 };
 
 /// What a kernel of ours is built from, and where.
@@ -45,7 +46,7 @@ impl Source {
         let archive =
             release.suite().map_or_else(|| Archive::of(host), |suite| Archive::of_suite(host, suite));
         let package = archive.candidates(&[&package(release)])?.remove(0);
-        let ours = Path::new(SOURCES).join("kernel");
+        let ours = sources::folder()?.join("kernel");
         let mut patches = sorted_files(&ours.join("patches"), "patch")?;
         patches.extend(sorted_files(&ours.join("patches").join(release.patches()), "patch")?);
         patches.sort_by_key(|patch| patch.file_name().map(ToOwned::to_owned));
