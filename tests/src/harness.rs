@@ -52,7 +52,7 @@ impl Test {
         Self { arch: Some(arch.name), ..self }
     }
 
-    /// Depends on no architecture: on another one than this machine's it runs only if [`THOROUGH`] is set.
+    /// Depends on no architecture: it does not run if the tests are [brief](is_brief).
     #[must_use]
     pub fn the_same_everywhere(self) -> Self {
         Self { is_the_same_everywhere: true, ..self }
@@ -65,12 +65,23 @@ impl Test {
     }
 }
 
-/// If it is set, tests that are the same everywhere run on another architecture than this machine's, too.
-pub const THOROUGH: &str = "MINIVMM_THOROUGH";
+/// The extent of the tests: [`BRIEF`], [`THOROUGH`], or between the two without it.
+pub const EXTENT: &str = "MINIVMM_EXTENT";
 
-/// Whether [`THOROUGH`] is set.
+/// Tests leave out all that depends on no architecture. `cargo verify` asks for it on another architecture than this machine's.
+pub const BRIEF: &str = "brief";
+
+/// Tests use the images that take long to build, too.
+pub const THOROUGH: &str = "thorough";
+
+/// Whether [`EXTENT`] is [`BRIEF`].
+pub fn is_brief() -> bool {
+    env::var_os(EXTENT).is_some_and(|extent| extent == BRIEF)
+}
+
+/// Whether [`EXTENT`] is [`THOROUGH`].
 pub fn is_thorough() -> bool {
-    env::var_os(THOROUGH).is_some()
+    env::var_os(EXTENT).is_some_and(|extent| extent == THOROUGH)
 }
 
 /// Where the tests of a group run.
@@ -150,7 +161,7 @@ pub fn main(groups: impl Fn(&Arch) -> Vec<Group>) -> ExitCode {
     let arguments = Arguments::from_args();
     let plan = env::var(PLAN).ok();
     if let Some(arch) = plan.as_deref().and_then(Arch::named) {
-        lab_plans(&groups(arch), arch).iter().for_each(|plan| println!("{plan}"));
+        lab_plans(&groups(arch), arch, is_brief()).iter().for_each(|plan| println!("{plan}"));
         return ExitCode::SUCCESS;
     }
     let mut groups = groups(Arch::host());
@@ -161,7 +172,7 @@ pub fn main(groups: impl Fn(&Arch) -> Vec<Group>) -> ExitCode {
     if env::var_os(IN_LAB).is_some() {
         return run(&one_by_one(arguments), &groups);
     }
-    let in_labs = lab_plans(&groups, Arch::host());
+    let in_labs = lab_plans(&groups, Arch::host(), is_brief());
     let (mut here, mut guests) = (Vec::new(), Vec::new());
     for group in groups {
         match &group.place {
@@ -215,11 +226,10 @@ fn choose(groups: &mut [Group], arguments: &Arguments) {
 }
 
 /// The labs that tests of `groups` need on this host, when their guests are of `arch`; those that take long first.
-fn lab_plans(groups: &[Group], arch: &Arch) -> Vec<LabPlan> {
+fn lab_plans(groups: &[Group], arch: &Arch, is_brief: bool) -> Vec<LabPlan> {
     let is_foreign = arch.name != Arch::host().name;
-    let has_all = !is_foreign || is_thorough();
     let is_wanted = |test: &&Test| {
-        test.arch.is_none_or(|only| only == arch.name) && (has_all || !test.is_the_same_everywhere)
+        test.arch.is_none_or(|only| only == arch.name) && !(is_brief && test.is_the_same_everywhere)
     };
     let mut long = Vec::new();
     let mut short: Vec<LabPlan> = Vec::new();
@@ -336,7 +346,7 @@ mod tests {
                 ],
             ),
         ];
-        let plans: Vec<_> = lab_plans(&groups, foreign).iter().map(ToString::to_string).collect();
+        let plans: Vec<_> = lab_plans(&groups, foreign, true).iter().map(ToString::to_string).collect();
         assert_eq!(plans, ["lab default;e::h", "lab ;a::b", "lab default;e::g"]);
     }
 }

@@ -52,8 +52,8 @@ struct Arguments {
     /// and the tests that any release passes
     #[arg(long, value_name = "RELEASE", value_parser = kernels::parse)]
     kernel: Option<Release>,
-    /// Runs also the tests of the images debug and 64k and, on another architecture than this machine's, those that depend on no
-    /// architecture
+    /// Runs also the tests of the images debug and 64k and, for another architecture than this machine's, the lints and the tests
+    /// that depend on no architecture
     #[arg(long)]
     thorough: bool,
     /// Builds this image for --arch, and does nothing else: a stage of another verify
@@ -100,7 +100,7 @@ struct Verify<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     /// The release of our kernel that alone is looked at.
     kernel: Option<Release>,
-    /// Whether tests that depend on no architecture run on each.
+    /// Whether lints and tests that depend on no architecture run for each.
     thorough: bool,
 }
 
@@ -243,7 +243,7 @@ impl<'scope> Verify<'scope, '_> {
             |()| Cross::prepare(),
         );
         let (only_suite, thorough) = (self.kernel.is_some(), self.thorough);
-        let linted = (!only_suite).then(|| {
+        let linted = (!only_suite && thorough).then(|| {
             let toolchain = toolchain.clone();
             let lint = move |cross: Cross| commands::run(name, in_background(cross.clippy()), |_| ());
             self.stages.begin(self.scope, format!("lints for {name}"), move || toolchain.wait(), lint)
@@ -331,13 +331,12 @@ impl<'scope> Verify<'scope, '_> {
         if is_host && host::unfit().is_none() {
             return;
         }
-        let (kernel, thorough) = (self.kernel, self.thorough);
+        let kernel = self.kernel;
+        let extent = self.extent(arch);
         let plan = move |built: TestPrograms| -> Result<Vec<LabPlan>, String> {
             let mut suite = built.suite()?;
             suite.env(harness::PLAN, arch.name);
-            if thorough {
-                suite.env(harness::THOROUGH, "1");
-            }
+            suite.envs(extent.map(|extent| (harness::EXTENT, extent)));
             if let Some(release) = kernel {
                 suite.env(kernels::VARIABLE, release.name());
             }
@@ -395,7 +394,9 @@ impl<'scope> Verify<'scope, '_> {
             let run = |tests: &[String]| {
                 let chosen = OsString::from(format!("{}={}", host::CHOSEN, tests.join(",")));
                 let release = self.kernel.map(|release| format!("{}={}", kernels::VARIABLE, release.name()));
-                let words = [OsString::from("env"), chosen].into_iter().chain(release.map(Into::into));
+                let extent = self.extent(arch).map(|extent| format!("{}={extent}", harness::EXTENT));
+                let words = [OsString::from("env"), chosen];
+                let words = words.into_iter().chain(release.into_iter().chain(extent).map(Into::into));
                 let run = built.suite_path().and_then(|suite| {
                     let command = in_lab(arch, words.chain([suite.into()]).collect())?;
                     commands::run(arch.name, command, |line| self.keep_time(arch, line))
@@ -410,6 +411,15 @@ impl<'scope> Verify<'scope, '_> {
             }
         };
         stages.begin(self.scope, name, needs, run);
+    }
+
+    /// The [`harness::EXTENT`] of the tests for `arch`.
+    fn extent(self, arch: &Arch) -> Option<&'static str> {
+        match (self.thorough, arch.name == Arch::host().name) {
+            (true, _) => Some(harness::THOROUGH),
+            (false, false) => Some(harness::BRIEF),
+            (false, true) => None,
+        }
     }
 
     fn keep_time(self, arch: &Arch, line: &str) {
