@@ -1,7 +1,7 @@
-//! What CMA (the Contiguous Memory Allocator) is: window specification, placement, allocator and its scripts, the DMA API
-//! above it, reserved-memory node and what Linux makes of it, map.
+//! CMA, the Contiguous Memory Allocator: window specifications and their placement, a model of the allocator and its scripts, the
+//! DMA API above it, the reserved-memory node and the rules of Linux for it, maps.
 //!
-//! Pure: no KVM, no I/O beyond what it is handed. Addresses and sizes are in bytes of guest physical memory.
+//! The crate uses no KVM and does no I/O. Addresses and sizes are in bytes of guest physical memory.
 
 use std::ops::Range;
 
@@ -15,10 +15,10 @@ pub mod script;
 pub mod size;
 pub mod spec;
 
-/// Size of a page in bytes: a bit of a window's bitmap, as DMA windows have order_per_bit 0 (mm/cma.c).
+/// Size of a page in bytes. It is also the unit of a window's bitmap: DMA windows have order_per_bit 0 (mm/cma.c).
 pub const PAGE_SIZE: u64 = 4096;
 
-/// A window with its place in guest memory: a node under /reserved-memory.
+/// A window with its address: a node under /reserved-memory.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Window {
     /// Name of the node under /reserved-memory, without the unit address.
@@ -27,22 +27,22 @@ pub struct Window {
     pub base: u64,
     /// Size in bytes, a multiple of the pageblock.
     pub size: u64,
-    /// The window of devices that have none of their own (linux,cma-default).
+    /// Whether it is the window of devices without a window of their own (linux,cma-default).
     pub default: bool,
-    /// The NUMA node whose RAM it lies in, 0 where there is but one; none if the guest's kernel chooses its place.
+    /// The NUMA node in whose RAM it lies: 0 if there is only one, None if the guest's kernel chooses its address.
     pub node: Option<u32>,
-    /// What has no place of its own here: the guest's kernel chooses one in this range (alloc-ranges).
+    /// The range in which the guest's kernel chooses its address (alloc-ranges). The window then has no base.
     pub within: Option<Range<u64>>,
-    /// What the base is a multiple of, if more than a pageblock.
+    /// Alignment of the base, if larger than a pageblock.
     pub align: Option<u64>,
-    /// Memory that the kernel may use as long as no device does (reusable): a CMA window. Without this it is a carveout.
+    /// Whether the kernel may use the memory while no device does (reusable): a CMA window. Otherwise it is a carveout.
     pub reusable: bool,
-    /// Memory that the kernel has not mapped (no-map).
+    /// Whether the kernel does not map the memory (no-map).
     pub no_map: bool,
 }
 
 impl Default for Window {
-    /// A CMA window without a name, a place and a size.
+    /// A CMA window without name, address and size.
     fn default() -> Self {
         Self {
             name: String::new(),
@@ -59,7 +59,7 @@ impl Default for Window {
 }
 
 impl Window {
-    /// The addresses of the window, or those among which the guest's kernel chooses them.
+    /// The addresses of the window, or those from which the guest's kernel chooses.
     pub fn range(&self) -> Range<u64> {
         self.within.clone().unwrap_or(self.base..self.base + self.size)
     }

@@ -1,4 +1,4 @@
-//! The /reserved-memory node, by which windows are advertised to Linux.
+//! The /reserved-memory node, which advertises windows to Linux.
 //!
 //! The rules are those of drivers/of/fdt.c (__reserved_mem_reserve_reg, __reserved_mem_check_root) and
 //! kernel/dma/contiguous.c (rmem_cma_setup): the cells equal the root's, `ranges` is there, one `reg` tuple,
@@ -8,7 +8,7 @@ use vm_fdt::{Error, FdtWriter};
 
 use crate::{PAGE_SIZE, Window};
 
-/// The name of the window's node, with the unit address of a window that has its place: in a guest also the area's.
+/// The name of the window's node, with the unit address if the window has an address. The guest's kernel gives the area this name.
 pub fn name(window: &Window) -> String {
     match window.within {
         Some(_) => window.name.clone(),
@@ -16,23 +16,23 @@ pub fn name(window: &Window) -> String {
     }
 }
 
-/// What the tree tells of reserved memory.
+/// The content of /reserved-memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReservedMemory {
-    /// How many cells an address has, and a size: 2, as at the root, unless it is to be wrong.
+    /// The number of cells of an address and of a size: 2, as at the root, unless a fault changes it.
     pub cells: u32,
-    /// Whether there is `ranges`, as there has to be.
+    /// Whether it has `ranges`, which Linux requires.
     pub ranges: bool,
-    /// Pages that are reserved, each by a node of its own.
+    /// Additional reserved pages, each with a node.
     pub pages: Vec<u64>,
-    /// The windows behind them, each after its phandle, for devices' `memory-region`.
+    /// The windows after them, each with its phandle for the `memory-region` of devices.
     pub windows: Vec<(u32, Window)>,
 }
 
-/// Writes /reserved-memory into a tree whose root has two address and two size cells; without windows there is no such node.
+/// Writes /reserved-memory into a tree whose root has two address and two size cells. Without windows it writes nothing.
 ///
 /// # Errors
-/// Those of the writer: a node at the wrong place, a name that is no node name.
+/// The errors of the writer: a node at the wrong place, an invalid node name.
 pub fn write(fdt: &mut FdtWriter, reserved: &ReservedMemory) -> Result<(), Error> {
     let ReservedMemory { cells, ranges, pages, windows } = reserved;
     if windows.is_empty() {
@@ -40,8 +40,8 @@ pub fn write(fdt: &mut FdtWriter, reserved: &ReservedMemory) -> Result<(), Error
     }
     let reg = |fdt: &mut FdtWriter, base: u64, size: u64| match cells {
         2 => fdt.property_array_u64("reg", &[base, size]),
-        // As much of them as there is room for.
-        #[expect(clippy::cast_possible_truncation, reason = "what is lost is lost on purpose")]
+        // The low 32 bits.
+        #[expect(clippy::cast_possible_truncation, reason = "a fault truncates the address")]
         _ => fdt.property_array_u32("reg", &[base as u32, size as u32]),
     };
     let parent = fdt.begin_node("reserved-memory")?;

@@ -1,28 +1,28 @@
-//! Where the windows go: placement in the guest's RAM, and what is refused.
+//! The placement of windows in the guest's RAM.
 
 use std::ops::Range;
 
 use crate::{Window, size, spec::WindowSpec};
 
-/// The guest memory in which windows are placed, and what limits their places.
+/// The guest memory in which windows are placed, and the limits of their addresses.
 #[derive(Debug, Clone)]
 pub struct PlacementLimits<'a> {
-    /// The guest's RAM, each stretch with the NUMA node that has it, ascending, without overlap.
+    /// The ranges of the guest's RAM, each with its NUMA node, ascending, without overlap.
     pub ram: &'a [(u32, Range<u64>)],
-    /// What is there already, with the name that an error gives it.
+    /// The ranges that are in use, each with a name for errors.
     pub taken: &'a [(&'a str, Range<u64>)],
-    /// What base and size must be a multiple of: the kernel's pageblock (mm/cma.c, cma_init_reserved_mem).
+    /// The unit of base and size: the kernel's pageblock (mm/cma.c, cma_init_reserved_mem).
     pub pageblock: u64,
-    /// Windows without a base lie below this address, unless they are to be in a node that has no RAM there.
+    /// Windows without a base lie below this address, except in a NUMA node that has no RAM there.
     pub below: u64,
-    /// How much they leave free at the end of each stretch of RAM, in bytes.
+    /// The number of bytes that they leave free at the end of each range of RAM.
     pub margin: u64,
 }
 
-/// Why a window has no place.
+/// Why a window cannot be placed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
-    /// The kernel would refuse it with "incorrect alignment of CMA region".
+    /// The kernel would refuse it: "incorrect alignment of CMA region".
     #[error(
         "the CMA window {name} has the {what} {value:#x}, which is not a multiple of {unit} of {}; \
          {nearest:#x} would be", size::format(*.of)
@@ -34,14 +34,14 @@ pub enum PlaceError {
         what: &'static str,
         /// Its value.
         value: u64,
-        /// What it has to be a multiple of.
+        /// The name of the unit.
         unit: &'static str,
-        /// How much that is.
+        /// The unit.
         of: u64,
         /// The next multiple.
         nearest: u64,
     },
-    /// More than there is.
+    /// It is larger than the guest's memory.
     #[error(
         "the CMA window {name} of {} is larger than the guest's memory of {}; make it smaller or --memory larger",
         size::format(*.size), size::format(*.memory)
@@ -54,21 +54,21 @@ pub enum PlaceError {
         /// The guest's memory.
         memory: u64,
     },
-    /// There is no such node.
+    /// The NUMA node does not exist.
     #[error(
-        "the CMA window {name} is to lie in NUMA node {node}, but the last node is {last}; --numa gives the guest more"
+        "the CMA window {name} is for NUMA node {node}, but the last node is {last}; --numa sets the number of nodes"
     )]
     NoNode {
         /// The window.
         name: String,
         /// The node that it asks for.
         node: u32,
-        /// The last node that there is.
+        /// The last node of the guest.
         last: u32,
     },
     /// Its base is in another node.
     #[error(
-        "the CMA window {name} at {range:#x?} lies in NUMA node {node}, not in node {wanted}; leave its base or its node away"
+        "the CMA window {name} at {range:#x?} lies in NUMA node {node}, not in node {wanted}; omit its base or its node"
     )]
     OtherNode {
         /// The window.
@@ -82,7 +82,7 @@ pub enum PlaceError {
     },
     /// It begins in one node and ends in another.
     #[error(
-        "the CMA window {name} at {range:#x?} lies in more than one NUMA node, of which the RAM is {ram}; choose a base with \
+        "the CMA window {name} at {range:#x?} lies in more than one NUMA node; their RAM is {ram}; choose a base with \
          which one node has all of it, as a window has one zone (mm/cma.c, cma_activate_area)"
     )]
     AcrossNodes {
@@ -105,7 +105,7 @@ pub enum PlaceError {
     },
     /// A fixed base over something else.
     #[error(
-        "the CMA window {name} at {range:#x?} overlaps {other} at {other_range:#x?}; choose another base or leave it away"
+        "the CMA window {name} at {range:#x?} overlaps {other} at {other_range:#x?}; choose another base or omit it"
     )]
     Overlap {
         /// The window.
@@ -117,7 +117,7 @@ pub enum PlaceError {
         /// The range of that.
         other_range: Range<u64>,
     },
-    /// Nowhere is there enough room.
+    /// No free range is large enough.
     #[error(
         "there is no room for the CMA window {name} of {}: the largest free stretch of {} below {limit:#x} is {}; \
          make it smaller or --memory larger", size::format(*.size), ram_of(*.node), size::format(*.largest)
@@ -127,14 +127,14 @@ pub enum PlaceError {
         name: String,
         /// Its size.
         size: u64,
-        /// The node whose RAM it is to lie in.
+        /// The NUMA node that it is for.
         node: Option<u32>,
-        /// What it has to stay below.
+        /// The address that it must stay below.
         limit: u64,
-        /// Size of the largest stretch, in whole pageblocks.
+        /// Size of the largest free range, in whole pageblocks.
         largest: u64,
     },
-    /// Two windows of one name.
+    /// Two windows have the same name.
     #[error("two CMA windows have the name {0}; give each its own")]
     SameName(String),
     /// Two default windows.
@@ -146,16 +146,16 @@ fn ram_of(node: Option<u32>) -> String {
     node.map_or_else(|| "RAM".to_owned(), |node| format!("the RAM of NUMA node {node}"))
 }
 
-/// Gives each window a name and a place.
+/// Gives each window a name and an address.
 ///
-/// Fixed ones keep their base; then the others are placed, in the order given, each as high as it fits below the
-/// limit. High, because the kernel image and what it takes early (drivers' low memory, the crash kernel, bounce
-/// buffers) lie low. If none is marked default, the first one is.
+/// Windows with a base keep it. The others are then placed in order, each as high as possible below the limit, because the
+/// kernel image and its early allocations (low memory for drivers, the crash kernel, bounce
+/// buffers) are low. If no window is marked default, the first one becomes the default.
 ///
 /// # Errors
-/// The first window that cannot have what it asks for, and why.
+/// The first window that cannot be placed, and why.
 pub fn place(specs: &[WindowSpec], limits: &PlacementLimits<'_>) -> Result<Vec<Window>, PlaceError> {
-    // What is no CMA window is no default one unless it is asked to be.
+    // A region that is not a CMA window is the default only on request.
     let first = specs.iter().position(|spec| !spec.not_reusable && !spec.no_map);
     let any_default = specs.iter().any(|spec| spec.default);
     let mut windows: Vec<Window> = specs
@@ -218,7 +218,7 @@ pub fn place(specs: &[WindowSpec], limits: &PlacementLimits<'_>) -> Result<Vec<W
     Ok(windows)
 }
 
-/// The error if `value` is no multiple of `of`.
+/// The error if `value` is not a multiple of the unit.
 fn check_aligned(
     window: &Window,
     (what, value): (&'static str, u64),
@@ -278,7 +278,7 @@ fn check_fixed(
     Ok(*node)
 }
 
-/// That the guest's kernel has RAM enough to choose from.
+/// Checks that the guest's kernel has enough RAM to choose from.
 fn check_within(window: &Window, limits: &PlacementLimits<'_>) -> Result<(), PlaceError> {
     let range = window.range();
     let room =
@@ -297,13 +297,13 @@ fn list(ram: &[(u32, Range<u64>)]) -> String {
     ram.iter().map(one).collect::<Vec<_>>().join(" and ")
 }
 
-/// What a window without a base lies below, in `node` if it is to be in one.
+/// The address below which a window without a base lies, in `node` if it is for one.
 fn upper_limit(limits: &PlacementLimits<'_>, node: Option<u32>) -> u64 {
     let mut of_node = limits.ram.iter().filter(|(other, _)| node.is_none_or(|node| node == *other));
     if of_node.any(|(_, ram)| ram.start < limits.below) { limits.below } else { u64::MAX }
 }
 
-/// The free stretches below the limit in whole pageblocks with their nodes, or with `node` those of one, ascending.
+/// The free ranges below the limit, in whole pageblocks, with their nodes, ascending. With `node` only those of this node.
 fn holes(
     limits: &PlacementLimits<'_>,
     taken: &[(String, Range<u64>)],
@@ -403,7 +403,7 @@ mod tests {
             (None, 0),
         ];
         assert_eq!(places, expected);
-        // It fits into no node, where it would fit into both together.
+        // It fits in no node, although it would fit in both together.
         let error = placed_in_nodes(&["512M"]).unwrap_err().to_string();
         assert!(error.contains("the largest free stretch of RAM below 0x100000000 is 496M"), "{error}");
     }
@@ -419,19 +419,16 @@ mod tests {
     #[test]
     fn a_node_that_cannot_be_has_its_sentence() {
         for (spec, part) in [
-            ("64M,node=3", "is to lie in NUMA node 3, but the last node is 2; --numa gives"),
+            ("64M,node=3", "is for NUMA node 3, but the last node is 2; --numa sets"),
             (
                 "512M,node=0",
                 "no room for the CMA window cma0 of 512M: the largest free stretch of the RAM of NUMA node 0 below \
                  0x100000000 is 464M",
             ),
-            (
-                "64M,base=0x8000000,node=1",
-                "at 0x8000000..0xc000000 lies in NUMA node 0, not in node 1; leave",
-            ),
+            ("64M,base=0x8000000,node=1", "at 0x8000000..0xc000000 lies in NUMA node 0, not in node 1; omit"),
             (
                 "64M,base=0x1e000000",
-                "at 0x1e000000..0x22000000 lies in more than one NUMA node, of which the RAM is 0x0..0x20000000 \
+                "at 0x1e000000..0x22000000 lies in more than one NUMA node; their RAM is 0x0..0x20000000 \
                  (node 0) and 0x20000000..0x40000000 (node 1)",
             ),
             ("64M,base=0x3e000000", "lies outside the guest's RAM, which is 0x0..0x20000000 (node 0) and"),

@@ -1,6 +1,6 @@
-//! Sizes and addresses as people write them: what the kernel's memparse (lib/cmdline.c) takes, and nothing else.
+//! Sizes and addresses as people write them, in the syntax of the kernel's memparse (lib/cmdline.c).
 
-/// Why a text is no size.
+/// Why a text is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
     /// Not a number with an optional suffix.
@@ -8,14 +8,14 @@ pub enum SizeError {
         "\"{0}\" is not a size; write a number, decimal or 0x..., with K, M, G or T after it if wanted, as in 256M"
     )]
     Nonsense(String),
-    /// More than 64 bits hold.
-    #[error("\"{0}\" is more than 64 bits of address hold; the largest size is below 16E")]
+    /// It does not fit in 64 bits.
+    #[error("\"{0}\" does not fit in 64 bits; the largest size is below 16E")]
     TooLarge(String),
 }
 
 /// Reads a size in bytes: decimal, 0x hexadecimal or 0 octal, then K, M, G, T, P or E in either case.
 ///
-/// Unlike memparse it does not stop silently at what it does not understand.
+/// Unlike memparse, it refuses a text with trailing characters.
 ///
 /// # Errors
 /// If the text is not a size or does not fit in 64 bits.
@@ -51,7 +51,7 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
     number.checked_mul(1 << shift).ok_or_else(too_large)
 }
 
-/// Writes a size as people do: in the largest unit that divides it.
+/// Writes a size in the largest unit that divides it.
 ///
 /// ```
 /// assert_eq!(cma::size::format(256 << 20), "256M");

@@ -1,50 +1,50 @@
-//! `--cma`: what the user asks for, before it has a place.
+//! `--cma`: the specification of a window, before the window has an address.
 
 use std::{ops::Range, str::FromStr};
 
 use crate::size::{self, SizeError};
 
-/// A window as asked for: `256M`, or any of the fields of [`WindowSpec::HELP`], with commas between.
+/// The specification of a window: `256M`, or any of the fields of [`WindowSpec::HELP`], separated by commas.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WindowSpec {
     /// Size in bytes, never zero.
     pub size: u64,
-    /// Name of the node; [`place`](crate::place::place) finds one if there is none.
+    /// Name of the node. Without it [`place`](crate::place::place) makes one.
     pub name: Option<String>,
-    /// First address; placed automatically if there is none.
+    /// First address. Without it the window is placed automatically.
     pub base: Option<u64>,
-    /// What the base is a multiple of, if more than a pageblock.
+    /// Alignment of the base, if larger than a pageblock.
     pub align: Option<u64>,
-    /// It lies in the RAM of this NUMA node.
+    /// The NUMA node in whose RAM it lies.
     pub node: Option<u32>,
-    /// The guest's kernel places it, in this range.
+    /// The range in which the guest's kernel places it.
     pub alloc_ranges: Option<Range<u64>>,
     /// This window is the default one.
     pub default: bool,
-    /// On purpose without `reusable`.
+    /// Its node has no `reusable`.
     pub not_reusable: bool,
-    /// On purpose with `no-map`.
+    /// Its node has `no-map`.
     pub no_map: bool,
 }
 
 impl WindowSpec {
-    /// The fields, for a command's help.
+    /// The fields, for the help of a command.
     pub const HELP: &str = "\
-size=SIZE          with K, M or G; first, it may be the number alone
-name=NAME          of its node (default: cma0, cma1, ...)
-base=ADDRESS       its place (default: as high as it fits below 4 GiB)
-align=SIZE         its place is a multiple of this
-node=N             its place is in the RAM of this NUMA node
-alloc-ranges=A-B   its place is the guest kernel's choice between these addresses
-default            the window of devices that have none of their own (default: the first)
-not-reusable       without `reusable`: a carveout of coherent memory, and no CMA window
-no-map             with `no-map`: the kernel does not map it";
+size=SIZE          size with K, M or G; as the first field, `size=` can be omitted
+name=NAME          name of its node (default: cma0, cma1, ...)
+base=ADDRESS       first address (default: as high as possible below 4 GiB)
+align=SIZE         alignment of the first address
+node=N             the NUMA node in whose RAM it lies
+alloc-ranges=A-B   addresses between which the guest's kernel chooses its place
+default            the window of devices without a window of their own (default: the first window)
+not-reusable       node without `reusable`: a carveout of coherent memory instead of a CMA window
+no-map             node with `no-map`: the kernel does not map it";
 }
 
 /// Why a window specification was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// Neither a size nor a list of fields.
+    /// It has an unknown field.
     #[error(
         "the CMA window \"{spec}\" has the unknown field \"{field}\"; the fields are size=, name=, base=, align=, \
          node=, alloc-ranges=, default, not-reusable and no-map"
@@ -68,10 +68,10 @@ pub enum SpecError {
     /// No size was given.
     #[error("the CMA window \"{0}\" has no size; give one, as in size=256M")]
     NoSize(String),
-    /// Nothing to reserve.
-    #[error("the CMA window \"{0}\" has size zero; leave --cma away for a guest without a window")]
+    /// The size is zero.
+    #[error("the CMA window \"{0}\" has size zero; omit --cma for a guest without a window")]
     Zero(String),
-    /// An alignment that is none.
+    /// The alignment is invalid.
     #[error(
         "the CMA window \"{spec}\" has the alignment {align:#x}, which is not a power of two; give one, as in align=16M"
     )]
@@ -81,9 +81,9 @@ pub enum SpecError {
         /// The alignment in it.
         align: u64,
     },
-    /// A range that is none.
+    /// The range is invalid.
     #[error(
-        "the CMA window \"{spec}\" has the range \"{range}\"; write the first address and the one behind the last, as in alloc-ranges=0x60000000-0x80000000"
+        "the CMA window \"{spec}\" has the range \"{range}\"; write the first address and the address after the last, as in alloc-ranges=0x60000000-0x80000000"
     )]
     Range {
         /// What was given.
@@ -91,7 +91,7 @@ pub enum SpecError {
         /// The range in it.
         range: String,
     },
-    /// A node that is none.
+    /// The node is invalid.
     #[error("the CMA window \"{spec}\" has the NUMA node \"{node}\"; write its number, as in node=1")]
     Node {
         /// What was given.
@@ -99,12 +99,12 @@ pub enum SpecError {
         /// The node in it.
         node: String,
     },
-    /// Two places.
+    /// It has two places.
     #[error("the CMA window \"{spec}\" has {other} and alloc-ranges; give one of them")]
     TwoPlaces {
         /// What was given.
         spec: String,
-        /// What cannot be beside alloc-ranges.
+        /// The field that contradicts alloc-ranges.
         other: &'static str,
     },
     /// A name that no node of a device tree can have.
@@ -118,7 +118,7 @@ pub enum SpecError {
         /// The name in it.
         name: String,
     },
-    /// One field twice.
+    /// A field is given twice.
     #[error("the CMA window \"{spec}\" gives {field} twice; give it once")]
     Twice {
         /// What was given.
@@ -269,7 +269,7 @@ mod tests {
             ("size=0", "size zero"),
             ("256Q", "\"256Q\" is not a size"),
             ("size=-1", "\"-1\" is not a size"),
-            ("99E", "more than 64 bits"),
+            ("99E", "does not fit in 64 bits"),
             ("name=isp", "has no size"),
             ("64M,colour=red", "unknown field \"colour=red\""),
             ("64M,default=1", "unknown field \"default=1\""),

@@ -1,20 +1,20 @@
-//! Why there is no such area, and why cma_alloc refuses pages of one.
+//! Errors of a CMA area: why it cannot exist, and why cma_alloc refuses a request.
 
 use serde::Serialize;
 
 use super::{MAX_PAGES, MAX_RANGES, Rules};
 use crate::PAGE_SIZE;
 
-/// Why there is no such area.
+/// Why an area cannot exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AreaError {
-    /// Nothing to hand out.
-    #[error("the CMA area {0} has no pages; give it one at least")]
+    /// It has no pages.
+    #[error("the CMA area {0} has no pages; give it at least one")]
     Empty(String),
-    /// More than is modelled, or than there are addresses for.
+    /// It is larger than the model supports, or than the address space.
     #[error(
-        "the CMA area {name} of {count} pages at page {base_pfn:#x} is too large; it has to have {MAX_PAGES} pages \
-         (1 TiB) at most and to end below 16 EiB"
+        "the CMA area {name} of {count} pages at page {base_pfn:#x} is too large; the largest area has \
+         {MAX_PAGES} pages (1 TiB) and ends below 16 EiB"
     )]
     TooLarge {
         /// The area.
@@ -49,7 +49,7 @@ pub enum AreaError {
         /// Pages of a bit, as an order.
         order_per_bit: u32,
     },
-    /// Not as many ranges as the kernel has room for.
+    /// It has no range, or more than the kernel supports.
     #[error(
         "the CMA area {name} has {found} ranges; it has one with the rules of {} and {}, and up to \
          {MAX_RANGES} with those of {}",
@@ -63,7 +63,7 @@ pub enum AreaError {
         /// Its ranges.
         found: usize,
     },
-    /// Two ranges have pages in common.
+    /// Two ranges overlap.
     #[error(
         "the CMA area {name} has two ranges with the page {pfn:#x}; a page lies in one, and the ranges ascend"
     )]
@@ -75,31 +75,31 @@ pub enum AreaError {
     },
 }
 
-/// What kept cma_alloc from finding pages.
+/// Why cma_alloc found no pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// No page was asked for.
+    /// The request is for zero pages.
     ZeroPages,
-    /// More pages were asked for than the area has; of an area of several ranges, than any of them has.
+    /// The request is for more pages than the area, or its largest range, has.
     LargerThanArea,
     /// No run of free bits is long enough at the alignment.
     NoRun,
-    /// There were such runs, but in each lay a page that could not be migrated.
+    /// There are such runs, but each contains a page that cannot be migrated.
     Busy,
 }
 
-/// cma_alloc's refusal.
+/// A refusal by cma_alloc.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the CMA area {name} has no {count} pages at alignment {align}: {}", .reason.sentence())]
 pub struct AllocError {
     /// The area.
     pub name: String,
-    /// Pages that were asked for.
+    /// Number of pages requested.
     pub count: u64,
     /// Their alignment, as an order of pages.
     pub align: u32,
-    /// What kept it from finding them.
+    /// Why it found none.
     pub reason: Reason,
     /// The kernel's `ret`: -ENOMEM (-12) or -EBUSY (-16).
     pub errno: i32,
@@ -108,9 +108,8 @@ pub struct AllocError {
 }
 
 impl Reason {
-    /// The kernel's `ret`. In 6.1 it is -ENOMEM (-12) unless a candidate was busy: a search that met one and then
-    /// reached the end keeps its -EBUSY (-16). Since 6.15 a search begins with -EBUSY (cma_range_alloc), and only the
-    /// request for no page is not one.
+    /// The kernel's `ret`. In 6.1 it is -ENOMEM (-12), or -EBUSY (-16) if the search met a busy candidate before it reached
+    /// the end. Since 6.15 a search begins with -EBUSY (cma_range_alloc); only a request for zero pages is not searched.
     pub(super) fn errno(self, rules: Rules) -> i32 {
         match self {
             Self::ZeroPages => -12,
@@ -119,16 +118,16 @@ impl Reason {
         }
     }
 
-    /// What is wrong, after a colon.
+    /// The reason in words, to follow a colon.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::ZeroPages => "no page was asked for, which cma_alloc refuses without a message",
+            Self::ZeroPages => "the request is for zero pages, which cma_alloc refuses without a message",
             Self::LargerThanArea => {
-                "that is more than the whole area, which cma_alloc refuses without a search"
+                "the request is larger than the area, which cma_alloc refuses without a search"
             }
             Self::NoRun => "no run of free pages is long enough at that alignment",
             Self::Busy => {
-                "each run that is long enough has a page in it that is in use and cannot be migrated"
+                "each run that is long enough contains a page that is in use and cannot be migrated"
             }
         }
     }

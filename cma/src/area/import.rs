@@ -1,4 +1,4 @@
-//! A real board's area: what its kernel prints in debugfs, as people copy it off a device.
+//! Imports the area of a real board from copies of its debugfs files.
 
 use super::{Area, AreaError, Rules};
 use crate::map::{PageError, Pages};
@@ -10,14 +10,14 @@ pub struct Debugfs<'a> {
     pub base_pfn: &'a str,
     /// Pages.
     pub count: &'a str,
-    /// Pages of a bit, as an order. The kernel prints an unsigned long where it has an unsigned int, so that the upper
-    /// half of 64 bits is that of something else (cma_debugfs_get): only the lower half counts.
+    /// Pages of a bit, as an order. Only the lower 32 bits are valid: the kernel prints an unsigned int as an unsigned
+    /// long (cma_debugfs_get), so the upper half contains the next field.
     pub order_per_bit: &'a str,
     /// The bitmap: decimal words of 32 bits, the lowest bit first.
     pub bitmap: &'a str,
 }
 
-/// Why there is no area in these texts.
+/// Why these texts do not describe an area.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}, line {line}: {problem}")]
 pub struct ImportError {
@@ -32,25 +32,25 @@ pub struct ImportError {
 /// What can be wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImportProblem {
-    /// Not what debugfs prints.
-    #[error("\"{0}\" is not a decimal number below 2^64, which is all that the file has")]
+    /// It is not what debugfs prints.
+    #[error("\"{0}\" is not a decimal number below 2^64; the file contains only one such number")]
     Number(String),
-    /// Nothing there.
+    /// The file is empty.
     #[error("there is no number; copy the file again, as root")]
     Empty,
-    /// There is no such area.
+    /// The area cannot exist.
     #[error(transparent)]
     Area(#[from] AreaError),
-    /// It is not a bitmap, or not this area's.
+    /// It is not a bitmap, or not the bitmap of this area.
     #[error(transparent)]
     Bitmap(#[from] PageError),
 }
 
 impl Area {
-    /// The area of a board. That some of its pages cannot be migrated is not to be seen there: none is busy.
+    /// The area of a board. No page is busy: debugfs does not show which pages cannot be migrated.
     ///
     /// # Errors
-    /// If a text is not what debugfs prints, or they do not fit each other.
+    /// If a text is not what debugfs prints, or if the texts contradict each other.
     pub fn of_debugfs(name: &str, files: Debugfs<'_>, rules: Rules) -> Result<Self, ImportError> {
         let base_pfn = number("base_pfn", files.base_pfn)?;
         let count = number("count", files.count)?;
@@ -67,7 +67,7 @@ impl Area {
             ImportError { file: "bitmap", line, problem: error.into() }
         })?;
         area.ranges.iter_mut().for_each(|range| range.bitmap = bitmap.clone());
-        // Whole bits: who asked for how much is not to be seen either.
+        // Whole bits: debugfs does not show how many pages each request was for.
         area.available = area.free();
         Ok(area)
     }
@@ -89,7 +89,7 @@ fn number(file: &'static str, text: &str) -> Result<u64, ImportError> {
     value.ok_or(ImportError { file, line: 1, problem: ImportProblem::Empty })
 }
 
-/// The line of a word, from 1, of which the first is word 0.
+/// The line of a word, from 1. The first word is word 0.
 fn line_of(text: &str, word: u64) -> usize {
     let lines = (1..).zip(text.lines());
     let mut words = lines.flat_map(|(line, text)| text.split_ascii_whitespace().map(move |_| line));
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(area.ranges().collect::<Vec<_>>(), [0x40000..0x40080]);
         assert_eq!(area.allocated().runs().collect::<Vec<_>>(), [0..34, 127..128]);
         assert_eq!((area.used(), area.largest_hole()), (35, 0x40022..0x4007f));
-        // What lies behind order_per_bit in struct cma is printed with it; text files of others may end lines otherwise.
+        // The kernel prints the field after order_per_bit with it. Copied text files can have other line ends.
         let area = import(["262144\r\n", "128", " 12884901889\n\n", "1\n2\n"]).unwrap();
         assert_eq!((area.order_per_bit(), area.used()), (1, 4));
         assert_eq!(area.allocated().runs().collect::<Vec<_>>(), [0..2, 66..68]);
@@ -131,7 +131,7 @@ mod tests {
             (["0", "+1", "0", "0"], "count, line 1: \"+1\" is not"),
             (
                 ["0", "64 \n 64", "0", "0"],
-                "count, line 2: \"64\" is not a decimal number below 2^64, which is all that",
+                "count, line 2: \"64\" is not a decimal number below 2^64; the file contains only",
             ),
             (["0", "0", "0", "0"], "count, line 1: the CMA area linux,cma has no pages"),
             (["0", "64", "\u{1b}[2J", "0"], "order_per_bit, line 1: \"\\u{1b}[2J\" is not"),
@@ -147,7 +147,7 @@ mod tests {
             (["18446744073709551615", "32", "0", "0"], "count, line 1: the CMA area linux,cma of 32 pages"),
             (
                 ["0", "64", "0", "0"],
-                "bitmap, line 1: the bitmap has 1 words of 32 bits; for 64 pages it has 2",
+                "bitmap, line 1: the bitmap has 1 words of 32 bits; a bitmap of 64 pages has 2",
             ),
             (["0", "64", "0", "0\n0\n0\n"], "bitmap, line 3: the bitmap has 3 words"),
             (

@@ -1,4 +1,4 @@
-//! Measures of an area: what is free, in what pieces, and how much of it a request can use.
+//! Measures of an area: free pages, free runs, and how much of the free space a request can use.
 
 use std::{fmt, ops::Range};
 
@@ -11,23 +11,23 @@ use super::{Area, MemRange, Rules};
 pub struct Statistics {
     /// Pages of the area.
     pub count: u64,
-    /// Pages that are handed out, as debugfs `used`: see [`Area::used`].
+    /// Allocated pages, as debugfs `used` shows them: see [`Area::used`].
     pub used: u64,
-    /// Length of the longest free run, as debugfs `maxchunk`.
+    /// Length of the longest free run, as debugfs `maxchunk` shows it.
     pub maxchunk: u64,
-    /// First page of that run, the first of equal ones; null if nothing is free.
+    /// First page of that run (the first one if several have this length); null if no page is free.
     pub maxchunk_pfn: Option<u64>,
     /// Number of free runs.
     pub free_runs: u64,
-    /// How many free runs have 2^n pages or more, but fewer than 2^(n+1): element n. It ends with the last such n.
+    /// Element n is the number of free runs with at least 2^n and fewer than 2^(n+1) pages. The last element is not zero.
     pub histogram: Vec<u64>,
-    /// Pages that cannot be migrated, handed out or not.
+    /// Pages that cannot be migrated, allocated or not.
     pub busy: u64,
 }
 
 impl Area {
-    /// debugfs `used` (mm/cma_debug.c, cma_used_get): up to 6.14 the pages of the bits that are set; since 6.15 the pages
-    /// that were asked for, which are fewer where a bit stands for several.
+    /// debugfs `used` (mm/cma_debug.c, cma_used_get). Up to 6.14 it counts the pages of the bits that are set. Since 6.15 it
+    /// counts the pages that were requested; these are fewer if a bit stands for several pages.
     pub fn used(&self) -> u64 {
         match self.rules {
             Rules::V6_1 | Rules::V6_12 => self.count() - self.free(),
@@ -40,14 +40,14 @@ impl Area {
         self.holes().map(|hole| hole.end - hole.start).sum()
     }
 
-    /// The longest run of pages that are not handed out, as page frame numbers, the first of equal ones; empty if
-    /// there is none. Its length is debugfs `maxchunk` (mm/cma_debug.c, cma_maxchunk_get).
+    /// The longest free run, as page frame numbers: the first one if several have this length, empty if no page is free. Its
+    /// length is debugfs `maxchunk` (mm/cma_debug.c, cma_maxchunk_get).
     pub fn largest_hole(&self) -> Range<u64> {
         longest(self.holes())
     }
 
-    /// The longest run of free pages that begins at a multiple of 2^`align` pages, as page frame numbers, the first of
-    /// equal ones; empty if there is none. A request at that alignment can have so many pages, none of them busy.
+    /// The longest free run that begins at a multiple of 2^`align` pages, as page frame numbers: the first one if several have
+    /// this length, empty if there is no such run. It is the largest request that is granted at that alignment.
     pub fn largest_hole_at(&self, align: u32) -> Range<u64> {
         longest(self.ranges.iter().flat_map(|range| {
             let (unit, offset) = self.alignment(range, align);
@@ -58,7 +58,7 @@ impl Area {
         }))
     }
 
-    /// What is free, and in what pieces.
+    /// The numbers of free pages and free runs.
     pub fn statistics(&self) -> Statistics {
         let hole = self.largest_hole();
         let mut histogram = Vec::new();
@@ -80,11 +80,11 @@ impl Area {
         }
     }
 
-    /// External fragmentation as a request for `count` pages at alignment `align` sees it: how many of a thousand free
-    /// pages are of no use to it, however often it comes; 1000 if nothing is free.
+    /// External fragmentation for requests of `count` pages at alignment `align`: of each thousand free pages, the number that
+    /// repeated requests cannot use. It is 1000 if no page is free.
     ///
-    /// It is the buddy allocator's unusable free index (mm/vmstat.c, unusable_free_index) for runs of a bitmap: 0 where
-    /// everything that is free would serve. What alignment and busy pages keep from use counts as well.
+    /// It is the buddy allocator's unusable free index (mm/vmstat.c, unusable_free_index) for runs of a bitmap: 0 if all free
+    /// pages are usable. Pages that are lost to alignment or to busy pages count as unusable.
     pub fn unusable_free_index(&self, count: u64, align: u32) -> u64 {
         match self.free() {
             0 => 1000,
@@ -92,7 +92,7 @@ impl Area {
         }
     }
 
-    /// The runs of pages that are not handed out, as page frame numbers, ascending.
+    /// The free runs, as page frame numbers, ascending.
     fn holes(&self) -> impl Iterator<Item = Range<u64>> {
         self.ranges.iter().flat_map(|range| range.bitmap.holes().map(|hole| self.pfns_of(range, hole)))
     }
@@ -104,7 +104,7 @@ impl Area {
     }
 }
 
-/// The longest of `runs`, the first of equal ones; empty if there is none.
+/// The longest of `runs`: the first one if several have this length, empty if there are no runs.
 fn longest(runs: impl Iterator<Item = Range<u64>>) -> Range<u64> {
     let longer = |best: Range<u64>, run: Range<u64>| {
         if run.end - run.start > best.end - best.start { run } else { best }
@@ -112,11 +112,12 @@ fn longest(runs: impl Iterator<Item = Range<u64>>) -> Range<u64> {
     runs.fold(0..0, longer)
 }
 
-/// For people: a line, and one for each size of free runs.
+/// Text for people: a summary line, and a line for each size of free runs.
 impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { count, used, maxchunk, maxchunk_pfn, free_runs, histogram, busy } = self;
-        write!(f, "{used} of {count} pages used, {busy} busy; {free_runs} free runs")?;
+        let runs = if *free_runs == 1 { "run" } else { "runs" };
+        write!(f, "{used} of {count} pages used, {busy} busy; {free_runs} free {runs}")?;
         if let Some(pfn) = maxchunk_pfn {
             write!(f, ", the longest (maxchunk) of {} at pfn {pfn:#x}", plural(*maxchunk))?;
         }

@@ -1,8 +1,8 @@
-//! The allocator of a CMA area: which pages Linux hands out, and what it says when it does not.
+//! A model of the allocator of a CMA area: which pages Linux allocates, and what it prints when a request fails.
 //!
 //! The rules are those of mm/cma.c (cma_alloc, cma_release), lib/bitmap.c (bitmap_find_next_zero_area_off),
-//! mm/cma_debug.c (used, maxchunk) and kernel/dma/contiguous.c (cma_alloc_aligned): see [`Rules`] for the kernels. A
-//! page frame number, pfn for short, is an address divided by the page size.
+//! mm/cma_debug.c (used, maxchunk) and kernel/dma/contiguous.c (cma_alloc_aligned). [`Rules`] lists the kernels. A
+//! page frame number (pfn) is an address divided by the page size.
 
 mod error;
 mod import;
@@ -20,13 +20,13 @@ pub use why::{Place, Why};
 
 use crate::{PAGE_SIZE, Window, map::Pages};
 
-/// The largest alignment that the DMA API asks for, as an order of pages: CONFIG_CMA_ALIGNMENT.
+/// The largest alignment that the DMA API requests, as an order of pages: CONFIG_CMA_ALIGNMENT.
 pub const CMA_ALIGNMENT: u32 = 8;
 
-/// The largest area that is modelled, in pages: 1 TiB. Its bitmap is 32 MiB.
+/// The largest area of the model, in pages: 1 TiB. Its bitmap has 32 MiB.
 pub const MAX_PAGES: u64 = 1 << 28;
 
-/// Ranges of an area since 6.15, at most (mm/cma.h, CMA_MAX_RANGES).
+/// The maximum number of ranges of an area, since 6.15 (mm/cma.h, CMA_MAX_RANGES).
 pub const MAX_RANGES: usize = 8;
 
 /// The alignment of a buffer of `size` bytes from the DMA API, as an order of pages: min(get_order(size),
@@ -41,26 +41,26 @@ pub fn dma_alignment(size: u64) -> u32 {
     order(size.div_ceil(PAGE_SIZE)).min(CMA_ALIGNMENT)
 }
 
-/// The order of the smallest power of two that is not less than `pages`, which is 52 for none
+/// The order of the smallest power of two that is not less than `pages`; 52 for zero pages
 /// (include/asm-generic/getorder.h, get_order).
 pub fn order(pages: u64) -> u32 {
     let power = pages.checked_next_power_of_two().filter(|_| pages > 0);
     power.map_or(u64::BITS - PAGE_SIZE.trailing_zeros(), u64::trailing_zeros)
 }
 
-/// Which kernels' rules an area follows.
+/// The kernel release whose rules an area follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub enum Rules {
-    /// Linux 6.1: one range, -ENOMEM where nothing is found. What is free is listed by kernels with CONFIG_CMA_DEBUG.
+    /// Linux 6.1: one range, -ENOMEM if no run is found. Only kernels with CONFIG_CMA_DEBUG list the free pages.
     #[default]
     #[serde(rename = "6.1")]
     V6_1,
-    /// Linux 6.12: the same answers, as up to 6.14. Messages come from `__cma_alloc`, and every kernel lists what is
-    /// free.
+    /// Linux 6.12, and up to 6.14: the same answers. Messages come from `__cma_alloc`, and every kernel lists the free
+    /// pages.
     #[serde(rename = "6.12")]
     V6_12,
-    /// Linux 7.2: several ranges, -EBUSY where nothing is found, and a count of the pages that are available, which
-    /// debugfs `used` shows: pages that were asked for, not whole bits. All that came with 6.15, the messages later.
+    /// Linux 7.2, and since 6.15 except for the messages: several ranges, -EBUSY if no run is found, and a count of the
+    /// available pages. debugfs `used` shows the pages that were requested, not whole bits.
     #[serde(rename = "7.2")]
     V7_2,
 }
@@ -69,15 +69,15 @@ impl Rules {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V7_2];
 
-    /// Whether they are those since 6.15, when areas got ranges.
+    /// Whether areas have several ranges, as since 6.15.
     pub(crate) fn have_ranges(self) -> bool {
         self == Self::V7_2
     }
 }
 
-/// A text names no rules.
+/// A text that names no rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there are no rules \"{0}\"; write 6.1 or 6.12, which hold up to Linux 6.14, or 7.2 for those since")]
+#[error("the rules \"{0}\" are unknown; write 6.1 or 6.12 for Linux up to 6.14, or 7.2 for Linux since 6.15")]
 pub struct RulesError(pub String);
 
 impl fmt::Display for Rules {
@@ -119,7 +119,7 @@ pub struct Area {
     order_per_bit: u32,
     /// Ascending, without overlap: one, or up to [`MAX_RANGES`] since 6.15.
     ranges: Vec<MemRange>,
-    /// The kernel's available_count since 6.15: the pages less those that were asked for and handed out.
+    /// The kernel's available_count, since 6.15: all pages minus the pages of the requests that were granted.
     available: u64,
 }
 
@@ -128,13 +128,13 @@ pub struct Area {
 struct MemRange {
     base_pfn: u64,
     count: u64,
-    /// A bit for 2^order_per_bit pages, set if they are handed out.
+    /// A bit for each 2^order_per_bit pages, set if they are allocated.
     bitmap: Pages,
     /// Pages counted from the base.
     busy: Pages,
 }
 
-/// Pages that cma_alloc handed out.
+/// Pages that cma_alloc allocated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allocation {
     /// The first page.
@@ -147,33 +147,33 @@ pub struct Allocation {
 /// A request to a range, in bits of its bitmap.
 #[derive(Debug, Clone, Copy)]
 struct Request {
-    /// In pages, as it was asked for: only these have to be migrated.
+    /// The requested number of pages: only these need to be migrated.
     count: u64,
     bits: u64,
-    /// One less than the power of two that a bit's number plus the offset has to be a multiple of.
+    /// A power of two minus one. The number of an aligned bit plus `offset` is a multiple of that power.
     mask: u64,
-    /// Where the base lies between two aligned places.
+    /// The distance of the base from the aligned place below it.
     offset: u64,
 }
 
 impl Area {
-    /// An area of one range with the rules of 6.1, of which nothing is handed out and nothing busy.
+    /// An area of one range with the rules of 6.1. No page is allocated or busy.
     ///
-    /// `base_pfn` and `count` are in pages; a bit of the bitmap stands for 2^`order_per_bit` pages, which is one page
+    /// `base_pfn` and `count` are in pages. A bit of the bitmap stands for 2^`order_per_bit` pages: one page
     /// for areas of the device tree and of the DMA API.
     ///
     /// # Errors
-    /// If it has no page, too many, or a bit that is not whole.
+    /// If it has no pages, too many, or a number that is not a multiple of the pages of a bit.
     pub fn new(name: &str, base_pfn: u64, count: u64, order_per_bit: u32) -> Result<Self, AreaError> {
         Self::of_ranges(name, &[(base_pfn, count)], order_per_bit, Rules::V6_1)
     }
 
     /// An area of `ranges`, each the first page and the number of pages, ascending (mm/cma.c,
-    /// cma_declare_contiguous_multi). Nothing is handed out and nothing busy.
+    /// cma_declare_contiguous_multi). No page is allocated or busy.
     ///
     /// # Errors
-    /// If a range has no page, too many, or a bit that is not whole; or if there are not as many ranges as the rules
-    /// allow.
+    /// If a range has no pages, too many, or a number that is not a multiple of the pages of a bit; or if the rules do not
+    /// allow this number of ranges.
     pub fn of_ranges(
         name: &str,
         ranges: &[(u64, u64)],
@@ -212,10 +212,10 @@ impl Area {
         Ok(Self { name, rules, order_per_bit, ranges: ranges.collect(), available: total })
     }
 
-    /// The area of a window of the device tree, which has the name of its node with the unit address.
+    /// The area of a window of the device tree. Its name is that of the node, with the unit address.
     ///
     /// # Errors
-    /// If the window is not whole pages, or there is no such area.
+    /// If base or size of the window are not whole pages, or the area cannot exist.
     pub fn of_window(window: &Window, order_per_bit: u32, rules: Rules) -> Result<Self, AreaError> {
         let Window { name, base, size, .. } = window;
         let name = format!("{name}@{base:x}");
@@ -227,12 +227,12 @@ impl Area {
         Self::of_ranges(&name, &[(base / PAGE_SIZE, size / PAGE_SIZE)], order_per_bit, rules)
     }
 
-    /// Its name: of an area of the device tree, the node's with its unit address.
+    /// Its name. An area of the device tree has the name of its node, with the unit address.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The kernels whose rules it follows.
+    /// The rules that it follows.
     pub fn rules(&self) -> Rules {
         self.rules
     }
@@ -252,8 +252,8 @@ impl Area {
         self.ranges.iter().map(|range| range.count).sum()
     }
 
-    /// The pages that are handed out, in whole bits, counted from the base; those of a further range come after those
-    /// of the ranges before it.
+    /// The allocated pages, in whole bits, counted from the base. The pages of a second range follow those of the first, and so
+    /// on.
     pub fn allocated(&self) -> Pages {
         let mut pages = Pages::empty(self.count());
         let mut before = 0;
@@ -267,13 +267,13 @@ impl Area {
         pages
     }
 
-    /// cma_alloc: hands out the first `count` pages that are free and can be migrated away from.
+    /// cma_alloc: allocates the first run of `count` free pages from which all movable pages can be migrated.
     ///
-    /// `align` is an order of pages, below 52 as there are no more bits in a page frame number. There is no second
-    /// round and no wait: what is busy when its turn comes is passed over.
+    /// `align` is an order of pages, below 52: a page frame number has 52 bits. The search does not wait or start again: it
+    /// skips pages that are busy at that moment.
     ///
     /// # Errors
-    /// If there are no such pages, what the kernel answers; [`Area::dmesg`] says what it prints.
+    /// The kernel's answer, if there is no such run. [`Area::dmesg`] returns the messages.
     pub fn alloc(&mut self, count: u64, align: u32) -> Result<Allocation, AllocError> {
         let mut busy = Vec::new();
         match self.search(count, align, &mut busy) {
@@ -288,11 +288,11 @@ impl Area {
         }
     }
 
-    /// cma_release: takes `count` pages from `pfn` on back. False if `pfn` is not in the area; since 6.15 also if the
+    /// cma_release: frees `count` pages from `pfn` on. False if `pfn` is not in the area, and since 6.15 also if the
     /// last of the pages is not in the same range (find_cma_memrange).
     ///
-    /// As in the kernel nothing checks that they were handed out, or to whom. Of pages beyond the end, on which a 6.1
-    /// kernel with CONFIG_DEBUG_VM stops, those in the area are taken back.
+    /// Like the kernel, it does not check that the pages were allocated. If some of them lie beyond the end, those in the area
+    /// are freed; a 6.1 kernel with CONFIG_DEBUG_VM stops instead.
     pub fn release(&mut self, pfn: u64, count: u64) -> bool {
         let bits = self.bits(count);
         let Some(range) = self.ranges.iter_mut().find(|range| range.pfns().contains(&pfn)) else {
@@ -307,32 +307,32 @@ impl Area {
         true
     }
 
-    /// Makes the pages with the frame numbers `pfns`, as far as they are the area's, ones that cannot be migrated:
-    /// pinned by a driver, say, or under writeback. alloc_contig_range answers -EBUSY for a range with such a page.
+    /// Marks those of `pfns` that are in the area as pages that cannot be migrated, for example because a driver pinned them or
+    /// they are under writeback. alloc_contig_range answers -EBUSY for a range with such a page.
     pub fn set_busy(&mut self, pfns: Range<u64>) {
         for range in &mut self.ranges {
             range.busy.insert(range.counted_from_base(&pfns));
         }
     }
 
-    /// Makes the pages with the frame numbers `pfns` ones that can be migrated, as all are at first.
+    /// Marks `pfns` as pages that can be migrated, which is the initial state.
     pub fn set_idle(&mut self, pfns: Range<u64>) {
         for range in &mut self.ranges {
             range.busy.remove(range.counted_from_base(&pfns));
         }
     }
 
-    /// How many more requests for `count` pages at alignment `align` would be granted, one after the other.
+    /// The number of further requests for `count` pages at alignment `align` that would be granted.
     pub fn fits(&self, count: u64, align: u32) -> u64 {
         self.clone().fill(count, align)
     }
 
-    /// Grants requests for `count` pages at alignment `align` for as long as cma_alloc would; returns how many.
+    /// Grants requests for `count` pages at alignment `align` until cma_alloc would refuse one. Returns their number.
     pub fn fill(&mut self, count: u64, align: u32) -> u64 {
         let mut granted = 0;
         for index in 0..self.ranges.len() {
             let Some(request) = self.request(&self.ranges[index], count, align) else { continue };
-            // What was passed over for one is passed over for the next: the places before are still used or busy.
+            // A place that one request skips is skipped by the next, too: it is still in use or busy.
             let mut start = 0;
             while let Some(bit) = self.first_fit(&self.ranges[index], request, start, |_| ()) {
                 self.hand_out(index, bit, request);
@@ -343,12 +343,12 @@ impl Area {
         granted
     }
 
-    /// What the kernel prints about a refusal, without time stamps, if nothing was asked of the area since.
+    /// The kernel's messages about a refusal, without time stamps. The area must not have changed since.
     ///
-    /// Up to 6.12 these are cma_alloc's line and that of cma_debug_show_areas, of a kernel of 6.1 only with
-    /// CONFIG_CMA_DEBUG, as the guest image has it; nothing if the request was refused before a search. 7.2 has lines
-    /// for each range. Of more than ten failures in five seconds the kernel does not print the first line
-    /// of each (pr_err_ratelimited), and printk breaks a long line up.
+    /// Up to 6.12 these are the line of cma_alloc and that of cma_debug_show_areas. In 6.1 the second needs CONFIG_CMA_DEBUG,
+    /// which the guest image has. A request that is refused before a search has no message. 7.2 prints a line
+    /// for each range. After ten failures in five seconds the kernel omits the first line
+    /// (pr_err_ratelimited), and printk splits a long line.
     pub fn dmesg(&self, refused: &AllocError) -> Vec<String> {
         let AllocError { name, count, reason, errno, .. } = refused;
         let tail = format!("{name}: alloc failed, req-size: {count} pages, ret: {errno}");
@@ -357,7 +357,7 @@ impl Area {
             (rules @ (Rules::V6_1 | Rules::V6_12), _) => {
                 let mut available = "cma: number of available pages: ".to_owned();
                 let mut free = 0;
-                // The length of a run is in pages, but its place in bits.
+                // The length of a run is in pages, its position in bits.
                 for hole in self.ranges.iter().flat_map(|range| range.bitmap.holes()) {
                     let pages = (hole.end - hole.start) << self.order_per_bit;
                     let plus = if free == 0 { "" } else { "+" };
@@ -375,7 +375,7 @@ impl Area {
                     let mut line = format!("cma: range {index}: ");
                     for hole in range.bitmap.holes() {
                         let pages = (hole.end - hole.start) << self.order_per_bit;
-                        // The kernel leaves the plus away at bit 0, not at the first run.
+                        // The kernel omits the plus at bit 0, not at the first run.
                         let plus = if hole.start == 0 { "" } else { "+" };
                         let _ = write!(line, "{plus}{pages}@{}", hole.start);
                     }
@@ -387,7 +387,7 @@ impl Area {
         }
     }
 
-    /// The range and the bit that a request is granted, or why it is not; `busy` gets the first page of each place that
+    /// The range and the first bit that a request gets, or why it is refused. `busy` receives the first page of each place that
     /// is free and busy.
     fn search(&self, count: u64, align: u32, busy: &mut Vec<u64>) -> Result<(usize, u64, Request), Reason> {
         let mut reason = if count == 0 { Reason::ZeroPages } else { Reason::LargerThanArea };
@@ -401,7 +401,7 @@ impl Area {
         Err(reason)
     }
 
-    /// The request in bits of the range; none if there are no pages in it, or more than in the range.
+    /// The request in bits of the range. None if it has zero pages, or more than the range.
     fn request(&self, range: &MemRange, count: u64, align: u32) -> Option<Request> {
         let bits = self.bits(count);
         let (unit, offset) = self.alignment(range, align);
@@ -409,7 +409,7 @@ impl Area {
         fits.then_some(Request { count, bits, mask: unit - 1, offset })
     }
 
-    /// What a bit's number plus the second has to be a multiple of for its page to be aligned, and the second (mm/cma.c,
+    /// A unit and an offset in bits. A page is aligned if the number of its bit plus the offset is a multiple of the unit (mm/cma.c,
     /// cma_bitmap_aligned_mask, cma_bitmap_aligned_offset).
     fn alignment(&self, range: &MemRange, align: u32) -> (u64, u64) {
         let align = align.min(52);
@@ -417,7 +417,7 @@ impl Area {
         (unit, (range.base_pfn & ((1 << align) - 1)) >> self.order_per_bit)
     }
 
-    /// The bit of the first place from `start` on that is free and not busy; `on_busy` gets the first page of each
+    /// The bit of the first place from `start` on that is free and not busy. `on_busy` receives the first page of each place
     /// that is free and busy.
     fn first_fit(
         &self,
@@ -440,7 +440,7 @@ impl Area {
         }
     }
 
-    /// Marks the bits of a request as handed out.
+    /// Marks the bits of a request as allocated.
     fn hand_out(&mut self, index: usize, bit: u64, request: Request) {
         self.ranges[index].bitmap.insert(bit..bit + request.bits);
         self.available = self.available.wrapping_sub(request.count);
@@ -461,7 +461,7 @@ impl MemRange {
         pfns.start.saturating_sub(self.base_pfn)..pfns.end.saturating_sub(self.base_pfn)
     }
 
-    /// The first aligned bit from `start` on with so many clear bits, whatever is busy.
+    /// The first aligned bit from `start` on with enough clear bits. Busy pages are not considered.
     fn first_free(&self, request: Request, mut start: u64) -> Option<u64> {
         let end = self.bitmap.window_pages();
         loop {
@@ -470,7 +470,7 @@ impl MemRange {
             if bit + request.bits > end {
                 return None;
             }
-            // The kernel goes on after the first set bit; no place before the last one would do either.
+            // The kernel continues after the first set bit. Continuing after the last one gives the same result.
             match self.bitmap.last_in(bit..bit + request.bits) {
                 None => return Some(bit),
                 Some(set) => start = set + 1,

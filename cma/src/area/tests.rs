@@ -1,4 +1,4 @@
-//! The allocator against hand-checked numbers, and against one that looks at every bit.
+//! Compares the allocator with hand-checked numbers, and with a reference that examines every bit.
 
 use proptest::prelude::*;
 
@@ -43,7 +43,7 @@ fn what_the_kernel_prints() {
     }
     area.release(0x40000 + 768, 760);
     let error = area.alloc(1013, 8).unwrap_err();
-    // Between the buffers lie 8 pages each; the second is free and joins its neighbours; 256 are left at the end.
+    // There are 8 pages between the buffers. The second buffer is free and joins its neighbours. 256 pages are left at the end.
     let runs: Vec<String> = (0..20)
         .filter(|n| *n != 1)
         .map(|n| if n == 0 { "776@760".into() } else { format!("8@{}", n * 768 + 760) })
@@ -85,7 +85,7 @@ fn what_is_refused_before_a_search_prints_nothing() {
     }
     assert_eq!(alloc(&mut area, 16384, 52), Err(-12));
     assert_eq!(alloc(&mut area, 16384, 18), Ok(0x40000));
-    // The base is a multiple of 2^18 pages and of no more.
+    // The base is a multiple of 2^18 pages, but not of 2^19.
     area.release(0x40000, 16384);
     assert_eq!(alloc(&mut area, 1, 19), Err(-12));
     assert_eq!(alloc(&mut area, 1, u32::MAX), Err(-12));
@@ -109,7 +109,7 @@ fn busy_pages_are_passed_over_by_the_alignment() {
     area.set_busy(0x40000 + 530..0x40000 + 531);
     let granted = area.alloc(300, 8).unwrap();
     assert_eq!(granted, Allocation { pfn: 0x40000 + 768, busy: vec![0x40000, 0x40000 + 256, 0x40000 + 512] });
-    // Only the pages asked for are migrated: page 100 is behind them.
+    // Only the requested pages are migrated: page 100 comes after them.
     assert_eq!(alloc(&mut area, 100, 8), Ok(0x40000));
     area.set_idle(0..u64::MAX);
     assert_eq!(area.statistics().busy, 0);
@@ -127,7 +127,7 @@ fn busy_candidates_to_the_end_are_ebusy() {
     assert_eq!(dmesg[1], "cma: number of available pages: 16384@0=> 16384 free of 16384 total pages");
     assert_eq!(area.used(), 0);
     assert_eq!(area.fits(1013, 8), 0);
-    // No candidate at all is -ENOMEM, busy or not.
+    // Without a candidate the answer is -ENOMEM, even if pages are busy.
     assert_eq!(alloc(&mut area, 16384, 19), Err(-12));
 }
 
@@ -149,7 +149,7 @@ fn a_bit_of_several_pages() {
     assert_eq!(alloc(&mut area, 5, 0), Ok(0x40000));
     assert_eq!((area.used(), area.largest_hole()), (8, 0x40008..0x40040));
     assert_eq!(alloc(&mut area, 1, 4), Ok(0x40010));
-    // The place of a run is in bits.
+    // The position of a run is in bits.
     let error = area.alloc(45, 0).unwrap_err();
     assert_eq!(area.dmesg(&error)[1], "cma: number of available pages: 8@2+44@5=> 52 free of 64 total pages");
     assert_eq!(area.allocated().runs().collect::<Vec<_>>(), [0..8, 16..20]);
@@ -218,12 +218,12 @@ fn nothing_found_is_ebusy_since_6_15() {
     // The first run is not at bit 0, so it has a plus.
     assert!(dmesg[2].starts_with("cma: range 0: +1035@1013+11@3061+"), "{}", dmesg[2]);
     assert_eq!(dmesg[3..], ["cma: ", "=> 1189 free of 16384 total pages"]);
-    // More than the area has is -EBUSY too, and is printed; no page at all is not.
+    // A request larger than the area is -EBUSY too, and has a message. A request for zero pages has none.
     for (count, errno, lines) in [(16385, -16, 5), (0, -12, 0)] {
         let error = area.alloc(count, 0).unwrap_err();
         assert_eq!((error.errno, area.dmesg(&error).len()), (errno, lines));
     }
-    // A release beyond the end takes nothing back.
+    // A release beyond the end frees nothing.
     assert!(!area.release(0x43fff, 2) && !area.release(0x3ffff, 1));
     assert_eq!(area.used(), 15 * 1013);
 }
@@ -256,9 +256,9 @@ fn pages_that_were_asked_for_are_used_since_6_15() {
     assert_eq!(alloc(&mut area, 5, 0), Ok(0x40000));
     assert_eq!((area.used(), area.free()), (5, 56));
     assert_eq!(alloc(&mut area, 56, 0), Ok(0x40008));
-    // Of whole bits nothing is free.
+    // No whole bit is free.
     assert_eq!((area.used(), area.free()), (61, 0));
-    // Of pages that were taken back in other pieces the count and the bitmap are told different things.
+    // If pages are released in other pieces than they were allocated, the count and the bitmap differ.
     assert!(area.release(0x40008, 53));
     assert_eq!((area.used(), area.free()), (8, 56));
     assert!(area.release(0x40000, 1) && area.release(0x40000, 7));
@@ -271,7 +271,7 @@ fn pages_that_were_asked_for_are_used_since_6_15() {
 fn the_count_of_available_pages_stops_a_search() {
     let mut area = Area::of_ranges("isp", &[(0, 64)], 3, Rules::V7_2).unwrap();
     assert_eq!(alloc(&mut area, 64, 0), Ok(0));
-    // Both bits of the 9 pages are clear then, but 9 pages are counted.
+    // Both bits of the 9 pages are clear then, but the count is 9 pages.
     assert!(area.release(0, 9));
     assert_eq!(area.free(), 16);
     assert_eq!(alloc(&mut area, 10, 0), Err(-16));
@@ -283,7 +283,7 @@ fn what_a_request_can_use() {
     let mut area = window();
     // 16 times 1013 of 16384.
     assert_eq!((area.unusable_free_index(1013, 8), area.unusable_free_index(1, 0)), (10, 0));
-    // At that alignment a place is 768 pages long.
+    // At that alignment the distance between places is 768 pages.
     assert_eq!(area.unusable_free_index(513, 8), (16384 - 21 * 513) * 1000 / 16384);
     area.fill(1013, 8);
     assert_eq!(area.unusable_free_index(1013, 8), 1000);
@@ -291,7 +291,7 @@ fn what_a_request_can_use() {
     for n in [3, 5, 6] {
         area.release(0x40000 + n * 1024, 1013);
     }
-    // 3 * 1013 + 16 * 11 are free; two slots next to each other have room for 2000 at their common start.
+    // 3 * 1013 + 16 * 11 pages are free. Two adjacent slots have room for 2000 pages at their common start.
     assert_eq!(area.unusable_free_index(2000, 8), (3215 - 2000) * 1000 / 3215);
     assert_eq!(area.largest_hole(), 0x40000 + 5 * 1024 - 11..0x40000 + 7 * 1024);
     assert_eq!(area.largest_hole_at(8), 0x40000 + 5 * 1024..0x40000 + 7 * 1024);
@@ -306,14 +306,14 @@ fn rules_have_names() {
         assert_eq!(rules.to_string().parse(), Ok(rules));
     }
     let error = "6.2\u{1b}".parse::<Rules>().unwrap_err().to_string();
-    assert!(error.starts_with("there are no rules \"6.2\\u{1b}\"; write 6.1 or 6.12, which"), "{error}");
+    assert!(error.starts_with("the rules \"6.2\\u{1b}\" are unknown; write 6.1 or 6.12 for"), "{error}");
 }
 
-/// What is done to an area.
+/// An operation on an area.
 #[derive(Debug, Clone)]
 enum Step {
     Alloc(u64, u32),
-    /// The how-manieth live allocation, modulo their number.
+    /// The index of a live allocation, modulo their number.
     Free(usize),
     Busy(u64, u64),
     Idle(u64, u64),
@@ -349,17 +349,17 @@ fn next_zero_area(map: &[bool], mut start: u64, nr: u64, align_mask: u64, align_
     }
 }
 
-/// mm/cma.c as it stands there: cma_alloc of 6.1, and that of 7.2 with cma_range_alloc; alloc_contig_range is a look at
-/// the busy pages.
+/// A transcription of mm/cma.c: cma_alloc of 6.1, and that of 7.2 with cma_range_alloc. alloc_contig_range checks the
+/// busy pages.
 struct Reference {
     rules: Rules,
     order_per_bit: u32,
-    /// Base, a bool for each bit of the bitmap, and one for each page that is busy.
+    /// The base, a bool for each bit of the bitmap, and a bool for each page: whether it is busy.
     ranges: Vec<(u64, Vec<bool>, Vec<bool>)>,
     available_count: u64,
 }
 
-/// The indices of `count` pages or bits from `first` on, as far as there are so many.
+/// The indices of `count` pages or bits from `first` on, limited to those that exist.
 fn indices(len: usize, first: u64, count: u64) -> Range<usize> {
     let index = |at: u64| usize::try_from(at).unwrap().min(len);
     index(first)..index(first + count)
@@ -506,7 +506,7 @@ proptest! {
         }
         area.set_idle(0..u64::MAX);
         reference.set_busy(0, u64::from(u32::MAX), false);
-        // So many pages can be had at an alignment, and no more.
+        // Exactly this number of pages is granted at an alignment.
         for align in [0, 3, 8] {
             let most = area.largest_hole_at(align);
             if !most.is_empty() {

@@ -1,4 +1,4 @@
-//! Why a request fails on an area as it is, and what would let it pass.
+//! Explains why a request fails in the present state of an area, and what would make it succeed.
 
 use std::{fmt, ops::Range};
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::{Area, MemRange, Reason, Request, measure::plural};
 use crate::PAGE_SIZE;
 
-/// What a request meets, and what would let it pass; what does not apply is null. Counts are in pages.
+/// The answer to a request, and what would make it succeed. A field that does not apply is null. Counts are in pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Why {
-    /// Pages that are asked for.
+    /// The number of pages requested.
     pub pages: u64,
     /// Their alignment, as an order of pages.
     pub align: u32,
@@ -18,40 +18,40 @@ pub struct Why {
     pub errno: i32,
     /// Page frame number of the first page that it would get.
     pub pfn: Option<u64>,
-    /// What keeps the kernel from finding pages.
+    /// Why the kernel finds no pages.
     pub reason: Option<Reason>,
     /// Pages of the window.
     pub count: u64,
-    /// Those that are free.
+    /// Free pages of the window.
     pub free: u64,
     /// The longest free run, as page frame numbers.
     pub largest_hole: Range<u64>,
-    /// The longest that begins at the alignment: a request can have so many pages.
+    /// The longest free run that begins at the alignment: the largest request that would be granted.
     pub largest_aligned_hole: Range<u64>,
     /// The largest alignment below `align` at which it would be granted.
     pub granted_at: Option<u32>,
-    /// The place that is cheapest to make free.
+    /// The place where the fewest pages would have to be freed.
     pub cheapest: Option<Place>,
-    /// So many pages longer, at its end, the window would have room. It has whole pageblocks, so it can need more.
+    /// The number of pages by which the window would have to be longer. A real window grows by whole pageblocks.
     pub grow: Option<u64>,
 }
 
-/// A place for a request in which pages are in the way, and the fewest of all places: the first such.
+/// The first of the places for a request with the fewest pages in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Place {
     /// Its pages, as page frame numbers.
     pub pfns: Range<u64>,
-    /// How many of them are handed out.
+    /// The number of allocated pages in it.
     pub used: u64,
-    /// How many of them cannot be migrated.
+    /// The number of pages in it that cannot be migrated.
     pub busy: u64,
-    /// The runs of pages handed out that reach into it, each as long as it is: a run can be several buffers, and
-    /// buffers are freed as a whole.
+    /// The allocated runs that overlap it, each with its full length. A run can be several buffers, and a buffer is
+    /// freed as a whole.
     pub runs: Vec<Range<u64>>,
 }
 
 impl Area {
-    /// Why a request for `count` pages at alignment `align` fails, and what would let it pass.
+    /// Why a request for `count` pages at alignment `align` fails, and what would make it succeed.
     pub fn why(&self, count: u64, align: u32) -> Why {
         let found = |align| {
             let (index, bit, _) = self.search(count, align, &mut Vec::new())?;
@@ -98,7 +98,7 @@ impl Area {
         })
     }
 
-    /// The first of the range's aligned bits from which on the fewest pages are handed out or busy, and how many.
+    /// The first aligned bit of the range from which the fewest pages are allocated or busy, and their number.
     fn cheapest_bit(&self, range: &MemRange, request: Request) -> Option<(u64, u64)> {
         let step = request.mask + 1;
         let in_the_way = |bits: Range<u64>, pages: Range<u64>| {
@@ -110,7 +110,7 @@ impl Area {
         let mut bit = first;
         let mut cost = in_the_way(bit..bit + request.bits, page(bit)..page(bit) + request.count);
         let mut best = (first <= last).then_some((first, cost))?;
-        // From one place to the next only the ends differ, which keeps it linear.
+        // Adjacent places differ only at their ends, so the search is linear.
         while bit + step <= last && best.1 > 0 {
             let (end, page_end) = (bit + request.bits, page(bit) + request.count);
             cost += in_the_way(end..end + step, page_end..page_end + page(step));
@@ -134,7 +134,7 @@ impl Area {
     }
 }
 
-/// For people: a line, and indented ones for what belongs to it.
+/// Text for people: a line, and indented details.
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pages, align, errno, count, free, largest_hole, .. } = self;
@@ -143,12 +143,12 @@ impl fmt::Display for Why {
             write!(f, "granted at pfn {:#x}", self.pfn.unwrap_or(0))?;
             return write!(
                 f,
-                "\n  if the board refuses it all the same, it is with -16: each run that is long enough has a page in use \
-                 that cannot be migrated (pinned, under writeback), which no bitmap shows"
+                "\n  if the board refuses it nevertheless, the answer is -16: each run that is long enough has a page in use \
+                 that cannot be migrated (pinned, under writeback); a bitmap does not show this"
             );
         };
         write!(f, "{errno}, {}", reason.sentence())?;
-        write!(f, "\n  free are {free} of {}", plural(*count))?;
+        write!(f, "\n  {free} of {} are free", plural(*count))?;
         for (hole, which) in
             [(largest_hole, ""), (&self.largest_aligned_hole, " that begins at the alignment")]
         {
@@ -160,7 +160,7 @@ impl fmt::Display for Why {
         if *pages == 0 {
             return Ok(());
         }
-        write!(f, "\n  what would let it pass, each by itself:")?;
+        write!(f, "\n  each of these would make it succeed:")?;
         let most = self.largest_aligned_hole.end - self.largest_aligned_hole.start;
         if most > 0 && most < *pages {
             write!(f, "\n  - a request for {most} pages or fewer")?;
@@ -175,20 +175,20 @@ impl fmt::Display for Why {
                 (used, busy) => format!("{} freed, and {busy} that can be migrated again", plural(*used)),
             };
             write!(f, "\n  - {way} at pfn {:#x} to {:#x}: ", pfns.start, pfns.end - 1)?;
-            f.write_str("no place has fewer in the way, but buffers are freed as a whole")?;
+            f.write_str("the fewest of all places, but buffers are freed as a whole")?;
             for run in runs.iter().take(LISTED) {
                 let pages = plural(run.end - run.start);
-                write!(f, "\n    {pages} handed out at pfn {:#x} to {:#x}", run.start, run.end - 1)?;
+                write!(f, "\n    {pages} allocated at pfn {:#x} to {:#x}", run.start, run.end - 1)?;
             }
             if runs.len() > LISTED {
-                write!(f, "\n    and {} runs more", runs.len() - LISTED)?;
+                write!(f, "\n    and {} more runs", runs.len() - LISTED)?;
             }
         }
         if let Some(grow) = self.grow {
             let size = count.saturating_add(grow).saturating_mul(PAGE_SIZE);
             write!(
                 f,
-                "\n  - a window that is {} longer, of {} at least",
+                "\n  - a window that is {} longer, of at least {}",
                 plural(grow),
                 crate::size::format(size)
             )?;
@@ -197,7 +197,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// Runs that the text lists, at most.
+/// The maximum number of runs that the text lists.
 const LISTED: usize = 8;
 
 #[cfg(test)]
@@ -217,21 +217,20 @@ mod tests {
         assert_eq!(why.largest_hole, 0x40bf5..0x41000);
         assert_eq!(why.largest_aligned_hole, 0x40c00..0x41000);
         assert_eq!((why.granted_at, why.grow), (None, Some(1519)));
-        // Parts of two buffers, which are fewer pages than a part of the one behind the hole.
+        // Parts of two buffers, which are fewer pages than a part of the buffer after the hole.
         let runs = vec![0x40800..0x40bf5, 0x41000..0x413f5];
         assert_eq!(why.cheapest, Some(Place { pfns: 0x40b00..0x410ef, used: 484, busy: 0, runs }));
         assert_eq!(
             why.to_string(),
             "a request for 1519 pages at alignment 8: -12, no run of free pages is long enough at that alignment\n  \
-             free are 1189 of 16384 pages; the longest free run has 1035 pages at pfn 0x40bf5; the longest free run that \
+             1189 of 16384 pages are free; the longest free run has 1035 pages at pfn 0x40bf5; the longest free run that \
              begins at the alignment has 1024 pages at pfn 0x40c00\n  \
-             what would let it pass, each by itself:\n  \
+             each of these would make it succeed:\n  \
              - a request for 1024 pages or fewer\n  \
-             - 484 pages freed at pfn 0x40b00 to 0x410ee: no place has fewer in the way, but buffers are freed as a \
-             whole\n    \
-             1013 pages handed out at pfn 0x40800 to 0x40bf4\n    \
-             1013 pages handed out at pfn 0x41000 to 0x413f4\n  \
-             - a window that is 1519 pages longer, of 71612K at least"
+             - 484 pages freed at pfn 0x40b00 to 0x410ee: the fewest of all places, but buffers are freed as a whole\n    \
+             1013 pages allocated at pfn 0x40800 to 0x40bf4\n    \
+             1013 pages allocated at pfn 0x41000 to 0x413f4\n  \
+             - a window that is 1519 pages longer, of at least 71612K"
         );
         // 11 pages before the free slot are free as well, but not aligned.
         let why = area.why(1035, 8);
@@ -245,7 +244,7 @@ mod tests {
         assert!(
             area.why(1024, 8)
                 .to_string()
-                .contains("granted at pfn 0x40c00\n  if the board refuses it all the same")
+                .contains("granted at pfn 0x40c00\n  if the board refuses it nevertheless")
         );
     }
 
@@ -283,7 +282,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each way out is one, and nothing less is.
+        /// Each proposal makes the request succeed, and a smaller one does not.
         #[test]
         fn what_would_let_it_pass_does(
             base in 0_u64..600, order in 0_u32..3, count in 1_u64..300, align in 0_u32..9,
@@ -310,7 +309,7 @@ mod tests {
                 prop_assert!(runs.iter().all(|run| freed.release(run.start, run.end - run.start)));
                 freed.set_idle(pfns.clone());
                 prop_assert!(freed.alloc(count, align).is_ok());
-                // No place has fewer pages in the way: looked at one by one.
+                // No place has fewer pages in the way: each place is examined.
                 let whole = count.next_multiple_of(1 << order);
                 let pages = area.allocated();
                 let costs = (0..=512 - whole)

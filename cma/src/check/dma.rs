@@ -1,19 +1,19 @@
-//! Which memory a device reaches, by the `dma-ranges` of the buses above it.
+//! The memory that a device can reach, by the `dma-ranges` of the buses above it.
 
 use super::{
     ranges::{Ranges, at},
     tree::{ROOT, Tree, number},
 };
 
-/// Most cells of an address (drivers/of/address.c, OF_MAX_ADDR_CELLS).
+/// Maximum number of cells of an address (drivers/of/address.c, OF_MAX_ADDR_CELLS).
 const MAX_CELLS: usize = 4;
 
-/// Where the rules are from.
+/// The source of the rules.
 pub(super) const SOURCE: &str =
     "drivers/of/address.c, of_dma_get_range; kernel/dma/direct.c, dma_coherent_ok";
 
-/// The bus whose `dma-ranges` holds for `device`, the nearest with tuples; None if there is none, or if a memory
-/// controller is the device's parent for DMA (`interconnects`), which is not looked into.
+/// The bus whose `dma-ranges` applies to `device`: the nearest one with tuples. None without such a bus, and if a memory
+/// controller is the device's parent for DMA (`interconnects`), which is not examined.
 pub(super) fn bus(tree: &Tree<'_>, device: usize) -> Option<usize> {
     let mut found = false;
     for node in tree.ancestors(device) {
@@ -29,7 +29,7 @@ pub(super) fn bus(tree: &Tree<'_>, device: usize) -> Option<usize> {
     None
 }
 
-/// The memory that devices on `bus` reach by its `dma-ranges`; None if that is not to be understood.
+/// The memory that devices on `bus` can reach by its `dma-ranges`. None if the property is malformed.
 pub(super) fn reach(tree: &Tree<'_>, bus: usize) -> Option<Ranges> {
     let mut reach = Ranges::default();
     for (_, parent, size) in tuples(tree, bus)? {
@@ -40,7 +40,7 @@ pub(super) fn reach(tree: &Tree<'_>, bus: usize) -> Option<Ranges> {
     (!reach.is_empty()).then_some(reach)
 }
 
-/// The CPU's address of what has `address` on the bus above `bus`. A missing or empty `dma-ranges` changes nothing
+/// Translates `address`, on the bus above `bus`, to an address of the CPU. A missing or empty `dma-ranges` changes nothing
 /// (drivers/of/address.c, of_translate_one).
 fn translate(tree: &Tree<'_>, bus: usize, mut address: u64) -> Option<u64> {
     for above in tree.ancestors(bus).skip(1) {
@@ -53,8 +53,8 @@ fn translate(tree: &Tree<'_>, bus: usize, mut address: u64) -> Option<u64> {
     Some(address)
 }
 
-/// The tuples of `dma-ranges` of a bus: its own address, the one above it, and the size in bytes. PCI's addresses begin
-/// with a cell of flags, of which nothing remains in 64 bits.
+/// The tuples of `dma-ranges` of a bus: the address on it, the address on the bus above, and the size in bytes. PCI addresses begin
+/// with a cell of flags, which the 64 bits do not contain.
 fn tuples<'a>(tree: &Tree<'a>, bus: usize) -> Option<impl Iterator<Item = (u64, u64, u64)> + use<'a>> {
     let above = tree.ancestors(bus).nth(1).unwrap_or(ROOT);
     let cells = [
@@ -72,7 +72,7 @@ fn tuples<'a>(tree: &Tree<'a>, bus: usize) -> Option<impl Iterator<Item = (u64, 
     }))
 }
 
-/// The cells of addresses below `node`, inherited if it does not say (drivers/of/base.c, of_bus_n_addr_cells).
+/// The number of cells of addresses below `node`, inherited if the node does not set it (drivers/of/base.c, of_bus_n_addr_cells).
 fn cells(tree: &Tree<'_>, node: usize, name: &str) -> usize {
     tree.ancestors(node).find_map(|node| tree.cell(node, name)).unwrap_or(1) as usize
 }

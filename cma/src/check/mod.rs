@@ -1,7 +1,7 @@
-//! `minivmm check`: what Linux 6.1 makes of each reserved-memory node of a device tree, and why.
+//! `minivmm check`: how Linux 6.1 handles each reserved-memory node of a device tree, and why.
 //!
-//! The rules are transcribed from the kernel: each finding names the file and the function that it comes from. Addresses
-//! are taken to have 64 bits, and CONFIG_DMA_CMA, CONFIG_DMA_DECLARE_COHERENT and CONFIG_DMA_RESTRICTED_POOL to be set.
+//! The rules are transcribed from the kernel: each finding names its source file and function. They assume 64-bit
+//! addresses, CONFIG_DMA_CMA, CONFIG_DMA_DECLARE_COHERENT and CONFIG_DMA_RESTRICTED_POOL.
 
 mod dma;
 mod ranges;
@@ -19,30 +19,30 @@ use serde::Serialize;
 use crate::{PAGE_SIZE, size};
 pub use tree::{Tree, TreeError};
 
-/// What the rules depend on: the configuration of the kernel.
+/// The configuration of the kernel on which the rules depend.
 #[derive(Debug, Clone, Serialize)]
 pub struct Kernel {
     /// Unit of CMA windows in bytes, CMA_MIN_ALIGNMENT_BYTES (include/linux/cma.h).
     pub pageblock: u64,
     /// Size of a page in bytes.
     pub page_size: u64,
-    /// Most CMA areas, MAX_CMA_AREAS (include/linux/cma.h): 1 + CONFIG_CMA_AREAS.
+    /// Maximum number of CMA areas, MAX_CMA_AREAS (include/linux/cma.h): 1 + CONFIG_CMA_AREAS.
     pub cma_areas: usize,
 }
 
-/// Why there can be no such kernel.
+/// Why a kernel configuration is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
-    /// No size of pages.
-    #[error("a page of {} cannot be had: it is 4K, 16K or 64K", size::format(*.0))]
+    /// The page size is invalid.
+    #[error("the page size must be 4K, 16K or 64K, not {}", size::format(*.0))]
     PageSize(u64),
-    /// No pageblock.
+    /// The pageblock is invalid.
     #[error(
-        "a pageblock of {} cannot be had: it is a power of two of at least a page, which has {}",
+        "the pageblock of {} is not a power of two, or is smaller than a page of {}; give a power of two, such as 4M",
         size::format(*.pageblock), size::format(*.page_size)
     )]
     Pageblock {
-        /// As asked for.
+        /// Its size.
         pageblock: u64,
         /// Size of a page.
         page_size: u64,
@@ -50,10 +50,10 @@ pub enum KernelError {
 }
 
 impl Kernel {
-    /// A kernel whose pages and pageblocks have these sizes in bytes, and which has at most so many CMA areas.
+    /// A kernel with these sizes of pages and pageblocks, in bytes, and this maximum number of CMA areas.
     ///
     /// # Errors
-    /// If no kernel can be built so.
+    /// If a size is invalid.
     pub fn new(pageblock: u64, page_size: u64, cma_areas: usize) -> Result<Self, KernelError> {
         if ![PAGE_SIZE, 4 * PAGE_SIZE, 16 * PAGE_SIZE].contains(&page_size) {
             return Err(KernelError::PageSize(page_size));
@@ -65,51 +65,51 @@ impl Kernel {
     }
 }
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Good to know.
     Note,
-    /// It works, though perhaps not as meant.
+    /// It works, but perhaps not as intended.
     Warning,
     /// It will not work.
     Error,
 }
 
-/// Something that there is to say, in a sentence.
+/// A finding, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How much it matters.
+    /// Its severity.
     pub level: Level,
     /// The sentence.
     pub text: String,
-    /// The file and the function of the kernel that it comes from.
+    /// The source file and function of the kernel.
     pub source: &'static str,
 }
 
-/// What Linux makes of a node.
+/// How Linux handles a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeOutcome {
     /// A CMA window.
     CmaPool,
-    /// A pool of coherent memory for the devices that name it, which nobody else uses.
+    /// A pool of coherent memory for the exclusive use of the devices that name it.
     CoherentCarveout,
     /// A pool of bounce buffers for the devices that name it (CONFIG_DMA_RESTRICTED_POOL).
     RestrictedDmaPool,
     /// Memory that the kernel does not map.
     NoMap,
-    /// Memory that the kernel maps and leaves alone.
+    /// Memory that the kernel maps and does not use.
     Reserved,
-    /// Nothing: the memory is used as any other.
+    /// The node has no effect: the memory is ordinary memory.
     Ignored,
-    /// What it asks for is refused.
+    /// Linux refuses it.
     Refused,
 }
 
 impl NodeOutcome {
-    /// Whether of_reserved_mem_device_init has something to give.
+    /// Whether of_reserved_mem_device_init can assign it to a device.
     pub fn is_pool(self) -> bool {
         matches!(self, Self::CmaPool | Self::CoherentCarveout | Self::RestrictedDmaPool)
     }
@@ -134,34 +134,34 @@ impl fmt::Display for NodeOutcome {
 pub struct Region {
     /// Its path.
     pub node: String,
-    /// What Linux makes of it.
+    /// How Linux handles it.
     pub outcome: NodeOutcome,
-    /// The rule by which it does, in words.
+    /// The rule that decides this, in words.
     pub rule: String,
-    /// The file and the function of the kernel that has the rule.
+    /// The source file and function of the rule in the kernel.
     pub source: &'static str,
-    /// Its first address; null if the kernel finds a place for it, or if it has none.
+    /// Its first address; null if the kernel chooses it, or if the node has no memory.
     pub base: Option<u64>,
-    /// Its size in bytes, by the first tuple of `reg` or by `size`; null if it has none.
+    /// Its size in bytes, from the first tuple of `reg` or from `size`; null without both.
     pub size: Option<u64>,
-    /// It is the window of devices that have none of their own (linux,cma-default).
+    /// Whether it is the window of devices without a window of their own (linux,cma-default).
     pub default: bool,
-    /// What else there is to say.
+    /// Other findings.
     pub findings: Vec<Finding>,
 }
 
 /// An entry of a `memory-region` property.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reference {
-    /// Which entry, counted from 0: the index for of_reserved_mem_device_init_by_idx.
+    /// The number of the entry, from 0: the index for of_reserved_mem_device_init_by_idx.
     pub index: usize,
-    /// The path of the node that it leads to; null if there is none.
+    /// The path of the node that it refers to; null if no node has the phandle.
     pub target: Option<String>,
     /// The return value of of_reserved_mem_device_init_by_idx: 0 or a negative error code.
     pub errno: i32,
-    /// What the device gets: a pool, or null for nothing.
+    /// The kind of pool that the device gets; null if it gets no pool.
     pub gets: Option<NodeOutcome>,
-    /// What there is to say.
+    /// The findings.
     pub findings: Vec<Finding>,
 }
 
@@ -170,20 +170,20 @@ pub struct Reference {
 pub struct User {
     /// Its path.
     pub node: String,
-    /// Whether Linux makes a device of it: neither it nor a node around it has a `status` against that.
+    /// Whether Linux creates a device: the `status` of the node and of its parents permits it.
     pub enabled: bool,
     /// The entries.
     pub references: Vec<Reference>,
 }
 
-/// What there is to say of a tree. `minivmm check --json` prints it with these field names.
+/// The findings on a tree. `minivmm check --json` prints them with these field names.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// The rules that were applied: the version of Linux.
+    /// The version of Linux whose rules were applied.
     pub rules: &'static str,
-    /// What the rules depend on.
+    /// The configuration on which the rules depend.
     pub kernel: Kernel,
-    /// What concerns the tree as a whole.
+    /// Findings on the tree as a whole.
     pub findings: Vec<Finding>,
     /// The children of /reserved-memory, in the order of the tree.
     pub regions: Vec<Region>,
@@ -199,7 +199,7 @@ impl Report {
         self.findings.iter().chain(regions).chain(references.flat_map(|reference| &reference.findings))
     }
 
-    /// How many findings have `level`.
+    /// The number of findings with `level`.
     pub fn count(&self, level: Level) -> usize {
         self.findings().filter(|finding| finding.level == level).count()
     }
@@ -264,7 +264,7 @@ impl fmt::Display for Reference {
         }
         match gets {
             Some(pool) => write!(f, "gives it the {pool}")?,
-            None if *errno == 0 => write!(f, "gives it nothing and returns 0")?,
+            None if *errno == 0 => write!(f, "returns 0 without a pool")?,
             None => write!(f, "returns {errno}")?,
         }
         findings.iter().try_for_each(|finding| write!(f, "\n    {finding}"))
@@ -285,7 +285,7 @@ impl fmt::Display for Report {
         let rules = self.rules;
         writeln!(
             f,
-            "The rules of {rules}, pageblock {pageblock}, page {page_size}, at most {cma_areas} CMA areas"
+            "Rules of {rules}, pageblock {pageblock}, page {page_size}, at most {cma_areas} CMA areas"
         )?;
         self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))?;
         self.regions.iter().try_for_each(|region| writeln!(f, "\n{region}"))?;

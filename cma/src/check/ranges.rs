@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-/// The range of `size` bytes at `base`, cut off where addresses end as memblock_cap_size (mm/memblock.c) does.
+/// The range of `size` bytes at `base`, limited to 64-bit addresses like memblock_cap_size (mm/memblock.c).
 pub(super) fn at(base: u64, size: u64) -> Range<u64> {
     base..base.saturating_add(size)
 }
 
-/// Addresses; ranges that touch are one.
+/// A set of addresses. Adjacent ranges are merged.
 #[derive(Debug, Default)]
 pub(super) struct Ranges(BTreeMap<u64, u64>);
 
@@ -44,7 +44,7 @@ impl Ranges {
         self.0.range(..=range.start).next_back().is_some_and(|(_, end)| *end >= range.end)
     }
 
-    /// The most bytes from a multiple of `align` on that fit into `within`, where the set is and `taken` is not.
+    /// The size of the largest range in `within` that begins at a multiple of `align` and is in the set, but not in `taken`.
     pub(super) fn room(&self, taken: &Self, align: u64, within: &Range<u64>) -> u64 {
         let mut largest = 0;
         let mut look = |start: u64, end: u64| {

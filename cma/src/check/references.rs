@@ -1,4 +1,4 @@
-//! What a driver gets that calls of_reserved_mem_device_init(), for each entry of each `memory-region`.
+//! The result of of_reserved_mem_device_init() in a driver, for each entry of each `memory-region`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,18 +10,18 @@ const DEVICE_INIT: &str = "drivers/of/of_reserved_mem.c, of_reserved_mem_device_
 const ASSIGN: &str = "kernel/dma/coherent.c, dma_assign_coherent_memory";
 const PARSE_PHANDLE: &str = "drivers/of/base.c, of_parse_phandle";
 
-/// The error codes of Linux that are returned (include/uapi/asm-generic/errno-base.h).
+/// The error codes of Linux (include/uapi/asm-generic/errno-base.h).
 const ENODEV: i32 = -19;
 const EINVAL: i32 = -22;
 
-/// Addresses that devices reach whose driver asks for no more: the mask that they begin with (drivers/of/platform.c,
+/// The end of the addresses that a device can reach if its driver sets no DMA mask (drivers/of/platform.c,
 /// of_platform_device_create_pdata).
 const FIRST_MASK_END: u64 = 4 << 30;
 
 /// The nodes with a `memory-region`, in the order of the tree.
 pub(super) fn check(tree: &Tree<'_>, regions: &[Checked]) -> Vec<User> {
     let by_node: BTreeMap<usize, &Checked> = regions.iter().map(|region| (region.node, region)).collect();
-    // __find_rmem takes the first in the kernel's order.
+    // __find_rmem returns the first one in the kernel's order.
     let mut saved: Vec<&Checked> = regions.iter().filter(|region| region.rank.is_some()).collect();
     saved.sort_by_key(|region| std::cmp::Reverse(region.rank));
     let by_phandle: BTreeMap<u32, &Checked> =
@@ -42,11 +42,11 @@ pub(super) fn check(tree: &Tree<'_>, regions: &[Checked]) -> Vec<User> {
             let mut reference = known.reference(node, index, cell);
             let is_carveout = |reference: &Reference| reference.gets == Some(NodeOutcome::CoherentCarveout);
             if is_carveout(&reference) && references.iter().any(is_carveout) {
-                let text = "the device can have one carveout: with the earlier one assigned, this one is refused (-EBUSY)";
+                let text = "a device can have one carveout: this one is refused if the earlier one is assigned (-EBUSY)";
                 reference.findings.push(finding(Level::Note, ASSIGN, text));
             }
             if !enabled {
-                // No driver asks.
+                // No driver calls it for a disabled device.
                 reference.findings.iter_mut().for_each(|finding| finding.level = Level::Note);
             }
             references.push(reference);
@@ -62,13 +62,13 @@ struct Known<'t, 'a> {
     tree: &'t Tree<'a>,
     by_node: BTreeMap<usize, &'t Checked>,
     by_phandle: BTreeMap<u32, &'t Checked>,
-    /// For each region that Linux keeps: itself, and those that it leads to by `memory-region`.
+    /// For each region that Linux keeps: the region, and those that it refers to by `memory-region`, directly or indirectly.
     reachable: BTreeMap<usize, BTreeSet<usize>>,
-    /// What the devices of a bus reach, for those that were asked for.
+    /// The memory that devices on a bus can reach, for the buses examined so far.
     reach: BTreeMap<usize, Option<Ranges>>,
 }
 
-/// The phandle in a cell; None if it is not whole.
+/// The phandle in a cell. None if the cell is incomplete.
 fn phandle(cell: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(cell.try_into().ok()?))
 }
@@ -91,9 +91,9 @@ impl Known<'_, '_> {
                 None => say(
                     Level::Error,
                     PARSE_PHANDLE,
-                    "memory-region ends in the middle of a phandle, of 4 bytes".into(),
+                    "memory-region ends in the middle of a phandle (4 bytes)".into(),
                 ),
-                Some(0) => say(Level::Note, PARSE_PHANDLE, "the phandle 0 is an entry left empty".into()),
+                Some(0) => say(Level::Note, PARSE_PHANDLE, "the phandle 0 stands for an empty entry".into()),
                 Some(phandle) => say(
                     Level::Error,
                     PARSE_PHANDLE,
@@ -103,15 +103,14 @@ impl Known<'_, '_> {
             return reference;
         };
         if !tree.is_available(target) {
-            let text =
-                "its status is not \"okay\": the driver is told success, and goes on with the default window";
+            let text = "its status is not \"okay\": the call succeeds, and the driver continues with the default window";
             say(Level::Warning, DEVICE_INIT, text.into());
             reference.errno = 0;
             return reference;
         }
         if self.reachable.get(&target).is_some_and(|nodes| nodes.contains(&user)) {
-            let text = "it leads back to this node, by its own memory-region: no region can lie in itself, and Linux does \
-                        not follow the circle";
+            let text = "it refers back to this node by its own memory-region: a region cannot contain itself, and Linux does \
+                        not follow the loop";
             say(Level::Warning, DEVICE_INIT, text.into());
         }
         reference.errno = EINVAL;
@@ -120,10 +119,14 @@ impl Known<'_, '_> {
                 Some(found) => say(
                     Level::Error,
                     DEVICE_INIT,
-                    format!("nothing is known of it, as it is {} (-EINVAL)", found.region.outcome),
+                    format!("Linux keeps no record of it, because it is {} (-EINVAL)", found.region.outcome),
                 ),
                 None => {
-                    say(Level::Warning, DEVICE_INIT, "it is no child of /reserved-memory (-EINVAL)".into());
+                    say(
+                        Level::Warning,
+                        DEVICE_INIT,
+                        "it is not a child of /reserved-memory (-EINVAL)".into(),
+                    );
                 }
             }
             return reference;
@@ -134,19 +137,19 @@ impl Known<'_, '_> {
                 say(
                     Level::Error,
                     DEVICE_INIT,
-                    format!("there is no pool, as it is {} (-EINVAL)", region.outcome),
+                    format!("it is not a pool, because it is {} (-EINVAL)", region.outcome),
                 );
             }
             NodeOutcome::NoMap | NodeOutcome::Reserved => {
                 let text =
-                    "it is no pool (-EINVAL): only a driver that looks it up and maps it itself can use it";
+                    "it is not a pool (-EINVAL): a driver can use it only by finding and mapping it itself";
                 say(Level::Note, "drivers/of/of_reserved_mem.c, of_reserved_mem_lookup", text.into());
             }
             NodeOutcome::CoherentCarveout if !found.usable => {
                 say(
                     Level::Error,
                     "kernel/dma/coherent.c, rmem_dma_device_init",
-                    "it cannot be mapped (-EINVAL), see there".into(),
+                    "it cannot be mapped (-EINVAL); see the error of that node".into(),
                 );
             }
             pool => {
@@ -160,13 +163,13 @@ impl Known<'_, '_> {
                             reach.iter().take(4).map(|range| format!("{range:#x?}")).collect();
                         let more = if reach.iter().nth(4).is_some() { " and more" } else { "" };
                         let text = format!(
-                            "it lies at {range:#x?}, where the device does not reach by dma-ranges: it reaches {}{more}",
+                            "it is at {range:#x?}, which the device cannot reach by dma-ranges: it can reach {}{more}",
                             ends.join(" and ")
                         );
                         say(Level::Warning, dma::SOURCE, text);
                     }
                     (None, Some(range)) if range.end > FIRST_MASK_END => {
-                        let text = "it lies above 4 GiB: the driver has to set a DMA mask of more than the 32 bits that devices begin with";
+                        let text = "it is above 4 GiB: the driver must set a DMA mask of more than 32 bits, the initial mask";
                         say(Level::Note, dma::SOURCE, text.into());
                     }
                     _ => {}
@@ -179,7 +182,7 @@ impl Known<'_, '_> {
     }
 }
 
-/// The regions that Linux keeps, each with those that its own `memory-region` names.
+/// The regions that Linux keeps, each with the regions that its own `memory-region` names.
 fn edges(tree: &Tree<'_>, saved: &[&Checked]) -> BTreeMap<usize, BTreeSet<usize>> {
     let nodes: BTreeSet<usize> = saved.iter().map(|region| region.node).collect();
     let targets = |node| {
@@ -190,7 +193,7 @@ fn edges(tree: &Tree<'_>, saved: &[&Checked]) -> BTreeMap<usize, BTreeSet<usize>
     nodes.iter().map(|node| (*node, targets(*node))).collect()
 }
 
-/// The regions that those of `edges` lead to, over any number of others.
+/// The regions that each region of `edges` leads to, directly or indirectly.
 fn reachable(edges: &BTreeMap<usize, BTreeSet<usize>>) -> BTreeMap<usize, BTreeSet<usize>> {
     let follow = |start: &usize| {
         let mut seen = BTreeSet::from([*start]);

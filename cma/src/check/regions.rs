@@ -1,4 +1,4 @@
-//! What early boot does with the children of /reserved-memory, step by step as the kernel takes them.
+//! The handling of the children of /reserved-memory in early boot, in the kernel's order.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -8,7 +8,7 @@ use super::{
     tree::{ROOT, Tree, number},
 };
 
-/// Most regions that are kept for set-up (drivers/of/of_reserved_mem.c, MAX_RESERVED_REGIONS).
+/// Maximum number of regions that are kept for set-up (drivers/of/of_reserved_mem.c, MAX_RESERVED_REGIONS).
 const MAX_REGIONS: usize = 64;
 
 const CHECK_ROOT: &str = "drivers/of/fdt.c, __reserved_mem_check_root";
@@ -23,9 +23,9 @@ pub(super) const CMA_SETUP: &str = "kernel/dma/contiguous.c, rmem_cma_setup";
 pub(super) struct Checked {
     pub(super) node: usize,
     pub(super) region: Region,
-    /// Its place in the kernel's list, in which phandles are looked for; None if it is not there.
+    /// Its position in the kernel's list, which the kernel searches for phandles. None if it is not in the list.
     pub(super) rank: Option<usize>,
-    /// Devices can be given it, if it is a pool.
+    /// Whether a device can use it, if it is a pool.
     pub(super) usable: bool,
 }
 
@@ -40,7 +40,7 @@ impl Checked {
         self.region.source = source;
     }
 
-    /// As [`Self::end`], where that is an error.
+    /// Like [`Self::end`], with an error.
     pub(super) fn fail(&mut self, outcome: NodeOutcome, source: &'static str, rule: impl Into<String>) {
         let rule = rule.into();
         self.say(Level::Error, source, rule.clone());
@@ -52,26 +52,26 @@ impl Checked {
     }
 }
 
-/// What is known while regions are set up.
+/// The state while regions are set up.
 pub(super) struct Boot<'t, 'a> {
     pub(super) tree: &'t Tree<'a>,
     pub(super) kernel: &'t Kernel,
-    /// Cells of an address and of a size: the root's.
+    /// The root's cells of an address and of a size.
     pub(super) cells: (usize, usize),
-    /// Memory by the tree; empty if a boot loader is to say where it is.
+    /// The RAM by the tree. Empty if a boot loader fills it in.
     pub(super) ram: Ranges,
-    /// That of it which memory nodes give to a NUMA node, by the node's number.
+    /// The RAM of each NUMA node, by the node's number.
     pub(super) nodes: BTreeMap<u64, Ranges>,
-    /// What memblock has as reserved.
+    /// The memory that memblock has reserved.
     pub(super) reserved: Ranges,
-    /// What it has as not to be mapped.
+    /// The memory that memblock does not map.
     pub(super) unmapped: Ranges,
-    /// `cma=` is on the kernel's command line.
+    /// Whether the kernel's command line has `cma=`.
     pub(super) cmdline: bool,
     pub(super) cma_areas: usize,
 }
 
-/// Takes the children of /reserved-memory in the order of the tree; `findings` get what concerns all of them.
+/// Examines the children of /reserved-memory in the order of the tree. `findings` receives findings on all of them.
 pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding>) -> Vec<Checked> {
     let Some(parent) = tree.top_level("reserved-memory") else {
         findings.push(finding(
@@ -91,7 +91,7 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding
                 format!("{rule}; Linux ignores all of /reserved-memory"),
             ));
             for region in &mut regions {
-                region.end(NodeOutcome::Ignored, CHECK_ROOT, "as all of /reserved-memory is");
+                region.end(NodeOutcome::Ignored, CHECK_ROOT, "Linux ignores all of /reserved-memory");
             }
             return regions;
         }
@@ -112,7 +112,7 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding
         findings.push(finding(
             Level::Note,
             "drivers/of/fdt.c, early_init_dt_scan_memory",
-            "no memory node has a size, as a boot loader is to fill it in: regions are taken to lie in RAM",
+            "no memory node has a size, because a boot loader fills it in: the check assumes that regions are in RAM",
         ));
     }
     tree.reservations().iter().for_each(|range| boot.reserved.insert(range.clone()));
@@ -126,13 +126,13 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding
             } else {
                 let rule = format!(
                     "it is number {count} and there is room for {MAX_REGIONS} (\"not enough space for all defined regions\"): its \
-                     memory is reserved, and is of no use to anybody"
+                     memory is reserved, but nothing can use it"
                 );
                 region.fail(NodeOutcome::Refused, SAVE_NODE, rule);
             }
         }
     }
-    // Those without a place come first (__rmem_cmp).
+    // Regions without an address come first (__rmem_cmp).
     order.sort_by_key(|index| {
         let region = &regions[*index].region;
         region.base.map_or((0, 0), |base| (base, region.size.unwrap_or(0)))
@@ -171,47 +171,47 @@ fn untouched(tree: &Tree<'_>, node: usize) -> Checked {
     Checked { node, region, rank: None, usable: true }
 }
 
-/// The root's cells, if /reserved-memory is as Linux wants it; else what is not.
+/// The root's cells, if /reserved-memory is valid. Otherwise the error.
 fn check_root(tree: &Tree<'_>, parent: usize, findings: &mut Vec<Finding>) -> Result<(usize, usize), String> {
     let cells = ["#address-cells", "#size-cells"].map(|name| (name, tree.cell(ROOT, name).unwrap_or(1)));
     for (name, cells) in cells {
         if ![1, 2].contains(&cells) {
-            return Err(format!("the root has {name} = {cells}, where memory is described with 1 or 2"));
+            return Err(format!("the root has {name} = {cells}; it must be 1 or 2"));
         }
         match tree.cell(parent, name) {
             None => {
                 return Err(format!(
-                    "/reserved-memory has no {name}; it has to be the root's, which is {cells}"
+                    "/reserved-memory has no {name}; it must be the same as the root's, {cells}"
                 ));
             }
             Some(own) if own != cells => {
                 return Err(format!(
-                    "/reserved-memory has {name} = {own}; it has to be the root's, which is {cells}"
+                    "/reserved-memory has {name} = {own}; it must be the same as the root's, {cells}"
                 ));
             }
             Some(_) => {}
         }
     }
     match tree.property(parent, "ranges") {
-        None => return Err("/reserved-memory has no ranges; it has to have an empty one".to_owned()),
+        None => return Err("/reserved-memory has no ranges; it must have an empty ranges property".to_owned()),
         Some([]) => {}
         Some(_) => findings.push(finding(
             Level::Warning,
             CHECK_ROOT,
-            "/reserved-memory has a ranges that is not empty; Linux does not look into it here, and takes each reg as \
-             it stands",
+            "/reserved-memory has a ranges property that is not empty; Linux ignores its content here, and does not translate \
+             reg",
         )),
     }
     Ok((cells[0].1 as usize, cells[1].1 as usize))
 }
 
-/// The tuples of a property of addresses and sizes, as long as they are whole.
+/// The complete tuples of a property of addresses and sizes.
 pub(super) fn tuples(value: &[u8], (address, size): (usize, usize)) -> impl Iterator<Item = (u64, u64)> {
     let tuples = value.chunks_exact(4 * (address + size));
     tuples.map(move |tuple| (number(&tuple[..4 * address]), number(&tuple[4 * address..])))
 }
 
-/// Memory by the memory nodes (drivers/of/fdt.c, early_init_dt_scan_memory), and that of each NUMA node (drivers/of/of_numa.c,
+/// The RAM by the memory nodes (drivers/of/fdt.c, early_init_dt_scan_memory), and the RAM of each NUMA node (drivers/of/of_numa.c,
 /// of_numa_parse_memory_nodes).
 fn memory(tree: &Tree<'_>, cells: (usize, usize)) -> (Ranges, BTreeMap<u64, Ranges>) {
     let (mut ram, mut nodes) = (Ranges::default(), BTreeMap::<u64, Ranges>::new());
@@ -243,24 +243,24 @@ impl Boot<'_, '_> {
         self.tree.is_compatible(node, "shared-dma-pool")
     }
 
-    /// Whether any of `range` is RAM, as far as is known.
+    /// Whether any of `range` is RAM. True if the RAM is unknown.
     pub(super) fn in_ram(&self, range: &Range<u64>) -> bool {
         self.ram.is_empty() || self.ram.overlaps(range)
     }
 
-    /// Whether some of `range` is not RAM, as far as is known.
+    /// Whether some of `range` is not RAM. False if the RAM is unknown.
     pub(super) fn lies_outside_ram(&self, range: &Range<u64>) -> bool {
         !self.ram.is_empty() && !self.ram.covers(range)
     }
 
-    /// The first pass: reserves what has a place. Whether the region is kept for the second one.
+    /// The first pass: reserves a region that has an address. True if the region is kept for the second pass.
     fn scan(&mut self, region: &mut Checked) -> bool {
         let (tree, node) = (self.tree, region.node);
         if !tree.is_available(node) {
             region.end(
                 NodeOutcome::Ignored,
                 SCAN,
-                "its status is neither \"okay\" nor \"ok\", so that nothing is reserved",
+                "its status is neither \"okay\" nor \"ok\", so Linux reserves nothing",
             );
             return false;
         }
@@ -268,17 +268,13 @@ impl Boot<'_, '_> {
             if tree.has(node, "size") {
                 return true;
             }
-            region.fail(
-                NodeOutcome::Ignored,
-                SCAN,
-                "it has neither reg nor size, so that there is nothing to reserve",
-            );
+            region.fail(NodeOutcome::Ignored, SCAN, "it has neither reg nor size, so Linux reserves nothing");
             return false;
         };
         let tuple = 4 * (self.cells.0 + self.cells.1);
         if reg.is_empty() || !reg.len().is_multiple_of(tuple) {
             let rule = format!(
-                "its reg has {} bytes, where a tuple of address and size has {tuple} (\"invalid reg property\")",
+                "its reg has {} bytes; a tuple of address and size has {tuple} (\"invalid reg property\")",
                 reg.len()
             );
             region.fail(NodeOutcome::Ignored, RESERVE_REG, rule);
@@ -304,7 +300,7 @@ impl Boot<'_, '_> {
                 self.reserved.insert(range);
             } else if self.in_ram(&range) && self.reserved.overlaps(&range) {
                 busy = busy.or(Some(range));
-                // As a carveout, it would have to be mapped a second time.
+                // A carveout would need a second mapping.
                 region.usable &= index > 0;
             } else {
                 self.unmapped.insert(range);
@@ -314,7 +310,7 @@ impl Boot<'_, '_> {
             region.say(
                 Level::Error,
                 RESERVE_REG,
-                "one of the further tuples of its reg has size zero (\"failed to reserve memory\")",
+                "a tuple of its reg after the first has size zero (\"failed to reserve memory\")",
             );
         }
         if let Some(range) = busy {
@@ -322,7 +318,7 @@ impl Boot<'_, '_> {
                 Level::Error,
                 RESERVE,
                 format!(
-                    "{range:#x?} stays mapped in spite of no-map: it is reserved already, by a node further up or by \
+                    "{range:#x?} stays mapped in spite of no-map: an earlier node has reserved it, or \
                      /memreserve/ (-EBUSY, \"failed to reserve memory\")"
                 ),
             );
@@ -331,10 +327,7 @@ impl Boot<'_, '_> {
             let pool = self.is_pool(region.node);
             let (level, loss) =
                 if pool { (Level::Warning, "; the other memory is lost") } else { (Level::Note, "") };
-            let text = format!(
-                "only the first of {} tuples of its reg is the region that devices see{loss}",
-                more + 1
-            );
+            let text = format!("devices see only the first of {} tuples of its reg{loss}", more + 1);
             region.say(level, RESERVE_REG, text);
         }
         let address =
@@ -344,24 +337,24 @@ impl Boot<'_, '_> {
             && address != base
         {
             let text = format!(
-                "its unit address {address:x} is not its reg's first address {base:x}; Linux goes by reg"
+                "its unit address {address:x} is not its reg's first address {base:x}; Linux uses reg"
             );
             region.say(Level::Warning, RESERVE_REG, text);
         }
     }
 }
 
-/// The kernel compares neighbours in the order of addresses alone.
+/// Reports an overlap. The kernel compares only neighbours in the order of addresses.
 fn overlap(regions: &mut [Checked], earlier: usize, later: usize, neighbours: bool) {
     let pool = [earlier, later].iter().any(|index| regions[*index].region.outcome.is_pool());
     let level = if pool { Level::Error } else { Level::Warning };
     let seen = if neighbours { "Linux logs it (\"OVERLAP DETECTED!\")" } else { "Linux does not notice" };
-    let done = if pool { "and gives the same memory to both" } else { "and does no more" };
+    let done = if pool { "and gives the same memory to both" } else { "and continues" };
     let other = regions[earlier].region.node.clone();
     regions[later].say(level, OVERLAP, format!("it overlaps {other}: {seen} {done}"));
 }
 
-/// The last one in the kernel's order is the default window.
+/// Keeps the default mark of the last window in the kernel's order, and reports the others.
 fn one_default(regions: &mut [Checked], order: &[usize]) {
     let defaults: Vec<usize> = order.iter().copied().filter(|index| regions[*index].region.default).collect();
     let Some((last, others)) = defaults.split_last() else { return };
@@ -369,7 +362,7 @@ fn one_default(regions: &mut [Checked], order: &[usize]) {
     for index in others {
         regions[*index].region.default = false;
         let text = format!(
-            "it is marked linux,cma-default and is not the default window: {winner} is, being set up last"
+            "it has linux,cma-default, but {winner} is the default window, because Linux sets it up last"
         );
         regions[*index].say(Level::Warning, CMA_SETUP, text);
     }
@@ -380,7 +373,7 @@ fn same_phandle(tree: &Tree<'_>, regions: &mut [Checked]) {
         let Some(phandle) = tree.phandle(region.node) else { continue };
         if let Some(first) = tree.find(phandle).filter(|first| *first != region.node) {
             let text = format!(
-                "its phandle {phandle:#x} is also that of {}, which is the one that references find",
+                "its phandle {phandle:#x} is also that of {}; references lead to that node",
                 tree.path(first)
             );
             region.say(Level::Error, "drivers/of/base.c, of_find_node_by_phandle", text);

@@ -1,4 +1,4 @@
-//! The second pass over the regions: a place for those that have none, and the pools that are made of them.
+//! The second pass over the regions: addresses for regions without one, and the creation of pools.
 
 use super::{
     Level, NodeOutcome,
@@ -8,9 +8,9 @@ use super::{
 };
 use crate::size;
 
-/// Where zones of memory meet on x86_64 and on aarch64: ZONE_DMA32 ends there.
+/// The end of ZONE_DMA32 on x86_64 and on aarch64.
 const ZONE_BORDER: u64 = 4 << 30;
-/// `compatible` of regions that a driver of their own sets up if it is built in (RESERVEDMEM_OF_DECLARE).
+/// `compatible` of regions that a specific driver sets up if it is built in (RESERVEDMEM_OF_DECLARE).
 const DRIVERS: [(&str, &str); 4] = [
     ("fsl,qman-fqd", "drivers/soc/fsl/qbman/qman_ccsr.c, qman_fqd"),
     ("fsl,qman-pfdr", "drivers/soc/fsl/qbman/qman_ccsr.c, qman_pfdr"),
@@ -25,13 +25,13 @@ const SWIOTLB_SETUP: &str = "kernel/dma/swiotlb.c, rmem_swiotlb_setup";
 const CMA_INIT: &str = "mm/cma.c, cma_init_reserved_mem";
 const CMA_ACTIVATE: &str = "mm/cma.c, cma_activate_area";
 
-/// A pool: what, where in the kernel, and by which rule.
+/// A pool: its kind, its source in the kernel, and the rule.
 type Made = (NodeOutcome, &'static str, String);
-/// None: how much that matters, where in the kernel, and why.
+/// A refusal: its severity, its source in the kernel, and the reason.
 type Refusal = (Level, &'static str, String);
 
 impl Boot<'_, '_> {
-    /// Finds a place for the region if it has none, and makes of it what its `compatible` asks for.
+    /// Checks that there is room for a region without an address, and creates the pool that its `compatible` requests.
     pub(super) fn set_up(&mut self, region: &mut Checked) {
         let has_place = region.region.size.is_some_and(|size| size > 0);
         if !has_place && let Err(rule) = self.allocate(region) {
@@ -44,15 +44,15 @@ impl Boot<'_, '_> {
                 self.look_at_pool(region);
             }
             Some(Err((level, source, rule))) => {
-                let rule = format!("{rule}; its memory goes back to the system");
+                let rule = format!("{rule}; Linux frees its memory");
                 region.say(level, source, rule.clone());
                 region.end(NodeOutcome::Refused, source, rule);
             }
             None => {
                 let (outcome, rule) = if self.tree.has(region.node, "no-map") {
-                    (NodeOutcome::NoMap, "no-map, and no compatible that makes a pool of it")
+                    (NodeOutcome::NoMap, "it has no-map, and its compatible does not request a pool")
                 } else {
-                    (NodeOutcome::Reserved, "no compatible that makes a pool of it, and no no-map")
+                    (NodeOutcome::Reserved, "its compatible does not request a pool, and it has no no-map")
                 };
                 region.end(outcome, RESERVE, rule);
                 self.look_at_plain(region);
@@ -60,19 +60,19 @@ impl Boot<'_, '_> {
         }
     }
 
-    /// Looks for room for this region alone, as memblock would; where the kernel itself and the initrd are is not known
-    /// here. What keeps the region without a place is the error.
+    /// Checks that memblock would find room for this region alone. The addresses of the kernel and the initrd are unknown
+    /// here. The error says why the region gets no address.
     fn allocate(&self, region: &mut Checked) -> Result<(), String> {
         let (tree, node) = (self.tree, region.node);
         let (address, size) = (4 * self.cells.0, 4 * self.cells.1);
         let length = |name: &str, unit: usize, value: &[u8]| {
             let found = value.len();
             Err(format!(
-                "its {name} has {found} bytes and not {unit}, by the root's cells (\"invalid {name} property\")"
+                "its {name} has {found} bytes; by the root's cells it must have {unit} (\"invalid {name} property\")"
             ))
         };
         let wanted = match tree.property(node, "size") {
-            None => return Err("its reg has size zero, and there is no size to find a place for".to_owned()),
+            None => return Err("its reg has size zero, and it has no size property".to_owned()),
             Some(value) if value.len() != size => return length("size", size, value),
             Some(value) => number(value),
         };
@@ -83,8 +83,7 @@ impl Boot<'_, '_> {
             Some(value) => number(value).max(1),
         };
         if !align.is_power_of_two() {
-            let text =
-                format!("its alignment {align:#x} is not a power of two, which is what memblock rounds to");
+            let text = format!("its alignment {align:#x} is not a power of two, which memblock requires");
             region.say(Level::Error, "mm/memblock.c, __memblock_find_range_top_down", text);
         }
         if self.is_pool(node) && tree.has(node, "reusable") && !tree.has(node, "no-map") {
@@ -110,20 +109,20 @@ impl Boot<'_, '_> {
         }
         let [wanted, align, room] = [wanted, align, room].map(size::format);
         Err(format!(
-            "there is no room for {wanted} at a multiple of {align} in {within}, but for {room} (-ENOMEM, \"failed to \
+            "there is no room for {wanted} at a multiple of {align} in {within}, only for {room} (-ENOMEM, \"failed to \
              allocate memory\")"
         ))
     }
 
-    /// The pool that its `compatible` asks for; None if it asks for none.
+    /// The pool that its `compatible` requests. None if it requests no pool.
     ///
-    /// The kernel tries them in the order of kernel/dma/Makefile until one is made (__reserved_mem_init_node).
+    /// The kernel tries the kinds in the order of kernel/dma/Makefile until one succeeds (__reserved_mem_init_node).
     fn make_pool(&mut self, region: &Checked) -> Option<Result<Made, Refusal>> {
         let node = region.node;
         let mut made = None;
         if self.is_pool(node) {
             let cma = self.make_cma(region);
-            // What is reusable is no carveout either, and what is missing for CMA is of interest.
+            // A reusable region cannot be a carveout either. The reason why it is not a CMA pool is more useful.
             let is_carveout = cma.is_err() && !self.tree.has(node, "reusable");
             made = Some(if is_carveout { Ok(self.make_carveout(node)) } else { cma });
         }
@@ -142,7 +141,7 @@ impl Boot<'_, '_> {
             return Err((Level::Warning, CMA_SETUP, text.to_owned()));
         }
         if !tree.has(node, "reusable") || tree.has(node, "no-map") {
-            let text = "reusable and no-map exclude each other, as others use CMA memory meanwhile (-EINVAL)";
+            let text = "reusable and no-map exclude each other: the kernel must map CMA memory to use it meanwhile (-EINVAL)";
             return refuse(CMA_SETUP, text.to_owned());
         }
         let (base, size) = (region.region.base.unwrap_or(0), region.region.size.unwrap_or(0));
@@ -156,7 +155,7 @@ impl Boot<'_, '_> {
                     value.checked_next_multiple_of(pageblock).unwrap_or(value / pageblock * pageblock);
                 let pageblock = size::format(pageblock);
                 let text = format!(
-                    "its {what} {value:#x} is not a multiple of the pageblock of {pageblock}; {nearest:#x} would be \
+                    "its {what} {value:#x} is not a multiple of the pageblock of {pageblock}; {nearest:#x} is \
                      (-EINVAL, \"incorrect alignment of CMA region\")"
                 );
                 return refuse(CMA_SETUP, text);
@@ -165,7 +164,7 @@ impl Boot<'_, '_> {
         if self.cma_areas == self.kernel.cma_areas {
             let text = format!(
                 "there are {} CMA areas before it and no slot for another (-ENOSPC, \"Not enough slots for CMA reserved \
-                 regions!\"); CONFIG_CMA_AREAS has to be larger",
+                 regions!\"); CONFIG_CMA_AREAS must be larger",
                 self.cma_areas
             );
             return refuse(CMA_INIT, text);
@@ -179,7 +178,7 @@ impl Boot<'_, '_> {
         let text = if self.tree.has(node, "no-map") {
             "shared-dma-pool with no-map and without reusable"
         } else {
-            "shared-dma-pool without reusable, which CMA asks for"
+            "shared-dma-pool without reusable, which CMA requires"
         };
         (NodeOutcome::CoherentCarveout, DMA_SETUP, text.to_owned())
     }
@@ -191,17 +190,17 @@ impl Boot<'_, '_> {
                 return Err((Level::Error, SWIOTLB_SETUP, text));
             }
         }
-        let text = "restricted-dma-pool, where CONFIG_DMA_RESTRICTED_POOL is set";
+        let text = "restricted-dma-pool, if CONFIG_DMA_RESTRICTED_POOL is set";
         Ok((NodeOutcome::RestrictedDmaPool, SWIOTLB_SETUP, text.to_owned()))
     }
 
-    /// What there is to say of a pool that was made.
+    /// Findings on a pool.
     fn look_at_pool(&self, region: &mut Checked) {
         let (tree, node, outcome) = (self.tree, region.node, region.region.outcome);
         let default = tree.has(node, "linux,cma-default");
         region.region.default = default && outcome == NodeOutcome::CmaPool;
         if default && !region.region.default {
-            let text = "linux,cma-default makes no default window of it, as it is no CMA pool";
+            let text = "linux,cma-default does not make it the default window, because it is not a CMA pool";
             region.say(Level::Error, CMA_SETUP, text);
         }
         let range = region.range();
@@ -210,12 +209,13 @@ impl Boot<'_, '_> {
             && !carveout
             && self.lies_outside_ram(range)
         {
-            let text =
-                format!("no memory node covers all of {range:#x?}: what is not RAM cannot be handed out");
+            let text = format!(
+                "no memory node covers all of {range:#x?}: Linux cannot allocate memory that is not RAM"
+            );
             region.say(Level::Warning, CMA_ACTIVATE, text);
         }
         if carveout && !tree.has(node, "no-map") && range.as_ref().is_none_or(|range| self.in_ram(range)) {
-            let text = "no device can use it: it is mapped as RAM, which cannot be mapped again uncached (-EINVAL, \
+            let text = "no device can use it: it is mapped as RAM, and Linux does not map RAM again uncached (-EINVAL, \
                         \"memremap attempted on ram\"); for a CMA pool add reusable, for a carveout no-map";
             region.say(Level::Error, DMA_INIT, text);
             region.usable = false;
@@ -234,11 +234,11 @@ impl Boot<'_, '_> {
         }
     }
 
-    /// What there is to say of memory that is only kept.
+    /// Findings on memory that is only reserved.
     fn look_at_plain(&self, region: &mut Checked) {
         let (tree, node) = (self.tree, region.node);
         if let Some((name, source)) = DRIVERS.into_iter().find(|(name, _)| tree.is_compatible(node, name)) {
-            region.say(Level::Note, source, format!("the driver of {name}, if it is built in, uses it"));
+            region.say(Level::Note, source, format!("the driver of {name} uses it, if it is built in"));
         }
         for name in ["reusable", "linux,cma-default"] {
             if tree.has(node, name) {
@@ -248,15 +248,16 @@ impl Boot<'_, '_> {
         }
         let Some(range) = region.range() else { return };
         if region.region.outcome == NodeOutcome::Reserved && self.lies_outside_ram(&range) {
-            let text =
-                format!("no memory node covers all of {range:#x?}: what is not RAM needs no reservation");
+            let text = format!(
+                "no memory node covers all of {range:#x?}: memory that is not RAM needs no reservation"
+            );
             region.say(Level::Warning, RESERVE, text);
         }
         let page = self.kernel.page_size;
         if !range.start.is_multiple_of(page) || !range.end.is_multiple_of(page) {
             let page = size::format(page);
             let text = format!(
-                "{range:#x?} is not made of whole pages of {page}: Linux keeps those at its ends whole"
+                "{range:#x?} does not consist of whole pages of {page}: Linux reserves the whole pages at its ends"
             );
             region.say(Level::Note, RESERVE, text);
         }

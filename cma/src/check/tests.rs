@@ -1,4 +1,4 @@
-//! Each rule on a tree that breaks it; and blobs that are no trees.
+//! Tests of each rule with a tree that violates it, and of blobs that are not device trees.
 
 use proptest::prelude::*;
 use vm_fdt::{FdtReserveEntry, FdtWriter};
@@ -35,16 +35,16 @@ fn reg(base: u64, size: u64) -> Property {
     wide("reg", &[base, size])
 }
 
-/// A window that Linux takes.
+/// A window that Linux accepts.
 fn window(base: u64) -> Vec<Property> {
     vec![pool(), flag("reusable"), reg(base, 64 * M)]
 }
 
-/// A device tree; what is not said is as Linux wants it.
+/// A device tree. Parts that are not given are valid.
 struct Board {
     root: Vec<Property>,
     memory: Vec<(u64, u64)>,
-    /// Each stretch of memory is a NUMA node of its own.
+    /// Whether each range of memory is a NUMA node of its own.
     numa: bool,
     reservations: Vec<(u64, u64)>,
     cmdline: &'static str,
@@ -56,7 +56,7 @@ struct Board {
 }
 
 impl Default for Board {
-    /// 2 GiB from 2 GiB on, and 1 GiB from 4 GiB on.
+    /// 2 GiB at 2 GiB, and 1 GiB at 4 GiB.
     fn default() -> Self {
         let own = [cells("#address-cells", &[2]), cells("#size-cells", &[2])];
         Self {
@@ -128,17 +128,17 @@ impl Board {
     }
 }
 
-/// Asserts that there is one finding above the notes, or none for an empty sentence, and what it says.
+/// Asserts that there is one finding above the notes and that it contains `part`, or no finding if `part` is empty.
 #[track_caller]
 fn one_finding(report: &Report, level: Level, part: &str) {
     let findings: Vec<&Finding> = report.findings().filter(|finding| finding.level > Level::Note).collect();
     match &findings[..] {
-        [] => assert!(part.is_empty(), "nothing is said, where \"{part}\" is expected: {report}"),
+        [] => assert!(part.is_empty(), "there is no finding, but \"{part}\" is expected: {report}"),
         [finding] => {
             assert_eq!(finding.level, level, "{finding}");
             assert!(!part.is_empty() && finding.text.contains(part), "\"{part}\" is expected: {finding}");
             assert!(finding.source.contains(".c, "), "{finding}");
-            // People read it, too.
+            // The text for people has it, too.
             assert!(report.to_string().contains(&finding.text), "{report}");
         }
         _ => panic!("one finding is expected: {findings:#?}"),
@@ -160,7 +160,7 @@ fn what_becomes_of_one_region() {
     let carveout = vec![pool(), flag("no-map"), reg(0x9000_0000, M)];
     let restricted = vec![text("compatible", "restricted-dma-pool"), reg(0x9000_0000, M)];
     for (name, properties, outcome, level, part) in [
-        // As it should be.
+        // Valid.
         ("isp@90000000", window.clone(), CmaPool, Error, ""),
         ("isp", size(64 * M), CmaPool, Error, ""),
         ("isp@90000000", carveout.clone(), CoherentCarveout, Error, ""),
@@ -172,7 +172,7 @@ fn what_becomes_of_one_region() {
         // rmem_cma_setup and cma_init_reserved_mem.
         ("isp@90000000", with(window.clone(), flag("no-map")), Refused, Error, "exclude each other"),
         ("isp@90200000", at(0x9020_0000, 64 * M), Refused, Error, "base 0x90200000 is not a multiple"),
-        ("isp@90000000", at(0x9000_0000, 63 * M), Refused, Error, "0x4000000 would be"),
+        ("isp@90000000", at(0x9000_0000, 63 * M), Refused, Error, "; 0x4000000 is"),
         ("isp", size(6 * M), Refused, Error, "size 0x600000 is not a multiple of the pageblock of 4M"),
         ("isp", size(0), Refused, Error, "its size is zero"),
         ("isp@90000000", at(0x9000_0000, 0), Refused, Error, "reg has size zero"),
@@ -184,7 +184,7 @@ fn what_becomes_of_one_region() {
             Warning,
             "no memory node covers all of 0x40000000",
         ),
-        // rmem_dma_setup and what comes of it.
+        // rmem_dma_setup and its consequences.
         ("isp@90000000", vec![pool(), reg(0x9000_0000, M)], CoherentCarveout, Error, "mapped as RAM"),
         ("isp", vec![pool(), wide("size", &[M])], CoherentCarveout, Error, "mapped as RAM"),
         ("sram@40000000", vec![pool(), reg(0x4000_0000, M)], CoherentCarveout, Error, ""),
@@ -193,7 +193,7 @@ fn what_becomes_of_one_region() {
             with(carveout.clone(), flag("linux,cma-default")),
             CoherentCarveout,
             Error,
-            "no default window",
+            "does not make it the default window",
         ),
         // rmem_swiotlb_setup.
         ("isp@90000000", with(restricted.clone(), flag("no-map")), Refused, Error, "cannot have no-map"),
@@ -224,7 +224,7 @@ fn what_becomes_of_one_region() {
             with(reusable(), wide("reg", &[0x9000_0000, 64 * M, 0xa000_0000, 64 * M])),
             CmaPool,
             Warning,
-            "only the first of 2 tuples",
+            "devices see only the first of 2 tuples",
         ),
         // __reserved_mem_alloc_size.
         (
@@ -232,7 +232,7 @@ fn what_becomes_of_one_region() {
             with(reusable(), cells("size", &[0x0400_0000])),
             Refused,
             Error,
-            "size has 4 bytes and not 8",
+            "size has 4 bytes; by the root's cells it must have 8",
         ),
         ("isp", with(size(64 * M), cells("alignment", &[4])), Refused, Error, "alignment has 4 bytes"),
         ("isp", with(size(64 * M), wide("alignment", &[3 * M])), CmaPool, Error, "not a power of two"),
@@ -243,10 +243,10 @@ fn what_becomes_of_one_region() {
             with(size(64 * M), wide("alloc-ranges", &[0x8820_0000, 64 * M])),
             Refused,
             Error,
-            "no room for 64M at a multiple of 4M in its alloc-ranges, but for 62M",
+            "no room for 64M at a multiple of 4M in its alloc-ranges, only for 62M",
         ),
-        ("isp", with(size(64 * M), flag("alloc-ranges")), Refused, Error, "in its alloc-ranges, but for 0"),
-        ("isp", size(4096 * M), Refused, Error, "in RAM, but for 3G"),
+        ("isp", with(size(64 * M), flag("alloc-ranges")), Refused, Error, "in its alloc-ranges, only for 0"),
+        ("isp", size(4096 * M), Refused, Error, "in RAM, only for 3G"),
     ] {
         let report = Board::region(name, properties).check();
         assert_eq!(report.regions[0].outcome, outcome, "{part}: {report}");
@@ -266,13 +266,13 @@ fn the_node_around_them() {
             vec![cell("#address-cells", 2), cell("#size-cells", 1), flag("ranges")],
             NodeOutcome::Ignored,
             Level::Error,
-            "has #size-cells = 1; it has to be the root's, which is 2",
+            "has #size-cells = 1; it must be the same as the root's, 2",
         ),
         (
             [&good()[..2], &[cells("ranges", &[0; 6])]].concat(),
             NodeOutcome::CmaPool,
             Level::Warning,
-            "ranges that is not empty",
+            "ranges property that is not empty",
         ),
     ] {
         let board = Board { parent, ..Board::region("isp@90000000", window(0x9000_0000)) };
@@ -310,7 +310,7 @@ fn several_regions() {
     board.regions.push(("b@93000000".into(), window(0x9300_0000)));
     one_finding(&board.check(), Level::Error, "it overlaps /reserved-memory/a@90000000: Linux logs it");
 
-    // Next to each other they are fine; plain ones may overlap, which is logged.
+    // Adjacent regions are valid. Plain ones may overlap, which Linux logs.
     board.regions[1] = ("b@94000000".into(), window(0x9400_0000));
     one_finding(&board.check(), Level::Error, "");
     board.regions = vec![
@@ -321,11 +321,11 @@ fn several_regions() {
     let [busy, overlap] = &report.regions[1].findings[..] else { panic!("{report}") };
     assert_eq!((busy.level, overlap.level), (Level::Error, Level::Warning));
     assert!(busy.text.contains("0x90100000..0x90200000 stays mapped in spite of no-map"), "{busy}");
-    // In the other order nothing is reserved yet.
+    // In the other order no memory is reserved yet.
     board.regions.swap(0, 1);
     one_finding(&board.check(), Level::Warning, "OVERLAP DETECTED");
 
-    // A large one that has two others in it: the second is no neighbour of it.
+    // A large region contains two others. The second one is not its neighbour.
     board.regions = [(0x9000_0000, 8 * M), (0x9000_1000, M), (0x9040_0000, M)]
         .map(|(base, size)| (format!("r@{base:x}"), vec![reg(base, size)]))
         .into();
@@ -336,7 +336,7 @@ fn several_regions() {
     // A /memreserve/ entry counts, too.
     let secure = vec![flag("no-map"), reg(0x9000_0000, M)];
     let board = Board { reservations: vec![(0x9000_0000, 4096)], ..Board::region("tz@90000000", secure) };
-    one_finding(&board.check(), Level::Error, "or by /memreserve/");
+    one_finding(&board.check(), Level::Error, "or /memreserve/");
 }
 
 #[test]
@@ -347,7 +347,11 @@ fn one_window_is_the_default() {
     board.regions.push(("a@90000000".into(), default(0x9000_0000)));
     // The kernel sets them up in the order of their addresses.
     let report = board.check();
-    one_finding(&report, Level::Warning, "/reserved-memory/b@a0000000 is, being set up last");
+    one_finding(
+        &report,
+        Level::Warning,
+        "/reserved-memory/b@a0000000 is the default window, because Linux sets it up last",
+    );
     assert_eq!(report.regions.iter().map(|region| region.default).collect::<Vec<_>>(), [true, false]);
 
     board.regions.pop();
@@ -399,23 +403,23 @@ fn what_a_device_gets() {
             [refer(3), vec![cells("phandle", &[3])]].concat(),
             -22,
             Level::Warning,
-            "no child of /reserved-memory",
+            "not a child of /reserved-memory",
         ),
-        // Nobody asks for what a disabled device refers to.
+        // No driver uses the regions of a disabled device.
         ([refer(7), vec![text("status", "disabled")]].concat(), -19, Level::Error, ""),
     ] {
         let report = Board::device(properties).check();
         assert_eq!(report.users[0].references[0].errno, errno, "{part}");
         let findings: Vec<_> = report.findings().filter(|finding| finding.level > Level::Note).collect();
-        // That of itself leads back, too.
+        // A reference to the node itself is a loop, too.
         let of_level =
             findings.iter().filter(|finding| finding.level == level && finding.text.contains(part));
         assert_eq!(of_level.count() > 0, !part.is_empty(), "{part}: {report}");
     }
 
     for (more, errno, level, part) in [
-        (text("status", "disabled"), 0, Level::Warning, "the driver is told success"),
-        (flag("no-map"), -22, Level::Error, "there is no pool, as it is refused"),
+        (text("status", "disabled"), 0, Level::Warning, "the call succeeds"),
+        (flag("no-map"), -22, Level::Error, "it is not a pool, because it is refused"),
     ] {
         let mut board = Board::device(refer(1));
         board.regions[0].1.push(more);
@@ -426,7 +430,7 @@ fn what_a_device_gets() {
         assert!(reference.findings[0].text.contains(part), "{report}");
     }
 
-    // A carveout that stays mapped, as a part of it was reserved before.
+    // A carveout that stays mapped, because a part of it was reserved before.
     let mut board = Board::device(refer(1));
     board.regions[0].1 = vec![pool(), flag("no-map"), reg(0x9000_0000, M), cells("phandle", &[1])];
     assert_eq!(board.check().users[0].references[0].gets, Some(NodeOutcome::CoherentCarveout));
@@ -461,7 +465,7 @@ fn phandles_twice_and_in_a_circle() {
     let in_circle: Vec<&User> = report
         .users
         .iter()
-        .filter(|user| user.references[0].findings.iter().any(|finding| finding.text.contains("leads back")))
+        .filter(|user| user.references[0].findings.iter().any(|finding| finding.text.contains("refers back")))
         .collect();
     assert_eq!(in_circle.len(), 2, "{report}");
     assert_eq!((report.count(Level::Error), report.count(Level::Warning)), (0, 2), "{report}");
@@ -485,8 +489,8 @@ fn a_window_is_in_one_numa_node() {
 fn what_a_bus_reaches() {
     let refer = || vec![cells("memory-region", &[1])];
     let own = [cells("#address-cells", &[2]), cells("#size-cells", &[2])];
-    // The bus's 0xc0000000 is the CPU's 0x80000000, and it reaches 256 MiB from there, or 512.
-    for (size, part) in [(256, "it reaches 0x80000000..0x90000000"), (512, "")] {
+    // The bus address 0xc0000000 is the CPU's 0x80000000. The bus reaches 256 MiB or 512 MiB from there.
+    for (size, part) in [(256, "it can reach 0x80000000..0x90000000"), (512, "")] {
         let soc = [&own[..], &[wide("dma-ranges", &[0xc000_0000, 0x8000_0000, size * M])]].concat();
         let board = Board { soc, ..Board::device(refer()) };
         one_finding(&board.check(), Level::Warning, part);
@@ -498,7 +502,7 @@ fn what_a_bus_reaches() {
     one_finding(&report, Level::Error, "");
     assert!(report.users[0].references[0].findings[0].text.contains("above 4 GiB"), "{report}");
 
-    // One carveout each.
+    // A device can have one carveout.
     let mut board = Board::device(vec![cells("memory-region", &[1, 1])]);
     board.regions[0].1 = vec![pool(), flag("no-map"), reg(0x9000_0000, M), cells("phandle", &[1])];
     let report = board.check();
@@ -509,16 +513,16 @@ fn what_a_bus_reaches() {
 #[test]
 fn kernels_that_cannot_be() {
     for (pageblock, page, part) in [
-        (3 * M, 4096, "a pageblock of 3M cannot be had"),
-        (4096, 65536, "at least a page, which has 64K"),
-        (4 * M, 8192, "a page of 8K cannot be had"),
+        (3 * M, 4096, "the pageblock of 3M is not a power of two"),
+        (4096, 65536, "is smaller than a page of 64K"),
+        (4 * M, 8192, "the page size must be 4K, 16K or 64K, not 8K"),
     ] {
         let error = Kernel::new(pageblock, page, 20).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
 }
 
-/// A tree with something of everything.
+/// A tree with all kinds of nodes.
 fn full() -> Board {
     let mut board = Board::device(vec![cells("memory-region", &[1, 2, 0, 9])]);
     let carveout = vec![pool(), flag("no-map"), reg(0xa000_0000, M), cells("phandle", &[2])];
@@ -541,14 +545,14 @@ fn what_is_no_tree() {
     refused(b"#!/bin/sh\n", "it begins with [23, 21, 2f, 62]");
     refused(
         &[0xd0, 0x0d, 0xfe, 0xed],
-        "cut short: its header says 40 bytes (totalsize, at offset 0x4) and there are 4",
+        "truncated: its header says 40 bytes (totalsize, at offset 0x4), but it has 4",
     );
     let size = blob.len();
     refused(
         &blob[..size - 1],
-        &format!("its header says {size} bytes (totalsize, at offset 0x4) and there are {}", size - 1),
+        &format!("its header says {size} bytes (totalsize, at offset 0x4), but it has {}", size - 1),
     );
-    // What follows it does no harm.
+    // Bytes after the end are ignored.
     assert!(Tree::read(&[&blob[..], &[0; 7]].concat()).is_ok());
 
     let patched = |at: usize, word: u32| {
@@ -558,22 +562,25 @@ fn what_is_no_tree() {
     };
     refused(&patched(20, 3), "version 3");
     refused(&patched(24, 18), "compatible down to 18");
-    refused(&patched(12, u32::MAX), "offset 0xc, in the node /: the names of properties lie outside");
-    refused(&patched(8, u32::MAX - 3), "the nodes lie outside");
-    refused(&patched(16, u32::try_from(size).unwrap()), "the list of /memreserve/ has no end");
+    refused(&patched(12, u32::MAX), "offset 0xc, in the node /: the strings block lies outside");
+    refused(&patched(8, u32::MAX - 3), "the structure block lies outside");
+    refused(&patched(16, u32::try_from(size).unwrap()), "the list of /memreserve/ has no final entry");
     let nodes = u32::from_be_bytes(blob[8..12].try_into().unwrap()) as usize;
-    refused(&patched(nodes, 2), &format!("offset {nodes:#x}, in the node /: the end of a node"));
+    refused(&patched(nodes, 2), &format!("offset {nodes:#x}, in the node /: a node ends"));
     refused(&patched(nodes, 9), "there is no root");
-    refused(&patched(nodes + 12, u32::MAX), "a property whose name or value");
+    refused(&patched(nodes + 12, u32::MAX), "the name or value of a property");
     let name = blob.windows(6).position(|bytes| bytes == b"camera").unwrap();
-    refused(&patched(name + 8, 7), &format!("offset {:#x}, in the node /soc/camera: no token", name + 8));
-    refused(&patched(name + 8, 9), "the end token 9, before the end of this node");
+    refused(
+        &patched(name + 8, 7),
+        &format!("offset {:#x}, in the node /soc/camera: the token is invalid", name + 8),
+    );
+    refused(&patched(name + 8, 9), "the end token 9 comes before the end of this node");
     let names = u32::from_be_bytes(blob[12..16].try_into().unwrap()) as usize;
     let end = names - 4;
     assert_eq!(blob[end..names], [0, 0, 0, 9]);
     refused(&patched(end, 4), "the tree ends here");
-    refused(&patched(end, 1), "a node's name that does not end");
-    refused(&patched(end - 4, 4), "in the node /: the end token 9, before the end");
+    refused(&patched(end, 1), "a node's name is longer");
+    refused(&patched(end - 4, 4), "in the node /: the end token 9 comes before the end");
 }
 
 #[test]
@@ -593,18 +600,18 @@ fn nodes_too_deep_and_out_of_order() {
     assert!(tree(&[1, 0, 2, 1, 0, 2, 9]).unwrap_err().contains("a second root"));
     assert!(tree(&[4, 1, 0, 4, 2, 4, 9]).is_ok());
     let error = tree(&[1, 0, 1, name, 2, 3, 0, 0, 2, 9]).unwrap_err();
-    assert!(error.contains("offset 0x4c, in the node /: a property whose name"), "{error}");
+    assert!(error.contains("offset 0x4c, in the node /: the name or value of a property"), "{error}");
 }
 
 #[test]
 fn the_largest_trees_are_no_trouble() {
-    // Two mebibytes: a region that refers to itself 250,000 times, and a device that does so, too.
+    // 2 MiB: a region that refers to itself 250,000 times, and a device that refers to it as often.
     let many = || cells("memory-region", &vec![1; 250_000]);
     let mut board = Board::device(vec![many()]);
     board.regions[0].1.push(many());
     let report = board.check();
     assert_eq!((report.users[0].references.len(), report.count(Level::Warning)), (250_000, 250_000));
-    // The same for many devices below a bus with many ranges.
+    // Many devices below a bus with many ranges.
     let mut board = Board::device(Vec::new());
     board.devices = vec![("camera", vec![cells("memory-region", &[1])]); 10_000];
     let ranges: Vec<u64> = (0..40_000).flat_map(|index| [index, index << 13, 1 << 12]).collect();
@@ -612,7 +619,7 @@ fn the_largest_trees_are_no_trouble() {
     let report = board.check();
     assert_eq!(report.count(Level::Warning), 10_000);
     assert!(report.users[0].references[0].findings[0].text.ends_with("0x6000..0x7000 and more"), "{report}");
-    // Regions that all overlap, with and without a place.
+    // Regions that all overlap, with and without an address.
     let mut board = Board::default();
     for index in 0..10_000 {
         let place = if index < 40 { wide("size", &[8 << 30]) } else { reg(0x9000_0000 + index * 8192, 4096) };
@@ -622,7 +629,7 @@ fn the_largest_trees_are_no_trouble() {
     assert_eq!(report.count(Level::Error), 40 + 10_000 - 64);
 }
 
-/// Reads, checks and prints whatever that is.
+/// Reads, checks and prints a blob.
 fn use_all(blob: &[u8]) {
     if let Ok(tree) = Tree::read(blob) {
         let report = check(&tree, &Kernel::new(4 * M, PAGE_SIZE, 2).unwrap());

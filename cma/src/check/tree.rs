@@ -1,8 +1,8 @@
-//! Reads a flattened device tree (Devicetree Specification 0.4, chapter 5), whatever is wrong with it.
+//! Reads a flattened device tree (Devicetree Specification 0.4, chapter 5) that can be malformed in any way.
 //!
-//! The crates that do so were not taken: dtoolkit refuses what Linux accepts, such as names of more than 31 characters,
-//! which are in more than half of the trees that Debian ships; fdt-raw takes a tree that is cut short for one that ends
-//! there; fdt panics on most blobs that were changed in a few bytes; fdt-rs leans on unsafe code, and is not kept up.
+//! The existing crates do not fit. dtoolkit refuses trees that Linux accepts: it allows names of up to 31 characters, which more than
+//! half of the trees in Debian exceed. fdt-raw reads a truncated tree as a shorter one. fdt panics on most blobs with a few changed
+//! bytes. fdt-rs uses unsafe code, and is not maintained.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -16,30 +16,32 @@ const PROPERTY: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 
-/// Levels of nodes, at most: those below are left out by Linux (drivers/of/fdt.c, unflatten_dt_nodes, FDT_MAX_DEPTH).
+/// Maximum depth of nodes: Linux ignores deeper nodes (drivers/of/fdt.c, unflatten_dt_nodes, FDT_MAX_DEPTH).
 const MAX_DEPTH: usize = 63;
-/// Length of a node's name, at most: that of a file's, which each node is in sysfs (include/uapi/linux/limits.h, NAME_MAX).
+/// Maximum length of a node's name: each node is a file in sysfs (include/uapi/linux/limits.h, NAME_MAX).
 const MAX_NAME: usize = 255;
 
-/// Why a blob is no tree.
+/// Why a blob is not a device tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
-    /// Something else.
-    #[error("it begins with {0:02x?}, where a flattened device tree has d0 0d fe ed; give a .dtb or a .dts")]
-    NoTree(Vec<u8>),
-    /// Bytes are missing at its end.
+    /// It is something else.
     #[error(
-        "it is cut short: its header says {expected} bytes (totalsize, at offset 0x4) and there are {found}; copy it anew"
+        "it begins with {0:02x?}, but a flattened device tree begins with d0 0d fe ed; give a .dtb or a .dts file"
+    )]
+    NoTree(Vec<u8>),
+    /// It is truncated.
+    #[error(
+        "it is truncated: its header says {expected} bytes (totalsize, at offset 0x4), but it has {found}; copy it again"
     )]
     CutShort {
-        /// Size by the header.
+        /// Size in the header.
         expected: usize,
         /// Size of the blob.
         found: usize,
     },
-    /// A version that is not read.
+    /// Its version is not supported.
     #[error(
-        "it has version {version}, compatible down to {compatible} (at offset 0x14); versions 16 and 17 are read"
+        "it has version {version}, compatible down to {compatible} (at offset 0x14); versions 16 and 17 are supported"
     )]
     Version {
         /// Its version.
@@ -47,14 +49,14 @@ pub enum TreeError {
         /// The oldest version that it can be read as.
         compatible: u32,
     },
-    /// Malformed from there on.
-    #[error("it is broken at offset {offset:#x}, in the node {node}: {what}")]
+    /// It is malformed.
+    #[error("it is malformed at offset {offset:#x}, in the node {node}: {what}")]
     Broken {
-        /// In bytes from the start of the blob.
+        /// The offset from the start of the blob, in bytes.
         offset: usize,
-        /// Path of the node around it.
+        /// Path of the enclosing node.
         node: String,
-        /// What is there, and what should be.
+        /// The error.
         what: &'static str,
     },
 }
@@ -68,20 +70,20 @@ struct Node<'a> {
     properties: Vec<(&'a [u8], &'a [u8])>,
 }
 
-/// A device tree. Nodes are indices: parents come before their children, in the order of the blob.
+/// A device tree. Nodes are indices in the order of the blob: parents come before their children.
 #[derive(Debug)]
 pub struct Tree<'a> {
     nodes: Vec<Node<'a>>,
-    /// First nodes with each phandle.
+    /// The first node with each phandle.
     phandles: BTreeMap<u32, usize>,
     reservations: Vec<Range<u64>>,
 }
 
 impl<'a> Tree<'a> {
-    /// Reads the tree that `blob` begins with; what comes after its end is left alone.
+    /// Reads the tree at the start of `blob`. Bytes after its end are ignored.
     ///
     /// # Errors
-    /// If it is malformed: where, and what is wrong there.
+    /// If it is malformed: the place and the reason.
     pub fn read(blob: &'a [u8]) -> Result<Self, TreeError> {
         if word(blob, 0) != Some(MAGIC) {
             return Err(TreeError::NoTree(blob[..blob.len().min(4)].to_vec()));
@@ -96,12 +98,13 @@ impl<'a> Tree<'a> {
         let broken = |offset, what| TreeError::Broken { offset, node: "/".to_owned(), what };
         let strings_at = header(12)? as usize;
         let strings = strings_at.checked_add(header(32)? as usize).and_then(|end| blob.get(strings_at..end));
-        let strings = strings.ok_or(broken(12, "the names of properties lie outside of the blob"))?;
+        let strings = strings.ok_or(broken(12, "the strings block lies outside the blob"))?;
         let start = header(8)? as usize;
-        // Version 16 does not tell the size of this part.
+        // Version 16 does not have the size of this block.
         let end = if version < 17 { Some(blob.len()) } else { start.checked_add(header(36)? as usize) };
         let end = end.filter(|end| *end <= blob.len() && start <= *end && start.is_multiple_of(4));
-        let end = end.ok_or(broken(8, "the nodes lie outside of the blob, or not at a multiple of 4"))?;
+        let end =
+            end.ok_or(broken(8, "the structure block lies outside the blob, or not at a multiple of 4"))?;
         let mut tree = Self { nodes: Vec::new(), phandles: BTreeMap::new(), reservations: Vec::new() };
         tree.read_reservations(blob, header(16)? as usize)?;
         tree.read_nodes(Reader { blob: &blob[..end], at: start }, strings)?;
@@ -119,7 +122,7 @@ impl<'a> Tree<'a> {
             let entry = entry.ok_or(TreeError::Broken {
                 offset: at,
                 node: "/".to_owned(),
-                what: "the list of /memreserve/ has no end; it ends with an entry of size zero",
+                what: "the list of /memreserve/ has no final entry of size zero",
             })?;
             let (base, size) = (number(&entry[..8]), number(&entry[8..]));
             if size == 0 {
@@ -131,7 +134,7 @@ impl<'a> Tree<'a> {
     }
 
     fn read_nodes(&mut self, mut reader: Reader<'a>, strings: &'a [u8]) -> Result<(), TreeError> {
-        // The nodes around, outermost first.
+        // The enclosing nodes, outermost first.
         let mut around: Vec<usize> = Vec::new();
         loop {
             let offset = reader.at;
@@ -147,13 +150,13 @@ impl<'a> Tree<'a> {
                 BEGIN_NODE => {
                     let name = reader.text().filter(|name| name.len() <= MAX_NAME);
                     let name = name.ok_or_else(|| {
-                        broken(self, &around, "a node's name that does not end within 255 characters")
+                        broken(self, &around, "a node's name is longer than 255 characters")
                     })?;
                     if around.len() == MAX_DEPTH {
-                        return Err(broken(self, &around, "nodes lie more than 63 levels deep"));
+                        return Err(broken(self, &around, "nodes are more than 63 levels deep"));
                     }
                     if around.is_empty() && !self.nodes.is_empty() {
-                        return Err(broken(self, &around, "a second root"));
+                        return Err(broken(self, &around, "there is a second root"));
                     }
                     let parent = around.last().copied().unwrap_or(ROOT);
                     around.push(self.nodes.len());
@@ -162,35 +165,43 @@ impl<'a> Tree<'a> {
                 }
                 END_NODE => {
                     if around.pop().is_none() {
-                        return Err(broken(self, &around, "the end of a node, where none began"));
+                        return Err(broken(self, &around, "a node ends that did not begin"));
                     }
                 }
                 PROPERTY => {
                     let property = reader.property(strings);
                     let property = property.ok_or_else(|| {
-                        broken(self, &around, "a property whose name or value lies outside of the blob")
+                        broken(self, &around, "the name or value of a property lies outside the blob")
                     })?;
-                    // Linux finds no property behind a child, as libfdt stops there.
+                    // Linux finds no property after a child: libfdt stops there.
                     match around.last() {
                         Some(node) if *node + 1 == self.nodes.len() => {
                             self.nodes[*node].properties.push(property);
                         }
-                        Some(_) => return Err(broken(self, &around, "a property behind a child node")),
-                        None => return Err(broken(self, &around, "a property outside of any node")),
+                        Some(_) => {
+                            return Err(broken(self, &around, "there is a property after a child node"));
+                        }
+                        None => return Err(broken(self, &around, "there is a property outside any node")),
                     }
                 }
                 NOP => {}
                 END if !around.is_empty() => {
-                    return Err(broken(self, &around, "the end token 9, before the end of this node"));
+                    return Err(broken(self, &around, "the end token 9 comes before the end of this node"));
                 }
                 END if self.nodes.is_empty() => return Err(broken(self, &around, "there is no root")),
                 END => return Ok(()),
-                _ => return Err(broken(self, &around, "no token of a tree: those are 1, 2, 3, 4 and 9")),
+                _ => {
+                    return Err(broken(
+                        self,
+                        &around,
+                        "the token is invalid; the tokens are 1, 2, 3, 4 and 9",
+                    ));
+                }
             }
         }
     }
 
-    /// The memory that the header's /memreserve/ entries take.
+    /// The memory of the /memreserve/ entries.
     pub(super) fn reservations(&self) -> &[Range<u64>] {
         &self.reservations
     }
@@ -200,7 +211,7 @@ impl<'a> Tree<'a> {
         0..self.nodes.len()
     }
 
-    /// The name with its unit address; characters that are not printable are escaped.
+    /// The name with its unit address. Characters that are not printable are escaped.
     pub(super) fn name(&self, node: usize) -> &str {
         &self.nodes[node].name
     }
@@ -212,7 +223,7 @@ impl<'a> Tree<'a> {
             + if names.is_empty() { "/" } else { "" }
     }
 
-    /// The node, its parent and so on up to the root.
+    /// The node and its ancestors, up to the root.
     pub(super) fn ancestors(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(Some(node), |node| (*node != ROOT).then(|| self.nodes[*node].parent))
     }
@@ -252,7 +263,7 @@ impl<'a> Tree<'a> {
         self.strings(node, "compatible").any(|text| text.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// Whether `status` lets it be used (drivers/of/fdt.c, of_fdt_device_is_available).
+    /// Whether `status` permits its use (drivers/of/fdt.c, of_fdt_device_is_available).
     pub(super) fn is_available(&self, node: usize) -> bool {
         let status = self.property(node, "status").map(|value| value.split(|byte| *byte == 0).next());
         status.is_none_or(|status| matches!(status, Some(b"ok" | b"okay")))
@@ -270,7 +281,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// A number of any count of cells, of which the last 64 bits remain (include/linux/of.h, of_read_number).
+/// The last 64 bits of a number of any number of cells (include/linux/of.h, of_read_number).
 pub(super) fn number(cells: &[u8]) -> u64 {
     cells.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
@@ -281,7 +292,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(word.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
 }
 
-/// A place in the part of the blob that has the nodes.
+/// A position in the structure block.
 struct Reader<'a> {
     blob: &'a [u8],
     at: usize,
@@ -300,7 +311,7 @@ impl<'a> Reader<'a> {
         Some(bytes)
     }
 
-    /// A string up to the zero behind it.
+    /// A zero-terminated string.
     fn text(&mut self) -> Option<&'a [u8]> {
         let length = self.blob.get(self.at..)?.iter().position(|byte| *byte == 0)?;
         self.bytes(length + 1)?.get(..length)

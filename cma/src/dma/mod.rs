@@ -1,9 +1,9 @@
-//! Where a DMA buffer comes from: what the kernel's DMA API does above cma_alloc, and where it turns after a failure.
+//! A model of the kernel's DMA API above cma_alloc: where a DMA buffer comes from, and the fallbacks after a failure.
 //!
 //! The rules are those of dma_alloc_attrs for a device without an IOMMU, a restricted pool or a coherent carveout, and a
 //! caller that may sleep: kernel/dma/direct.c (dma_direct_alloc, __dma_direct_alloc_pages, dma_direct_optimal_gfp_mask,
 //! dma_coherent_ok) and kernel/dma/contiguous.c (dma_alloc_contiguous), the same in 6.1 and 7.2. Bus addresses are
-//! physical ones, and the kernel has CONFIG_ZONE_DMA and CONFIG_ZONE_DMA32, as those for x86_64 and aarch64 do.
+//! physical addresses, and the kernel has CONFIG_ZONE_DMA and CONFIG_ZONE_DMA32, as on x86_64 and aarch64.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use serde::Serialize;
 
 use crate::{
     PAGE_SIZE,
-    area::{AllocError, Allocation, Area, dma_alignment, order},
+    area::{AllocError, Allocation, Area, dma_alignment, order, plural},
 };
 
 /// The largest block of the buddy allocator, as an order of pages (include/linux/mmzone.h: MAX_ORDER - 1 in 6.1,
 /// MAX_PAGE_ORDER since 6.8).
 pub const MAX_PAGE_ORDER: u32 = 10;
 
-/// The last address that GFP_DMA is for on x86_64 (kernel/dma/direct.c, zone_dma_bits). On aarch64 it is 2^32 - 1, or
+/// The last address of GFP_DMA on x86_64 (kernel/dma/direct.c, zone_dma_bits). On aarch64 it is 2^32 - 1, or
 /// lower where the device tree's dma-ranges say so (arch/arm64/mm/init.c, zone_sizes_init).
 pub const ZONE_DMA_LAST: u64 = (1 << 24) - 1;
 
-/// The last address that GFP_DMA32 is for.
+/// The last address of GFP_DMA32.
 const ZONE_DMA32_LAST: u64 = u32::MAX as u64;
 
 /// The memory that DMA buffers can come from.
@@ -37,7 +37,7 @@ pub struct Memory {
     pub nodes: Vec<Option<usize>>,
     /// The buddy allocator's zones.
     pub zones: Vec<Zone>,
-    /// The last address that GFP_DMA is for; see [`ZONE_DMA_LAST`].
+    /// The last address of GFP_DMA; see [`ZONE_DMA_LAST`].
     pub zone_dma_last: u64,
 }
 
@@ -64,14 +64,14 @@ pub enum ZoneKind {
     Normal,
 }
 
-/// A device that has a buffer allocated.
+/// A device that allocates a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// The index of its own area, if a driver called of_reserved_mem_device_init (dev->cma_area).
     pub area: Option<usize>,
-    /// The last address that it reaches: the smaller of coherent_dma_mask and bus_dma_limit.
+    /// The last address that it can reach: the smaller of coherent_dma_mask and bus_dma_limit.
     pub mask: u64,
-    /// Its NUMA node. Of a device that has none memory is sought on the CPU's node, which is node 0 here.
+    /// Its NUMA node. Without one, the kernel uses the CPU's node, which is node 0 here.
     pub node: Option<usize>,
 }
 
@@ -79,32 +79,32 @@ pub struct Device {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whose {
-    /// It is the device's own.
+    /// The device's own area.
     Device,
-    /// It is that of the device's NUMA node.
+    /// The area of the device's NUMA node.
     Node,
-    /// It is the default area.
+    /// The default area.
     Default,
 }
 
-/// Something that happens on the way to a buffer; `step` names it in JSON.
+/// A step of the allocation of a buffer. `step` names it in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
-    /// A page or less for a device without an own area does not come from CMA.
+    /// A request of a page or less, by a device without an area, does not use CMA.
     OnePage,
-    /// There is neither an own area nor a default one.
+    /// The device has no area, and there is no default area.
     NoArea,
-    /// The node's area is passed over, as a device that does not reach all memory asks for a zone.
+    /// The node's area is skipped, because a device that cannot reach all memory requests a zone.
     NodePassedOver {
         /// The area.
         area: String,
     },
-    /// cma_alloc was asked.
+    /// A call of cma_alloc.
     Cma {
         /// The area.
         area: String,
-        /// Why that one.
+        /// Why this area was chosen.
         whose: Whose,
         /// Pages.
         pages: u64,
@@ -112,19 +112,19 @@ pub enum Step {
         align: u32,
         /// 0 or a negative errno.
         errno: i32,
-        /// The first page; null if it was refused.
+        /// The first page; null after a refusal.
         pfn: Option<u64>,
         /// What the kernel prints, without time stamps.
         dmesg: Vec<String>,
     },
-    /// The device does not reach the pages, and they are given back.
+    /// The device cannot reach the pages, and the kernel frees them.
     OutOfReach {
         /// The address of their last byte.
         last: u64,
-        /// The last address that the device reaches.
+        /// The last address that the device can reach.
         mask: u64,
     },
-    /// The buddy allocator was asked.
+    /// A request to the buddy allocator.
     Buddy {
         /// The highest zone that it may take a block from.
         zone: ZoneKind,
@@ -135,21 +135,21 @@ pub enum Step {
     },
 }
 
-/// How a request ended.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DmaOutcome {
-    /// What happened, in its order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
     /// The buffer's address; null where dma_alloc_attrs returns NULL, which drivers report as -ENOMEM (-12).
     pub address: Option<u64>,
-    /// The index of the area that it comes from; null if there is no buffer, or it is the buddy allocator's.
+    /// The index of the area that it comes from; null if there is no buffer, or the buddy allocator has provided it.
     pub area: Option<usize>,
 }
 
 impl Memory {
     /// Allocates a buffer of `size` bytes for `device` as dma_alloc_attrs does.
     ///
-    /// An index of no area counts as none.
+    /// An index without an area counts as no index.
     pub fn alloc(&mut self, device: &Device, size: u64) -> DmaOutcome {
         let mut steps = Vec::new();
         let mut zone = match device.mask {
@@ -163,7 +163,7 @@ impl Memory {
             }
             self.areas[area].release(pfn, size.div_ceil(PAGE_SIZE));
         }
-        // The zone of the mask may have memory that lies beyond it: a lower one is tried then, but not if there is none.
+        // The zone of the mask can contain memory beyond the mask. Then a lower zone is tried, if there is one.
         loop {
             let order = order(size.div_ceil(PAGE_SIZE));
             let block = self.find_block(device.node.unwrap_or(0), zone, order);
@@ -198,7 +198,7 @@ impl Memory {
         let of_node = device.node.and_then(|node| self.nodes.get(node).copied().flatten()).filter(there);
         let default = self.default.filter(there);
         if let Some(own) = own {
-            // There is no turning to the other areas.
+            // The kernel does not try the other areas.
             return self.ask(own, Whose::Device, size, steps).map(|pfn| (own, pfn));
         }
         if size <= PAGE_SIZE {
@@ -252,14 +252,14 @@ impl Memory {
 }
 
 impl Zone {
-    /// Takes the lower end of a free block; the halves above stay free (mm/page_alloc.c, expand).
+    /// Takes the lower end of a free block. The upper halves stay free (mm/page_alloc.c, expand).
     fn take_block(&mut self, block: usize, order: u32) {
         let (pfn, size) = self.free.swap_remove(block);
         self.free.extend((order..size.min(u64::BITS)).map(|half| (pfn + (1 << half), half)));
     }
 }
 
-/// dma_coherent_ok: whether the device reaches the last byte.
+/// dma_coherent_ok: whether the device can reach the last byte.
 fn reaches(device: &Device, pfn: u64, size: u64, steps: &mut Vec<Step>) -> bool {
     let last = (pfn * PAGE_SIZE).saturating_add(size.next_multiple_of(PAGE_SIZE) - 1);
     if last > device.mask {
@@ -268,16 +268,16 @@ fn reaches(device: &Device, pfn: u64, size: u64, steps: &mut Vec<Step>) -> bool 
     last <= device.mask
 }
 
-/// For people: a sentence.
+/// Text for people: a sentence.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OnePage => {
-                f.write_str("a page or less for a device without a window does not come from CMA")
+                f.write_str("a request of a page or less, by a device without a window, does not use CMA")
             }
             Self::NoArea => f.write_str("the device has no window, and there is no default window"),
             Self::NodePassedOver { area } => {
-                write!(f, "{area}, the window of the device's node, is passed over: the mask asks for a zone")
+                write!(f, "{area}, the window of the device's node, is skipped: the mask requests a zone")
             }
             Self::Cma { area, whose, pages, align, errno, pfn, dmesg } => {
                 let whose = match whose {
@@ -285,7 +285,7 @@ impl fmt::Display for Step {
                     Whose::Node => "the window of the device's node",
                     Whose::Default => "the default window",
                 };
-                write!(f, "{area}, {whose}, is asked for {pages} pages at alignment {align}: ")?;
+                write!(f, "{area}, {whose}, gets a request for {} at alignment {align}: ", plural(*pages))?;
                 match pfn {
                     Some(pfn) => write!(f, "pfn {pfn:#x}")?,
                     None => write!(f, "{errno}")?,
@@ -293,7 +293,10 @@ impl fmt::Display for Step {
                 dmesg.iter().try_for_each(|line| write!(f, "\n  {line}"))
             }
             Self::OutOfReach { last, mask } => {
-                write!(f, "the last byte would be {last:#x}, but the device reaches {mask:#x}: given back")
+                write!(
+                    f,
+                    "the last byte would be {last:#x}, but the device can reach only {mask:#x}: freed again"
+                )
             }
             Self::Buddy { zone, order, pfn } => {
                 let zone = match zone {
@@ -301,11 +304,11 @@ impl fmt::Display for Step {
                     ZoneKind::Dma32 => "ZONE_DMA32 or lower",
                     ZoneKind::Normal => "any zone",
                 };
-                write!(f, "the buddy allocator is asked for a block of order {order} in {zone}: ")?;
+                write!(f, "the buddy allocator gets a request for a block of order {order} in {zone}: ")?;
                 match pfn {
                     Some(pfn) => write!(f, "pfn {pfn:#x}"),
                     None if *order > MAX_PAGE_ORDER => {
-                        write!(f, "none, as its largest blocks have order {MAX_PAGE_ORDER}")
+                        write!(f, "none, because its largest blocks have order {MAX_PAGE_ORDER}")
                     }
                     None => f.write_str("none is free"),
                 }
@@ -314,7 +317,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// For people: a line for each step, and one for the end.
+/// Text for people: a line for each step, and a line for the result.
 impl fmt::Display for DmaOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))?;

@@ -1,4 +1,4 @@
-//! Each way that a request can go, and that no buffer lies out of reach.
+//! Tests of each path of a request. No buffer is out of reach of its device.
 
 use proptest::prelude::*;
 
@@ -52,7 +52,7 @@ fn the_own_window_first_even_for_a_page() {
     let (text, outcome) = steps(&mut memory, &CAMERA, 100);
     assert_eq!(
         text,
-        "camera, the device's own window, is asked for 1 pages at alignment 0: pfn 0x140000\n\
+        "camera, the device's own window, gets a request for 1 page at alignment 0: pfn 0x140000\n\
          the buffer is at 0x140000000"
     );
     assert_eq!((outcome.area, memory.areas[0].used()), (Some(0), 1));
@@ -69,14 +69,14 @@ fn a_full_own_window_falls_back_to_the_buddy_and_not_to_the_default_window() {
         "at alignment 8: -12\n  cma: cma_alloc: camera: alloc failed, req-size: 768 pages, ret: -12"
     ));
     assert!(text.ends_with(
-        "the buddy allocator is asked for a block of order 10 in any zone: pfn 0x1c0000\nthe buffer is at 0x1c0000000"
+        "the buddy allocator gets a request for a block of order 10 in any zone: pfn 0x1c0000\nthe buffer is at 0x1c0000000"
     ));
     assert_eq!((outcome.area, outcome.steps.len(), memory.areas[1].used()), (None, 2, 0));
-    // Its largest blocks are of 4 MiB, whatever lies next to each other.
+    // Its largest blocks have 4 MiB, even if free blocks are adjacent.
     memory.zones[2].free.push((0x1c0000, 12));
     let (text, outcome) = steps(&mut memory, &CAMERA, 4 * MIB + 1);
     assert!(text.ends_with(
-        "of order 11 in any zone: none, as its largest blocks have order 10\ndma_alloc_attrs returns NULL"
+        "of order 11 in any zone: none, because its largest blocks have order 10\ndma_alloc_attrs returns NULL"
     ));
     assert_eq!(outcome.steps.len(), 2);
 }
@@ -100,12 +100,12 @@ fn the_nodes_window_then_the_default_one() {
     assert_eq!(memory.alloc(&device, 3 * MIB).address, Some(8 << 30));
     let (text, outcome) = steps(&mut memory, &device, 3 * MIB);
     assert!(text.starts_with(
-        "pernuma1, the window of the device's node, is asked for 768 pages at alignment 8: -12"
+        "pernuma1, the window of the device's node, gets a request for 768 pages at alignment 8: -12"
     ));
     assert_eq!((outcome.area, outcome.address), (Some(1), Some(1 << 30)));
-    // A device that does not reach all memory asks for a zone, and the node's window is passed over.
+    // A device that cannot reach all memory requests a zone, and the node's window is skipped.
     let (text, outcome) = steps(&mut memory, &Device { mask: mask(32), node: Some(0), ..ANY }, 3 * MIB);
-    assert!(text.starts_with("pernuma0, the window of the device's node, is passed over"), "{text}");
+    assert!(text.starts_with("pernuma0, the window of the device's node, is skipped"), "{text}");
     assert_eq!((outcome.area, memory.areas[2].used()), (Some(1), 0));
     memory.default = None;
     let outcome = memory.alloc(&ANY, 3 * MIB);
@@ -118,9 +118,9 @@ fn a_window_out_of_reach_is_asked_all_the_same() {
     let (text, outcome) = steps(&mut memory, &Device { mask: mask(32), ..CAMERA }, MIB);
     assert_eq!(
         text,
-        "camera, the device's own window, is asked for 256 pages at alignment 8: pfn 0x140000\n\
-         the last byte would be 0x1400fffff, but the device reaches 0xffffffff: given back\n\
-         the buddy allocator is asked for a block of order 8 in ZONE_DMA32 or lower: pfn 0x80000\n\
+        "camera, the device's own window, gets a request for 256 pages at alignment 8: pfn 0x140000\n\
+         the last byte would be 0x1400fffff, but the device can reach only 0xffffffff: freed again\n\
+         the buddy allocator gets a request for a block of order 8 in ZONE_DMA32 or lower: pfn 0x80000\n\
          the buffer is at 0x80000000"
     );
     assert_eq!((outcome.area, memory.areas[0].used()), (None, 0));
@@ -128,7 +128,7 @@ fn a_window_out_of_reach_is_asked_all_the_same() {
 
 #[test]
 fn zones_from_that_of_the_mask_down() {
-    // Zones that were asked, and the address.
+    // The zones that were searched, and the address.
     for (mask, zones, address) in [
         (u64::MAX, &[ZoneKind::Normal][..], Some(7 << 30)),
         (mask(33), &[ZoneKind::Normal], Some(7 << 30)),
@@ -147,7 +147,7 @@ fn zones_from_that_of_the_mask_down() {
             .collect();
         assert_eq!((asked.as_slice(), outcome.address), (zones, address), "{mask:#x}");
     }
-    // No free block is no reason to ask for a lower zone: those were looked at already.
+    // Without a free block the kernel does not try a lower zone: it has searched those already.
     let mut memory = Memory { default: None, zones: Vec::new(), ..memory() };
     assert_eq!(memory.alloc(&Device { mask: mask(33), ..ANY }, MIB).steps.len(), 2);
     // Where the tree says so, GFP_DMA reaches further.
@@ -181,7 +181,9 @@ fn the_smallest_block_that_is_large_enough() {
 fn no_bytes_at_all() {
     let (text, outcome) = steps(&mut memory(), &CAMERA, 0);
     assert!(
-        text.contains("0 pages at alignment 8: -12\nthe buddy allocator is asked for a block of order 52"),
+        text.contains(
+            "0 pages at alignment 8: -12\nthe buddy allocator gets a request for a block of order 52"
+        ),
         "{text}"
     );
     assert_eq!(outcome.address, None);

@@ -1,4 +1,4 @@
-//! Maps of a CMA window: which pages are allocated, who has them, which of them devices wrote.
+//! Maps of a CMA window: the allocated pages, their owners, and the pages that devices wrote.
 
 mod pages;
 mod svg;
@@ -10,16 +10,16 @@ pub use pages::{PageError, Pages};
 
 use crate::{PAGE_SIZE, Window};
 
-/// A named stretch of a window: a buffer, say.
+/// A named range of a window, for example a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// What the map calls it.
+    /// Its name on the map.
     pub name: String,
     /// Its pages, counted from the window's base.
     pub pages: Range<u64>,
 }
 
-/// What is in a CMA window at one moment.
+/// The content of a CMA window at one moment.
 ///
 /// ```
 /// use cma::{Window, map::{Map, Pages}};
@@ -37,22 +37,24 @@ pub struct Map {
     pub base: u64,
     /// Its size in bytes.
     pub size: u64,
-    /// The pages that the kernel has handed out.
+    /// The pages that the kernel has allocated.
     pub allocated: Pages,
     /// The pages that devices wrote to, at that moment or before.
     pub written: Pages,
+    /// The alignment of a request that failed, in pages. The picture marks its multiples among the page frame numbers.
+    pub alignment: Option<u64>,
     owners: Vec<Owner>,
 }
 
-/// Why a stretch of memory is nobody's in a window.
+/// A range of memory that is not in the window.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} at {addresses:#x?} does not lie in the CMA window, which is {window:#x?}")]
+#[error("{name} at {addresses:#x?} is not in the CMA window, which is {window:#x?}")]
 pub struct OutsideError {
-    /// What lies there.
+    /// Its name.
     pub name: String,
     /// Its addresses.
     pub addresses: Range<u64>,
-    /// The window's.
+    /// The addresses of the window.
     pub window: Range<u64>,
 }
 
@@ -66,14 +68,15 @@ impl Map {
             size: window.size,
             allocated: empty.clone(),
             written: empty,
+            alignment: None,
             owners: Vec::new(),
         }
     }
 
-    /// Notes that the pages which hold the `bytes` bytes at `address` are those of `name`.
+    /// Adds `name` as the owner of the pages that contain the `bytes` bytes at `address`.
     ///
     /// # Errors
-    /// If they do not lie in the window.
+    /// If they are not in the window.
     pub fn add_owner(&mut self, name: &str, address: u64, bytes: u64) -> Result<(), OutsideError> {
         let end = address.saturating_add(bytes);
         let window = self.base..self.base.saturating_add(self.size);
@@ -86,7 +89,7 @@ impl Map {
         Ok(())
     }
 
-    /// The owners, in the order of their places.
+    /// The owners, by address.
     pub fn owners(&self) -> &[Owner] {
         &self.owners
     }
@@ -96,9 +99,16 @@ impl Map {
         self.size / PAGE_SIZE
     }
 
-    /// The largest run of pages that are free, the first of equal ones; empty if none is.
+    /// The longest free run: the first one if several have this length, empty if no page is free.
     pub fn largest_free_run(&self) -> Range<u64> {
         self.allocated.longest_hole()
+    }
+
+    /// The pages of `range` that are multiples of `alignment`, by their page frame number.
+    fn multiples(&self, range: Range<u64>, alignment: u64) -> impl Iterator<Item = u64> {
+        let first = self.base / PAGE_SIZE;
+        let next = (first + range.start).next_multiple_of(alignment.max(1)) - first;
+        (next..range.end).step_by(usize::try_from(alignment.max(1)).unwrap_or(usize::MAX))
     }
 
     /// The address of a page.
@@ -118,7 +128,7 @@ impl Map {
         )
     }
 
-    /// What the pages of `cell` are, as far as they are pages of the window.
+    /// The state of the pages of `cell` that are in the window.
     fn cell(&self, cell: Range<u64>) -> Cell {
         let allocated = self.allocated.count_in(cell.clone());
         let written = self.written.count_in(cell.clone());
@@ -132,20 +142,20 @@ impl Map {
     }
 }
 
-/// What the pages of a cell of a map have in common.
+/// The state of a cell of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cell {
-    /// None is allocated, none was written.
+    /// No page is allocated, and none was written.
     Free,
-    /// None is allocated, but devices wrote to some when they were.
+    /// No page is allocated, but devices wrote to some of them earlier.
     WrittenBefore,
-    /// Some or all are allocated, none was written.
+    /// Some or all pages are allocated, and none was written.
     Allocated { whole: bool },
-    /// Some or all are allocated, and devices wrote to some.
+    /// Some or all pages are allocated, and devices wrote to some of them.
     Written { whole: bool },
 }
 
-/// A size in the largest unit of which there is one, with a decimal where it is not whole.
+/// A size in the largest unit in which it is at least 1, with one decimal if it is not a whole number.
 fn human(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     let (shift, unit) = units.into_iter().find(|(shift, _)| bytes >> shift > 0).unwrap_or((0, "bytes"));
@@ -160,7 +170,7 @@ fn human(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    /// 32 pages: buffers of four pages at 8 and 16, of which a device wrote the first; a page of somebody's at 30.
+    /// 32 pages: buffers of four pages at 8 and 16, the first of which a device wrote, and an allocated page at 30 without an owner.
     pub(super) fn small() -> Map {
         let window =
             Window { name: "isp".into(), base: 0x4000_0000, size: 32 * PAGE_SIZE, ..Default::default() };
@@ -195,6 +205,15 @@ mod tests {
         assert_eq!(map.largest_free_run(), 12..32);
         map.allocated.insert(0..32);
         assert_eq!(map.largest_free_run(), 0..0);
+    }
+
+    #[test]
+    fn multiples_count_from_page_frame_zero() {
+        let mut map = small();
+        map.base += 3 * PAGE_SIZE;
+        assert_eq!(map.multiples(0..32, 8).collect::<Vec<_>>(), [5, 13, 21, 29]);
+        assert_eq!(map.multiples(13..29, 8).collect::<Vec<_>>(), [13, 21]);
+        assert_eq!(map.multiples(0..32, 1 << 40).count(), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A set of pages of a window, and how the kernel's debugfs prints one.
+//! A set of pages of a window, in the format of the kernel's debugfs.
 
 use std::ops::Range;
 
@@ -6,32 +6,32 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pages {
     words: Vec<u64>,
-    /// Pages of the window: members are below.
+    /// Number of pages of the window. All members are below it.
     end: u64,
 }
 
-/// Why a text is not the bitmap of a window.
+/// Why a text is not the bitmap of the window.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
-    /// A word that is no number of 32 bits.
+    /// A word is not a number of 32 bits.
     #[error("word {index} of the bitmap is \"{word}\", not a decimal number below 2^32")]
     Word {
-        /// Which, from 0.
+        /// Its index, from 0.
         index: u64,
-        /// Its text, or the beginning of it: nothing in it moves a terminal's cursor.
+        /// The beginning of its text, with control characters escaped.
         word: String,
     },
-    /// Too few or too many words.
-    #[error("the bitmap has {found} words of 32 bits; for {pages} pages it has {wanted}")]
+    /// The number of words is wrong.
+    #[error("the bitmap has {found} words of 32 bits; a bitmap of {pages} pages has {wanted}")]
     Length {
-        /// Words that were found.
+        /// Number of words found.
         found: u64,
-        /// Words that there should be.
+        /// Number of words expected.
         wanted: u64,
         /// Pages of the window.
         pages: u64,
     },
-    /// A page that the window does not have.
+    /// A page is beyond the end of the window.
     #[error("the bitmap says that page {page} is allocated, but the window has {pages} pages")]
     Beyond {
         /// The page.
@@ -42,22 +42,22 @@ pub enum PageError {
 }
 
 impl Pages {
-    /// No page of a window of `pages` pages.
+    /// The empty set, for a window of `pages` pages.
     pub fn empty(pages: u64) -> Self {
-        // A set of more pages than there are addresses for words would not fit in memory anyway.
+        // A set with more words than usize::MAX would not fit in memory.
         Self { words: vec![0; usize::try_from(pages.div_ceil(64)).unwrap_or(usize::MAX)], end: pages }
     }
 
-    /// Pages of the window.
+    /// Number of pages of the window.
     pub fn window_pages(&self) -> u64 {
         self.end
     }
 
-    /// Reads what debugfs prints as `cma/NAME/bitmap`: decimal words of 32 bits, the lowest bit first, a bit for each
+    /// Parses the format of `cma/NAME/bitmap` in debugfs: decimal words of 32 bits, the lowest bit first, with a bit for each
     /// of `pages` pages (order_per_bit is 0 for windows of the DMA API).
     ///
     /// # Errors
-    /// If the text is not the bitmap of so many pages.
+    /// If the text is not a bitmap of `pages` pages.
     ///
     /// ```
     /// # use cma::map::Pages;
@@ -91,43 +91,43 @@ impl Pages {
         }
     }
 
-    /// Adds `pages`, as far as they are pages of the window.
+    /// Adds those of `pages` that are in the window.
     pub fn insert(&mut self, pages: Range<u64>) {
         for (word, mask) in masks(pages.start..pages.end.min(self.end)) {
             self.words[word] |= mask;
         }
     }
 
-    /// Takes `pages` out.
+    /// Removes `pages`.
     pub fn remove(&mut self, pages: Range<u64>) {
         for (word, mask) in masks(pages.start..pages.end.min(self.end)) {
             self.words[word] &= !mask;
         }
     }
 
-    /// How many pages are in the set.
+    /// The number of pages in the set.
     pub fn count(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// How many of `pages` are in the set.
+    /// The number of `pages` that are in the set.
     pub fn count_in(&self, pages: Range<u64>) -> u64 {
         masks(pages.start..pages.end.min(self.end))
             .map(|(word, mask)| u64::from((self.words[word] & mask).count_ones()))
             .sum()
     }
 
-    /// The runs of neighbouring pages, ascending, each as long as it is.
+    /// The maximal runs of adjacent pages of the set, ascending.
     pub fn runs(&self) -> impl Iterator<Item = Range<u64>> {
         self.alternate(0)
     }
 
-    /// The runs of neighbouring pages of the window that are not in the set, ascending, each as long as it is.
+    /// The maximal runs of adjacent pages of the window that are not in the set, ascending.
     pub fn holes(&self) -> impl Iterator<Item = Range<u64>> {
         self.alternate(u64::MAX)
     }
 
-    /// The longest of the holes, the first of equal ones; empty if there is none.
+    /// The longest hole: the first one if several have this length, empty without a hole.
     pub fn longest_hole(&self) -> Range<u64> {
         let longer = |best: Range<u64>, hole: Range<u64>| {
             if hole.end - hole.start > best.end - best.start { hole } else { best }
@@ -154,7 +154,7 @@ impl Pages {
         self.next(pages, u64::MAX)
     }
 
-    /// The runs of the set, or with all bits in `flip` what lies between them.
+    /// The runs of the set, or the holes if all bits of `flip` are set.
     fn alternate(&self, flip: u64) -> impl Iterator<Item = Range<u64>> {
         let mut from = 0;
         std::iter::from_fn(move || {
@@ -165,7 +165,7 @@ impl Pages {
         })
     }
 
-    /// The first of `pages` that is in the set, or with all bits in `flip` is not.
+    /// The first of `pages` that is in the set, or that is not if all bits of `flip` are set.
     fn next(&self, pages: Range<u64>, flip: u64) -> Option<u64> {
         let end = pages.end.min(self.end);
         if pages.start >= end {
@@ -191,7 +191,7 @@ fn masks(pages: Range<u64>) -> impl DoubleEndedIterator<Item = (usize, u64)> {
     })
 }
 
-/// An index into words; one that has no room in a usize is beyond the end of every slice.
+/// An index into words. A value that does not fit in a usize becomes one beyond the end of every slice.
 fn index_of(word: u64) -> usize {
     usize::try_from(word).unwrap_or(usize::MAX)
 }
@@ -224,7 +224,7 @@ mod tests {
         }
         assert_eq!(Pages::parse("8", 3).unwrap_err(), PageError::Beyond { page: 3, pages: 3 });
         assert_eq!(Pages::parse("0 0 32", 68).unwrap_err(), PageError::Beyond { page: 69, pages: 68 });
-        // No memory is taken for a window that the text does not fill.
+        // No memory is allocated for a window whose bitmap is longer than the text.
         assert!(matches!(Pages::parse("0", u64::MAX), Err(PageError::Length { .. })));
     }
 

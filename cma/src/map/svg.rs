@@ -1,26 +1,31 @@
 //! A map as a picture.
 //!
-//! Above, the whole window; below it, if what is allocated lies close together, an enlarged detail; then a list of
-//! the owners. A cell stands for a power of two of pages.
+//! The picture shows the whole window, an enlarged detail if the allocated pages are close together, and a list of
+//! the owners. A cell stands for 2^n pages.
 
 use std::{fmt::Write as _, ops::Range};
 
 use super::{Cell, Map, Owner, human};
-use crate::PAGE_SIZE;
+use crate::{PAGE_SIZE, area::plural};
 
-/// Width of the picture, in its own units, as all lengths here.
+/// Width of the picture, in its own units, like all lengths in this file.
 const WIDTH: f64 = 1000.0;
-/// Left of the grids; the addresses stand there.
+/// Width of the space left of the grids, which has the addresses.
 const GUTTER: f64 = 128.0;
 /// Width of a grid.
 const GRID: f64 = 832.0;
 const MARGIN: f64 = 40.0;
-/// Owners in the list, at most.
+/// Maximum number of owners in the list.
 const LISTED: usize = 24;
 
 const INK: &str = "#1d2733";
 const FAINT: &str = "#5b6876";
 const FREE: &str = "#e6eaef";
+const MARK: &str = "#c0392b";
+/// Width of the mark of an alignment.
+const MARK_WIDTH: f64 = 3.0;
+/// The marks of an alignment are at least this many cells apart. Denser ones are not drawn.
+const MARK_DISTANCE: u64 = 8;
 
 const STYLE: &str = "text{font-family:'DejaVu Sans','Helvetica Neue',Arial,sans-serif;font-size:13px;fill:#1d2733}\
     .title{font-size:22px;font-weight:bold}\
@@ -43,7 +48,7 @@ impl Cell {
     }
 }
 
-/// What the legend explains.
+/// The legend: cells, their meaning, and the width of the entry.
 const LEGEND: [(&[Cell], &str, f64); 4] = [
     (&[Cell::Free], "free", 90.0),
     (
@@ -60,6 +65,14 @@ impl Map {
     pub fn to_svg(&self) -> String {
         let mut body = String::new();
         let mut y = self.title(&mut body);
+        if let Some(alignment) = self.alignment.filter(|alignment| Grid::overview(self, y).marks(*alignment))
+        {
+            rect(&mut body, MARGIN + 5.0, y + 11.0, MARK_WIDTH, 13.0, MARK);
+            let what =
+                format!("multiple of {alignment} pages: only there may the last request begin, which failed");
+            text(&mut body, MARGIN + 20.0, y + 22.0, "", &what);
+            y += 22.0;
+        }
 
         let overview = Grid::overview(self, y + 46.0);
         let detail = Grid::detail(self, &overview);
@@ -76,6 +89,9 @@ impl Map {
             }
             None => overview.owners(&mut body, self.owners(), "label small"),
         }
+        for grid in std::iter::once(&overview).chain(&detail) {
+            grid.alignment(&mut body, self);
+        }
         y = self.list(&mut body, y + 34.0);
 
         format!(
@@ -85,7 +101,7 @@ impl Map {
         )
     }
 
-    /// Name, place, size, statistics and the legend; returns where they end.
+    /// Name, addresses, size, statistics and the legend. Returns the y of their end.
     fn title(&self, body: &mut String) -> f64 {
         let title = format!("CMA window {}", self.name);
         text(body, MARGIN, 48.0, "title", &title);
@@ -105,13 +121,13 @@ impl Map {
         104.0
     }
 
-    /// The owners, one a line; returns where they end.
+    /// The owners, one a line. Returns the y of their end.
     fn list(&self, body: &mut String, mut y: f64) -> f64 {
         for owner in self.owners().iter().take(LISTED) {
             let pages = owner.pages.end - owner.pages.start;
             text(body, GUTTER, y, "", &owner.name);
             text(body, GUTTER + 210.0, y, "mono", &format!("{:#x}", self.address(owner.pages.start)));
-            let size = format!("{pages} pages ({})", human(pages * PAGE_SIZE));
+            let size = format!("{} ({})", plural(pages), human(pages * PAGE_SIZE));
             text(body, GUTTER + 340.0, y, "faint", &size);
             let written = self.written.count_in(owner.pages.clone());
             text(body, GUTTER + 530.0, y, "faint", &format!("{written} written by a device"));
@@ -126,7 +142,7 @@ impl Map {
     }
 }
 
-/// A grid of cells: rows of equal length, read like a page.
+/// A grid of cells, in rows from left to right.
 struct Grid {
     y: f64,
     cell: (f64, f64),
@@ -136,7 +152,7 @@ struct Grid {
 }
 
 impl Grid {
-    /// Cells for `range`, of as few pages as `rows` rows allow.
+    /// A grid for `range` with at most `rows` rows and the fewest pages in a cell.
     fn new(range: Range<u64>, y: f64, columns: u64, rows: u64, height: f64) -> Self {
         let pages_per_cell = (range.end - range.start).div_ceil(columns * rows).next_power_of_two();
         Self { y, cell: (GRID / columns as f64, height), columns, pages_per_cell, range }
@@ -146,7 +162,7 @@ impl Grid {
         Self::new(0..map.pages(), y, 128, 32, 11.0)
     }
 
-    /// A grid of what is allocated, if it shows more than the overview does.
+    /// A grid of the allocated part, if its cells have fewer pages than those of the overview.
     fn detail(map: &Map, overview: &Self) -> Option<Self> {
         let of_owners = map.owners().iter().map(|owner| owner.pages.clone());
         let (start, end) = map
@@ -183,8 +199,7 @@ impl Grid {
     fn caption(&self, body: &mut String, what: &str) {
         text(body, GUTTER, self.y - 9.0, "head", what);
         let cell = human(self.pages_per_cell * PAGE_SIZE);
-        let plural = if self.pages_per_cell == 1 { "page" } else { "pages" };
-        let scale = format!("a cell is {} {plural}, {cell}", self.pages_per_cell);
+        let scale = format!("a cell is {}, {cell}", plural(self.pages_per_cell));
         let _ = writeln!(
             body,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" class=\"faint\">{scale}</text>",
@@ -193,7 +208,7 @@ impl Grid {
         );
     }
 
-    /// The cells, equal neighbours in one rectangle, with lines between them and the addresses of rows.
+    /// The cells, with lines between them and the addresses of rows. Equal neighbours share a rectangle.
     fn cells(&self, body: &mut String, map: &Map) {
         let row_pages = self.columns * self.pages_per_cell;
         let labelled_rows = if self.rows() > 8 { 4 } else { 1 };
@@ -232,7 +247,22 @@ impl Grid {
         let _ = writeln!(body, "<path d=\"{lines}\" stroke=\"#fff\" stroke-width=\"1\"/>");
     }
 
-    /// The stretches of cells in which `pages` lie: row, first column, column after the last.
+    /// Whether multiples of `alignment` are far enough apart to be marked.
+    fn marks(&self, alignment: u64) -> bool {
+        alignment >= MARK_DISTANCE * self.pages_per_cell
+    }
+
+    /// A mark at each multiple of the map's alignment.
+    fn alignment(&self, body: &mut String, map: &Map) {
+        let Some(alignment) = map.alignment.filter(|alignment| self.marks(*alignment)) else { return };
+        for page in map.multiples(self.range.clone(), alignment) {
+            let cell = (page - self.range.start) / self.pages_per_cell;
+            let x = self.left(cell % self.columns) - MARK_WIDTH / 2.0;
+            rect(body, x, self.top(cell / self.columns), MARK_WIDTH, self.cell.1, MARK);
+        }
+    }
+
+    /// The cells of `pages` in each row: row, first column, column after the last.
     fn stretches(&self, pages: &Range<u64>) -> Vec<(u64, u64, u64)> {
         let first = pages.start.saturating_sub(self.range.start) / self.pages_per_cell;
         let end = pages.end.saturating_sub(self.range.start).div_ceil(self.pages_per_cell);
@@ -250,7 +280,7 @@ impl Grid {
         let (Some(&first), Some(&last)) = (stretches.first(), stretches.last()) else { return };
         let mut path = String::new();
         if stretches.len() == 2 && last.2 <= first.1 {
-            // Two pieces that do not touch.
+            // Two separate pieces.
             for (row, from, to) in stretches {
                 let (left, right) = (self.left(from), self.left(to));
                 let _ = write!(path, "M{left} {}H{right}V{}H{left}Z", self.top(row), self.top(row + 1));
@@ -268,7 +298,7 @@ impl Grid {
         );
     }
 
-    /// Each owner's outline, and its name where there is room.
+    /// The outline of each owner, and its name if there is room.
     fn owners(&self, body: &mut String, owners: &[Owner], class: &str) {
         for owner in owners {
             self.frame(body, &owner.pages, FAINT, 1.2);
@@ -279,7 +309,7 @@ impl Grid {
                 .into_iter()
                 .min_by_key(|(_, from, to)| from.abs_diff(*to).wrapping_neg());
             let Some((row, from, to)) = widest else { continue };
-            // Letters are a little narrower than this.
+            // An upper limit of the width of a letter.
             let letter = self.cell.1.min(13.0) * 0.55;
             let room = self.left(to) - self.left(from) - 8.0;
             if owner.name.chars().count() as f64 * letter <= room {
@@ -299,7 +329,7 @@ fn text(body: &mut String, x: f64, y: f64, class: &str, text: &str) {
     let _ = writeln!(body, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", escape(text));
 }
 
-/// A text as XML has it.
+/// Escapes a text for XML.
 fn escape(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).fold(String::with_capacity(text.len()), |mut escaped, c| {
         match c {
@@ -392,6 +422,23 @@ mod tests {
                 assert!((4..=24).contains(&rows), "{size}: {rows}");
             }
         }
+    }
+
+    #[test]
+    fn an_alignment_is_marked_where_it_is_legible() {
+        let mut map = window(4 << 20);
+        assert!(!map.to_svg().contains(MARK));
+        map.alignment = Some(256);
+        let svg = map.to_svg();
+        well_formed(&svg);
+        assert!(svg.contains("multiple of 256 pages: "), "{svg}");
+        // The legend, and pages 0, 256, 512 and 768: each begins a row.
+        assert_eq!(svg.matches(MARK).count(), 1 + 4);
+        assert_eq!(svg.matches(&format!("x=\"126.5\" y=\"{}\" width=\"3\"", 172 + 22)).count(), 1, "{svg}");
+        // A cell has 256 pages.
+        let mut map = window(4 << 30);
+        map.alignment = Some(256);
+        assert!(!map.to_svg().contains(MARK));
     }
 
     #[test]

@@ -3,16 +3,16 @@
 use std::fmt::Write as _;
 
 use super::{Cell, Map, human};
-use crate::PAGE_SIZE;
+use crate::{PAGE_SIZE, area::plural};
 
-/// Cells of a line.
+/// Number of cells in a line.
 const COLUMNS: u64 = 64;
-/// Lines, at most.
+/// Maximum number of lines.
 const ROWS: u64 = 32;
 
 impl Map {
-    /// The map as lines of at most 80 characters or so: a character for each cell of a power of two of pages. Equal
-    /// lines that follow each other are left out, as `hexdump` does, with a `*` in their place.
+    /// The map as lines of about 80 characters, with a character for each cell of 2^n pages. Repeated
+    /// lines are replaced by a `*`, as in `hexdump`.
     pub fn to_text(&self) -> String {
         let mut text =
             format!("{} at {:#x}, {}: {}\n", self.name, self.base, human(self.size), self.statistics());
@@ -43,7 +43,8 @@ impl Map {
         }
         for owner in self.owners() {
             let pages = owner.pages.end - owner.pages.start;
-            let _ = writeln!(text, "{:#012x} {}, {pages} pages", self.address(owner.pages.start), owner.name);
+            let _ =
+                writeln!(text, "{:#012x} {}, {}", self.address(owner.pages.start), owner.name, plural(pages));
         }
         text
     }

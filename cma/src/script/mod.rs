@@ -1,9 +1,9 @@
-//! The language of `minivmm model`: what is asked of a CMA area, line by line.
+//! The language of the scripts of `minivmm model`: operations on a CMA area, one a line.
 //!
-//! [`Script::HELP`] says the verbs. A script is checked as a whole, repeats unrolled, before anything of it runs.
+//! [`Script::HELP`] lists the verbs. The whole script is checked, with its repeats unrolled, before it runs.
 //!
-//! An `alloc` is a call of cma_alloc. What the DMA API does around it is [`crate::dma`]'s: which window it chooses, that
-//! it takes a page or less from elsewhere if the device has no window of its own, where it turns after a failure.
+//! An `alloc` is a call of cma_alloc. [`crate::dma`] models the DMA API around it: the choice of the window, the other source of
+//! requests of a page or less by devices without a window, and the fallbacks after a failure.
 
 mod run;
 
@@ -18,19 +18,19 @@ use crate::{
     spec::is_node_name,
 };
 
-/// Steps of a script with its repeats unrolled, at most.
+/// Maximum number of steps of a script, with its repeats unrolled.
 pub const MAX_STEPS: u64 = 1_000_000;
 
-/// Where a window without `base=` lies: at 1 GiB, aligned to whatever is asked for.
+/// The base of a window without `base=`: 1 GiB, which is aligned for every request.
 pub const DEFAULT_BASE: u64 = 1 << 30;
 
-/// Repeats within each other, at most, and the names of their turns, from the inside.
+/// The names of the turns of nested repeats, from the inside. Their number is the maximum depth.
 const TURNS: [&str; 3] = ["{i}", "{j}", "{k}"];
 
-/// Length of an ID, in bytes, at most.
+/// Maximum length of an ID, in bytes.
 const MAX_ID: usize = 64;
 
-/// A script that was understood, with its repeats unrolled.
+/// A parsed script, with its repeats unrolled.
 ///
 /// ```
 /// use cma::script::Script;
@@ -41,7 +41,7 @@ const MAX_ID: usize = 64;
 ///         alloc buffer{i} 1013
 ///     end
 ///     expect ok
-///     alloc buffer16 1013     # the seventeenth does not fit
+///     alloc buffer16 1013     # the 17th does not fit
 ///     expect -12
 /// ".parse()?;
 /// for event in script.run() {
@@ -56,7 +56,7 @@ pub struct Script {
     steps: Vec<Step>,
 }
 
-/// Something that a line asks for.
+/// An operation and its line.
 #[derive(Debug, Clone)]
 struct Step {
     line: usize,
@@ -65,7 +65,7 @@ struct Step {
 
 #[derive(Debug, Clone)]
 enum Verb {
-    /// Always the first, and only there.
+    /// The first step, and only the first.
     Window,
     Alloc {
         id: String,
@@ -89,7 +89,7 @@ enum Verb {
     Stats,
 }
 
-/// Why a text is no script.
+/// Why a text is not a script.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct ScriptError {
@@ -99,16 +99,16 @@ pub struct ScriptError {
     pub problem: Problem,
 }
 
-/// What can be wrong with a line.
+/// An error in a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// No such verb.
     #[error(
-        "there is no verb \"{0}\"; the verbs are window, alloc, free, busy, idle, repeat, end, expect, map and stats"
+        "the verb \"{0}\" is unknown; the verbs are window, alloc, free, busy, idle, repeat, end, expect, map and stats"
     )]
     UnknownVerb(String),
-    /// Too much, too little, or a field that the verb does not have.
-    #[error("the line does not have the form \"{0}\"; write it so")]
+    /// A wrong number of words, or an unknown field.
+    #[error("the line must have the form \"{0}\"")]
     Form(&'static str),
     /// A number could not be read.
     #[error("the {what} cannot be read: {source}")]
@@ -118,63 +118,63 @@ pub enum Problem {
         /// What is wrong with it.
         source: SizeError,
     },
-    /// Nothing to allocate, or to make busy.
-    #[error("{0} asks for zero pages; the smallest number is 1")]
+    /// The number of pages is zero.
+    #[error("{0} has zero pages; the smallest number is 1")]
     ZeroPages(&'static str),
-    /// An alignment or an order of which there is no page frame number.
-    #[error("the {what} is {order}, but it is an order of pages (2^{what} pages), from 0 to 51")]
+    /// An alignment or an order is too large.
+    #[error("the {what} {order} is too large; it is an order of pages (2^{what} pages), from 0 to 51")]
     Order {
-        /// Which.
+        /// Its name.
         what: &'static str,
         /// Its value.
         order: u64,
     },
-    /// A name that no node of a device tree can have.
+    /// A name is not valid for a device-tree node.
     #[error(
         "the window has the name \"{0}\", which no device-tree node can have; use 1 to 31 of the characters \
          a-z A-Z 0-9 , . _ + - and begin with a letter"
     )]
     Name(String),
-    /// No kernel's rules.
+    /// The rules are unknown.
     #[error(transparent)]
     Rules(#[from] RulesError),
-    /// There is no such area.
+    /// The area cannot exist.
     #[error(transparent)]
     Area(#[from] AreaError),
-    /// Something comes before the window, or there is none.
-    #[error("there is no window yet; begin the script with a line such as \"window 64M\"")]
+    /// The script does not begin with a window.
+    #[error("the script has no window before this line; begin it with a line such as \"window 64M\"")]
     NoWindow,
     /// A second window.
-    #[error("the window is line {0}'s already; a script has one")]
+    #[error("line {0} already has a window; a script has one window")]
     TwoWindows(usize),
-    /// A text that is no ID.
+    /// An ID is invalid.
     #[error(
-        "\"{0}\" is no ID; use 1 to {MAX_ID} of the characters a-z A-Z 0-9 . _ : - and, within a repeat, {{i}} for its \
-         turn ({{j}} and {{k}} for those of the repeats around it)"
+        "\"{0}\" is not a valid ID; use 1 to {MAX_ID} of the characters a-z A-Z 0-9 . _ : - and, within a repeat, {{i}} for its \
+         turn ({{j}} and {{k}} for the turns of the enclosing repeats)"
     )]
     Id(String),
-    /// An ID that has a buffer, or would if its alloc had not failed.
-    #[error("the ID {id} is that of line {line}'s alloc; free it first, or choose another")]
+    /// An ID is in use, by a buffer or by an alloc that failed.
+    #[error("the ID {id} is in use by the alloc in line {line}; free it first, or choose another")]
     Taken {
         /// The ID.
         id: String,
         /// The line of the alloc.
         line: usize,
     },
-    /// An ID that no alloc has had.
-    #[error("no alloc before has the ID {0}; free one that has")]
+    /// No alloc has this ID.
+    #[error("no earlier alloc has the ID {0}")]
     UnknownId(String),
-    /// An ID that was freed.
-    #[error("line {line} freed {id} already; free it once")]
+    /// The ID was freed already.
+    #[error("line {line} has already freed {id}")]
     DoubleFree {
         /// The ID.
         id: String,
         /// The line of the free.
         line: usize,
     },
-    /// Pages elsewhere.
+    /// Pages outside the window.
     #[error(
-        "{count} pages from page frame {pfn:#x} on do not lie in the window, which has the page frames {first:#x} to \
+        "{count} pages from page frame {pfn:#x} on are not in the window, which has the page frames {first:#x} to \
          {last:#x}"
     )]
     Outside {
@@ -187,26 +187,26 @@ pub enum Problem {
         /// The window's last.
         last: u64,
     },
-    /// Not an answer of cma_alloc's.
+    /// cma_alloc has no such answer.
     #[error(
-        "\"{0}\" is no answer of an alloc; expect ok, -12 (no room) or -16 (busy; since 6.15 no room as well)"
+        "\"{0}\" is not an answer of an alloc; expect ok, -12 (no room) or -16 (busy; since 6.15 also no room)"
     )]
     Answer(String),
-    /// No alloc has been answered.
+    /// There is no alloc before.
     #[error("there is no alloc before this expect; put it after one")]
     NoAnswer,
-    /// A repeat that does not end.
-    #[error("this repeat has no end; write \"end\" on a line after what it repeats")]
+    /// A repeat has no end.
+    #[error("this repeat has no end; write \"end\" on a line after the lines to repeat")]
     NoEnd,
-    /// An end of nothing.
-    #[error("there is no repeat that this could end; leave it away")]
+    /// An end without a repeat.
+    #[error("this end has no repeat; remove it")]
     NoRepeat,
-    /// Repeats in repeats in repeats.
-    #[error("this repeat lies within {} others; that is one too many", TURNS.len())]
+    /// Repeats are nested too deep.
+    #[error("this repeat is nested in {} others, which is the maximum depth", TURNS.len())]
     TooDeep,
-    /// More than is run.
+    /// The script has too many steps.
     #[error(
-        "with this line the script has more than {MAX_STEPS} steps, each turn of a repeat counted; ask for fewer"
+        "with this line the script has more than {MAX_STEPS} steps, counting each turn of a repeat; use fewer"
     )]
     TooManySteps,
 }
@@ -234,30 +234,30 @@ impl FromStr for Script {
 }
 
 impl Script {
-    /// The verbs, one a line.
+    /// The verbs, one a line, for the help.
     pub const HELP: &str = "\
 window SIZE [base=A] [name=S] [order_per_bit=N] [rules=R]
-                         the window, first and once; base and size are whole pages;
-                         R is 6.1 (the default) or 6.12, for Linux up to 6.14, or 7.2, for Linux since
-alloc ID PAGES [align=N] cma_alloc; N is an order of pages, by default the DMA API's
+                         the window, once, as the first line; base and size are whole pages;
+                         R is 6.1 (default) or 6.12, for Linux up to 6.14, or 7.2, for Linux since 6.15
+alloc ID PAGES [align=N] cma_alloc; N is an order of pages (default: as the DMA API)
 free ID                  cma_release
-busy PFN COUNT           pages that cannot be migrated from now on: pinned, under writeback
-idle PFN COUNT           pages that can
-repeat N ... end         N times the lines between; {i} in an ID is the turn, from 0
-                         ({j}, {k}: the turns of the repeats around it)
-expect ok|-12|-16        what the last alloc should have answered: where nothing is found,
-                         -12 by the rules of 6.1 and 6.12, and -16 by those of 7.2
+busy PFN COUNT           these pages cannot be migrated any more: pinned, under writeback
+idle PFN COUNT           these pages can be migrated again
+repeat N ... end         runs the lines between N times; {i} in an ID is the turn, from 0
+                         ({j}, {k}: the turns of the enclosing repeats)
+expect ok|-12|-16        fails the script unless the last alloc gave this answer; a request that
+                         finds no run gets -12 by the rules of 6.1 and 6.12, -16 by those of 7.2
 map                      draw the window
-stats                    what is free, in what pieces; how many more of the last request fit,
-                         and how much of what is free is of no use to it
+stats                    free pages and runs; how many more of the last request would be granted,
+                         and how much of the free space it cannot use
 # ...                    a comment";
 
-    /// Runs it on an empty window: what the kernel does for each line, one after the other.
+    /// Runs it on an empty window: yields an event for each line, in order.
     pub fn run(&self) -> Run<'_> {
         Run::new(self)
     }
 
-    /// Appends the steps of `items`. `turns` are those of the repeats around them.
+    /// Appends the steps of `items`. `turns` are the turns of the enclosing repeats.
     fn unroll(&mut self, items: &[Item], turns: &mut Vec<u64>) {
         for item in items {
             match item {
@@ -281,9 +281,9 @@ stats                    what is free, in what pieces; how many more of the last
         }
     }
 
-    /// What can only be seen with all the steps in their order.
+    /// The checks that need all steps in order.
     fn check(&self) -> Result<(), ScriptError> {
-        // Where each ID was allocated, and then freed.
+        // The lines where each ID was allocated and freed.
         let mut ids: HashMap<&str, (usize, Option<usize>)> = HashMap::new();
         for Step { line, verb } in &self.steps {
             let line = *line;
@@ -318,29 +318,29 @@ stats                    what is free, in what pieces; how many more of the last
     }
 }
 
-/// A step, or some that are repeated.
+/// A step, or a repeat of steps.
 #[derive(Debug)]
 enum Item {
     Step(Step),
     Repeat { count: u64, items: Vec<Self> },
 }
 
-/// A repeat whose end has not come.
+/// A repeat before its end.
 #[derive(Debug)]
 struct Open {
     line: usize,
     count: u64,
-    /// What was there before it.
+    /// The items before it.
     outer: Vec<Item>,
     outer_steps: u64,
 }
 
-/// What the lines so far are.
+/// The result of the lines so far.
 #[derive(Debug, Default)]
 struct Parser {
     window: Option<(usize, Window, Area)>,
     items: Vec<Item>,
-    /// Steps that the items are when they are unrolled.
+    /// The number of steps of the items when unrolled.
     steps: u64,
     open: Vec<Open>,
 }
@@ -412,7 +412,7 @@ impl Parser {
         let Open { count, outer, outer_steps, .. } = self.open.pop().ok_or(Problem::NoRepeat)?;
         let items = std::mem::replace(&mut self.items, outer);
         let steps = std::mem::replace(&mut self.steps, outer_steps);
-        // A turn takes time even if there is nothing in it.
+        // An empty turn takes time, too.
         self.add(Item::Repeat { count, items }, count.saturating_mul(steps.max(1)))
     }
 
@@ -422,7 +422,7 @@ impl Parser {
         if self.steps > MAX_STEPS { Err(Problem::TooManySteps) } else { Ok(()) }
     }
 
-    /// An ID, with the names of the turns that there are in it.
+    /// Checks an ID, in which the names of the present turns are allowed.
     fn id(&self, text: &str) -> Result<String, Problem> {
         let mut rest = text.to_owned();
         for name in &TURNS[..self.open.len()] {
@@ -433,7 +433,7 @@ impl Parser {
     }
 }
 
-/// How a verb's line is written.
+/// The form of a verb's line.
 fn form(verb: &str) -> Option<&'static str> {
     Some(match verb {
         "window" => "window SIZE [base=A] [name=S] [order_per_bit=N] [rules=R]",
@@ -450,7 +450,7 @@ fn form(verb: &str) -> Option<&'static str> {
     })
 }
 
-/// The window of a line, and its area: named as a node of /reserved-memory is.
+/// The window of a line, and its area, with the name of a node of /reserved-memory.
 fn window(words: &[&str], form: &'static str) -> Result<(Window, Area), Problem> {
     let [size, options @ ..] = words else { return Err(Problem::Form(form)) };
     let [base, name, bit, rules] = fields(options, ["base", "name", "order_per_bit", "rules"], form)?;
@@ -466,7 +466,7 @@ fn window(words: &[&str], form: &'static str) -> Result<(Window, Area), Problem>
     Ok((window, area))
 }
 
-/// The values of the fields `names`, each at most once and no others.
+/// The values of the fields `names`. Each may be given once, and no others.
 fn fields<'a, const N: usize>(
     words: &[&'a str],
     names: [&str; N],
@@ -502,7 +502,7 @@ fn order(what: &'static str, text: &str) -> Result<u32, Problem> {
     u32::try_from(order).ok().filter(|order| *order < 52).ok_or(Problem::Order { what, order })
 }
 
-/// The beginning of a word, for an error: nothing in it moves a terminal's cursor.
+/// The beginning of a word, for an error, with control characters escaped.
 fn excerpt(word: &str) -> String {
     word.chars().take(40).flat_map(char::escape_debug).collect()
 }

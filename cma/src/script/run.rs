@@ -1,4 +1,4 @@
-//! A run of a script: what the kernel does, as events.
+//! A run of a script: the kernel's actions, as events.
 
 use std::{collections::HashMap, fmt, slice};
 
@@ -11,10 +11,10 @@ use crate::{
     map::Map,
 };
 
-/// Busy places that the text of an event lists, at most.
+/// Maximum number of busy places that the text of an event lists.
 const LISTED: usize = 8;
 
-/// What happened on a line of a script. As JSON it is one object: `line`, `event` and the fields of [`EventKind`].
+/// The event of a line of a script. In JSON it is an object with `line`, `event` and the fields of [`EventKind`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// The line, from 1.
@@ -24,13 +24,13 @@ pub struct Event {
     pub what: EventKind,
 }
 
-/// What happened; `event` names it in JSON.
+/// The kind of an event. `event` names it in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
-    /// There is a window.
+    /// The window was created.
     Window {
-        /// The kernel's name for its area: the node's with its unit address.
+        /// The kernel's name for its area: the name of the node with the unit address.
         name: String,
         /// First address, in bytes.
         base: u64,
@@ -38,29 +38,29 @@ pub enum EventKind {
         size: u64,
         /// Pages of a bit of the bitmap, as an order.
         order_per_bit: u32,
-        /// The kernels whose rules are followed: "6.1", "6.12" or "7.2".
+        /// The kernel release of the rules: "6.1", "6.12" or "7.2".
         rules: Rules,
     },
     /// cma_alloc was called.
     Alloc {
         /// The buffer's ID.
         id: String,
-        /// Pages that were asked for.
+        /// Number of pages requested.
         pages: u64,
         /// Their alignment, as an order of pages.
         align: u32,
         /// 0, -12 (-ENOMEM) or -16 (-EBUSY).
         errno: i32,
-        /// Page frame number of the first page; null if there is none.
+        /// Page frame number of the first page; null after a refusal.
         pfn: Option<u64>,
-        /// What kept it from finding pages; null if it found some.
+        /// Why it found no pages; null if it found some.
         reason: Option<Reason>,
-        /// First pages of the places that were passed over as busy.
+        /// First pages of the places that were skipped because they were busy.
         busy: Vec<u64>,
-        /// What the kernel prints, without time stamps.
+        /// The kernel's messages, without time stamps.
         dmesg: Vec<String>,
     },
-    /// cma_release was called, unless there was nothing to release.
+    /// cma_release was called, unless the buffer's alloc had failed.
     Free {
         /// The buffer's ID.
         id: String,
@@ -69,27 +69,27 @@ pub enum EventKind {
         /// Its pages, 0 if its alloc had failed.
         pages: u64,
     },
-    /// Pages cannot be migrated any more.
+    /// Pages became busy: they cannot be migrated.
     Busy {
         /// Page frame number of the first.
         pfn: u64,
         /// How many.
         count: u64,
     },
-    /// Pages can be migrated.
+    /// Pages became idle: they can be migrated.
     Idle {
         /// Page frame number of the first.
         pfn: u64,
         /// How many.
         count: u64,
     },
-    /// The last answer was looked at.
+    /// The last answer was compared with the expected one.
     Expect {
-        /// What it should have been: 0, -12 or -16.
+        /// The expected answer: 0, -12 or -16.
         expected: i32,
-        /// What it was.
+        /// The actual answer.
         found: i32,
-        /// Whether they are the same.
+        /// Whether they are equal.
         held: bool,
     },
     /// The window was drawn.
@@ -97,12 +97,12 @@ pub enum EventKind {
         /// The map, in lines.
         text: String,
     },
-    /// What is free was counted.
+    /// The free pages were counted.
     Stats {
         /// The numbers, as fields of the event.
         #[serde(flatten)]
         statistics: Statistics,
-        /// The last request, if it came again and again; null if there was none.
+        /// The last request, repeated; null if there was no request.
         last_request: Option<Repeated>,
     },
 }
@@ -114,19 +114,19 @@ pub struct Repeated {
     pub pages: u64,
     /// Their alignment, as an order of pages.
     pub align: u32,
-    /// How often it would be granted.
+    /// The number of times that it would be granted.
     pub fits: u64,
-    /// External fragmentation: pages of a thousand free ones that are of no use to it ([`Area::unusable_free_index`]).
+    /// External fragmentation: of each thousand free pages, the number that it cannot use ([`Area::unusable_free_index`]).
     pub unusable_free_index: u64,
 }
 
-/// A script that runs: an event for each step, when it is asked for.
+/// A running script: an iterator with an event for each step.
 #[derive(Debug)]
 pub struct Run<'a> {
     script: &'a Script,
     area: Area,
     steps: slice::Iter<'a, Step>,
-    /// First page and pages of each buffer that there is.
+    /// First page and number of pages of each allocated buffer.
     buffers: HashMap<&'a str, (u64, u64)>,
     last: Option<Last>,
 }
@@ -145,12 +145,14 @@ impl<'a> Run<'a> {
         Self { script, area, steps, buffers: HashMap::new(), last: None }
     }
 
-    /// The window as it is now, with the buffers' IDs.
+    /// The window as it is now, with the buffers' IDs and, if the last alloc failed, its alignment.
     pub fn window_map(&self) -> Map {
         let mut map = Map::new(&self.script.window);
         map.allocated = self.area.allocated();
+        let failed = self.last.filter(|last| last.errno != 0 && last.align > 0);
+        map.alignment = failed.map(|last| 1 << last.align);
         for (id, (pfn, pages)) in &self.buffers {
-            // What the area handed out lies in the window.
+            // Allocated pages lie in the window.
             let _ = map.add_owner(id, pfn * PAGE_SIZE, pages * PAGE_SIZE);
         }
         map
@@ -227,7 +229,7 @@ impl Iterator for Run<'_> {
     }
 }
 
-/// For people: a line, and indented ones for what belongs to it.
+/// Text for people: a line, and indented details.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;
@@ -252,7 +254,7 @@ impl fmt::Display for Event {
                     let pfns: Vec<_> = busy.iter().take(LISTED).map(|pfn| format!("{pfn:#x}")).collect();
                     let more = if busy.len() > LISTED { " ..." } else { "" };
                     let list = pfns.join(" ");
-                    write!(f, "\n  busy and passed over, {} in all: pfn {list}{more}", busy.len())?;
+                    write!(f, "\n  busy and skipped, {} in all: pfn {list}{more}", busy.len())?;
                 }
                 for line in dmesg {
                     write!(f, "\n  {line}")?;
@@ -261,14 +263,14 @@ impl fmt::Display for Event {
             EventKind::Free { id, pfn: Some(pfn), pages } => {
                 write!(f, "free {id}, {} at pfn {pfn:#x}", plural(*pages))?;
             }
-            EventKind::Free { id, .. } => write!(f, "free {id}: nothing to free, as its alloc failed")?,
+            EventKind::Free { id, .. } => write!(f, "free {id}: nothing to free, because its alloc failed")?,
             EventKind::Busy { pfn, count } => write!(f, "busy: {} at pfn {pfn:#x}", plural(*count))?,
             EventKind::Idle { pfn, count } => write!(f, "idle: {} at pfn {pfn:#x}", plural(*count))?,
             EventKind::Expect { expected, found, held } => {
                 let (expected, found) = (answer(*expected), answer(*found));
                 match held {
-                    true => write!(f, "expect {expected}: so it was")?,
-                    false => write!(f, "expect {expected}: it was not, the last alloc answered {found}")?,
+                    true => write!(f, "expect {expected}: ok")?,
+                    false => write!(f, "expect {expected}: FAILED, the last alloc answered {found}")?,
                 }
             }
             EventKind::Map { text } => write!(f, "map: {}", text.trim_end().replace('\n', "\n  "))?,
@@ -277,7 +279,7 @@ impl fmt::Display for Event {
                 if let Some(Repeated { pages, align, fits, unusable_free_index }) = last_request {
                     let (pages, percent) = (plural(*pages), permille(*unusable_free_index));
                     write!(f, "\n  {fits} more requests for {pages} at alignment {align} would be granted")?;
-                    write!(f, "; {percent} of what is free is of no use to them")?;
+                    write!(f, "; {percent} of the free pages are unusable for them")?;
                 }
             }
         }
@@ -285,7 +287,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// An answer of cma_alloc's as a script has it.
+/// An answer of cma_alloc, as a script writes it.
 fn answer(errno: i32) -> String {
     if errno == 0 { "ok".to_owned() } else { errno.to_string() }
 }

@@ -69,23 +69,23 @@ fn what_people_read() {
         [
             "line 1: window cma0@80000000: 16 pages at 0x80000000 (pfn 0x80000), 2^1 pages a bit",
             "line 2: busy: 2 pages at pfn 0x80000",
-            "line 3: alloc a, 3 pages at alignment 0: pfn 0x80002\n  busy and passed over, 1 in all: pfn 0x80000",
+            "line 3: alloc a, 3 pages at alignment 0: pfn 0x80002\n  busy and skipped, 1 in all: pfn 0x80000",
             "line 4: stats: 4 of 16 pages used, 2 busy; 2 free runs, the longest (maxchunk) of 10 pages at pfn 0x80006\n  \
              free runs of 2 to 3 pages: 1\n  free runs of 8 to 15 pages: 1\n  \
-             2 more requests for 3 pages at alignment 0 would be granted; 50.0 % of what is free is of no use to them",
+             2 more requests for 3 pages at alignment 0 would be granted; 50.0 % of the free pages are unusable for them",
             "line 5: alloc b, 15 pages at alignment 4: -12, no run of free pages is long enough at that alignment\n  \
              cma: cma_alloc: cma0@80000000: alloc failed, req-size: 15 pages, ret: -12\n  \
              cma: number of available pages: 2@0+10@3=> 12 free of 16 total pages",
-            "line 6: expect -12: so it was",
+            "line 6: expect -12: ok",
             "line 7: free a, 3 pages at pfn 0x80002",
-            "line 8: alloc b2, 15 pages at alignment 0: -16, each run that is long enough has a page in it that is in \
-             use and cannot be migrated\n  busy and passed over, 1 in all: pfn 0x80000\n  \
+            "line 8: alloc b2, 15 pages at alignment 0: -16, each run that is long enough contains a page that is in \
+             use and cannot be migrated\n  busy and skipped, 1 in all: pfn 0x80000\n  \
              cma: cma_alloc: cma0@80000000: alloc failed, req-size: 15 pages, ret: -16\n  \
              cma: number of available pages: 16@0=> 16 free of 16 total pages",
-            "line 9: expect ok: it was not, the last alloc answered -16",
+            "line 9: expect ok: FAILED, the last alloc answered -16",
             "line 10: idle: 1 page at pfn 0x80000",
-            "line 11: free b: nothing to free, as its alloc failed",
-            "line 12: alloc c, 20 pages at alignment 5: -12, that is more than the whole area, which cma_alloc refuses \
+            "line 11: free b: nothing to free, because its alloc failed",
+            "line 12: alloc c, 20 pages at alignment 5: -12, the request is larger than the area, which cma_alloc refuses \
              without a search",
             "line 13: map: cma0 at 0x80000000, 64 KiB: 0 of 16 pages allocated (0.0 %), largest free run 16 pages (64 \
              KiB)\n  a character is 4 KiB: . free  + partly allocated  # allocated  w partly, W wholly allocated and \
@@ -105,8 +105,10 @@ fn the_rules_since_6_15() {
         cma: __cma_alloc_frozen: cma0@40000000: alloc failed, req-size: 8 pages, ret: -16\n  \
         cma: number of available pages: \n  cma: range 0: +7@9\n  cma: \n  => 7 free of 16 total pages";
     assert_eq!(texts[2], refused);
-    assert_eq!(texts[3], "line 4: expect -16: so it was");
-    assert!(texts[4].contains("-16, that is more than the whole area") && texts[4].contains("req-size: 17"));
+    assert_eq!(texts[3], "line 4: expect -16: ok");
+    assert!(
+        texts[4].contains("-16, the request is larger than the area") && texts[4].contains("req-size: 17")
+    );
 }
 
 #[test]
@@ -139,15 +141,15 @@ fn turns_of_repeats_in_repeats() {
 #[test]
 fn each_mistake_has_its_sentence() {
     for (script, sentence) in [
-        ("", "line 1: there is no window yet; begin the script with"),
-        ("# nothing\n\n", "line 2: there is no window yet"),
-        ("alloc a 1\nwindow 1M", "line 1: there is no window yet"),
-        ("repeat 2\nwindow 1M\nend", "line 1: there is no window yet"),
-        ("window 1M\nwindow 1M", "line 2: the window is line 1's already"),
-        ("window", "line 1: the line does not have the form \"window SIZE [base=A]"),
-        ("window 1M 2M", "line 1: the line does not have the form"),
-        ("window 1M colour=red", "line 1: the line does not have the form"),
-        ("window 1M base=0 base=0", "line 1: the line does not have the form"),
+        ("", "line 1: the script has no window before this line; begin it with"),
+        ("# nothing\n\n", "line 2: the script has no window before this line"),
+        ("alloc a 1\nwindow 1M", "line 1: the script has no window before this line"),
+        ("repeat 2\nwindow 1M\nend", "line 1: the script has no window before this line"),
+        ("window 1M\nwindow 1M", "line 2: line 1 already has a window"),
+        ("window", "line 1: the line must have the form \"window SIZE [base=A]"),
+        ("window 1M 2M", "line 1: the line must have the form"),
+        ("window 1M colour=red", "line 1: the line must have the form"),
+        ("window 1M base=0 base=0", "line 1: the line must have the form"),
         ("window 1Q", "line 1: the size cannot be read: \"1Q\" is not a size"),
         (
             "window 4097",
@@ -160,43 +162,43 @@ fn each_mistake_has_its_sentence() {
             "window 12K order_per_bit=1",
             "line 1: the CMA area cma0@40000000 has 3 pages, which is not a multiple",
         ),
-        ("window 1M order_per_bit=52", "line 1: the order_per_bit is 52, but it is an order of pages"),
+        ("window 1M order_per_bit=52", "line 1: the order_per_bit 52 is too large; it is an order of pages"),
         (
             "window 1M rules=6.2",
-            "line 1: there are no rules \"6.2\"; write 6.1 or 6.12, which hold up to Linux 6.14",
+            "line 1: the rules \"6.2\" are unknown; write 6.1 or 6.12 for Linux up to 6.14",
         ),
         ("window 1M name=1", "line 1: the window has the name \"1\", which no device-tree node can have"),
-        ("window 1M\nALLOC a 1", "line 2: there is no verb \"ALLOC\"; the verbs are"),
-        ("window 1M\nalloc a", "line 2: the line does not have the form \"alloc ID PAGES [align=N]\""),
+        ("window 1M\nALLOC a 1", "line 2: the verb \"ALLOC\" is unknown; the verbs are"),
+        ("window 1M\nalloc a", "line 2: the line must have the form \"alloc ID PAGES [align=N]\""),
         ("window 1M\nalloc a x", "line 2: the number of pages cannot be read: \"x\""),
         (
             "window 1M\nalloc a \u{1b}[2J",
             "line 2: the number of pages cannot be read: \"\\u{1b}[2J\" is not a size",
         ),
-        ("window 1M\nalloc a 0", "line 2: alloc asks for zero pages"),
-        ("window 1M\nalloc a 1 align=52", "line 2: the align is 52"),
-        ("window 1M\nalloc a 1 8", "line 2: the line does not have the form"),
-        ("window 1M\nalloc a{i} 1", "line 2: \"a{i}\" is no ID"),
-        ("window 1M\nrepeat 2\nalloc a{j} 1\nend", "line 3: \"a{j}\" is no ID"),
-        ("window 1M\nalloc \u{1b}[31m 1", "line 2: \"\\u{1b}[31m\" is no ID"),
-        ("window 1M\nalloc a 1\nalloc a 1", "line 3: the ID a is that of line 2's alloc"),
-        ("window 1M\nrepeat 2\nalloc a 1\nend", "line 3: the ID a is that of line 3's alloc"),
-        ("window 1M\nfree a", "line 2: no alloc before has the ID a"),
-        ("window 1M\nalloc a 1\nfree a\nfree a", "line 4: line 3 freed a already"),
-        ("window 1M\nbusy 0x3ffff 2", "line 2: 2 pages from page frame 0x3ffff on do not lie in the window"),
+        ("window 1M\nalloc a 0", "line 2: alloc has zero pages"),
+        ("window 1M\nalloc a 1 align=52", "line 2: the align 52 is too large"),
+        ("window 1M\nalloc a 1 8", "line 2: the line must have the form"),
+        ("window 1M\nalloc a{i} 1", "line 2: \"a{i}\" is not a valid ID"),
+        ("window 1M\nrepeat 2\nalloc a{j} 1\nend", "line 3: \"a{j}\" is not a valid ID"),
+        ("window 1M\nalloc \u{1b}[31m 1", "line 2: \"\\u{1b}[31m\" is not a valid ID"),
+        ("window 1M\nalloc a 1\nalloc a 1", "line 3: the ID a is in use by the alloc in line 2"),
+        ("window 1M\nrepeat 2\nalloc a 1\nend", "line 3: the ID a is in use by the alloc in line 3"),
+        ("window 1M\nfree a", "line 2: no earlier alloc has the ID a"),
+        ("window 1M\nalloc a 1\nfree a\nfree a", "line 4: line 3 has already freed a"),
+        ("window 1M\nbusy 0x3ffff 2", "line 2: 2 pages from page frame 0x3ffff on are not in the window"),
         (
             "window 1M\nidle 0x400ff 2",
-            "line 2: 2 pages from page frame 0x400ff on do not lie in the window, which",
+            "line 2: 2 pages from page frame 0x400ff on are not in the window, which",
         ),
-        ("window 1M\nbusy 0x40000 0", "line 2: busy asks for zero pages"),
+        ("window 1M\nbusy 0x40000 0", "line 2: busy has zero pages"),
         ("window 1M\nbusy 0x40000 0xffffffffffffffff", "line 2: 18446744073709551615 pages from"),
-        ("window 1M\nalloc a 1\nexpect -11", "line 3: \"-11\" is no answer of an alloc"),
+        ("window 1M\nalloc a 1\nexpect -11", "line 3: \"-11\" is not an answer of an alloc"),
         ("window 1M\nexpect ok", "line 2: there is no alloc before this expect"),
         ("window 1M\nrepeat 2\nmap", "line 2: this repeat has no end"),
         ("window 1M\nrepeat 2\nrepeat 2\nend", "line 2: this repeat has no end"),
-        ("window 1M\nend", "line 2: there is no repeat that this could end"),
-        ("window 1M\nend end", "line 2: the line does not have the form \"end\""),
-        ("window 1M\nrepeat 1\nrepeat 1\nrepeat 1\nrepeat 1", "line 5: this repeat lies within 3 others"),
+        ("window 1M\nend", "line 2: this end has no repeat"),
+        ("window 1M\nend end", "line 2: the line must have the form \"end\""),
+        ("window 1M\nrepeat 1\nrepeat 1\nrepeat 1\nrepeat 1", "line 5: this repeat is nested in 3 others"),
         (
             "window 1M\nrepeat 1000001\nmap\nend",
             "line 4: with this line the script has more than 1000000 steps",

@@ -1,5 +1,5 @@
-//! What minivmm says to a bad request: one sentence with the offending value, exit status 2 (1 for the host's faults).
-//! Needs neither Linux nor a fit KVM.
+//! Errors of minivmm: one sentence with the offending value, exit status 2 for a bad request, 1 for a fault of the host.
+//! These tests need neither Linux nor a fit KVM.
 
 use std::{
     fs,
@@ -84,7 +84,7 @@ fn kernels() {
     }
 }
 
-/// A name, what is in the file, and what is said of it.
+/// The name of a file, its content, and parts of the error.
 type BadKernel = (&'static str, Vec<u8>, &'static [&'static str]);
 
 /// What may be taken for a kernel for this architecture, made of the one that is `good`.
@@ -139,7 +139,7 @@ fn bad_kernels(good: &[u8]) -> Vec<BadKernel> {
     ]
 }
 
-/// The beginning of an Image whose PE header speaks of a section that ends behind the file.
+/// The beginning of an Image whose PE header has a section that ends after the file.
 fn arm64_image() -> Vec<u8> {
     let mut image = vec![0; 0x206];
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
@@ -188,7 +188,7 @@ fn sizes_and_windows() {
     );
     with(
         &["--cma", "64M,node=1"],
-        &["cma0 is to lie in NUMA node 1, but the last node is 0; --numa gives the guest more"],
+        &["cma0 is for NUMA node 1, but the last node is 0; --numa sets the number of nodes"],
     );
     with(
         &["--numa", "2", "--cma", "516M,node=1"],
@@ -203,7 +203,7 @@ fn sizes_and_windows() {
     with(&["--cma", "2G"], &["larger than the guest's memory of 1G"]);
     with(&["--cma", "1G"], &["there is no room for the CMA window cma0", "the largest free stretch"]);
     with(&["--cma", "5M"], &["not a multiple of the guest's pageblock of 4M"]);
-    // Of the guest's memory, of which there is 1 GiB.
+    // Errors about the guest's memory, which has 1 GiB.
     let at = |offset: u64| format!("64M,base={:#x}", arch::ram(1 << 30)[0].start + offset);
     let unaligned = at(0x2000_1000);
     with(&["--cma", &unaligned], &[&unaligned["64M,".len()..].replace('=', " ")]);
@@ -391,10 +391,10 @@ fn interrupt_controllers() {
     check(&output, &["--gic", "2"], 1, &["this host's KVM has no GICv2 for guests", "give --gic 3"]);
 }
 
-/// Runs minivmm where /dev is what `prepare` makes of it, in a mount namespace of its own.
+/// Runs minivmm in a mount namespace of its own, with a /dev that `prepare` sets up.
 fn with_dev(prepare: &str, run: &str, arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
-    // A place that every user can reach.
+    // A folder that every user can read.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("minivmm");
     fs::copy(&*MINIVMM, &program).unwrap();
@@ -427,7 +427,7 @@ fn hosts_without_kvm() {
 
 fn an_unfit_host_is_told_with_the_labs_command() {
     let Some(reason) = host::unfit() else {
-        // To the terminal itself, as a test's own output is not shown.
+        // Writes to the terminal, because the output of a passed test is not shown.
         let _ = writeln!(std::io::stderr(), "SKIPPED: this host is fit, there is nothing to refuse here.");
         return;
     };

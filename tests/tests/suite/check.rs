@@ -1,4 +1,4 @@
-//! minivmm check: the trees of our own machines, sources, bad requests, and the boards that Debian's arm64 kernel has trees of.
+//! `minivmm check`: trees of our own machines, sources, bad requests, and the trees of boards in Debian's arm64 kernel package.
 
 use std::{
     env, fs,
@@ -40,7 +40,7 @@ fn minivmm(words: &[&str]) -> Output {
     Command::new(&*MINIVMM).arg("check").args(words).output().unwrap()
 }
 
-/// What minivmm check prints, where its status is `status`; the errors after that, if it prints nothing.
+/// The output of `minivmm check`, which must end with `status`, or its errors if it prints nothing.
 #[track_caller]
 fn said(words: &[&str], status: i32) -> String {
     let output = minivmm(words);
@@ -86,7 +86,7 @@ fn windows_that_are_wrong_on_purpose() {
     }
 }
 
-/// What a plan of faults does to the tree; what a guest makes of it is in tests/experiments/tree-*.toml.
+/// The effect of a plan of faults on the tree. tests/experiments/tree-*.toml have the effect on a guest.
 fn trees_that_a_plan_makes_wrong() {
     let plan = tempfile::NamedTempFile::new().unwrap();
     let path = plan.path().to_str().unwrap();
@@ -101,7 +101,7 @@ fn trees_that_a_plan_makes_wrong() {
         (
             "\"wrong-cells\"",
             1,
-            "/reserved-memory has #address-cells = 1; it has to be the root's, which is 2",
+            "/reserved-memory has #address-cells = 1; it must be the same as the root's, 2",
         ),
         ("\"no-ranges\"", 1, "/reserved-memory has no ranges"),
         ("\"dangling\"", 1, "memory-region 0: nothing: of_reserved_mem_device_init() returns -19"),
@@ -164,7 +164,7 @@ fn a_source() {
         "0x4a000000..0x4a100000 stays mapped in spite of no-map",
         "memory-region 0: /reserved-memory/isp@48200000: of_reserved_mem_device_init() returns -22\n",
         "memory-region 1: nothing: of_reserved_mem_device_init_by_idx() with 1 returns -19\n",
-        // What dtc makes of a label that is not there.
+        // dtc's value for an undefined label.
         "no node has the phandle 0xffffffff",
         "\n4 errors, 0 warnings, 0 notes\n",
     ] {
@@ -193,8 +193,8 @@ fn bad_requests() {
     said(&[path], 0);
     for (words, part) in [
         (&[path, "--cma", "64M"][..], "cannot be used with '--cma <SPEC>'"),
-        (&[path, "--pageblock", "3M"], "a pageblock of 3M cannot be had"),
-        (&[path, "--page-size", "1M"], "a page of 1M cannot be had"),
+        (&[path, "--pageblock", "3M"], "the pageblock of 3M is not a power of two"),
+        (&[path, "--page-size", "1M"], "the page size must be 4K, 16K or 64K, not 1M"),
         (&["--cma", "3M"], "the CMA window cma0 has the size 0x300000"),
         (&["nowhere.dts"], "the device tree nowhere.dts cannot be read: No such file"),
     ] {
@@ -208,21 +208,21 @@ fn bad_requests() {
     assert_eq!(error.lines().count(), 1);
 }
 
-/// A board: its tree's file, and what becomes of its reserved memory.
+/// A board: the file of its tree, and the expected result for its reserved memory.
 struct Board {
     file: &'static str,
-    /// The regions in the order of the tree: the name, the outcome, and size and place.
+    /// The regions in the order of the tree: name, outcome, size and address.
     regions: &'static [(&'static str, &'static str)],
     /// Errors and warnings: the node's name, and a part of the sentence.
     findings: &'static [(&'static str, &'static str)],
-    /// Who gets what: the last name in the path, the index, the target and the outcome or the error code.
+    /// The references: the last name of the user's path, the index, the target and the outcome or the error code.
     references: &'static [&'static str],
 }
 
-/// Ten boards, each compared by hand with what dtc prints of its tree. Debian has none of MediaTek's, and none of
-/// Rockchip's has reserved memory.
+/// Ten boards, each checked by hand against the source that dtc prints. Debian has no MediaTek boards, and no
+/// Rockchip board has reserved memory.
 const BOARDS: [Board; 10] = [
-    // 512 MiB of RAM in which the firmware's regions leave no 256 MiB: the largest stretch is 0x10200000 to 0x20000000.
+    // 512 MiB of RAM. The firmware's regions leave no free range of 256 MiB: the largest is 0x10200000 to 0x20000000.
     Board {
         file: "amlogic/meson-gxl-s805x-p241.dtb",
         regions: &[
@@ -234,7 +234,7 @@ const BOARDS: [Board; 10] = [
         ],
         findings: &[(
             "linux,cma",
-            "there is no room for 256M at a multiple of 4M in RAM, but for 252M (-ENOMEM, \"failed to allocate memory\")",
+            "there is no room for 256M at a multiple of 4M in RAM, only for 252M (-ENOMEM, \"failed to allocate memory\")",
         )],
         references: &[],
     },
@@ -354,14 +354,14 @@ const BOARDS: [Board; 10] = [
             "wifi@18800000 0 memory@95700000 -22 disabled",
         ],
     },
-    // Memory of a graphics device's own, which is no RAM.
+    // Memory of a graphics device, which is not RAM.
     Board {
         file: "arm/fvp-base-revc.dtb",
         regions: &[("vram@18000000", "coherent carveout, 8M at 0x18000000")],
         findings: &[],
         references: &["clcd@1f0000 0 vram@18000000 coherent carveout"],
     },
-    // The memory node leaves the ramoops out.
+    // The memory node does not include the ramoops region.
     Board {
         file: "hisilicon/hi6220-hikey.dtb",
         regions: &[
@@ -394,7 +394,7 @@ fn children(tree: &Path) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Asserts that `report` says of the board what is expected, and nothing above a note beyond that.
+/// Asserts that `report` has exactly the expected results and no other finding above a note.
 fn compare(board: &Board, report: &Report) {
     let regions: Vec<(&str, String)> = report
         .regions
@@ -457,7 +457,7 @@ fn debians_boards() {
             let report = report(&fs::read(&path).unwrap());
             let names: Vec<&str> = report.regions.iter().map(|region| last(&region.node)).collect();
             assert_eq!(names, children(&path), "{}", path.display());
-            assert!(report.to_string().starts_with("The rules of Linux 6.1, pageblock 2M"));
+            assert!(report.to_string().starts_with("Rules of Linux 6.1, pageblock 2M"));
             for (count, level) in levels.iter_mut().zip([Level::Error, Level::Warning, Level::Note]) {
                 *count += report.count(level);
             }

@@ -218,10 +218,10 @@ mod tests {
         let mut out = Vec::new();
         print(&report, true, &mut out).unwrap();
         let printed: Value = serde_json::from_slice(&out).unwrap();
-        let rule = "its reg has size zero, and there is no size to find a place for";
+        let rule = "its reg has size zero, and it has no size property";
         let source = "drivers/of/of_reserved_mem.c, __reserved_mem_alloc_size";
         let no_pool = json!({
-            "level": "error", "text": "there is no pool, as it is refused (-EINVAL)",
+            "level": "error", "text": "it is not a pool, because it is refused (-EINVAL)",
             "source": "drivers/of/of_reserved_mem.c, of_reserved_mem_device_init_by_idx",
         });
         let expected = json!({
@@ -229,7 +229,7 @@ mod tests {
             "kernel": {"pageblock": 4 << 20, "page_size": 4096, "cma_areas": 20},
             "findings": [{
                 "level": "note", "source": "drivers/of/fdt.c, early_init_dt_scan_memory",
-                "text": "no memory node has a size, as a boot loader is to fill it in: regions are taken to lie in RAM",
+                "text": "no memory node has a size, because a boot loader fills it in: the check assumes that regions are in RAM",
             }],
             "regions": [{
                 "node": "/reserved-memory/isp@90000000", "outcome": "refused", "rule": rule, "source": source,
@@ -263,9 +263,9 @@ mod tests {
         write(&vec![0; (2 << 20) + 1]);
         refused(&path, "board.dtb is larger than 2M");
         write(b"/dts-v1/;");
-        refused(&path, "board.dtb is none: it begins with [2f, 64, 74, 73], where");
+        refused(&path, "board.dtb is none: it begins with [2f, 64, 74, 73], but");
         write(&blob()[..100]);
-        refused(&path, "board.dtb is none: it is cut short: its header says");
+        refused(&path, "board.dtb is none: it is truncated: its header says");
         write(&blob());
         assert_eq!(file(&path, 4 << 20, &args).unwrap(), ExitCode::FAILURE);
         let error = file(&path, 4095, &args).unwrap_err();

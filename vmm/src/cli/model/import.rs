@@ -151,17 +151,17 @@ mod tests {
              a device  - free, written before\n\
              0x0040000000 ################################################................\n\
              0x0040040000 ................................................################\n\
-             64 of 128 pages used, 0 busy; 1 free runs, the longest (maxchunk) of 64 pages at pfn 0x40030\n\
+             64 of 128 pages used, 0 busy; 1 free run, the longest (maxchunk) of 64 pages at pfn 0x40030\n\
              free runs of 64 to 127 pages: 1\n\
              a request for 60 pages at alignment 6: -12, no run of free pages is long enough at that alignment\n  \
-             free are 64 of 128 pages; the longest free run has 64 pages at pfn 0x40030; the longest free run that begins \
+             64 of 128 pages are free; the longest free run has 64 pages at pfn 0x40030; the longest free run that begins \
              at the alignment has 48 pages at pfn 0x40040\n  \
-             what would let it pass, each by itself:\n  \
+             each of these would make it succeed:\n  \
              - a request for 48 pages or fewer\n  \
              - an alignment of 4 or less\n  \
-             - 12 pages freed at pfn 0x40040 to 0x4007b: no place has fewer in the way, but buffers are freed as a whole\n    \
-             16 pages handed out at pfn 0x40070 to 0x4007f\n  \
-             - a window that is 60 pages longer, of 752K at least"
+             - 12 pages freed at pfn 0x40040 to 0x4007b: the fewest of all places, but buffers are freed as a whole\n    \
+             16 pages allocated at pfn 0x40070 to 0x4007f\n  \
+             - a window that is 60 pages longer, of at least 752K"
         );
         let json = serde_json::to_value(&board).unwrap();
         assert_eq!(

@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn lines_for_people() {
         let (text, unheld) = printed(false);
-        let sentence = "line 8: expect ok: it was not, the last alloc answered -12".to_owned();
+        let sentence = "line 8: expect ok: FAILED, the last alloc answered -12".to_owned();
         assert_eq!(unheld, BTreeSet::from([(8, sentence)]));
         assert!(text.starts_with(
             "line 1: window isp@40000000: 16384 pages at 0x40000000 (pfn 0x40000)\nline 3: alloc b0"
@@ -371,10 +371,7 @@ mod tests {
         let error = main(&args(&[path(&file)])).unwrap_err();
         assert!(error.to_string().contains("script cannot be read: No such file"), "{error}");
         for (content, part) in [
-            (
-                &b"window 64M\nalloc b 0"[..],
-                "script, line 2: alloc asks for zero pages; the smallest number is 1",
-            ),
+            (&b"window 64M\nalloc b 0"[..], "script, line 2: alloc has zero pages; the smallest number is 1"),
             (b"\xff\xfe", "script cannot be read: stream did not contain valid UTF-8; name a text file"),
             (&[b' '; 16 << 20 | 1], "script is larger than 16777216 bytes"),
         ] {
