@@ -34,7 +34,7 @@ mod values;
 
 use file::{Case, Experiment, FileError};
 use judge::{Verdict, judge};
-use results::{Done, Summary};
+use results::{Done, Fault, Summary};
 
 use crate::machine::{
     kvm::{self, KvmError},
@@ -422,6 +422,7 @@ fn do_one(todo: &Todo<'_>, args: &RunArgs, stop: &AtomicBool) -> io::Result<Opti
         return Ok(Some(done));
     }
     let Some(evidence) = run::run(case, &case.plan(), &folder, stop)? else { return Ok(None) };
+    fs::copy(&experiment.path, folder.join(run::names::EXPERIMENT))?;
     let verdict = judge(&case.expect, &evidence);
     let mut minimised = false;
     if let Some(expectation) = of_interest(&verdict) {
@@ -429,6 +430,7 @@ fn do_one(todo: &Todo<'_>, args: &RunArgs, stop: &AtomicBool) -> io::Result<Opti
         fs::write(folder.join(results::MINIMAL), &plan.text)?;
         minimised = true;
     }
+    let (pictures, captions) = results::pictures(case, &evidence, &folder);
     let done = Done {
         experiment: experiment.name.clone(),
         case: case.name.clone(),
@@ -436,8 +438,12 @@ fn do_one(todo: &Todo<'_>, args: &RunArgs, stop: &AtomicBool) -> io::Result<Opti
         fingerprint: todo.fingerprint.clone(),
         seed: case.seed,
         seconds: evidence.seconds,
+        machine: case.machine.join(" "),
+        workload: case.workload.clone(),
+        faults: Fault::of(case, &evidence),
         firings: evidence.firings().len(),
-        pictures: results::pictures(case, &evidence, &folder),
+        pictures,
+        captions,
         files: results::files(&folder),
         minimised,
         verdict,

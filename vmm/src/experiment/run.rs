@@ -65,6 +65,8 @@ pub struct Looked {
 
 /// Names of the files in a run's folder.
 pub mod names {
+    /// A copy of the experiment.
+    pub const EXPERIMENT: &str = "experiment.toml";
     /// The plan of faults.
     pub const PLAN: &str = "plan.toml";
     /// minivmm's --report.

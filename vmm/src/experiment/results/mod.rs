@@ -1,8 +1,11 @@
 //! The results of experiments for programs and people: report.json, JUnit's XML, and a page.
 
+mod page;
+mod pictures;
+
 use std::{fmt::Write as _, fs, io, path::Path};
 
-use devices::media::Captured;
+use devices::faults::Rule;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,15 +13,12 @@ use super::{
     judge::Verdict,
     run::{Evidence, names},
 };
-use crate::observe::frames;
+pub use pictures::pictures;
 
 /// The file in a run's folder with the smallest plan that shows its failure.
 pub const MINIMAL: &str = "minimal.toml";
 
-/// The most pictures of a run.
-const PICTURES: usize = 4;
-
-/// A run, and the verdict on it. The names are stable in JSON.
+/// A run and its verdict. The names are stable in JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Done {
     /// The experiment's name.
@@ -33,17 +33,55 @@ pub struct Done {
     pub seed: u64,
     /// The time that the run took, in seconds.
     pub seconds: f64,
-    /// How often a rule fired.
+    /// The options of the machine.
+    pub machine: String,
+    /// The command in the guest.
+    pub workload: String,
+    /// The rules of the plan of faults.
+    pub faults: Vec<Fault>,
+    /// The total number of firings.
     pub firings: usize,
     /// The verdict.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// Pictures of the frames concerned, below the folder.
+    /// The files with pictures of the frames concerned, below the folder.
     pub pictures: Vec<String>,
+    /// The captions of these pictures, in the same order.
+    pub captions: Vec<String>,
     /// The other files of the run, below the folder.
     pub files: Vec<String>,
     /// Whether [`MINIMAL`] is among them: the smallest plan that shows the same failure.
     pub minimised: bool,
+}
+
+/// A rule of a run's plan. The names are stable in JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Fault {
+    /// Its name.
+    pub rule: String,
+    /// The point where it acts.
+    pub on: String,
+    /// The action with its parameter, for people: `torn, lines = 100`.
+    pub action: String,
+    /// The number of times that it fired.
+    pub firings: usize,
+}
+
+impl Fault {
+    /// The rules of `case`, with their firings in `evidence`.
+    pub fn of(case: &Case, evidence: &Evidence) -> Vec<Self> {
+        let fault = |rule: &Rule| {
+            let parameter =
+                rule.action.given().map_or_else(String::new, |(name, value)| format!(", {name} = {value}"));
+            Self {
+                rule: rule.name.clone(),
+                on: rule.on.to_owned(),
+                action: format!("{}{parameter}", rule.action.name()),
+                firings: evidence.firings().iter().filter(|firing| firing.rule == rule.name).count(),
+            }
+        };
+        case.rules.iter().map(fault).collect()
+    }
 }
 
 /// All runs of a call. The names are stable in JSON.
@@ -69,7 +107,7 @@ impl Summary {
         Self { version, passed, failed, not_run, runs }
     }
 
-    /// The numbers of runs, for a person to read.
+    /// The numbers of runs, as text for people.
     pub fn counts(&self) -> String {
         let Self { passed, failed, not_run, runs, .. } = self;
         let counts = format!("{} runs, {passed} passed, {failed} failed", runs.len() + not_run);
@@ -83,7 +121,7 @@ impl Summary {
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         fs::write(folder.join("report.json"), serde_json::to_vec_pretty(self)?)?;
         fs::write(folder.join("junit.xml"), self.junit())?;
-        fs::write(folder.join("index.html"), self.page())
+        fs::write(folder.join("index.html"), page::page(self))
     }
 
     /// The experiments in their order, each with its runs.
@@ -131,59 +169,9 @@ impl Summary {
         }
         xml + "</testsuites>\n"
     }
-
-    fn page(&self) -> String {
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Experiments</title>\n<style>{STYLE}</style>\n\
-             <h1>Experiments</h1>\n<p>minivmm {}: {}.</p>\n<table>\n\
-             <tr><th>experiment</th><th>run</th><th>verdict</th><th>faults</th><th>s</th><th>files</th></tr>\n",
-            escaped(&self.version),
-            self.counts()
-        );
-        for (name, runs) in self.experiments() {
-            for (index, run) in runs.iter().enumerate() {
-                let name = if index == 0 { escaped(name) } else { String::new() };
-                let (class, word) = if run.verdict.passed() { ("ok", "passed") } else { ("bad", "FAILED") };
-                let mut complaints = String::new();
-                for complaint in &run.verdict.complaints {
-                    let _ = write!(
-                        complaints,
-                        "<li><b>{}</b>: {}",
-                        escaped(&complaint.expectation),
-                        escaped(&complaint.text)
-                    );
-                }
-                let folder = escaped(&run.folder);
-                let mut files = String::new();
-                for file in run.files.iter().map(|file| escaped(file)) {
-                    let _ = write!(files, "<a href=\"{folder}/{file}\">{file}</a> ");
-                }
-                for picture in &run.pictures {
-                    let picture = escaped(picture);
-                    let _ = write!(
-                        files,
-                        "<br><img src=\"{folder}/{picture}\" alt=\"{picture}\" title=\"{picture}\">"
-                    );
-                }
-                let _ = writeln!(
-                    page,
-                    "<tr class=\"{class}\"><td>{name}</td><td>{}</td><td>{word}<ul>{complaints}</ul></td><td>{}</td>\
-                     <td>{:.1}</td><td>{files}</td></tr>",
-                    escaped(&run.case),
-                    run.firings,
-                    run.seconds
-                );
-            }
-        }
-        page + "</table>\n</html>\n"
-    }
 }
 
-const STYLE: &str = "body{font:15px sans-serif;margin:2em;max-width:80em}table{border-collapse:collapse}\
-    td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left;vertical-align:top}ul{margin:0;padding-left:1.2em}\
-    .ok td:nth-child(3){background:#dfd}.bad td:nth-child(3){background:#fdd}img{max-width:20em;margin:.3em 0}";
-
-/// `text` for XML and HTML, also for attributes. Characters that XML cannot have are left out.
+/// Escapes `text` for XML and HTML, including attributes. Characters that XML does not allow are omitted.
 fn escaped(text: &str) -> String {
     let kept = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t'));
     kept.fold(String::new(), |mut out, c| {
@@ -198,35 +186,15 @@ fn escaped(text: &str) -> String {
     })
 }
 
-/// The files that a run left for people to read, below its folder.
+/// The files of a run that people read, below its folder.
 pub fn files(folder: &Path) -> Vec<String> {
     let log = format!("{}/{}", names::OUT, names::LOG);
-    [names::OUTPUT, &log, names::CONSOLE, names::PLAN, names::TRACE, names::REPORT, MINIMAL]
+    let (experiment, plan, trace) = (names::EXPERIMENT, names::PLAN, names::TRACE);
+    [experiment, plan, trace, names::OUTPUT, &log, names::CONSOLE, names::REPORT, MINIMAL]
         .into_iter()
         .filter(|file| folder.join(file).is_file())
         .map(ToOwned::to_owned)
         .collect()
-}
-
-/// Writes pictures of a run's bad frames, or else of the frames that had faults, into its folder. Returns their names.
-pub fn pictures(case: &Case, evidence: &Evidence, folder: &Path) -> Vec<String> {
-    let (Some(frames), Some(looked)) = (&case.expect.frames, &evidence.frames) else {
-        return Vec::new();
-    };
-    let mut concerned: Vec<u64> = looked.bad.iter().map(|(index, _)| *index).collect();
-    if concerned.is_empty() {
-        concerned = evidence.firings().iter().filter_map(|firing| firing.frame.map(u64::from)).collect();
-        concerned.dedup();
-    }
-    let file = folder.join(names::OUT).join(&frames.file);
-    let picture = |index: u64| {
-        let bytes = frames::read_frame(&file, &frames.layout, index).ok()?;
-        let captured = Captured::new(&frames.layout, bytes)?;
-        let name = format!("frame-{index}.png");
-        captured.write_png(fs::File::create(folder.join(&name)).ok()?).ok()?;
-        Some(name)
-    };
-    concerned.into_iter().take(PICTURES).filter_map(picture).collect()
 }
 
 #[cfg(test)]
@@ -234,7 +202,7 @@ mod tests {
     use super::*;
     use crate::experiment::judge::Complaint;
 
-    fn summary() -> Summary {
+    pub(super) fn summary() -> Summary {
         let run = |case: &str, complaints: Vec<Complaint>| Done {
             experiment: "a <fault>".into(),
             case: case.into(),
@@ -242,10 +210,19 @@ mod tests {
             fingerprint: String::new(),
             seed: 1,
             seconds: 1.5,
+            machine: "--cma 16M".into(),
+            workload: "v4l2-ctl > /out/frames".into(),
+            faults: vec![Fault {
+                rule: "tear".into(),
+                on: "frame.dma".into(),
+                action: "torn, lines = 100".into(),
+                firings: 1,
+            }],
             firings: 1,
             verdict: Verdict { complaints },
             pictures: vec!["frame-3.png".into()],
-            files: vec!["trace.jsonl".into()],
+            captions: vec!["Frame 3: the rule \"tear\" fired".into()],
+            files: vec!["experiment.toml".into(), "trace.jsonl".into()],
             minimised: false,
         };
         let complaint =
@@ -263,29 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_verdicts_and_pictures() {
-        let page = summary().page();
-        assert!(page.contains("2 runs, 1 passed, 1 failed"), "{page}");
-        assert!(page.contains("<img src=\"a/seed=2/frame-3.png\""), "{page}");
-        assert!(page.contains("<li><b>log</b>: 'a &amp; b'"), "{page}");
-        assert!(page.contains("<a href=\"a/seed=2/trace.jsonl\">trace.jsonl</a>"), "{page}");
-        assert_eq!(page.matches("<tr class=").count(), 2);
-    }
-
-    #[test]
-    fn what_was_stopped_is_told() {
-        let stopped = Summary::new(summary().runs, 3);
-        assert!(stopped.page().contains("5 runs, 1 passed, 1 failed, 3 not made."), "{}", stopped.page());
-    }
-
-    #[test]
     fn links_lead_to_files_that_are_there() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join(names::OUT);
         fs::create_dir(&out).unwrap();
         fs::write(folder.path().join(names::PLAN), "").unwrap();
+        fs::write(folder.path().join(names::EXPERIMENT), "").unwrap();
         fs::write(out.join(names::LOG), "").unwrap();
-        assert_eq!(files(folder.path()), ["out/dmesg.txt", "plan.toml"]);
+        assert_eq!(files(folder.path()), ["experiment.toml", "plan.toml", "out/dmesg.txt"]);
     }
 
     #[test]
@@ -295,6 +257,7 @@ mod tests {
         let json = fs::read(folder.path().join("report.json")).unwrap();
         let read: Summary = serde_json::from_slice(&json).unwrap();
         assert_eq!((read.passed, read.failed, read.runs[1].verdict.complaints.len()), (1, 1, 1));
+        assert_eq!(read.runs[0].faults[0].action, "torn, lines = 100");
         assert!(folder.path().join("junit.xml").exists() && folder.path().join("index.html").exists());
     }
 }
