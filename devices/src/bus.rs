@@ -8,7 +8,7 @@ use crate::platform::PlatformDevice;
 ///
 /// Calls come from vCPU threads, several at a time: a device locks what it must, shortly, and leaves slow work to
 /// another thread. Widths and offsets are the guest's, so any value can come; there is no error to return, as a
-/// bus has none: what makes no sense reads as zero and is dropped when written, or raises an error of the device.
+/// bus has none: an invalid access reads as zero, has no effect as a write, or raises an error of the device.
 pub trait BusDevice: Send + Sync {
     /// The guest loads `data.len()` bytes at `offset` from the start of the device's range.
     fn read(&self, offset: u64, data: &mut [u8]);

@@ -1,4 +1,4 @@
-//! Everything that the guest can touch: the contract of a device, the devices, and the faults that they have on purpose.
+//! Everything that the guest can access: the contract of a device, the devices, and their faults.
 //!
 //! This crate knows guest memory. It knows neither KVM nor the architecture: an interrupt is an eventfd that the machine
 //! connects, and an address range is where the machine placed a device.

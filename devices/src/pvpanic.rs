@@ -12,7 +12,7 @@ pub const SIZE: u64 = 1;
 
 /// The kernel panicked, and nothing in the guest will handle it.
 const PANICKED: u8 = 1 << 0;
-/// The kernel panicked, and goes on in its crash kernel: the machine has nothing to do.
+/// The kernel panicked, and continues in its crash kernel. The machine ignores this event.
 const CRASH_LOADED: u8 = 1 << 1;
 
 /// One 8-bit register: it reads as the events that the machine understands, the guest writes the one that happened.

@@ -1,11 +1,11 @@
-//! Tables of registers: the one place from which a device's register file, its manual and its driver's header come.
+//! Tables of registers: a device's register constants, its manual and its driver's header are made from them.
 
 use std::fmt::Write as _;
 
-/// Who may do what with a register.
+/// The access mode of a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Read only; writes are dropped.
+    /// Read only; writes have no effect.
     Ro,
     /// Read and write.
     Rw,
@@ -22,11 +22,11 @@ pub struct Register {
     pub offset: u32,
     /// Its name.
     pub name: &'static str,
-    /// Who may do what.
+    /// Its access mode.
     pub access: Access,
     /// Value after reset.
     pub reset: u32,
-    /// What it is, with units.
+    /// Its meaning, with units.
     pub meaning: &'static str,
 }
 
@@ -37,7 +37,7 @@ pub struct Constant {
     pub name: &'static str,
     /// Value.
     pub value: u32,
-    /// What it is.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 
@@ -75,7 +75,7 @@ pub(crate) use {constants, registers};
 pub(crate) fn registers_page(registers: &[Register]) -> String {
     let mut page = String::from(
         "\n## Registers\n\n\
-         Ro: read only, writes are dropped. Rw: read and write. W1c: writing 1 clears the bit. Wo: write only, reads as zero.\n\n\
+         Ro: read only, writes have no effect. Rw: read and write. W1c: writing 1 clears the bit. Wo: write only, reads as zero.\n\n\
          | offset | name | access | reset | meaning |\n|---|---|---|---|---|\n",
     );
     for Register { offset, name, access, reset, meaning } in registers {
@@ -96,7 +96,7 @@ pub(crate) fn constants_page(constants: &[Constant]) -> String {
     page
 }
 
-/// Panics if the file `path`, from this crate's folder on, is not what was `made` of a table.
+/// Panics if the file `path`, relative to this crate's folder, differs from `made`, the text that a table gives.
 #[cfg(test)]
 #[track_caller]
 pub(crate) fn is_in_file(path: &str, made: &str) {
@@ -106,6 +106,6 @@ pub(crate) fn is_in_file(path: &str, made: &str) {
     }
     assert!(
         std::fs::read_to_string(&path).unwrap_or_default() == made,
-        "{path} differs from the table; make it again with UPDATE_PAGES=1 cargo test -p devices"
+        "{path} differs from the table; regenerate it with UPDATE_PAGES=1 cargo test -p devices"
     );
 }

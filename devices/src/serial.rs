@@ -132,7 +132,7 @@ impl BusDevice for SerialDevice {
 
     fn write(&self, offset: u64, data: &[u8]) {
         if let (Ok(register), [byte]) = (u8::try_from(offset), data) {
-            // The error is the sink's: a wire does not report that nobody listens.
+            // The sink's error is ignored: a serial line does not report a missing reader.
             let _ = self.uart().write(register, *byte);
             if register == MCR {
                 // Input that was refused because the line was cut may come again.

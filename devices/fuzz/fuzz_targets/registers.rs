@@ -1,4 +1,4 @@
-//! No stores and loads make the camera panic, hang, or write to what was not posted; after a reset it streams.
+//! No sequence of stores and loads makes the camera panic, hang, or write outside the posted buffers. After a reset it streams.
 
 #![no_main]
 

@@ -46,7 +46,7 @@ pub struct FrameSettings {
     pub sequence: u32,
     /// What the sensor looks at.
     pub scene: SceneSettings,
-    /// Width and height of what the sensor puts out, after binning.
+    /// Width and height of the sensor's output, after binning.
     pub size: [u32; 2],
     /// The part of that which becomes the frame. A raw frame is all of it.
     pub crop: Rect,
@@ -100,11 +100,11 @@ struct LightKey {
     picture: usize,
 }
 
-/// An ISP with its parameters, and what it measured.
+/// An ISP with its parameters and its last statistics.
 #[derive(Debug)]
 struct Processor {
     isp: Isp,
-    /// Width and height of what comes in.
+    /// Width and height of the input.
     size: [u32; 2],
     output: Output,
     params: Params,
@@ -216,7 +216,7 @@ impl Pipeline {
         light.is_some()
     }
 
-    /// Writes what the sensor reads. False if it was abandoned.
+    /// Writes the output of the sensor. False if it was abandoned.
     fn read_raw(
         &mut self,
         channel: usize,
@@ -244,7 +244,7 @@ impl Pipeline {
         true
     }
 
-    /// Writes what the ISP makes of what the sensor reads. False if it was abandoned.
+    /// Writes the output of the ISP. False if it was abandoned.
     fn process(
         &mut self,
         channel: usize,

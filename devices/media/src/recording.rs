@@ -81,7 +81,7 @@ impl Recording {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
     /// A file cannot be written.
-    #[error("the recording {} cannot be written: {source}; name a file in a folder that can", path.display())]
+    #[error("the recording {} cannot be written: {source}; choose a file in a writable folder", path.display())]
     File {
         /// The first file of the recording.
         path: PathBuf,
@@ -159,7 +159,7 @@ impl Recorder {
 }
 
 impl Drop for Recorder {
-    /// Waits until all frames are on disk, and warns about those that were left out.
+    /// Waits until all frames are on disk, and warns about omitted frames.
     fn drop(&mut self) {
         self.frames = None;
         let written = self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default();

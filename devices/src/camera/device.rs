@@ -113,7 +113,7 @@ impl Camera {
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// What it did since it was made; a reset by the guest does not hide what happened before.
+    /// The counters since it was built. A reset by the guest does not clear them.
     pub fn counters(&self) -> Counters {
         self.shared.registers().counters()
     }

@@ -11,7 +11,7 @@ pub(super) struct FrameConfig {
     pub(super) strides: [u32; MAX_PLANES],
     pub(super) addresses: [u64; MAX_PLANES],
     pub(super) lengths: [u32; MAX_PLANES],
-    /// Width and height of what the sensor puts out. 0 means those of the frame.
+    /// Width and height of the sensor's output. 0 means the size of the frame.
     pub(super) input_size: [u32; 2],
     pub(super) crop_position: [u32; 2],
     /// Width and height. 0 means the whole input.

@@ -1,4 +1,4 @@
-//! The camera as a platform device: what it needs, its node, its counters, and its line in the registry.
+//! The camera as a platform device: its resources, its node, its counters, and its line in the registry.
 
 use std::{
     sync::{Arc, mpsc::Receiver},

@@ -13,14 +13,14 @@ use crate::{
 /// When a frame begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Timing {
-    /// At each tick of the frame clock; without a buffer the frame is dropped, as hardware does.
+    /// At each tick of the frame clock. Without a buffer the frame is dropped, as in hardware.
     #[default]
     Free,
-    /// As soon as there is a buffer for it: reproducible, nothing is dropped.
+    /// As soon as there is a buffer for it. This is reproducible, and no frame is dropped.
     Stall,
 }
 
-/// A camera as it is asked for: any of the [`CAMERA_KEYS`], [`DMA_KEYS`] and [`SENSOR_KEYS`].
+/// The specification of a camera, with any of the [`CAMERA_KEYS`], [`DMA_KEYS`] and [`SENSOR_KEYS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CameraSpec {
     /// The scene that the sensor looks at until the guest selects another.
@@ -29,13 +29,13 @@ pub struct CameraSpec {
     pub timing: Timing,
     /// The frame clock's period in microseconds until the guest programs another.
     pub frame_interval: u32,
-    /// The way to guest memory.
+    /// The access to guest memory.
     pub dma: DmaNeeds,
-    /// Seed of the noise; none: the machine's.
+    /// Seed of the noise. None: the machine's seed.
     pub seed: Option<u64>,
-    /// Sensor and ISP; none: the test pattern generator, which draws pixels in the frame's format.
+    /// Sensor and ISP. None: the generator of test patterns, which draws pixels in the format of the frame.
     pub sensor: Option<SensorSpec>,
-    /// Where its processed frames are recorded.
+    /// The recording of its processed frames.
     pub record: Option<Recording>,
 }
 
@@ -53,7 +53,7 @@ impl Default for CameraSpec {
     }
 }
 
-/// The keys of a camera, whatever its frames come from.
+/// The keys of every camera.
 pub(super) const CAMERA_KEYS: &[Key] = &[
     Key {
         name: "scene",
@@ -63,46 +63,50 @@ pub(super) const CAMERA_KEYS: &[Key] = &[
     Key {
         name: "timing",
         value: "free|stall",
-        meaning: "free (default): the frame clock runs, a frame without a buffer is dropped;\n\
-                  stall: a frame is made as soon as there is a buffer, so that runs can be repeated",
+        meaning: "free (default): a frame clock starts frames, and a frame without a buffer is dropped;\n\
+                  stall: a frame starts when the driver has committed a buffer, so runs are reproducible",
     },
     Key {
         name: "fps",
         value: "N",
-        meaning: "frames a second of the frame clock, 0.1 to 1000 (default 30); a sensor makes at most 818",
+        meaning: "frames per second of the frame clock, 0.1 to 1000 (default 30); at most 818 with a sensor",
     },
     Key { name: "seed", value: "N", meaning: "seed of everything random (default: the machine's)" },
     Key {
         name: "record",
         value: "FILE",
-        meaning: "record the processed frames that are written to guest memory: as a clip .y4m, or as pictures .png.\n\
-                  The number of a picture, counted from 0, stands for a %05d in FILE, or before .png where FILE has no\n\
-                  such place. Frames of another size or rate begin another clip, FILE-2.y4m. With timing=stall the\n\
-                  camera waits for the disk; with timing=free it leaves out a frame that the disk has no time for",
+        meaning: "record the processed frames in guest memory: as a clip (.y4m), or as pictures (.png).\n\
+                  %05d in FILE is replaced by the number of the picture, from 0; without it the number is inserted before\n\
+                  .png. Frames of another size or rate begin another clip, FILE-2.y4m. With timing=stall the camera waits\n\
+                  for the disk; with timing=free it omits frames while the disk is too slow",
     },
 ];
 
-/// The keys of a camera with a sensor and an ISP. Each of them gives the camera these.
+/// The keys of a camera with a sensor and an ISP. Each of them implies a sensor.
 pub(super) const SENSOR_KEYS: &[Key] = &[
     Key {
         name: "sensor",
         value: "yes|no",
-        meaning: "yes: frames come from a model of an image sensor by way of an ISP; no (default, but for a scene\n\
-                  from a file): from a generator of test patterns. Each of the following keys makes it yes",
+        meaning: "yes: frames come from models of an image sensor and an ISP; no (default): from a generator of test\n\
+                  patterns. Each of the following keys, and a scene from a file, implies yes",
     },
     Key {
         name: "scene",
         value: "FILE",
-        meaning: "the sensor looks at a .png, a .y4m clip, or a raw node's frames in NAME.640x480.RG10.raw",
+        meaning: "what the sensor looks at: a .png, a .y4m clip, or frames of the raw node in NAME.640x480.RG10.raw",
     },
     Key { name: "noise", value: "yes|no", meaning: "shot and read noise (default yes)" },
     Key { name: "defects", value: "N", meaning: "defect pixels in a million (default 0)" },
-    Key { name: "lamp", value: "R:G:B", meaning: "light on the scene, in parts of daylight (default 1:1:1)" },
+    Key {
+        name: "lamp",
+        value: "R:G:B",
+        meaning: "colour of the light on the scene, relative to daylight (default 1:1:1)",
+    },
     Key {
         name: "auto",
         value: "yes|no",
         meaning: "yes: exposure and white balance follow the scene;\n\
-                  no (default): the guest controls the exposure, at first 10 ms, and the balance is for daylight",
+                  no (default): the guest controls the exposure (initially 10 ms), and the white balance is for daylight",
     },
     Key { name: "threads", value: "N", meaning: "threads of the ISP, 1 to 16 (default 1)" },
 ];
@@ -131,7 +135,7 @@ fn lamp(value: &str) -> Option<[u32; 3]> {
 }
 
 impl CameraSpec {
-    /// The sensor, which there is from now on.
+    /// The sensor, which is created if there is none yet.
     fn sensor(&mut self) -> &mut SensorSpec {
         self.sensor.get_or_insert_default()
     }

@@ -18,7 +18,7 @@ const CHUNK: usize = 1 << 20;
 /// The part of the sensor's output from which a frame is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Input {
-    /// Width and height of what the sensor puts out.
+    /// Width and height of the sensor's output.
     pub(super) size: [u32; 2],
     /// The part of that which becomes the frame.
     pub(super) crop: Rect,
@@ -29,10 +29,10 @@ pub(super) struct Input {
 pub(super) enum Refusal {
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    #[error("plane {plane} takes {span} bytes, its length is {length}")]
+    #[error("plane {plane} needs {span} bytes, but its length is {length}")]
     Length { plane: usize, span: u64, length: u32 },
     #[error(
-        "channel {channel} has no format {fourcc:#010x}; channel 0 has the processed ones, channel 1 the Bayer ones, \
+        "channel {channel} has no format {fourcc:#010x}; channel 0 has the processed formats, channel 1 the Bayer formats, \
          channels 2 and 3 the ISP's metadata"
     )]
     Channel { channel: usize, fourcc: u32 },

@@ -1,4 +1,4 @@
-//! What can go wrong on purpose with a transfer of any device: the points `dma.read` and `dma.write`, and their effects on the
+//! The faults of transfers of any device: the points `dma.read` and `dma.write`, and their effects on the
 //! memory that a [`DmaPort`](super::DmaPort) hands out.
 
 use std::{
@@ -41,7 +41,7 @@ fault_point! {
         BusError = "bus-error",
         /// This number of bits are flipped in memory before the device reports the transfer.
         Flip { bits: u32 in BITS } = "flip",
-        /// The buffer stays as it was, and the device reports the transfer all the same.
+        /// The buffer stays as it was, but the device reports the transfer.
         Lost = "lost",
     }
 }

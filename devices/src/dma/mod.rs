@@ -1,4 +1,4 @@
-//! The one door to guest memory: a device reaches it through a [`DmaPort`] and through nothing else.
+//! Access to guest memory: a device has access only through a [`DmaPort`].
 //!
 //! A port knows the device's DMA mask and the windows that the device may touch. It implements [`GuestMemory`], vm-memory's
 //! trait for memory behind an IOMMU: virtio queues and `Bytes` accesses work through it unchanged, and every access passes
@@ -51,7 +51,7 @@ pub enum DmaRefusal {
     /// There is no RAM at that address.
     #[error("there is no memory")]
     NoMemory,
-    /// A plan of faults says so.
+    /// A plan of faults refuses it.
     #[error("a plan of faults refuses it")]
     Fault,
 }
@@ -97,11 +97,11 @@ pub struct DmaPort {
     windows: Arc<[Window]>,
     /// What takes bytes of this process from its caches to memory, where the guest goes around the caches.
     clean: Option<CleanCaches>,
-    /// What goes wrong on purpose, if there is a plan.
+    /// The faults of a plan, if there is one.
     faults: Option<Arc<PortFaults>>,
 }
 
-/// Cleans the caches of this many bytes from this address on, and forgets what they have of these.
+/// Cleans and invalidates the caches for this number of bytes from this address on.
 pub type CleanCaches = fn(*const u8, usize);
 
 impl DmaPort {
@@ -120,7 +120,7 @@ impl DmaPort {
         }
     }
 
-    /// The port of a device that the guest takes for not coherent: what it wrote goes all the way to memory, by `clean`.
+    /// The port of a device that is not coherent for the guest: `clean` writes its data from the caches to memory.
     #[must_use]
     pub fn not_coherent(self, clean: CleanCaches) -> Self {
         Self { clean: Some(clean), ..self }
@@ -133,7 +133,7 @@ impl DmaPort {
         Self { faults, ..self }
     }
 
-    /// The same port without faults: for what is no transfer of the device.
+    /// The same port without faults, for accesses that are not transfers of the device.
     #[must_use]
     pub fn without_faults(&self) -> Self {
         Self { faults: None, ..self.clone() }
@@ -151,7 +151,7 @@ impl DmaPort {
         Self::new(memory, 64, &[])
     }
 
-    /// A port of the same memory that permits all of it, and without faults: a device uses it for a fault of its own.
+    /// A port that permits the whole memory, without faults. A device uses it for the effects of its own faults.
     #[must_use]
     pub fn all_memory(&self) -> Self {
         Self { mask: u64::MAX, windows: Arc::new([]), faults: None, ..self.clone() }
@@ -209,7 +209,7 @@ impl DmaPort {
         }
     }
 
-    /// Copies guest memory as it is now: what the guest changes meanwhile is seen or not.
+    /// Copies the present guest memory. A simultaneous change by the guest may or may not be seen.
     ///
     /// # Errors
     /// As [`begin_write`](Self::begin_write); nothing was copied then.

@@ -81,7 +81,7 @@ impl DmaWrite<'_> {
         }
     }
 
-    /// Ends the write: what was written is where the guest looks for it. A device calls this before it reports the write.
+    /// Ends the write and makes the data visible to the guest. A device calls this before it reports the write.
     pub fn publish(&self) {
         if let (Some(flip), Some(faults)) = (&self.flip, &self.port.faults)
             && let Some(pending) = flip.lock().unwrap_or_else(PoisonError::into_inner).take()

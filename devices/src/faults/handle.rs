@@ -58,7 +58,7 @@ impl FaultHandle {
         if cfg!(feature = "no-hooks") { None } else { self.0.as_deref() }
     }
 
-    /// Whether there is a plan at all. A device asks before it keeps what only an action needs.
+    /// Whether there is a plan. A device calls this before it keeps data that only an action needs.
     #[inline]
     pub fn is_some(&self) -> bool {
         self.held().is_some()
@@ -77,7 +77,7 @@ impl FaultHandle {
         self.held().is_some_and(|held| held.faults.acts_on(P::POINT))
     }
 
-    /// Adds to the record what a fault did.
+    /// Adds the effect of a fault to the record.
     pub fn record<P>(&self, fault: &Fault<P>, put: impl FnOnce(&mut Firing)) {
         if let (Some(held), Some(index)) = (self.held(), fault.firing) {
             held.faults.record(index, put);

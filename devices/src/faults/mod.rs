@@ -1,4 +1,4 @@
-//! Faults on purpose: what devices do wrong, by a plan.
+//! Fault injection: faults of devices, by a plan.
 //!
 //! A [`Plan`] is a list of rules in TOML. A device consults it at named points: a rule says at which of the events there it
 //! fires, and what goes wrong then. Events are counted, not timed. A random choice depends on the seed, the rule's name and the

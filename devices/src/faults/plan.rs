@@ -43,15 +43,15 @@ pub struct Rule {
     pub action: Action,
     /// At which events.
     pub when: When,
-    /// How often at most; none: without a limit.
+    /// The maximum number of firings. None: unlimited.
     pub times: Option<u64>,
-    /// The id of the device whose events it counts; none: those of all devices that have this point and action.
+    /// The id of the device whose events it counts. None: all devices that have this point and action.
     pub device: Option<String>,
-    /// The CMA window whose events, or whose devices' events, it counts; none: those of all.
+    /// The CMA window whose events, or whose devices' events, it counts. None: all windows.
     pub window: Option<String>,
-    /// The channel, or the queue, whose events it counts; none: those of all.
+    /// The channel, or the queue, whose events it counts. None: all channels.
     pub channel: Option<u32>,
-    /// The state in which it counts events; none: in any.
+    /// The state in which it counts events. None: all states.
     pub state: Option<String>,
     /// The state that follows when it has fired.
     pub next_state: Option<String>,
@@ -95,7 +95,7 @@ impl Plan {
     /// `windows`; none if the guest has read the tree already.
     ///
     /// # Errors
-    /// A sentence that says which rule names something else, and what there is.
+    /// A sentence with the rule that names something else, and the valid names.
     pub fn check(
         &self,
         tables: &[&'static Table],
@@ -114,7 +114,7 @@ impl Plan {
 }
 
 impl Rule {
-    /// Checks a rule whose events are of CMA windows.
+    /// Checks a rule for events of CMA windows.
     fn check_windows(&self, windows: Option<&[&str]>) -> Result<(), String> {
         let Self { name, on, window, .. } = self;
         let Some(windows) = windows else {
@@ -132,7 +132,7 @@ impl Rule {
         Ok(())
     }
 
-    /// Checks a rule whose events are of devices.
+    /// Checks a rule for events of devices.
     fn check_devices(&self, devices: &[MachineDevice]) -> Result<(), String> {
         let Self { name, device, window, .. } = self;
         if let Some(device) = device

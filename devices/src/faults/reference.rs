@@ -7,9 +7,9 @@ use super::table::{Ids, Parameter, Point, Table};
 /// The manual for a machine whose devices have these tables.
 pub fn reference(tables: &[&'static Table]) -> String {
     let mut out = String::from(
-        "# Faults on purpose\n\n\
+        "# Fault injection\n\n\
          Generated from `devices/src/faults/plan.md` and the fault tables of the devices. A test compares this file with them, and \
-         says how to generate it again.\n\n",
+         says how to regenerate it.\n\n",
     );
     out += include_str!("plan.md");
     let all: Vec<&Point> = tables.iter().flat_map(|table| table.points).copied().collect();
@@ -54,7 +54,7 @@ fn points(out: &mut String, points: &[&Point]) {
     for point in points {
         let _ = writeln!(out, "| `{}` | {} |", point.name, point.meaning.trim());
     }
-    *out += "\n| on | action | parameter | what goes wrong |\n|---|---|---|---|\n";
+    *out += "\n| on | action | parameter | effect |\n|---|---|---|---|\n";
     for point in points {
         for row in point.actions {
             let parameter = row.parameter.as_ref().map_or(String::new(), shown);

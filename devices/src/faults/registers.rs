@@ -10,7 +10,7 @@ use super::{
 crate::fault_point! {
     /// The guest reads a register.
     pub enum MmioRead = "mmio.read" [access] {
-        /// The register reads as all ones, as one behind a dead link.
+        /// The register reads as all ones, like a register behind a dead link.
         Ones = "ones",
         /// This number of bits of the value are flipped on the way.
         Flip { bits: u32 in BITS } = "flip",

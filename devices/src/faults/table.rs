@@ -1,4 +1,4 @@
-//! Tables of what can go wrong with a device: the points at which it consults a plan, and the actions of each point.
+//! Tables of the faults of a device: the points at which it consults a plan, and the actions of each point.
 //!
 //! [`fault_point!`](crate::fault_point) declares a point. A device lists its points in a [`Table`]; the parser of plans, the
 //! manual and the timeline read the tables and know no device.

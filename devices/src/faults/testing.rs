@@ -1,4 +1,4 @@
-//! Tables for tests: those of the devices, behind one of CMA windows.
+//! Tables for tests: a table of CMA windows, followed by those of the devices.
 
 use super::{FaultPoint as _, Ids, Plan, Table, fault_point};
 use crate::{camera, virtio};

@@ -1,4 +1,4 @@
-//! A descriptor: what is copied, from where to where.
+//! A descriptor: source, destination and length of a copy.
 
 use super::regs;
 
@@ -62,7 +62,7 @@ impl Descriptor {
         }
     }
 
-    /// Whether it asks for an interrupt when it ends with this response status.
+    /// Whether it requests an interrupt if it ends with this response status.
     pub(super) fn interrupts_at(&self, status: u32) -> bool {
         let errors = (self.control & regs::DESC_ERROR_IRQ) >> regs::DESC_ERROR_IRQ.trailing_zeros();
         let is_early = status & regs::RESP_EARLY != 0;

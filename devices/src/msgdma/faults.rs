@@ -1,4 +1,4 @@
-//! What can go wrong with the engine on purpose: its points and actions. `worker` and `registers` have the effects.
+//! The faults of the engine: its points and actions. `worker` and `registers` have the effects.
 
 use crate::{
     dma::{ReadFault, WriteFault},

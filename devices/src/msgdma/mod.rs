@@ -5,7 +5,7 @@
 //! it. [`regs`] has the registers, `MSGDMA.md` the manual.
 //!
 //! The way of a descriptor: `registers` (the state machine) collects its words, holds it in the FIFO and hands it out as a
-//! job; `worker` copies, through the DMA port only; `registers` reports it. `faults` says what can go wrong on purpose.
+//! job; `worker` copies, through the DMA port only; `registers` reports it. `faults` declares its faults.
 
 use std::{
     fmt::Debug,

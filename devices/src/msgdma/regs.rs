@@ -1,4 +1,4 @@
-//! The engine's registers: the one table from which the register file and the manual come.
+//! The engine's registers: the table from which the register file and the manual are made.
 //!
 //! Offsets are flat: a plan of faults selects a register by them. The region `csr` begins at 0, `desc` at [`DESCRIPTOR`] and
 //! `resp` at [`RESPONSE`].
@@ -59,7 +59,7 @@ constants! {
 pub fn reference() -> String {
     let mut page = String::from(
         "# The DMA engine `msgdma`\n\n\
-         Made from `regs.rs` and `manual.md`: a test there holds them equal, and says how to make this page anew.\n\n",
+         Generated from `regs.rs` and `manual.md`. A test there compares them, and says how to regenerate this page.\n\n",
     );
     page += include_str!("manual.md");
     page += &registers_page(REGISTERS);

@@ -1,4 +1,4 @@
-//! `--device msgdma`: its keys, what it needs, its node, and its line in the registry.
+//! `--device msgdma`: its keys, its resources, its node, and its line in the registry.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -30,18 +30,18 @@ const KEYS: &[Key] = &[
     Key {
         name: "descriptors",
         value: "N",
-        meaning: "descriptors that the FIFO holds, 8 to 1024 (default 128)",
+        meaning: "size of the FIFO in descriptors, 8 to 1024 (default 128)",
     },
     Key {
         name: "response",
         value: "yes|no",
-        meaning: "whether there are registers that report each descriptor (default yes); without them the\n\
+        meaning: "whether it has registers that report each descriptor (default yes); without them the\n\
                   driver counts interrupts",
     },
     Key {
         name: "window",
         value: "NAME",
-        meaning: "CMA window that it may reach, and no other memory (default: none, it may reach all memory)",
+        meaning: "CMA window, the only memory that it may access (default: none, it may access all memory)",
     },
     Key { name: "address-bits", value: "N", meaning: "address lines of its DMA, 1 to 64 (default 64)" },
     NODE_KEY,
@@ -61,7 +61,7 @@ pub(super) const COUNTERS: [&str; 9] = [
     "resets",
 ];
 
-/// The engine as it is asked for.
+/// The specification of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MsgdmaSpec {
     /// Descriptors that the FIFO holds.

@@ -1,4 +1,4 @@
-//! The contract of a device: what it says of itself before there is a machine, and what it does once it is built.
+//! The contract of a device: its specification, before the machine exists, and its methods, after it is built.
 //!
 //! A [`Specification`] is plain data from the command line. It names the [`Resources`] that the device needs and writes the
 //! device's [`Node`] for the tree. It needs no KVM, so that `minivmm dtb` works anywhere. The machine allocates addresses,
@@ -20,7 +20,7 @@
 //!     },
 //! };
 //!
-//! /// A bell, as it is asked for. It has no keys.
+//! /// The specification of a bell. It has no keys.
 //! #[derive(Debug)]
 //! struct BellSpec;
 //!
@@ -163,10 +163,10 @@ pub use resources::{Clock, DmaNeeds, Interrupt, Region, Resources, WindowChoice}
 
 /// What a device needs and how it is described to the guest.
 pub trait Specification: Debug + Send + Sync {
-    /// What the machine has to provide.
+    /// The resources that the machine must provide.
     fn resources(&self) -> Resources;
 
-    /// The device's node, with what only the device knows: `compatible`, its own properties and its children. The machine
+    /// The device's node, with the parts that only the device knows: `compatible`, its own properties and its children. The machine
     /// adds the unit address and the properties that follow from the resources: `reg`, `interrupts`, `clocks`,
     /// `memory-region`, `numa-node-id` and `dma-coherent`.
     ///
@@ -316,7 +316,7 @@ pub struct Registration {
     /// The names of its counters, in the order of [`PlatformDevice::counters`]: an experiment that expects a counter is checked
     /// before a device is built.
     pub counters: &'static [&'static str],
-    /// Where and how the device can go wrong on purpose.
+    /// The points and actions of the device's faults.
     pub faults: &'static crate::faults::Table,
 }
 

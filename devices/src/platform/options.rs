@@ -1,4 +1,4 @@
-//! `KEY=VALUE,...`: how the options of a device are read, and what is said of a wrong one.
+//! `KEY=VALUE,...`: the parser of the options of a device, and its errors.
 
 use std::str::FromStr;
 
@@ -133,7 +133,7 @@ pub struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// The error that the key cannot have this value; `valid` says what it can have.
+    /// The error for an invalid value of the key. `valid` describes the valid values.
     pub fn invalid(self, valid: &'static str) -> OptionError {
         OptionError::Value { device: self.device, key: self.key, value: self.value.to_owned(), valid }
     }
@@ -164,17 +164,14 @@ impl Given<'_> {
 }
 
 /// The key for the NUMA node of a device with DMA.
-pub const NODE_KEY: Key = Key {
-    name: "node",
-    value: "N",
-    meaning: "NUMA node that the guest is told it belongs to (default: the guest is told of no node)",
-};
+pub const NODE_KEY: Key =
+    Key { name: "node", value: "N", meaning: "its NUMA node in the device tree (default: none)" };
 
 /// The key for the coherence of a device's DMA.
 pub const COHERENT_KEY: Key = Key {
     name: "coherent",
     value: "yes|no",
-    meaning: "whether the guest is told that this DMA goes through its caches (default yes)",
+    meaning: "whether its DMA is coherent with the guest's caches, as the device tree says (default yes)",
 };
 
 /// The keys of a device whose DMA has [the usual defaults](DmaNeeds::default); [`DmaNeeds::set`] takes them.
@@ -182,8 +179,8 @@ pub const DMA_KEYS: &[Key] = &[
     Key {
         name: "window",
         value: "NAME",
-        meaning: "CMA window that the buffers come from (default: the default window);\n\
-                  none: wherever the guest's kernel takes them from, and the device may reach all memory",
+        meaning: "CMA window of its buffers, and the only memory that it may access (default: the default window);\n\
+                  none: the guest's kernel allocates its buffers anywhere, and it may access all memory",
     },
     NODE_KEY,
     Key { name: "address-bits", value: "N", meaning: "address lines of its DMA, 1 to 64 (default 32)" },

@@ -1,4 +1,4 @@
-//! What can go wrong with a virtio device on purpose.
+//! The faults of virtio devices.
 
 use crate::{
     dma::{ReadFault, WriteFault},

@@ -1,6 +1,6 @@
 //! The virtio devices and their transport.
 //!
-//! A device is a [`VirtioDevice`]: what it is and what it does with a queue. [`mmio::MmioTransport`] is everything
+//! A device is a [`VirtioDevice`]: its type, and its processing of a queue. [`mmio::MmioTransport`] is everything
 //! else: the registers, the negotiation, the queues' set-up, notifications and interrupts. All of a device's work
 //! happens on the event loop's thread; vCPU threads only touch registers.
 
@@ -49,7 +49,7 @@ pub trait VirtioDevice: Send {
     /// The driver made buffers available in queue `index`.
     ///
     /// # Errors
-    /// If what the driver put into the queue is malformed.
+    /// If the content of the queue is malformed.
     fn process_queue(&mut self, index: usize, queues: &mut Queues<'_>) -> Result<(), QueueError>;
 
     /// By which the host's side of the device tells that it has something for the guest.
@@ -60,7 +60,7 @@ pub trait VirtioDevice: Send {
     /// The [`host_event`](Self::host_event) came. The driver may not be ready: the queues are empty then.
     ///
     /// # Errors
-    /// If what the driver put into a queue is malformed.
+    /// If the content of a queue is malformed.
     fn process_host_event(&mut self, _queues: &mut Queues<'_>) -> Result<(), QueueError> {
         Ok(())
     }

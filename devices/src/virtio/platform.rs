@@ -1,4 +1,4 @@
-//! A virtio device as a platform device: what it needs, its node, and its way into a machine.
+//! A virtio device as a platform device: its resources, its node, and its transport.
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ pub const MAX_CHAIN_BYTES: u64 = 16 << 20;
 /// What a device may take from its queues in one go before the event loop serves others, in bytes.
 const BUDGET: u64 = 1 << 20;
 
-/// What a chain costs beside its bytes, so that empty ones are not free.
+/// The cost of a chain in addition to its bytes, so that empty chains are not free.
 const CHAIN_COST: u64 = 4096;
 
 /// Something in a queue that the driver should not have put there.
@@ -43,7 +43,7 @@ pub enum Malformed {
     /// A buffer is not in memory.
     #[error("a buffer lies outside the memory that the device may touch")]
     Memory,
-    /// The buffers for the device to write do not hold what it has to say.
+    /// The writable buffers are too small for the device's answer.
     #[error("there is no room to write {0} bytes")]
     TooSmall(usize),
 }

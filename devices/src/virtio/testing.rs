@@ -1,4 +1,4 @@
-//! A driver for tests: it does what a guest does, by registers and rings, well or badly.
+//! A driver for tests: it uses registers and rings like a guest, correctly or not.
 
 use std::sync::Arc;
 

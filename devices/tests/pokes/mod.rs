@@ -1,4 +1,4 @@
-//! A camera whose registers are poked at random, over guest memory that is full of canaries. Numbers say what is done, so that
+//! Random accesses to a camera's registers, with guest memory full of canaries. Numbers select the accesses, so that
 //! a seed and a fuzzer can both be where they come from.
 
 use std::{
@@ -27,7 +27,7 @@ const BLOCK: usize = regs::CHANNEL_SPACING as usize;
 /// No frame and no reset takes so long.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The camera, its memory, and what it was told to write to.
+/// The camera, its memory, and the posted buffers.
 pub(crate) struct Poked {
     memory: GuestMemoryMmap,
     camera: Camera,
@@ -94,7 +94,7 @@ impl Poked {
         }
     }
 
-    /// Does what `number` says: a store or a load, mostly where it matters.
+    /// Does the access that `number` selects: a store or a load, mostly at relevant registers.
     pub(crate) fn poke(&mut self, number: u64) {
         let [what, pick, a, b, c, d, e, f] = number.to_le_bytes();
         let value = u32::from_le_bytes([a, b, c, d]);
@@ -187,7 +187,7 @@ impl Poked {
         self.write(own(regs::CH_COMMIT), 1);
     }
 
-    /// Resets the camera. Nothing was written but to what was posted, and a frame comes right.
+    /// Resets the camera. Asserts that it wrote only to posted buffers, and that a frame is correct.
     ///
     /// # Panics
     /// If not.

@@ -111,7 +111,7 @@ impl Isp {
     /// Changes the parameters from the next frame on, without memory allocations.
     ///
     /// # Errors
-    /// The first parameter that is out of its range; then nothing has changed.
+    /// The first parameter that is out of its range. The parameters have not changed then.
     pub fn set_params(&mut self, params: &Params) -> Result<(), ParamsError> {
         params.check()?;
         if self.setup.set_params(params) {

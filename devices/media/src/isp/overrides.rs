@@ -1,8 +1,8 @@
-//! Parameters that a program sets itself, in place of those that the pipeline chooses.
+//! The parameters that a program sets itself. They replace the pipeline's choice.
 
 use super::params::{DefectPixel, Detail, LensMesh, Params, ToneCurve};
 
-/// The parameters that were set. Those that are none stay as the pipeline chooses them. All are within their ranges.
+/// The parameters that a program has set. A parameter that is None keeps the pipeline's choice. All are within their ranges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// See [`Params::black_level`].
@@ -28,7 +28,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Puts what was set into `params`.
+    /// Copies the parameters that were set to `params`.
     pub fn apply(&self, params: &mut Params) {
         set(&mut params.black_level, self.black_level);
         set(&mut params.defect_pixel, self.defect_pixel);

@@ -1,7 +1,7 @@
 //! The parameters of the ISP: integers, and their ranges.
 //!
-//! Linear values have 14 bits, and 16383 is a saturated sample. Coded values, those behind the tone curve, are codes of eight
-//! bits in units of 1/64, up to 16320. Blocks and fields have the names of the kernel's uapi headers rkisp1-config.h and
+//! Linear values have 14 bits, and 16383 is a saturated sample. Coded values, after the tone curve, are 8-bit codes
+//! in units of 1/64, up to 16320. Blocks and fields have the names of the kernel's uapi headers rkisp1-config.h and
 //! mali-c55-config.h, where these have them.
 
 use super::arith::{CODED_MAX, LINEAR_MAX};

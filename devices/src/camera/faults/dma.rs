@@ -26,7 +26,7 @@ pub(in crate::camera) struct DmaFaults {
     handle: FaultHandle,
     /// Where each channel's last frame went, and its number.
     last: [Option<(FrameConfig, u32)>; FRAME_CHANNELS],
-    /// The last statistics that were written, if somebody asks for them.
+    /// The last statistics that were written, if a rule needs them.
     statistics: Option<Box<[u8; STATISTICS_SIZE]>>,
 }
 
@@ -70,7 +70,7 @@ impl DmaFaults {
             self.handle.record(&fault, |firing| firing.address = Some(config.addresses[0]));
             match Transfer::new(channel, &config, &ram) {
                 Ok(there) => match write(source, channel, job, &there, abort) {
-                    // What it tells is what it should have done.
+                    // The report is that of a correct transfer.
                     FrameOutcome::Written { bytes, exposure, .. } => {
                         FrameOutcome::Written { bytes, span: transfer.span(), exposure }
                     }
@@ -139,7 +139,7 @@ impl DmaFaults {
         }
     }
 
-    /// The parameters of `job`, of which `bytes` is a copy, are about to be taken; false if they only seem to be.
+    /// The device is about to take the parameters of `job`; `bytes` is a copy. False if it only reports them as taken.
     pub(in crate::camera) fn params(&self, job: &Job, bytes: &mut [u8]) -> bool {
         let Some(mut fault) = self.handle.consult::<Params>(Event::of_frame(job.sequence)) else {
             return true;

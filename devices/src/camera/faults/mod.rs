@@ -1,5 +1,5 @@
-//! What can go wrong with a camera on purpose. `points` declares where and what, `registers` has the effects on registers and
-//! interrupts, `dma` those on frames, statistics and parameters.
+//! The faults of a camera. `points` declares the points and actions, `registers` has the effects on registers and
+//! interrupts, `dma` has the effects on frames, statistics and parameters.
 
 use crate::{
     dma::{ReadFault, WriteFault},

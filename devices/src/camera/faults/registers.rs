@@ -51,7 +51,7 @@ impl RegisterFaults {
         &self.handle
     }
 
-    /// A frame begins. Returns the fault, of which the registers may have something left to do.
+    /// A frame begins. Returns the fault, if the registers must do a part of it.
     pub(in crate::camera) fn begin(&mut self, job: &mut Job) -> Option<FrameStart> {
         if !self.handle.is_some() {
             return None;

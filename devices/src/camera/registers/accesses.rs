@@ -1,4 +1,4 @@
-//! The guest's accesses: what a read of a register returns, and what a write does.
+//! The guest's accesses: the value of a read, and the effect of a write.
 
 use std::time::Instant;
 

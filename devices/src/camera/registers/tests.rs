@@ -151,7 +151,7 @@ fn reset_values_and_access_are_the_tables() {
 fn offsets_without_a_register_read_as_zero_and_take_nothing() {
     let mut rig = Rig::new("");
     let known = |offset: u32| {
-        // The other channels' are those of the first, once more.
+        // The registers of the other channels repeat those of the first.
         let offset = if (0x200..0x500).contains(&offset) { 0x100 + offset % 0x100 } else { offset };
         REGISTERS.iter().any(|register| register.offset == offset)
     };
@@ -564,7 +564,7 @@ fn stall_waits_for_all_channels_that_are_enabled_and_a_stop_of_one_lets_the_othe
         (rig.registers.read(regs::CH_FRAMES), rig.registers.read(regs::of_channel(regs::CH_FRAMES, 1))),
         (5, 1)
     );
-    // With the last one the sensor stops, and begins anew.
+    // The sensor stops with the last channel, and then starts again.
     rig.write(regs::CTRL, 0);
     rig.write(regs::CTRL, regs::CTRL_ENABLE << 1);
     commit_raw(&mut rig, 0x2000);

@@ -67,7 +67,7 @@ impl Faulty {
         self.taken()
     }
 
-    /// The same of one whose buffer is posted.
+    /// The same for a frame whose buffer is posted.
     fn taken(&mut self) -> Result<Seen, u32> {
         self.rig.wait(DONE | ERRORS);
         let seen = self.seen();
@@ -96,7 +96,7 @@ fn whole(sequence: u32) -> Seen {
     Seen { sequence, stamp: Some(sequence), bytes: 160 * 120 * 3 / 2 }
 }
 
-/// Frames 0 to 4, of which the rule fires at 2 alone.
+/// Frames 0 to 4. The rule fires only at frame 2.
 fn five(rule: &str) -> (Vec<Result<Seen, u32>>, Faulty) {
     let mut faulty = Faulty::new(&format!("{rule}\nwhen = {{ frames = [2, 2] }}"));
     let seen = (0..5).map(|_| faulty.next()).collect();
@@ -187,7 +187,7 @@ fn bits_that_flip_are_on_record() {
 #[test]
 fn a_line_goes_wrong_alone() {
     let bytes = 160 * 120 * 3 / 2;
-    // Of frame 2, of whose first plane each line is an event, line 50.
+    // Line 50 of frame 2. Each line of the first plane is an event.
     let spoilt = |action: &str| {
         let rule = format!("on = \"frame.line\"\n{action}\nwhen = {{ frames = [2, 2], nth = 51 }}");
         let mut faulty = Faulty::new(&rule);

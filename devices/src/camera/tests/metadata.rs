@@ -133,7 +133,7 @@ fn parameters_are_lost_or_misread_on_purpose() {
     commit_params(&rig, WHITE_BALANCE, 0, &[GAIN_ONE / 4; 4]);
     assert_ne!(frame(&rig, &flat()).0, before);
 
-    // Of 128 bits some are flipped: the buffer itself stays as it is.
+    // Some of 128 bits are flipped. The buffer itself does not change.
     let misread = faults("on = \"params\"\naction = \"flip\"\nbits = 20");
     let rig = rig_with("", Some(&misread));
     frame(&rig, &flat());

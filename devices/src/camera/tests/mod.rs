@@ -165,7 +165,7 @@ fn a_sensors_frames_are_its_seeds() {
 fn binning_takes_noise_away() {
     let rig = Rig::new("timing=stall,sensor=yes,scene=flat");
     let layout = layout(b"RG12", 160, 120);
-    // Of samples of one colour, in the middle, where the lens takes little light.
+    // The deviation of samples of one colour in the middle, where the lens absorbs little light.
     let deviation = |binning: u32| {
         rig.write(regs::SENSOR_BINNING, binning);
         let frame = rig.frame(&layout);

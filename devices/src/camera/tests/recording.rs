@@ -14,7 +14,7 @@ use y4m::Colorspace;
 use super::*;
 use crate::media::{Format, SceneFile};
 
-/// The frames of a clip: what its header says, and the planes of each.
+/// The frames of a clip: its header, and the planes of each frame.
 fn clip(path: &Path) -> (Vec<u8>, Colorspace, Vec<[Vec<u8>; 3]>) {
     let mut clip = y4m::decode(File::open(path).unwrap()).unwrap();
     let (params, colorspace) = (clip.get_raw_params().to_vec(), clip.get_colorspace());
@@ -86,10 +86,10 @@ fn a_clip_has_every_frame_of_every_format_with_its_stamp() {
     }
 }
 
-/// That a frame of RGB is what the planes are, but for what rounding does.
+/// Asserts that a frame of RGB equals the planes, except for rounding.
 fn assert_close(layout: &Layout, frame: &[u8], colorspace: Colorspace, [y, u, v]: &[Vec<u8>; 3]) {
     assert!(matches!(colorspace, Colorspace::C444), "{colorspace:?}");
-    // Of each format, where red, green and blue are.
+    // The positions of red, green and blue in each format.
     let places = match layout.format().name {
         "RGB24" => [0, 1, 2],
         "BGR24" | "XBGR32" => [2, 1, 0],
@@ -191,7 +191,7 @@ fn a_full_disk_ends_the_recording_and_not_the_camera() {
 fn slow_disk(folder: &Path) -> (std::path::PathBuf, File) {
     let path = folder.join("slow.y4m");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    // Opened for both, so that it waits for nobody.
+    // Opened for reading and writing, so that the open does not block.
     let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
     (path, reader)
 }
@@ -234,11 +234,11 @@ fn a_camera_that_runs_free_leaves_frames_out() {
     let rig = Rig::new(&format!("timing=free,fps=500,record={}", path.display()));
     let layout = layout(b"NV12", 320, 240);
     rig.enable(&layout);
-    // Nobody reads: no more than the queue is kept, and no frame waits for the disk.
+    // Without a reader, only the queue is kept, and no frame waits for the disk.
     for _ in 0..40 {
         rig.frame(&layout);
     }
-    // A pipe that nobody can read any more is a disk that fails: what waits ends.
+    // A pipe without a reader is like a failed disk: waiting frames are dropped.
     drop(reader);
     drop(rig);
 }

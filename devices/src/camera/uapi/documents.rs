@@ -21,41 +21,41 @@ struct Constant {
 /// The reasons for which a buffer of parameters is refused, and other constants.
 const CONSTANTS: &[Constant] = &[
     constant("STATS_VERSION", STATISTICS_VERSION, "`version` of a buffer of statistics."),
-    constant(
-        "PARAMS_VERSION",
-        PARAMS_VERSION,
-        "`version` of a buffer of parameters; 0 is taken for the same.",
-    ),
+    constant("PARAMS_VERSION", PARAMS_VERSION, "`version` of a buffer of parameters. 0 means the same."),
     constant(
         "PARAMS_MAX_SIZE",
         PARAMS_MAX_SIZE,
-        "Bytes of a buffer with all blocks of parameters, header included.",
+        "Bytes of a buffer with all blocks of parameters, including the header.",
     ),
     constant(
         "PARAMS_FL_BLOCK_DISABLE",
         FLAG_DISABLE as u32,
-        "The stage does nothing; the block may end after its header.",
+        "The stage does nothing. The block can end after its header.",
     ),
     constant(
         "PARAMS_FL_BLOCK_ENABLE",
         FLAG_ENABLE as u32,
-        "The stage does what the block says, as without flags.",
+        "The block sets the stage. A block without flags does the same.",
     ),
     constant("PARAMS_ERROR_VERSION", ParamsFault::VERSION, "The version is unknown."),
     constant(
         "PARAMS_ERROR_DATA_SIZE",
         ParamsFault::DATA_SIZE,
-        "The blocks would take more than the buffer, or than PARAMS_MAX_SIZE.",
+        "`data_size` is larger than the buffer or than PARAMS_MAX_SIZE.",
     ),
     constant(
         "PARAMS_ERROR_TRUNCATED",
         ParamsFault::TRUNCATED,
-        "A block would take more than is left of `data_size`.",
+        "A block does not fit in the rest of `data_size`.",
     ),
-    constant("PARAMS_ERROR_TYPE", ParamsFault::TYPE, "There is no block of this type."),
-    constant("PARAMS_ERROR_FLAGS", ParamsFault::FLAGS, "A flag is unknown, or both are set."),
-    constant("PARAMS_ERROR_SIZE", ParamsFault::SIZE, "The size is not that of a block of this type."),
-    constant("PARAMS_ERROR_DUPLICATE", ParamsFault::DUPLICATE, "A block of this type came before."),
+    constant("PARAMS_ERROR_TYPE", ParamsFault::TYPE, "The type of a block is unknown."),
+    constant("PARAMS_ERROR_FLAGS", ParamsFault::FLAGS, "A flag is unknown, or both flags are set."),
+    constant("PARAMS_ERROR_SIZE", ParamsFault::SIZE, "The size is wrong for a block of this type."),
+    constant(
+        "PARAMS_ERROR_DUPLICATE",
+        ParamsFault::DUPLICATE,
+        "The buffer already has a block of this type.",
+    ),
     constant("PARAMS_ERROR_RANGE", ParamsFault::RANGE, "The value is out of its field's range."),
 ];
 
@@ -105,9 +105,10 @@ pub fn reference() -> String {
     use std::fmt::Write as _;
     let mut out = String::from(
         "# The ISP's metadata\n\n\
-         Made from `devices/src/camera/uapi/table.rs` and `uapi.md`: a test there holds them equal, and says how to make this anew.\n\
-         The C header for programs is `guest-images/driver/minivmm-camera-meta.h`; in it each name begins with `MINIVMM_` or\n\
-         `struct minivmm_`.\n\n",
+         This page is generated from `uapi/table.rs` and `uapi/uapi.md`. A test compares them, and says how to regenerate it.\n\
+         In the C header for programs, `guest-images/driver/minivmm-camera-meta.h`, each name begins with `MINIVMM_` or\n\
+         `struct minivmm_`.\n\n\
+         ## Layout and use\n\n",
     );
     out += include_str!("uapi.md");
     out += "\n## Constants\n\n| name | value | meaning |\n|---|---|---|\n";

@@ -109,21 +109,21 @@ pub(super) const BLOCKS: [Block; 9] = [
         BlockType::BlackLevel,
         "BLACK_LEVEL",
         "params_black_level",
-        "What is subtracted from a sample first.",
+        "The first stage subtracts the black level from each sample.",
         &[up_to(LINEAR, field("level", Kind::U16, &[4], "For each channel, in linear values."))],
     ),
     block(
         BlockType::DefectPixel,
         "DEFECT_PIXEL",
         "params_defect_pixel",
-        "A sample that exceeds the largest of its eight neighbours of the same colour by more than `threshold`, or is less than the least by more, is replaced by that neighbour.",
+        "A sample is a defect if it is above the largest of its eight neighbours of the same colour, or below the smallest, by more than `threshold`. That neighbour replaces it.",
         &[up_to(LINEAR, field("threshold", Kind::U16, &[], "In linear values.")), reserved(Kind::U16, &[3])],
     ),
     block(
         BlockType::LensShading,
         "LENS_SHADING",
         "params_lens_shading",
-        "What the lens lost: gains at the points of a mesh whose first and last lines and columns lie on the frame's edges, linear between them.",
+        "Compensation for lens shading: gains at the points of a mesh, linear between the points. The first and last lines and columns of the mesh lie on the edges of the frame.",
         &[field(
             "gain",
             Kind::U16,
@@ -135,7 +135,7 @@ pub(super) const BLOCKS: [Block; 9] = [
         BlockType::AwbRange,
         "AWB_RANGE",
         "params_awb_range",
-        "Between which values, these included, all four samples of a quad must lie to be counted in `balanced` of the statistics.",
+        "The range for `balanced` in the statistics. A quad counts if all four samples are from `min` to `max`, inclusive.",
         &[
             up_to(LINEAR, field("min", Kind::U16, &[], "In linear values.")),
             up_to(
@@ -144,7 +144,7 @@ pub(super) const BLOCKS: [Block; 9] = [
                     "max",
                     Kind::U16,
                     &[],
-                    "In linear values; a quad with a sample above it is `saturated`.",
+                    "In linear values. A quad with a sample above it counts as `saturated`.",
                 ),
             ),
             reserved(Kind::U16, &[2]),
@@ -154,36 +154,36 @@ pub(super) const BLOCKS: [Block; 9] = [
         BlockType::WhiteBalance,
         "WHITE_BALANCE",
         "params_white_balance",
-        "What samples are multiplied by.",
+        "Gains that multiply the samples.",
         &[field("gain", Kind::U16, &[4], "For each channel, in steps of 1/16384.")],
     ),
     block(
         BlockType::ColourMatrix,
         "COLOUR_MATRIX",
         "params_colour_matrix",
-        "From the sensor's colours to those of the picture.",
+        "Converts the sensor's colours to those of the picture: coefficients, then offsets.",
         &[
             field(
                 "coefficient",
                 Kind::I16,
                 &[3, 3],
-                "What red, green and blue get of the sensor's red, green and blue, in steps of 1/4096.",
+                "One row each for red, green and blue of the picture, with the factors of the sensor's red, green and blue, in steps of 1/4096.",
             ),
-            field("offset", Kind::I16, &[3], "What comes to red, green and blue then, in linear values."),
+            field("offset", Kind::I16, &[3], "Added to red, green and blue after that, in linear values."),
         ],
     ),
     block(
         BlockType::ToneCurve,
         "TONE_CURVE",
         "params_tone_curve",
-        "Coded values at linear ones, straight lines between them.",
+        "The coded value for each linear value: points, with straight lines between them.",
         &[up_to(
             CODED,
             field(
                 "point",
                 Kind::U16,
                 &[TONE_POINTS],
-                "At 0, 32, 64 to 512; from there each 128 up to 2560; from there each 512 up to 16384. In coded values.",
+                "In coded values, at the linear values 0 to 512 in steps of 32, up to 2560 in steps of 128, up to 16384 in steps of 512.",
             ),
         )],
     ),
@@ -191,25 +191,30 @@ pub(super) const BLOCKS: [Block; 9] = [
         BlockType::Detail,
         "DETAIL",
         "params_detail",
-        "How the difference of a pixel's luma from that of its surroundings changes: within the threshold it counts as noise, beyond it as detail.",
+        "Noise reduction and sharpening. The difference between a pixel's luma and that of its surroundings counts as noise up to `threshold`, and as detail beyond it.",
         &[
             up_to(CODED, field("threshold", Kind::U16, &[], "In coded values.")),
             up_to(
                 0x7fff,
-                field("denoise", Kind::U16, &[], "So much of the noise is taken away, in steps of 1/32768."),
+                field(
+                    "denoise",
+                    Kind::U16,
+                    &[],
+                    "The part of the noise that is removed, in steps of 1/32768.",
+                ),
             ),
-            up_to(0x7fff, field("sharpen", Kind::U16, &[], "So much detail is added, in steps of 1/16384.")),
             up_to(
-                CODED,
-                field("limit", Kind::U16, &[], "No pixel is changed by more than this, in coded values."),
+                0x7fff,
+                field("sharpen", Kind::U16, &[], "The amount of detail that is added, in steps of 1/16384."),
             ),
+            up_to(CODED, field("limit", Kind::U16, &[], "The largest change of a pixel, in coded values.")),
         ],
     ),
     block(
         BlockType::DigitalGain,
         "DIGITAL_GAIN",
         "params_digital_gain",
-        "What all colours are multiplied by, together with the colour matrix, of which no coefficient becomes more than 8 by it.",
+        "Multiplies all colours. The gain is applied to the colour matrix, whose coefficients are limited to 8.",
         &[
             up_to(DIGITAL_GAIN_MAX as i32, field("gain", Kind::U16, &[], "In steps of 1/256.")),
             reserved(Kind::U16, &[3]),
@@ -217,32 +222,32 @@ pub(super) const BLOCKS: [Block; 9] = [
     ),
 ];
 
-/// What was measured of a part of the frame.
+/// The statistics of a part of the frame.
 pub(super) const ZONE: Struct = Struct {
     name: "stats_zone",
-    meaning: "What was measured of a zone. A quad is a red, two green and a blue pixel; its luma is (R + 2 G + B) / 4.",
+    meaning: "The statistics of a zone. A quad is a red, two green and a blue pixel. Its luma is (R + 2 G + B) / 4.",
     fields: &[
         field("luma", Kind::U64, &[], "Sum of the quads' luma, in linear values."),
         field(
             "balanced",
             Kind::U64,
             &[3],
-            "Sums of red, of the mean of both greens, and of blue, of the balanced quads.",
+            "Sums over the balanced quads: red, the mean of both greens, blue.",
         ),
         field(
             "focus",
             Kind::U64,
             &[],
-            "Sum of the squares of the differences of luma between a quad's neighbours to the left and to the right, in steps of 16.",
+            "Sum over the quads: the square of the difference between the luma of the left and of the right neighbour, in steps of 16.",
         ),
         field("quads", Kind::U32, &[], "Number of quads."),
         field(
             "balanced_quads",
             Kind::U32,
             &[],
-            "Number of those whose four samples lie in the range of the block AWB_RANGE.",
+            "Number of quads whose four samples are in the range of the block AWB_RANGE.",
         ),
-        field("saturated_quads", Kind::U32, &[], "Number of those of which a sample lies above that range."),
+        field("saturated_quads", Kind::U32, &[], "Number of quads with a sample above that range."),
         reserved(Kind::U32, &[]),
     ],
 };
@@ -250,25 +255,25 @@ pub(super) const ZONE: Struct = Struct {
 /// The statistics of a frame.
 pub(super) const STATISTICS: Struct = Struct {
     name: "stats_buffer",
-    meaning: "Statistics of a frame: what was measured, and what it was made with.",
+    meaning: "Statistics of a frame: the measurements, and the settings that the frame was made with.",
     fields: &[
         field("version", Kind::U32, &[], "MINIVMM_STATS_VERSION."),
         field("size", Kind::U32, &[], "Bytes of this structure."),
-        field("sequence", Kind::U32, &[], "Sequence number of the frame, as `CH_DONE_SEQUENCE`."),
+        field("sequence", Kind::U32, &[], "Sequence number of the frame, the same as in `CH_DONE_SEQUENCE`."),
         field(
             "params_sequence",
             Kind::U32,
             &[],
-            "That of the first frame made with the last parameters that were taken; all ones if none were since the sensor started.",
+            "Sequence number of the first frame made with the parameters in force; all ones if none were accepted since the sensor started.",
         ),
         field("timestamp", Kind::U64, &[], "Start of frame, in nanoseconds since the sensor started."),
-        field("exposure", Kind::U32, &[], "How long the sensor was exposed, in nanoseconds."),
+        field("exposure", Kind::U32, &[], "Exposure time of the sensor, in nanoseconds."),
         field("analogue_gain", Kind::U32, &[], "The sensor's analogue gain, in steps of 1/256."),
         field("digital_gain", Kind::U32, &[], "The sensor's digital gain, in steps of 1/256."),
         reserved(Kind::U32, &[]),
         field("white_balance", Kind::U16, &[4], "The ISP's gain of each channel, in steps of 1/16384."),
-        field("histogram", Kind::U32, &[256], "Quads by their luma, in steps of 64 linear values."),
-        field("zone", Kind::Struct(&ZONE), &[ZONES, ZONES], "Zones of the whole frame, line by line."),
+        field("histogram", Kind::U32, &[256], "Number of quads by luma, in steps of 64 linear values."),
+        field("zone", Kind::Struct(&ZONE), &[ZONES, ZONES], "The zones of the frame, line by line."),
     ],
 };
 

@@ -25,7 +25,7 @@ use super::{
 /// The most firings on record: further ones are only counted.
 const MOST_FIRINGS: usize = 100_000;
 
-/// A plan at work, shared by all that consult it. Rules may come and go meanwhile.
+/// An active plan, shared by everything that consults it. Rules can be added and removed meanwhile.
 #[derive(Debug, Clone)]
 pub struct Faults {
     shared: Arc<Shared>,
@@ -33,7 +33,7 @@ pub struct Faults {
 
 #[derive(Debug)]
 struct Shared {
-    /// The interests of all rules: at a point that has none of them nobody waits for the lock.
+    /// The interests of all rules. A point without interest does not take the lock.
     interests: AtomicU64,
     state: Mutex<State>,
     /// The devices of the machine, in the order of a trace.
@@ -215,7 +215,7 @@ impl Faults {
 }
 
 impl State {
-    /// The points at which somebody wants to be asked.
+    /// The points that rules or the timeline are interested in.
     fn interests(&self) -> u64 {
         if self.timeline.is_some() {
             return u64::MAX;

@@ -97,7 +97,7 @@ fn events_are_chosen_by_value_mark_window_and_frames_before() {
         assert!(other.consult::<Dma>(frame(0)).is_none(), "it uses none");
     }
 
-    // Frames of a stream that begins anew count on; those of another camera do not count.
+    // The count continues over a restart of the stream. The frames of another camera do not count.
     let after = faults(&rule("a", "camera = 0\nwhen = { after = 3, nth = 2 }"), 1);
     let stream = |camera: u32, numbers: std::ops::Range<u32>| -> Vec<u32> {
         let handle = FaultHandle::new(after.clone(), &format!("camera{camera}"));
@@ -208,7 +208,7 @@ fn chance_is_the_seeds_the_rules_and_the_events() {
     let never = rule("other", "camera = 7\nwhen = { probability = 0.5 }");
     assert_eq!(hit(&faults(&(never.clone() + &likely), 5), 0..1000), hits);
     assert_eq!(hit(&faults(&(likely.clone() + &never), 5), 0..1000), hits);
-    // What the action chooses is another number than the one that let it fire, and the same again.
+    // The action uses a random number of its own, which is reproducible.
     let choice = |faults: &Faults| consult(faults, 0).unwrap().random.next_u64();
     let always = rule("always", "");
     assert_eq!(choice(&faults(&always, 1)), choice(&faults(&always, 1)));

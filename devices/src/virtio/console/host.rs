@@ -64,7 +64,7 @@ impl Shared {
         if port.open != open {
             port.open = open;
             port.refused = false;
-            // What nobody read before it was closed is not for who opens it next.
+            // Output that was not read before the port was closed is not for the next user.
             port.input.clear();
             notify(&self.changed);
         }

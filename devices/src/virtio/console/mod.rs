@@ -1,4 +1,4 @@
-//! The console device (virtio 1.2, section 5.3): a terminal, and named ports beside it.
+//! The console device (virtio 1.2, section 5.3): a terminal and named ports.
 
 use std::{
     collections::BTreeSet,
@@ -108,7 +108,7 @@ pub struct Console {
     shared: Arc<Shared>,
     /// What the driver was told last: columns and rows.
     size: (u16, u16),
-    /// What is to be said. A set, so that a driver that asks again without listening makes it no larger.
+    /// The pending messages. It is a set, so that a driver that repeats a request without reading cannot enlarge it.
     pending: BTreeSet<(usize, Message)>,
     chunk: Box<[u8]>,
 }

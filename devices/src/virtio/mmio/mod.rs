@@ -52,7 +52,7 @@ const STEPS: [u32; 4] = [
     VIRTIO_CONFIG_S_DRIVER_OK,
 ];
 
-/// Tells the host's event apart from those of the queues.
+/// Distinguishes the host's event from those of the queues.
 const HOST_EVENT: u32 = u32::MAX;
 
 /// The interrupt: a line, and the register that says why.
@@ -304,7 +304,7 @@ impl<D: VirtioDevice> State<D> {
         outcome
     }
 
-    /// The driver did what the device cannot follow: nothing moves until it resets the device.
+    /// The driver violated the protocol: the device does nothing until the driver resets it.
     fn fail(&mut self, interrupt: &Interrupt, reason: &str) {
         warn!(device = self.device.id(), "a virtio device needs a reset: {reason}");
         self.status |= VIRTIO_CONFIG_S_NEEDS_RESET;

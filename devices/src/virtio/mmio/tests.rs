@@ -19,7 +19,7 @@ const SIZE: u16 = 16;
 const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
 const OWN_FEATURE: u64 = 1 << 3;
 
-/// Answers each chain with what it says; has a configuration of one byte that counts the host's events.
+/// A device that echoes each chain. Its configuration is one byte that counts the host's events.
 struct Echo {
     started: Arc<Mutex<Option<u64>>>,
     config: u8,

@@ -1,4 +1,4 @@
-//! The whole ISP: colours that come back, formats, statistics, cropping and scaling, and what is refused.
+//! Tests of the whole ISP: colours, formats, statistics, cropping and scaling, and refused input.
 
 use std::sync::{
     Mutex,
@@ -200,7 +200,7 @@ fn a_colour_checker_comes_back() {
             if flip_y {
                 top = SIZE[1] - top - down;
             }
-            // The mean of what is not near an edge.
+            // The mean of the pixels that are not near an edge.
             let inner = (top + 8..top + down - 8)
                 .flat_map(|y| (left + 8..left + across - 8).map(move |x| pixels[(y * SIZE[0] + x) as usize]));
             let inner: Vec<_> = inner.collect();
@@ -375,7 +375,7 @@ fn statistics_are_the_scenes() {
     assert!(
         (ratio(&grey, 1, 0) - red / green).abs() < 0.01 && (ratio(&grey, 1, 2) - blue / green).abs() < 0.01
     );
-    // Of 0.5776 of white's light, full range 15356.
+    // The expected value for 0.5776 of white's light, with the full range of 15356.
     assert!((grey.balanced[1] / u64::from(grey.balanced_quads)).abs_diff(8870) < 60, "{grey:?}");
     assert_eq!((grey.quads, grey.balanced_quads, grey.focus), (20, 20, grey.focus));
     assert!(ratio(&zones[7][1], 1, 0) < 0.4, "red has little green");

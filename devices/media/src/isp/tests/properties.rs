@@ -1,4 +1,4 @@
-//! Properties: what comes out does not depend on instructions or threads, and no input makes it panic.
+//! Properties: the output does not depend on instructions or threads, and no input causes a panic.
 
 use proptest::{array::uniform4, collection::vec, prelude::*, sample::select};
 
@@ -55,7 +55,7 @@ fn params() -> impl Strategy<Value = Params> {
     })
 }
 
-/// Half of them are what people would set, as much of the others ends in black or white.
+/// Half of the parameters are realistic. Many of the others give black or white.
 fn any_params() -> impl Strategy<Value = Params> {
     let plain = Params::default_for(&crate::sensor::colour(), [64, 48]);
     prop_oneof![Just(plain), params()]
