@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The same driver with a mistake on purpose, for experiments to find:
+ * The driver with a deliberate bug, for experiments to find:
  *
  *	rmmod minivmm_camera
  *	insmod minivmm-camera-buggy.ko bug=lost-buffer
  *
- * makes the one called so, and without a name none. minivmm-camera.h says what
- * each is, and mcam_has_bug() is where.
+ * The parameter selects the bug; without it there is none. minivmm-camera.h
+ * describes the bugs, and mcam_has_bug() marks their places.
  */
 
 #define MCAM_BUGGY
@@ -47,7 +47,7 @@ static const struct kernel_param_ops mcam_bug_ops = {
 module_param_cb(bug, &mcam_bug_ops, NULL, 0444);
 MODULE_PARM_DESC(bug, "the mistake to make");
 
-/* All in one, so that it is compiled anew. */
+/* All sources in one, so that they are compiled with MCAM_BUGGY. */
 #include "driver.c"
 #include "video.c"
 #include "meta.c"

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The controls, and the interval of frames, which a sensor has by them.
+ * The controls, and the frame interval.
  *
- * All are the sensor's, and each node has them as well. A sensor's frames take
+ * All controls belong to the sensor. Each node has them, too. A frame takes
  *
  *	(width + HBLANK) * (height + VBLANK) / PIXEL_RATE
  *
- * seconds, where the size is that of the sensor's pad, which is the raw node's
+ * seconds. Width and height are those of the sensor's pad and of the raw node
  * (Documentation/userspace-api/media/drivers/camera-sensor.rst). The interval of
- * the nodes (VIDIOC_S_PARM) is that one, and nothing is kept beside: to set it
- * is to set VBLANK. Another size of the pad leaves lines and frames as long as
- * they are, if it can. Where the device exposes by itself, the controls of that
- * tell how, and are read only.
+ * the nodes (VIDIOC_S_PARM) is computed from the controls: setting it sets
+ * VBLANK. A change of the pad's size keeps the lengths of lines and frames, if
+ * possible. If the device sets the exposure itself, the controls of exposure and
+ * gain are read only and show the current values.
  *
- * A generator of test patterns has neither blanking nor exposure, but an
- * interval in microseconds.
+ * A generator of test patterns has neither blanking nor exposure. Its interval
+ * is in microseconds.
  */
 
 #include <linux/gcd.h>
@@ -35,7 +35,7 @@ static const char * const mcam_patterns[] = {
 
 static_assert(ARRAY_SIZE(mcam_patterns) == MINIVMM_CAM_PATTERN_COUNT);
 
-/* There is no standard control for it: an array's modes are its driver's. */
+/* V4L2 has no standard control for binning: drivers define their modes. */
 #define MCAM_CID_BINNING	(V4L2_CID_IMAGE_SOURCE_CLASS_BASE + 0x1000)
 
 static const s64 mcam_binnings[] = { 1, 2, MINIVMM_CAM_SENSOR_BINNING_MAX };
@@ -50,7 +50,7 @@ static const struct v4l2_fract mcam_interval_max = {
 	MINIVMM_CAM_FRAME_INTERVAL_MAX, USEC_PER_SEC
 };
 
-/* Of the values in force: a control's new one may be of a mere trial. */
+/* From the current values: a new value of a control can be a trial. */
 static u32 mcam_line_length(struct mcam *cam)
 {
 	return cam->sensor_width + cam->hblank->cur.val;
@@ -64,7 +64,7 @@ static u32 mcam_frame_length(struct mcam *cam)
 static int mcam_set_frame_length(struct mcam *cam, u32 lines)
 {
 	struct v4l2_ctrl *exposure = cam->exposure;
-	/* A frame can be exposed for nearly as long as it takes. */
+	/* The longest exposure is slightly shorter than the frame. */
 	u32 max = lines - MINIVMM_CAM_SENSOR_EXPOSURE_MARGIN;
 
 	mcam_write(cam, MINIVMM_CAM_SENSOR_FRAME_LENGTH, lines);
@@ -121,7 +121,7 @@ static int mcam_s_ctrl(struct v4l2_ctrl *ctrl)
 	}
 }
 
-/* Of those that the device sets. */
+/* Reads the controls that the device sets. */
 static int mcam_g_volatile_ctrl(struct v4l2_ctrl *ctrl)
 {
 	struct mcam *cam = container_of(ctrl->handler, struct mcam, ctrls);
@@ -140,8 +140,8 @@ static const struct v4l2_ctrl_ops mcam_ctrl_ops = {
 };
 
 /*
- * What lines and frames have of blanking, at the sizes that they have in all.
- * The default is that of the device: it has its own interval.
+ * Sets the limits of blanking for the present size. The default gives the
+ * device's own interval.
  */
 static int mcam_limit_blanking(struct mcam *cam)
 {
@@ -182,7 +182,7 @@ static int mcam_resize_sensor_locked(struct mcam *cam, u32 width, u32 height)
 					cam->vblank->minimum));
 }
 
-/* The sensor puts out frames of that size from now on. */
+/* Sets the size of the sensor's output. */
 int mcam_resize_sensor(struct mcam *cam, u32 width, u32 height)
 {
 	int ret;
@@ -195,7 +195,7 @@ int mcam_resize_sensor(struct mcam *cam, u32 width, u32 height)
 	return ret;
 }
 
-/* So many pixels of the sensor take so long. */
+/* The time that the sensor needs for this number of pixels. */
 static struct v4l2_fract mcam_pixel_time(u64 pixels)
 {
 	u32 rate = MINIVMM_CAM_SENSOR_PIXEL_RATE;
@@ -219,7 +219,7 @@ struct v4l2_fract mcam_interval(struct mcam *cam)
 	return mcam_pixel_time(pixels);
 }
 
-/* The limits for frames of which the sensor puts out @height lines. */
+/* The limits of the interval for sensor frames of @height lines. */
 void mcam_interval_limits(struct mcam *cam, u32 height, struct v4l2_fract *min,
 			  struct v4l2_fract *max)
 {
@@ -245,7 +245,7 @@ static int mcam_set_sensor_interval(struct mcam *cam, const struct v4l2_fract *t
 					cam->vblank->maximum));
 }
 
-/* The nearest that there is; a fraction of zero asks for the device's own. */
+/* Sets the nearest possible interval. A zero fraction means the device's own. */
 int mcam_set_interval(struct mcam *cam, struct v4l2_fract tpf)
 {
 	bool nominal = !tpf.numerator || !tpf.denominator;
@@ -266,7 +266,7 @@ int mcam_set_interval(struct mcam *cam, struct v4l2_fract tpf)
 	return ret;
 }
 
-/* Of a device without a sensor: a sensor's is programmed by its controls. */
+/* For a device without a sensor. The controls program a sensor's interval. */
 void mcam_program_interval(struct mcam *cam)
 {
 	u64 us = div_u64((u64)cam->interval.numerator * USEC_PER_SEC,
@@ -341,8 +341,8 @@ static void mcam_init_sensor_ctrls(struct mcam *cam, bool automatic)
 }
 
 /*
- * After the raw node has its format. The device is in its reset state: what its
- * registers hold is the default.
+ * Called after the raw node has its format. The device is in its reset state, so
+ * its registers contain the defaults.
  */
 int mcam_init_ctrls(struct mcam *cam)
 {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What tests and the curious see in debugfs, under minivmm-camera/DEVICE/:
+ * Files in debugfs, under minivmm-camera/DEVICE/:
  *
- *   buffers      a line for each buffer of /dev/video0, or for each plane of it
- *                that lies apart: index, DMA address, bytes, and dequeued,
+ *   buffers      a line for each buffer of /dev/video0, or for each separate plane
+ *                of a buffer: index, DMA address, bytes, and dequeued,
  *                queued, inflight or done
  *   buffers-raw, buffers-statistics, buffers-params
- *                the same of the other nodes
+ *                the same for the other nodes
  *   extent       the lowest address of all buffers since the driver was bound,
- *                and the one behind the highest
+ *                and the address after the highest
  *   counters     a line for each of the device's counters: name, value; the
- *                last ones are the nodes'
+ *                last ones belong to the nodes
  */
 
 #include <linux/debugfs.h>

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * V4L2 driver of minivmm's camera: binding to the device, and letting go of it.
+ * V4L2 driver of minivmm's camera: probe and removal.
  *
  * The camera is a device-tree platform device (compatible = "minivmm,camera")
  * that writes frames by DMA to physical addresses; minivmm-camera-regs.h has
- * its registers. The driver makes of it a media device:
+ * its registers. The driver registers a media device:
  *
  *	sensor -> isp -> /dev/video0	processed frames
  *	       `-------> /dev/video1	raw frames
  *	          isp -> /dev/video2	statistics of the processed frames
  *	          isp <- /dev/video3	parameters for them
  *
- * A camera without an ISP has the first two. The nodes' buffers come from the CMA area that the device's memory-region
- * names, or, if the tree names none, from the default one
- * (videobuf2-dma-contig).
+ * A camera without an ISP has only the first two. The buffers come from the CMA
+ * area of the device's memory-region or, without a memory-region, from the
+ * default area (videobuf2-dma-contig).
  *
- * The other parts: video.c has the capture nodes (formats, ioctls), meta.c those
- * of metadata, subdev.c the sub-devices, controls.c the controls and the interval
- * of frames, stream.c the queues, the frames and the interrupt, debugfs.c shows
- * the buffers' physical addresses and the device's counters.
+ * The other parts: video.c has the ioctls of the capture nodes, formats.c their
+ * formats, meta.c the metadata nodes, subdev.c the sub-devices, controls.c the
+ * controls and the frame interval, stream.c the queues and the interrupt,
+ * debugfs.c the addresses of the buffers and the device's counters.
  *
  * To build: make -C KERNEL M=$PWD modules
  */
@@ -33,7 +33,7 @@
 
 #include "minivmm-camera.h"
 
-/* Checks what is there, and leaves it in its reset state. */
+/* Checks the device, and resets it. */
 static int mcam_init_device(struct mcam *cam)
 {
 	u32 id = mcam_read(cam, MINIVMM_CAM_ID);
@@ -86,11 +86,10 @@ static bool mcam_has_area(struct device *dev)
 }
 
 /*
- * A device without a memory-region takes the default area.
+ * A device without a memory-region uses the default area.
  *
- * The area is the device's, not the binding's, and is never released: a buffer
- * that is mapped or exported outlives the binding, even the module, and goes
- * back to the area that the device has then.
+ * The area is never released. A mapped or exported buffer can outlive the binding
+ * and even the module, and is then freed to the area that the device has.
  */
 static int mcam_init_memory(struct mcam *cam)
 {
@@ -105,7 +104,7 @@ static int mcam_init_memory(struct mcam *cam)
 			     "memory-region is not an area that the kernel reserved\n");
 }
 
-/* The last user is gone: closed, unmapped and unbound. */
+/* Called when all files are closed, all buffers unmapped and the device unbound. */
 static void mcam_release(struct v4l2_device *v4l2_dev)
 {
 	struct mcam *cam = container_of(v4l2_dev, struct mcam, v4l2_dev);
@@ -176,9 +175,9 @@ static void mcam_unregister(void *data)
 	for (i = 0; i < cam->num_nodes; i++)
 		vb2_video_unregister_device(&cam->nodes[i].vdev);
 	/*
-	 * A program in its first read() does not own the queue yet, and may wait
-	 * for the lock: end its stream, and let no other begin. The sub-devices'
-	 * ioctls know of no lock but the controls'.
+	 * A program in its first read() does not own the queue yet, and can wait
+	 * for the lock. End its stream, and prevent a new one. The ioctls of the
+	 * sub-devices take only the lock of the controls.
 	 */
 	mutex_lock(&cam->lock);
 	mutex_lock(cam->ctrls.lock);
@@ -187,7 +186,7 @@ static void mcam_unregister(void *data)
 	for (i = 0; i < cam->num_nodes; i++)
 		vb2_queue_release(&cam->nodes[i].vbq);
 	mutex_unlock(&cam->lock);
-	/* There is no stream any more that would let it begin again. */
+	/* Without a stream it is not scheduled again. */
 	cancel_delayed_work_sync(&cam->watchdog);
 	mcam_subdevs_unregister(cam);
 	media_device_unregister(&cam->mdev);
@@ -213,7 +212,7 @@ static int mcam_register(struct mcam *cam)
 	return 0;
 }
 
-/* All is undone by devm in reverse order; there is no remove(). */
+/* devm undoes everything in reverse order, so there is no remove(). */
 static int mcam_probe(struct platform_device *pdev)
 {
 	struct device *dev = &pdev->dev;

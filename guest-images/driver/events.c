@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The events that programs subscribe to.
+ * Events for programs.
  */
 
 #include <media/v4l2-event.h>
@@ -8,7 +8,7 @@
 #include "minivmm-camera.h"
 #include "minivmm-camera-meta.h"
 
-/* Tells programs what is wrong with a buffer of parameters. */
+/* Sends an event with the error in a buffer of parameters. */
 void mcam_params_error(struct mcam_node *node, u32 sequence, u32 error)
 {
 	struct v4l2_event event = {
@@ -27,7 +27,7 @@ void mcam_params_error(struct mcam_node *node, u32 sequence, u32 error)
 	v4l2_event_queue(&node->vdev, &event);
 }
 
-/* The interrupt handler calls it at the start of each frame. */
+/* Called by the interrupt handler at the start of each frame. */
 void mcam_frame_sync(struct mcam *cam, u32 sequence)
 {
 	struct v4l2_event event = {

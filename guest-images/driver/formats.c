@@ -8,7 +8,7 @@
 
 #include "minivmm-camera.h"
 
-/* Ascending in both directions: what a device can do of them is a stretch. */
+/* Ascending in width and height: a device supports a contiguous part. */
 static const struct v4l2_frmsize_discrete mcam_sizes[] = {
 	{ 160, 120 },
 	{ 320, 240 },
@@ -65,7 +65,7 @@ bool mcam_has_size(struct mcam *cam, u32 width, u32 height)
 	return false;
 }
 
-/* The nearest of those sizes which lie within @limit, or the smallest. */
+/* The nearest size within @limit, or the smallest size. */
 const struct v4l2_frmsize_discrete *
 mcam_nearest_size(struct mcam *cam, u32 width, u32 height,
 		  const struct v4l2_rect *limit)
@@ -88,7 +88,7 @@ bool mcam_is_scaled(struct mcam_node *node)
 	return mcam_has_isp(node->cam) && node == mcam_processed(node->cam);
 }
 
-/* Makes of @pix the nearest that the node can do within @limit, if there is one. */
+/* Adjusts @pix to the nearest format of the node, within @limit if it is given. */
 void mcam_adjust_format(struct mcam_node *node,
 			       struct v4l2_pix_format *pix,
 			       const struct v4l2_rect *limit)
@@ -99,7 +99,7 @@ void mcam_adjust_format(struct mcam_node *node,
 	format = mcam_find_format(node, pix->pixelformat) ?: node->formats;
 	size = mcam_nearest_size(node->cam, pix->width, pix->height, limit);
 	if (format->depth) {
-		/* The core's table does not have those that are packed. */
+		/* The core's table lacks the packed formats. */
 		pix->pixelformat = format->pixelformat;
 		pix->width = size->width;
 		pix->height = size->height;
@@ -124,7 +124,7 @@ void mcam_adjust_format(struct mcam_node *node,
 	}
 }
 
-/* Finds the planes of a format; how many they are. */
+/* Fills in the planes of a format. Returns their number. */
 unsigned int mcam_find_planes(const struct v4l2_pix_format *pix,
 				     struct mcam_plane *planes)
 {
@@ -137,7 +137,7 @@ unsigned int mcam_find_planes(const struct v4l2_pix_format *pix,
 	if (!info)
 		return 1;
 	for (i = 1; i < info->comp_planes; i++) {
-		/* A line has so much less of each as its samples are fewer. */
+		/* The line is shorter if the plane has fewer samples. */
 		planes[i].stride = pix->bytesperline / info->bpp[0] *
 				   info->bpp[i] / info->hdiv;
 		planes[i].bytes = planes[i].stride * (pix->height / info->vdiv);
@@ -163,8 +163,8 @@ void mcam_init_planes(struct mcam_node *node)
 }
 
 /*
- * The sensor is to put out frames of another size. The ISP gets all of them, and
- * makes none that is larger.
+ * Changes the size of the sensor's output. The ISP's crop becomes the whole
+ * output. The processed frame is not larger than the output.
  */
 static int mcam_resize(struct mcam *cam, u32 width, u32 height)
 {
@@ -188,9 +188,10 @@ static int mcam_resize(struct mcam *cam, u32 width, u32 height)
 }
 
 /*
- * Gives a node that format, for its own sake or for that of a sub-device: a raw
- * node's is what the sensor puts out, and a processed node's size is that of the
- * ISP, which does not enlarge. The sensor's cannot change while anything streams.
+ * Sets the format of a node, for the node or for a sub-device. The format of the
+ * raw node is the output of the sensor. The size of the processed node is the
+ * output of the ISP, which does not enlarge. The sensor's format cannot change
+ * while a node streams.
  */
 int mcam_set_format(struct mcam_node *node, u32 pixelformat, u32 width,
 		    u32 height)

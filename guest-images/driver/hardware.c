@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Sequences of register accesses: a reset, and what a frame is programmed with.
+ * Sequences of register accesses: reset, and the configuration of a frame.
  */
 
 #include <linux/iopoll.h>
@@ -14,7 +14,7 @@
  */
 #define MCAM_RESET_TIMEOUT_US	30000000
 
-/* The upper half of an address is in the next register. */
+/* The next register has the upper half of the address. */
 u64 mcam_read_addr(struct mcam *cam, u32 reg)
 {
 	return (u64)mcam_read(cam, reg + 4) << 32 | mcam_read(cam, reg);
@@ -26,7 +26,7 @@ void mcam_write_addr(struct mcam_node *node, u32 reg, dma_addr_t addr)
 	mcam_node_write(node, reg + 4, upper_32_bits(addr));
 }
 
-/* Abandons the frame in work, if there is one, and waits until the device is idle. */
+/* Abandons the frame in work, and waits until the device is idle. */
 int mcam_reset(struct mcam *cam)
 {
 	u32 status;
@@ -41,13 +41,13 @@ int mcam_reset(struct mcam *cam)
 	return ret;
 }
 
-/* Given a register of plane 0 and the same of plane 1: that of @plane. */
+/* The register of @plane, given the registers of planes 0 and 1. */
 u32 mcam_plane_reg(u32 reg, u32 next, unsigned int plane)
 {
 	return reg + (next - reg) * plane;
 }
 
-/* Takes effect with the next frame that is committed. */
+/* Takes effect with the next commit. */
 void mcam_program_crop(struct mcam *cam)
 {
 	const struct v4l2_pix_format *raw = &mcam_raw(cam)->format;
@@ -61,7 +61,7 @@ void mcam_program_crop(struct mcam *cam)
 		   crop->height << 16 | crop->width);
 }
 
-/* All frames of a stream share the format. Each commit adds the addresses. */
+/* All frames of a stream have the same format. A commit adds the addresses. */
 void mcam_program_format(struct mcam_node *node)
 {
 	const struct v4l2_pix_format *pix = &node->format;

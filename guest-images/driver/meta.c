@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The nodes of the ISP's metadata as programs see them: statistics of each
- * processed frame, and parameters for one. What is in a buffer of parameters is
- * the device's to check; see minivmm-camera-meta.h.
+ * The nodes of the ISP's metadata: statistics of each processed frame, and
+ * parameters. The device checks the content of a buffer of parameters; see
+ * minivmm-camera-meta.h.
  */
 
 #include <linux/module.h>
@@ -72,13 +72,13 @@ static int mcam_meta_enum_fmt(struct file *file, void *fh,
 	if (f->index)
 		return -EINVAL;
 	f->pixelformat = mcam_meta_nodes[node->channel].dataformat;
-	/* The core's table of formats has none of a single device. */
+	/* The core's table of formats lacks device-specific formats. */
 	strscpy(f->description, mcam_meta_nodes[node->channel].description,
 		sizeof(f->description));
 	return 0;
 }
 
-/* There is one format: to get, to try and to set it is the same. */
+/* The node has one format: get, try and set are the same. */
 static int mcam_meta_fmt(struct file *file, void *fh, struct v4l2_format *f)
 {
 	struct mcam_node *node = video_drvdata(file);
@@ -144,7 +144,7 @@ static int mcam_meta_node_init(struct mcam_node *node)
 	node->fourcc = node->format.pixelformat;
 	node->num_planes = 1;
 	node->mem_planes = 1;
-	/* A stream of them begins without buffers: no frame needs them. */
+	/* Metadata can stream without buffers: no frame needs them. */
 	ret = mcam_queue_init(node, mcam_meta_nodes[node->channel].type,
 			      VB2_MMAP | VB2_DMABUF, 0);
 	if (ret)
@@ -167,7 +167,7 @@ static int mcam_meta_node_init(struct mcam_node *node)
 	return media_entity_pads_init(&vdev->entity, 1, &node->pad);
 }
 
-/* None, where there is no ISP. */
+/* Without an ISP there are no such nodes. */
 int mcam_meta_init(struct mcam *cam)
 {
 	unsigned int i;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the parts of the driver share.
+ * Declarations that the parts of the driver share.
  */
 #ifndef MINIVMM_CAMERA_H
 #define MINIVMM_CAMERA_H
@@ -27,23 +27,23 @@
 #define MCAM_NAME	"minivmm-camera"
 #define MCAM_CARD	"minivmm camera"
 
-/* Of the device's channels the first ones write frames; the others have metadata. */
+/* The first channels of the device write frames. The others have metadata. */
 #define MCAM_CAPTURE_NODES	MINIVMM_CAM_CHANNEL_STATISTICS
 
 #define MCAM_MAX_PLANES		3
 
-/* Mistakes on purpose, of which buggy.c's module makes one, and this one none. */
+/* The deliberate bugs of buggy.c. The normal driver has none of them. */
 enum mcam_bug {
 	MCAM_BUG_NONE,
-	/* A buffer whose frame failed is not handed back. */
+	/* A buffer whose frame failed is not returned. */
 	MCAM_BUG_LOST_BUFFER,
-	/* A frame that is too short passes for a whole one. */
+	/* A frame that is too short is returned as a whole frame. */
 	MCAM_BUG_SHORT_FRAME,
-	/* After an overflow buffers are handed back that are still written. */
+	/* After an overflow, buffers are returned while the device writes them. */
 	MCAM_BUG_EARLY_RETURN,
-	/* Nobody looks whether an interrupt was lost. */
+	/* There is no watchdog for lost interrupts. */
 	MCAM_BUG_NO_WATCHDOG,
-	/* The device is told that buffers are larger than they are. */
+	/* The device gets lengths that are larger than the buffers. */
 	MCAM_BUG_DMA_LENGTH,
 };
 
@@ -60,29 +60,28 @@ struct mcam_buffer {
 	struct list_head entry;		/* in mcam_node.buffers */
 	struct list_head queue;		/* in queued, inflight or finished */
 	dma_addr_t addr;
-	enum vb2_buffer_state result;	/* of a finished one */
+	enum vb2_buffer_state result;	/* of a finished buffer */
 };
 
 /* A pixel format of a node. */
 struct mcam_format {
 	u32 pixelformat;
-	/* Of raw ones: what goes from the sensor to the ISP, bits in memory. */
+	/* Raw formats only: bus code from sensor to ISP, bits in memory. */
 	u32 mbus_code;
 	u32 depth;
-	/* Of those with planes that lie apart: the device's name for it. */
+	/* Formats with separate planes only: the device's code. */
 	u32 contiguous;
 };
 
-/* A plane of a frame as the device has it. */
+/* A plane of a frame, as programmed into the device. */
 struct mcam_plane {
 	u32 stride;
 	u32 bytes;
 };
 
 /*
- * A channel of the device, and the node that it is for programs. Of the format
- * of metadata there are the pixelformat, which is V4L2's dataformat, and the
- * sizeimage, its buffersize.
+ * A channel of the device and its node. The format of a metadata node uses two
+ * fields: pixelformat is V4L2's dataformat, and sizeimage its buffersize.
  */
 struct mcam_node {
 	struct mcam *cam;
@@ -95,10 +94,10 @@ struct mcam_node {
 
 	/* Guarded by mcam.lock. */
 	struct v4l2_pix_format format;
-	u32 fourcc;			/* the device's name for it */
+	u32 fourcc;			/* the device's code of the format */
 	struct mcam_plane planes[MCAM_MAX_PLANES];	/* of the format */
 	unsigned int num_planes;
-	unsigned int mem_planes;	/* that lie apart: 1, or all of these */
+	unsigned int mem_planes;	/* separate planes: 1, or num_planes */
 	struct list_head buffers;
 
 	/* Guarded by mcam.slock. */
@@ -121,42 +120,42 @@ struct mcam {
 	struct media_pad sensor_pad;
 	struct v4l2_subdev isp;
 	struct media_pad isp_pads[4];
-	struct v4l2_ctrl_handler ctrls;	/* the sensor's, and all nodes' */
+	struct v4l2_ctrl_handler ctrls;	/* of the sensor and of all nodes */
 	/* Only if there is a sensor. */
 	struct v4l2_ctrl *exposure;
 	struct v4l2_ctrl *hblank;
 	struct v4l2_ctrl *vblank;
 	struct mcam_node nodes[MINIVMM_CAM_CHANNELS];
-	unsigned int num_nodes;		/* without an ISP, the capture nodes */
+	unsigned int num_nodes;		/* without an ISP: the capture nodes only */
 	struct dentry *debugfs;
 
-	/* What the device can do of the driver's sizes, and its own interval. */
+	/* The sizes that the device supports, and its own interval. */
 	const struct v4l2_frmsize_discrete *sizes;
 	unsigned int num_sizes;
 	struct v4l2_fract nominal_interval;
 	u32 nominal_frame_length;	/* of the sensor */
 
-	/* The raw node's, guarded by ctrls' lock as well as by lock. */
+	/* The size of the raw node, guarded by the lock of ctrls and by lock. */
 	u32 sensor_width;
 	u32 sensor_height;
 
-	/* Serialises ioctls of all nodes, and guards what follows. */
+	/* Serialises the ioctls of all nodes, and guards the next fields. */
 	struct mutex lock;
-	struct v4l2_fract interval;	/* if there is no sensor */
-	struct v4l2_rect crop;		/* of what the sensor puts out, for the ISP */
+	struct v4l2_fract interval;	/* without a sensor */
+	struct v4l2_rect crop;		/* the ISP's part of the sensor's output */
 	dma_addr_t extent_start;
 	dma_addr_t extent_end;
-	bool gone;			/* set with ctrls' lock held as well */
+	bool gone;			/* set with the lock of ctrls held, too */
 
-	/* Guards what the interrupt handler shares with the queues. */
+	/* Guards the data that the interrupt handler and the queues share. */
 	spinlock_t slock;
 	u32 ctrl;			/* the register CTRL */
 	u32 irq_enable;			/* the register IRQ_ENABLE */
 	u32 frame_sequence;		/* of the last FRAME_SYNC event */
 	unsigned int irqs;		/* since the watchdog last looked */
-	u32 unanswered;			/* events that it saw then */
+	u32 unanswered;			/* events at that time */
 
-	struct delayed_work watchdog;	/* looks for what was lost */
+	struct delayed_work watchdog;	/* finds lost interrupts and commits */
 };
 
 static inline u32 mcam_read(struct mcam *cam, u32 reg)
@@ -185,7 +184,7 @@ static inline void mcam_node_write(struct mcam_node *node, u32 reg, u32 value)
 	mcam_write(node->cam, mcam_node_reg(node, reg), value);
 }
 
-/* Without one, each node's frames are of any size. */
+/* Without an ISP, each node has frames of any size. */
 static inline bool mcam_has_isp(const struct mcam *cam)
 {
 	return cam->num_nodes > MCAM_CAPTURE_NODES;

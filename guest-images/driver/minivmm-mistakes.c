@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Mistakes on purpose, one for each of what the debug image has to find them:
- * a control that a test which found nothing could have found something.
+ * Deliberate mistakes, one for each checker of the debug image. They show that a
+ * test which finds no mistake could have found one.
  *
  *	insmod minivmm-mistakes.ko mistake=leak
  *
- * makes one while it is loaded, and leaves nothing behind that would hurt. What
- * says so in the log is named at each.
+ * makes a mistake while the module is loaded, and does no lasting damage. The
+ * comment of each function names the checker that reports it.
  */
 
 #include <linux/dma-mapping.h>
@@ -22,12 +22,12 @@
 
 static char *mistake = "";
 module_param(mistake, charp, 0444);
-MODULE_PARM_DESC(mistake, "the one to make");
+MODULE_PARM_DESC(mistake, "the mistake to make");
 
-/* Where results go, so that they are computed. */
+/* Receives results, so that the compiler does not remove their computation. */
 static int sink;
 
-/* Lockdep: two locks, one in the other, then the other way round. */
+/* Lockdep: two nested locks, taken in both orders. */
 static int mistake_lock_order(void)
 {
 	static DEFINE_MUTEX(one);
@@ -45,7 +45,7 @@ static int mistake_lock_order(void)
 	return 0;
 }
 
-/* DEBUG_ATOMIC_SLEEP: a lock that may sleep where nothing may. */
+/* DEBUG_ATOMIC_SLEEP: a sleeping lock inside a spinlock. */
 static int mistake_sleep(void)
 {
 	static DEFINE_SPINLOCK(spinning);
@@ -58,7 +58,7 @@ static int mistake_sleep(void)
 	return 0;
 }
 
-/* UBSAN: more bits than there are. */
+/* UBSAN: a shift by more bits than the type has. */
 static int mistake_shift(void)
 {
 	unsigned int bits = 40;
@@ -68,7 +68,7 @@ static int mistake_shift(void)
 	return 0;
 }
 
-/* DMA-API: a mapping given back smaller than it was taken. */
+/* DMA-API: a mapping is unmapped with a smaller size. */
 static int mistake_dma(void)
 {
 	struct platform_device *pdev;
@@ -94,7 +94,7 @@ unregister:
 	return ret;
 }
 
-/* DEBUG_LIST: an entry that is in the list already. */
+/* DEBUG_LIST: an entry is added to a list twice. */
 static int mistake_list(void)
 {
 	static LIST_HEAD(list);
@@ -109,7 +109,7 @@ static void mistake_timer_expired(struct timer_list *timer)
 {
 }
 
-/* DEBUG_OBJECTS: a timer that is freed while it runs. */
+/* DEBUG_OBJECTS: an active timer is freed. */
 static int mistake_timer(void)
 {
 	struct timer_list *timer = kmalloc(sizeof(*timer), GFP_KERNEL);
@@ -122,7 +122,7 @@ static int mistake_timer(void)
 	return 0;
 }
 
-/* kmemleak: eight of them, as something may look like a pointer to one. */
+/* kmemleak: eight leaks, because other data can look like a pointer to one. */
 static int mistake_leak(void)
 {
 	unsigned int i;
@@ -135,7 +135,7 @@ static int mistake_leak(void)
 	return 0;
 }
 
-/* KASAN: a byte of what was freed. */
+/* KASAN: a read from freed memory. */
 static int mistake_use_after_free(void)
 {
 	char *memory = kzalloc(256, GFP_KERNEL);
@@ -179,5 +179,5 @@ static void __exit mistakes_exit(void)
 }
 module_exit(mistakes_exit);
 
-MODULE_DESCRIPTION("Mistakes on purpose, for the debug image's tests");
+MODULE_DESCRIPTION("Deliberate mistakes, for the tests of the debug image");
 MODULE_LICENSE("GPL");

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Streams: the queues of buffers, and the device that is kept busy with them.
+ * Streaming: the queues of buffers, and the interrupt.
  *
  * A buffer is on its node's queue (@queued), then with the device (@inflight, in
- * the order of the commits), and then @finished. Up to three of a node are with
- * the device: one written and waiting for the acknowledgement of the one before,
- * one in work, one pending. What became of them is told by the address of each
- * frame that is done, never counted from interrupts, so that events which come
- * together, or late, do no harm.
+ * the order of the commits), and then @finished. Up to three buffers of a node
+ * are with the device: one is written and waits until the driver acknowledges
+ * the previous frame, one is in work, one is pending. The address of each done
+ * frame identifies its buffer. The driver does not count interrupts, so merged
+ * and late interrupts do no harm.
  *
- * What is finished is handed to programs by the interrupt's thread, which takes
- * the ioctls' lock: a device that is quick would else fill a buffer while the
- * VIDIOC_QBUF that queued it still runs, and that is not to return a buffer as
- * done (V4L2_BUF_FLAG_DONE).
+ * The interrupt thread returns finished buffers to programs, with the lock of
+ * the ioctls held. Otherwise a fast device could fill a buffer while the
+ * VIDIOC_QBUF that queued it still runs, and that ioctl must not return a buffer
+ * as done (V4L2_BUF_FLAG_DONE).
  *
- * An interrupt may be lost: a watchdog looks, as long as there is a stream, for
- * events that nobody answers.
+ * Interrupts can be lost: while a node streams, a watchdog looks for events that
+ * were not handled.
  */
 
 #include <linux/kernel.h>
@@ -34,7 +34,7 @@
 				 MINIVMM_CAM_IRQ_BUS_ERROR | \
 				 MINIVMM_CAM_IRQ_SYNC_LOSS)
 #define MCAM_IRQ_EVENTS		(MINIVMM_CAM_IRQ_FRAME_START | MCAM_IRQ_ERRORS)
-/* Of channel 0: those of the others are so many bits further up. */
+/* The bits of channel 0. The bits of channel n are n positions higher. */
 #define MCAM_IRQ_NODE_EVENTS	(MINIVMM_CAM_IRQ_DONE | \
 				 MINIVMM_CAM_IRQ_LATCHED | \
 				 MINIVMM_CAM_IRQ_STOPPED)
@@ -49,7 +49,7 @@ static void mcam_commit_next(struct mcam_node *node)
 
 	lockdep_assert_held(&node->cam->slock);
 
-	/* A commit would replace one that no frame has taken yet. */
+	/* A commit would replace a pending configuration. */
 	if (list_empty(&node->queued) ||
 	    mcam_read(node->cam, MINIVMM_CAM_STATUS) &
 	    MINIVMM_CAM_STATUS_PENDING << node->channel)
@@ -94,8 +94,8 @@ static void mcam_finish(struct mcam_node *node, struct mcam_buffer *buf,
 }
 
 /*
- * The device gave up the frames of all buffers before @end, which is in
- * @inflight, or of all; it has counted them in its sequence.
+ * The device has dropped the frames of all buffers before @end, which is in
+ * @inflight, or of all buffers if @end is NULL. Its sequence number counts them.
  */
 static void mcam_fail_before(struct mcam_node *node, struct mcam_buffer *end)
 {
@@ -113,7 +113,7 @@ static void mcam_fail_before(struct mcam_node *node, struct mcam_buffer *end)
 	}
 }
 
-/* A buffer of parameters that the device did not take is an error. */
+/* False for a buffer of parameters that the device has refused. */
 static bool mcam_is_taken(struct mcam_node *node, u32 sequence)
 {
 	u32 error;
@@ -126,7 +126,7 @@ static bool mcam_is_taken(struct mcam_node *node, u32 sequence)
 	return !error;
 }
 
-/* A frame has as many bytes as its format says, or something went wrong. */
+/* Whether a frame has the size of its format. */
 static bool mcam_is_whole(struct mcam_node *node, u32 sequence, u32 bytes)
 {
 	if (V4L2_TYPE_IS_OUTPUT(node->vbq.type) ||
@@ -191,7 +191,7 @@ static void mcam_report_errors(struct mcam *cam, u32 events)
 	}
 }
 
-/* Nothing is with the device any more that it could still write. */
+/* Whether the device has no buffer of the node that it could still write. */
 static bool mcam_node_is_idle(struct mcam_node *node)
 {
 	return !(mcam_read(node->cam, MINIVMM_CAM_STATUS) &
@@ -205,13 +205,13 @@ static void mcam_new_frame(struct mcam *cam)
 {
 	u32 sequence = mcam_read(cam, MINIVMM_CAM_FRAME_SEQUENCE);
 
-	/* One that began while the last was looked at is seen twice. */
+	/* A frame that begins during this function is seen twice. */
 	if (sequence != cam->frame_sequence)
 		mcam_frame_sync(cam, sequence);
 	cam->frame_sequence = sequence;
 }
 
-/* Does what @events call for; whether something is finished. */
+/* Handles @events. True if a buffer is finished. */
 static bool mcam_handle(struct mcam *cam, u32 events)
 {
 	u32 done = events & MCAM_IRQ_DONE_ALL;
@@ -224,9 +224,9 @@ static bool mcam_handle(struct mcam *cam, u32 events)
 		mcam_report_errors(cam, events);
 
 	/*
-	 * Before the device's state is looked at, so that what happens after
-	 * that is a new edge. Only DONE holds the DONE registers until they were
-	 * read; with its acknowledgement a frame held back takes them.
+	 * Acknowledge before reading the device's state, so that a later event
+	 * is a new edge. DONE is different: it keeps the DONE registers, and its
+	 * acknowledgement lets the next frame overwrite them.
 	 */
 	if (events != done)
 		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, events ^ done);
@@ -271,7 +271,7 @@ irqreturn_t mcam_irq(int irq, void *data)
 	return finished ? IRQ_WAKE_THREAD : IRQ_HANDLED;
 }
 
-/* Hands to programs what is finished. */
+/* Returns finished buffers to programs. */
 static void mcam_hand_over(struct mcam_node *node)
 {
 	struct mcam_buffer *buf, *next;
@@ -300,7 +300,7 @@ irqreturn_t mcam_irq_thread(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
-/* Whether one of the first @num_nodes is streaming. */
+/* Whether one of the first @num_nodes nodes streams. */
 static bool mcam_is_streaming(struct mcam *cam, unsigned int num_nodes)
 {
 	unsigned int i;
@@ -312,9 +312,9 @@ static bool mcam_is_streaming(struct mcam *cam, unsigned int num_nodes)
 }
 
 /*
- * Events that were there at the last look, without an interrupt since: it is
- * lost. The same of buffers that should be with the device, which knows of none:
- * a commit is lost.
+ * If an event is still there at the second look and no interrupt came, the
+ * interrupt is lost. If the driver has buffers in flight and the device is idle
+ * at both looks, a commit is lost.
  */
 void mcam_watchdog(struct work_struct *work)
 {
@@ -418,7 +418,7 @@ static int mcam_buf_prepare(struct vb2_buffer *vb)
 	if (V4L2_TYPE_IS_OUTPUT(vb->type)) {
 		unsigned long bytes = vb2_get_plane_payload(vb, 0);
 
-		/* Less has no header, and more has nothing that can be right. */
+		/* A smaller buffer has no header. A larger one is invalid. */
 		return bytes < sizeof(struct minivmm_params_buffer) ||
 		       bytes > node->format.sizeimage ? -EINVAL : 0;
 	}
@@ -474,7 +474,7 @@ static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 		ret = -ENODEV;
 		goto err_return;
 	}
-	/* Only a stream that could not be stopped leaves the device busy. */
+	/* The device is busy only if an earlier stream could not be stopped. */
 	if (!mcam_is_streaming(cam, cam->num_nodes) &&
 	    mcam_read(cam, MINIVMM_CAM_STATUS)) {
 		ret = mcam_reset(cam);
@@ -490,7 +490,7 @@ static int mcam_start_streaming(struct vb2_queue *vq, unsigned int count)
 		cam->irq_enable = MCAM_IRQ_EVENTS;
 		mcam_write(cam, MINIVMM_CAM_IRQ_STATUS, MCAM_IRQ_EVENTS);
 	}
-	/* The sensor starts with the first one that has frames of it. */
+	/* The first node of frames starts the sensor. */
 	if (!mcam_is_streaming(cam, MCAM_CAPTURE_NODES)) {
 		mcam_program_interval(cam);
 		cam->frame_sequence = U32_MAX;
@@ -515,7 +515,7 @@ err_return:
 	return ret;
 }
 
-/* Ends the other streams as well: their frames are gone with the registers. */
+/* Ends the other streams, too: the reset discards their frames. */
 static void mcam_reset_all(struct mcam *cam)
 {
 	unsigned int i;

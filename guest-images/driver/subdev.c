@@ -2,14 +2,13 @@
 /*
  * The sub-devices: the sensor and the ISP.
  *
- * The format that is active on a pad is that of a capture node, and is kept
- * there: what the sensor puts out is the raw node's, and the ISP, which crops
- * and scales down, puts out the processed node's size; its two pads for metadata
- * have a format that cannot change. A program that knows of capture nodes alone
- * never has to set it, and one that sets it here changes the node's. The frame
- * interval is the nodes' (VIDIOC_S_PARM) or follows from the controls: a raw
- * sensor's pad has none of its own
- * (Documentation/userspace-api/media/drivers/camera-sensor.rst).
+ * The active format of a pad is the format of a capture node, which stores it.
+ * The sensor's pad has the format of the raw node. The ISP crops and scales down;
+ * its source pad has the size of the processed node. Its two pads for metadata
+ * have a fixed format. A program that uses only capture nodes need not set the
+ * pads. Setting a pad changes the node's format. The frame interval is set at the
+ * nodes (VIDIOC_S_PARM) or follows from the controls: a pad of a raw sensor has
+ * no interval (Documentation/userspace-api/media/drivers/camera-sensor.rst).
  */
 
 #include <linux/version.h>
@@ -21,7 +20,7 @@
 
 enum { MCAM_ISP_SINK, MCAM_ISP_SOURCE, MCAM_ISP_STATISTICS, MCAM_ISP_PARAMS };
 
-/* What the ISP puts out; its channel converts it to the node's format. */
+/* The ISP's output. The channel converts it to the format of the node. */
 #define MCAM_ISP_CODE	MEDIA_BUS_FMT_RGB888_1X24
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
@@ -47,7 +46,7 @@ static bool mcam_is_metadata(struct v4l2_subdev *sd, unsigned int pad)
 	return sd == &mcam_of(sd)->isp && pad >= MCAM_ISP_STATISTICS;
 }
 
-/* A buffer of metadata counts as a line of bytes: no format is of size 0. */
+/* A buffer of metadata counts as one line of bytes, because size 0 is invalid. */
 static void mcam_fill_metadata(struct v4l2_subdev *sd, unsigned int pad,
 			       struct v4l2_mbus_framefmt *fmt)
 {
@@ -63,7 +62,7 @@ static void mcam_fill_metadata(struct v4l2_subdev *sd, unsigned int pad,
 	};
 }
 
-/* The first raw format of a code, or the default one. */
+/* The first raw format with this code, or the default format. */
 static const struct mcam_format *mcam_raw_format(struct mcam *cam, u32 code)
 {
 	const struct mcam_node *raw = mcam_raw(cam);
@@ -75,7 +74,7 @@ static const struct mcam_format *mcam_raw_format(struct mcam *cam, u32 code)
 	return &raw->formats[0];
 }
 
-/* What the sensor puts out for the raw node's format. */
+/* The code of the raw node's format. */
 static u32 mcam_active_code(struct mcam *cam)
 {
 	struct mcam_node *raw = mcam_raw(cam);
@@ -202,10 +201,10 @@ static int mcam_set_active_format(struct v4l2_subdev *sd, unsigned int pad,
 
 	if (cam->gone)
 		return -ENODEV;
-	/* What the ISP gets is what the sensor puts out, and metadata are fixed. */
+	/* The ISP's input is the sensor's output. Metadata formats are fixed. */
 	if (sd == &cam->isp && !source)
 		return 0;
-	/* How samples lie in memory is the node's matter. */
+	/* The node decides the layout of samples in memory. */
 	pixelformat = source || fmt->code == mcam_active_code(cam) ?
 		      before.pixelformat :
 		      mcam_raw_format(cam, fmt->code)->pixelformat;
@@ -219,7 +218,7 @@ static int mcam_set_active_format(struct v4l2_subdev *sd, unsigned int pad,
 	return 0;
 }
 
-/* On a pad by which frames come in, the ISP's crop becomes all of them. */
+/* A new format of the ISP's sink pad resets the crop to the whole frame. */
 static void mcam_subdev_try_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
 			 unsigned int pad, struct v4l2_mbus_framefmt *fmt)
 {
@@ -271,7 +270,7 @@ static int mcam_set_fmt(struct v4l2_subdev *sd, struct v4l2_subdev_state *state,
 	return ret;
 }
 
-/* What a file handle's TRY state begins with: the default, not what is active. */
+/* The initial TRY state of a file handle: the defaults, not the active state. */
 static int mcam_init_state(struct v4l2_subdev *sd,
 			   struct v4l2_subdev_state *state)
 {
@@ -311,7 +310,7 @@ static const struct v4l2_subdev_core_ops mcam_sensor_core_ops = {
 	.unsubscribe_event = v4l2_event_subdev_unsubscribe,
 };
 
-/* What the crop of the ISP's is a part of, and not smaller than. */
+/* The limits of the ISP's crop: it is inside @in, and not smaller than @out. */
 static void mcam_crop_limits(struct v4l2_subdev *sd,
 			     struct v4l2_subdev_state *state,
 			     struct v4l2_subdev_selection *sel,
@@ -360,7 +359,7 @@ static int mcam_get_selection(struct v4l2_subdev *sd,
 	return 0;
 }
 
-/* It can move and change while frames are made, from the next commit on. */
+/* The crop can change while streaming. It applies from the next commit on. */
 static int mcam_set_selection(struct v4l2_subdev *sd,
 			      struct v4l2_subdev_state *state,
 			      struct v4l2_subdev_selection *sel)
@@ -463,7 +462,7 @@ int mcam_subdevs_init(struct mcam *cam)
 	cam->isp_pads[MCAM_ISP_SOURCE].flags = MEDIA_PAD_FL_SOURCE;
 	cam->isp_pads[MCAM_ISP_STATISTICS].flags = MEDIA_PAD_FL_SOURCE;
 	cam->isp_pads[MCAM_ISP_PARAMS].flags = MEDIA_PAD_FL_SINK;
-	/* A pad for each node, but the raw one's is for what the sensor puts out. */
+	/* A pad for each node. Instead of the raw node, the sink gets the sensor's output. */
 	return media_entity_pads_init(&cam->isp.entity, cam->num_nodes,
 				      cam->isp_pads);
 }
@@ -493,7 +492,7 @@ static int mcam_link_metadata(struct mcam *cam)
 			 MCAM_ISP_PARAMS);
 }
 
-/* After the nodes, to which it makes the links. */
+/* Called after the nodes are registered, because it creates links to them. */
 int mcam_subdevs_register(struct mcam *cam)
 {
 	int ret;

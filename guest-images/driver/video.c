@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The capture nodes as programs see them: ioctls. formats.c has the formats.
+ * The ioctls of the capture nodes. formats.c has the formats.
  */
 
 #include <linux/module.h>
@@ -14,9 +14,9 @@
 
 static bool multiplanar;
 module_param(multiplanar, bool, 0444);
-MODULE_PARM_DESC(multiplanar, "Capture nodes have the multi-planar API, with NV12M and YUV420M besides (default: N)");
+MODULE_PARM_DESC(multiplanar, "Use the multi-planar API, with the additional formats NV12M and YUV420M (default: N)");
 
-/* The first one is the default. The core's table of formats has all of them. */
+/* The first one is the default. All are in the core's table of formats. */
 static const struct mcam_format mcam_processed_formats[] = {
 	{ V4L2_PIX_FMT_YUYV },
 	{ V4L2_PIX_FMT_UYVY },
@@ -28,12 +28,12 @@ static const struct mcam_format mcam_processed_formats[] = {
 	{ V4L2_PIX_FMT_XRGB32 },
 	{ V4L2_PIX_FMT_XBGR32 },
 	{ V4L2_PIX_FMT_GREY },
-	/* Of the multi-planar API alone. */
+	/* Only for the multi-planar API. */
 	{ V4L2_PIX_FMT_NV12M, .contiguous = V4L2_PIX_FMT_NV12 },
 	{ V4L2_PIX_FMT_YUV420M, .contiguous = V4L2_PIX_FMT_YUV420 },
 };
 
-/* Of the formats with the same code on the bus the first is its default. */
+/* The first format with a bus code is the default for that code. */
 static const struct mcam_format mcam_raw_formats[] = {
 	{ V4L2_PIX_FMT_SRGGB8, MEDIA_BUS_FMT_SRGGB8_1X8, 8 },
 	{ V4L2_PIX_FMT_SGRBG8, MEDIA_BUS_FMT_SGRBG8_1X8, 8 },
@@ -92,13 +92,13 @@ static int mcam_enum_fmt(struct file *file, void *fh, struct v4l2_fmtdesc *f)
 	return 0;
 }
 
-/* A queue is of one of the two APIs. */
+/* A queue supports one of the two APIs. */
 static bool mcam_is_of_queue(struct mcam_node *node, const struct v4l2_format *f)
 {
 	return f->type == node->vbq.type;
 }
 
-/* What a program is told, by whichever API it asks. */
+/* Returns a format in the API of the program. */
 static void mcam_tell_format(struct v4l2_format *f,
 			     const struct v4l2_pix_format *pix)
 {
@@ -130,7 +130,7 @@ static void mcam_tell_format(struct v4l2_format *f,
 	}
 }
 
-/* What a program asks for: the rest of the format follows. */
+/* The fields of the requested format that a program can choose. */
 static struct v4l2_pix_format mcam_asked_format(const struct v4l2_format *f)
 {
 	const struct v4l2_pix_format_mplane *mp = &f->fmt.pix_mp;
@@ -155,8 +155,9 @@ static int mcam_g_fmt(struct file *file, void *fh, struct v4l2_format *f)
 }
 
 /*
- * Where the sensor is nobody's, it goes along with the processed node, as one of
- * a plain camera; else a processed frame can be as large as what the ISP has.
+ * If no program uses the raw node, the sensor follows the format of the processed
+ * node, as in a plain camera. Otherwise a processed frame cannot be larger than
+ * the ISP's crop.
  */
 static bool mcam_takes_sensor(struct mcam_node *node)
 {
@@ -195,7 +196,7 @@ static int mcam_take_sensor(struct mcam *cam,
 	return 0;
 }
 
-/* What is to be as large as the sensor's frames grows after them. */
+/* Enlarges the sensor's frames first, and shrinks them last. */
 static int mcam_set_format_and_sensor(struct mcam_node *node, u32 pixelformat,
 				      u32 width, u32 height)
 {
@@ -399,7 +400,7 @@ static int mcam_node_init(struct mcam_node *node)
 	return media_entity_pads_init(&vdev->entity, 1, &node->pad);
 }
 
-/* The device is in its reset state: what its registers hold is the default. */
+/* The device is in its reset state, so its registers contain the defaults. */
 int mcam_video_init(struct mcam *cam)
 {
 	unsigned int i;
@@ -418,7 +419,7 @@ int mcam_video_init(struct mcam *cam)
 	return 0;
 }
 
-/* The processed node comes first: it has the lower number, for plain programs. */
+/* The processed node comes first, so that plain programs find it as /dev/video0. */
 int mcam_nodes_register(struct mcam *cam)
 {
 	unsigned int i;

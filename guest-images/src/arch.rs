@@ -1,4 +1,4 @@
-//! All that differs between architectures of the guest: one entry each.
+//! The table of the guest's architectures: an entry has everything that differs.
 
 use std::env::consts;
 
@@ -9,7 +9,7 @@ use crate::{image::Kind, release::Release};
 pub struct Arch {
     /// Its name in the cache, as in `uname -m`.
     pub name: &'static str,
-    /// The images that there are for it.
+    /// Its images.
     pub kinds: &'static [Kind],
     /// Debian's name for it.
     pub(crate) debian: &'static str,
@@ -19,14 +19,14 @@ pub struct Arch {
     pub(crate) fragments: &'static [&'static str],
     /// The file that a machine boots.
     pub(crate) kernel: &'static str,
-    /// The kernel image that boot loaders take, beside vmlinux: make's target, and its path in the object folder.
+    /// The kernel image for boot loaders, in addition to vmlinux: the target of make, and its path in the object folder.
     pub(crate) boot_image: (&'static str, &'static str),
-    /// Debian packages with the programs that build the images, beside the compiler.
+    /// Debian packages with the programs that build the images, except for the compiler.
     pub(crate) tools: &'static [&'static str],
-    /// Where another architecture's machine builds them: the package with the compiler, and what the names of its
-    /// programs begin with.
+    /// For a machine of another architecture: the package with the cross compiler, and the prefix of the names of its
+    /// programs.
     pub(crate) cross: (&'static str, &'static str),
-    /// The program interpreter that the guest's programs ask for, where they expect it.
+    /// The path of the program interpreter of the guest's programs.
     pub(crate) interpreter: &'static str,
 }
 
@@ -45,7 +45,7 @@ impl Arch {
         fragments: &["common.config", "x86_64.config"],
         kernel: "vmlinux",
         boot_image: ("bzImage", "arch/x86/boot/bzImage"),
-        // libelf is for objtool, kmod for depmod.
+        // objtool needs libelf, and kmod has depmod.
         tools: &[
             "bc",
             "bison",
@@ -79,21 +79,21 @@ impl Arch {
         fragments: &["common.config", "aarch64.config"],
         kernel: "Image",
         boot_image: ("Image", "arch/arm64/boot/Image"),
-        // kmod finds which modules depend on which.
+        // kmod finds the dependencies of modules.
         tools: &["bc", "bison", "flex", "gcc", "kmod", "libc6-dev", "make", "patch", "xz-utils"],
         cross: ("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-"),
         interpreter: "/lib/ld-linux-aarch64.so.1",
     };
 
-    /// All of them.
+    /// All architectures.
     pub const ALL: [&'static Self; 2] = [Self::X86_64, Self::AARCH64];
 
-    /// The one called `name`.
+    /// The architecture called `name`.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::ALL.into_iter().find(|arch| arch.name == name)
     }
 
-    /// This machine's.
+    /// The architecture of this machine.
     pub fn host() -> &'static Self {
         Self::named(consts::ARCH).unwrap_or(Self::X86_64)
     }
@@ -104,7 +104,7 @@ impl Arch {
         self.tools.iter().copied().chain(cross).collect()
     }
 
-    /// What the names of this machine's compiler for it, and of the programs beside it, begin with.
+    /// The prefix of the names of this machine's compiler for it and of the related programs.
     pub(crate) fn prefix(&self) -> &'static str {
         if self.name == Self::host().name { "" } else { self.cross.1 }
     }

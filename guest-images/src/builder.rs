@@ -1,4 +1,4 @@
-//! Puts an image together: the kernel, the driver for it, and the initramfs, each built only if it changed.
+//! Builds an image: the kernel, the driver and the initramfs. It rebuilds a part only if its inputs changed.
 
 use std::{
     fs,
@@ -20,12 +20,12 @@ use crate::{
     release::Release,
 };
 
-/// Builds the image `kind` for `arch` that this checkout describes, as far as it is not there already, makes it the
-/// current one of its kind, and shows on stderr how far it is. Interrupted, it goes on the next time; another process
-/// that builds meanwhile is waited for.
+/// Builds the missing parts of the image `kind` for `arch` that this checkout describes, and makes it the current image of its
+/// kind. It shows its progress on stderr. After an interruption, the next call continues. If another process builds, it waits
+/// for that process.
 ///
 /// # Errors
-/// If there is no such image, if a Debian package that is needed is missing and we may not install it, or if a step
+/// If the image does not exist, if a required Debian package is missing and this process may not install it, or if a step
 /// fails.
 pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
     if !arch.kinds.contains(&kind) {
@@ -33,14 +33,14 @@ pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
         return Err(Error::NoSuchImage { image: kind.name(), arch: arch.name, names });
     }
     let base = built::base();
-    // The kernel's makefiles do not work in such a folder.
+    // The kernel's makefiles do not work with such a path.
     if base.to_string_lossy().contains([' ', ':']) {
         return Err(Error::CachePath { path: base.display().to_string() });
     }
     let lock = built::lock()?;
 
     let folder = make(arch, kind, &base, &lock).or_else(|error| match error {
-        // With fresh lists it is another image.
+        // The new lists give another image.
         Error::Outdated { .. } => make(arch, kind, &base, &lock),
         error => Err(error),
     })?;
@@ -48,11 +48,11 @@ pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
     Ok(Image::in_folder(arch, folder))
 }
 
-/// Makes the image below the folder `base`, as far as it is not there, and returns its folder.
+/// Builds the missing parts of the image below the folder `base`, and returns its folder.
 fn make(arch: &'static Arch, kind: Kind, base: &Path, lock: &Lock) -> Result<PathBuf, Error> {
     let own = base.join(arch.name);
     fs::create_dir_all(&own).map_err(Error::io("cannot create the folder", &own))?;
-    // First, as it may fetch fresh lists of what there is.
+    // This comes first, because it can fetch new package lists.
     debian::install(&arch.packages())?;
     let kernel = Kernel::new(arch, kind, base)?;
     let driver = Driver::new(&kernel, &own)?;
@@ -65,7 +65,7 @@ fn make(arch: &'static Arch, kind: Kind, base: &Path, lock: &Lock) -> Result<Pat
         cache::create_whole(&folder, |partial| {
             initramfs.build(&partial.join("initramfs"))?;
             let unreadable = || Error::io("cannot read the folder", &kernel.folder);
-            // Its modules, in a folder, are in the initramfs.
+            // The initramfs contains the modules, which are in a folder.
             let files = fs::read_dir(&kernel.folder).map_err(unreadable())?;
             for file in files.filter(|file| file.as_ref().is_ok_and(|file| !file.path().is_dir())) {
                 let file = file.map_err(unreadable())?;
@@ -78,7 +78,7 @@ fn make(arch: &'static Arch, kind: Kind, base: &Path, lock: &Lock) -> Result<Pat
     Ok(folder)
 }
 
-/// Makes `link` a link to its sibling `folder`, with no moment in which there is none.
+/// Replaces `link` atomically by a link to its sibling `folder`.
 fn point(link: &Path, folder: &Path) -> Result<(), Error> {
     let target = folder.file_name().unwrap_or_default();
     if fs::read_link(link).is_ok_and(|old| old == target) {
@@ -90,8 +90,7 @@ fn point(link: &Path, folder: &Path) -> Result<(), Error> {
     fs::rename(&fresh, link).map_err(Error::io("cannot replace the link", link))
 }
 
-/// Removes from the cache what only serves to build images faster the next time, and all images but the current
-/// ones.
+/// Removes all images from the cache except for the current ones, and the files that only make later builds faster.
 ///
 /// # Errors
 /// If something cannot be removed.
@@ -121,9 +120,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_that_there_is_not_is_refused_with_those_that_there_are() {
+    fn the_error_for_an_unknown_image_lists_the_images() {
         let error = build(Arch::X86_64, Kind::Debian).unwrap_err().to_string();
-        assert_eq!(error, "there is no image debian for x86_64; there are: default, 6.12, 7.2, debug");
+        assert_eq!(error, "x86_64 has no image debian; its images are default, 6.12, 7.2, debug");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A built guest image: its files, and where the cache has it.
+//! A built guest image: its files, and its place in the cache.
 
 use std::{fs, path::PathBuf};
 
@@ -12,10 +12,10 @@ use crate::{
 /// A guest image: what a machine boots.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// The folder with all of it: beside the kernel and the initramfs, the kernel's configuration `config`, the sizes
-    /// of its pages and pageblocks in bytes `image.json`, and other forms of the same kernel.
+    /// Its folder. In addition to the kernel and the initramfs it contains the kernel's configuration (`config`), the sizes
+    /// of its pages and pageblocks in bytes (`image.json`), and other forms of the kernel.
     pub dir: PathBuf,
-    /// The kernel, as minivmm boots it: `vmlinux` on x86_64, `Image` on aarch64.
+    /// The kernel that minivmm boots: `vmlinux` on x86_64, `Image` on aarch64.
     pub kernel: PathBuf,
     /// The initramfs, a cpio archive.
     pub initramfs: PathBuf,
@@ -27,7 +27,7 @@ impl Image {
     }
 }
 
-/// The link to the image that was built last, where the VMM looks for it.
+/// The link to the image that was built last. The VMM uses the same path.
 pub(crate) fn link(arch: &Arch, kind: Kind) -> PathBuf {
     base().join(arch.name).join(kind.name())
 }
@@ -37,7 +37,7 @@ pub fn current(arch: &Arch, kind: Kind) -> Option<Image> {
     fs::canonicalize(link(arch, kind)).ok().map(|dir| Image::in_folder(arch, dir))
 }
 
-/// All images that were built and not removed: their architecture and kind, and the image.
+/// All built images, with their architecture and kind.
 pub fn list() -> Vec<(&'static Arch, Kind, Image)> {
     let of =
         |arch: &'static Arch| Kind::all().filter_map(move |kind| Some((arch, kind, current(arch, kind)?)));
@@ -55,7 +55,7 @@ impl Image {
 /// Removes the image of this kind. Its kernel and driver stay for the next build, until [`clean`](crate::clean) removes them.
 ///
 /// # Errors
-/// If there is no such image, or it cannot be removed.
+/// If the image is not built, or cannot be removed.
 pub fn remove(arch: &'static Arch, kind: Kind) -> Result<(), Error> {
     let _lock = lock()?;
     let Some(image) = current(arch, kind) else {
@@ -63,7 +63,7 @@ pub fn remove(arch: &'static Arch, kind: Kind) -> Result<(), Error> {
     };
     let link = link(arch, kind);
     fs::remove_file(&link).map_err(Error::io("cannot remove the link", &link))?;
-    // Another kind may be the same image.
+    // Another kind can have the same image.
     if list().iter().any(|(.., other)| other.dir == image.dir) {
         Ok(())
     } else {
@@ -71,7 +71,7 @@ pub fn remove(arch: &'static Arch, kind: Kind) -> Result<(), Error> {
     }
 }
 
-/// The folder in the cache with all images, and what they are built from.
+/// The folder in the cache with all images and their sources.
 pub(crate) fn base() -> PathBuf {
     cache_dir().join("guest")
 }
@@ -79,6 +79,6 @@ pub(crate) fn base() -> PathBuf {
 /// Waits until no other process builds or removes images.
 pub(crate) fn lock() -> Result<Lock, Error> {
     Lock::take(&base().join("lock"), || {
-        eprintln!("guest-images: waiting for another process that builds them")
+        eprintln!("guest-images: waiting for another process that builds images");
     })
 }

@@ -1,4 +1,4 @@
-//! The cache folder: what is built or unpacked once stays there, outside of the checkout.
+//! The cache folder, outside the checkout, for everything that is built or unpacked once.
 
 use std::{
     env, fs,
@@ -10,20 +10,20 @@ use std::{
 use crate::Error;
 
 /// The cache folder of minivmm: `$MINIVMM_CACHE`, else `$XDG_CACHE_HOME/minivmm`, else `~/.cache/minivmm`.
-/// It may not exist yet.
+/// The folder need not exist.
 pub fn cache_dir() -> PathBuf {
     choose(|name| env::var_os(name).map(PathBuf::from), env::home_dir())
 }
 
 fn choose(variable: impl Fn(&str) -> Option<PathBuf>, home: Option<PathBuf>) -> PathBuf {
-    // The XDG specification has relative paths ignored; an empty variable is as good as none.
+    // By the XDG specification, relative paths are ignored, and an empty variable counts as unset.
     let absolute = |name| variable(name).filter(|path| path.is_absolute());
     absolute("MINIVMM_CACHE")
         .or_else(|| absolute("XDG_CACHE_HOME").map(|base| base.join("minivmm")))
         .unwrap_or_else(|| home.unwrap_or_else(env::temp_dir).join(".cache/minivmm"))
 }
 
-/// Holds an exclusive lock on a file until it is dropped, so that two processes do not make the same thing.
+/// An exclusive lock on a file, held until it is dropped. It keeps two processes from building the same thing.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
@@ -31,7 +31,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Waits until no other process holds the lock; `waiting` is called if one does.
+    /// Takes the lock. If another process holds it, calls `waiting` and waits.
     pub(crate) fn take(path: &Path, waiting: impl FnOnce()) -> Result<Self, Error> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(Error::io("cannot create the folder", parent))?;
@@ -44,15 +44,15 @@ impl Lock {
         Ok(Self { file, path: path.to_owned() })
     }
 
-    /// A handle for a program to hold while it runs: the lock lasts until the program has ended, too, should we be
-    /// killed before. The file is empty, so it serves as standard input.
+    /// A handle for a child process. If this process is killed, the lock lasts until the child has ended. The file is empty, so
+    /// it can serve as standard input.
     pub(crate) fn share(&self) -> Result<Stdio, Error> {
         self.file.try_clone().map(Stdio::from).map_err(Error::io("cannot share the lock", &self.path))
     }
 }
 
-/// Makes the folder `path` all at once: `fill` gets an empty folder beside it, which takes the name `path` only
-/// after `fill` succeeded. What an interrupted run left behind is swept away. The caller holds the lock.
+/// Creates the folder `path` atomically: `fill` fills an empty folder beside it, which is renamed to `path`
+/// if `fill` succeeds. Leftovers of an interrupted run are removed. The caller holds the lock.
 pub(crate) fn create_whole(path: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
@@ -64,7 +64,7 @@ pub(crate) fn create_whole(path: &Path, fill: impl FnOnce(&Path) -> Result<(), E
     fs::rename(&partial, path).map_err(Error::io("cannot rename to its final name", &partial))
 }
 
-/// Removes a folder and all that is in it, if it exists.
+/// Removes a folder with its content, if it exists.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

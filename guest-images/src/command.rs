@@ -1,4 +1,4 @@
-//! Runs other programs and turns what goes wrong into one sentence.
+//! Runs other programs, and reports a failure in one sentence.
 
 use std::{
     fs::File,
@@ -15,14 +15,14 @@ use crate::Error;
 /// Runs `command` to its end and returns its standard output as text.
 ///
 /// # Errors
-/// If it cannot be started, or ends with another status than 0: the sentence then ends with the last thing it said.
+/// If it cannot be started, or if its exit status is not 0. The sentence then ends with its last line on stderr.
 pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
     let output = capture(command)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing");
     Err(failed(command, format!("failed ({}): {last}", output.status)))
 }
 
@@ -31,11 +31,11 @@ pub(crate) fn capture(command: &mut Command) -> Result<Output, Error> {
     command.output().map_err(|error| failed(command, format!("cannot be run: {error}")))
 }
 
-/// Runs `command`, which takes long, to its end: what it says goes to the file `log`, and each line of its standard
-/// output to `line`. It gets the file `stdin` as its standard input, and is asked to end (SIGTERM) when we do.
+/// Runs a long `command` to its end. Its output goes to the file `log`, and each line of its standard
+/// output to `line`. `stdin` is its standard input. It gets SIGTERM when this process ends.
 ///
 /// # Errors
-/// If it cannot be started, or ends with another status than 0: the sentence then ends with what it said of errors.
+/// If it cannot be started, or if its exit status is not 0. The sentence then ends with its first error message.
 pub(crate) fn follow(
     command: &mut Command,
     stdin: Stdio,
@@ -46,7 +46,7 @@ pub(crate) fn follow(
     let mut log_file = File::create(log).map_err(unwritable)?;
     let stderr = log_file.try_clone().map_err(unwritable)?;
     let end_with_us = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
-    // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+    // SAFETY: the closure only makes a system call that is safe between fork and exec.
     unsafe { command.pre_exec(end_with_us) };
     let mut child = command
         .stdin(stdin)
@@ -71,7 +71,7 @@ pub(crate) fn follow(
     Err(failed(command, format!("failed ({status}): {}; see {}", error.trim(), log.display())))
 }
 
-/// The error that says that `command` met with `outcome`.
+/// The error for `command` with this `outcome`.
 pub(crate) fn failed(command: &Command, outcome: String) -> Error {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_long_is_followed_line_by_line() {
+    fn a_long_command_is_followed_line_by_line() {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut lines = Vec::new();
         let mut command = Command::new("sh");

@@ -1,5 +1,5 @@
-//! A cpio archive as the kernel unpacks it: the same bytes each time, whatever times and owners this machine's files
-//! have.
+//! Cpio archives for an initramfs. The bytes are reproducible: they do not depend on times and owners of this machine's
+//! files.
 
 use std::{collections::BTreeMap, io::Write as _};
 
@@ -10,7 +10,7 @@ const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 const DEVICE: u32 = 0o020_000;
 
-/// What goes into the archive, by path without the first slash, so that each folder comes before what is in it.
+/// The entries of an archive, by path without the first slash. In this order a folder precedes its content.
 #[derive(Debug, Default)]
 pub struct Archive(BTreeMap<String, Entry>);
 
@@ -24,7 +24,7 @@ struct Entry {
 }
 
 impl Archive {
-    /// Adds a folder. Those without anything special come with what is in them.
+    /// Adds a folder with these permissions. Other parent folders are added automatically.
     pub fn folder(&mut self, path: &str, permissions: u32) {
         self.insert(path, Entry { mode: FOLDER | permissions, ..Entry::default() });
     }
@@ -52,11 +52,11 @@ impl Archive {
         self.0.insert(path.to_owned(), entry);
     }
 
-    /// The archive's bytes. Several archives one behind the other are as good as one, if each begins at a multiple of four
+    /// The archive's bytes. The kernel accepts concatenated archives if each begins at a multiple of four
     /// bytes (Documentation/driver-api/early-userspace/buffer-format.rst).
     ///
     /// # Panics
-    /// If an entry has 4 GiB, which the format has no room for.
+    /// If an entry has 4 GiB or more, which the format does not support.
     pub fn pack(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (inode, (name, entry)) in (1..).zip(&self.0) {

@@ -1,4 +1,4 @@
-//! Builds the camera's driver as a module of the guest's kernel.
+//! Builds the camera's driver as a module for the guest's kernel.
 
 use std::{
     fs,
@@ -16,21 +16,21 @@ use crate::{
 /// The module's file name, here and in the guest.
 const MODULE: &str = "minivmm-camera.ko";
 
-/// The list of modules for the guest to load, one a line, in their order.
+/// The list of modules that the guest loads, one a line, in order.
 const ORDER: &str = "order";
 
-/// A driver to be built.
+/// A driver to build.
 pub(crate) struct Driver<'a> {
     kernel: &'a Kernel,
     sources: Vec<PathBuf>,
-    /// Its name among drivers: changes with the kernel and the driver's source.
+    /// Its unique name, which depends on the kernel and the driver's source.
     pub(crate) name: String,
-    /// The finished driver.
+    /// The folder of the built driver.
     pub(crate) folder: PathBuf,
 }
 
 impl<'a> Driver<'a> {
-    /// The driver for `kernel` as the checkout wants it, below the folder `base`. Builds nothing yet.
+    /// The driver of the checkout for `kernel`, below the folder `base`. This builds nothing.
     pub(crate) fn new(kernel: &'a Kernel, base: &Path) -> Result<Self, Error> {
         let ours = sources::folder()?.join("driver");
         let mut sources = vec![ours.join("Kbuild")];
@@ -44,7 +44,7 @@ impl<'a> Driver<'a> {
         Ok(Self { kernel, sources, folder: base.join(format!("driver-{name}")), name })
     }
 
-    /// The modules of the kernel that it is for, and depmod's lists of them: their paths in the initramfs, and here.
+    /// The modules of the kernel and depmod's lists: their paths in the initramfs, and on this machine.
     pub(crate) fn kernel_modules(&self) -> Result<Vec<(String, PathBuf)>, Error> {
         let root = &self.kernel.folder;
         let mut folders = vec![root.join("lib")];
@@ -65,13 +65,13 @@ impl<'a> Driver<'a> {
         Ok(files)
     }
 
-    /// Makes [`folder`](Self::folder), unless it is there: the driver's module, those that have to be loaded as well,
+    /// Creates [`folder`](Self::folder) if it does not exist: the driver's module, the modules that it needs,
     /// and the list of all.
     pub(crate) fn build(&self, lock: &Lock) -> Result<(), Error> {
         if self.folder.is_dir() {
             return Ok(());
         }
-        // In a folder of its own: make leaves a dozen files beside the source.
+        // The build has a folder of its own, because make leaves many files beside the source.
         let work = self.folder.with_file_name("driver");
         cache::remove_tree(&work)?;
         fs::create_dir_all(&work).map_err(Error::io("cannot create the folder", &work))?;
@@ -81,7 +81,7 @@ impl<'a> Driver<'a> {
         }
         self.kernel.build_module(lock, &work)?;
         cache::create_whole(&self.folder, |partial| {
-            // Also what a kernel that looks for mistakes has besides, for the guest to load when it wants.
+            // This includes the modules for tests, which the guest does not load at boot.
             for module in sorted_files(&work, "ko")? {
                 let stripped = partial.join(module.file_name().unwrap_or_default());
                 kernel::strip(self.kernel.arch, &module, &stripped)?;

@@ -1,32 +1,32 @@
-//! Which guest images there are to choose from.
+//! The kinds of guest images.
 
 use crate::release::Release;
 
-/// An image to choose: which kernel, and how it is configured.
+/// A kind of image: its kernel, and the kernel's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Our kernel.
     Default(Release),
     /// Our kernel with pages of 64 KiB.
     Large(Release),
-    /// Our kernel with all that finds mistakes of drivers: KASAN, lockdep, kmemleak and their like.
+    /// Our kernel with options that find bugs in drivers: KASAN, lockdep, kmemleak and others.
     Debug(Release),
-    /// Debian's kernel, as it is.
+    /// Debian's kernel, unmodified.
     Debian,
 }
 
 impl Kind {
-    /// The image that is taken where none is named.
+    /// The default image.
     pub const DEFAULT: Self = Self::Default(Release::ALL[0]);
 
-    /// All of them.
+    /// All kinds.
     pub fn all() -> impl Iterator<Item = Self> {
         let ours = |release| [Self::Default(release), Self::Large(release), Self::Debug(release)];
         Release::ALL.into_iter().flat_map(ours).chain([Self::Debian])
     }
 
-    /// Its name on command lines and in the cache: `default`, `64k`, `debug`, `debian`; of another release than the first
-    /// one `7.2`, `64k-7.2`, `debug-7.2`.
+    /// Its name on command lines and in the cache: `default`, `64k`, `debug`, `debian`; for other releases than the first
+    /// `7.2`, `64k-7.2`, `debug-7.2`.
     pub fn name(self) -> String {
         let of = |name: &str, release: Release| {
             if release == Release::ALL[0] { name.to_owned() } else { format!("{name}-{}", release.name()) }
@@ -40,12 +40,12 @@ impl Kind {
         }
     }
 
-    /// The one called `name`.
+    /// The kind called `name`.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|kind| kind.name() == name)
     }
 
-    /// The configuration fragment of its own, beside those of the architecture.
+    /// Its configuration fragment, in addition to those of the architecture.
     pub(crate) fn fragment(self) -> Option<&'static str> {
         match self {
             Self::Large(_) => Some("64k.config"),
@@ -54,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// The same with the kernel `release`; none of Debian's kernel, which is as it is.
+    /// The same kind with the kernel `release`. None for Debian's kernel, which has only one release.
     pub fn with(self, release: Release) -> Option<Self> {
         match self {
             Self::Default(_) => Some(Self::Default(release)),

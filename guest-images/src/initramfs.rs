@@ -1,4 +1,4 @@
-//! Packs the initramfs: init, the camera's driver, and programs from Debian packages with the libraries they need.
+//! Packs the initramfs: init, the camera's driver, and programs from Debian packages with their libraries.
 
 use std::{
     collections::BTreeMap,
@@ -26,14 +26,14 @@ const PACKAGES: [&str; 10] = [
     "yavta",
 ];
 
-/// The programs, as they lie in their packages and in the initramfs.
+/// The programs, with their paths in the packages and in the initramfs.
 const PROGRAMS: [&str; 5] =
     ["bin/busybox", "usr/bin/media-ctl", "usr/bin/v4l2-compliance", "usr/bin/v4l2-ctl", "usr/bin/yavta"];
 
 /// The guest's first program, in this crate's folder.
 const INIT: &str = "init";
 
-/// Folders that are empty at first, and their permissions.
+/// Empty folders, and their permissions.
 const FOLDERS: [(&str, u32); 7] = [
     ("proc", 0o755),
     ("root", 0o700),
@@ -48,27 +48,27 @@ const FOLDERS: [(&str, u32); 7] = [
 const FILES: [(&str, &str); 2] =
     [("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("etc/group", "root:x:0:\n")];
 
-/// It compares the names of formats with those of the kernels of its time, and those of NV12 and NV16 changed in Linux 6.0,
-/// after Debian 12 built it.
+/// It compares the names of formats with those of the kernel. Linux 6.0 changed the names of NV12 and NV16; Debian 12's program has
+/// the old names.
 const COMPLIANCE: &str = "usr/bin/v4l2-compliance";
 
-/// The names then and now.
+/// The old names and the new names.
 const RENAMED: [(&[u8], &[u8]); 2] =
     [(b"\0Y/CbCr 4:2:0\0", b"\0Y/UV 4:2:0\0\0\0"), (b"\0Y/CbCr 4:2:2\0", b"\0Y/UV 4:2:2\0\0\0")];
 
-/// An initramfs to be packed.
+/// An initramfs to pack.
 pub(crate) struct Initramfs<'a> {
     arch: &'a Arch,
     driver: &'a Driver<'a>,
     archive: Archive,
-    /// The file names of [`PACKAGES`], in their order.
+    /// The file names of [`PACKAGES`], in the same order.
     packages: Vec<String>,
-    /// Its name: changes with everything in it.
+    /// Its unique name, which depends on its content.
     pub(crate) name: String,
 }
 
 impl<'a> Initramfs<'a> {
-    /// The initramfs for `arch` as the checkout wants it. Packs nothing yet.
+    /// The initramfs of the checkout for `arch`. This packs nothing.
     pub(crate) fn new(arch: &'a Arch, driver: &'a Driver<'a>) -> Result<Self, Error> {
         let archive = Archive::of(arch.debian);
         let packages = archive.candidates(&PACKAGES)?;
@@ -137,7 +137,7 @@ impl<'a> Initramfs<'a> {
     }
 }
 
-/// All libraries that the programs `elves` need, and those that these need in turn: name and path. The program
+/// The libraries that the programs `elves` need, directly and indirectly: name and path. The program
 /// interpreter is one of them.
 fn libraries(packages: &[PathBuf], mut elves: Vec<PathBuf>) -> Result<BTreeMap<String, PathBuf>, Error> {
     let folders: Vec<PathBuf> = packages.iter().flat_map(|package| library_folders(package)).collect();
@@ -165,19 +165,19 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(Error::io("cannot read", path))
 }
 
-/// Replaces the first `old` in `data` by `new`, which is as long.
+/// Replaces the first `old` in `data` by `new`, which has the same length.
 fn replace(data: &mut [u8], old: &[u8], new: &[u8]) {
     if let Some(at) = data.windows(old.len()).position(|window| window == old) {
         data[at..at + old.len()].copy_from_slice(new);
     }
 }
 
-/// The first of `folders` that has the file `path`, as the path of that file.
+/// The path of the file `path` in the first of `folders` that contains it.
 fn find(folders: &[PathBuf], path: &str) -> Option<PathBuf> {
     folders.iter().map(|folder| folder.join(path)).find(|path| path.is_file())
 }
 
-/// Where Debian packages keep shared libraries: `lib/TRIPLET` and `usr/lib/TRIPLET`.
+/// The folders of shared libraries in a Debian package: `lib/TRIPLET` and `usr/lib/TRIPLET`.
 fn library_folders(package: &Path) -> Vec<PathBuf> {
     ["lib", "usr/lib"]
         .iter()
@@ -188,7 +188,7 @@ fn library_folders(package: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The libraries that a program asks for by what readelf says of it, and its interpreter.
+/// The libraries and the interpreter that a program needs, from the output of readelf.
 fn needed(dynamic: &str) -> impl Iterator<Item = &str> {
     dynamic.lines().filter_map(|line| {
         if line.contains("(NEEDED)") {

@@ -1,4 +1,4 @@
-//! The guest images as a library: what they consist of, where the cache is, how they are built.
+//! Guest images: their parts, their cache, and their builder.
 
 use std::{io, path::Path};
 
@@ -13,6 +13,7 @@ mod driver;
 mod image;
 mod initramfs;
 mod kernel;
+pub mod module;
 mod progress;
 mod recipe;
 mod release;
@@ -24,18 +25,18 @@ pub use built::{Image, current, list, remove};
 pub use image::Kind;
 pub use release::Release;
 
-/// Why an image, or something that it needs, could not be made.
+/// Why an image, or a part of it, could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Packages are not installed, and we may not install them.
+    /// Packages are not installed, and this process may not install them.
     #[error("these Debian packages are missing: {}; run: {}", packages.join(" "), install_line(packages))]
     Missing {
         /// Their names.
         packages: Vec<String>,
     },
-    /// Packages are older than what is needed, and we may not install newer ones, or there are none.
+    /// Packages are too old, and newer ones do not exist or this process may not install them.
     #[error(
-        "version {least} or a newer one of these Debian packages is needed: {}; run: apt-get update && {}",
+        "these Debian packages must have version {least} or newer: {}; run: apt-get update && {}",
         packages.join(" "), install_line(packages)
     )]
     Old {
@@ -45,18 +46,16 @@ pub enum Error {
         least: String,
     },
     /// apt's lists have no such package.
-    #[error(
-        "apt knows no package {package} for {arch}; correct its name, or refresh its lists: apt-get update"
-    )]
+    #[error("apt knows no package {package} for {arch}; correct its name, or run: apt-get update")]
     Unknown {
         /// Its name.
         package: String,
         /// Debian's name for the architecture.
         arch: String,
     },
-    /// A suite of Debian has no such package, by fresh lists.
+    /// A suite of Debian has no such package, by new lists.
     #[error(
-        "Debian's suite {suite} has no package {package}; take a kernel that it has, or name its suite in release.rs"
+        "Debian's suite {suite} has no package {package}; choose another release, or correct the suite in release.rs"
     )]
     NotInSuite {
         /// Its name.
@@ -64,14 +63,14 @@ pub enum Error {
         /// The suite.
         suite: &'static str,
     },
-    /// apt's lists named a file that cannot be downloaded. They are fresh now.
+    /// apt's lists named a file that cannot be downloaded. New lists were fetched.
     #[error(
-        "{file}.deb, as apt's lists had it, cannot be downloaded; they are fresh now, try again: {error}"
+        "apt's lists were old, and {file}.deb cannot be downloaded; the lists are new now, try again: {error}"
     )]
     Outdated {
         /// The file, without `.deb`.
         file: String,
-        /// What apt says.
+        /// The error of apt.
         error: Box<Error>,
     },
     /// A program could not be run, or failed.
@@ -79,27 +78,29 @@ pub enum Error {
     Command {
         /// The program with its arguments.
         command: String,
-        /// What became of it.
+        /// How it ended.
         outcome: String,
     },
-    /// The kernel's configuration is not what was asked for.
+    /// The kernel's configuration lacks requested options.
     #[error(
-        "the kernel's configuration did not take {}; correct guest-images/kernel/*.config: name options that this \
-         kernel has, and what they depend on",
+        "the kernel's configuration does not accept {}; in guest-images/kernel/*.config, use options of this kernel and \
+         set their dependencies",
         options.join(", ")
     )]
     Config {
-        /// The lines that were not taken.
+        /// The lines that are missing.
         options: Vec<String>,
     },
-    /// A kernel of Debian's is not in the form that a machine boots.
-    #[error("the kernel in {package} is no uncompressed arm64 Image, which is what machines boot")]
+    /// A Debian kernel is not in the form that a machine boots.
+    #[error("the kernel in {package} is not an uncompressed arm64 Image, which a machine needs")]
     NotAnImage {
         /// The package's file.
         package: String,
     },
     /// The initramfs lacks a program or a library.
-    #[error("{needed_by} needs {file}, which is in none of the packages {packages}; add the one that has it")]
+    #[error(
+        "{needed_by} needs {file}, which the packages {packages} do not contain; add its package in initramfs.rs"
+    )]
     NotInPackages {
         /// What is missing.
         file: String,
@@ -108,46 +109,58 @@ pub enum Error {
         /// The packages that were searched.
         packages: String,
     },
-    /// The cache is where the kernel's makefiles cannot work.
+    /// The kernel's makefiles cannot work in the path of the cache.
     #[error(
-        "the cache folder {path} has a space or a colon in its path; set MINIVMM_CACHE to one that has not"
+        "the cache folder {path} has a space or a colon in its path; set MINIVMM_CACHE to a path without"
     )]
     CachePath {
         /// Its path.
         path: String,
     },
+    /// The kernel's makefiles cannot work in a module's folder.
+    #[error("the folder {path} has a space or a colon in its path; choose a folder without")]
+    ModulePath {
+        /// Its path.
+        path: String,
+    },
+    /// A folder has no module after its build.
+    #[error("the build made no module in {folder}; its Kbuild file needs a line such as: obj-m := NAME.o")]
+    NoModule {
+        /// The folder.
+        folder: String,
+    },
     /// There is no image of this kind for this architecture.
-    #[error("there is no image {image} for {arch}; there are: {}", names.join(", "))]
+    #[error("{arch} has no image {image}; its images are {}", names.join(", "))]
     NoSuchImage {
-        /// What was asked for.
+        /// The requested image.
         image: String,
-        /// For which architecture.
+        /// The architecture.
         arch: &'static str,
-        /// What can be asked for.
+        /// The images of the architecture.
         names: Vec<String>,
     },
-    /// A release was asked for of a kernel that is not built here.
-    #[error("the image {image} has Debian's own kernel, which has one release only; omit --kernel")]
+    /// A release was requested for Debian's kernel.
+    #[error("the image {image} has Debian's own kernel, which has only one release; omit --kernel")]
     NotOurs {
         /// The image.
         image: String,
     },
-    /// No image was built yet.
+    /// The image was not built yet.
     #[error(
         "the guest image {image} for {arch} is not built; build it: minivmm image build {image} --arch {arch}"
     )]
     NotBuilt {
-        /// Which one.
+        /// The image.
         image: String,
-        /// For which architecture.
+        /// The architecture.
         arch: &'static str,
     },
     /// A file or folder could not be read or written.
     #[error("{action} {path}: {source}")]
     Io {
-        /// What could not be done.
+        /// The action that failed.
         action: &'static str,
-        /// With which file or folder.
+        /// The file or folder.
         path: String,
         /// Why.
         source: io::Error,

@@ -1,12 +1,12 @@
 //! The command that builds the guest images.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use guest_images::{Arch, Error, Kind, Release};
+use guest_images::{Arch, Error, Kind, Release, module};
 
 #[derive(Parser)]
-#[command(about = "Builds what runs inside: the guest's kernel, the camera's driver and the initramfs")]
+#[command(about = "Builds guest images: the kernel, the camera's driver and the initramfs")]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -14,28 +14,37 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Build an image, as far as something changed, and print its folder
+    /// Build an image, if something changed, and print its folder
     Build(Choice),
     /// Print the folder of the image that was built last
     Path(Choice),
-    /// Remove all but the images that were built last from the cache
+    /// Build a kernel module of your own for the kernel of an image, and print its path
+    Module {
+        /// The folder with the module's Kbuild file and sources. The module is built there
+        folder: PathBuf,
+        #[command(flatten)]
+        choice: Choice,
+        /// Also write the image's initramfs with the module in /lib/modules to this file, for minivmm --initrd
+        #[arg(long, value_name = "FILE")]
+        initramfs: Option<PathBuf>,
+    },
+    /// Remove everything from the cache but the images that were built last
     Clean,
 }
 
 #[derive(Args)]
 struct Choice {
-    /// The guest's architecture: x86_64 or aarch64; without it, this machine's
+    /// The guest's architecture: x86_64 or aarch64 [default: this machine's]
     #[arg(long, value_parser = arch)]
     arch: Option<&'static Arch>,
-    /// Which image: default; debug, our kernel with all that finds mistakes of drivers; on aarch64 also 64k, our kernel with
-    /// pages of that size, and debian, Debian's own kernel
+    /// The image: default; debug, our kernel with KASAN, lockdep and other debugging options; on aarch64 also 64k, our
+    /// kernel with 64 KiB pages, and debian, Debian's own kernel
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = kind)]
     image: Kind,
     /// The same as --image debug
     #[arg(long, conflicts_with = "image")]
     debug: bool,
-    /// The release of our kernel: 6.1, 6.12 or 7.2; without it, the image's own, which is 6.1 unless its name says
-    /// another one
+    /// The release of our kernel: 6.1, 6.12 or 7.2 [default: the release in the image's name, or 6.1]
     #[arg(long, value_name = "RELEASE", value_parser = release)]
     kernel: Option<Release>,
 }
@@ -65,7 +74,7 @@ fn release(name: &str) -> Result<Release, String> {
 }
 
 fn one_of(names: impl Iterator<Item = String>) -> String {
-    format!("there are {}", names.collect::<Vec<_>>().join(", "))
+    format!("the names are {}", names.collect::<Vec<_>>().join(", "))
 }
 
 fn main() -> ExitCode {
@@ -86,6 +95,11 @@ fn run(verb: &Verb) -> Result<(), Error> {
             guest_images::current(arch, kind)
                 .ok_or(Error::NotBuilt { image: kind.name(), arch: arch.name })?
                 .dir
+        }
+        Verb::Module { folder, choice, initramfs } => {
+            let built = module::build(choice.arch(), choice.kind()?, folder, initramfs.as_deref())?;
+            built.iter().for_each(|module| println!("{}", module.display()));
+            return Ok(());
         }
         Verb::Clean => return guest_images::clean(),
     };

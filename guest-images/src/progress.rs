@@ -1,4 +1,4 @@
-//! Shows how far a build is: bars where stderr is a terminal, a line now and then where it is a log.
+//! Shows the progress of a build: bars if stderr is a terminal, otherwise a line from time to time.
 
 use std::{
     sync::mpsc::{self, RecvTimeoutError, Sender},
@@ -8,10 +8,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How often a log hears of a step that takes long.
+/// The time between two lines about a long step in a log.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// One step of a build, from its creation until it is dropped or done.
+/// A step of a build, from its creation until it is dropped or done.
 pub(crate) struct Step {
     name: &'static str,
     bar: ProgressBar,
@@ -21,7 +21,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// Begins the step `name`, which is thought to have `length` parts; 0 if that is not known.
+    /// Begins the step `name` with an estimated number of parts, or 0 if it is unknown.
     pub(crate) fn begin(name: &'static str, length: u64) -> Self {
         let target = ProgressDrawTarget::stderr();
         let log = target.is_hidden();
@@ -31,7 +31,7 @@ impl Step {
         } else {
             "{spinner} {prefix:18} {elapsed:>4} [{bar:24}] {percent:>3}% {wide_msg}"
         };
-        // The template is a constant; were it wrong, the default is shown.
+        // The template is a constant. If it were invalid, the default would be used.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -44,10 +44,10 @@ impl Step {
         Self { name, bar, start: Instant::now(), heartbeat }
     }
 
-    /// One part more is done; `message` says which.
+    /// A part is done. `message` names it.
     pub(crate) fn advance(&self, message: &str) {
         self.bar.set_message(message.trim().to_owned());
-        // The length is a guess: stay below it until the end.
+        // The length is an estimate: the bar stays below it until the end.
         if self.bar.position() + 1 < self.bar.length().unwrap_or(u64::MAX) {
             self.bar.inc(1);
         }
@@ -64,11 +64,11 @@ impl Step {
         }
     }
 
-    /// Whether there was one to stop.
+    /// Stops the thread, if it runs. True if it ran.
     fn stop_heartbeat(&mut self) -> bool {
         let Some((stop, thread)) = self.heartbeat.take() else { return false };
         drop(stop);
-        // It could only have panicked on printing to a closed stderr.
+        // The thread can only panic if stderr is closed.
         let _ = thread.join();
         true
     }
@@ -81,7 +81,7 @@ impl Drop for Step {
     }
 }
 
-/// Says once in a while on stderr how far `bar` is, until the sender is dropped.
+/// Prints the progress of `bar` on stderr from time to time, until the sender is dropped.
 fn heartbeat(name: &'static str, bar: ProgressBar) -> (Sender<()>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || {

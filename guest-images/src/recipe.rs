@@ -1,4 +1,4 @@
-//! Names things by a hash of all that goes into them.
+//! Names build results by a hash of their inputs.
 
 use std::{
     ffi::OsStr,
@@ -10,17 +10,17 @@ use sha2::{Digest, Sha256};
 
 use crate::Error;
 
-/// What goes into a thing, hashed as it is listed. Each ingredient is framed by its length, so that no two lists
-/// run together.
+/// A hash of the inputs of a build result. Each input is preceded by its length, so different lists of inputs cannot give the
+/// same bytes.
 pub(crate) struct Recipe(Sha256);
 
 impl Recipe {
-    /// An empty recipe for a thing of `kind`.
+    /// An empty recipe for a result of `kind`.
     pub(crate) fn new(kind: &str) -> Self {
         Self(Sha256::new()).with(kind)
     }
 
-    /// Adds a piece of text, or of bytes.
+    /// Adds text or bytes.
     pub(crate) fn with(mut self, ingredient: impl AsRef<[u8]>) -> Self {
         let bytes = ingredient.as_ref();
         self.0.update((bytes.len() as u64).to_le_bytes());
@@ -40,7 +40,7 @@ impl Recipe {
     }
 }
 
-/// The files in `folder` that have the extension, by name.
+/// The files in `folder` with this extension, sorted by name.
 pub(crate) fn sorted_files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Error> {
     let unreadable = || Error::io("cannot read the folder", folder);
     let mut files = Vec::new();

@@ -1,9 +1,9 @@
-//! The releases of Linux that our kernel is built from: which Debian suite has each, and which patches it takes.
+//! The releases of Linux for our kernel: the Debian suite with the source, and the patches.
 
-/// A release of Linux, as Debian's package with its source is called: `linux-source-6.1`.
+/// A release of Linux. Debian's package with the source has it in its name: `linux-source-6.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// 6.1, which this machine's own apt has: that of Debian 12.
+    /// 6.1, the kernel of Debian 12. This machine's own apt provides it.
     V6_1,
     /// 6.12: the rules of 6.1 for CMA, with other messages.
     V6_12,
@@ -12,7 +12,7 @@ pub enum Release {
 }
 
 impl Release {
-    /// All of them; the first is the one that is built where none is named.
+    /// All releases. The first one is the default.
     pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V7_2];
 
     /// Its name on command lines and in the cache.
@@ -24,12 +24,12 @@ impl Release {
         }
     }
 
-    /// The one called `name`.
+    /// The release called `name`.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|release| release.name() == name)
     }
 
-    /// The Debian suite that has the source; none if it is what this machine's apt takes from.
+    /// The Debian suite with the source. None for the suite of this machine's apt.
     pub(crate) fn suite(self) -> Option<&'static str> {
         match self {
             Self::V6_1 => None,
@@ -38,8 +38,8 @@ impl Release {
         }
     }
 
-    /// The folder in guest-images/kernel/patches/ with the patches that not every release takes: those for 6.12 fit
-    /// 7.2 as well.
+    /// The folder in guest-images/kernel/patches/ with the patches for this release. The patches for 6.12 also fit
+    /// 7.2.
     pub(crate) fn patches(self) -> &'static str {
         match self {
             Self::V6_1 => "6.1",
@@ -47,7 +47,7 @@ impl Release {
         }
     }
 
-    /// How much tar says of the source: the length of its progress bar.
+    /// The number of lines that tar prints for the source: the length of the progress bar.
     pub(crate) fn lines_of_tar(self) -> u64 {
         match self {
             Self::V6_1 => 83_000,
@@ -56,7 +56,7 @@ impl Release {
         }
     }
 
-    /// How much make says when nothing was there before: the length of its progress bar.
+    /// The number of lines that make prints for a full build: the length of the progress bar.
     pub(crate) fn lines_of_make(self) -> u64 {
         match self {
             Self::V6_1 => 1_300,
@@ -65,8 +65,8 @@ impl Release {
         }
     }
 
-    /// What of a configuration fragment is for this release. A line that not all of them have ends in the releases
-    /// that do: `CONFIG_CMA_DEBUG=y # 6.1`.
+    /// The lines of a configuration fragment for this release. A line for some releases only ends in a comment with their
+    /// names: `CONFIG_CMA_DEBUG=y # 6.1`.
     pub(crate) fn lines_of(self, fragment: &str) -> String {
         let line = |line: &str| {
             let option = line.starts_with("CONFIG_") || line.starts_with("# CONFIG_");

@@ -1,4 +1,4 @@
-//! The archive that Debian packages of one architecture come from, and unpacking one without installing it.
+//! The archive of Debian packages for one architecture. It unpacks packages without installing them.
 
 use std::{
     fs::{self, File},
@@ -14,24 +14,24 @@ use crate::{
     command,
 };
 
-/// The keys of Debian's archive, in the package debian-archive-keyring, which every Debian has.
+/// The keys of Debian's archive, from the package debian-archive-keyring, which every Debian system has.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The packages of one architecture. Those of this machine's own are what its apt knows; for another architecture or
-/// suite, apt gets lists of its own in the cache, and this machine's stay as they are.
+/// The packages of one architecture. For this machine's architecture it uses the machine's apt lists. For another architecture or
+/// suite it uses lists in the cache, and does not change this machine's.
 #[derive(Debug, Clone)]
 pub struct Archive {
     arch: String,
-    /// The suite of Debian; none for the sources that this machine has.
+    /// The suite of Debian. None for the sources of this machine.
     suite: Option<&'static str>,
-    /// Whether apt's lists are ours, and not this machine's.
+    /// Whether apt uses lists in the cache instead of this machine's.
     apart: bool,
-    /// What apt keeps for us.
+    /// The folder of apt in the cache.
     folder: PathBuf,
 }
 
 impl Archive {
-    /// The archive of the packages for `arch`, by Debian's name of it: "arm64".
+    /// The archive of the packages for `arch`, for example "arm64", in Debian's naming.
     pub fn of(arch: &str) -> Self {
         Self {
             arch: arch.into(),
@@ -41,13 +41,13 @@ impl Archive {
         }
     }
 
-    /// The archive of the packages for `arch` in a suite of Debian, whichever this machine takes its own from: "sid".
+    /// The archive of the packages for `arch` in a suite of Debian, for example "sid".
     pub(crate) fn of_suite(arch: &str, suite: &'static str) -> Self {
         let folder = cache_dir().join("debian").join(format!("apt-{suite}-{arch}"));
         Self { arch: arch.into(), suite: Some(suite), apart: true, folder }
     }
 
-    /// The archive of this machine's own packages.
+    /// The archive of this machine's packages.
     pub(super) fn own() -> Self {
         Self::of(Arch::host().debian)
     }
@@ -60,8 +60,8 @@ impl Archive {
         Ok(split(&self.candidates(&[package])?[0]).1)
     }
 
-    /// The folder into which `package` is unpacked: its current version or, called NAME=VERSION, that one. It is
-    /// downloaded first if need be. Works for any user and changes nothing outside of the cache.
+    /// The folder of the unpacked `package`: the current version, or VERSION for NAME=VERSION. The package is
+    /// downloaded if necessary. It works for any user, and changes only the cache.
     ///
     /// # Errors
     /// If apt knows no such package or cannot download it, or if the cache cannot be written.
@@ -69,13 +69,13 @@ impl Archive {
         self.unpack(&self.candidates(&[package])?[0])
     }
 
-    /// The first package that `package` depends on: what one without content stands for, as linux-image-arm64 does
-    /// for the kernel of the day.
+    /// The first package that `package` depends on. A metapackage stands for it: linux-image-arm64 depends on the current
+    /// kernel.
     ///
     /// # Errors
-    /// If apt knows no such package, or it depends on nothing.
+    /// If apt knows no such package, or if it has no dependency.
     pub fn first_dependency(&self, package: &str) -> Result<String, Error> {
-        // Fetches the lists if there are none.
+        // Fetches the lists if they are missing.
         self.candidates(&[package])?;
         let shown = command::output(self.apt(&[], "apt-cache").args(["show", "--no-all-versions", package]))?;
         first_dependency(&shown)
@@ -83,8 +83,8 @@ impl Archive {
             .ok_or_else(|| self.unknown(&format!("that {package} depends on")))
     }
 
-    /// The names, without `.deb`, of the files that apt would download for `packages`, in their order. Fetches fresh
-    /// lists if apt does not know a package and we may.
+    /// The names, without `.deb`, of the files that apt would download for `packages`, in the same order. Fetches new
+    /// lists if apt does not know a package and this process may fetch them.
     pub(crate) fn candidates(&self, packages: &[&str]) -> Result<Vec<String>, Error> {
         self.find_candidates(packages).or_else(|error| {
             self.update(error)?;
@@ -119,13 +119,13 @@ impl Archive {
             return Ok(folder);
         }
         cache::create_whole(&folder, |partial| {
-            // That version and no other: the folder has its name. apt checks the file's hash against its signed lists.
+            // Exactly this version, because the folder has its name. apt verifies the file's hash with its signed lists.
             let (name, version) = split(file);
             let download = || {
                 let mut apt = self.apt(&[], "apt-get");
                 command::output(apt.current_dir(partial).arg("download").arg(format!("{name}={version}")))
             };
-            // Old lists name files that are gone, or that are elsewhere now.
+            // Old lists name files that were removed or moved.
             download().or_else(|error| {
                 self.update(error)?;
                 download().map_err(|error| Error::Outdated { file: file.into(), error: Box::new(error) })
@@ -137,7 +137,7 @@ impl Archive {
         Ok(folder)
     }
 
-    /// Fetches fresh lists because of `error`, which is the result if we may not.
+    /// Fetches new lists because of `error`. Returns `error` if this process may not fetch them.
     fn update(&self, error: Error) -> Result<(), Error> {
         let (prefix, _lock) = if self.apart {
             let lock = Lock::take(&self.folder.with_extension("lock"), || ())?;
@@ -154,19 +154,19 @@ impl Archive {
         command::output(self.apt(prefix, "apt-get").arg("update")).map(drop)
     }
 
-    /// Makes what apt expects: a folder for its cache and, of a suite, the list of sources.
+    /// Creates what apt expects: a folder for its cache and, for a suite, the list of sources.
     fn prepare(&self) -> Result<(), Error> {
         self.create_folder("cache")?;
         let Some(suite) = self.suite else { return Ok(()) };
         let (path, list) = (self.sources(), sources(suite));
-        // Another process may be reading it.
+        // The file is not rewritten, because another process may read it.
         if fs::read_to_string(&path).is_ok_and(|there| there == list) {
             return Ok(());
         }
         fs::write(&path, list).map_err(Error::io("cannot write", &path))
     }
 
-    /// The file with the list of sources of a suite.
+    /// The file with the list of sources of the suite.
     fn sources(&self) -> PathBuf {
         self.folder.join("suite.sources")
     }
@@ -183,15 +183,15 @@ impl Archive {
             apt.arg("-o").arg(format!("{option}={value}"));
         };
         let folder = self.folder.display();
-        // Not everybody may write where the machine has it, containers of Debian's have it switched off, and without it
-        // each call reads all lists.
+        // Without a cache each call reads all lists. Not every user can write to the machine's cache, and Debian's containers
+        // disable it.
         set("Dir::Cache", &format!("{folder}/cache"));
         set("Dir::Cache::pkgcache", "pkgcache.bin");
         if self.apart {
             set("APT::Architecture", &self.arch);
             set("APT::Architectures", &self.arch);
             set("Dir::State", &format!("{folder}"));
-            // Nothing of it is installed.
+            // No package of this archive is installed.
             set("Dir::State::status", &format!("{folder}/status"));
             set("Acquire::Languages", "none");
         }
@@ -203,7 +203,7 @@ impl Archive {
     }
 }
 
-/// The list of sources of a suite, in apt's form deb822: the names of packages, and nothing else that mirrors have.
+/// The list of sources of a suite, in apt's format deb822. It contains only package indices.
 fn sources(suite: &str) -> String {
     format!(
         "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: {suite}\nComponents: main\nTargets: Packages\n\
@@ -217,8 +217,8 @@ fn split(file: &str) -> (&str, String) {
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default().replace("%3a", ":"))
 }
 
-/// Picks the files of `packages` from lines of the form `'URL' FILE.deb SIZE HASH`, which come in any order; the
-/// error is the package that has none.
+/// Picks the files of `packages` from lines of the form `'URL' FILE.deb SIZE HASH` in any order. The
+/// error is the name of a package without a line.
 fn pick_candidates<'a>(uris: &str, packages: &[&'a str]) -> Result<Vec<String>, &'a str> {
     let files: Vec<&str> =
         uris.lines().filter_map(|line| line.split(' ').nth(1)?.strip_suffix(".deb")).collect();
@@ -236,7 +236,7 @@ fn pick_candidates<'a>(uris: &str, packages: &[&'a str]) -> Result<Vec<String>, 
         .collect()
 }
 
-/// The first name in the field Depends of what apt-cache shows of a package.
+/// The first name in the field Depends of the output of apt-cache.
 fn first_dependency(shown: &str) -> Option<&str> {
     let depends = shown.lines().find_map(|line| line.strip_prefix("Depends: "))?;
     depends.split([' ', ',', ':']).next()
@@ -265,8 +265,8 @@ mod tests {
         assert_eq!(first_dependency("Package: a\n"), None);
     }
 
-    /// What apt is told, as apt itself reads it: another architecture's archive shares nothing with this machine's
-    /// but the sources, and that of a suite not even these.
+    /// The configuration as apt reads it. The archive of another architecture shares only the sources with this machine's, and
+    /// the archive of a suite shares nothing.
     #[test]
     fn other_archives_are_apart() {
         let other = Arch::ALL.into_iter().find(|arch| arch.name != Arch::host().name).unwrap();

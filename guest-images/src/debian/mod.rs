@@ -1,4 +1,4 @@
-//! Debian packages: which are missing, installing them where we may, and unpacking one without installing it.
+//! Debian packages: finds missing packages, installs them if this process may, and unpacks packages without installing them.
 
 use std::{path::PathBuf, process::Command};
 
@@ -8,7 +8,7 @@ mod archive;
 
 pub use archive::Archive;
 
-/// Those of `packages` that are not installed.
+/// The `packages` that are not installed.
 ///
 /// # Errors
 /// If dpkg-query cannot be run: this is not a Debian system.
@@ -16,7 +16,7 @@ pub fn missing(packages: &[&str]) -> Result<Vec<String>, Error> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
-    // It ends with 1 if it does not know one of them, which is an answer, too.
+    // Its exit status is 1 if it does not know a package. The output is valid nevertheless.
     let output = command::capture(
         Command::new("dpkg-query")
             .args(["--show", "--showformat", "${Package} ${Architecture} ${db:Status-Status}\n"])
@@ -33,10 +33,10 @@ pub fn missing(packages: &[&str]) -> Result<Vec<String>, Error> {
     Ok(packages.iter().filter(|package| !installed(package)).map(ToString::to_string).collect())
 }
 
-/// Installs those of `packages` that are missing, if we are root or sudo asks for no password; says on stderr which.
+/// Installs the missing `packages`, as root or with passwordless sudo, and names them on stderr.
 ///
 /// # Errors
-/// If packages are missing and we may not install them (the sentence ends with the command to run), or if apt-get
+/// If packages are missing and this process may not install them (the sentence ends with the command to run), or if apt-get
 /// fails.
 pub fn install(packages: &[&str]) -> Result<(), Error> {
     let missing = missing(packages)?;
@@ -45,12 +45,12 @@ pub fn install(packages: &[&str]) -> Result<(), Error> {
     }
     let Some(prefix) = privilege() else { return Err(Error::Missing { packages: missing }) };
     eprintln!("Installing Debian packages: {}", missing.join(" "));
-    // Lists that are absent or old make it fail; with fresh ones it deserves a second try.
+    // It fails if lists are missing or old. It is repeated with new lists.
     apt_install(prefix, &missing).or_else(|_| update(prefix).and_then(|()| apt_install(prefix, &missing)))
 }
 
-/// Fetches fresh lists of packages, if we may. What is built by old ones is built anew as soon as something else has fetched
-/// them: who builds much does this first.
+/// Fetches new package lists, if this process may. Images depend on the lists, so a caller that builds several things does this
+/// first. Otherwise a later fetch would cause rebuilds.
 ///
 /// # Errors
 /// If apt-get fails.
@@ -58,11 +58,11 @@ pub fn refresh() -> Result<(), Error> {
     privilege().map_or(Ok(()), update)
 }
 
-/// Makes sure that the installed `packages`, which are of one source, have the version `least` or a newer one: where they are
-/// older, it installs the newest that Debian has, as [`install`] does.
+/// Ensures that the installed `packages`, all from one source package, have at least the version `least`. If they are
+/// older, installs the newest in Debian, as [`install`] does.
 ///
 /// # Errors
-/// If there is no such version, or if we may not install it.
+/// If there is no such version, or if this process may not install it.
 pub fn at_least(packages: &[&str], least: &str) -> Result<(), Error> {
     let is_recent = || -> Result<bool, Error> {
         let version = installed_version(packages[0])?;
@@ -116,7 +116,7 @@ pub fn unpacked(package: &str) -> Result<PathBuf, Error> {
     Archive::own().unpacked(package)
 }
 
-/// The command that gives us the right to install, as the words that stand before it; none if nothing does.
+/// The words to put before a command so that it may install packages. None if this process may not install.
 fn privilege() -> Option<&'static [&'static str]> {
     if rustix::process::geteuid().is_root() {
         return Some(&[]);
@@ -125,12 +125,12 @@ fn privilege() -> Option<&'static [&'static str]> {
     sudo.is_ok_and(|output| output.status.success()).then_some(&["sudo", "-n"])
 }
 
-/// apt's `program`, asking no questions, run through the words `prefix`.
+/// apt's `program` without prompts, prefixed by the words `prefix`.
 fn apt(prefix: &[&str], program: &str) -> Command {
     let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", program];
     let mut words = prefix.iter().chain(&environment);
     let mut command = Command::new(words.next().unwrap_or(&"env"));
-    // As root, apt would download as the user _apt, who may not write into our cache, and warn of it.
+    // As root, apt would download as the user _apt, who cannot write to the cache, and print a warning.
     command.args(words).args(["-q", "-o", "APT::Sandbox::User=root"]);
     command
 }

@@ -1,6 +1,6 @@
 //! The tests that run programs of this workspace: minivmm on the command line, bare-metal guests, guests that boot Linux, labs.
 //!
-//! It is one program, as each more would be linked with all of the workspace again. It takes the options of any test
+//! It is one program, because each further program would link the whole workspace again. It has the options of a normal test
 //! program: `cargo test -p tests --test suite -- linux::` runs the tests of linux.rs.
 
 mod bad_input;
@@ -21,6 +21,7 @@ mod linux;
 mod model;
 mod msgdma;
 mod other_kernels;
+mod own_driver;
 mod scenarios;
 mod tree;
 
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     harness::main(groups)
 }
 
-/// All tests for guests of `arch`; those of a release of our kernel alone, if the environment names one.
+/// All tests for guests of `arch`. If the environment names a release of our kernel, only the tests of that release.
 fn groups(arch: &Arch) -> Vec<Group> {
     if let Some(release) = kernels::chosen() {
         return vec![model::group(), other_kernels::of_release(release)];
@@ -61,6 +62,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         msgdma::group(),
         other_kernels::debian(arch),
         other_kernels::large_pages(arch),
+        own_driver::group(),
         scenarios::group(arch),
         tree::group(),
     ]
