@@ -1,5 +1,5 @@
-//! Compiles the bare-metal guests, and what tests run in Linux guests, for the architecture that the tests are built for:
-//! where they run there may be no compiler.
+//! Compiles the bare-metal guests and the programs for Linux guests, for the architecture of the tests. The machine where
+//! the tests run need not have a compiler.
 
 use std::{
     env,
@@ -13,7 +13,7 @@ use std::{
 #[path = "src/bare_metal/parameters.rs"]
 mod parameters;
 
-/// Architectures that there are guests for: what the compiler and the linker are told besides what they all have.
+/// The architectures of the guests, with their options for the compiler and the linker.
 const ARCHITECTURES: [(&str, &[&str]); 2] = [
     ("x86_64", &["-m64", "-mno-red-zone", "-fcf-protection=none", "-Wl,-Ttext-segment=0x1000000"]),
     (
@@ -43,7 +43,7 @@ fn main() {
     let _ = writeln!(header, "#define PARAMETERS_MAGIC \"{}\"", parameters::MAGIC);
     fs::write(out.join("parameters.h"), header).expect("the output folder is ours");
 
-    // What links our programs for that machine compiles C for it, too.
+    // The linker of Rust programs for that machine is also its C compiler.
     let compiler = env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into());
     let mut table = "[\n".to_owned();
     for entry in fs::read_dir(&sources).expect("there are sources") {
@@ -54,7 +54,7 @@ fn main() {
         let name = source.file_stem().expect("sources have names").to_string_lossy();
         let guest = out.join(&*name);
         let compiled = Command::new(&compiler)
-            // Some of the flags name files there.
+            // Some of the flags name files in this folder.
             .current_dir(sources.join(&arch))
             .args(["-O2", "-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-no-pie"])
             .args(["-mgeneral-regs-only", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"])
@@ -74,7 +74,7 @@ fn main() {
     fs::write(out.join("guests.rs"), table).expect("the output folder is ours");
 }
 
-/// Compiles the programs that tests run in guests with Linux.
+/// Compiles the programs that tests run in Linux guests.
 fn compile_for_linux(compiler: &OsStr, driver: &Path, out: &Path) {
     for name in ["cma-ops", "mcam-3a", "mcam-params", "pin"] {
         let source = PathBuf::from(format!("guest/{name}.c"));
@@ -86,7 +86,7 @@ fn compile_for_linux(compiler: &OsStr, driver: &Path, out: &Path) {
     }
 }
 
-/// Makes the flat image of the ELF file `guest`, in its place.
+/// Replaces the ELF file `guest` by its flat image.
 fn flatten(compiler: &OsStr, guest: &Path) {
     let found = Command::new(compiler).arg("-print-prog-name=objcopy").output().expect("the compiler runs");
     let objcopy = String::from_utf8_lossy(&found.stdout).trim().to_owned();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bus: what no device answers reads as ones and takes no harm; every width and offset of every device is survived. */
+/* Bus: addresses without a device read as ones and ignore writes. Accesses of every width and offset to every device do no harm. */
 #include "guest.h"
 
 static int guest(void)
@@ -17,7 +17,7 @@ static int guest(void)
 		}
 	}
 	CHECK(read32(EXIT) == 0);
-	/* An exit needs the whole word. */
+	/* Only a write of the whole word ends the machine. */
 	write8(EXIT + 5, 1);
 	DEVICE(u16, EXIT + 4) = 0x107;
 	return 0;

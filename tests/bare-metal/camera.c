@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Camera: its registers, with a stall clock. Frames by interrupt, a bus error, late enabling, stop and reset. */
+/* Camera registers with stall timing: frames with interrupts, a bus error, late enabling, stop and reset. */
 #include "camera.h"
 
 #define BUFFER (WINDOW + 0x10000)
 #define SECOND (WINDOW + 0x20000)
-/* Below the window there is memory that is the guest's, but not the camera's. */
+/* The memory below the window belongs to the guest, but the camera may not use it. */
 #define OUTSIDE (WINDOW - 0x1000)
 #define CANARY 0x5aa55aa5c33cc33cUL
 
@@ -32,7 +32,7 @@ static void identity(void)
 	CHECK(cam_read(CAM(STATUS)) == 0);
 	cam_write(CAM(ID), 0);
 	CHECK(cam_read(CAM(ID)) == CAM(ID_VALUE));
-	/* Only whole words are registers. */
+	/* Registers are accessed as whole words only. */
 	write8(CAMERA + CAM(CTRL), CAM(CTRL_ENABLE));
 	CHECK(cam_read(CAM(CTRL)) == 0);
 }
@@ -61,7 +61,7 @@ static void frames_by_interrupt(void)
 	CHECK(cam_read(CAM(IRQS)) == interrupts);
 }
 
-/* A frame that begins below the window, and one that ends behind it. */
+/* A frame that begins below the window, and a frame that ends after it. */
 static void bus_errors(void)
 {
 	u64 behind = WINDOW + WINDOW_SIZE;
@@ -82,7 +82,7 @@ static void bus_errors(void)
 	CHECK(cam_read(CAM(ERR_ADDR_LO)) == (u32)behind);
 	CHECK(is_filled(behind - 0x4000, behind));
 
-	/* The first address of two is held until it is acknowledged. */
+	/* The first of two addresses is kept until the driver acknowledges it. */
 	cam_write(CAM(IRQ_ENABLE), 0);
 	cam_commit_grey(OUTSIDE - 0x1000);
 	while (cam_read(CAM(BUS_ERRORS)) != 3)
@@ -104,7 +104,7 @@ static void bus_errors(void)
 	CHECK(is_filled(OUTSIDE, WINDOW + GREY_BYTES));
 }
 
-/* An event that happened while it was not enabled interrupts when it is; one more makes a second edge. */
+/* A recorded event interrupts when it is enabled. A further event signals a second edge. */
 static void enabled_late(void)
 {
 	u32 edges = cam_read(CAM(IRQS));
@@ -123,7 +123,7 @@ static void enabled_late(void)
 	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_DONE) | CAM(IRQ_LATCHED));
 	wait_interrupt();
 	CHECK(cam_read(CAM(IRQS)) == edges + 2);
-	/* Nothing gained, no edge. */
+	/* No new bit, no edge. */
 	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_DONE));
 	CHECK(cam_read(CAM(IRQS)) == edges + 2);
 	CHECK(!interrupt_came());
@@ -137,7 +137,7 @@ static void stop_and_reset(void)
 	CHECK(cam_wait(CAM(IRQ_STOPPED)) == CAM(IRQ_STOPPED));
 	CHECK(cam_read(CAM(STATUS)) == 0);
 
-	/* Stopped, it takes a configuration and does nothing with it until it is enabled, from sequence 0 again. */
+	/* A stopped channel keeps a configuration until it is enabled. The sequence then starts at 0. */
 	fill(BUFFER, BUFFER + GREY_BYTES);
 	cam_commit_grey(BUFFER);
 	CHECK(cam_read(CAM(STATUS)) == CAM(STATUS_PENDING));

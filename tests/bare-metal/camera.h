@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The camera for bare-metal guests: a frame's configuration, and waiting for what becomes of it. */
+/* The camera for bare-metal guests: the configuration of a frame, and waiting for events. */
 #ifndef CAMERA_H
 #define CAMERA_H
 
@@ -9,7 +9,7 @@
 #define CAM(reg) MINIVMM_CAM_##reg
 #define FOURCC(a, b, c, d) ((u32)(a) | (u32)(b) << 8 | (u32)(c) << 16 | (u32)(d) << 24)
 
-/* The beginning of every frame: "MCVMSEQ", the sequence number, and more that is not looked at here. */
+/* The first fields of the stamp of a frame: "MCVMSEQ" and the sequence number. */
 struct stamp {
 	u64 magic;
 	u32 sequence;
@@ -37,7 +37,7 @@ static inline void cam_commit_grey(u64 address)
 	cam_write(CAM(CH_COMMIT), 1);
 }
 
-/* Waits for interrupts until one of `events` has happened, acknowledges all that have, and returns them. */
+/* Waits for interrupts until one of `events` has occurred. Acknowledges all events, and returns them. */
 static inline u32 cam_wait(u32 events)
 {
 	u32 happened = 0;

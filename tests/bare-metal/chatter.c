@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints and prints. */
+/* Prints without end. */
 #include "guest.h"
 
 static int __attribute__((noreturn)) guest(void)

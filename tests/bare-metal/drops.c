@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Drops: a free frame clock goes on without buffers, and counts the frames that it lost. */
+/* Drops: the free-running frame clock continues without buffers, and counts the lost frames. */
 #include "camera.h"
 
 static int guest(void)
@@ -24,14 +24,14 @@ static int guest(void)
 	cam_commit_grey(WINDOW);
 	CHECK(cam_wait(CAM(IRQ_DONE)) & CAM(IRQ_DONE));
 	sequence = cam_read(CAM(CH_DONE_SEQUENCE));
-	/* The sequence number counts what was dropped. */
+	/* The sequence number counts dropped frames. */
 	CHECK(sequence >= drops);
 	CHECK(sequence <= cam_read(CAM(DROPS)));
 	CHECK(stamp_at(WINDOW)->magic == STAMP_MAGIC);
 	CHECK(stamp_at(WINDOW)->sequence == sequence);
 	CHECK(cam_read(CAM(FRAMES)) == 1);
 
-	/* It stops without a frame in work, and then nothing is dropped any more. */
+	/* The channel stops at once without a frame in work. Then no more frames are dropped. */
 	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_STOPPED));
 	cam_write(CAM(CTRL), 0);
 	CHECK(cam_wait(CAM(IRQ_STOPPED)) & CAM(IRQ_STOPPED));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every bare-metal guest starts with: its parameters, device access, printing, the end. 64 bit, no libc, no
- * floating point; what differs between architectures is in a folder of its own each. */
+/* The common part of bare-metal guests: parameters, device access, printing, the exit. 64-bit, without libc and
+ * floating point. Each architecture has a folder with its own part. */
 #ifndef GUEST_H
 #define GUEST_H
 
@@ -14,8 +14,8 @@ typedef unsigned long u64;
 #define TEXT(word) TEXT_OF(word)
 #define TEXT_OF(word) #word
 
-/* SERIAL, EXIT and so on are words of this; who runs the guest writes them into its file. The compiler knows that they
- * do not change, but not what they are. */
+/* SERIAL, EXIT and so on are words of this array. The test writes them into the guest's file. The compiler knows that they
+ * are constant, but not their values. */
 extern const u64 parameters[PARAMETERS];
 asm(".section .rodata\n"
     ".balign 8\n"
@@ -26,8 +26,8 @@ asm(".section .rodata\n"
 
 static int guest(void);
 
-/* A device's register. The compiler does not see where it is: an instruction that counts the address up as well is more
- * than KVM can tell the VMM of on aarch64. */
+/* A device's register. The compiler does not see its address. Otherwise it could use an instruction that also increments the
+ * address, which KVM on aarch64 does not decode for the VMM. */
 #define DEVICE(type, address)                     \
 	(*({                                      \
 		u64 at = (address);               \
@@ -54,7 +54,7 @@ static inline void __attribute__((noreturn)) end(u8 status)
 		;
 }
 
-/* Ends with the number of the line that did not hold: the status is its low byte, the text says it whole. */
+/* Ends with the number of the line of the failed check: the status is its low byte, and the text has the whole number. */
 #define CHECK(condition)                                              \
 	do {                                                          \
 		if (!(condition)) {                                   \

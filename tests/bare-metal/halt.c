@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Halts for good: nobody is left to wake it. */
+/* Halts with interrupts off: nothing can wake it. */
 #include "guest.h"
 
 static int guest(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Boot: the zero page is there, the serial port prints, the status comes back. */
+/* Boot: the zero page is valid, the serial port prints, the exit status is reported. */
 #include "guest.h"
 
 static int guest(void)

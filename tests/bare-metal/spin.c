@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Never ends by itself. */
+/* Loops without end. */
 #include "guest.h"
 
 static int __attribute__((noreturn)) guest(void)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stream: lets the camera write frames as fast as it can, and prints the nanoseconds that MEASURED of them took, and how many
- * were dropped among them. FORMAT is of one plane with 2 bytes a pixel, or NV12 with 2 PLANES; WARM_UP and MEASURED count
- * frames that came. */
+/* Stream: the camera writes frames as fast as possible. Prints the time of MEASURED frames in nanoseconds, and the number of
+ * dropped frames among them. FORMAT has one plane with 2 bytes a pixel, or is NV12 with 2 PLANES. WARM_UP and MEASURED count
+ * received frames. */
 #include "camera.h"
 
 #define PAGE_UP(bytes) (((bytes) + 0xfff) & ~0xfffUL)
 
-/* Where frames go in turn. */
+/* A ring of buffers. */
 struct ring {
 	u64 first, end, size;
 };
@@ -17,7 +17,7 @@ static u64 after(const struct ring *ring, u64 buffer)
 	return buffer == ring->end ? ring->first : buffer;
 }
 
-/* What does not change stays as it is. Windows are below 4 GiB. */
+/* Writes only the registers that change. Windows are below 4 GiB. */
 static void commit(u64 buffer, u64 plane1)
 {
 	cam_write(CAM(CH_ADDR0_LO), buffer);
@@ -47,7 +47,7 @@ static int guest(void)
 {
 	u64 pixels = WIDTH * HEIGHT, two = PLANES == 2;
 	u64 plane0 = two ? pixels : 2 * pixels, bytes1 = two ? pixels / 2 : 0, stride = plane0 / HEIGHT;
-	/* Where plane 1 begins in a buffer. */
+	/* Offset of plane 1 in a buffer. */
 	u64 plane1 = two ? plane0 : 0;
 	u64 size = PAGE_UP(plane0 + bytes1);
 	struct ring ring = { WINDOW, WINDOW + BUFFERS * size, size };
@@ -61,8 +61,8 @@ static int guest(void)
 	cam_write(CAM(CH_LEN0), plane0);
 	cam_write(CAM(CH_STRIDE1), two ? stride : 0);
 	cam_write(CAM(CH_LEN1), bytes1);
-	/* A frame is latched when the one before is done, and then the next may be committed without a look at STATUS:
-	 * one interrupt a frame is enough for both. */
+	/* A frame is latched when the previous one is done. Then the next can be committed without reading STATUS, so
+	 * one interrupt for each frame is enough. */
 	cam_write(CAM(IRQ_ENABLE), CAM(IRQ_LATCHED));
 	commit(ring.first, plane1);
 	write32(EXIT, 1);

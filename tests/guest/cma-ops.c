@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs in a guest with Linux: does the operations on standard input to a CMA window, and prints after each what the kernel
- * says of it: errno, used, maxchunk. The first argument is the window's folder in debugfs, the second the window's dma-buf
- * heap, and the third a camera that allocates from the window, if there are. An operation is a line:
+/* Runs in a Linux guest: does the operations on standard input to a CMA window, and prints after each operation the kernel's
+ * values: errno, used, maxchunk. The arguments are the window's folder in debugfs, the window's dma-buf heap (optional),
+ * and a camera that allocates from the window (optional). An operation is a line:
  *   a N     debugfs alloc: N pages, at no alignment
- *   f N     debugfs free: N pages of those allocated last, first in, last out (mm/cma_debug.c, cma_free_mem)
+ *   f N     debugfs free: the first N pages of the last allocations (mm/cma_debug.c, cma_free_mem)
  *   h ID N  a buffer of N pages from the heap, at its alignment
  *   c ID    closes that buffer
  *   v N     VIDIOC_CREATE_BUFS: one more buffer of the camera, of N pages
  *   w       VIDIOC_REQBUFS: frees the camera's buffers
  *   r       frees everything
- *   b       prints the bitmap, too; of an area with several ranges one for each, with | between */
+ *   b       also prints the bitmap, or the bitmaps of all ranges separated by | */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -26,9 +26,9 @@
 
 static char text[1 << 20];
 
-/* All that is printed, until the end: whoever reads it would run meanwhile, and a preemptible kernel, as 7.2 is, can stop it
- * in the middle of a page fault. The page that it took, out of those that an operation has just given back, cannot be migrated
- * then, and the next allocation passes it over. */
+/* The output is collected until the end. Otherwise the reader would run meanwhile, and a preemptible kernel such as 7.2 could
+ * stop it in the middle of a page fault. If the fault has taken a page that an operation has just freed, the page cannot be
+ * migrated, and the next allocation skips it. */
 static char answers[64 << 20];
 
 static int open_file(int folder, const char *name, int flags)
@@ -62,14 +62,14 @@ static int write_number(int fd, unsigned long number)
 	return write(fd, digits, length) == length ? 0 : errno;
 }
 
-/* Linux up to 6.14 has no ranges, and newer ones a link `bitmap` to that of the first. */
+/* Linux up to 6.14 has no ranges. Newer releases have a link `bitmap` to the bitmap of the first range. */
 static void print_bitmaps(int folder)
 {
 	char name[32] = "bitmap";
 	int range = 0;
 
 	do {
-		/* Of a full bitmap the kernel cuts the newline (fs/debugfs/file.c, u32_array_open). */
+		/* The kernel truncates the newline of a full bitmap (fs/debugfs/file.c, u32_array_open). */
 		printf("%c%.*s", range ? '|' : ' ', (int)strcspn(read_file(folder, name), "\n"), text);
 		snprintf(name, sizeof(name), "ranges/%d/bitmap", ++range);
 	} while (!faccessat(folder, name, R_OK, 0));
@@ -96,7 +96,7 @@ static int close_buffer(int *buffer)
 	return close(fd) ? errno : 0;
 }
 
-/* The format whose frames are smallest, so that a buffer of any size will do. */
+/* The format with the smallest frames, so that a buffer of any size is large enough. */
 static int open_camera(const char *name, struct v4l2_format *format)
 {
 	int fd = open_file(AT_FDCWD, name, O_RDWR);

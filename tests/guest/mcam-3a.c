@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs in a guest with Linux: exposure and white balance in a loop, by the ISP's statistics and parameters.
- *   mcam-3a STATISTICS PARAMETERS FRAMES, the first two being nodes, as /dev/video2 and /dev/video3
- * Something else streams the camera's frames meanwhile. Prints a line for each frame of which there are statistics: its number,
- * the mean red, green and blue of the sensor in linear values, the gains that the next one shall have, and the digital gain.
- * The law is that of the camera's auto=yes (devices/src/camera/auto.rs): grey is what the mean colour is, and its light is a
- * middle grey. Half of the way is gone with each frame. */
+/* Runs in a Linux guest: a control loop for exposure and white balance, with the ISP's statistics and parameters.
+ *   mcam-3a STATISTICS PARAMETERS FRAMES, where the first two are nodes such as /dev/video2 and /dev/video3
+ * Another program streams the camera's frames. For each frame with statistics it prints a line: its number,
+ * the mean red, green and blue of the sensor in linear values, the gains for the next frame, and the digital gain.
+ * The algorithm is that of the camera's auto=yes (devices/media/src/auto.rs): it assumes that the mean colour of the scene is a
+ * middle grey. Each frame corrects half of the difference. */
 #include "metadata.h"
 
 /* 18 % of white. */
 #define MIDDLE_GREY (16383 * 0.18)
-/* What a gain of 16 bits in steps of 1/16384 can be, and somewhat less than that. */
+/* The limits of a gain of 16 bits in steps of 1/16384, with a small margin. */
 #define GAIN_MAX 3.9
 #define DIGITAL_GAIN_MAX 4.0
-/* Of fewer quads nothing can be told. */
+/* The minimum number of quads for a correction. */
 #define QUADS_MIN 64
 
 struct blocks {
@@ -26,7 +26,7 @@ static struct minivmm_params_block_header header(unsigned short type, unsigned i
 	return (struct minivmm_params_block_header){ .type = type, .size = size };
 }
 
-/* Puts the parameters with these gains for red, green and blue into a buffer; its bytes. */
+/* Fills a buffer with parameters for these gains of red, green and blue. Returns its size in bytes. */
 static unsigned int fill(struct minivmm_params_buffer *buffer, const double gains[3])
 {
 	struct blocks blocks = {
@@ -39,7 +39,7 @@ static unsigned int fill(struct minivmm_params_buffer *buffer, const double gain
 
 	for (i = 1; i < 3; i++)
 		most = gains[i] > most ? gains[i] : most;
-	/* What the gains of the channels cannot do, the digital one does. */
+	/* The digital gain supplies what exceeds the limits of the channels' gains. */
 	digital = most / GAIN_MAX;
 	digital = digital < 1 ? 1 : digital > DIGITAL_GAIN_MAX ? DIGITAL_GAIN_MAX : digital;
 	for (i = 0; i < 4; i++) {
@@ -56,7 +56,7 @@ static unsigned int fill(struct minivmm_params_buffer *buffer, const double gain
 	return sizeof(*buffer) + sizeof(blocks);
 }
 
-/* Moves the gains towards those that the statistics want. */
+/* Moves the gains towards those that the statistics require. */
 static void follow(const struct minivmm_stats_buffer *statistics, double gains[3])
 {
 	const struct minivmm_stats_zone *zone = &statistics->zone[0][0];
@@ -83,7 +83,7 @@ int main(int argc, char **argv)
 	struct node statistics, params;
 	unsigned int idle[BUFFERS], num_idle, frames, i;
 	struct v4l2_buffer buffer;
-	/* The statistics say what the ISP begins with. */
+	/* The first statistics have the initial settings of the ISP. */
 	double gains[3];
 
 	if (argc != 4 || !(frames = strtoul(argv[3], NULL, 10))) {
@@ -124,7 +124,7 @@ int main(int argc, char **argv)
 			}
 			idle[num_idle++] = buffer.index;
 		}
-		/* Frames come faster than parameters are taken: there will be another. */
+		/* All buffers of parameters are queued. The next frame tries again. */
 		if (!num_idle) {
 			printf("\n");
 			continue;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs in a guest with Linux: gives the ISP buffers of parameters, one after another, whatever is in them.
- *   mcam-params PARAMETERS, the node, as /dev/video3
- * A buffer is a line of hexadecimal digits on standard input. Something else streams the camera's frames meanwhile. Prints for
- * each buffer a line: "refused ERRNO" if it was not queued, "taken", or "wrong REASON TYPE BLOCK OFFSET", as the event says. */
+/* Runs in a Linux guest: queues buffers of parameters, valid or not, one after another.
+ *   mcam-params PARAMETERS, where PARAMETERS is a node such as /dev/video3
+ * A buffer is a line of hexadecimal digits on standard input. Another program streams the camera's frames. It prints a line
+ * for each buffer: "refused ERRNO" if it was not queued, "taken", or "wrong REASON TYPE BLOCK OFFSET" from the event. */
 #include "metadata.h"
 
 static unsigned int digits(const char *text, unsigned char *bytes, unsigned int room)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the programs that use the ISP's nodes of metadata share: a node with its buffers, mapped. */
+/* Shared by the programs for the ISP's metadata nodes: a node with its mapped buffers. */
 #ifndef METADATA_H
 #define METADATA_H
 
@@ -17,7 +17,7 @@
 
 #define BUFFERS 4
 
-/* No frame takes so long. */
+/* The time limit of a frame. */
 #define LIMIT_MS 30000
 
 struct node {
@@ -63,7 +63,7 @@ static inline void open_node(struct node *node, const char *path, enum v4l2_buf_
 	}
 }
 
-/* Queues a buffer, of which @bytes are used if it goes out. -1 with errno if it is refused. */
+/* Queues a buffer. @bytes is the size of an output buffer. Returns -1 and sets errno if it is refused. */
 static inline int queue(const struct node *node, unsigned int index, unsigned int bytes)
 {
 	struct v4l2_buffer buffer = {
@@ -73,7 +73,7 @@ static inline int queue(const struct node *node, unsigned int index, unsigned in
 	return ioctl(node->fd, VIDIOC_QBUF, &buffer);
 }
 
-/* The next buffer that is done; 0 if none is. */
+/* The next done buffer, or 0. */
 static inline int dequeue(const struct node *node, struct v4l2_buffer *buffer)
 {
 	*buffer = (struct v4l2_buffer){ .type = node->type, .memory = V4L2_MEMORY_MMAP };
@@ -84,7 +84,7 @@ static inline int dequeue(const struct node *node, struct v4l2_buffer *buffer)
 	return 0;
 }
 
-/* Waits for a buffer that is done. */
+/* Waits for a done buffer. */
 static inline void wait_for(const struct node *node, struct v4l2_buffer *buffer)
 {
 	struct pollfd pollfd = { .fd = node->fd, .events = POLLIN | POLLOUT };

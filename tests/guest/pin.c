@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs in a guest with Linux: takes memory, as many MiB as the first argument says, pins one page of each 16, and then runs
- * the command in the other arguments. A page in a pipe (vmsplice) has a user that no migration knows of. */
+/* Runs in a Linux guest: allocates memory (the first argument, in MiB), pins one page of every 16, and then runs
+ * the command in the other arguments. A page in a pipe (vmsplice) has a reference that prevents its migration. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
@@ -36,7 +36,7 @@ int main(int argc, char **argv)
 		struct iovec one = { memory + at, page };
 
 		if (!room) {
-			/* Its reading end stays open, and is never read. */
+			/* The reading end stays open, but nothing reads from it. */
 			if (pipe(ends) || fcntl(ends[1], F_SETPIPE_SZ, PAGES_IN_A_PIPE * page) < 0)
 				return fail("pipe");
 			room = PAGES_IN_A_PIPE;
@@ -44,7 +44,7 @@ int main(int argc, char **argv)
 		if (vmsplice(ends[1], &one, 1, SPLICE_F_NONBLOCK) != (ssize_t)page)
 			return fail("vmsplice");
 	}
-	/* The pipes go with the command. */
+	/* The command inherits the pipes. */
 	execvp(argv[2], argv + 2);
 	return fail(argv[2]);
 }

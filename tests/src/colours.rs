@@ -1,15 +1,16 @@
-//! The colour of a patch of a frame, in whichever of the camera's formats it is: for tests that compare it with the scene's.
+//! The colour of a patch of a frame in any of the camera's formats, for tests that compare it with the scene.
 
 use devices::media::{
     Layout,
     sensor::{self, Colour},
 };
 
-/// Pixels of a patch in each direction.
+/// Width and height of a patch in pixels.
 const PATCH: usize = 16;
 
-/// The mean red, green and blue, as sRGB has them, from 0 to 255, of a patch whose first pixel is at `[x, y]`, both even.
-/// Grey is its luma, three times. Of a raw frame it is what the sensor saw, without the lens and the filters.
+/// The mean red, green and blue of a patch whose first pixel is at `[x, y]`, both even, in sRGB from 0 to 255.
+/// For grey it is the luma, three times. For a raw frame it is the light on the sensor, without the effects of the lens and the
+/// filters.
 ///
 /// # Panics
 /// If the patch is not in the frame.
@@ -54,12 +55,12 @@ fn pixel(frame: &[u8], layout: &Layout, x: usize, y: usize) -> [f64; 3] {
         "GREY" => [byte(0, x, y), 128.0, 128.0],
         name => panic!("a pixel of {name} is not known here"),
     };
-    // BT.601 of limited range, backwards.
+    // The inverse of BT.601 with limited range.
     let (luma, cb, cr) = ((luma - 16.0) / 219.0, (u - 128.0) / 224.0, (v - 128.0) / 224.0);
     [luma + 1.402 * cr, luma - 0.344_136 * cb - 0.714_136 * cr, luma + 1.772 * cb].map(|value| value * 255.0)
 }
 
-/// Which of red, green and blue a raw sample is, and how much light that is: 1 is full.
+/// The colour of a raw sample, and its light, where 1 is saturated.
 fn sample(frame: &[u8], layout: &Layout, x: usize, y: usize) -> (usize, f64) {
     // As in SRGGB10P.
     let name = layout.format().name;
@@ -78,7 +79,7 @@ fn sample(frame: &[u8], layout: &Layout, x: usize, y: usize) -> (usize, f64) {
         (10, _) => bytes(x / 4 * 5 + x % 4, 2) | bytes(x / 4 * 5 + 4, 0) >> (x % 4 * 2) & 3,
         (_, true) => bytes(x / 2 * 3 + x % 2, 4) | bytes(x / 2 * 3 + 2, 0) >> (x % 2 * 4) & 15,
     };
-    // What was cut off is half a step, in the mean.
+    // Truncation removes half a step on average.
     let step = f64::from(1_u16 << (sensor::BITS - bits));
     let value = f64::from(word) * step + (step - 1.0) / 2.0;
     let light = (value - f64::from(sensor::BLACK)) / f64::from(sensor::WHITE - sensor::BLACK);
@@ -91,7 +92,7 @@ fn sample(frame: &[u8], layout: &Layout, x: usize, y: usize) -> (usize, f64) {
     (channel, light / sensor::shading((square(x, width) + square(y, height)) / corner))
 }
 
-/// Codes of sRGB for what passed the filters.
+/// The sRGB codes of the light behind the filters.
 fn developed(light: [f64; 3]) -> [f64; 3] {
     let Colour { white_balance, matrix } = sensor::colour();
     let balanced = [0, 1, 2].map(|channel| light[channel] * white_balance[channel]);

@@ -1,7 +1,7 @@
-//! The toolchain that builds this workspace for aarch64 on another machine; what it builds runs in the lab.
+//! The toolchain that cross-builds this workspace for aarch64. The results run in the lab.
 //!
-//! rustup's cargo drives Debian's rustc, as that comes with a standard library for aarch64 in a package of the same
-//! version. Programs are static, so that the lab needs no libraries for them.
+//! rustup's cargo runs Debian's rustc, because Debian has a package of the same version with the standard library for aarch64.
+//! The programs are static, so the lab needs no libraries for them.
 
 use std::{env, io, path::PathBuf, process::Command};
 
@@ -12,7 +12,7 @@ use guest_images::{
 
 use crate::programs;
 
-/// Those of [`Cross::PACKAGES`] that make up the compiler.
+/// The packages of [`Cross::PACKAGES`] that contain the compiler.
 const COMPILER: &[&str] = &["rustc-web", "rust-web-clippy"];
 /// rustc's name for the architecture.
 const TARGET: &str = "aarch64-unknown-linux-gnu";
@@ -20,13 +20,13 @@ const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// The toolchain, ready for use.
 #[derive(Debug, Clone)]
 pub struct Cross {
-    /// The folder that has rustlib, in a folder of that name, as rustc looks for it.
+    /// The folder that contains `rustlib`, where rustc looks for it.
     sysroot: PathBuf,
-    /// Cargo's folder for what it builds, so that what it builds for this machine stays as it is.
+    /// Cargo's target folder, separate from that of builds for this machine.
     target_dir: PathBuf,
 }
 
-/// The architectures that this machine can build for and has a lab of: its own first.
+/// The architectures that this machine can build for and has a lab for. Its own comes first.
 pub fn architectures() -> Vec<&'static Arch> {
     let foreign = (Arch::host().name != Arch::AARCH64.name).then_some(Arch::AARCH64);
     [Arch::host()].into_iter().chain(foreign).collect()
@@ -35,7 +35,7 @@ pub fn architectures() -> Vec<&'static Arch> {
 /// Parses the name of one of [`architectures`], for command lines.
 ///
 /// # Errors
-/// If it is none of them.
+/// If it is another name.
 pub fn architecture(name: &str) -> Result<&'static Arch, String> {
     let known = architectures();
     known.iter().copied().find(|arch| arch.name == name).ok_or_else(|| {
@@ -48,7 +48,7 @@ pub fn architecture(name: &str) -> Result<&'static Arch, String> {
 /// returns where it is.
 ///
 /// # Errors
-/// If the toolchain cannot be had, or minivmm cannot be built; cargo has said on stderr why.
+/// If the toolchain cannot be installed, or minivmm cannot be built. cargo prints the reason on stderr.
 pub fn minivmm(arch: &Arch) -> io::Result<PathBuf> {
     if arch.name == Arch::host().name { programs::minivmm() } else { Cross::prepare()?.minivmm() }
 }
@@ -64,35 +64,35 @@ impl Cross {
         "rustc-web",
     ];
 
-    /// Installs what is missing of the toolchain.
+    /// Installs the missing parts of the toolchain.
     ///
     /// # Errors
-    /// If a Debian package cannot be had.
+    /// If a Debian package cannot be installed.
     pub fn prepare() -> io::Result<Self> {
         let unpacked = Self::unpack_library().map_err(io::Error::other)?;
         Ok(Self { sysroot: unpacked.join("usr"), target_dir: programs::folder()?.with_file_name("cross") })
     }
 
-    /// The folder of rustc's library for aarch64; installs what is missing of the rest first.
+    /// The folder of rustc's library for aarch64. Installs the rest of the toolchain first.
     fn unpack_library() -> Result<PathBuf, guest_images::Error> {
         debian::install(Self::PACKAGES)?;
-        // A machine's old lists may have an older one than the workspace asks for.
+        // Old package lists can have an older compiler than the workspace requires.
         debian::at_least(COMPILER, env!("CARGO_PKG_RUST_VERSION"))?;
-        // rustc takes no library but that of its own build.
+        // rustc accepts only the library of its own build.
         let version = debian::installed_version(COMPILER[0])?;
         Archive::of("arm64").unpacked(&format!("libstd-rust-web-dev={version}"))
     }
 
-    /// cargo for aarch64: `command` and its first arguments are given.
+    /// A cargo command for aarch64, with its first arguments.
     pub fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // These hold for what is built for the target, and not for build scripts and macros.
+        // These apply to the target, and not to build scripts and macros.
         let flags = ["-Ctarget-feature=+crt-static", "--sysroot"].map(Into::into);
         let flags: Vec<_> = flags.into_iter().chain([self.sysroot.clone().into_os_string()]).collect();
         cargo
             .args([command, "--target", TARGET, "--manifest-path", programs::MANIFEST, "--target-dir"])
             .arg(&self.target_dir)
-            // What it builds is seldom built again: incremental builds take longer when there is nothing yet.
+            // Full builds are the usual case here, and incremental compilation makes them slower.
             .env("CARGO_INCREMENTAL", "0")
             .env("RUSTC", "/usr/bin/rustc")
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()))
@@ -100,15 +100,15 @@ impl Cross {
         cargo
     }
 
-    /// cargo clippy for aarch64 of the crates with code for it alone, where a warning is an error. What rustup calls so belongs
-    /// to its own rustc.
+    /// cargo clippy for aarch64, for the crates with code for aarch64 only. Warnings are errors. rustup's clippy works only with its
+    /// own rustc, so this runs clippy-driver.
     pub fn clippy(&self) -> Command {
         let mut cargo = self.cargo("check");
         cargo
             .args(["--quiet", "--package", "media", "--package", "vmm", "--package", "tests"])
             .args(["--lib", "--bins", "--tests"])
             .env("RUSTC_WORKSPACE_WRAPPER", "/usr/bin/clippy-driver")
-            // As cargo-clippy passes arguments on to its driver.
+            // The way in which cargo-clippy passes arguments to its driver.
             .env("CLIPPY_ARGS", "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
         cargo
     }

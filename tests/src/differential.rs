@@ -1,4 +1,4 @@
-//! The allocator's model beside the kernel's: lists of operations, what each answers, and the shortest list that shows a
+//! Compares the allocator model with the kernel: lists of operations, both answers, and the shortest list that shows a
 //! difference.
 
 use std::{
@@ -17,15 +17,15 @@ use guest_images::Kind;
 
 use crate::{guest, kernels};
 
-/// The program that does the operations in the guest, see tests/guest/cma-ops.c.
+/// The program for the operations in the guest, see tests/guest/cma-ops.c.
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cma-ops"));
-/// The kernel's bitmap is looked at after so many operations.
+/// The number of operations between two comparisons of the bitmap.
 pub const BATCH: usize = 16;
-/// Pages of the camera's smallest frame, 160x120 GREY: the driver wants no smaller buffers.
+/// Number of pages of the camera's smallest frame, 160x120 GREY. The driver refuses smaller buffers.
 const LEAST_OF_A_FRAME: u64 = (160 * 120_u64).div_ceil(PAGE_SIZE);
-/// Time limit of the guest that does a list.
+/// Time limit of the guest for a list.
 const LIMIT: Duration = Duration::from_secs(400);
-/// How many guests may boot to make a list shorter.
+/// Maximum number of guests that boot to shorten a list.
 const ROUNDS: usize = 16;
 /// The most buffers that a queue can have (include/media/videobuf2-core.h, VB2_MAX_FRAME in 6.1).
 const VB2_MAX_FRAME: usize = 32;
@@ -34,20 +34,20 @@ const ENOMEM: i32 = 12;
 const EBADF: i32 = 9;
 const ENOBUFS: i32 = 105;
 
-/// One operation, by the names that the program in the guest has for them.
+/// An operation. The program in the guest uses the first letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// debugfs `alloc`: so many pages at no alignment.
+    /// debugfs `alloc`: this number of pages without alignment.
     Alloc(u64),
-    /// debugfs `free`: so many pages of those allocated last.
+    /// debugfs `free`: this number of pages of the last allocations.
     Free(u64),
     /// A buffer of the dma-buf heap: its number, and its pages.
     Buffer(usize, u64),
     /// Closes a buffer.
     Close(usize),
-    /// VIDIOC_CREATE_BUFS: one more buffer of the camera, of so many pages.
+    /// VIDIOC_CREATE_BUFS: one more buffer of the camera, with this number of pages.
     Create(u64),
-    /// VIDIOC_REQBUFS for none: frees the camera's buffers.
+    /// VIDIOC_REQBUFS with count 0: frees the camera's buffers.
     Request0,
     /// Frees everything.
     Reset,
@@ -67,7 +67,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What is seen after an operation.
+/// The state after an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// 0, or the error.
@@ -76,11 +76,11 @@ pub struct Answer {
     pub used: u64,
     /// debugfs `maxchunk`.
     pub maxchunk: u64,
-    /// The bitmap, where it was looked at.
+    /// The bitmap, if it was read.
     pub bitmap: Option<Pages>,
 }
 
-/// One line; of the bitmap the runs of pages in use.
+/// One line. The bitmap is shown as runs of pages in use.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "errno {}, used {}, maxchunk {}, in use", self.errno, self.used, self.maxchunk)?;
@@ -88,7 +88,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Numbers that look random and are the same for the same seed (splitmix64).
+/// Pseudorandom numbers, reproducible by their seed (splitmix64).
 #[derive(Debug)]
 pub struct Random(u64);
 
@@ -111,7 +111,7 @@ impl Random {
         self.next() % end
     }
 
-    /// A number of pages: small ones are as frequent as large ones, now and then it is a power of two or more than there is.
+    /// A number of pages. All magnitudes are equally frequent; some are powers of two, and some exceed the window.
     fn pages(&mut self, window: u64) -> u64 {
         let order = self.below(u64::from(window.ilog2()) + 1);
         match self.below(16) {
@@ -134,7 +134,7 @@ pub fn debugfs_operations(random: &mut Random, count: usize, window: u64) -> Vec
         .collect()
 }
 
-/// `count` operations of the dma-buf heap and of the camera's driver on a window of `window` pages: what both allocate is
+/// `count` operations of the dma-buf heap and of the camera's driver on a window of `window` pages. Their allocations are
 /// aligned.
 pub fn aligned_operations(random: &mut Random, count: usize, window: u64) -> Vec<Operation> {
     let mut live: Vec<usize> = Vec::new();
@@ -161,24 +161,24 @@ pub fn aligned_operations(random: &mut Random, count: usize, window: u64) -> Vec
         .collect()
 }
 
-/// The model of a window, and of who holds what of it.
+/// The model of a window, and of the holders of its pages.
 #[derive(Debug, Clone)]
 pub struct Model {
     empty: Area,
     area: Area,
-    /// What debugfs allocated, the last at the end: first page and number (struct cma_mem).
+    /// The allocations of debugfs, the last one at the end: first page and number (struct cma_mem).
     stack: Vec<(u64, u64)>,
-    /// The buffers by their numbers.
+    /// The buffers, by number.
     buffers: Vec<Option<(u64, u64)>>,
-    /// The camera's buffers, none for those that lie outside the window.
+    /// The camera's buffers. None for a buffer outside the window.
     camera: Vec<Option<(u64, u64)>>,
 }
 
 impl Model {
-    /// The area `area`, of which nothing is handed out, but the first `taken` pages, which are somebody else's for ever.
+    /// A model of `area`, which is empty except for the first `taken` pages. Those stay allocated.
     ///
     /// # Panics
-    /// If it has not as many.
+    /// If the area has fewer pages.
     pub fn new(area: &Area, taken: u64) -> Self {
         let mut area = area.clone();
         if taken > 0 {
@@ -187,7 +187,7 @@ impl Model {
         Self { empty: area.clone(), area, stack: Vec::new(), buffers: vec![None; 4096], camera: Vec::new() }
     }
 
-    /// Does `operation`; looks at the bitmap afterwards if `look` says so.
+    /// Does `operation`, and then reads the bitmap if `look` is set.
     pub fn step(&mut self, operation: Operation, look: bool) -> Answer {
         let errno = match operation {
             Operation::Alloc(pages) => match self.area.alloc(pages, 0) {
@@ -239,7 +239,7 @@ impl Model {
         }
     }
 
-    /// A buffer of the camera, which the DMA API allocates: where the window has no place for it, the buddy allocator has,
+    /// Allocates a buffer of the camera through the DMA API. If the window has no room, the buddy allocator provides it,
     /// up to its largest order (kernel/dma/direct.c, __dma_direct_alloc_pages).
     fn create(&mut self, pages: u64) -> i32 {
         if self.camera.len() == VB2_MAX_FRAME {
@@ -253,12 +253,12 @@ impl Model {
         0
     }
 
-    /// debugfs `free` (mm/cma_debug.c, cma_free_mem): of the allocation made last its first pages.
+    /// debugfs `free` (mm/cma_debug.c, cma_free_mem): frees the first pages of the last allocation.
     fn free(&mut self, mut pages: u64) {
         while pages > 0 {
             let Some((pfn, count)) = self.stack.pop() else { return };
             let freed = count.min(pages);
-            // Where a bit stands for several pages, it is all or nothing.
+            // If a bit stands for several pages, only a whole allocation is freed.
             if freed < count && self.area.order_per_bit() > 0 {
                 self.stack.push((pfn, count));
                 return;
@@ -272,16 +272,16 @@ impl Model {
     }
 }
 
-/// A window of a guest on which operations are done.
+/// A window of a guest for operations.
 #[derive(Debug)]
 pub struct Place<'a> {
-    /// The window's area, of which nothing is handed out.
+    /// The empty area of the window.
     pub area: &'a Area,
-    /// The image that is booted, whose kernel has the area's rules.
+    /// The image to boot. Its kernel has the area's rules.
     pub kind: Kind,
-    /// minivmm's arguments for a machine with that window, words with spaces between.
+    /// minivmm's arguments for a machine with that window, separated by spaces.
     pub arguments: &'a str,
-    /// Whether it is the one that the dma-buf heap and the camera have theirs from.
+    /// Whether the dma-buf heap and the camera allocate from it.
     pub heap: bool,
 }
 
@@ -297,7 +297,7 @@ impl Place<'_> {
         let Some(at) = self.differences(&[operations])[0] else { return Ok(()) };
         let mut list = operations[..=at].to_vec();
         let mut pieces = 2;
-        // Delta debugging (Zeller and Hildebrandt, 2002), a guest for each round.
+        // Delta debugging (Zeller and Hildebrandt, 2002), with a guest for each round.
         for _ in 0..ROUNDS {
             let length = list.len().div_ceil(pieces).max(1);
             let without: Vec<Vec<Operation>> = (0..list.len())
@@ -327,8 +327,8 @@ impl Place<'_> {
         Err(text)
     }
 
-    /// Does the operations that `list` makes of the number of pages in use before, in a guest and on the model: what each of
-    /// them answers to each operation, the model's first.
+    /// Does the operations of `list`, which depend on the number of pages in use before, in a guest and on the model. Returns
+    /// both answers to each operation, the model's first.
     ///
     /// # Panics
     /// If the guest does not do them at all.
@@ -339,7 +339,7 @@ impl Place<'_> {
         self.model_with(taken, &operations).into_iter().zip(kernel.remove(0)).collect()
     }
 
-    /// Of each of `lists` the operation after which kernel and model differ first, if they do.
+    /// For each of `lists`, the first operation after which kernel and model differ.
     fn differences(&self, lists: &[&[Operation]]) -> Vec<Option<usize>> {
         let (taken, kernel) = self.kernel(lists);
         let differs = |(list, kernel): (&&[Operation], Vec<Answer>)| {
@@ -360,7 +360,7 @@ impl Place<'_> {
         operations.iter().enumerate().map(step).collect()
     }
 
-    /// What the kernel answers to each of `lists`, and how many of the first pages of the window were in use before.
+    /// The kernel's answers to each of `lists`, and the number of the window's first pages that were in use before.
     fn kernel(&self, lists: &[&[Operation]]) -> (u64, Vec<Vec<Answer>>) {
         let mut script = "b\n".to_owned();
         for list in lists {
@@ -406,12 +406,12 @@ impl Place<'_> {
     }
 }
 
-/// Whether the bitmap is looked at after the operation `index` of a list of which `last` is the last.
+/// Whether the bitmap is read after the operation `index`, where `last` is the last one.
 fn looks(index: usize, last: usize) -> bool {
     index % BATCH == BATCH - 1 || index == last
 }
 
-/// Reads a line of the program in the guest.
+/// Parses a line of the program in the guest.
 fn answer(line: &str, area: &Area) -> Answer {
     let mut words = line.splitn(4, ' ');
     let mut number =
@@ -453,7 +453,7 @@ mod tests {
         let mut model = Model::new(&area, 0);
         model.step(Operation::Alloc(66), false);
         assert_eq!(model.step(Operation::Alloc(3), true).bitmap.unwrap().runs().next(), Some(0..4));
-        // Less than the last allocation is not taken back.
+        // A part of the last allocation is not freed.
         assert_eq!(model.step(Operation::Free(2), false).used, 69);
         assert_eq!(model.step(Operation::Free(3), false).used, 66);
     }

@@ -1,4 +1,4 @@
-//! Guests that run Linux: minivmm with a command for one, the limit of its time, and what came of it.
+//! Linux guests for tests: runs minivmm with a command, within a time limit, and checks the results.
 
 use std::{
     fmt::Write as _,
@@ -21,11 +21,11 @@ use vmm::observe::{
 
 use crate::programs;
 
-/// Time limit of one guest: a hang is a failure that says where.
+/// Time limit of a guest. After it, a test fails and shows where the threads wait.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// In the guest: `in_window NAME` ends with 9 if a buffer of the camera's driver ever lay outside the CMA window NAME, or
-/// if there was none.
+/// A shell function for the guest: `in_window NAME` exits with 9 if a buffer of the camera's driver was outside the CMA window
+/// NAME, or if there was no buffer.
 pub const IN_WINDOW: &str = r#"in_window() {
         set -- "$1" $(cat /sys/kernel/debug/minivmm-camera/*/extent) /sys/kernel/debug/cma/$1*
         page=$(($(awk '/KernelPageSize/ { print $2; exit }' /proc/self/smaps) * 1024))
@@ -37,7 +37,7 @@ pub const IN_WINDOW: &str = r#"in_window() {
 
 static MINIVMM: LazyLock<PathBuf> = LazyLock::new(|| programs::minivmm().expect("cargo builds minivmm"));
 
-/// Where minivmm is; it is built first if need be.
+/// The path of minivmm, which is built if necessary.
 ///
 /// # Panics
 /// If it cannot be built.
@@ -45,10 +45,10 @@ pub fn minivmm() -> &'static Path {
     &MINIVMM
 }
 
-/// The initramfs of the image of `kind`, with these files besides, which can be run.
+/// The initramfs of the image of `kind`, with these additional executable files.
 ///
 /// # Panics
-/// If there is no image, or no room for the file.
+/// If the image is not built, or the file cannot be written.
 pub fn initramfs_with(kind: Kind, files: &[(&str, &[u8])]) -> NamedTempFile {
     let image = guest_images::current(Arch::host(), kind).expect("the image is built");
     let mut archives = fs::read(image.initramfs).expect("the image has an initramfs");
@@ -77,7 +77,7 @@ pub fn run(command: &mut Command) -> Output {
 /// Runs a command to its end within `limit`.
 ///
 /// # Panics
-/// If it takes longer: where each of its threads waits, then.
+/// If it takes longer. The message shows where its threads wait.
 #[track_caller]
 pub fn run_within(command: &mut Command, limit: Duration) -> Output {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -91,7 +91,7 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Output {
 /// Waits until `thread`, which waits for the process `pid`, has ended.
 ///
 /// # Panics
-/// If it takes longer than `limit`: where each of the process's threads waits, then.
+/// If it takes longer than `limit`. The message shows where the threads of the process wait.
 #[track_caller]
 pub fn end_within<T>(thread: &JoinHandle<T>, pid: u32, limit: Duration) {
     let start = Instant::now();
@@ -105,17 +105,17 @@ pub fn end_within<T>(thread: &JoinHandle<T>, pid: u32, limit: Duration) {
     }
 }
 
-/// In which function of the kernel each thread of a process waits, for the report of a hang.
+/// The kernel function in which each thread of a process waits, for the report of a hang.
 pub fn waits(pid: u32) -> String {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let read = |thread: &fs::DirEntry, file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
     threads.map(|thread| format!("{} {}; ", read(&thread, "comm").trim(), read(&thread, "wchan"))).collect()
 }
 
-/// Sends a signal to a process of ours that has not been waited for yet.
+/// Sends a signal to a child that has not been waited for.
 ///
 /// # Panics
-/// If there is none.
+/// If there is no such child.
 #[track_caller]
 pub fn kill(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid.cast_signed()).expect("a child has a number");
@@ -127,10 +127,10 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What the command printed.
+/// The standard output of a command.
 ///
 /// # Panics
-/// If it did not end with 0, or something was on stderr.
+/// If its exit status is not 0, or if stderr is not empty.
 #[track_caller]
 pub fn printed(output: &Output) -> String {
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -138,37 +138,37 @@ pub fn printed(output: &Output) -> String {
     stdout
 }
 
-/// A line of the driver's counters.
+/// The value of one of the driver's counters.
 ///
 /// # Panics
-/// If there is none that begins with `name`.
+/// If no line begins with `name`.
 #[track_caller]
 pub fn counter(counters: &str, name: &str) -> u64 {
     let line = counters.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {counters}"))
 }
 
-/// A stream to check: fourcc, width, height, number of frames.
+/// A stream: fourcc, width, height, number of frames.
 pub type Stream = (&'static str, u32, u32, u32);
 
 /// A frame without padding.
 ///
 /// # Panics
-/// If the camera has no such frames.
+/// If the camera does not support it.
 pub fn layout(fourcc: &str, width: u32, height: u32) -> Layout {
     let code = u32::from_le_bytes(fourcc.as_bytes().try_into().expect("a fourcc has four characters"));
     Layout::new(code, width, height).expect("the camera has this format")
 }
 
-/// Streams in one guest, with one window, and checks every frame: stamp, checksum, sequence without a gap, and that the
-/// buffers lay in the window.
+/// Streams in one guest with one window. Checks the stamp, the checksum and the sequence number of every frame, and that all
+/// buffers were in the window.
 ///
 /// # Panics
-/// If anything is not as it should be.
+/// If a check fails.
 pub fn stream(arguments: &str, streams: &[Stream]) {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let out = folder.path();
-    // The driver's list of buffers is taken in the middle of streaming: v4l2-ctl waits until the pipe takes more.
+    // The driver's list of buffers is read in the middle of streaming: v4l2-ctl waits until the pipe has room.
     let mut command = String::from(
         "set -e -o pipefail
         stream() {

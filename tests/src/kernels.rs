@@ -1,11 +1,11 @@
-//! Which release of our kernel is booted by the tests that can boot any, and the model's rules for it.
+//! The release of our kernel for tests that work with any release, and the model's rules for it.
 
 use std::env;
 
 use cma::area::Rules;
 use guest_images::{Kind, Release};
 
-/// The variable that names the release: `cargo verify --kernel` sets it.
+/// The environment variable with the release. `cargo verify --kernel` sets it.
 pub const VARIABLE: &str = "TEST_KERNEL";
 
 /// Parses the name of a release, for command lines.
@@ -14,10 +14,10 @@ pub const VARIABLE: &str = "TEST_KERNEL";
 /// If there is no such release.
 pub fn parse(name: &str) -> Result<Release, String> {
     let names = Release::ALL.map(Release::name).join(", ");
-    Release::named(name).ok_or_else(|| format!("there are {names}"))
+    Release::named(name).ok_or_else(|| format!("the releases are {names}"))
 }
 
-/// The release that was asked for; none if none was.
+/// The requested release. None without a request.
 ///
 /// # Panics
 /// If there is no such release.
@@ -29,7 +29,7 @@ pub fn chosen() -> Option<Release> {
     )
 }
 
-/// The release that was asked for, or else the first.
+/// The requested release, or the first one.
 pub fn release() -> Release {
     chosen().unwrap_or(Release::ALL[0])
 }

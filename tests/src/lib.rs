@@ -1,4 +1,4 @@
-//! What proves minivmm: the lab host, tests that boot Linux, the demo.
+//! The tests of minivmm: the lab host, tests that boot Linux, the demo.
 
 pub mod bare_metal;
 pub mod colours;

@@ -12,16 +12,16 @@ pub(crate) const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo
 /// Builds minivmm as [`build`] does.
 ///
 /// # Errors
-/// If it cannot be built; cargo has said on stderr why.
+/// If it cannot be built. cargo prints the reason on stderr.
 pub fn minivmm() -> io::Result<PathBuf> {
     build("vmm", "minivmm")
 }
 
-/// Builds the `program` of `package` with the profile that this program was built with, and returns where it is. Not run
-/// by cargo, this finds the one that was built last.
+/// Builds the `program` of `package` with the profile of this program, and returns its path. If cargo did not start this
+/// program, it returns the path of the last build.
 ///
 /// # Errors
-/// If it cannot be built; cargo has said on stderr why.
+/// If it cannot be built. cargo prints the reason on stderr.
 pub fn build(package: &str, program: &str) -> io::Result<PathBuf> {
     if let Some(cargo) = env::var_os("CARGO") {
         let mut build = Command::new(cargo);
@@ -31,7 +31,7 @@ pub fn build(package: &str, program: &str) -> io::Result<PathBuf> {
     Ok(folder()?.join(program))
 }
 
-/// Builds the `program` of `package` by `cargo`, which was told to build.
+/// Builds the `program` of `package` with `cargo`, a `cargo build` command.
 pub(crate) fn build_by(mut cargo: Command, package: &str, program: &str) -> io::Result<()> {
     cargo.args(["--quiet", "--package", package, "--bin", program]);
     if !cfg!(debug_assertions) {
@@ -44,10 +44,10 @@ pub(crate) fn build_by(mut cargo: Command, package: &str, program: &str) -> io::
 /// The folder that cargo puts programs in.
 ///
 /// # Errors
-/// If the system does not tell where this program is.
+/// If the path of this program is unknown.
 pub fn folder() -> io::Result<PathBuf> {
     let program = env::current_exe()?;
     let folder = program.parent().unwrap_or(Path::new("/"));
-    // Tests are one folder further down.
+    // Test programs are in a folder of this one.
     Ok(if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
 }

@@ -1,4 +1,4 @@
-//! A terminal for programs that are tested in one: a pseudoterminal (pty(7)).
+//! A pseudoterminal (pty(7)) for tests of programs that use a terminal.
 
 use std::{ffi::CString, fs::File, io, os::fd::OwnedFd};
 
@@ -7,16 +7,16 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 /// A pseudoterminal.
 #[derive(Debug)]
 pub struct Pty {
-    /// Our side: the screen and the keyboard.
+    /// The test's side: screen and keyboard.
     pub ours: File,
     name: CString,
 }
 
 impl Pty {
-    /// Makes one.
+    /// Creates one.
     ///
     /// # Errors
-    /// Those of the system calls.
+    /// The errors of the system calls.
     pub fn new() -> io::Result<Self> {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         grantpt(&ours)?;
@@ -25,10 +25,10 @@ impl Pty {
         Ok(Self { ours: ours.into(), name })
     }
 
-    /// Opens the other side, the terminal. As long as one of them is open it keeps its settings.
+    /// Opens the other side, the terminal. It keeps its settings while it is open.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// The errors of open(2).
     pub fn device(&self) -> io::Result<OwnedFd> {
         let name = self.name.to_str().map_err(io::Error::other)?;
         File::options().read(true).write(true).open(name).map(OwnedFd::from)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Interrupts for bare-metal guests: one shared interrupt of the GIC (Arm IHI 0069), looked at where it is pending, in the
- * distributor. It is not enabled and stays there: what is pending is seen and cleared by registers. */
+/* Interrupts for bare-metal guests: one shared interrupt of the GIC (Arm IHI 0069). The guest polls and clears its pending state
+ * in the distributor. The interrupt is not enabled, so it is never delivered to the CPU. */
 #ifndef INTERRUPTS_H
 #define INTERRUPTS_H
 
@@ -11,12 +11,12 @@
 #define GICD_ICFGR 0xc00
 #define FIRST_SPI 32
 
-/* How many have come. */
+/* The number of interrupts so far. */
 static u32 interrupts;
 static u64 set_pending, clear_pending;
 static u32 pending_bit;
 
-/* An edge stays pending until it is cleared, a level only as long as the line is high. */
+/* An edge stays pending until it is cleared. A level is pending while the line is high. */
 static void interrupts_on(u32 line)
 {
 	u32 number = FIRST_SPI + line;
@@ -29,7 +29,7 @@ static void interrupts_on(u32 line)
 	write32(clear_pending, pending_bit);
 }
 
-/* Whether an interrupt has come since this was last true. Two that come together count as one. */
+/* Whether an interrupt has come since this last returned true. Simultaneous interrupts count as one. */
 static int interrupt_came(void)
 {
 	if (!(read32(set_pending) & pending_bit))

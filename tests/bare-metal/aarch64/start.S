@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The header of an arm64 boot image (Documentation/arm64/booting.rst), and the entry behind it.
+/* The header of an arm64 boot image (Documentation/arm64/booting.rst), and the entry after it.
  *
- * A guest starts at EL1 without MMU: its accesses to memory then pass the caches by, while the VMM's go through them, and
- * must be aligned. So it turns the MMU on before it touches memory at all, but for its table: 512 blocks of 1 GiB, each
- * mapped to itself, RAM as normal memory and all else as a device. The upper 256 are the lower ones once more, as normal
- * memory that is not cached. Nobody else has read the table's memory before, and the MMU reads it past the caches as
- * well. */
+ * A guest starts at EL1 without MMU. Its memory accesses then bypass the caches, which the VMM's accesses use, and
+ * must be aligned. So it enables the MMU before it accesses any memory except its table: 512 blocks of 1 GiB, each
+ * mapped to itself, RAM as normal memory and everything else as device memory. The upper 256 blocks map the lower ones again, as
+ * uncached normal memory. No cache has lines of the table's memory yet, and the MMU reads it without the caches,
+ * too. */
 #include "parameters.h"
 
 #define MAIR_DEVICE 0x04	/* index 0: Device-nGnRE */
 #define MAIR_NORMAL 0xff	/* index 1: write-back */
 #define MAIR_NOT_CACHED 0x44	/* index 2 */
-/* A valid block, accessed before, inner shareable; nothing is executed in one that is not RAM. */
+/* A valid block with the access flag, inner shareable. Only RAM is executable. */
 #define BLOCK(index) (0x701 | (index) << 2)
 #define NO_EXECUTE (3 << 53)
 /* Addresses of 39 bits (T0SZ 25), of 40 behind the table (IPS 2), inner shareable, granule of 4 KiB, no TTBR1. */

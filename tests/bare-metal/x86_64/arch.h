@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* x86_64 for bare-metal guests: the entry in 64-bit mode, the ways to end, what accesses it knows. No SSE. */
+/* x86_64 for bare-metal guests: the entry in 64-bit mode, exits and device accesses. No SSE. */
 #ifndef ARCH_H
 #define ARCH_H
 
-/* Where devices answer accesses of any alignment. */
+/* The offset of addresses at which devices accept accesses of any alignment. */
 #define UNALIGNED(address) (address)
 
 /* The VMM has set up a stack, and maps all memory. */
@@ -12,7 +12,7 @@ void __attribute__((section(".text.start"), noreturn)) _start(void)
 	start();
 }
 
-/* Interrupts off, nobody left to wake it. */
+/* Halts with interrupts off. */
 static inline void halt(void)
 {
 	asm volatile("cli; hlt");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Interrupts for bare-metal guests: one input of the I/O APIC, looked at where they arrive, in the local APIC.
+/* Interrupts for bare-metal guests: one input of the I/O APIC. The guest polls the requests in the local APIC.
  *
- * They stay there: a KVM without hardware virtualization interprets ring 0 and cannot deliver them. As only delivery
- * clears a request, each interrupt gets a vector of its own; 224 in a guest's life are enough. */
+ * They are not delivered: a KVM without hardware virtualization interprets ring 0 and cannot deliver them. Only delivery
+ * clears a request, so each interrupt gets a vector of its own. 224 vectors are enough for a guest. */
 #ifndef INTERRUPTS_H
 #define INTERRUPTS_H
 
@@ -14,7 +14,7 @@
 #define LAPIC_IRR 0x200
 #define FIRST_VECTOR 0x20
 
-/* How many have come. */
+/* The number of interrupts so far. */
 static u32 interrupts;
 static u32 ioapic_pin;
 
@@ -40,7 +40,7 @@ static void interrupts_on(u32 pin)
 	route();
 }
 
-/* Whether an interrupt has come since this was last true. Two that come together count as one. */
+/* Whether an interrupt has come since this last returned true. Simultaneous interrupts count as one. */
 static int interrupt_came(void)
 {
 	u32 vector = current_vector();

@@ -1,5 +1,5 @@
 //! `minivmm --cma 256M`: time from the start of the process to the guest's boot mark, and resident memory beyond the
-//! guest's then. In the lab where this machine's own KVM cannot run Linux: one lab, several boots.
+//! guest's at that moment. If this machine's KVM cannot run Linux, all boots run in one lab.
 
 use std::{
     error::Error,
@@ -19,26 +19,26 @@ use crate::{median, verdict};
 
 /// Odd, for medians.
 const BOOTS: usize = 5;
-/// Goal for memory beyond the guest's: less than 5 MiB.
+/// Goal for the memory overhead: less than 5 MiB.
 const OVERHEAD_GOAL: f64 = 5.0 * MIB;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What was measured: medians of the boots.
+/// The results: medians of the boots.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
-    /// "lab", or "host" where its own KVM is fit.
+    /// "lab", or "host" if the host's KVM is fit.
     place: &'static str,
     /// From the start of the process to the boot mark.
     seconds_to_boot_mark: f64,
     /// Resident memory beyond the guest's at the boot mark.
     overhead_at_boot_mark: f64,
-    /// Both of each boot.
+    /// Both values of each boot.
     boots: Vec<(f64, f64)>,
     /// Whether `overhead_at_boot_mark` meets the goal.
     goal_met: bool,
 }
 
-/// Measures the minivmm of this workspace, which is built into `release`; `folder` is for its reports.
+/// Measures the minivmm of this workspace, which is built into the folder `release`. Its reports go to `folder`.
 pub(crate) fn run(release: &Path, folder: &Path) -> Result<Figures, Box<dyn Error>> {
     build_minivmm(release)?;
     let place = boot(release, folder)?;
@@ -73,7 +73,7 @@ fn build_minivmm(release: &Path) -> Result<(), Box<dyn Error>> {
     if status.success() { Ok(()) } else { Err(format!("cargo build of minivmm ended with {status}").into()) }
 }
 
-/// Boots minivmm again and again, and says where.
+/// Boots minivmm several times. Returns where it ran.
 fn boot(release: &Path, folder: &Path) -> Result<&'static str, Box<dyn Error>> {
     let script = r#"for boot in $(seq "$1"); do "$2/minivmm" --cma 256M --exec true --report "$3/boot-$boot.json" || exit; done"#;
     let count = BOOTS.to_string();

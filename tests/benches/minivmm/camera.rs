@@ -1,14 +1,14 @@
-//! Frames that the camera DMAs to a bare-metal guest on the native /dev/kvm, beside a memcpy of the same bytes.
+//! Frames by DMA to a bare-metal guest on the native /dev/kvm, compared with a memcpy of the same bytes.
 //!
-//! The guest (tests/bare-metal/stream.c) takes an interrupt for each frame, looks at its stamp and commits the next
-//! buffer. The time is the camera's own, from the start of one frame to the start of another [`MEASURED`] frames
-//! later: it has all that a frame costs, interrupts and the guest's answers included, but neither the guest's boot
-//! nor the [`WARM_UP`] frames before, in which the picture is drawn, its checksums are made, and memory is first
-//! touched. The memcpy copies whole planes, in a thread of its own, from a picture of the same shape to as many
-//! buffers in memory made as guest memory is, warmed up by as many frames. Rounds of the two take turns.
+//! The guest (tests/bare-metal/stream.c) takes an interrupt for each frame, checks its stamp and commits the next
+//! buffer. The time is that of the camera, from the start of one frame to the start of another [`MEASURED`] frames
+//! later. It includes the whole cost of a frame, with interrupts and the guest's work, but neither the guest's boot
+//! nor the [`WARM_UP`] frames before, in which the picture is drawn, its checksums are computed, and memory is first
+//! touched. The memcpy copies whole planes, in a thread of its own, from a picture of the same shape to the same number of
+//! buffers in memory like guest memory, after the same number of warm-up frames. Rounds of the two alternate.
 //!
-//! The guest's CPU spins while it waits, as not every KVM can wake a bare-metal guest: a thread spins beside the
-//! memcpy too, so that both have the same share of a machine that does other work as well.
+//! The guest's CPU spins while it waits, because not every KVM can wake a bare-metal guest. A thread also spins beside the
+//! memcpy, so that both have the same share of a machine that does other work.
 
 use std::{
     error::Error,
@@ -25,18 +25,18 @@ use vmm::{boot::memory, machine::config::DeviceRequest, observe::report::Machine
 
 use crate::{median, verdict};
 
-/// Frames before the measured ones: the camera's pictures repeat after 61.
+/// Number of frames before the measured ones. The camera's pictures repeat after 61 frames.
 pub(crate) const WARM_UP: usize = 62;
-/// Frames that are measured in each round: what the guest's interrupt vectors are enough for.
+/// Number of measured frames in each round. The guest has enough interrupt vectors for them.
 pub(crate) const MEASURED: usize = 150;
 /// Odd, for medians.
 const ROUNDS: usize = 7;
-/// Goal for frames as DMAed beside frames as copied.
+/// Goal for the ratio of DMA to memcpy.
 const RATIO_GOAL: f64 = 0.9;
-/// The camera's picture has so many phases, each two lines further down (devices/src/camera/picture.rs).
+/// The number of phases of the camera's picture, each two lines further down (devices/media/src/test_pattern.rs).
 const PHASES: usize = 61;
 const PHASE_LINES: usize = 2;
-/// As guest memory is created: enough for the guest and its buffers.
+/// Memory that is created like guest memory, large enough for the guest and its buffers.
 const MEMORY: u64 = 128 << 20;
 const WINDOW: u64 = 64 << 20;
 
@@ -46,7 +46,7 @@ pub(crate) struct Case {
     width: usize,
     height: usize,
     fourcc: &'static [u8; 4],
-    /// Bytes of a line, and for how many lines of the picture there is one, for each plane.
+    /// For each plane: bytes of a line, and lines of the picture for each line of the plane.
     planes: &'static [(usize, usize)],
 }
 
@@ -66,28 +66,28 @@ impl Case {
         self.frame_bytes().next_multiple_of(4096)
     }
 
-    /// Buffers to stream to: all that the window holds, so that frames go to memory and not round and round in a cache.
+    /// Number of buffers: as many as the window holds, so that frames do not stay in a cache.
     fn buffers(&self) -> usize {
         (WINDOW / self.buffer_bytes() as u64).try_into().unwrap_or(usize::MAX)
     }
 }
 
-/// What was measured of one size and format: medians of the rounds.
+/// The results for a size and format: medians of the rounds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     /// Size and format.
     name: &'static str,
     /// Bytes of a frame.
     frame_bytes: usize,
-    /// Frames a second that the guest got.
+    /// Frames per second of the guest.
     frames_per_second: f64,
-    /// Bytes a second that the guest got.
+    /// Bytes per second of the guest.
     bytes_per_second: f64,
-    /// Bytes a second that memcpy made.
+    /// Bytes per second of memcpy.
     memcpy_bytes_per_second: f64,
-    /// The guest's beside memcpy's of the same round.
+    /// The ratio of guest to memcpy in the same round.
     ratio: f64,
-    /// That of each round.
+    /// The ratio of each round.
     ratios: Vec<f64>,
     /// Whether `ratio` meets the goal.
     goal_met: bool,
@@ -191,7 +191,7 @@ fn copy_frames(case: &Case, memory: &GuestMemoryMmap) -> f64 {
             let bytes = line * (case.height / lines);
             let phase = &plane[frame % PHASES * PHASE_LINES / lines * line..][..bytes];
             let destination = memory.get_slice(GuestAddress(at), bytes).expect("buffers lie in the memory");
-            // SAFETY: both are of `bytes` bytes, and nobody else has this memory.
+            // SAFETY: both have `bytes` bytes, and no other code accesses this memory.
             unsafe { ptr::copy_nonoverlapping(phase.as_ptr(), destination.ptr_guard_mut().as_ptr(), bytes) };
             at += bytes as u64;
         }

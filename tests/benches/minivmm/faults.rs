@@ -1,9 +1,9 @@
-//! What it costs that a camera can go wrong on purpose: frames, and reads of a register, of a camera that is built without the
-//! hooks (devices' feature no-hooks), of one without a plan, with an empty plan, as every machine with an API socket has it, and
-//! with rules none of which ever fires.
+//! The cost of fault points: frames and register reads of a camera that is built without fault points (the feature no-hooks of
+//! devices), without a plan, with an empty plan (as in every machine with an API socket), and
+//! with rules that never fire.
 //!
-//! Without a machine: this program is the guest, which commits a frame, waits for its interrupt and acknowledges it. Rounds of
-//! all take turns, each in a process of its own.
+//! There is no machine: this program is the guest, which commits a frame, waits for its interrupt and acknowledges it. Rounds of
+//! all variants alternate, each in a process of its own.
 
 use std::{
     env,
@@ -27,10 +27,10 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::{median, verdict};
 
-/// Frames of each round, and those before that are not measured.
+/// Number of frames of each round, and of unmeasured frames before.
 const FRAMES: u32 = 2_000;
 const WARM_UP: u32 = 200;
-/// Reads of a register in each round.
+/// Number of register reads in each round.
 const READS: u32 = 1_000_000;
 /// Odd, for medians.
 const ROUNDS: usize = 41;
@@ -52,25 +52,25 @@ rule = [
 ]
 "#;
 
-/// What was measured with one plan: medians of the rounds.
+/// The results for a plan: medians of the rounds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     /// The plan.
     name: &'static str,
     /// Frames a second.
     frames_per_second: f64,
-    /// Beside those without hooks, of the same round.
+    /// The ratio to the camera without fault points, of the same round.
     ratio: f64,
-    /// Seconds that a read of a register takes.
+    /// Time of a register read in seconds.
     seconds_a_read: f64,
-    /// Whether `ratio` is within the noise or better, where there are no rules.
+    /// Whether `ratio` is within the noise or better. For plans without rules only.
     goal_met: Option<bool>,
 }
 
 /// Argument of the process that makes one round: then the number of its plan follows.
 pub(crate) const ROUND: &str = "faults-round";
 
-/// The cameras by their plans. The first two have none and no hooks either: how much the second differs from the first is noise.
+/// The cameras, by plan. The first two have neither a plan nor fault points, so their difference is noise.
 const PLANS: [(&str, Option<&str>); 5] = [
     ("without hooks", None),
     ("without hooks, again", None),
@@ -138,7 +138,7 @@ pub(crate) fn round(plan: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// This program, built with cameras that have no hooks.
+/// This program, built with cameras without fault points.
 fn without_hooks() -> Result<PathBuf, Box<dyn Error>> {
     let cargo = env::var_os("CARGO").ok_or("cargo bench runs this, which builds a part of it anew")?;
     let built = Command::new(cargo)

@@ -1,8 +1,8 @@
-//! The ISP's whole pipeline, with statistics, beside a memcpy of the frame that comes out.
+//! The ISP's whole pipeline with statistics, compared with a memcpy of the output frame.
 //!
-//! Raw lines come from memory, and lines that are done go to memory, as into a guest's buffer. Rounds of the two take turns, so
-//! that both have the same share of a machine that does other work as well. Nothing of a frame may come from the heap: the
-//! program counts what is taken there, and fails if it was anything.
+//! Raw lines come from memory, and finished lines go to memory, as into a guest's buffer. Rounds of the two alternate, so
+//! that both have the same share of a machine that does other work. A frame must not allocate from the heap: the
+//! program counts allocations, and fails if there are any.
 
 use std::{
     error::Error,
@@ -22,27 +22,27 @@ use crate::{allocations, median, verdict};
 
 /// Odd, for medians.
 const ROUNDS: usize = 41;
-/// Goal for NV12 of ten bits on one thread, in seconds for a megapixel, in the best round: as its peers were measured.
+/// Goal for NV12 from ten bits on one thread, in seconds per megapixel of the best round, as its peers were measured.
 const GOAL: f64 = 1.5e-3;
 const SIZES: [(&str, [u32; 2]); 3] =
     [("640x480", [640, 480]), ("1080p", [1920, 1080]), ("2160p", [3840, 2160])];
 const CASES: [(u32, &str); 3] = [(10, "NV12"), (12, "RGB24"), (10, "YUYV")];
 
-/// What was measured of one size, format and number of threads.
+/// The results for a size, format and number of threads.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     /// Size, raw bits and format.
     name: String,
     /// Threads.
     threads: usize,
-    /// Seconds of a frame in the best of all rounds, and the median.
+    /// Time of a frame in seconds: the best round, and the median.
     best_seconds: f64,
     median_seconds: f64,
-    /// The best for a megapixel.
+    /// The best time of a megapixel.
     seconds_per_megapixel: f64,
-    /// Seconds that memcpy took for the frame that comes out, in its best round.
+    /// Time of memcpy for the output frame, in its best round.
     memcpy_seconds: f64,
-    /// Whether the goal was met, where there is one.
+    /// Whether the goal was met, if there is one.
     goal_met: Option<bool>,
 }
 
@@ -100,7 +100,7 @@ fn measure(
     let (mut times, mut copies) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let (taken, begun) = (allocations(), Instant::now());
-        // As a loop of automatic white balance has it.
+        // The statistics are computed as for an automatic white balance.
         params.white_balance[0] ^= 1;
         isp.set_params(&params)?;
         isp.process(&read, &copy, &mut statistics, &AtomicBool::new(false));
@@ -150,7 +150,7 @@ fn measure(
     Ok(figures)
 }
 
-/// A slope with noise of a sixteenth of the range on it.
+/// A gradient with noise of a sixteenth of the range.
 fn raw([width, height]: [u32; 2], bits: u32) -> Vec<u16> {
     let max = (1_u32 << bits) - 1;
     let sample = |at: u32| {

@@ -1,7 +1,7 @@
-//! The project's benchmarks, run by `cargo bench`: camera DMA beside a memcpy, a sensor's pace, the ISP, faults that do not happen,
-//! boot time, memory beyond the guest's, allocations of the CMA model.
+//! The benchmarks, run by `cargo bench`: camera DMA compared with memcpy, the rate of a sensor, the ISP, the cost of fault points,
+//! boot time, memory overhead, allocations of the CMA model.
 //!
-//! Prints tables and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- faults`, `-- boot` and
+//! Prints tables, and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- faults`, `-- boot` and
 //! `-- model` run a part.
 
 use std::{
@@ -22,7 +22,7 @@ mod isp;
 mod model;
 mod rate;
 
-/// The system's heap, which counts how often memory is taken: what must not take any is held to it.
+/// The system's heap with a counter of allocations, for code that must not allocate.
 struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -30,7 +30,7 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 #[global_allocator]
 static HEAP: Counting = Counting;
 
-// SAFETY: the system's allocator does it all.
+// SAFETY: all methods forward to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -56,12 +56,12 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How often the program took memory from the heap.
+/// The number of heap allocations of the program.
 fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
 
-/// What target/bench/report.json has; a part that was not run is null. Times are in seconds, sizes in bytes.
+/// The content of target/bench/report.json. A part that was not run is null. Times are in seconds, sizes in bytes.
 #[derive(Serialize)]
 struct BenchReport {
     camera: Option<Vec<camera::Figures>>,
@@ -74,7 +74,7 @@ struct BenchReport {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    // `cargo test --all-targets` starts benchmarks as well, without this.
+    // `cargo test --all-targets` also starts benchmarks, without this argument.
     if !arguments.iter().any(|argument| argument == "--bench") {
         println!("benchmarks are run by cargo bench");
         return Ok(());
@@ -106,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The middle one of an odd number of figures, by size.
+/// The median of an odd number of figures.
 fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.into_iter().collect();
     figures.sort_by(f64::total_cmp);

@@ -1,7 +1,7 @@
-//! cma_alloc as the model does it, a word of the bitmap at a time, beside the same search a bit at a time.
+//! The model's cma_alloc, which searches the bitmap by words, compared with a search by bits.
 //!
-//! Windows are filled with buffers of many sizes, of which some, here and there, are then freed. A request that such a
-//! window refuses has to look at all of it. Both answer every request, and have to answer the same.
+//! Windows are filled with buffers of many sizes, some of which are then freed at random. A request that such a
+//! window refuses must search all of it. Both implementations answer every request, and the answers must be equal.
 
 use std::{error::Error, hint, time::Instant};
 
@@ -10,32 +10,32 @@ use serde::Serialize;
 
 use crate::median;
 
-/// A 1080p YUYV frame's: pages, and their alignment as an order of pages.
+/// The request of a 1080p YUYV frame: pages, and their alignment as an order of pages.
 const REQUEST: (u64, u32) = (1013, 8);
 const WINDOWS: [u64; 2] = [256 << 20, 16 << 30];
-/// How much of a window is handed out before, in percent.
+/// The allocated part of the windows, in percent.
 const FULL: [u64; 3] = [0, 50, 95];
-/// The first page: a multiple of the alignment and a page more, so that places have an offset.
+/// The first page: a multiple of the alignment plus one, so that places have an offset.
 const BASE_PFN: u64 = 0x10_0001;
 /// Odd, for medians.
 const ROUNDS: usize = 7;
-/// Allocations of a round, of the model and of the reference.
+/// Number of allocations of a round, for the model and for the reference.
 const ALLOCATIONS: [u32; 2] = [200, 5];
-/// Goal for the reference's time beside the model's.
+/// Goal for the ratio of the reference's time to the model's.
 const GOAL: f64 = 10.0;
 
-/// What was measured of one window.
+/// The results for a window.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     /// Bytes of the window.
     window: u64,
-    /// How much of it was handed out, in percent.
+    /// The allocated part, in percent.
     percent_full: u64,
     /// Whether the request was granted.
     granted: bool,
-    /// For an allocation and, if it was granted, its release.
+    /// Time of an allocation and, if it was granted, its release.
     nanoseconds: f64,
-    /// The same a bit at a time.
+    /// The same for the search by bits.
     nanoseconds_bit_by_bit: f64,
     /// Whether the reference takes at least ten times as long.
     goal_met: bool,
@@ -90,7 +90,7 @@ pub(crate) fn run() -> Result<Vec<Figures>, Box<dyn Error>> {
     Ok(all)
 }
 
-/// Nanoseconds of a call, of which there are `calls` in each round.
+/// Time of a call in nanoseconds. Each round has `calls` calls.
 fn time(calls: u32, mut call: impl FnMut()) -> f64 {
     median((0..ROUNDS).map(|_| {
         let begun = Instant::now();
@@ -99,7 +99,7 @@ fn time(calls: u32, mut call: impl FnMut()) -> f64 {
     }))
 }
 
-/// A window that was filled, and in which buffers were freed until so much of it was left, here and there.
+/// A window that was filled, and in which random buffers were then freed until this part of it is left.
 fn filled(count: u64, percent: u64) -> Result<Area, Box<dyn Error>> {
     let mut area = Area::new("bench", BASE_PFN, count, 0)?;
     let mut random = Random(1);
@@ -120,7 +120,7 @@ fn filled(count: u64, percent: u64) -> Result<Area, Box<dyn Error>> {
     Ok(area)
 }
 
-/// Numbers that are the same each time (Knuth's linear congruential generator).
+/// Reproducible pseudorandom numbers (Knuth's linear congruential generator).
 struct Random(u64);
 
 impl Random {
@@ -130,7 +130,7 @@ impl Random {
     }
 }
 
-/// A bitmap that is searched as lib/bitmap.c does (bitmap_find_next_zero_area_off), but a bit at a time.
+/// A bitmap with the search of lib/bitmap.c (bitmap_find_next_zero_area_off), by bits.
 struct Reference {
     words: Vec<u64>,
     size: u64,

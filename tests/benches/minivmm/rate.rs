@@ -1,11 +1,11 @@
-//! Frames at a sensor's pace to a bare-metal guest on the native /dev/kvm: sensor, whole ISP with statistics, DMA.
+//! Frames at the rate of a sensor to a bare-metal guest on the native /dev/kvm: sensor, whole ISP with statistics, DMA.
 //!
-//! The frame clock runs (free timing), and a frame that is not made in time, or finds no buffer, is dropped, as hardware
-//! does: the guest (tests/bare-metal/stream.c) sees it by the numbers. The whole machine, camera and guest, is kept to as
-//! many CPUs as the case says. The guest's CPU spins while it waits, as not every KVM can wake a bare-metal guest; that it
-//! would rather wait is told to the scheduler by the lowest priority. Beside it stands the rate that the same machine has
-//! when nothing makes it wait (stall timing). The first frame, for which the scene is drawn and memory first touched, is late
-//! and is not counted, nor are those that it made late.
+//! The frame clock runs (free timing). A frame that is not made in time, or that finds no buffer, is dropped, as in
+//! hardware. The guest (tests/bare-metal/stream.c) detects this by the sequence numbers. The whole machine, camera and guest, is
+//! limited to the number of CPUs of the case. The guest's CPU spins while it waits, because not every KVM can wake a bare-metal
+//! guest; so it has the lowest priority. For comparison, the benchmark also measures the rate of the same machine without the
+//! frame clock (stall timing). The first frame, for which the scene is drawn and memory first touched, is late. It is not counted,
+//! nor are the frames that it delays.
 
 use std::{
     error::Error,
@@ -29,25 +29,25 @@ use crate::{
 
 /// Odd, for medians.
 const ROUNDS: usize = 7;
-/// Name, frames a second, and CPUs, which are threads of the ISP as well.
+/// Name, frames per second, and number of CPUs and of threads of the ISP.
 const RATES: [(&str, u32, usize); 2] = [("1080p NV12", 60, 1), ("2160p NV12", 30, 2)];
 
-/// What was measured at one rate.
+/// The results for a rate.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     /// Size and format.
     name: &'static str,
     /// Frames a second of the frame clock.
     rate: u32,
-    /// CPUs that the machine had, and threads of the ISP.
+    /// Number of CPUs of the machine, and of threads of the ISP.
     cpus: usize,
-    /// Frames that the guest got in all rounds.
+    /// Frames that the guest received in all rounds.
     frames: usize,
-    /// Frames that were dropped among them.
+    /// Dropped frames among them.
     drops: u32,
-    /// Frames a second with nothing to wait for: the median of the rounds.
+    /// Frames per second without the frame clock: the median of the rounds.
     reachable: f64,
-    /// Whether none was dropped.
+    /// Whether no frame was dropped.
     goal_met: bool,
 }
 
@@ -114,7 +114,7 @@ fn measure(case: &'static Case, rate: u32, cpus: usize) -> Result<Figures, Box<d
     Ok(figures)
 }
 
-/// Streams to `guest`, whose CPU gives way to all else.
+/// Streams to `guest`, whose CPU has the lowest priority.
 fn stream_patiently(guest: &BareMetal) -> Result<(f64, u32), Box<dyn Error>> {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -129,7 +129,7 @@ fn stream_patiently(guest: &BareMetal) -> Result<(f64, u32), Box<dyn Error>> {
     })
 }
 
-/// Gives this process's thread of this name the lowest priority; false if there is none.
+/// Gives the thread of this name in this process the lowest priority. False if there is no such thread.
 fn give_way(name: &str) -> bool {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let named = |thread: &fs::DirEntry| {

@@ -1,4 +1,4 @@
-//! Tiny guests without an operating system, made from tests/bare-metal: they run on any KVM, in milliseconds.
+//! Bare-metal guests from tests/bare-metal, without an operating system: they run on any KVM, in milliseconds.
 
 mod parameters;
 
@@ -12,13 +12,13 @@ use vmm::{
     observe::report::Report,
 };
 
-/// The guests by name, as the build script compiled them.
+/// The guests that the build script compiled, by name.
 static GUESTS: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 
-/// A bare-metal guest and the machine that it runs on.
+/// A bare-metal guest and its machine.
 #[derive(Debug, Clone)]
 pub struct BareMetal {
-    /// The machine; its kernel is made by [`build`](Self::build).
+    /// The machine. [`build`](Self::build) makes its kernel.
     pub config: Config,
     name: &'static str,
     parameters: Vec<(&'static str, u64)>,
@@ -31,17 +31,17 @@ impl BareMetal {
         Self { config, name, parameters: Vec::new() }
     }
 
-    /// Gives the guest's parameter `name` (bare_metal/parameters.rs has them all) a value.
+    /// Sets the guest's parameter `name`. bare_metal/parameters.rs lists the parameters.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: u64) -> Self {
         self.parameters.push((name, value));
         self
     }
 
-    /// Writes the guest into `folder`, with the addresses of its machine in it.
+    /// Writes the guest to `folder`, with the addresses of its machine.
     ///
     /// # Panics
-    /// If there is no such guest or parameter, or the file cannot be written.
+    /// If the guest or a parameter does not exist, or if the file cannot be written.
     #[must_use]
     pub fn build(mut self, folder: &Path) -> Self {
         let loaded = load_with(&self.config, None).expect("the machine can be laid out");
@@ -77,7 +77,7 @@ impl BareMetal {
         self
     }
 
-    /// Runs the guest to its end: the report, and what it printed.
+    /// Runs the guest to its end. Returns the report and the output.
     ///
     /// # Panics
     /// If the machine cannot be built.

@@ -1,5 +1,5 @@
-//! What a bare-metal guest is told of its machine and its work: the words behind a mark in its file. The build script
-//! makes a C macro of each name.
+//! The parameters of a bare-metal guest: words after a mark in its file. The build script
+//! makes a C macro for each name.
 
 /// The mark.
 pub(super) const MAGIC: &str = "minivmm: parameters follow here.";
@@ -15,9 +15,9 @@ pub(super) const NAMES: [&str; 16] = [
     "RAM_END",
     "WINDOW",
     "WINDOW_SIZE",
-    // Of the interrupt controller, where it is not the same in every machine.
+    // The interrupt controller, if it depends on the machine.
     "GIC_DISTRIBUTOR",
-    // What stream.c does.
+    // Parameters of stream.c.
     "FORMAT",
     "WIDTH",
     "HEIGHT",

@@ -1,4 +1,4 @@
-//! The command `cargo demo`: boots `minivmm --cma 256M`, streams the camera, checks all of it, leaves pictures.
+//! The command `cargo demo`: boots `minivmm --cma 256M`, streams the camera, checks every frame, and saves pictures.
 
 use std::process::ExitCode;
 
@@ -6,11 +6,11 @@ use ::tests::{cross, demo, kernels};
 use clap::Parser;
 use guest_images::{Arch, Release};
 
-/// Boots a Linux guest by `minivmm --cma 256M`, streams 60 frames of its camera, and checks each.
+/// Boots a Linux guest with `minivmm --cma 256M`, streams 60 frames of its camera, and checks each frame.
 ///
-/// Leaves in target/demo: frame.png, cma-map.svg, console.log, report.json, and in guest/ what the guest wrote. What is
-/// missing on this machine is installed or built first. Where /dev/kvm cannot run Linux, or not for that architecture, an
-/// emulated machine is used.
+/// Writes to target/demo: index.html with the pictures frame.png and cma-map.svg, scene.png, console.log, report.json, and in guest/
+/// the files of the guest. Missing packages are installed, and missing images are built. If /dev/kvm cannot run Linux, or
+/// the architecture is not this machine's, it uses an emulated machine.
 #[derive(Parser)]
 #[command(name = "demo", version)]
 struct Arguments {

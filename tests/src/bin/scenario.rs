@@ -1,4 +1,4 @@
-//! The command `scenario`: what is said of CMA, and what a guest shows.
+//! The command `scenario`: tests claims about CMA in guests.
 
 use std::process::ExitCode;
 
@@ -10,17 +10,17 @@ use ::tests::{
 use clap::Parser;
 use guest_images::Arch;
 
-/// Shows in real guests what is true of CMA, beside what is said of it.
+/// Tests claims about CMA in real guests.
 #[derive(Parser)]
 #[command(name = "scenario", version)]
 enum Cli {
-    /// Names all scenarios, each with the claim that it is about.
+    /// Lists all scenarios with their claims.
     List,
-    /// Boots the guests of one scenario, and prints what was claimed, what is true, and what was seen beside what the model
-    /// predicts. Where this machine's KVM cannot run Linux, they boot in the lab.
-    #[command(after_help = "Exit status: 0 if all was seen as predicted, else 1.")]
+    /// Boots the guests of a scenario. Prints the claim, what is true, and the model's predictions beside the guest's values. If
+    /// this machine's KVM cannot run Linux, the guests boot in the lab.
+    #[command(after_help = "Exit status: 0 if all predictions are correct, otherwise 1.")]
     Run {
-        /// Its name
+        /// The name of the scenario
         #[arg(value_parser = find)]
         scenario: &'static Scenario,
     },

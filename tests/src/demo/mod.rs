@@ -1,9 +1,12 @@
-//! The demo: boots a guest with a CMA window, streams the camera, checks every frame, leaves a picture of a frame and
-//! one of the window.
+//! The demo: boots a guest with a CMA window, streams the camera, checks every frame, and saves pictures of a frame and
+//! of the window.
 
+mod page;
 mod report;
+mod scene;
 
 use std::{
+    ffi::OsString,
     fmt, fs, io,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -28,17 +31,19 @@ use crate::{
     programs,
 };
 
-/// What runs in the guest.
+/// The script for the guest.
 const GUEST: &str = include_str!("guest.sh");
-/// The window asked for, in KiB, as /proc/meminfo counts.
+/// The file with the scene, in the demo's folder.
+const SCENE: &str = "scene.png";
+/// The size of the window in KiB, the unit of /proc/meminfo.
 const CMA_KIB: u64 = 256 << 10;
-/// Frames that [`GUEST`] streams, their format and size: RGB24, so that a frame is a picture as it stands.
+/// The number of frames that [`GUEST`] streams, their format and size. With RGB24 a frame is a picture without conversion.
 const FRAMES: u64 = 60;
 const FOURCC: u32 = u32::from_le_bytes(*b"RGB3");
 const SIZE: (u32, u32) = (640, 480);
-/// The frame of the picture.
+/// The index of the frame that is saved as a picture.
 const PICTURED: u64 = FRAMES / 2;
-/// When the lab is given up.
+/// The time limit of the lab.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Why the demo failed.
@@ -50,25 +55,25 @@ pub enum DemoError {
     /// The lab could not run minivmm.
     #[error(transparent)]
     Lab(#[from] LabError),
-    /// A file or a program.
+    /// An operation on a file, or the start of a program, failed.
     #[error("{what}: {source}")]
     Io {
-        /// What could not be done, and with what.
+        /// The action that failed, and its object.
         what: String,
         /// Why.
         source: io::Error,
     },
     /// minivmm or the program in the guest failed.
-    #[error("minivmm ended with {status}: {said}; the guest's console is in {}", console.display())]
+    #[error("minivmm ended with {status}: {said}; the log of the guest's console is {}", console.display())]
     Machine {
         /// Its exit status.
         status: String,
-        /// The last thing it said.
+        /// Its last message.
         said: String,
         /// The log of the console.
         console: PathBuf,
     },
-    /// The machine ran, but something was not as it should be.
+    /// The machine ran, but a result is wrong.
     #[error("{0}")]
     Wrong(String),
 }
@@ -81,7 +86,7 @@ impl DemoError {
     }
 }
 
-/// What the demo says at its end, in one line.
+/// The summary of the demo, in one line.
 #[derive(Debug)]
 pub struct Summary {
     report: Report,
@@ -95,17 +100,17 @@ impl fmt::Display for Summary {
         write!(
             f,
             "{frames} frames, {bad_frames} bad, {drops} dropped; CmaTotal {cma_total_kib} kB, at most \
-             {peak_pages_used} pages used; init after {seconds_to_init:.1} s, all in {seconds:.1} s; pictures in {}",
-            self.folder.display()
+             {peak_pages_used} pages used; init after {seconds_to_init:.1} s, total {seconds:.1} s; pictures: {}",
+            self.folder.join("index.html").display()
         )
     }
 }
 
-/// Runs the demo with a guest for `arch`, which is one of [`cross::architectures`], and our kernel of `release`. What it leaves is in the folder `demo` of
-/// cargo's target folder.
+/// Runs the demo with a guest for `arch`, one of [`cross::architectures`], and our kernel of `release`. Its results are in the
+/// folder `demo` of cargo's target folder.
 ///
 /// # Errors
-/// If anything is not as it should be. What was found by then is in the folder.
+/// If a step fails or a result is wrong. The folder then has the results so far.
 pub fn run(arch: &'static Arch, release: Release) -> Result<Summary, DemoError> {
     let begun = Instant::now();
     let io_error = |what: &str| {
@@ -119,6 +124,7 @@ pub fn run(arch: &'static Arch, release: Release) -> Result<Summary, DemoError> 
     }
     let guest = folder.join("guest");
     fs::create_dir_all(&guest).map_err(DemoError::io("create", &guest))?;
+    scene::draw(&folder.join(SCENE))?;
     let kind = Kind::Default(release);
     guest_images::build(arch, kind)?;
     let minivmm = cross::minivmm(arch).map_err(io_error("cannot build minivmm"))?;
@@ -127,22 +133,24 @@ pub fn run(arch: &'static Arch, release: Release) -> Result<Summary, DemoError> 
     if output.status != 0 {
         let status = format!("status {}", output.status);
         let said = String::from_utf8_lossy(&output.stderr).trim_end().lines().last().map(str::to_owned);
-        let said = said.unwrap_or_else(|| "it said nothing".to_owned());
+        let said = said.unwrap_or_else(|| "it printed nothing".to_owned());
         return Err(DemoError::Machine { status, said, console: folder.join("console.log") });
     }
     let report = examine(arch, &folder, host, begun)?;
     Ok(Summary { report, folder })
 }
 
-/// Boots the guest, here if this host's KVM is fit, else in the lab.
+/// Boots the guest: on this host if its KVM is fit, otherwise in the lab.
 fn boot(arch: &'static Arch, kind: Kind, minivmm: &Path, folder: &Path) -> Result<(Host, Output), DemoError> {
+    let mut camera = OsString::from("timing=stall,auto=yes,scene=");
+    camera.push(folder.join(SCENE));
     let arguments = [
         "--image".into(),
         kind.name().into(),
         "--cma".into(),
         "256M".into(),
         "--camera".into(),
-        "timing=stall".into(),
+        camera,
         "--exec".into(),
         GUEST.into(),
         "--out".into(),
@@ -155,9 +163,9 @@ fn boot(arch: &'static Arch, kind: Kind, minivmm: &Path, folder: &Path) -> Resul
     let Some(reason) = why_in_the_lab(arch) else {
         eprintln!("This machine's KVM runs Linux: the guest boots on it");
         let mut command = Command::new(minivmm);
-        // Should we be ended alone, the machine ends with us.
+        // The machine ends with this process.
         let prepare = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
-        // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+        // SAFETY: the closure only makes a system call that is safe between fork and exec.
         unsafe { command.pre_exec(prepare) };
         let output = command.args(arguments).output().map_err(DemoError::io("run", minivmm))?;
         let status = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
@@ -173,10 +181,10 @@ fn say(note: Note) {
     eprintln!("{note}");
 }
 
-/// Why not on this host, in a few words.
+/// Why the guest cannot run on this host, in a few words. None if it can.
 fn why_in_the_lab(arch: &Arch) -> Option<String> {
     if arch.name != Arch::host().name {
-        return Some(format!("This machine is not of {}", arch.name));
+        return Some(format!("This machine is not {}", arch.name));
     }
     Some(match kvm::open_kvm().and_then(|kvm| kvm::check_fit(&kvm)).err()? {
         KvmError::Absent(_) => "This machine has no /dev/kvm".to_owned(),
@@ -185,7 +193,7 @@ fn why_in_the_lab(arch: &Arch) -> Option<String> {
     })
 }
 
-/// Looks at what the run left, makes the pictures and the report, and judges.
+/// Reads the results of the run, saves the pictures and the report, and checks the results.
 fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Result<Report, DemoError> {
     let json = folder.join("machine.json");
     let machine = fs::read(&json).map_err(DemoError::io("read", &json))?;
@@ -231,11 +239,12 @@ fn examine(arch: &'static Arch, folder: &Path, host: Host, begun: Instant) -> Re
     fs::write(&svg, map.to_svg()).map_err(DemoError::io("write", &svg))?;
     judge(&report, &checked)?;
     let frame = frames::read_frame(&raw, &layout, PICTURED).map_err(DemoError::io("read", &raw))?;
-    picture(&frame, &folder.join("frame.png"))?;
+    picture(&frame, SIZE, &folder.join("frame.png"))?;
+    page::write(folder)?;
     Ok(report)
 }
 
-/// The map of the window as it was in the middle of streaming.
+/// The map of the window in the middle of streaming.
 fn map(
     guest: &Path,
     window: &vmm::observe::report::WindowReport,
@@ -284,14 +293,14 @@ fn map(
     Err(wrong(&format!("the guest has no CMA window at {:#x}", window.base)))
 }
 
-/// The CMA memory that the guest's /proc/meminfo tells of, in KiB.
+/// CmaTotal of the guest's /proc/meminfo, in KiB.
 fn cma_total(meminfo: &str) -> Result<u64, DemoError> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("CmaTotal:"));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
         .ok_or_else(|| DemoError::Wrong("the guest's /proc/meminfo has no line CmaTotal".to_owned()))
 }
 
-/// Whether all is as it should be.
+/// Checks the results.
 fn judge(report: &Report, checked: &Checked) -> Result<(), DemoError> {
     let wrong = |text| Err(DemoError::Wrong(text));
     if let Some((index, error)) = checked.bad.first() {
@@ -304,7 +313,10 @@ fn judge(report: &Report, checked: &Checked) -> Result<(), DemoError> {
         return wrong(format!("{} frames were streamed instead of {FRAMES}", report.frames));
     }
     if report.drops != 0 {
-        return wrong(format!("the camera dropped {} frames; with stall timing it drops none", report.drops));
+        return wrong(format!(
+            "the camera dropped {} frames; with stall timing it must not drop any",
+            report.drops
+        ));
     }
     if report.cma_total_kib != CMA_KIB {
         return wrong(format!("the guest has CmaTotal {} kB instead of {CMA_KIB} kB", report.cma_total_kib));
@@ -312,20 +324,21 @@ fn judge(report: &Report, checked: &Checked) -> Result<(), DemoError> {
     let pages: u64 = report.buffers.iter().map(|buffer| buffer.bytes.div_ceil(cma::PAGE_SIZE)).sum();
     if pages == 0 || report.peak_pages_used < pages {
         let used = report.peak_pages_used;
-        return wrong(format!("the buffers take {pages} pages, but {used} of the window's were used"));
+        return wrong(format!(
+            "the buffers have {pages} pages, but only {used} pages of the window were used"
+        ));
     }
     Ok(())
 }
 
-/// Writes a frame as a picture.
-fn picture(frame: &[u8], path: &Path) -> Result<(), DemoError> {
-    let (width, height) = SIZE;
+/// Writes RGB pixels to the file `path`, as a PNG.
+fn picture(pixels: &[u8], (width, height): (u32, u32), path: &Path) -> Result<(), DemoError> {
     let file = fs::File::create(path).map_err(DemoError::io("create", path))?;
     let mut encoder = png::Encoder::new(io::BufWriter::new(file), width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder
         .write_header()
-        .and_then(|mut writer| writer.write_image_data(frame).and_then(|()| writer.finish()))
+        .and_then(|mut writer| writer.write_image_data(pixels).and_then(|()| writer.finish()))
         .map_err(io::Error::other)
         .map_err(DemoError::io("write", path))
 }

@@ -11,18 +11,18 @@ use super::DemoError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Host {
-    /// On this machine's own KVM.
+    /// On this machine's KVM.
     Kvm,
     /// In the lab, an emulated machine.
     Lab,
 }
 
-/// What the demo found: report.json. Times are in seconds, sizes in bytes if not said otherwise.
+/// The results of the demo: report.json. Times are in seconds, and sizes in bytes unless stated otherwise.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Frames that the program in the guest received.
     pub frames: u64,
-    /// Those that were torn, damaged, lost or repeated.
+    /// Frames that were torn, damaged, lost or repeated.
     pub bad_frames: u64,
     /// Frames that the camera dropped.
     pub drops: u64,
@@ -30,17 +30,17 @@ pub struct Report {
     pub cma_total_kib: u64,
     /// The CMA window.
     pub window: WindowReport,
-    /// Pages of the window that the guest's kernel had handed out in the middle of streaming, when all buffers are.
+    /// Pages of the window that were allocated in the middle of streaming, with all buffers.
     pub peak_pages_used: u64,
     /// The driver's buffers at that moment.
     pub buffers: Vec<Buffer>,
-    /// From the start of minivmm to the guest's init.
+    /// Time from the start of minivmm to the guest's init.
     pub seconds_to_init: f64,
-    /// The whole demo: building what was not built, booting, streaming, checking.
+    /// Time of the whole demo: building, booting, streaming, checking.
     pub seconds: f64,
-    /// Resident memory of minivmm beyond the guest's, when the guest's init began.
+    /// Resident memory of minivmm beyond the guest's memory, when the guest's init began.
     pub overhead_bytes: u64,
-    /// The same at the end, when all frames were streamed.
+    /// The same at the end, after all frames.
     pub overhead_bytes_at_end: u64,
     /// The guest's architecture: "x86_64" or "aarch64".
     pub arch: &'static str,

@@ -1,11 +1,11 @@
-//! What a guest's script found out: lines `name=value` on its standard output.
+//! The results of a guest's script: lines `name=value` on its standard output.
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use crate::guest;
 
-/// Shell functions for scripts in a guest: `window NAME` is the folder of a CMA area in debugfs, `meminfo NAME` a line of
-/// /proc/meminfo in kB, `fill MIB` puts that much into the page cache.
+/// Shell functions for scripts in a guest. `window NAME` prints the folder of a CMA area in debugfs, `meminfo NAME` the value of a
+/// line of /proc/meminfo in kB. `fill MIB` fills the page cache, and `said PATTERN` searches the kernel log.
 const PRELUDE: &str = "window() { echo /sys/kernel/debug/cma/$1*; }
     meminfo() { sed -n \"s/^$1: *\\([0-9]*\\) kB/\\1/p\" /proc/meminfo; }
     fill() {
@@ -14,7 +14,7 @@ const PRELUDE: &str = "window() { echo /sys/kernel/debug/cma/$1*; }
     said() { dmesg | grep -q -e \"$1\" && echo yes || echo no; }
 ";
 
-/// The values by their names.
+/// The values, by name.
 #[derive(Debug)]
 pub struct Fields(BTreeMap<String, String>);
 
@@ -22,7 +22,7 @@ impl Fields {
     /// Runs `script` in a guest of a minivmm with `arguments` (words).
     ///
     /// # Panics
-    /// If it does not end with 0.
+    /// If its exit status is not 0.
     pub(super) fn of(arguments: &str, script: &str) -> Self {
         let output = guest::exec(arguments, &format!("{PRELUDE}{script}"));
         let printed = guest::text(&output.stdout);
@@ -34,7 +34,7 @@ impl Fields {
     /// The value called `name`.
     ///
     /// # Panics
-    /// If there is none, or it is something else.
+    /// If it is missing, or has another type.
     pub(super) fn get<T: FromStr>(&self, name: &str) -> T
     where
         T::Err: Display,

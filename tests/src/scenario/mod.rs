@@ -1,4 +1,4 @@
-//! Scenarios: what is said of CMA, shown in a real guest, with the model's prediction beside the kernel's answer.
+//! Scenarios: claims about CMA, tested in a real guest, with the model's prediction beside the kernel's answer.
 
 mod allocator;
 mod fields;
@@ -15,38 +15,38 @@ use vmm::arch;
 
 pub use fields::Fields;
 
-/// A claim about CMA, and a guest that shows what is true.
+/// A claim about CMA, and a guest that tests it.
 #[derive(Debug)]
 pub struct Scenario {
     /// Its name on command lines.
     pub name: &'static str,
-    /// What one reads or expects.
+    /// The claim: a common belief, or a sentence from documentation.
     pub claim: &'static str,
-    /// What the kernel does, and where.
+    /// What the kernel does, with its source.
     pub truth: &'static str,
-    /// Boots what guests it needs.
+    /// Boots its guests, and returns the observations.
     play: fn() -> Vec<Observation>,
 }
 
-/// One thing looked at in a guest.
+/// An observation in a guest.
 #[derive(Debug, Clone)]
 pub struct Observation {
-    /// What it is.
+    /// What was observed.
     pub what: String,
-    /// What the model, or the rule that the truth states, makes it.
+    /// The prediction of the model, or of the rule in `truth`.
     pub predicted: String,
-    /// What the guest made it.
+    /// The value in the guest.
     pub seen: String,
 }
 
 impl Observation {
     #[allow(clippy::needless_pass_by_value)] // numbers and words, written where they are
-    /// That `what` is the same in the prediction and in the guest.
+    /// An observation of `what`, with its prediction and its value in the guest.
     fn new(what: impl Into<String>, predicted: impl ToString, seen: impl ToString) -> Self {
         Self { what: what.into(), predicted: predicted.to_string(), seen: seen.to_string() }
     }
 
-    /// Whether the guest did as predicted.
+    /// Whether the prediction is correct.
     pub fn holds(&self) -> bool {
         self.predicted == self.seen
     }
@@ -71,7 +71,7 @@ fn middle_window(name: &str, size: u64, default: bool) -> Window {
     Window { name: name.to_owned(), base, size, default, ..Default::default() }
 }
 
-/// What a played scenario showed.
+/// The result of a scenario.
 #[derive(Debug)]
 pub struct Played {
     scenario: &'static Scenario,
@@ -79,17 +79,17 @@ pub struct Played {
 }
 
 impl Scenario {
-    /// Plays it.
+    /// Runs the scenario.
     ///
     /// # Panics
-    /// If a guest does not do what it is told at all.
+    /// If a guest does not run its script.
     pub fn play(&'static self) -> Played {
         Played { scenario: self, observations: (self.play)() }
     }
 }
 
 impl Played {
-    /// Whether all was seen as stated.
+    /// Whether all predictions are correct.
     pub fn holds(&self) -> bool {
         !self.observations.is_empty() && self.observations.iter().all(Observation::holds)
     }
@@ -115,7 +115,7 @@ impl fmt::Display for Played {
     }
 }
 
-/// The text, or where it would make a table too wide its two ends.
+/// The text, or its two ends if it is too wide for a table.
 fn shortened(text: &str) -> Cow<'_, str> {
     const WIDEST: usize = 80;
     let characters = text.chars().count();

@@ -1,4 +1,4 @@
-//! Scenarios about NUMA nodes: where a device's buffers come from when it is in one node, and its window in another.
+//! Scenarios about NUMA nodes: the source of a device's buffers if the device and its window are in different nodes.
 
 use cma::{
     PAGE_SIZE, Window,
@@ -12,33 +12,34 @@ use super::{Fields, Observation, Scenario};
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "the-wrong-node-works",
-        claim: "a window in another NUMA node than the device's makes allocation fail",
-        truth: "it is remote memory, no more: the device's window is taken wherever it lies (kernel/dma/contiguous.c, \
+        claim: "an allocation fails if the window and the device are in different NUMA nodes",
+        truth: "the window is remote memory, and works: the kernel uses the device's window in any node (kernel/dma/contiguous.c, \
                 dma_alloc_contiguous), and the frames arrive there. On x86_64 a device of the tree is in no node",
         play: the_wrong_node_works,
     },
     Scenario {
         name: "a-node-has-its-own-area",
         claim: "a device's buffers come from its own NUMA node",
-        truth: "only where the node has a CMA area of its own, which arm64 reserves with cma_pernuma=, only for a device that has no \
-                window and asks for no zone, and only as long as there is room; then they come from the default one \
-                (kernel/dma/contiguous.c, dma_alloc_contiguous). On x86_64 nobody reserves such areas in 6.1, and no device of the \
-                tree is in a node: all come from the default one",
+        truth: "only if the node has a CMA area, which arm64 reserves with cma_pernuma=, and only for a device without a \
+                window that does not request a zone. If that area is full, they come from the default window \
+                (kernel/dma/contiguous.c, dma_alloc_contiguous). On x86_64, 6.1 reserves no such areas, and no device of the \
+                tree is in a node: all buffers come from the default window",
         play: a_node_has_its_own_area,
     },
 ];
 
-/// Whether Linux reads the nodes of devices, and has areas of nodes: see the `arch` modules' numa.rs.
+/// Whether Linux reads the nodes of devices, and has CMA areas of nodes: see numa.rs of the `arch` modules.
 const NODES_OF_DEVICES: bool = cfg!(target_arch = "aarch64");
 
-/// Shell functions for scripts in a guest. `free_cma NODE` counts a node's free CMA pages; `stream FRAMES MEASURE V4L2-CTL'S
-/// ARGUMENTS` streams so many frames, runs MEASURE while the buffers are allocated, and prints how many bytes came.
+/// Shell functions for scripts in a guest. `free_cma NODE` prints the number of a node's free CMA pages. `stream FRAMES MEASURE
+/// ARGUMENTS` streams this number of frames with v4l2-ctl, runs MEASURE while the buffers are allocated, and prints the number of
+/// bytes received.
 const FUNCTIONS: &str = r#"free_cma() { sed -n 's/^nr_free_cma //p' /sys/devices/system/node/node$1/vmstat; }
     used() { cat /sys/kernel/debug/cma/$1*/used 2> /dev/null || echo 0; }
     stream() {
         frames=$1; measure=$2; shift 2
         v4l2-ctl "$@" --stream-count=$frames --stream-to=- 2> /dev/null | {
-            # v4l2-ctl waits until the pipe takes more.
+            # v4l2-ctl waits until the pipe has room.
             dd bs=4096 count=1 iflag=fullblock of=/dev/null 2> /dev/null
             $measure
             echo bytes=$((4096 + $(wc -c)))
@@ -52,7 +53,7 @@ fn area(name: &str, base: u64, size: u64) -> Area {
     Area::of_window(&window, 0, Rules::V6_1).expect("the window is an area")
 }
 
-/// As a CMA device's memory is, without the buddy allocator, which nothing here comes to.
+/// The memory for a CMA device. It has no buddy allocator, which these scenarios do not reach.
 fn memory(areas: Vec<Area>, nodes: Vec<Option<usize>>) -> Memory {
     Memory { areas, default: Some(0), nodes, zones: Vec::new(), zone_dma_last: u64::from(u32::MAX) }
 }
@@ -76,7 +77,7 @@ fn the_wrong_node_works() -> Vec<Observation> {
         ),
         &format!(
             "{FUNCTIONS}
-             # A device that is in no node has no such file.
+             # A device in no node has no such file.
              echo device=$(cat /sys/bus/platform/drivers/minivmm-camera/*.camera/numa_node 2> /dev/null || echo none)
              echo before0=$(free_cma 0); echo before1=$(free_cma 1)
              measure() {{ echo after0=$(free_cma 0); echo after1=$(free_cma 1); }}

@@ -1,4 +1,4 @@
-//! Scenarios about the pages in a window that CMA has not handed out: who may use them, and who makes way for a request.
+//! Scenarios about the free pages of a window: which allocations use them, and which of them move for a request.
 
 use cma::area::{Area, Rules};
 use guest_images::Kind;
@@ -16,48 +16,47 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "idle-memory-is-used",
         claim: "the window is a private pool, never used by ordinary allocations",
-        truth: "its pageblocks are given to the buddy allocator as MIGRATE_CMA, and movable pages go there (mm/page_alloc.c, \
-                __rmqueue): CmaFree falls, while no bit of the window's bitmap is set",
+        truth: "the buddy allocator has its pageblocks as MIGRATE_CMA, and puts movable pages there (mm/page_alloc.c, \
+                __rmqueue): CmaFree decreases, but no bit of the window's bitmap is set",
         play: idle_memory_is_used,
     },
     Scenario {
         name: "pages-move-away",
-        claim: "what is not contiguous stays so: nothing tidies the window up",
-        truth: "movable pages are migrated out of the way of a request (mm/page_alloc.c, alloc_contig_range)",
+        claim: "the kernel does not defragment a window",
+        truth: "the kernel migrates movable pages to make room for a request (mm/page_alloc.c, alloc_contig_range)",
         play: pages_move_away,
     },
     Scenario {
         name: "unmovable-pages-stay-out",
-        claim: "a window costs memory, or: it costs nothing",
-        truth: "its idle pages serve movable allocations, and only those (include/linux/gfp.h, gfp_migratetype): pages of the kernel \
-                and of DMA run out, and the OOM killer comes, while CmaFree is all of the window",
+        claim: "the memory of an idle window is lost, or: is as good as any memory",
+        truth: "only movable allocations use its free pages (include/linux/gfp.h, gfp_migratetype): memory for the kernel and for DMA \
+                can run out, and the OOM killer run, while the whole window is free",
         play: unmovable_pages_stay_out,
     },
     Scenario {
         name: "moving-takes-time",
         claim: "a request takes as long as the search in the bitmap",
-        truth: "each page of the run that is in use is copied elsewhere first, within the request (mm/page_alloc.c, \
-                __alloc_contig_migrate_range)",
+        truth: "the request first migrates each page of the run that is in use (mm/page_alloc.c, __alloc_contig_migrate_range)",
         play: moving_takes_time,
     },
     Scenario {
         name: "nowhere-to-move-to",
-        claim: "-12, ENOMEM, says that no run of the bitmap was long enough",
-        truth: "it is also the answer where pages would have to move and there is no memory to move them to: any error but \
-                -EBUSY ends the search, with the whole window free by its bitmap (mm/cma.c, cma_alloc)",
+        claim: "-12 (ENOMEM) means that no run of the bitmap was long enough",
+        truth: "it is also the answer if pages must be migrated and there is no memory for them: any error except \
+                -EBUSY ends the search, even if the whole bitmap is clear (mm/cma.c, cma_alloc)",
         play: nowhere_to_move_to,
     },
     Scenario {
         name: "pinned-pages-are-busy",
         claim: "failure means that the window is not contiguous enough",
-        truth: "not if no bit of the bitmap is set: a page in use that cannot be migrated, as somebody holds a reference to it, makes \
+        truth: "a request can fail with a clear bitmap: a page in use that cannot be migrated, because it is pinned, makes \
                 each candidate -EBUSY (mm/page_alloc.c, alloc_contig_range)",
         play: pinned_pages_are_busy,
     },
     Scenario {
         name: "a-signal-ends-the-search",
-        claim: "a request that is not granted failed for want of memory",
-        truth: "not if the program that asked is killed meanwhile: -4, EINTR (mm/page_alloc.c, __alloc_contig_migrate_range)",
+        claim: "a request fails only for lack of memory",
+        truth: "it also fails if its process is killed meanwhile: -4 (EINTR) (mm/page_alloc.c, __alloc_contig_migrate_range)",
         play: a_signal_ends_the_search,
     },
 ];
@@ -76,7 +75,7 @@ fn idle_memory_is_used() -> Vec<Observation> {
             0,
             fields.number("used") - fields.number("used_before"),
         ),
-        Observation::new("CmaFree falls by 50 MB and more", true, fallen > 50_000),
+        Observation::new("CmaFree decreases by more than 50 MB", true, fallen > 50_000),
     ]
 }
 
@@ -92,16 +91,16 @@ fn pages_move_away() -> Vec<Observation> {
     );
     let moved = fields.number("after") - fields.number("before");
     vec![
-        Observation::new("less is free than the 200000 kB asked for", true, fields.number("free") < 200_000),
+        Observation::new("less than the requested 200000 kB is free", true, fields.number("free") < 200_000),
         Observation::new("a request for 50000 pages is granted", "true", fields.text("granted")),
-        Observation::new("pages handed out", 50_000, fields.number("used") - fields.number("used_before")),
+        Observation::new("pages allocated", 50_000, fields.number("used") - fields.number("used_before")),
         Observation::new("pages were migrated", true, moved > 0),
     ]
 }
 
 fn unmovable_pages_stay_out() -> Vec<Observation> {
-    // The system heap's pages are not movable (drivers/dma-buf/heaps/system_heap.c). What does not fit has the OOM killer
-    // come, which should choose who asked.
+    // The system heap's pages are not movable (drivers/dma-buf/heaps/system_heap.c). A request that does not fit invokes the OOM
+    // killer, which should kill the requester.
     let heap = "cma-ops $(window cma0) /dev/dma_heap/system";
     let initrd = guest::initramfs_with(Kind::DEFAULT, &[("bin/cma-ops", CMA_OPS)]);
     let fields = Fields::of(
@@ -123,23 +122,31 @@ fn unmovable_pages_stay_out() -> Vec<Observation> {
     let fallen = |before, after| fields.number(before).saturating_sub(fields.number(after)) >> 10;
     vec![
         Observation::new(
-            "of 100 MiB that cannot move, at least 95 are free memory elsewhere",
+            "100 MiB that cannot move use at least 95 MiB outside the window",
             true,
             fallen("free", "free_held") >= 95,
         ),
-        Observation::new("and less than 1 is of the window", true, fallen("cma", "cma_held") < 1),
-        Observation::new("who asks for 300 MiB of 512 that cannot move is", "killed", killed(&fields)),
+        Observation::new("and less than 1 MiB of the window", true, fallen("cma", "cma_held") < 1),
+        Observation::new(
+            "the process that requests 300 MiB of 512 that cannot move is",
+            "killed",
+            killed(&fields),
+        ),
         Observation::new(
             "with more than 200 MiB of the window free",
             true,
             fields.number("free_cma") > (200 << 20) / cma::PAGE_SIZE,
         ),
         Observation::new("300 MiB of movable pages are granted", "0", fields.text("filled")),
-        Observation::new("and at least 40 of them in the window", true, fallen("cma", "cma_filled") >= 40),
+        Observation::new(
+            "and at least 40 MiB of them are in the window",
+            true,
+            fallen("cma", "cma_filled") >= 40,
+        ),
     ]
 }
 
-/// How the program ended whose exit status is the field `status`.
+/// Whether the field `status` is the exit status of a killed program.
 fn killed(fields: &Fields) -> &'static str {
     if fields.number("status") == 128 + 9 { "killed" } else { "not killed" }
 }
@@ -163,7 +170,7 @@ fn moving_takes_time() -> Vec<Observation> {
     );
     let (idle, busy) = (fields.number("idle"), fields.number("busy"));
     vec![
-        Observation::new("pages moved for 16384 of an idle window", 0, fields.number("idle_moved")),
+        Observation::new("pages moved for 16384 pages of an idle window", 0, fields.number("idle_moved")),
         Observation::new("the same request when files fill the window", "true", fields.text("granted")),
         Observation::new(
             "it moves at least 8192 pages",
@@ -181,7 +188,7 @@ fn moving_takes_time() -> Vec<Observation> {
 fn nowhere_to_move_to() -> Vec<Observation> {
     let fields = Fields::of(
         "--memory 512M --camera none --cma 4M,default --cma 256M,name=isp",
-        // What fills it is cut at once after the request, by the shell itself: there is no memory for a process.
+        // The shell itself truncates the file after the request: there is no memory for another process.
         "w=$(window isp); fill 340
          echo 60000 > $w/alloc 2> /dev/null; : > /fill/file
          echo answer=$(dmesg | sed -n 's/.*alloc failed, req-size: 60000 pages, ret: //p')
@@ -219,7 +226,7 @@ END
          pin 800 sh /tmp/ask",
     );
     let mut area = Area::of_window(&window, 0, Rules::V6_1).expect("the window is an area");
-    // Wherever they lie: so large a request has no place without any.
+    // Their positions do not matter: a request of this size includes one of them at every place.
     for pfn in area.ranges().flat_map(|range| range.step_by(16_384)).collect::<Vec<_>>() {
         area.set_busy(pfn..pfn + 1);
     }
@@ -240,7 +247,7 @@ fn a_signal_ends_the_search() -> Vec<Observation> {
             window.base,
             initrd.path().display()
         ),
-        // With pinned pages in the way there are thousands of places to try.
+        // With the pinned pages, the search tries thousands of places.
         "cat > /tmp/ask <<'END'
             w=$(echo /sys/kernel/debug/cma/isp*)
             timeout -s KILL 1 sh -c \"echo 60000 > $w/alloc\"; echo status=$?; echo used=$(cat $w/used)
@@ -249,7 +256,7 @@ END
          pin 800 sh /tmp/ask 2> /dev/null",
     );
     vec![
-        Observation::new("who asks is, after a second of search,", "killed", killed(&fields)),
+        Observation::new("after a second of search, the process is", "killed", killed(&fields)),
         Observation::new("the kernel's answer", "-4", fields.text("answer")),
         Observation::new("bits that stay set", 0, fields.number("used")),
     ]

@@ -1,4 +1,4 @@
-//! Scenarios about requests: which way they take through the kernel, how many of them fit, and what a bitmap tells of them.
+//! Scenarios about requests: their path through the kernel, the number that fit, and what a bitmap shows.
 
 use std::process::Command;
 
@@ -16,14 +16,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "how-many-buffers-fit",
         claim: "a window of 64 MiB has room for 64 MiB of buffers",
-        truth: "each buffer is aligned to its order, up to 1 MiB (CONFIG_CMA_ALIGNMENT 8), and what lies between them is lost: count \
-                with `minivmm model --frames`",
+        truth: "each buffer is aligned to its order, up to 1 MiB (CONFIG_CMA_ALIGNMENT 8), and the gaps are lost; \
+                `minivmm model --frames` computes the number",
         play: how_many_buffers_fit,
     },
     Scenario {
         name: "the-bitmap-tells-why",
-        claim: "debugfs' bitmap is not for people to read",
-        truth: "it is all that the search goes by: `minivmm model --import` of a copy answers each request as the kernel does",
+        claim: "the bitmap in debugfs does not explain a failure",
+        truth: "the search depends only on the bitmap: `minivmm model --import` of a copy answers each request as the kernel does",
         play: the_bitmap_tells_why,
     },
 ];
@@ -34,7 +34,7 @@ fn the_path_of_a_request() -> Vec<Observation> {
         "t=/sys/kernel/debug/tracing
          echo 1 > $t/options/stacktrace; echo 1 > $t/events/cma/cma_alloc_start/enable
          v4l2-ctl --stream-mmap=3 --stream-count=1 > /dev/null 2>&1
-         # The first stack, the innermost function first; the compiler appends a suffix to those that it split.
+         # The first stack, with the innermost function first. The compiler appends a suffix to functions that it split.
          sed -n '/=> cma_alloc/,/=> vb2_dc_alloc/ s/^ => \\([a-z0-9_]*\\).*/\\1/p; /=> vb2_dc_alloc/ q' $t/trace > /tmp/stack
          for name in vb2_dc_alloc dma_alloc_attrs dma_direct_alloc dma_alloc_contiguous cma_alloc; do
              echo $name=$(grep -n -m 1 -x $name /tmp/stack | cut -d : -f 1)
@@ -54,7 +54,7 @@ fn the_path_of_a_request() -> Vec<Observation> {
     observations
 }
 
-/// What `minivmm model` prints as JSON for `arguments`: its first object.
+/// The first object that `minivmm model --json` prints for `arguments`.
 fn model(arguments: &[&str]) -> serde_json::Value {
     let printed = guest::run(Command::new(guest::minivmm()).args(["model", "--json"]).args(arguments));
     let printed = guest::printed(&printed);
@@ -63,7 +63,7 @@ fn model(arguments: &[&str]) -> serde_json::Value {
 }
 
 fn how_many_buffers_fit() -> Vec<Observation> {
-    // Not the default window: arm64 takes memory for its atomic pools from that (kernel/dma/pool.c).
+    // This is not the default window, from which arm64 allocates its atomic pools (kernel/dma/pool.c).
     let window = middle_window("isp", 64 << 20, false);
     let spec = format!("64M,name=isp,base={:#x}", window.base);
     let mut observations = Vec::new();
@@ -77,14 +77,14 @@ fn how_many_buffers_fit() -> Vec<Observation> {
         let model = model(&["--window", &spec, "--frames", &frames]);
         let number = |name: &str| model[name].as_u64().unwrap_or_else(|| panic!("no {name} in {model}"));
         let (pages, fits) = (number("pages"), number("fits"));
-        // v4l2-ctl asks for the most that a queue can have, and where the window ends the kernel goes on with other memory, as
-        // far as that has pieces so large. If the queue ends first, one more is asked for.
+        // v4l2-ctl requests the maximum number of buffers of a queue. When the window is full, the kernel continues with other
+        // memory that has large enough blocks. If the queue is full first, one more buffer is requested.
         let fields = Fields::of(
             &format!("--cma 16M,default --cma {spec} --camera window=isp,fps=0.1"),
             &format!(
                 "v4l2-ctl -v width={},height={},pixelformat={fourcc} --stream-mmap=32 --stream-count=1 \
                      > /dev/null 2>&1 &
-                 # Until nothing more is allocated.
+                 # Waits until the allocation is finished.
                  w=$(window isp); used=0; until [ $used -gt 0 ] && [ $used = $(cat $w/used) ]; do used=$(cat $w/used); sleep 1; done
                  echo used=$used
                  [ $(said 'alloc failed') = yes ] || echo {pages} > $w/alloc 2> /dev/null
@@ -116,7 +116,7 @@ fn the_bitmap_tells_why() -> Vec<Observation> {
         ),
         &format!(
             "w=$(window isp)
-             # Of each allocation the first pages go again: holes of many lengths, and 112 at the end.
+             # Frees the first pages of each allocation. This leaves holes of many lengths, and 112 pages at the end.
              for hole in 63 100 31 200 7 1 190 64; do echo 448 > $w/alloc; echo $hole > $w/free; done
              echo 400 > $w/alloc
              mkdir /out/isp; for file in base_pfn count order_per_bit bitmap; do cat $w/$file > /out/isp/$file; done

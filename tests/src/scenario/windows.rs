@@ -1,4 +1,4 @@
-//! Scenarios about windows: who uses them, and how Linux comes to know of them.
+//! Scenarios about windows: how Linux learns of them, and which devices use them.
 
 use std::process::Command;
 
@@ -12,51 +12,51 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "reusable-makes-the-window",
         claim: "compatible = \"shared-dma-pool\" and reg are enough for a CMA window",
-        truth: "without `reusable` it is a carveout (kernel/dma/coherent.c, rmem_dma_setup), which no device can use, as the kernel \
-                has it mapped as RAM (kernel/iomem.c, memremap); with `no-map` beside `reusable` it is nothing at all \
-                (kernel/dma/contiguous.c, rmem_cma_setup). `minivmm check` says so",
+        truth: "without `reusable` it is a carveout (kernel/dma/coherent.c, rmem_dma_setup), which no device can use, because the \
+                kernel maps it as RAM (kernel/iomem.c, memremap); a node with `reusable` and `no-map` has no effect \
+                (kernel/dma/contiguous.c, rmem_cma_setup). `minivmm check` reports both",
         play: reusable_makes_the_window,
     },
     Scenario {
         name: "the-unit-of-a-window",
-        claim: "a window can have any size and place, in pages",
-        truth: "base and size are multiples of a pageblock (kernel/dma/contiguous.c, rmem_cma_setup), or there is no window: 4 MiB on \
-                x86 without huge pages, 2 MiB with, and with pages of 64 KiB 512 MiB",
+        claim: "a window can have any size and address that is a multiple of a page",
+        truth: "base and size must be multiples of a pageblock (kernel/dma/contiguous.c, rmem_cma_setup): 4 MiB on \
+                x86 without huge pages, 2 MiB with huge pages, 512 MiB with 64 KiB pages",
         play: the_unit_of_a_window,
     },
     Scenario {
         name: "the-command-line-overrules",
-        claim: "cma= on the command line and a window in the device tree add up",
-        truth: "cma= takes the place of the node with linux,cma-default (kernel/dma/contiguous.c, rmem_cma_setup): one window, \
-                under another name",
+        claim: "cma= on the command line adds a window to that of the device tree",
+        truth: "cma= replaces the node with linux,cma-default (kernel/dma/contiguous.c, rmem_cma_setup): there is one window, \
+                with another name",
         play: the_command_line_overrules,
     },
     Scenario {
         name: "the-kernel-chooses-a-place",
         claim: "a window has a fixed address",
-        truth: "a node with size and alloc-ranges instead of reg is placed by the kernel (drivers/of/of_reserved_mem.c, \
-                __reserved_mem_alloc_size), at a multiple of its alignment",
+        truth: "the kernel chooses the address of a node with size and alloc-ranges instead of reg \
+                (drivers/of/of_reserved_mem.c, __reserved_mem_alloc_size), at a multiple of its alignment",
         play: the_kernel_chooses_a_place,
     },
     Scenario {
         name: "the-device-has-its-own",
-        claim: "the window is chosen by mask and node, and a device may get from any",
-        truth: "dma_alloc_contiguous takes the device's own window (memory-region), and the default one only for devices that \
-                have none (kernel/dma/contiguous.c)",
+        claim: "the kernel chooses a window by mask and node, and a device can get memory from any window",
+        truth: "dma_alloc_contiguous uses the device's own window (memory-region), and the default window only for devices \
+                without one (kernel/dma/contiguous.c)",
         play: the_device_has_its_own,
     },
     Scenario {
         name: "a-full-window-falls-back",
-        claim: "when a device's window is full, its buffers come from the default one, or not at all",
-        truth: "they come from the buddy allocator, as far as that has pieces so large, and the default window stays as it was \
+        claim: "when a device's window is full, its buffers come from the default window, or the allocation fails",
+        truth: "they come from the buddy allocator, up to its largest block, and the default window is not used \
                 (kernel/dma/direct.c, __dma_direct_alloc_pages)",
         play: a_full_window_falls_back,
     },
     Scenario {
         name: "out-of-the-mask",
-        claim: "a window that the device cannot address makes allocation fail",
-        truth: "the kernel allocates from it, sees the address, gives it back and takes other memory that the device reaches \
-                (kernel/dma/direct.c, dma_coherent_ok)",
+        claim: "an allocation fails if the device cannot address its window",
+        truth: "the kernel allocates from the window, checks the address, frees the memory again, and uses other memory that the \
+                device can reach (kernel/dma/direct.c, dma_coherent_ok)",
         play: out_of_the_mask,
     },
 ];
@@ -85,11 +85,11 @@ fn reusable_makes_the_window() -> Vec<Observation> {
     );
     observations.extend([
         Observation::new(
-            "the camera's is not reusable: \"memremap attempted on ram\"",
+            "the camera's window is not reusable: \"memremap attempted on ram\"",
             "yes",
             fields.text("ram"),
         ),
-        Observation::new("the camera's is not reusable: /dev/video0", "no", fields.text("camera")),
+        Observation::new("the camera's window is not reusable: /dev/video0", "no", fields.text("camera")),
     ]);
     observations
 }
@@ -98,7 +98,7 @@ fn the_unit_of_a_window() -> Vec<Observation> {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let tree = folder.path().join("tree.dtb");
     let mut observations = Vec::new();
-    // minivmm is told of half the unit, so that it does not refuse the window itself.
+    // minivmm gets half the pageblock, so that it does not refuse the window itself.
     let mut look = |image: &str, unit: u64, size: u64| {
         let machine = format!(
             "--image {image} --memory 2G --camera none --cma {size}M,align={unit}M --pageblock {}M",
@@ -113,7 +113,7 @@ fn the_unit_of_a_window() -> Vec<Observation> {
         let (total, refused) = match check["regions"][0]["outcome"].as_str() {
             Some("cma_pool") => (size << 10, "no"),
             Some("refused") => (0, "yes"),
-            other => panic!("check says {other:?} of the window"),
+            other => panic!("check has {other:?} for the window"),
         };
         let fields = Fields::of(
             &machine,
@@ -136,7 +136,7 @@ fn the_unit_of_a_window() -> Vec<Observation> {
         look("64k", 512, 512);
         look("64k", 512, 256);
     } else if Arch::host().kinds.contains(&large) {
-        eprintln!("There is no image 64k: PAGES OF THAT SIZE ARE NOT LOOKED AT.");
+        eprintln!("The image 64k is not built: PAGES OF THAT SIZE ARE NOT TESTED.");
     }
     observations
 }
@@ -174,14 +174,14 @@ fn the_kernel_chooses_a_place() -> Vec<Observation> {
     let base = fields.number("base") * cma::PAGE_SIZE;
     vec![
         Observation::new("pages", (32 << 20) / cma::PAGE_SIZE, fields.number("count")),
-        Observation::new("the place is in the range", true, base >= start && base + (32 << 20) <= end),
+        Observation::new("the address is in the range", true, base >= start && base + (32 << 20) <= end),
         Observation::new("its remainder by 64 MiB", 0, base % (64 << 20)),
         Observation::new("the camera streams", "true", fields.text("streamed")),
     ]
 }
 
-/// In a guest: asks for buffers of the camera and leaves them allocated; prints what is used of both windows, and where the
-/// buffers lie.
+/// A script that allocates buffers of the camera and keeps them. It prints the used pages of both windows, and the addresses of
+/// the buffers.
 fn buffers(count: u32, width: u32, height: u32) -> String {
     format!(
         "echo default_before=$(cat $(window cma0)/used)
@@ -208,7 +208,7 @@ fn the_device_has_its_own() -> Vec<Observation> {
             0,
             fields.number("default") - fields.number("default_before"),
         ),
-        Observation::new("all buffers lie in the device's window", true, inside),
+        Observation::new("all buffers are in the device's window", true, inside),
     ]
 }
 
@@ -228,7 +228,7 @@ fn a_full_window_falls_back() -> Vec<Observation> {
             area.fits(pages, align) * pages,
             fields.number("isp"),
         ),
-        Observation::new("other buffers lie elsewhere", true, outside),
+        Observation::new("other buffers are outside it", true, outside),
         Observation::new(
             "pages more of the default window",
             0,
@@ -248,7 +248,7 @@ fn out_of_the_mask() -> Vec<Observation> {
     let reachable = fields.number("first") > 0 && fields.number("end") <= base;
     vec![
         Observation::new("pages that the window granted", 4 * 150, fields.number("granted")),
-        Observation::new("pages of it that are still handed out", 0, fields.number("isp")),
-        Observation::new("the buffers lie below 4 GiB", true, reachable),
+        Observation::new("pages of it that are still allocated", 0, fields.number("isp")),
+        Observation::new("the buffers are below 4 GiB", true, reachable),
     ]
 }

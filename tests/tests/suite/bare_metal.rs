@@ -1,5 +1,5 @@
-//! Fast tests of boot, bus, interrupts and the camera's registers: bare-metal guests on the machine's own /dev/kvm, or
-//! in the lab where there is none.
+//! Fast tests of boot, bus, interrupts and the camera's registers: bare-metal guests on this machine's /dev/kvm, or
+//! in the lab if there is no /dev/kvm.
 
 use std::{
     io::{Read as _, Write as _},
@@ -97,9 +97,9 @@ fn the_camera_keeps_to_its_registers() {
     let (report, _) = exits_with(with_camera("camera", "timing=stall"), 0);
     let camera = |counter| camera(&report, counter);
     assert_eq!((camera("bus_errors"), camera("config_errors")), (5, 0));
-    // The guest resets the camera while the last may be in work.
+    // The guest resets the camera, possibly while the last frame is in work.
     assert!((6..=7).contains(&camera("frames")));
-    // There are two buffers of five pages, and what was refused is not written.
+    // There are two buffers of five pages. The refused frames write nothing.
     assert_eq!(report.windows[0].pages_written, 10);
 }
 
@@ -133,7 +133,7 @@ fn machines_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let hello = BareMetal::new("hello").build(folder.path());
     hello.run();
-    // Other tests of this program run beside this one: ask a process of its own.
+    // Other tests run in this process at the same time, so a separate process is examined.
     let program = std::env::current_exe().unwrap();
     if std::env::var_os("BARE_METAL_ALONE").is_none() {
         let status = std::process::Command::new(program)
@@ -162,7 +162,7 @@ fn a_signal_ends_a_machine_that_nobody_reads_from() {
         .unwrap();
     let mut stdout = machine.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 8]).unwrap();
-    // A pipe takes no more when its last page is begun. Then the machine waits for us.
+    // A pipe is full when its last page is in use. Then the machine waits for the reader.
     let full = rustix::pipe::fcntl_getpipe_size(&stdout).unwrap();
     wait("a full pipe", || {
         usize::try_from(rustix::io::ioctl_fionread(&stdout).unwrap()).unwrap() + 2 * 4096 > full
@@ -186,7 +186,7 @@ fn the_terminal_is_raw_meanwhile_and_restored() {
     let kernel = |name| BareMetal::new(name).build(folder.path()).config.kernel;
     for (way, status) in [
         (Way::Keys(b"\x01x"), 0),
-        // Ctrl-C is the guest's.
+        // Ctrl-C goes to the guest.
         (Way::Keys(b"\x03\x01\x01x\x01x"), 0),
         (Way::Signal(Signal::TERM), 143),
         (Way::Signal(Signal::INT), 130),
@@ -230,7 +230,7 @@ fn the_terminal_is_raw_meanwhile_and_restored() {
 }
 
 fn wait(what: &str, mut come: impl FnMut() -> bool) {
-    // On an emulated CPU a guest takes its time to fill a pipe.
+    // On an emulated CPU a guest needs some time to fill a pipe.
     let end = Instant::now() + Duration::from_secs(120);
     while !come() {
         assert!(Instant::now() < end, "{what} did not come");

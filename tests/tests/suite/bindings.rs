@@ -1,4 +1,4 @@
-//! The bindings of our devices, and what dt-validate says of the generated trees with the kernel's bindings and ours.
+//! Validates our bindings, and the generated trees against the kernel's bindings and ours, with dt-validate.
 
 use std::{
     fs,
@@ -20,10 +20,10 @@ pub(crate) fn group() -> Group {
     Group { name: "bindings", place: Place::OutsideOfLabs, tests: tests![bindings_and_trees,] }
 }
 
-/// Our bindings, by their paths below a folder of bindings.
+/// Our bindings: their paths in a folder of bindings.
 const OURS: [&str; 4] =
     ["media/minivmm,camera.yaml", "minivmm.yaml", "misc/minivmm,agent.yaml", "misc/minivmm,exit.yaml"];
-/// Those of the kernel's that speak of nodes of ours.
+/// The kernel's bindings that apply to our nodes.
 const KERNEL: [&str; 16] = [
     "arm/cpus.yaml",
     "arm/psci.yaml",
@@ -42,7 +42,7 @@ const KERNEL: [&str; 16] = [
     "timer/arm,arch_timer.yaml",
     "virtio/mmio.yaml",
 ];
-/// What has no binding in YAML, and why that is so.
+/// Compatibles without a binding in YAML, and the reason.
 const EXPLAINED: [(&str, &str); 6] = [
     ("['intel,ce4100']", "described in text alone, bindings/x86/ce4100.txt"),
     ("['intel,ce4100-cp', 'simple-bus']", "described in text alone, bindings/x86/ce4100.txt"),
@@ -61,12 +61,12 @@ const EXPLAINED: [(&str, &str); 6] = [
 /// Time limit of the lab that makes the trees of another architecture.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Debian's package dt-schema has these of the Python package dtschema; other versions may come first in the path.
+/// The programs of Debian's package dt-schema. Other versions of the Python package dtschema can come first in the path.
 fn tool(name: &str) -> Command {
     Command::new(Path::new("/usr/bin").join(name))
 }
 
-/// Runs `command`; what it says, without which it is content.
+/// Runs `command`. Returns its output, which is empty if it found no error.
 #[track_caller]
 fn complaints(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -74,7 +74,7 @@ fn complaints(command: &mut Command) -> String {
     String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).trim().to_owned()
 }
 
-/// All bindings that concern us, in `folder`/bindings, and made ready for dt-validate; the path of that.
+/// Copies all relevant bindings to `folder`/bindings, and processes them for dt-validate. Returns the path of the result.
 fn schema(folder: &Path) -> PathBuf {
     let bindings = folder.join("bindings");
     fs::create_dir(&bindings).unwrap();
@@ -98,7 +98,7 @@ fn validate(schema: &Path, tree: &Path) -> String {
     complaints(tool("dt-validate").args(["-m", "-s"]).arg(schema).arg(tree))
 }
 
-/// What there is to complain of in `tree`, line by line.
+/// The errors in `tree`, one a line.
 fn unexplained(schema: &Path, tree: &Path) -> Vec<String> {
     let said = validate(schema, tree);
     let explained = |line: &&str| EXPLAINED.iter().any(|(what, _)| line.ends_with(what));
@@ -110,7 +110,7 @@ fn bindings_and_trees() {
     let folder = folder.path();
     let schema = schema(folder);
 
-    // Our bindings are bindings, and their examples are examples of them.
+    // Our bindings and their examples are valid.
     let bindings = folder.join("bindings");
     for file in OURS {
         let file = bindings.join(file);
@@ -131,7 +131,7 @@ fn bindings_and_trees() {
             let complaints = unexplained(&schema, &tree);
             assert!(complaints.is_empty(), "{}: {complaints:#?}", tree.display());
 
-            // Of a mistake there is a complaint.
+            // A mistake is reported.
             let mut bytes = fs::read(&tree).unwrap();
             let name = b"interrupts\0";
             let at = bytes.windows(name.len()).position(|text| text == name).unwrap();

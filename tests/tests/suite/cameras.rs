@@ -25,7 +25,7 @@ use vmm::observe::{frames, report::Report};
 
 /// The tests.
 pub(crate) fn group() -> Group {
-    // Of no architecture: the devices, and what of our driver knows none.
+    // These depend on no architecture: they test the devices and the portable part of our driver.
     let same = tests![a_sensor_looks_at_a_picture, a_capture_is_what_the_camera_wrote,];
     Group {
         name: "cameras",
@@ -41,8 +41,8 @@ pub(crate) fn group() -> Group {
     }
 }
 
-/// In a guest: streams from all cameras at once, each with another format, and puts what the drivers say of the buffers into
-/// files of the cameras' names. `camera N` is the first video node, that of the processed frames, of the Nth camera of the tree.
+/// Streams from all cameras at once in a guest, each with a different format, and writes the drivers' lists of buffers to
+/// files named after the cameras. `camera N` prints the processed node of the Nth camera of the tree.
 const STREAM: &str = r#"set -e
     camera() {
         set -- $1 /sys/bus/platform/drivers/minivmm-camera/*.camera
@@ -60,8 +60,8 @@ const STREAM: &str = r#"set -e
     wait $first; wait $second
     i=0; for file in /sys/kernel/debug/minivmm-camera/*/extent; do i=$((i + 1)); cat $file > /out/$i.extent; done"#;
 
-/// Streams from the two cameras of a machine with `arguments`, and checks the frames. The report, and where each camera's
-/// buffers lay.
+/// Streams from the two cameras of a machine with `arguments`, and checks the frames. Returns the report, and the addresses of
+/// each camera's buffers.
 fn stream(arguments: &str) -> (Report, [[u64; 2]; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let (out, json) = (folder.path().join("out"), folder.path().join("report.json"));
@@ -102,13 +102,13 @@ fn two_cameras_stream_from_their_windows() {
     assert!(frames.len() == 2 && frames.iter().all(|frames| *frames >= 8), "{frames:?}");
 }
 
-/// What was written of a window is what all cameras wrote. Their buffers may lie among each other's, but not in each other:
-/// each frame's checksum tells.
+/// The written pages of a window are those of all its cameras. Their buffers can be interleaved, but do not overlap:
+/// the checksum of each frame shows this.
 fn cameras_share_a_window() {
     let (report, [[first, first_end], [second, second_end]]) =
         stream("--cma 32M --camera timing=stall --camera timing=stall");
     let [window] = &report.windows[..] else { panic!("{:?}", report.windows) };
-    // The frames of each camera, at least once.
+    // At least the frames of each camera.
     let pages = (640 * 480 * 2_u64).div_ceil(4096) + (320 * 240 * 3 / 2_u64).div_ceil(4096);
     assert!(window.pages_written >= pages, "{} of {pages}", window.pages_written);
     let written = |start: u64, end: u64| {
@@ -123,7 +123,7 @@ fn a_machine_without_a_camera() {
     assert_eq!(nodes, "0\n");
 }
 
-/// A picture of two colours goes through lens, sensor, ISP, DMA and driver, and comes back in every format.
+/// A picture of two colours passes lens, sensor, ISP, DMA and driver, in every format.
 fn a_sensor_looks_at_a_picture() {
     let folder = tempfile::tempdir().unwrap();
     let (picture, out) = (flag(folder.path()), folder.path().join("out"));
@@ -198,7 +198,7 @@ fn a_capture_is_what_the_camera_wrote() {
         if output.status.success() {
             break text(&output.stdout);
         }
-        // There is no socket yet, or no stream.
+        // The socket or the stream does not exist yet.
         assert!(begun.elapsed() < guest::LIMIT && !machine.is_finished(), "{}", text(&output.stderr));
         thread::sleep(Duration::from_millis(200));
     };
@@ -210,7 +210,7 @@ fn a_capture_is_what_the_camera_wrote() {
     let layout = Layout::new(u32::from_le_bytes(*b"RGB3"), 320, 240).unwrap();
     check_flag(&rgb, &layout, 8.0);
 
-    // As blocks, on 80 columns and 24 rows where there is no terminal.
+    // Drawn as blocks, on 80 columns and 24 rows without a terminal.
     let drawn = printed(&ctl(&["capture", "--device", "camera0"]));
     assert_eq!((drawn.lines().count(), drawn.matches('\u{2580}').count()), (20 + 1, 53 * 20), "{drawn}");
     let refused = ctl(&["capture", "--device", "camera1"]);
@@ -228,15 +228,15 @@ fn code(format: &Format) -> String {
     text(&format.fourcc.to_le_bytes())
 }
 
-/// How far, of 255, a patch's mean may be from the scene, by what the format keeps of it.
+/// The largest difference between the mean of a patch and the scene, of 255, for a format.
 fn tolerance(format: &Format) -> f64 {
     match format.name {
-        // The ISP's rounding and what it takes for noise.
+        // The ISP's rounding and its noise reduction.
         "RGB24" | "BGR24" | "XRGB32" | "XBGR32" | "GREY" => 6.0,
         "YUYV" | "UYVY" | "NV12" | "NV16" | "YUV420" => 7.0,
-        // In linear light of eight bits a step in the dark is several of sRGB's.
+        // In the dark, a step of linear light with eight bits is several steps of sRGB.
         "SRGGB8" | "SGRBG8" | "SGBRG8" | "SBGGR8" => 8.0,
-        // Noise alone.
+        // Only noise.
         _ => 5.0,
     }
 }

@@ -1,5 +1,5 @@
-//! The driver in the debug kernel (KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG), which is to find no mistake of it; and
-//! mistakes made on purpose, which it is to find.
+//! Tests in the debug kernel (KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG): it finds no mistake of our driver, and it finds
+//! deliberate mistakes.
 
 use std::{process::Command, time::Duration};
 
@@ -13,25 +13,25 @@ use tests::{
 /// The image.
 const KIND: Kind = Kind::Debug(Release::ALL[0]);
 
-/// Time limit of a guest: it is several times as slow as others.
+/// Time limit of a guest, which is several times slower than others.
 const LIMIT: Duration = Duration::from_secs(540);
 
-/// What this kernel's log has if something was found. kmemleak's own word comes from debugfs, see [`SCAN`].
+/// Texts in the log of this kernel if it found a mistake. kmemleak reports through debugfs, see [`SCAN`].
 const FOUND: &[&str] =
     &["BUG", "WARNING", "UBSAN", "DMA-API", "ODEBUG", "list_add", "list_del", "Oops", "leak"];
 
-/// In the guest: says what nothing points to any more, of what was allocated before the function `forget`. What is younger
-/// than 5 s is not looked at (mm/kmemleak.c, MSECS_MIN_AGE).
+/// Shell functions for the guest: `leaks` prints objects without a reference that were allocated since `forget`. kmemleak ignores
+/// objects that are younger than 5 s (mm/kmemleak.c, MSECS_MIN_AGE).
 const SCAN: &str =
     "forget() { echo scan > /sys/kernel/debug/kmemleak; echo clear > /sys/kernel/debug/kmemleak; }
     leaks() {
         sleep 6; echo scan > /sys/kernel/debug/kmemleak
-        # Once more: what changed hands during the first is looked at in the second.
+        # A second scan finds references that moved during the first.
         echo scan > /sys/kernel/debug/kmemleak; cat /sys/kernel/debug/kmemleak
     }
     ";
 
-/// The tests, if there is such an image for `arch`.
+/// The tests, if `arch` has such an image.
 pub(crate) fn group(arch: &Arch) -> Group {
     Group {
         name: "debug_kernel",
@@ -51,10 +51,10 @@ fn run(machine: &str, command: &str) -> String {
     printed(&guest::run_within(&mut minivmm, LIMIT))
 }
 
-/// All in one guest, each after a mark in the log.
+/// All mistakes in one guest, each after a mark in the log.
 fn every_mistake_is_found() {
     let mistakes = [
-        // Lockdep looks no more after the first that it finds, and "sleep" is one, too.
+        // Lockdep stops after its first report, and "sleep" causes one, too.
         ("lock-order", "WARNING: possible circular locking dependency detected"),
         ("list", "list_add double add"),
         ("shift", "UBSAN: shift-out-of-bounds"),
@@ -85,8 +85,8 @@ fn every_mistake_is_found() {
     }
 }
 
-/// Two cameras, one with an ISP: all nodes stream, by all ways that there are, go away while they do, and are asked all that
-/// v4l2-compliance asks without streams.
+/// Two cameras, one with an ISP: all nodes stream in all ways, are unbound while they stream, and pass
+/// v4l2-compliance without streams.
 fn the_driver_makes_no_mistake() {
     let command = "set -e -o pipefail
         driver=/sys/bus/platform/drivers/minivmm-camera
@@ -134,7 +134,7 @@ fn the_driver_makes_no_mistake() {
     assert!(!said.contains("unreferenced object"), "{said}");
 }
 
-/// What says at boot that there is something to look for mistakes.
+/// Messages at boot that show that the checkers are active.
 fn is_boot(line: &str) -> bool {
     ["kmemleak: ", "DMA-API: preallocated", "DMA-API: debugging enabled"]
         .iter()

@@ -1,4 +1,4 @@
-//! How well the ISP interpolates colours, beside OpenCV, on pictures that scikit-image ships.
+//! The quality of the ISP's demosaicing compared with OpenCV, on pictures of scikit-image.
 
 use std::{
     env,
@@ -27,16 +27,16 @@ pub(crate) fn group() -> Group {
     }
 }
 
-/// What the script needs, as pip has it.
+/// The packages of the script, for pip.
 const PACKAGES: [&str; 3] = ["numpy==2.4.6", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0"];
 
-/// Debian's, for which pip chooses; another may come first in the path.
+/// Debian's Python, for which pip chooses packages. Another one can come first in the path.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Pixels at each edge that do not count: everybody makes something else of what lies beyond.
+/// Number of pixels at each edge that do not count: algorithms extrapolate the picture differently.
 const EDGE: usize = 4;
 
-/// A folder of the cache that has [`PACKAGES`]; pip fills it once.
+/// A folder in the cache with [`PACKAGES`]. pip fills it once.
 fn packages() -> PathBuf {
     debian::install(&["python3", "python3-pip"]).unwrap();
     let cache = cache_dir();
@@ -57,7 +57,7 @@ fn packages() -> PathBuf {
     folder
 }
 
-/// What the ISP makes of the mosaic of `rgb`, changing as little else as it can.
+/// The ISP's result for the mosaic of `rgb`, with all other stages neutral.
 fn ours(rgb: &[u8], [width, height]: [u32; 2]) -> Vec<u8> {
     let format = FORMATS.iter().find(|format| format.name == "RGB24").unwrap();
     let input = Input { size: [width, height], phase: Phase::Rggb, bits: 8 };

@@ -1,4 +1,4 @@
-//! Tests that boot Linux with a plan of faults, and look at what the driver makes of them.
+//! Tests that boot Linux with a plan of faults, and check the reaction of the driver.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use vmm::observe::{
 
 /// The tests.
 pub(crate) fn group() -> Group {
-    // Of no architecture: the devices, and what of our driver knows none.
+    // These depend on no architecture: they test the devices and the portable part of our driver.
     let same = tests![
         what_nobody_tells_of_is_in_the_frame,
         a_trace_is_the_plans_and_the_seeds,
@@ -44,16 +44,16 @@ pub(crate) fn group() -> Group {
     }
 }
 
-/// What came of a run.
+/// The results of a run.
 struct Ran {
     trace: Trace,
-    /// The frames that `v4l2-ctl` wrote, if it did.
+    /// The frames that `v4l2-ctl` wrote, if it wrote any.
     frames: Option<Checked>,
-    /// What the guest printed: what `v4l2-ctl --verbose` says, and the kernel's messages.
+    /// The output of the guest: that of `v4l2-ctl --verbose`, and the kernel's messages.
     printed: String,
 }
 
-/// Runs `script` in a guest whose camera has this plan. GREY frames of 320x240 that it leaves in /out/frames are checked.
+/// Runs `script` in a guest whose camera has this plan. It checks the GREY frames of 320x240 in /out/frames.
 fn run(plan: &str, script: &str) -> Ran {
     run_with_seed(7, plan, script)
 }
@@ -103,7 +103,7 @@ fn what_nobody_tells_of_is_in_the_frame() {
     for (action, bad) in [
         ("action = \"flip\"\nbits = 1", 1),
         ("action = \"torn\"\nlines = 100", 1),
-        // It has the wrong number, and the one after it is not the next.
+        // Its number is wrong, and the next frame does not follow it.
         ("action = \"duplicate\"", 2),
     ] {
         let Ran { trace, frames, printed } = run(&rule(&format!("on = \"frame.dma\"\n{action}")), STREAM);
@@ -114,7 +114,7 @@ fn what_nobody_tells_of_is_in_the_frame() {
     }
 }
 
-/// The next event of the device raises the line again, and the driver looks at all that happened.
+/// The next event of the device raises the line again, and the driver handles all events.
 fn a_lost_interrupt_is_caught_up_with() {
     let Ran { trace, frames, .. } = run(&rule("on = \"irq\"\naction = \"lose\""), STREAM);
     assert_eq!(trace.firings.len(), 1);
@@ -135,7 +135,7 @@ fn a_device_that_hangs_is_reset() {
     }
 }
 
-/// `minivmm replay` of the report says that it is the same.
+/// `minivmm replay` of the report finds no difference.
 fn a_report_is_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -145,12 +145,12 @@ fn a_report_is_replayed() {
         "[[rule]]\nname = \"bits\"\non = \"frame.dma\"\naction = \"flip\"\nbits = 2\nwhen = { frames = [0, 9], probability = 0.9 }\n",
     )
     .unwrap();
-    // Without --seed: the report has the one that was taken.
+    // Without --seed the report has the seed that was used.
     exec(&format!("--cma 16M --camera timing=stall --faults {plan} --report {report}"), STREAM);
     let replay = |file: &str| guest::run(Command::new(guest::minivmm()).args(["replay", file]));
     let said = printed(&replay(&report));
     assert!(said.lines().last().is_some_and(|line| line.starts_with("the same ")), "{said}");
-    // One fault less than there was.
+    // One fault is missing.
     let mut changed: Report = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
     changed.faults.as_mut().unwrap().firings.pop();
     fs::write(&report, serde_json::to_vec(&changed).unwrap()).unwrap();
@@ -161,7 +161,7 @@ fn a_report_is_replayed() {
     );
 }
 
-/// In a guest of its own each time, whose CPU and camera race.
+/// Each run has a guest of its own, whose CPU and camera run concurrently.
 fn a_trace_is_the_plans_and_the_seeds() {
     let plan = "[[rule]]\nname = \"bits\"\non = \"frame.dma\"\naction = \"flip\"\nbits = 2\nwhen = { probability = 0.3 }\n\
                 [[rule]]\nname = \"edges\"\non = \"irq\"\naction = \"lose\"\nwhen = { probability = 0.2 }\n";
@@ -178,7 +178,7 @@ fn ctl(socket: &Path, words: &[&str]) -> Output {
     guest::run(Command::new(guest::minivmm()).arg("ctl").arg(socket).args(words))
 }
 
-/// Waits until `is_so`, while `machine` runs.
+/// Waits until `is_so` returns true, while `machine` runs.
 #[track_caller]
 fn wait_for(what: &str, machine: &thread::JoinHandle<Output>, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -188,7 +188,7 @@ fn wait_for(what: &str, machine: &thread::JoinHandle<Output>, mut is_so: impl Fn
     }
 }
 
-/// By `minivmm ctl`: a rule that never fires by itself is triggered, seen by the guest, and taken away.
+/// `minivmm ctl` triggers a rule that never fires by itself; the guest sees the effect; `ctl` removes the rule.
 fn rules_come_while_a_machine_runs() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -228,7 +228,7 @@ fn rules_come_while_a_machine_runs() {
     assert_eq!(report.counter("camera0.overflows"), Some(1));
 }
 
-/// The guest streams six frames, of which none begins, then two, then all.
+/// The guest streams six frames: first none of them begins, then two, then all.
 fn frames_are_stepped_and_a_timeline_has_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

@@ -1,4 +1,4 @@
-//! Hosts of aarch64 that are not the usual lab: one whose KVM has no GICv3, one that was not started at EL2.
+//! Unusual aarch64 hosts: one whose KVM has no GICv3, and one that was not started at EL2.
 
 use std::{ffi::OsString, time::Duration};
 
@@ -22,7 +22,7 @@ pub(crate) fn group() -> Group {
 /// Time limit of one lab.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Runs `script`, in which `minivmm` is one for aarch64, in a lab with these properties; none where there is no such lab.
+/// Runs `script` in a lab with these properties. `minivmm` in it is the program for aarch64. None if this machine has no such lab.
 fn on_a_host_with(properties: &str, script: &str) -> Option<Output> {
     let arch = &Arch::AARCH64;
     if !cross::architectures().iter().any(|known| known.name == arch.name) {

@@ -1,4 +1,4 @@
-//! The command `lab`: what passes between host and lab, and that nothing is left behind.
+//! The command `lab`: data between host and lab, and no leftovers.
 
 use std::{
     env, fs,
@@ -48,7 +48,7 @@ fn children(process: u32) -> Vec<u32> {
     listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// Waits for the emulator that `lab` starts, which may have to be prepared first.
+/// Waits for the emulator that `lab` starts, after its preparation.
 fn emulator(lab: &Child) -> u32 {
     let is_emulator = |pid: &u32| {
         fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu"))
@@ -56,7 +56,7 @@ fn emulator(lab: &Child) -> u32 {
     wait(600, "the emulator", || children(lab.id()).into_iter().find(is_emulator))
 }
 
-/// Waits until the process is gone, or dead and nobody asked for its status.
+/// Waits until the process is gone, or is a zombie.
 fn assert_gone(process: u32) {
     wait(10, "the emulator's end", || {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
@@ -80,14 +80,14 @@ fn signal(process: u32, signal: Signal) {
     kill_process(Pid::from_raw(process.cast_signed()).unwrap(), signal).unwrap();
 }
 
-/// All that one boot can show: streams, status, working directory, environment, rights, writable folders.
+/// Checks in one boot: streams, status, working directory, environment, rights, writable folders.
 fn a_command_runs_as_on_the_host_and_its_results_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let shared = folder.path().join("it's, shared");
     let hidden = folder.path().join("hidden");
     fs::create_dir(&shared).unwrap();
     fs::write(shared.join("from-host"), "host").unwrap();
-    // Bytes of every value, in an order that repeats late.
+    // Bytes of every value, in a sequence with a long period.
     let input: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let script = r#"
         cat
@@ -194,7 +194,7 @@ fn a_terminal_reaches_the_command_whole_and_is_restored() {
     );
     let larger = Winsize { ws_row: 44, ws_col: 88, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&kept, larger).unwrap();
-    // It is not the controlling terminal of the lab, which the kernel would tell.
+    // It is not the controlling terminal of the lab, so the kernel sends no signal.
     signal(lab.id(), Signal::WINCH);
     thread::sleep(Duration::from_secs(2));
     keyboard.write_all(b"\x03").unwrap();

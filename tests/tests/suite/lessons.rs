@@ -1,6 +1,6 @@
-//! The lessons about CMA: their scripts answer as they say, and their pictures are what the scripts draw.
+//! The lessons about CMA: the expectations of their scripts hold, and their pictures are up to date.
 //!
-//! UPDATE_LESSONS=1 draws the pictures anew.
+//! UPDATE_LESSONS=1 draws the pictures again.
 
 use std::{fs, path::Path, process::Command};
 

@@ -1,4 +1,4 @@
-//! Tests that boot Linux with our own kernel; other_kernels.rs has those with others.
+//! Tests that boot Linux with our own kernel. other_kernels.rs has the tests with other kernels.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -76,7 +76,7 @@ fn the_exit_status_is_the_commands() {
 }
 
 fn output_is_byte_exact() {
-    // Every byte value, many times, on both streams at once; no newline at the end.
+    // Every byte value, many times, on both streams at once, without a newline at the end.
     let command = r"i=0; while [ $i -lt 256 ]; do printf \\$(printf %03o $i); i=$((i+1)); done > /tmp/all
         for i in 1 2 3 4 5 6 7 8; do cat /tmp/all /tmp/all > /tmp/more; cat /tmp/more /tmp/more > /tmp/all; done
         cat /tmp/all; printf end; tail -c 1000 /tmp/all >&2; printf end >&2";
@@ -112,7 +112,7 @@ fn reboot_and_halt_end_the_machine() {
     let reboot = exec("", "echo b > /proc/sysrq-trigger");
     assert_eq!(reboot.status.code(), Some(1));
     assert!(text(&reboot.stderr).contains("reset itself"), "{reboot:?}");
-    // Halts with interrupts off, behind init's back. Linux on arm64 spins then, which is no end.
+    // Halts with interrupts off, without init. Linux on arm64 spins then, so the machine does not end.
     if cfg!(target_arch = "x86_64") {
         let halt = exec("--cpus 2", "busybox halt -f; sleep 100");
         assert_eq!(halt.status.code(), Some(1));
@@ -154,7 +154,7 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let (socket, report) = (path("api"), path("report"));
-    // `free` takes from what was allocated last, from its beginning: that leaves a hole.
+    // `free` frees the first pages of the last allocation, which leaves a hole.
     let command = "cd /sys/kernel/debug/cma/isp*; for pages in 1000 24 3000; do echo $pages > alloc; done
         echo 2500 > free; echo $(cat base_pfn count bitmap)
         n=0; while :; do n=$((n + 1)); [ $((n % 500)) -ne 0 ] || echo $n; done";
@@ -187,7 +187,7 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     assert!(status["seconds_to_boot_mark"].is_f64() && status["paused"] == false, "{status}");
     assert_eq!(status["devices"], ctl(&socket, "devices")["devices"]);
 
-    // The bitmap is the one that the guest printed.
+    // The bitmap equals the one that the guest printed.
     let windows = &ctl(&socket, "cma")["cma"];
     let windows: Vec<GuestWindow> = serde_json::from_value(windows.clone()).unwrap();
     let isp = windows.iter().find(|window| window.name.starts_with("isp@")).unwrap();
@@ -215,7 +215,7 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
         counts.recv_timeout(guest::LIMIT).unwrap();
     }
     let gap = start.elapsed() / 10;
-    // In a pause the guest counts nothing, however long the machine looks for one that halted; then it goes on.
+    // During a pause the guest does not count, even over the time in which the machine checks for halted CPUs. Then it continues.
     assert_eq!(ctl(&socket, "pause"), serde_json::json!({"done": {}}));
     assert_eq!(ctl(&socket, "status")["status"]["paused"], true);
     std::thread::sleep(Duration::from_secs(1));
@@ -228,7 +228,7 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     assert_eq!(ctl(&socket, "resume"), serde_json::json!({"done": {}}));
     counts.recv_timeout(guest::LIMIT).unwrap();
 
-    // It ends from a pause, too.
+    // A paused machine can be stopped, too.
     ctl(&socket, "pause");
     ctl(&socket, "stop");
     end_within(&running, pid, guest::LIMIT);
@@ -314,14 +314,14 @@ fn two_cpus() {
     assert!(ticks.len() == 2 && ticks.iter().all(|&count| count > 0), "both CPUs have a timer: {output}");
 }
 
-/// Memory is divided as `arch::nodes` says, on x86_64 by the kernel itself; a window is in the node that it was to be in.
+/// Memory is divided as in `arch::nodes`, on x86_64 by the kernel itself. A window is in the requested node.
 fn numa_nodes_have_what_was_asked_for() {
     let command = "dmesg | sed -n 's/.*Initmem setup node \\([0-9]*\\) .mem \\([0-9a-fx]*\\)-\\([0-9a-fx]*\\).*/memory \\1 \\2 \\3/p'
         awk '/^Node/ { node = $2 + 0 } $1 == \"cma\" { pages[node] += $2 } END { for (node in pages) print \"cma\", node, pages[node] }' \
             /proc/zoneinfo
         for node in /sys/devices/system/node/node[0-9]*; do echo cpus ${node##*node} $(cat $node/cpulist); done
         for node in /sys/devices/system/node/node[0-9]*; do echo distance ${node##*node} $(cat $node/distance); done";
-    // With 4 GiB there is a gap on x86_64.
+    // With 4 GiB, x86_64 has a gap.
     for (count, memory, cpus, windows, pages) in [
         (2, 1_u64, 2, "--cma 64M,node=1 --cma 16M,name=isp,node=0", [4096, 16384, 0]),
         (3, 4, 3, "--cma 64M,node=1 --cma 16M,name=isp,node=0", [4096, 16384, 0]),
@@ -334,12 +334,12 @@ fn numa_nodes_have_what_was_asked_for() {
         for node in 0..u32::from(count) {
             let mine = || nodes.iter().filter(|(of, _)| *of == node).map(|(_, range)| range);
             let mut start = mine().map(|range| range.start).min().unwrap();
-            // The first page is the BIOS' on x86_64.
+            // On x86_64 the first page belongs to the BIOS.
             if start == 0 {
                 start = 0x1000;
             }
             let last = mine().map(|range| range.end).max().unwrap() - 1;
-            // Linux on x86_64 has all CPUs in each node, at no distance.
+            // On x86_64 Linux has all CPUs in each node, and no distances.
             let (cpus, distances) = if cfg!(target_arch = "x86_64") {
                 (format!("0-{}", cpus - 1), vec!["10"; count.into()])
             } else {
@@ -401,14 +401,14 @@ fn a_guest_without_window_and_camera() {
 }
 
 fn entropy_comes_from_the_host() {
-    // That a seed repeats the stream is tested at the device: in Linux a thread of the kernel reads from it as well.
+    // The device's unit tests check that a seed repeats the stream: in Linux a kernel thread reads from the device, too.
     let command = "cat /sys/class/misc/hw_random/rng_current; head -c 4096 /dev/hwrng | tee /tmp/r | wc -c; md5sum < /tmp/r";
     let (one, other) = (printed(&exec("", command)), printed(&exec("--seed 7", command)));
     assert!(one.starts_with("virtio_rng.0\n4096\n"), "{one}");
     assert_ne!(one, other);
 }
 
-/// In one process, so that what a machine leaves behind would add up.
+/// All machines run in one process, so that leaks would add up.
 fn twenty_runs_leave_nothing_behind() {
     let image = guest_images::current(Arch::host(), Kind::DEFAULT).unwrap();
     let config = vmm::machine::config::Config {
@@ -422,8 +422,8 @@ fn twenty_runs_leave_nothing_behind() {
         )),
         ..Default::default()
     };
-    // Counted in a process of its own: other tests run beside this one. It leaves its count in a file, so that a name that
-    // no longer matches shows.
+    // A separate process counts, because other tests run in this one at the same time. It writes its count to a file, so that a
+    // name that no longer matches is noticed.
     let Some(tally) = std::env::var_os("RUNS_TALLY") else {
         let tally = tempfile::NamedTempFile::new().unwrap();
         let status = Command::new(std::env::current_exe().unwrap())
@@ -467,7 +467,7 @@ fn twenty_runs_leave_nothing_behind() {
             "run {run}: {report:#?}"
         );
         let camera = |counter| report.counter(&format!("camera0.{counter}")).unwrap();
-        // What the camera wrote lies in the window: its port lets it write nowhere else.
+        // The camera wrote only in the window: its port permits nothing else.
         assert!(
             camera("frames") >= 5 && camera("bus_errors") == 0 && report.windows[0].pages_written > 0,
             "run {run}"
@@ -475,7 +475,7 @@ fn twenty_runs_leave_nothing_behind() {
         if run % 10 == 9 {
             eprintln!("{} runs, {:.0} s", run + 1, report.seconds);
         }
-        // A thread that was joined is still listed for a moment.
+        // A joined thread is still listed for a moment.
         let start = Instant::now();
         let mut now = (count("fd"), count("task"));
         while before.is_some_and(|before| before != now) && start.elapsed() < Duration::from_secs(2) {

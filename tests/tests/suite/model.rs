@@ -1,8 +1,8 @@
-//! The allocator's model against the kernel: many operations on a window of a booted guest, after each of which both say the
-//! same.
+//! Compares the allocator model with the kernel: after each of many operations on a window of a booted guest, both have the same
+//! state.
 //!
-//! The kernel is 6.1, or the release that TEST_KERNEL names; the model has the rules of that release. Seeds are 1, 2 and 3, or 1
-//! alone if the tests are brief; MODEL_SEEDS has others, with commas between.
+//! The kernel is 6.1, or the release in TEST_KERNEL. The model has the rules of that release. The seeds are 1, 2 and 3, or only
+//! 1 if the tests are brief. MODEL_SEEDS sets others, separated by commas.
 
 use cma::{Window, area::Area};
 use guest_images::{Kind, Release};
@@ -13,10 +13,10 @@ use tests::{
 };
 use vmm::arch;
 
-/// Operations of one list: through debugfs, at no alignment, and through the dma-buf heap and the camera, at theirs.
+/// Number of operations of a list: through debugfs, without alignment, and through the dma-buf heap and the camera, with alignment.
 const DEBUGFS: usize = 20_000;
 const ALIGNED: usize = 5_000;
-/// Through debugfs, on an area of several ranges.
+/// Number of operations through debugfs on an area of several ranges.
 const RANGES: usize = 5_000;
 /// Size of the window in bytes: small, so that lists fill it often.
 const SIZE: u64 = 16 << 20;
@@ -79,7 +79,7 @@ fn area(window: &Window) -> Area {
 
 fn debugfs_answers_as_the_model_does() {
     let window = window("isp", false);
-    // arm64 takes memory from the default window, so that is another (kernel/dma/pool.c).
+    // This is not the default window, because arm64 allocates from that (kernel/dma/pool.c).
     let arguments = format!("--camera none --cma 16M,default --cma 16M,name=isp,base={:#x}", window.base);
     let list = |random: &mut Random| debugfs_operations(random, DEBUGFS, SIZE / cma::PAGE_SIZE);
     compare(&area(&window), &arguments, false, "debugfs", list);
@@ -92,12 +92,12 @@ fn the_heap_and_the_camera_answer_as_the_model_does() {
     compare(&area(&window), &arguments, true, "the heap and the camera", list);
 }
 
-/// hugetlb_cma= has the one area of several ranges that a kernel makes (mm/cma.c, cma_declare_contiguous_multi): where no
-/// range of memory is as large as is asked for, from those above 4 GiB. Windows that nobody uses cut the memory up, so that
+/// hugetlb_cma= creates the only area of several ranges in a kernel (mm/cma.c, cma_declare_contiguous_multi): if no
+/// range of memory is large enough, it uses several ranges above 4 GiB. Unused windows divide the memory here, so that
 /// whole gibibytes are free from 4 to 5 and from 6 to 8.
 fn several_ranges_answer_as_the_model_does() {
     let low = arch::ram(16 * GIB)[0].clone();
-    // Memory has a hole below 4 GiB, or goes on there. At its end are the kernel's own first allocations.
+    // Memory may have a hole below 4 GiB. The kernel's first allocations are at the end of memory.
     let end = 8 * GIB + GIB / 2;
     let (memory, mut holes) = if low.end <= 4 * GIB {
         (low.end - low.start + end - 4 * GIB, vec![])

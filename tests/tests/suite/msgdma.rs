@@ -27,8 +27,8 @@ pub(crate) fn group() -> Group {
     }
 }
 
-/// In the guest: runs dmatest with options, and prints the kernel's log. dmatest's option `wait` does not wait for a thread that
-/// has not begun yet, so that the log says when all have ended.
+/// A script that runs dmatest with options, and prints the kernel log. dmatest's option `wait` does not wait for threads that
+/// have not started yet, so the script reads the end of all threads from the log.
 const DMATEST: &str = r#"
     count() {
         dmesg | grep -c "dmatest: $1"
@@ -46,10 +46,10 @@ const DMATEST: &str = r#"
     }
 "#;
 
-/// What came of a machine.
+/// The results of a machine.
 struct Ran {
     report: Report,
-    /// What the guest printed: its interrupts, and the kernel's log.
+    /// The output of the guest: its interrupts, and the kernel log.
     printed: String,
 }
 
@@ -71,7 +71,7 @@ impl Ran {
         self.printed.lines().filter_map(summary).collect()
     }
 
-    /// dmatest's results that are failures: the number of the test, what it says, and the value in parentheses.
+    /// The failures in dmatest's results: the number of the test, the message, and the value in parentheses.
     fn results(&self) -> Vec<(u32, &str, u32)> {
         let result = |line: &'_ str| -> Option<(u32, usize, usize, u32)> {
             let (number, rest) = line.split_once(": result #")?.1.split_once(": '")?;
@@ -155,7 +155,7 @@ fn flipped_bits_are_the_errors_that_dmatest_finds() {
 
 fn a_lost_interrupt_is_a_timeout() {
     let lose = plan("on = \"irq\"\naction = \"lose\"\nwhen = { nth = 5 }");
-    // The driver takes the engine for busy until an interrupt comes: it begins none of the copies that follow. Loaded anew, it
+    // The driver considers the engine busy until an interrupt comes, and starts no further copy. When it is loaded again, it
     // resets the engine.
     let script = "dmatest iterations=8 timeout=200; unload; dmatest iterations=8";
     let ran = run("--device msgdma", &lose, script);
@@ -169,7 +169,7 @@ fn a_lost_interrupt_is_a_timeout() {
 
 fn a_bus_error_stops_the_engine() {
     let refuse = plan("on = \"dma.write\"\naction = \"bus-error\"\nwhen = { nth = 5 }");
-    // Each copy is one write of the engine's.
+    // Each copy is one write of the engine.
     let options = "iterations=8 timeout=200 transfer_size=64 norandom=1";
     let ran = run("--device msgdma", &refuse, &format!("dmatest {options}; unload; dmatest iterations=8"));
     assert_eq!(ran.trace().firings.len(), 1);

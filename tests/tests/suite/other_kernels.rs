@@ -1,5 +1,5 @@
-//! Tests that boot other kernels than the default image's. aarch64 has Debian's own, unmodified, and ours with pages of
-//! 64 KiB; where TEST_KERNEL names a release of our kernel, it is that one instead.
+//! Tests that boot other kernels than that of the default image: on aarch64 Debian's unmodified kernel, and ours with pages of
+//! 64 KiB. If TEST_KERNEL names a release of our kernel, they boot that release instead.
 
 use cma::area::Area;
 use guest_images::{Arch, Kind, Release};
@@ -25,14 +25,14 @@ pub(crate) fn of_release(release: Release) -> Group {
     }
 }
 
-/// The tests of Debian's kernel, if there is such an image for `arch`.
+/// The tests of Debian's kernel, if `arch` has such an image.
 pub(crate) fn debian(arch: &Arch) -> Group {
     let tests =
         tests![debian_has_its_window_from_the_tree, debian_streams_right, debian_passes_v4l2_compliance,];
     group(arch, Kind::Debian, tests)
 }
 
-/// The tests of our kernel with pages of 64 KiB, if there is such an image for `arch`.
+/// The tests of our kernel with pages of 64 KiB, if `arch` has such an image.
 pub(crate) fn large_pages(arch: &Arch) -> Group {
     let tests = tests![
         large_pages_make_large_pageblocks,
@@ -47,7 +47,7 @@ fn group(arch: &Arch, kind: Kind, tests: Vec<Test>) -> Group {
     Group { name: "other_kernels", place: Place::Linux(vec![kind]), tests }
 }
 
-/// minivmm's argument for the release that was asked for.
+/// minivmm's argument for the requested release.
 fn image() -> String {
     kernels::image(Kind::Default(kernels::release()))
 }
@@ -75,15 +75,15 @@ fn the_release_streams_right() {
     stream(&format!("{} --cma 256M --cpus 2 --camera timing=stall", image()), &streams);
 }
 
-/// Debian 12's v4l2-compliance takes for reserved what is max_num_buffers since 6.8 (struct v4l2_create_buffers in
-/// include/uapi/linux/videodev2.h), and finds nothing else.
+/// Debian 12's v4l2-compliance treats max_num_buffers, which exists since 6.8 (struct v4l2_create_buffers in
+/// include/uapi/linux/videodev2.h), as a reserved field. It finds no other error.
 fn the_release_passes_v4l2_compliance() {
     let newer = "v4l2-test-buffers.cpp(703): check_0(crbufs.reserved, sizeof(crbufs.reserved))";
     let known: &[&str] = if kernels::release() == Release::V6_1 { &[] } else { &[newer] };
     compliance::passes(&image(), known);
 }
 
-/// Of each kind of refusal all that the kernel prints, but for the breaks that printk makes in long lines.
+/// All kernel messages of each kind of refusal, without the line breaks that printk inserts.
 fn the_release_says_what_the_model_says() {
     let base = arch::ram(1 << 30)[0].start + 0x2000_0000;
     let command = "cd /sys/kernel/debug/cma/isp@*
@@ -99,7 +99,7 @@ fn the_release_says_what_the_model_says() {
     for pages in [100, 28, 200] {
         area.alloc(pages, 0).expect("the window is larger");
     }
-    // The last 128 of these: the first 128 pages of the allocation of 200 (mm/cma_debug.c, cma_free_mem).
+    // This frees the first 128 pages of the last allocation, which has 200 (mm/cma_debug.c, cma_free_mem).
     area.release(base / cma::PAGE_SIZE + 128, 128);
     let mut model = String::new();
     for pages in [0, 4097, 3800] {
@@ -155,7 +155,7 @@ fn large_pages_stream_right() {
     stream("--image 64k --memory 2G --cma 512M --cpus 2 --camera timing=stall", &streams);
 }
 
-/// Who takes the pageblock for smaller than it is gets no window (rmem_cma_setup in kernel/dma/contiguous.c).
+/// If minivmm assumes too small a pageblock, the guest has no window (rmem_cma_setup in kernel/dma/contiguous.c).
 fn a_window_of_a_part_of_a_pageblock() {
     let command = "dmesg | grep -i 'reserved mem'; grep CmaTotal /proc/meminfo";
     let output = printed(&exec("--image 64k --pageblock 4M --memory 2G --cma 64M", command));

@@ -1,4 +1,4 @@
-//! Every scenario, as a test: what the guest shows is what the scenario states.
+//! Every scenario, as a test: its predictions are correct.
 
 use guest_images::{Arch, Kind};
 use tests::{

@@ -1,4 +1,4 @@
-//! The generated tree, as dtc sees it: no warning, and the nodes that Linux looks for.
+//! The generated tree in dtc's output: no warnings, and the nodes that Linux needs.
 
 use std::{
     path::PathBuf,
@@ -44,7 +44,7 @@ fn accepted(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The lines of the node `name`, whose address may be left out, up to its end.
+/// The lines of the node `name`, up to its end. The unit address can be omitted.
 #[track_caller]
 fn node(dts: &str, name: &str) -> Vec<String> {
     let begins = |line: &str| {
@@ -124,7 +124,7 @@ fn numa_nodes() {
         assert!(map.iter().any(|of| of == line), "{line} is missing: {map:?}");
     }
     assert_eq!(dts.matches("numa-node-id").count(), 4 + 2 + 1);
-    // The window of node 0 is at its end; the other one as high as it fits.
+    // The window of node 0 is at the end of the node. The other one is as high as possible.
     self::node(&dts, &format!("isp@{:x}", half - (32 << 20)));
     let default = dts.split_once("cma0@").unwrap().1.split(' ').next().unwrap();
     assert!(u64::from_str_radix(default, 16).unwrap() >= half, "{dts}");
