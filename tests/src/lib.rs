@@ -1,4 +1,4 @@
-//! The tests of minivmm: the lab host, tests that boot Linux, the demo.
+//! The tests of minivmm: tests that boot Linux, the demo, the benchmarks.
 
 pub mod bare_metal;
 pub mod colours;
@@ -10,7 +10,8 @@ pub mod guest;
 pub mod harness;
 pub mod host;
 pub mod kernels;
-pub mod lab;
 pub mod programs;
 pub mod pty;
 pub mod scenario;
+
+pub use vmm::lab;

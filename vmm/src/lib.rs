@@ -5,7 +5,8 @@
 //! devices of the [`platform`](boot::platform)'s list and the vCPUs, and runs until something ends it;
 //! [`observe`] says how that went ([`Report`](observe::report::Report)). While it runs, [`guest`] talks with
 //! the programs inside and [`api`] answers the programs outside. [`experiment`] runs machines with faults on purpose and
-//! judges them. All that one architecture has is in [`arch`].
+//! judges them. All that one architecture has is in [`arch`]. Where this host's KVM cannot run Linux, minivmm runs itself in
+//! the [`lab`].
 
 pub mod api;
 pub mod arch;
@@ -13,5 +14,6 @@ pub mod boot;
 pub mod cli;
 pub mod experiment;
 pub mod guest;
+pub mod lab;
 pub mod machine;
 pub mod observe;
