@@ -6,7 +6,7 @@ use vmm::machine::kvm::{KvmError, check_fit, open_kvm};
 
 use crate::{
     harness::LabPlan,
-    lab::{IN_LAB, Lab},
+    lab::{self, Lab},
 };
 
 /// Why Linux guests cannot run on this host itself; None if they can.
@@ -86,7 +86,7 @@ pub fn move_to_lab_if_unfit(limit: Duration) -> Option<ExitCode> {
 
 /// Runs a command in the lab; its exit status.
 fn in_lab(reason: &str, command: impl IntoIterator<Item = OsString>, limit: Duration) -> u8 {
-    assert!(env::var_os(IN_LAB).is_none(), "the lab's KVM is unfit: {reason}");
+    assert!(!lab::is_inside(), "the lab's KVM is unfit: {reason}");
     let lab = Lab::new().timeout(Some(limit)).stop_on_signals().note(|note| eprintln!("{note}"));
     match lab.run(command) {
         Ok(status) => status,

@@ -8,7 +8,7 @@ use std::{
 
 use tests::{
     harness::{Group, Place},
-    host, programs, tests,
+    host, lab, programs, tests,
 };
 use vmm::arch;
 
@@ -25,6 +25,8 @@ pub(crate) fn group() -> Group {
             a_camera_without_a_window,
             a_file_passes_dtc_too,
             doctor_says_what_the_tests_do,
+            doctor_says_the_same_on_a_busy_host,
+            the_lab_is_trusted,
         ],
     }
 }
@@ -159,4 +161,32 @@ fn doctor_says_what_the_tests_do() {
     } else {
         assert!(report.contains("Linux can run on it"), "{report}");
     }
+}
+
+fn doctor() -> String {
+    let output = Command::new(&*MINIVMM).arg("doctor").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn doctor_says_the_same_on_a_busy_host() {
+    let idle = doctor();
+    let busy: Vec<_> = (0..4)
+        .map(|_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap())
+        .collect();
+    let said: Vec<String> = (0..10).map(|_| doctor()).collect();
+    for mut busy in busy {
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+    }
+    assert!(said.iter().all(|report| *report == idle), "idle:\n{idle}\nbusy:\n{said:?}");
+}
+
+/// The lab's KVM is known: its fitness is not asked again, whatever a busy host makes of a tiny guest there.
+fn the_lab_is_trusted() {
+    if host::without_kvm().is_some() {
+        return;
+    }
+    let output = Command::new(&*MINIVMM).arg("doctor").env(lab::IN_LAB, "1").output().unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(report.contains("ok   Linux can run on it: this host is the lab"), "{report}");
 }

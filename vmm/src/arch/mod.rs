@@ -5,7 +5,6 @@ mod exit;
 mod fitness;
 
 pub use exit::VcpuEnd;
-pub use fitness::Probe;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -5,7 +5,8 @@ use std::{fmt::Write as _, fs};
 use crate::{
     arch,
     boot::images,
-    machine::kvm::{API_VERSION, DEV_KVM, open_kvm, unfit_reason},
+    lab,
+    machine::kvm::{API_VERSION, DEV_KVM, check_fit, open_kvm},
 };
 
 /// Examines the host. Returns a line for each finding, and whether this host is fit for Linux guests.
@@ -23,15 +24,13 @@ pub fn examine() -> (String, bool) {
             let names: Vec<&str> = arch::NEEDED.iter().map(|(_, name)| *name).collect();
             line(true, &format!("it has {}", names.join(", ")));
             line(true, &format!("it takes up to {} vCPUs a guest", kvm.get_max_vcpus()));
-            let probe = arch::probe(&kvm);
-            if let Some(reason) = unfit_reason(&probe) {
-                line(false, &format!("Linux cannot run on it: {reason}"));
-            } else {
-                let mode = arch::KERNEL_MODE;
-                line(true, &format!("Linux can run on it: a tiny guest's system call came to {mode}"));
-            }
-            if let Ok(probe) = probe {
-                line(true, &probe.to_string());
+            match check_fit(&kvm) {
+                Ok(()) if lab::is_inside() => line(true, "Linux can run on it: this host is the lab"),
+                Ok(()) => {
+                    let mode = arch::KERNEL_MODE;
+                    line(true, &format!("Linux can run on it: a tiny guest's system call came to {mode}"));
+                }
+                Err(error) => line(false, &error.to_string()),
             }
         }
     }

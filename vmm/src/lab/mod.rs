@@ -14,6 +14,7 @@ mod session;
 mod terminal;
 
 use std::{
+    env,
     ffi::OsString,
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -24,6 +25,11 @@ use guest_images::Arch;
 
 /// Set in the lab's environment: there is no lab in a lab, and nothing is built there.
 pub const IN_LAB: &str = "MINIVMM_IN_LAB";
+
+/// Whether this process runs in a lab.
+pub fn is_inside() -> bool {
+    env::var_os(IN_LAB).is_some()
+}
 
 /// How a command is to be run in the lab.
 ///
