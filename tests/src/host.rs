@@ -2,7 +2,7 @@
 
 use std::{env, ffi::OsString, iter, path::PathBuf, process::ExitCode, time::Duration};
 
-use vmm::machine::kvm::{KvmError, check_fit, open_kvm};
+use vmm::machine::kvm::{check_fit, open_kvm};
 
 use crate::{
     harness::LabPlan,
@@ -11,10 +11,7 @@ use crate::{
 
 /// Why Linux guests cannot run on this host itself; None if they can.
 pub fn unfit() -> Option<String> {
-    Some(match open_kvm().and_then(|kvm| check_fit(&kvm)).err()? {
-        KvmError::Unfit { reason, .. } => format!("this host's KVM cannot run Linux: {reason}"),
-        error => error.to_string(),
-    })
+    open_kvm().and_then(|kvm| check_fit(&kvm)).err().map(|error| error.to_string())
 }
 
 /// Why no guest can run on this host itself, not even a bare-metal one; None if these can.
@@ -87,7 +84,7 @@ pub fn move_to_lab_if_unfit(limit: Duration) -> Option<ExitCode> {
 /// Runs a command in the lab; its exit status.
 fn in_lab(reason: &str, command: impl IntoIterator<Item = OsString>, limit: Duration) -> u8 {
     assert!(!lab::is_inside(), "the lab's KVM is unfit: {reason}");
-    let lab = Lab::new().timeout(Some(limit)).stop_on_signals().note(|note| eprintln!("{note}"));
+    let lab = Lab::new().timeout(Some(limit)).pass_signals().note(|note| eprintln!("{note}"));
     match lab.run(command) {
         Ok(status) => status,
         Err(error) => {

@@ -1,6 +1,6 @@
 //! The command `lab`: runs a command of the host's in the lab.
 
-use std::{ffi::OsString, fs, io, io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io, io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use ::tests::{
     cross,
@@ -17,8 +17,8 @@ enum Cli {
     /// Boots the lab and runs one command in it.
     ///
     /// The lab's root is this machine's: the command finds every program and file, the same working directory and
-    /// environment. What it writes is gone afterwards, except in the --writable folders and where minivmm's --out,
-    /// --report, --console-log and --dump-dtb lead; files that change on this machine meanwhile may look torn there. It has
+    /// environment. What it writes is gone afterwards, except in the --writable folders and where the options of a minivmm lead,
+    /// as --out and --report do; files that change on this machine meanwhile may look torn there. It has
     /// root's rights in the lab, and no network. With terminals as standard input and output it has a terminal, too;
     /// Ctrl-] three times ends the lab.
     #[command(
@@ -88,10 +88,13 @@ fn lab(run: &Run) -> Result<u8, LabError> {
         .cpus(run.cpus)
         .timeout((seconds > 0).then(|| Duration::from_secs(seconds)))
         .programs(programs)
-        .stop_on_signals()
+        .pass_signals()
         .note(if run.verbose { say_all } else { say });
-    for folder in run.writable.iter().cloned().chain(written_by_minivmm(&run.command)) {
+    for folder in &run.writable {
         lab = lab.writable(folder);
+    }
+    if let Some((_, words)) = run.command.split_first().filter(|(program, _)| *program == "minivmm") {
+        lab = lab.for_minivmm(words)?;
     }
     if let Some(properties) = &run.machine {
         lab = lab.machine(properties);
@@ -100,49 +103,6 @@ fn lab(run: &Run) -> Result<u8, LabError> {
         lab = lab.log(file);
     }
     lab.run(&run.command)
-}
-
-/// The folders that the options of a `minivmm` name for its results: who gives them wants to have these.
-fn written_by_minivmm(command: &[OsString]) -> Vec<PathBuf> {
-    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    if words.first().is_none_or(|word| word != "minivmm") {
-        return Vec::new();
-    }
-    let is_verb = |verb: &str| words.get(1).is_some_and(|word| word == verb);
-    let tree = is_verb("dtb");
-    let mut folders = Vec::new();
-    if is_verb("experiment") && !words.iter().any(|word| word == "--out" || word.starts_with("--out=")) {
-        // Its own choice, see `minivmm experiment run --help`.
-        let results = PathBuf::from("experiment-results");
-        if fs::create_dir_all(&results).is_ok() {
-            folders.push(results);
-        }
-    }
-    for (at, word) in words.iter().enumerate() {
-        let (option, value) = match word.split_once('=') {
-            Some((option, value)) => (option, Some(value)),
-            None => (&**word, words.get(at + 1).map(|value| &**value)),
-        };
-        let Some(value) = value.map(PathBuf::from) else { continue };
-        let folder = match option {
-            "--out" if !tree => {
-                // Whether it can be made is for minivmm to say.
-                let _ = fs::create_dir_all(&value);
-                value
-            }
-            "--out" | "--report" | "--console-log" | "--dump-dtb" | "--svg" => match value.parent() {
-                Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-                Some(parent) => parent.to_owned(),
-                None => continue,
-            },
-            _ => continue,
-        };
-        let below_root = fs::canonicalize(&folder).is_ok_and(|path| path.parent().is_some());
-        if below_root && !folders.contains(&folder) {
-            folders.push(folder);
-        }
-    }
-    folders
 }
 
 fn say(note: Note) {
@@ -178,23 +138,6 @@ mod tests {
         for wrong in ["", "3", "G", "1.5G", "-1G", "128M", "9999999G", "3Gi", "é"] {
             assert!(mebibytes(wrong).unwrap_err().contains("not a size"), "{wrong}");
         }
-    }
-
-    #[test]
-    fn results_of_minivmm_are_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let written = |words: &[&str]| {
-            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-            written_by_minivmm(&words)
-        };
-        let (out, report) = (at("new/out"), format!("--report={}", at("report.json")));
-        let folders = written(&["minivmm", "--cma", "64M", "--out", &out, &report, "--exec", "true"]);
-        assert_eq!(folders, [PathBuf::from(&out), folder.path().to_owned()]);
-        assert!(folders[0].is_dir());
-        assert_eq!(written(&["minivmm", "dtb", "--out", "F.dtb"]), [PathBuf::from(".")]);
-        assert!(written(&["minivmm", "--report", "/report.json", "--out"]).is_empty());
-        assert!(written(&["ls", "--out", &out]).is_empty());
     }
 
     #[test]

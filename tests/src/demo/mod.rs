@@ -172,7 +172,7 @@ fn boot(arch: &'static Arch, kind: Kind, minivmm: &Path, folder: &Path) -> Resul
         return Ok((Host::Kvm, Output { status, stdout: output.stdout, stderr: output.stderr }));
     };
     eprintln!("{reason}: the guest boots in the lab");
-    let lab = Lab::new().arch(arch).timeout(Some(LIMIT)).writable(folder).stop_on_signals().note(say);
+    let lab = Lab::new().arch(arch).timeout(Some(LIMIT)).writable(folder).pass_signals().note(say);
     let command = std::iter::once(minivmm.into()).chain(arguments);
     Ok((Host::Lab, lab.output(command, &[])?))
 }
@@ -187,8 +187,8 @@ fn why_in_the_lab(arch: &Arch) -> Option<String> {
         return Some(format!("This machine is not {}", arch.name));
     }
     Some(match kvm::open_kvm().and_then(|kvm| kvm::check_fit(&kvm)).err()? {
-        KvmError::Absent(_) => "This machine has no /dev/kvm".to_owned(),
-        KvmError::Unfit { reason, .. } => format!("This machine's KVM cannot run Linux ({reason})"),
+        KvmError::Absent => "This machine has no /dev/kvm".to_owned(),
+        KvmError::Unfit(reason) => format!("This machine's KVM cannot run Linux ({reason})"),
         other => format!("This machine's KVM cannot be used ({other})"),
     })
 }

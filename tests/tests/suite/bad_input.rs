@@ -14,7 +14,7 @@ use guest_images::Arch;
 use tests::{
     bare_metal::BareMetal,
     harness::{Group, Place, Test},
-    host, programs, tests,
+    host, lab, programs, tests,
 };
 use vmm::arch;
 
@@ -30,7 +30,7 @@ pub(crate) fn group() -> Group {
         experiments,
         places_that_cannot_be_written,
         hosts_without_kvm,
-        an_unfit_host_is_told_with_the_labs_command,
+        an_unfit_host_is_told_of_the_lab,
     ];
     tests.push(Test::new("interrupt_controllers", interrupt_controllers).only_on(Arch::AARCH64));
     Group { name: "bad_input", place: Place::Anywhere, tests }
@@ -412,9 +412,12 @@ fn hosts_without_kvm() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let kernel = good_kernel(folder.path());
-    let arguments = ["--kernel", &kernel, "--cma", "16M"];
+    let arguments = ["--host", "kvm", "--kernel", &kernel, "--cma", "16M"];
     let absent = with_dev("mount -t tmpfs none /dev", "", &arguments);
-    let parts = ["there is no /dev/kvm on this host", "cargo lab -- minivmm --kernel", "--cma 16M"];
+    let mut parts = vec!["there is no /dev/kvm on this host"];
+    if !lab::is_inside() {
+        parts.push("--host lab runs guests in an emulated machine");
+    }
     check(&absent, &arguments, 1, &parts);
 
     let prepare = "mount -t tmpfs none /dev && touch /dev/kvm && chmod 000 /dev/kvm";
@@ -425,7 +428,7 @@ fn hosts_without_kvm() {
     check(&with_dev(prepare, "", &arguments), &arguments, 1, &["/dev/kvm has interface version -1, not 12"]);
 }
 
-fn an_unfit_host_is_told_with_the_labs_command() {
+fn an_unfit_host_is_told_of_the_lab() {
     let Some(reason) = host::unfit() else {
         // Writes to the terminal, because the output of a passed test is not shown.
         let _ = writeln!(std::io::stderr(), "SKIPPED: this host is fit, there is nothing to refuse here.");
@@ -433,6 +436,6 @@ fn an_unfit_host_is_told_with_the_labs_command() {
     };
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
-    let parts = [reason.as_str(), "cargo lab -- minivmm --kernel", "--exec 'echo hi'"];
-    refused(&["--kernel", &kernel, "--exec", "echo hi"], 1, &parts);
+    let parts = [reason.as_str(), "--host lab runs guests in an emulated machine"];
+    refused(&["--host", "kvm", "--kernel", &kernel, "--exec", "echo hi"], 1, &parts);
 }

@@ -3,6 +3,7 @@
 //! It is one program, because each further program would link the whole workspace again. It has the options of a normal test
 //! program: `cargo test -p tests --test suite -- linux::` runs the tests of linux.rs.
 
+mod anywhere;
 mod bad_input;
 mod bare_metal;
 mod bindings;
@@ -43,6 +44,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         return vec![model::group(), other_kernels::of_release(release)];
     }
     vec![
+        anywhere::group(),
         bad_input::group(),
         bare_metal::group(),
         bindings::group(),

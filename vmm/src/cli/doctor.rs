@@ -44,8 +44,7 @@ pub fn examine() -> (String, bool) {
     let verdict = if fit {
         "This host is fit: `minivmm --cma 256M` boots Linux here.".to_owned()
     } else {
-        "This host is not fit for Linux guests by itself: `cargo lab -- minivmm --cma 256M` boots one in the lab \
-         host, an emulated machine with a whole KVM."
+        "This host is not fit for Linux guests: `minivmm --cma 256M` boots one in the lab, an emulated machine with a full KVM."
             .to_owned()
     };
     let _ = writeln!(report, "{verdict}");

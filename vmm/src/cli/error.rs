@@ -9,6 +9,7 @@ use crate::{
     api::server::SocketError,
     boot::{error::LoadError, images::ImageError},
     experiment::ExperimentError,
+    lab::HostError,
     machine::{MachineError, kvm::KvmError},
 };
 
@@ -27,6 +28,8 @@ pub(super) enum CliError {
     LogFilter { filter: String, reason: String },
     #[error(transparent)]
     Kvm(#[from] KvmError),
+    #[error(transparent)]
+    Host(#[from] HostError),
     #[error(transparent)]
     Machine(#[from] MachineError),
     #[error(transparent)]
@@ -69,6 +72,7 @@ impl CliError {
             | Self::Plan { .. }
             | Self::Socket(_)
             | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => 2,
+            Self::Host(error) => error.exit_status(),
             Self::Check(error) => error.exit_status(),
             Self::Model(error) => error.exit_status(),
             Self::Ctl(error) => error.exit_status(),

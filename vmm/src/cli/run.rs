@@ -24,6 +24,7 @@ use crate::{
     api::server::Server,
     boot::load::load,
     guest::output::Output,
+    lab::{self, Bridge, Host, Place},
     machine::{
         Machine, MachineError, Streams,
         config::Config,
@@ -63,7 +64,9 @@ pub(super) struct RunArgs {
     /// Make this socket, by which `minivmm ctl` talks to the machine
     #[arg(long, value_name = "FILE")]
     pub(super) api_socket: Option<PathBuf>,
-    /// Boot also where `minivmm doctor` says that Linux cannot run: for bare-metal guests
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t, hide_possible_values = true, help = lab::HELP)]
+    pub(super) host: Host,
+    /// Boot on this host's KVM also where `minivmm doctor` says that Linux cannot run: for bare-metal guests
     #[arg(long)]
     pub(super) any_host: bool,
     /// What minivmm logs on stderr: error, warn, info, debug, or module=level,...
@@ -94,12 +97,22 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let timeline_file = args.timeline.as_deref().map(ReportFile::open).transpose()?;
 
     let console_log = prepare_places(&config)?;
-    let api = args.api_socket.as_deref().map(Server::bind).transpose()?;
-
-    let opened = opened?;
-    if !args.any_host {
-        kvm::check_fit(&opened)?;
+    // In a lab the host has the socket's file, and this machine one of its own, which goes before the bridge to the host's.
+    let mut bridge = args.api_socket.as_ref().and_then(|_| Bridge::find());
+    let api = args.api_socket.as_deref().map(|path| bridge.as_ref().map_or(path, Bridge::socket));
+    let api = api.map(Server::bind).transpose()?;
+    if let Some(bridge) = &mut bridge {
+        bridge.begin().map_err(|source| MachineError::Host { what: "the lab's socket", source })?;
     }
+
+    let opened = match lab::place(args.host, opened, !args.any_host)? {
+        Place::Here(kvm) => kvm,
+        Place::Lab(reason) => {
+            // There it is all made once more.
+            drop((loaded, report_file, trace_file, timeline_file, console_log, api));
+            return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory)?));
+        }
+    };
     let streams =
         streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
     let machine = Machine::start(&opened, &config, loaded, streams)?;

@@ -36,9 +36,9 @@ use file::{Case, Experiment, FileError};
 use judge::{Verdict, judge};
 use results::{Done, Fault, Summary};
 
-use crate::machine::{
-    kvm::{self, KvmError},
-    signals,
+use crate::{
+    lab::{self, Host, HostError, Place},
+    machine::{kvm::open_kvm, signals},
 };
 
 /// The file in a run's folder that says that the run is finished, for `--resume`.
@@ -72,6 +72,8 @@ struct RunArgs {
     /// Folder for the results
     #[arg(long, value_name = "DIR", default_value = "experiment-results")]
     out: PathBuf,
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t, hide_possible_values = true, help = lab::HELP)]
+    host: Host,
     /// Most guests at a time [default: as many as there are CPUs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     jobs: Option<u32>,
@@ -147,9 +149,9 @@ pub enum ExperimentError {
     /// Signals cannot be handled.
     #[error("Ctrl-C cannot be waited for: {0}")]
     Signals(io::Error),
-    /// This host cannot run guests.
+    /// Guests run neither on this host nor in the lab.
     #[error(transparent)]
-    Kvm(#[from] KvmError),
+    Host(#[from] HostError),
     /// The folder for the results cannot be written to.
     #[error("the results cannot be written to {}: {source}; name another folder with --out", path.display())]
     Results {
@@ -164,7 +166,8 @@ impl ExperimentError {
     /// The exit status: 2 for a bad request, 1 for a host that cannot run it.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Kvm(_) | Self::Signals(_) => 1,
+            Self::Host(error) => error.exit_status(),
+            Self::Signals(_) => 1,
             Self::File(_)
             | Self::Machine { .. }
             | Self::Twice { .. }
@@ -218,7 +221,11 @@ pub fn main(
                 }
             }
             let todo = todo(&experiments, machine_of)?;
-            kvm::check_fit(&kvm::open_kvm()?)?;
+            if let Place::Lab(reason) = lab::place(args.host, open_kvm(), true)? {
+                // Half of the lab's memory is for guests at a time.
+                let largest = todo.iter().map(|todo| todo.memory).max().unwrap_or(0);
+                return Ok(ExitCode::from(lab::run_in_lab(&reason, largest.saturating_mul(2))?));
+            }
             let stop = signals::ended().map_err(ExperimentError::Signals)?;
             run_all(todo, &args, &stop)
         }

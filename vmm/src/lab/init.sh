@@ -88,7 +88,6 @@ if [ "$terminal" ]; then
     # $terminal is its size; the host tells when it changes.
     resize() { stty rows "$1" cols "$2" <$tty; }
     resize $terminal
-    while read -r size; do resize $size; done <&3 &
     in=$tty out=$tty leader='setsid -c'
     end() { printf %s "$mark" >$tty; }
 else
@@ -108,9 +107,20 @@ else
     err=$tty
 fi
 
-echo started >&3
+# What the host tells while the command runs.
+while read -r verb rest; do
+    case $verb in
+    size) resize $rest ;;
+    signal) kill -s "$rest" "$(cat /lab/pid)" ;;
+    esac
+done <&3 &
+
 (
     echo 0 >/sys/fs/cgroup/lab/cgroup.procs
+    # The command keeps the number of this shell.
+    read -r number rest </proc/self/stat
+    echo "$number" >/lab/pid
+    echo started >&3
     exec 3>&- 4>&-
     command
 ) <$in >$out 2>$err

@@ -7,8 +7,11 @@
 mod flow;
 mod host_cpu;
 mod image;
+mod place;
 mod qemu;
+mod reach;
 mod recipe;
+mod relay;
 mod script;
 mod session;
 mod terminal;
@@ -22,6 +25,10 @@ use std::{
 };
 
 use guest_images::Arch;
+
+use crate::api::server::SocketError;
+pub use place::{HELP, Host, HostError, Place, place, run_in_lab};
+pub use relay::Bridge;
 
 /// Set in the lab's environment: there is no lab in a lab, and nothing is built there.
 pub const IN_LAB: &str = "MINIVMM_IN_LAB";
@@ -43,8 +50,9 @@ pub struct Lab {
     timeout: Option<Duration>,
     writable: Vec<PathBuf>,
     programs: Option<PathBuf>,
+    socket: Option<PathBuf>,
     log: Option<PathBuf>,
-    stop_on_signals: bool,
+    pass_signals: bool,
     note: fn(Note),
 }
 
@@ -83,7 +91,7 @@ impl fmt::Display for Note {
 /// Why a command was not run in the lab to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// A Debian package could not be had.
+    /// A Debian package could not be fetched.
     #[error(transparent)]
     Debian(#[from] guest_images::Error),
     /// The kernel or the initramfs could not be made.
@@ -92,6 +100,9 @@ pub enum LabError {
     /// A request that makes no sense.
     #[error("{0}")]
     Request(String),
+    /// The socket of the machine in the lab.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// A file, a stream or a system call.
     #[error("{what}: {source}")]
     Io {
@@ -125,7 +136,7 @@ pub enum LabError {
         /// Empty if the command had begun, else the last messages.
         log: String,
     },
-    /// A signal that asks us to end; see [`Lab::stop_on_signals`].
+    /// A signal that asks us to end; see [`Lab::pass_signals`].
     #[error("the lab was ended by signal {0}")]
     Signal(i32),
 }
@@ -159,8 +170,9 @@ impl Default for Lab {
             timeout: Some(Duration::from_secs(600)),
             writable: Vec::new(),
             programs: None,
+            socket: None,
             log: None,
-            stop_on_signals: false,
+            pass_signals: false,
             note: |_| (),
         }
     }
@@ -231,11 +243,19 @@ impl Lab {
         self
     }
 
-    /// Ends the lab on SIGINT, SIGTERM and SIGHUP, with [`LabError::Signal`]. For programs whose one job is the lab:
-    /// from then on these signals do nothing else. Without it they end us, and the emulator with us.
+    /// Makes the socket `path` on the host. Its clients reach the API socket of the machine that the command runs.
     #[must_use]
-    pub fn stop_on_signals(mut self) -> Self {
-        self.stop_on_signals = true;
+    pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.socket = Some(path.into());
+        self
+    }
+
+    /// Passes SIGINT, SIGTERM, SIGHUP and SIGQUIT on to the command, which then has some seconds to end. Before the command has
+    /// begun, after these seconds, or with a second signal, the lab ends with [`LabError::Signal`]. For programs whose one job is
+    /// the lab: from then on these signals do nothing else. Without it they end us, and the emulator with us.
+    #[must_use]
+    pub fn pass_signals(mut self) -> Self {
+        self.pass_signals = true;
         self
     }
 

@@ -6,15 +6,16 @@ use std::{
     io,
     io::{IsTerminal as _, Read as _, Write as _},
     os::{
-        fd::{AsFd as _, BorrowedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH},
     iterator::{backend::SignalDelivery, exfiltrator::SignalOnly},
 };
 
@@ -24,11 +25,21 @@ use super::{
     host_cpu::HostCpu,
     image, qemu,
     recipe::Recipe,
+    relay::{self, Side},
     script::{self, Script},
     terminal::{self, Escape, RawTerminal},
 };
+use crate::api::server::Socket;
 
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
+
+/// How long the command may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(15);
+/// How long the last answers of the command's socket may take when it has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
+
+/// The signals that are passed on, and their names in the lab.
+const PASSED: [(i32, &str); 4] = [(SIGHUP, "HUP"), (SIGINT, "INT"), (SIGQUIT, "QUIT"), (SIGTERM, "TERM")];
 
 /// Runs `command`; with `input` and captured output, or else with our own streams.
 pub(super) fn run(
@@ -81,6 +92,7 @@ pub(super) fn run(
     for (index, folder) in writable.iter().enumerate() {
         machine.share(&format!("share{index}"), folder, true);
     }
+    let clients = lab.socket.as_deref().map(Socket::bind).transpose()?;
     let socket = failed("cannot make a socket for the lab");
     let ports = (|| {
         let stdio = if terminal {
@@ -90,16 +102,24 @@ pub(super) fn run(
             (machine.port("stdin")?, machine.port("stdout")?)
         };
         let stderr = if errors { Some(machine.port("stderr")?) } else { None };
-        io::Result::Ok((stdio.0, stdio.1, stderr, machine.port("control")?))
+        // When the lab's init has found the control port, it has all.
+        let api = if clients.is_some() { Some(machine.port(relay::PORT)?) } else { None };
+        io::Result::Ok((stdio.0, stdio.1, stderr, api, machine.port("control")?))
     })();
-    let (in_port, out_port, err_port, control) = ports.map_err(socket)?;
-    let mut signals = if lab.stop_on_signals || terminal {
+    let (in_port, out_port, err_port, api, control) = ports.map_err(socket)?;
+    let mut signals = if lab.pass_signals || terminal {
         Some(signals(terminal).map_err(failed("cannot watch for signals"))?)
     } else {
         None
     };
+    // It ends with the emulator, which therefore goes before it, whatever way this function ends.
+    let relay = clients
+        .zip(api)
+        .map(|(clients, port)| Relay::begin(clients, port))
+        .transpose()
+        .map_err(failed("cannot serve the lab's socket"))?;
     (lab.note)(Note::Booting);
-    let (_qemu, log) = machine
+    let (qemu, log) = machine
         .start(cpu.as_ref().map(|cpu| cpu.set))
         .map_err(failed(&format!("cannot start {}", recipe.qemu)))?;
 
@@ -120,11 +140,53 @@ pub(super) fn run(
         terminal: terminal.then_some(stdin.as_fd()),
         raw: None,
         escape: Escape::default(),
+        ending: None,
     };
     if let Some(port) = &err_port {
         session.outputs.push(Flow::from_port(port, &mark, sink(stderr.as_fd())));
     }
-    session.run(signals.as_mut())
+    let output = session.run(signals.as_mut());
+    if let (Some(relay), true) = (&relay, output.is_ok()) {
+        relay.wait(LAST_ANSWERS);
+    }
+    drop(qemu);
+    output
+}
+
+/// The host's end of the connections to the socket of the machine in the lab.
+struct Relay {
+    thread: Option<JoinHandle<io::Result<()>>>,
+    _socket: Socket,
+}
+
+impl Relay {
+    fn begin(socket: Socket, port: UnixStream) -> io::Result<Self> {
+        port.set_nonblocking(true)?;
+        let port = File::from(OwnedFd::from(port));
+        let listener = socket.listener.try_clone()?;
+        let thread = thread::Builder::new()
+            .name("api relay".into())
+            .spawn(move || relay::run(Side::Host(listener), port))?;
+        Ok(Self { thread: Some(thread), _socket: socket })
+    }
+
+    /// Waits until the last answer is with its client, at most for `limit`.
+    fn wait(&self, limit: Duration) {
+        let begun = Instant::now();
+        let is_finished = || self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        while !is_finished() && begun.elapsed() < limit {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A stream that broke ended with the emulator.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// What no command writes by chance: 128 random bits.
@@ -137,7 +199,8 @@ fn mark() -> io::Result<String> {
 fn signals(terminal: bool) -> io::Result<Signals> {
     let (read, write) = UnixStream::pair()?;
     let size = terminal.then_some(SIGWINCH);
-    Signals::with_pipe(read, write, SignalOnly, [SIGINT, SIGTERM, SIGHUP].into_iter().chain(size))
+    let passed = PASSED.into_iter().map(|(signal, _)| signal);
+    Signals::with_pipe(read, write, SignalOnly, passed.chain(size))
 }
 
 struct Session<'a> {
@@ -160,6 +223,8 @@ struct Session<'a> {
     terminal: Option<BorrowedFd<'a>>,
     raw: Option<RawTerminal<'a>>,
     escape: Escape,
+    /// The signal that was passed on to the command, and when that has to have ended.
+    ending: Option<(i32, Instant)>,
 }
 
 impl Session<'_> {
@@ -203,6 +268,11 @@ impl Session<'_> {
             if left == Some(Duration::ZERO) {
                 return Err(self.timed_out());
             }
+            let grace = self.ending.map(|(_, end)| end.saturating_duration_since(Instant::now()));
+            if let (Some((signal, _)), Some(Duration::ZERO)) = (self.ending, grace) {
+                return Err(LabError::Signal(signal));
+            }
+            let left = left.into_iter().chain(grace).min();
             let sources = [
                 signals.map(|signals| (signals.get_read().as_fd(), PollFlags::IN)),
                 self.log.as_ref().map(|log| (log.as_fd(), PollFlags::IN)),
@@ -241,19 +311,27 @@ impl Session<'_> {
 
     fn take_signals(&mut self, signals: &mut Signals) -> Result<(), LabError> {
         for signal in signals.pending() {
-            if signal != SIGWINCH {
-                return Err(LabError::Signal(signal));
+            match PASSED.iter().find(|(passed, _)| *passed == signal) {
+                Some((_, name)) if self.started && self.ending.is_none() => {
+                    self.tell(&format!("signal {name}"));
+                    self.ending = Some((signal, Instant::now() + GRACE));
+                }
+                Some(_) => return Err(LabError::Signal(signal)),
+                None => {
+                    if let Some(size) = self.terminal.and_then(terminal::size) {
+                        self.tell(&format!("size {size}"));
+                    }
+                }
             }
-            self.send_size();
         }
         Ok(())
     }
 
-    /// Tells the lab how large our terminal is.
-    fn send_size(&mut self) {
-        if let (Some(size), Some(control)) = (self.terminal.and_then(terminal::size), &mut self.control) {
+    /// Tells the lab's init.
+    fn tell(&mut self, line: &str) {
+        if let Some(control) = &mut self.control {
             // If the emulator is gone, the log's end tells.
-            let _ = writeln!(control, "{size}");
+            let _ = writeln!(control, "{line}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The host's KVM: opens it, and checks that it has what minivmm needs and that Linux can run on it.
 
-use std::{fmt::Write as _, fs::OpenOptions, io, os::fd::IntoRawFd};
+use std::{fs::OpenOptions, io, os::fd::IntoRawFd};
 
 use kvm_ioctls::Kvm;
 
@@ -14,8 +14,8 @@ pub const API_VERSION: i32 = 12;
 #[derive(Debug, thiserror::Error)]
 pub enum KvmError {
     /// There is no such device.
-    #[error("there is no {DEV_KVM} on this host: {without}, or use `{0}`", without = arch::WITHOUT_KVM)]
-    Absent(String),
+    #[error("there is no {DEV_KVM} on this host: {without}", without = arch::WITHOUT_KVM)]
+    Absent,
     /// The user lacks the permission.
     #[error("{DEV_KVM} may not be opened by this user: add the user to the group kvm, or run as root")]
     NotPermitted,
@@ -32,27 +32,8 @@ pub enum KvmError {
     #[error("{0}")]
     Options(String),
     /// It does not run Linux.
-    #[error("this host's KVM cannot run Linux: {reason}; use `{lab}`")]
-    Unfit {
-        /// The probe's finding.
-        reason: String,
-        /// The command that does the same in the lab host.
-        lab: String,
-    },
-}
-
-/// The command that does the same as this process in the lab host.
-fn lab_command() -> String {
-    let mut command = "cargo lab -- minivmm".to_owned();
-    for argument in std::env::args().skip(1) {
-        let plain = argument.chars().all(|c| c.is_ascii_alphanumeric() || "-_=,./:@%+".contains(c));
-        if plain && !argument.is_empty() {
-            let _ = write!(command, " {argument}");
-        } else {
-            let _ = write!(command, " '{}'", argument.replace('\'', r"'\''"));
-        }
-    }
-    command
+    #[error("this host's KVM cannot run Linux: {0}")]
+    Unfit(String),
 }
 
 /// Opens KVM and checks that it has what minivmm needs.
@@ -62,7 +43,7 @@ fn lab_command() -> String {
 pub fn open_kvm() -> Result<Kvm, KvmError> {
     let file =
         OpenOptions::new().read(true).write(true).open(DEV_KVM).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => KvmError::Absent(lab_command()),
+            io::ErrorKind::NotFound => KvmError::Absent,
             io::ErrorKind::PermissionDenied => KvmError::NotPermitted,
             _ => KvmError::Open(error),
         })?;
@@ -82,10 +63,10 @@ pub fn open_kvm() -> Result<Kvm, KvmError> {
 /// Checks that Linux can run on this KVM: everything that asks so asks here. The lab is trusted, as its KVM is known.
 ///
 /// # Errors
-/// If it cannot: the reason, and the command for the lab host.
+/// If it cannot: the reason.
 pub fn check_fit(kvm: &Kvm) -> Result<(), KvmError> {
     if lab::is_inside() {
         return Ok(());
     }
-    arch::probe(kvm).map_err(|reason| KvmError::Unfit { reason, lab: lab_command() })
+    arch::probe(kvm).map_err(KvmError::Unfit)
 }

@@ -1,27 +1,18 @@
 //! The socket of `--api-socket`, which the event loop serves: takes lines from clients and hands answers back. No client can make
 //! it wait or grow.
 
+mod socket;
+
 use std::{
-    fs,
     io::{self, Read, Write},
-    os::{
-        fd::AsRawFd,
-        unix::{
-            fs::{FileTypeExt, MetadataExt},
-            net::{UnixListener, UnixStream},
-        },
-    },
+    os::{fd::AsRawFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
-use rustix::{
-    fs::{Mode, fchmod},
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
-};
-
 use super::{Answer, REQUEST_MAX, Request};
+pub use socket::Socket;
 
 /// The most clients at a time. A further client takes the place of the one that was silent for the longest time.
 const CLIENTS_MAX: usize = 16;
@@ -137,10 +128,7 @@ fn line_of(answer: &Answer) -> Vec<u8> {
 /// The socket and its clients. Dropping it removes the file.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode of the file: another program may replace the file.
-    file: (u64, u64),
+    socket: Socket,
     clients: Vec<Client>,
     next: u64,
 }
@@ -151,31 +139,7 @@ impl Server {
     /// # Errors
     /// If the path is taken, or the host refuses it.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        let host = |source| SocketError::Host { path: path.to_owned(), source };
-        if let Ok(there) = fs::symlink_metadata(path) {
-            if !there.file_type().is_socket() {
-                return Err(SocketError::NoSocket(path.to_owned()));
-            }
-            match UnixStream::connect(path) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Ok(_) => return Err(SocketError::InUse(path.to_owned())),
-                Err(source) => return Err(host(source)),
-            }
-            fs::remove_file(path).map_err(host)?;
-        }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let make = || {
-            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-            // The file gets the socket's mode when it is made (net/unix/af_unix.c, unix_bind_bsd).
-            fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-            bind(&socket, &SocketAddrUnix::new(path)?)?;
-            listen(&socket, 16)?;
-            Ok(UnixListener::from(socket))
-        };
-        let listener = make().map_err(|errno: rustix::io::Errno| host(errno.into()))?;
-        let made = fs::symlink_metadata(path).map_err(host)?;
-        let file = (made.dev(), made.ino());
-        Ok(Self { listener, path: path.to_owned(), file, clients: Vec::new(), next: 0 })
+        Ok(Self { socket: Socket::bind(path)?, clients: Vec::new(), next: 0 })
     }
 
     /// The next request, with its client. The client's next request comes after the [`answer`](Self::answer) to this one. A line
@@ -229,12 +193,12 @@ impl Server {
     }
 
     fn accept(&mut self, ops: &mut EventOps<'_>) {
-        let stream = match self.listener.accept() {
+        let stream = match self.socket.listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) if may_go_on(&error) || error.kind() == io::ErrorKind::ConnectionAborted => return,
             Err(error) => {
                 tracing::warn!("the API socket takes no more clients: {error}");
-                let _ = ops.remove(Events::empty(&self.listener));
+                let _ = ops.remove(Events::empty(&self.socket.listener));
                 return;
             }
         };
@@ -259,7 +223,7 @@ impl Server {
 
 impl MutEventSubscriber for Server {
     fn process(&mut self, events: Events, ops: &mut EventOps<'_>) {
-        if events.fd() == self.listener.as_raw_fd() {
+        if events.fd() == self.socket.listener.as_raw_fd() {
             return self.accept(ops);
         }
         let Some(index) = self.clients.iter().position(|client| client.stream.as_raw_fd() == events.fd())
@@ -282,18 +246,8 @@ impl MutEventSubscriber for Server {
     }
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
-        if let Err(error) = ops.add(Events::new(&self.listener, EventSet::IN)) {
+        if let Err(error) = ops.add(Events::new(&self.socket.listener, EventSet::IN)) {
             tracing::warn!("cannot listen to the API socket: {error:?}");
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.file);
-        if ours {
-            let _ = fs::remove_file(&self.path);
         }
     }
 }

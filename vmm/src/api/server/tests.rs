@@ -1,8 +1,9 @@
 //! Clients that ask too much, too little or nothing.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     sync::{Arc, Mutex},
     time::Duration,
 };

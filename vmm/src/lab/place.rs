@@ -1,0 +1,103 @@
+//! Where guests run: on this host's KVM, or in the lab, in which this command runs once more.
+
+use std::{env, ffi::OsString, io, iter};
+
+use clap::ValueEnum;
+use kvm_ioctls::Kvm;
+
+use super::{Lab, LabError, Note, is_inside};
+use crate::machine::kvm::{KvmError, check_fit};
+
+/// Where guests are to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Host {
+    /// This host's KVM if it can run Linux, else the lab
+    #[default]
+    Auto,
+    /// This host's KVM
+    Kvm,
+    /// The lab: an emulated machine with a full KVM
+    Lab,
+}
+
+/// The help of `--host`.
+pub const HELP: &str = "Where the guest runs: on this host's KVM (kvm), in an emulated machine with a full KVM (lab), or in that \
+                        machine if this host's KVM cannot run Linux (auto). In the lab Ctrl-] three times ends everything";
+
+/// Where guests run.
+pub enum Place {
+    /// On this KVM.
+    Here(Kvm),
+    /// In the lab, for this reason.
+    Lab(String),
+}
+
+/// Why guests run nowhere.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// This host's KVM cannot run them.
+    #[error("{0}{advice}", advice = if is_inside() { "" } else { "; --host lab runs guests in an emulated machine" })]
+    Kvm(#[from] KvmError),
+    /// The lab cannot.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// minivmm itself is not found.
+    #[error("the program minivmm cannot be found again, to run it in the lab: {0}; install it anew")]
+    Program(io::Error),
+}
+
+impl HostError {
+    /// The exit status: 2 for a bad request, 124 for a time limit, 128 + N after signal N, 1 for other failures.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Lab(LabError::Request(_) | LabError::Socket(_)) => 2,
+            Self::Lab(error @ (LabError::Timeout { .. } | LabError::Signal(_))) => error.exit_status(),
+            Self::Kvm(_) | Self::Lab(_) | Self::Program(_) => 1,
+        }
+    }
+}
+
+/// Decides where guests run, by what came of opening this host's KVM. `needs_linux` is false for guests that run on a KVM
+/// which cannot run Linux, too.
+///
+/// # Errors
+/// If they are to run here, and cannot.
+pub fn place(host: Host, opened: Result<Kvm, KvmError>, needs_linux: bool) -> Result<Place, HostError> {
+    if host == Host::Lab && !is_inside() {
+        return Ok(Place::Lab("--host lab is given".to_owned()));
+    }
+    let fit = opened.and_then(|kvm| {
+        if needs_linux {
+            check_fit(&kvm)?;
+        }
+        Ok(kvm)
+    });
+    match fit {
+        Ok(kvm) => Ok(Place::Here(kvm)),
+        Err(error) if host == Host::Kvm || is_inside() => Err(error.into()),
+        Err(error) => Ok(Place::Lab(error.to_string())),
+    }
+}
+
+/// Runs this command once more, in a lab that has room for guests of `memory` bytes, and returns its exit status. It says so, and
+/// the `reason`, on stderr.
+///
+/// # Errors
+/// If there is no lab.
+pub fn run_in_lab(reason: &str, memory: u64) -> Result<u8, HostError> {
+    /// What a lab has for minivmm and files besides guests, in MiB.
+    const REST: u64 = 1536;
+    /// The least memory of a lab, in MiB.
+    const LEAST: u32 = 3072;
+    eprintln!("minivmm: {reason}; running in the lab, an emulated machine with a full KVM");
+    let words: Vec<OsString> = env::args_os().skip(1).collect();
+    let program = env::current_exe().map_err(HostError::Program)?;
+    let memory = u32::try_from((memory >> 20).saturating_add(REST)).unwrap_or(u32::MAX);
+    let lab = Lab::new().memory(memory.max(LEAST)).timeout(None).pass_signals().note(|note| {
+        if note == Note::Preparing {
+            eprintln!("minivmm: {note}");
+        }
+    });
+    let lab = lab.for_minivmm(&words)?;
+    Ok(lab.run(iter::once(program.into_os_string()).chain(words))?)
+}

@@ -1,0 +1,162 @@
+//! What a command of minivmm's leaves on the host, by its words: the folders that it writes to and its socket.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::{Lab, LabError};
+
+/// Options whose value is a file that is written.
+pub(crate) const FILES: [&str; 7] =
+    ["--report", "--trace", "--timeline", "--console-log", "--dump-dtb", "--svg", "--png"];
+/// The option whose value is a folder that is written; of `minivmm dtb`, a file.
+pub(crate) const FOLDER: &str = "--out";
+/// The option whose value is a socket.
+pub(crate) const SOCKET: &str = "--api-socket";
+/// Options whose value is a list of KEY=VALUE, and the key whose value is a file that is written.
+const DEVICES: [&str; 2] = ["--camera", "--device"];
+const RECORDING: &str = "record";
+
+/// Where a lab has its own: nothing there is the host's.
+const OF_THE_LAB: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// But for this folder, in which the host's can be mounted.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+impl Lab {
+    /// Lets what `minivmm` leaves by these `words` of its command line reach the host: its folders are writable, and the host has its
+    /// socket.
+    ///
+    /// # Errors
+    /// If a place cannot be reached from a lab.
+    pub fn for_minivmm(mut self, words: &[OsString]) -> Result<Self, LabError> {
+        for folder in written(words)? {
+            self = self.writable(folder);
+        }
+        if let Some((_, socket)) = values(words).find(|(option, _)| *option == SOCKET) {
+            self = self.socket(socket);
+        }
+        Ok(self)
+    }
+}
+
+/// The options with their values, as far as they have one: `--option value` and `--option=value`.
+fn values(words: &[OsString]) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    words.iter().enumerate().filter_map(|(at, word)| {
+        let bytes = word.as_bytes();
+        match bytes.iter().position(|byte| *byte == b'=') {
+            Some(end) => Some((OsStr::from_bytes(&bytes[..end]), OsStr::from_bytes(&bytes[end + 1..]))),
+            None => Some((word.as_os_str(), words.get(at + 1)?.as_os_str())),
+        }
+    })
+}
+
+/// The folders that are written to, which exist, each once.
+fn written(words: &[OsString]) -> Result<Vec<PathBuf>, LabError> {
+    let is_verb = |verb: &str| words.first().is_some_and(|word| word == verb);
+    let mut folders = Vec::new();
+    if is_verb("experiment") && !values(words).any(|(option, _)| option == FOLDER) {
+        // Its own choice, see `minivmm experiment run --help`.
+        folders.push(made("experiment-results".as_ref()));
+    }
+    for (option, value) in values(words) {
+        if option == FOLDER && !is_verb("dtb") {
+            folders.push(made(value.as_ref()));
+        } else if option == FOLDER || FILES.iter().any(|file| option == *file) {
+            folders.extend(parent(value.as_ref())?);
+        } else if DEVICES.iter().any(|device| option == *device) {
+            for field in value.as_bytes().split(|byte| *byte == b',') {
+                let file = field.strip_prefix(RECORDING.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+                folders.extend(file.map(OsStr::from_bytes).map(|file| parent(file.as_ref())).transpose()?.flatten());
+            }
+        }
+    }
+    outermost(&folders)
+}
+
+/// The folder, which is made unless it exists. Whether it can be made is for minivmm to say.
+fn made(folder: &Path) -> PathBuf {
+    let _ = fs::create_dir_all(folder);
+    folder.to_owned()
+}
+
+/// The folder of a file.
+fn parent(file: &Path) -> Result<Option<PathBuf>, LabError> {
+    let is_of_the_lab =
+        OF_THE_LAB.iter().any(|folder| file.starts_with(folder)) && !file.starts_with(SHARED_MEMORY);
+    let exists = fs::metadata(file);
+    if !is_of_the_lab && exists.is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return Err(LabError::Request(format!(
+            "{} is a pipe or a device, which the lab does not reach; name a file",
+            file.display()
+        )));
+    }
+    let parent = file.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    Ok(parent.filter(|_| !is_of_the_lab).map(Path::to_owned))
+}
+
+/// The folders without those that lie in another, and without those that do not exist, of which minivmm tells.
+fn outermost(folders: &[PathBuf]) -> Result<Vec<PathBuf>, LabError> {
+    let mut found: Vec<PathBuf> = folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
+    // Parents come before what is in them.
+    found.sort();
+    let mut outermost: Vec<PathBuf> = Vec::new();
+    for folder in found {
+        if folder.parent().is_none() {
+            return Err(LabError::Request(
+                "a file in the folder / cannot be written from the lab; name one in a folder below".to_owned(),
+            ));
+        }
+        if !outermost.iter().any(|outer| folder.starts_with(outer)) {
+            outermost.push(folder);
+        }
+    }
+    Ok(outermost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn places_of_results_are_writable() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = fs::canonicalize(folder.path()).unwrap();
+        let at = |name: &str| folder.join(name).display().to_string();
+        for name in ["reports", "clips", "apart"] {
+            fs::create_dir(folder.join(name)).unwrap();
+        }
+        let report = format!("--report={}", at("reports/r.json"));
+        let camera = format!("scene=x.png,record={},fps=5", at("clips/c.y4m"));
+        let (out, trace) = (at("new/out"), at("new/out/trace"));
+        let found = written(&words(&[
+            "--cma", "64M", "--out", &out, &report, "--camera", &camera, "--trace", &trace, "--exec", "true",
+        ]));
+        let expected = ["clips", "new/out", "reports"].map(|name| folder.join(name));
+        assert_eq!(found.unwrap(), expected);
+        let tree = written(&words(&["dtb", "--out", &at("apart/tree.dtb")])).unwrap();
+        assert_eq!(tree, [folder.join("apart")]);
+    }
+
+    #[test]
+    fn the_labs_own_places_stay_the_labs() {
+        assert!(written(&words(&["--report", "/dev/stdout", "--trace", "/proc/self/fd/1"])).unwrap().is_empty());
+        assert!(written(&words(&["--report", "/no/such/folder/report.json"])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_refused() {
+        let error = |option: &str| written(&words(&["--report", option])).unwrap_err().to_string();
+        assert!(error("/report.json").contains("name one in a folder below"));
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        assert!(error(pipe.to_str().unwrap()).contains("is a pipe or a device"));
+    }
+}
