@@ -8,6 +8,7 @@ mod ranges;
 mod references;
 mod regions;
 mod set_up;
+mod source;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -237,6 +237,11 @@ impl<'a> Tree<'a> {
         self.children(ROOT).find(|node| self.name(*node).split('@').next() == Some(name))
     }
 
+    /// Names and values, in the order of the blob.
+    pub(super) fn properties(&self, node: usize) -> &[(&'a [u8], &'a [u8])] {
+        &self.nodes[node].properties
+    }
+
     /// A property's value.
     pub(super) fn property(&self, node: usize, name: &str) -> Option<&'a [u8]> {
         let mut properties = self.nodes[node].properties.iter();

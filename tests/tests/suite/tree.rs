@@ -24,6 +24,7 @@ pub(crate) fn group() -> Group {
             numa_nodes,
             a_camera_without_a_window,
             a_file_passes_dtc_too,
+            the_source_is_the_tree,
             doctor_says_what_the_tests_do,
             doctor_says_the_same_on_a_busy_host,
             the_lab_is_trusted,
@@ -149,6 +150,41 @@ fn a_file_passes_dtc_too() {
     assert!(made.output().unwrap().status.success());
     let printed = Command::new("dtc").args(["-I", "dtb", "-O", "dts", &out]).output().unwrap();
     assert!(accepted(&printed).contains(r#"minivmm,exec = "it's \"quoted\"";"#));
+}
+
+/// dtc makes the same tree of the printed source as it reads in the blob.
+fn the_source_is_the_tree() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let dtc = |from: &str, to: &str, file: &str| {
+        accepted(&Command::new("dtc").args(["-q", "-I", from, "-O", to, "-o", &path(to), file]).output().unwrap());
+    };
+    for options in [
+        "",
+        "--memory 3G --cma 256M,base=0x60000000 --cma size=64M,name=isp,base=0x70000000 --camera window=isp",
+        "--cma 64M --cma 16M,name=isp --camera window=isp --camera fps=10",
+        "--cpus 3 --memory 4G --camera none",
+        "--cpus 4 --memory 1G --numa 2 --cma 64M --cma 32M,name=isp,node=0 --camera window=isp,node=1",
+        "--cma 64M --camera window=none",
+        "--cma 64M --cma-mode both --cmdline a=\"b\\c\" --seed 7",
+        "--cma 64M --camera sensor=yes,window=none --device msgdma",
+        "--exec é\t\"quoted\"",
+    ] {
+        let words: Vec<&str> = options.split(' ').filter(|word| !word.is_empty()).collect();
+        let minivmm = |more: &[&str]| {
+            let output = Command::new(&*MINIVMM).arg("dtb").args(&words).args(more).output().unwrap();
+            accepted(&output)
+        };
+        let (blob, source) = (path("tree.dtb"), path("tree.dts"));
+        minivmm(&["--out", &blob]);
+        std::fs::write(&source, minivmm(&[])).unwrap();
+        dtc("dts", "dtb", &source);
+        let again = path("dtb");
+        dtc("dtb", "dts", &blob);
+        let expected = std::fs::read_to_string(path("dts")).unwrap();
+        dtc("dtb", "dts", &again);
+        assert_eq!(std::fs::read_to_string(path("dts")).unwrap(), expected, "{options}");
+    }
 }
 
 fn doctor_says_what_the_tests_do() {

@@ -52,10 +52,6 @@ pub(super) enum CliError {
     Plan { path: PathBuf, error: PlanError },
     #[error("the report {} cannot be written: {source}", path.display())]
     Report { path: PathBuf, source: io::Error },
-    #[error(
-        "the tree cannot be printed as source: {0}; install the package device-tree-compiler, or give --out FILE.dtb"
-    )]
-    Dtc(String),
 }
 
 impl CliError {
@@ -78,7 +74,7 @@ impl CliError {
             Self::Ctl(error) => error.exit_status(),
             Self::Experiment(error) => error.exit_status(),
             Self::Replay(error) => error.exit_status(),
-            Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) | Self::Report { .. } => 1,
+            Self::Kvm(_) | Self::Machine(_) | Self::Report { .. } => 1,
         }
     }
 }

@@ -13,17 +13,18 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command as Process, ExitCode, Stdio},
+    process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
+use cma::check::Tree;
 
 use crate::{
     arch,
     boot::load::load_with,
     experiment::{self, ExperimentArgs},
 };
-use check::CheckArgs;
+use check::{CheckArgs, CheckError};
 use ctl::CtlArgs;
 use error::CliError;
 use machine_args::{MachineArgs, config, device_help};
@@ -139,7 +140,7 @@ fn dtb(machine: MachineArgs, out: Option<&Path>) -> Result<ExitCode, CliError> {
     let (tree, _) = tree(machine)?;
     match out {
         Some(path) => write(path, &tree)?,
-        None => print_source(&tree).map_err(CliError::Dtc)?,
+        None => print_source(&tree)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -164,17 +165,13 @@ fn tree(machine: MachineArgs) -> Result<(Vec<u8>, u64), CliError> {
     Ok((tree, config.pageblock))
 }
 
-fn print_source(tree: &[u8]) -> Result<(), String> {
-    let mut dtc = Process::new("dtc")
-        .args(["-I", "dtb", "-O", "dts", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("dtc: {error}"))?;
-    if let Some(mut stdin) = dtc.stdin.take() {
-        stdin.write_all(tree).map_err(|error| format!("dtc: {error}"))?;
-    }
-    let status = dtc.wait().map_err(|error| format!("dtc: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("dtc ended with {status}")) }
+/// Prints a tree of ours as source.
+fn print_source(tree: &[u8]) -> Result<(), CliError> {
+    let tree = Tree::read(tree)
+        .map_err(|source| CliError::Check(CheckError::Tree { path: "of these options".into(), source }))?;
+    // A reader that closed the pipe wants no more.
+    let _ = io::stdout().write_all(tree.to_source().as_bytes());
+    Ok(())
 }
 
 /// Writes a file.
@@ -231,6 +228,24 @@ mod tests {
         for argument in arguments("check").map(clap::Arg::get_id).filter(|id| machine.contains(id)) {
             let conflict = conflicts.iter().any(|other| other.get_id() == argument);
             assert_eq!(conflict, !["pageblock", "help"].contains(&argument.as_str()), "{argument}");
+        }
+    }
+
+    #[test]
+    fn the_lab_knows_each_option_that_names_a_file() {
+        /// Files that are read: the lab has all of the host's.
+        const READ: [&str; 3] = ["--kernel", "--initrd", "--faults"];
+        let mut command = Cli::command();
+        command.build();
+        let run = command.find_subcommand("run").unwrap();
+        let experiment = command.find_subcommand("experiment").unwrap().find_subcommand("run").unwrap();
+        for argument in run.get_arguments().chain(experiment.get_arguments()) {
+            let values = argument.get_value_names().unwrap_or_default();
+            let names_a_file = values.iter().any(|value| ["FILE", "DIR"].contains(&value.as_str()));
+            if let Some(option) = argument.get_long().filter(|_| names_a_file) {
+                let option = format!("--{option}");
+                assert_ne!(crate::lab::is_written(&option), READ.contains(&option.as_str()), "{option}");
+            }
         }
     }
 

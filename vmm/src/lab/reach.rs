@@ -10,12 +10,12 @@ use std::{
 use super::{Lab, LabError};
 
 /// Options whose value is a file that is written.
-pub(crate) const FILES: [&str; 7] =
+const FILES: [&str; 7] =
     ["--report", "--trace", "--timeline", "--console-log", "--dump-dtb", "--svg", "--png"];
 /// The option whose value is a folder that is written; of `minivmm dtb`, a file.
-pub(crate) const FOLDER: &str = "--out";
+const FOLDER: &str = "--out";
 /// The option whose value is a socket.
-pub(crate) const SOCKET: &str = "--api-socket";
+const SOCKET: &str = "--api-socket";
 /// Options whose value is a list of KEY=VALUE, and the key whose value is a file that is written.
 const DEVICES: [&str; 2] = ["--camera", "--device"];
 const RECORDING: &str = "record";
@@ -40,6 +40,11 @@ impl Lab {
         }
         Ok(self)
     }
+}
+
+/// Whether the value of `option` is a place that minivmm writes to.
+pub fn is_written(option: &str) -> bool {
+    FILES.contains(&option) || option == FOLDER || option == SOCKET
 }
 
 /// The options with their values, as far as they have one: `--option value` and `--option=value`.
