@@ -25,6 +25,7 @@ pub(crate) fn group() -> Group {
         initrds,
         sizes_and_windows,
         no_image,
+        images_of_other_architectures,
         options,
         plans_of_faults,
         experiments,
@@ -236,6 +237,17 @@ fn no_image() {
         let place = if variable == "HOME" { "/no/home/.cache/minivmm" } else { value };
         check(&output, &[variable], 2, &["there is no guest image in", place, "guest-images -- build"]);
     }
+}
+
+fn images_of_other_architectures() {
+    let known = ["default", "6.12", "7.2"];
+    let arch = Arch::host().name;
+    if arch == "x86_64" {
+        let none = "there is no image debian for x86_64; there are: default, ";
+        refused(&["--image", "debian", "--cma", "64M"], 2, &[&[none][..], &known].concat());
+    }
+    let none = format!("there is no image nonsense for {arch}; there are: ");
+    refused(&["--image", "nonsense"], 2, &[&[none.as_str()][..], &known].concat());
 }
 
 fn options() {

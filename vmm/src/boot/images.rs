@@ -1,7 +1,8 @@
 //! Finds guest images in the user's cache folder, where the builder of guest-images puts them.
 
-use std::{env, fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
+use guest_images::{Arch, cache::cache_dir};
 use serde::Deserialize;
 
 use crate::arch;
@@ -29,6 +30,14 @@ struct Description {
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
+    /// There is none of that name for this architecture.
+    #[error("there is no image {name} for {}; there are: {}", arch::NAME, names.join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        names: Vec<String>,
+    },
     /// It was not built.
     #[error(
         "there is no guest image in {}; build it with `cargo run --release -p guest-images -- build{}`, or give --kernel",
@@ -55,25 +64,19 @@ fn option(name: &str) -> String {
     if name == DEFAULT { String::new() } else { format!(" --image {name}") }
 }
 
-/// The folder with the images of this architecture: below `$MINIVMM_CACHE`, else `$XDG_CACHE_HOME/minivmm`, else
-/// `~/.cache/minivmm`. Relative paths in the variables do not count (XDG Base Directory Specification).
-fn folder() -> PathBuf {
-    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = set("MINIVMM_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("minivmm")))
-        .unwrap_or_else(|| env::home_dir().unwrap_or_else(env::temp_dir).join(".cache/minivmm"));
-    cache.join("guest").join(arch::NAME)
-}
-
 /// Finds the image called `name`.
 ///
 /// # Errors
 /// If it was not built, or is not complete.
 pub fn find(name: &str) -> Result<Image, ImageError> {
-    let folder = folder().join(name);
+    let folder = cache_dir().join("guest").join(arch::NAME).join(name);
     let (kernel, initrd) = (folder.join(arch::KERNEL_FILE), folder.join("initramfs"));
     // A name with a separator would lead to another folder.
     if name.contains('/') || !kernel.exists() || !initrd.exists() {
+        let names: Vec<String> = Arch::host().kinds.iter().map(|kind| kind.name()).collect();
+        if !names.iter().any(|known| known == name) {
+            return Err(ImageError::Unknown { name: name.to_owned(), names });
+        }
         return Err(ImageError::Absent { name: name.to_owned(), folder });
     }
     let path = folder.join("image.json");
