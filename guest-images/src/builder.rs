@@ -18,16 +18,30 @@ use crate::{
     kernel::{self, Kernel},
     recipe::Recipe,
     release::Release,
+    versions::Versions,
 };
 
 /// Builds the missing parts of the image `kind` for `arch` that this checkout describes, and makes it the current image of its
 /// kind. It shows its progress on stderr. After an interruption, the next call continues. If another process builds, it waits
-/// for that process.
+/// for that process. The kernel has the version that was recorded when the first image was built.
 ///
 /// # Errors
 /// If the image does not exist, if a required Debian package is missing and this process may not install it, or if a step
 /// fails.
 pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
+    build_version(arch, kind, false)
+}
+
+/// As [`build`], with the newest kernel that Debian has, which is recorded for later builds. What was built of an older one stays
+/// beside it.
+///
+/// # Errors
+/// As [`build`].
+pub fn update(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
+    build_version(arch, kind, true)
+}
+
+fn build_version(arch: &'static Arch, kind: Kind, newest: bool) -> Result<Image, Error> {
     if !arch.kinds.contains(&kind) {
         let names = arch.kinds.iter().copied().map(Kind::name).collect();
         return Err(Error::NoSuchImage { image: kind.name(), arch: arch.name, names });
@@ -39,9 +53,14 @@ pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
     }
     let lock = built::lock()?;
 
-    let folder = make(arch, kind, &base, &lock).or_else(|error| match error {
+    let versions = Versions::new(&base, newest);
+    let folder = make(arch, kind, &base, &versions, &lock).or_else(|error| match error {
+        Error::Outdated { file, .. } if versions.has(&file) => {
+            eprintln!("guest-images: Debian's archive does not have {file}.deb any more");
+            make(arch, kind, &base, &Versions::new(&base, true), &lock)
+        }
         // The new lists give another image.
-        Error::Outdated { .. } => make(arch, kind, &base, &lock),
+        Error::Outdated { .. } => make(arch, kind, &base, &versions, &lock),
         error => Err(error),
     })?;
     point(&link(arch, kind), &folder)?;
@@ -49,12 +68,18 @@ pub fn build(arch: &'static Arch, kind: Kind) -> Result<Image, Error> {
 }
 
 /// Builds the missing parts of the image below the folder `base`, and returns its folder.
-fn make(arch: &'static Arch, kind: Kind, base: &Path, lock: &Lock) -> Result<PathBuf, Error> {
+fn make(
+    arch: &'static Arch,
+    kind: Kind,
+    base: &Path,
+    versions: &Versions,
+    lock: &Lock,
+) -> Result<PathBuf, Error> {
     let own = base.join(arch.name);
     fs::create_dir_all(&own).map_err(Error::io("cannot create the folder", &own))?;
     // This comes first, because it can fetch new package lists.
     debian::install(&arch.packages())?;
-    let kernel = Kernel::new(arch, kind, base)?;
+    let kernel = Kernel::new(arch, kind, base, versions)?;
     let driver = Driver::new(&kernel, &own)?;
     let initramfs = Initramfs::new(arch, &driver)?;
     let name = Recipe::new("image").with(&kernel.name).with(&initramfs.name).name();

@@ -18,9 +18,10 @@ mod progress;
 mod recipe;
 mod release;
 mod sources;
+mod versions;
 
 pub use arch::Arch;
-pub use builder::{build, clean};
+pub use builder::{build, clean, update};
 pub use built::{Image, current, list, remove};
 pub use image::Kind;
 pub use release::Release;

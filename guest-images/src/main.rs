@@ -15,7 +15,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Build an image, if something changed, and print its folder
-    Build(Choice),
+    Build {
+        #[command(flatten)]
+        choice: Choice,
+        /// Take the newest kernel version in Debian. Without this option, each build uses the version of the first build. The files
+        /// of the older version stay
+        #[arg(long)]
+        update: bool,
+    },
     /// Print the folder of the image that was built last
     Path(Choice),
     /// Build a kernel module of your own for the kernel of an image, and print its path
@@ -89,7 +96,10 @@ fn main() -> ExitCode {
 
 fn run(verb: &Verb) -> Result<(), Error> {
     let dir = match verb {
-        Verb::Build(choice) => guest_images::build(choice.arch(), choice.kind()?)?.dir,
+        Verb::Build { choice, update } => {
+            let build = if *update { guest_images::update } else { guest_images::build };
+            build(choice.arch(), choice.kind()?)?.dir
+        }
         Verb::Path(choice) => {
             let (arch, kind) = (choice.arch(), choice.kind()?);
             guest_images::current(arch, kind)

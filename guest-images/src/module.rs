@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, arch::Arch, builder, built, cpio, image::Kind, kernel::Kernel, recipe::sorted_files};
+use crate::{
+    Error, arch::Arch, builder, built, cpio, image::Kind, kernel::Kernel, recipe::sorted_files,
+    versions::Versions,
+};
 
 /// Builds the module whose Kbuild file and sources are in `folder`, in that folder, for the kernel of the image `kind` for
 /// `arch`. The image is built first if necessary. With `initramfs`, writes the image's initramfs with the built modules in
@@ -25,7 +28,8 @@ pub fn build(
     }
     let image = builder::build(arch, kind)?;
     let lock = built::lock()?;
-    Kernel::new(arch, kind, &built::base())?.build_module(&lock, &folder)?;
+    let base = built::base();
+    Kernel::new(arch, kind, &base, &Versions::new(&base, false))?.build_module(&lock, &folder)?;
     let modules = sorted_files(&folder, "ko")?;
     if modules.is_empty() {
         return Err(Error::NoModule { folder: folder.display().to_string() });

@@ -139,15 +139,22 @@ impl Archive {
 
     /// Fetches new lists because of `error`. Returns `error` if this process may not fetch them.
     fn update(&self, error: Error) -> Result<(), Error> {
+        if self.apart || privilege().is_some() { self.refresh() } else { Err(error) }
+    }
+
+    /// Fetches fresh lists, if we may.
+    pub(crate) fn refresh(&self) -> Result<(), Error> {
         let (prefix, _lock) = if self.apart {
             let lock = Lock::take(&self.folder.with_extension("lock"), || ())?;
+            self.prepare()?;
             self.create_folder("lists/partial")?;
             self.create_folder("cache/archives/partial")?;
             let status = self.folder.join("status");
             File::create(&status).map_err(Error::io("cannot write", &status))?;
             (&[][..], Some(lock))
         } else {
-            (privilege().ok_or(error)?, None)
+            let Some(prefix) = privilege() else { return Ok(()) };
+            (prefix, None)
         };
         let of = self.suite.map(|suite| format!(" in {suite}")).unwrap_or_default();
         eprintln!("Fetching the lists of Debian packages for {}{of}", self.arch);

@@ -7,7 +7,9 @@ use std::{
     process::Command,
 };
 
-use crate::{Error, arch::Arch, cache, command, debian::Archive, progress::Step, recipe::Recipe};
+use crate::{
+    Error, arch::Arch, cache, command, debian::Archive, progress::Step, recipe::Recipe, versions::Versions,
+};
 
 /// The modules that the guest needs beside the camera's driver and what that depends on.
 const MODULES: [&str; 3] = ["virtio_mmio", "virtio_console", "virtio_rng"];
@@ -29,16 +31,26 @@ pub(super) struct Packages {
 }
 
 impl Packages {
-    /// The kernel that Debian's archive has for `arch` today; what is made of it meanwhile goes below the folder `own`.
-    pub(super) fn new(arch: &Arch, own: &Path) -> Result<Self, Error> {
-        let archive = Archive::of(arch.debian);
-        let image = archive.first_dependency(&format!("linux-image-{}", arch.debian))?;
+    /// The recorded kernel of Debian's archive for `arch`; what is made of it meanwhile goes below the folder `own`.
+    pub(super) fn new(arch: &Arch, own: &Path, versions: &Versions) -> Result<Self, Error> {
+        let (archive, tools) = (Archive::of(arch.debian), Archive::of(Arch::host().debian));
+        let meta = format!("linux-image-{}", arch.debian);
+        let mut files = versions.of(&meta, |newest| {
+            if newest {
+                archive.refresh()?;
+                tools.refresh()?;
+            }
+            let image = archive.first_dependency(&meta)?;
+            let version = image.trim_start_matches("linux-image-");
+            let common = version.trim_end_matches(arch.debian).to_owned() + "common";
+            let headers = [version, &common].map(|version| format!("linux-headers-{version}"));
+            let mut files = archive.candidates(&[&image, &headers[0], &headers[1]])?;
+            files.extend(tools.candidates(&[KBUILD])?);
+            Ok(files)
+        })?;
+        let image = files.first().and_then(|file| file.split('_').next()).unwrap_or_default();
         let version = image.trim_start_matches("linux-image-").to_owned();
-        let common = version.trim_end_matches(arch.debian).to_owned() + "common";
-        let headers = [&version, &common].map(|version| format!("linux-headers-{version}"));
-        let files = archive.candidates(&[&image, &headers[0], &headers[1]])?;
-        let tools = Archive::of(Arch::host().debian);
-        let kbuild = tools.candidates(&[KBUILD])?.remove(0);
+        let kbuild = files.pop().unwrap_or_default();
         Ok(Self { version, archive, files, kbuild: (tools, kbuild), tree: own.join("headers") })
     }
 

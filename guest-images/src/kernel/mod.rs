@@ -15,6 +15,7 @@ use crate::{
     image::Kind,
     progress::Step,
     recipe::Recipe,
+    versions::Versions,
 };
 
 mod config;
@@ -48,8 +49,13 @@ enum Origin {
 }
 
 impl Kernel {
-    /// The kernel for `arch` as the checkout wants it, below the folder `base`. Builds nothing yet.
-    pub(crate) fn new(arch: &'static Arch, kind: Kind, base: &Path) -> Result<Self, Error> {
+    /// The kernel for `arch` as the checkout wants it, of the recorded version, below the folder `base`. Builds nothing yet.
+    pub(crate) fn new(
+        arch: &'static Arch,
+        kind: Kind,
+        base: &Path,
+        versions: &Versions,
+    ) -> Result<Self, Error> {
         let own = base.join(arch.name);
         let compiler = command::output(Command::new(format!("{}gcc", arch.prefix())).arg("--version"))?;
         let mut recipe = Recipe::new("kernel")
@@ -62,11 +68,11 @@ impl Kernel {
         }
         let (recipe, origin) = match kind {
             Kind::Debian => {
-                let packages = debian::Packages::new(arch, &own)?;
+                let packages = debian::Packages::new(arch, &own, versions)?;
                 (packages.add_to(recipe), Origin::Debian(packages))
             }
             Kind::Default(release) | Kind::Large(release) | Kind::Debug(release) => {
-                let source = ours::Source::new(arch, kind, release, base)?;
+                let source = ours::Source::new(arch, kind, release, base, versions)?;
                 (source.add_to(recipe), Origin::Ours(source))
             }
         };

@@ -20,6 +20,7 @@ use crate::{
     recipe::{Recipe, sorted_files},
     release::Release,
     sources,
+    versions::Versions,
 };
 
 /// What a kernel of ours is built from, and where.
@@ -40,12 +41,26 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The kernel `kind`, which is of `release`, for `arch` as the checkout wants it, below the folder `base`.
-    pub(super) fn new(arch: &'static Arch, kind: Kind, release: Release, base: &Path) -> Result<Self, Error> {
+    /// The kernel `kind`, which is of `release`, for `arch` as the checkout wants it, of the recorded version, below the folder
+    /// `base`.
+    pub(super) fn new(
+        arch: &'static Arch,
+        kind: Kind,
+        release: Release,
+        base: &Path,
+        versions: &Versions,
+    ) -> Result<Self, Error> {
         let host = Arch::host().debian;
         let archive =
             release.suite().map_or_else(|| Archive::of(host), |suite| Archive::of_suite(host, suite));
-        let package = archive.candidates(&[&package(release)])?.remove(0);
+        let name = package(release);
+        let package = versions.of(&name, |newest| {
+            if newest {
+                archive.refresh()?;
+            }
+            archive.candidates(&[&name])
+        });
+        let package = package?.remove(0);
         let ours = sources::folder()?.join("kernel");
         let mut patches = sorted_files(&ours.join("patches"), "patch")?;
         patches.extend(sorted_files(&ours.join("patches").join(release.patches()), "patch")?);
@@ -61,6 +76,7 @@ impl Source {
             fragment += &release.lines_of(&text);
         }
         let own = base.join(arch.name);
+        let source = recipe.name();
         Ok(Self {
             arch,
             release,
@@ -68,8 +84,9 @@ impl Source {
             package,
             patches,
             fragment,
-            source: sources(base, release).join(format!("linux-{}", recipe.name())),
-            objects: own.join(format!("objects-{}", kind.name())),
+            // Of each version and its patches there is one of its own: modules of a user's are built against both folders.
+            objects: own.join(format!("objects-{}-{source}", kind.name())),
+            source: sources(base, release).join(format!("linux-{source}")),
             log: own.join("kernel.log"),
         })
     }
@@ -148,10 +165,6 @@ impl Source {
         let name = format!("usr/src/{}.tar.xz", package(self.release));
         let archive = self.archive.unpack(&self.package)?.join(name);
         step.done();
-        // Older sources are of no more use, and large.
-        if let Some(sources) = self.source.parent() {
-            cache::remove_tree(sources)?;
-        }
         let step = Step::begin("unpack source", self.release.lines_of_tar());
         cache::create_whole(&self.source, |partial| {
             let mut tar = Command::new("tar");
@@ -198,4 +211,28 @@ pub(crate) fn sources(base: &Path, release: Release) -> PathBuf {
     // That of the first one is where it was when there was no other.
     let first = release == Release::ALL[0];
     base.join(if first { "source".to_owned() } else { format!("source-{}", release.name()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The folders that a user's module was built against are not those of a newer kernel.
+    #[test]
+    fn a_newer_kernel_lies_beside_the_old_one() {
+        let base = tempfile::tempdir().unwrap();
+        let source = |version: &str| {
+            let versions = base.path().join("versions");
+            fs::create_dir_all(&versions).unwrap();
+            fs::write(versions.join("linux-source-6.1"), format!("linux-source-6.1_{version}_all\n")).unwrap();
+            let versions = Versions::new(base.path(), false);
+            Source::new(Arch::X86_64, Kind::DEFAULT, Release::V6_1, base.path(), &versions).unwrap()
+        };
+        let (old, new) = (source("6.1.172-1"), source("6.1.192-3"));
+        assert_eq!(old.package, "linux-source-6.1_6.1.172-1_all");
+        assert_ne!(old.source, new.source);
+        assert_ne!(old.objects, new.objects);
+        let again = source("6.1.172-1");
+        assert_eq!((again.source, again.objects), (old.source, old.objects));
+    }
 }
