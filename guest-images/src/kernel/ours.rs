@@ -224,7 +224,8 @@ mod tests {
         let source = |version: &str| {
             let versions = base.path().join("versions");
             fs::create_dir_all(&versions).unwrap();
-            fs::write(versions.join("linux-source-6.1"), format!("linux-source-6.1_{version}_all\n")).unwrap();
+            fs::write(versions.join("linux-source-6.1"), format!("linux-source-6.1_{version}_all\n"))
+                .unwrap();
             let versions = Versions::new(base.path(), false);
             Source::new(Arch::X86_64, Kind::DEFAULT, Release::V6_1, base.path(), &versions).unwrap()
         };

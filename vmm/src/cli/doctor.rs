@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, fs};
 
+use guest_images::{Arch, debian};
+
 use crate::{
     arch,
     boot::images,
@@ -9,44 +11,75 @@ use crate::{
     machine::kvm::{API_VERSION, DEV_KVM, check_fit, open_kvm},
 };
 
+/// A finding: whether it is good, and the sentence.
+type Finding = (bool, String);
+
 /// Examines the host. Returns a line for each finding, and whether this host is fit for Linux guests.
 pub fn examine() -> (String, bool) {
-    let mut report = String::new();
-    let mut fit = true;
-    let mut line = |good: bool, text: &str| {
-        let _ = writeln!(report, "{} {text}", if good { "ok  " } else { "BAD " });
-        fit &= good;
-    };
-    match open_kvm() {
-        Err(error) => line(false, &error.to_string()),
-        Ok(kvm) => {
-            line(true, &format!("{DEV_KVM} opens, with interface version {API_VERSION}"));
-            let names: Vec<&str> = arch::NEEDED.iter().map(|(_, name)| *name).collect();
-            line(true, &format!("it has {}", names.join(", ")));
-            line(true, &format!("it takes up to {} vCPUs a guest", kvm.get_max_vcpus()));
-            match check_fit(&kvm) {
-                Ok(()) if lab::is_inside() => line(true, "Linux can run on it: this host is the lab"),
-                Ok(()) => {
-                    let mode = arch::KERNEL_MODE;
-                    line(true, &format!("Linux can run on it: a tiny guest's system call came to {mode}"));
-                }
-                Err(error) => line(false, &error.to_string()),
-            }
-        }
+    let mut findings = kvm();
+    let has_fit_kvm = are_good(&findings);
+    if !has_fit_kvm && !lab::is_inside() {
+        findings.push(packages_of_the_lab());
     }
-    match images::find(images::DEFAULT) {
-        Ok(image) => line(true, &format!("the default guest image is {}", image.kernel.display())),
-        Err(error) => line(false, &error.to_string()),
-    }
+    findings.push(match images::find(images::DEFAULT) {
+        Ok(image) => (true, format!("the default guest image is {}", image.kernel.display())),
+        Err(error) => (false, error.to_string()),
+    });
     let free = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
     let free = free.map_or_else(|_| "no".to_owned(), |free| free.trim().to_owned());
-    line(true, &format!("{free} huge pages of 2 MiB are free for --hugepages"));
-    let verdict = if fit {
-        "This host is fit: `minivmm --cma 256M` boots Linux here.".to_owned()
+    findings.push((true, format!("{free} huge pages of 2 MiB are free for --hugepages")));
+
+    let fit = are_good(&findings);
+    let others_are_good = findings.iter().filter(|(good, _)| !good).count() <= 1;
+    let mut report = String::new();
+    for (good, sentence) in findings {
+        let _ = writeln!(report, "{} {sentence}", if good { "ok  " } else { "BAD " });
+    }
+    report += if fit {
+        "This host is fit: `minivmm --cma 256M` boots Linux here.\n"
+    } else if has_fit_kvm || !others_are_good || lab::is_inside() {
+        "This host is not ready for Linux guests: the lines that begin with BAD say what to do.\n"
     } else {
-        "This host is not fit for Linux guests: `minivmm --cma 256M` boots one in the lab, an emulated machine with a full KVM."
-            .to_owned()
+        "This host is not fit for Linux guests: `minivmm --cma 256M` boots one in the lab, an emulated machine with a full KVM.\n"
     };
-    let _ = writeln!(report, "{verdict}");
     (report, fit)
+}
+
+fn are_good(findings: &[Finding]) -> bool {
+    findings.iter().all(|(good, _)| *good)
+}
+
+/// What this host's KVM is like: at most one of these findings is bad.
+fn kvm() -> Vec<Finding> {
+    let kvm = match open_kvm() {
+        Ok(kvm) => kvm,
+        Err(error) => return vec![(false, error.to_string())],
+    };
+    let names: Vec<&str> = arch::NEEDED.iter().map(|(_, name)| *name).collect();
+    let linux = match check_fit(&kvm) {
+        Ok(()) if lab::is_inside() => (true, "Linux can run on it: this host is the lab".to_owned()),
+        Ok(()) => {
+            let mode = arch::KERNEL_MODE;
+            (true, format!("Linux can run on it: a tiny guest's system call came to {mode}"))
+        }
+        Err(error) => (false, error.to_string()),
+    };
+    vec![
+        (true, format!("{DEV_KVM} opens, with interface version {API_VERSION}")),
+        (true, format!("it has {}", names.join(", "))),
+        (true, format!("it takes up to {} vCPUs a guest", kvm.get_max_vcpus())),
+        linux,
+    ]
+}
+
+/// Whether the lab can run here.
+fn packages_of_the_lab() -> Finding {
+    let packages = lab::packages(Arch::host());
+    match debian::missing(packages) {
+        Ok(missing) if missing.is_empty() => {
+            (true, format!("the lab has its Debian packages: {}", packages.join(", ")))
+        }
+        Ok(packages) => (false, format!("for the lab {}", guest_images::Error::Missing { packages })),
+        Err(error) => (false, format!("the lab needs Debian's packages: {error}")),
+    }
 }

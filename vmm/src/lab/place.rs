@@ -21,8 +21,8 @@ pub enum Host {
 }
 
 /// The help of `--host`.
-pub const HELP: &str = "Where the guest runs: on this host's KVM (kvm), in an emulated machine with a full KVM (lab), or in that \
-                        machine if this host's KVM cannot run Linux (auto). In the lab Ctrl-] three times ends everything";
+pub const HELP: &str = "Where the guest runs: kvm is this host's KVM, lab an emulated machine with a full KVM, auto is kvm where it can \
+                        run Linux and lab elsewhere. Ctrl-] three times ends the lab";
 
 /// Where guests run.
 pub enum Place {

@@ -74,7 +74,9 @@ fn written(words: &[OsString]) -> Result<Vec<PathBuf>, LabError> {
         } else if DEVICES.iter().any(|device| option == *device) {
             for field in value.as_bytes().split(|byte| *byte == b',') {
                 let file = field.strip_prefix(RECORDING.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-                folders.extend(file.map(OsStr::from_bytes).map(|file| parent(file.as_ref())).transpose()?.flatten());
+                folders.extend(
+                    file.map(OsStr::from_bytes).map(|file| parent(file.as_ref())).transpose()?.flatten(),
+                );
             }
         }
     }
@@ -98,7 +100,8 @@ fn parent(file: &Path) -> Result<Option<PathBuf>, LabError> {
             file.display()
         )));
     }
-    let parent = file.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    let parent =
+        file.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
     Ok(parent.filter(|_| !is_of_the_lab).map(Path::to_owned))
 }
 
@@ -111,7 +114,8 @@ fn outermost(folders: &[PathBuf]) -> Result<Vec<PathBuf>, LabError> {
     for folder in found {
         if folder.parent().is_none() {
             return Err(LabError::Request(
-                "a file in the folder / cannot be written from the lab; name one in a folder below".to_owned(),
+                "a file in the folder / cannot be written from the lab; name one in a folder below"
+                    .to_owned(),
             ));
         }
         if !outermost.iter().any(|outer| folder.starts_with(outer)) {
@@ -151,7 +155,9 @@ mod tests {
 
     #[test]
     fn the_labs_own_places_stay_the_labs() {
-        assert!(written(&words(&["--report", "/dev/stdout", "--trace", "/proc/self/fd/1"])).unwrap().is_empty());
+        assert!(
+            written(&words(&["--report", "/dev/stdout", "--trace", "/proc/self/fd/1"])).unwrap().is_empty()
+        );
         assert!(written(&words(&["--report", "/no/such/folder/report.json"])).unwrap().is_empty());
     }
 

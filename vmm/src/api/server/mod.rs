@@ -10,8 +10,8 @@ use std::{
     time::Instant,
 };
 
-use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use super::{Answer, REQUEST_MAX, Request};
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 pub use socket::Socket;
 
 /// The most clients at a time. A further client takes the place of the one that was silent for the longest time.

@@ -97,7 +97,9 @@ fn run(kvm: &Kvm) -> Result<(), String> {
 
     // KVM does not emulate this instruction: where it interprets ring 0, it gives up with KVM_EXIT_INTERNAL_ERROR.
     set_registers(&vcpu, CODE + sse2, 0).map_err(ioctl)?;
-    run_to_result(&mut vcpu).map(drop).map_err(|error| format!("its {KERNEL_MODE} does not run SSE2: {error}"))
+    run_to_result(&mut vcpu)
+        .map(drop)
+        .map_err(|error| format!("its {KERNEL_MODE} does not run SSE2: {error}"))
 }
 
 fn write_memory(memory: &GuestMemoryMmap, code: &[u8]) -> Result<(), vm_memory::GuestMemoryError> {

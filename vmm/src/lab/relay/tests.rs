@@ -27,8 +27,10 @@ impl Both {
         let (end, far) = UnixStream::pair().unwrap();
         let lab = Side::Lab { socket: folder.path().join("lab"), end: far };
         let (ours, theirs) = (port(ours), port(theirs));
-        let threads =
-            vec![thread::spawn(move || run(Side::Host(listener), ours)), thread::spawn(move || run(lab, theirs))];
+        let threads = vec![
+            thread::spawn(move || run(Side::Host(listener), ours)),
+            thread::spawn(move || run(lab, theirs)),
+        ];
         Self { folder, end: Some(end), threads }
     }
 
