@@ -1,4 +1,5 @@
-//! Unusual aarch64 hosts: one whose KVM has no GICv3, and one that was not started at EL2.
+//! Hosts as minivmm judges them: a fit one of each architecture, and two unusual aarch64 hosts: one whose KVM has no GICv3, and
+//! one that was not started at EL2.
 
 use std::{ffi::OsString, time::Duration};
 
@@ -6,7 +7,7 @@ use guest_images::{Arch, Kind};
 use tests::{
     cross,
     harness::{Group, Place},
-    lab::{Lab, Output},
+    lab::{IN_LAB, Lab, Output},
     tests,
 };
 
@@ -15,7 +16,7 @@ pub(crate) fn group() -> Group {
     Group {
         name: "hosts",
         place: Place::OutsideOfLabs,
-        tests: tests![a_host_with_a_gicv2_alone, a_host_without_el2,],
+        tests: tests![a_fit_host_is_found_fit, a_host_with_a_gicv2_alone, a_host_without_el2,],
     }
 }
 
@@ -38,6 +39,18 @@ fn on_a_host_with(properties: &str, script: &str) -> Option<Output> {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A tiny guest shows that a KVM is fit, where nothing says that it is the lab's.
+fn a_fit_host_is_found_fit() {
+    for arch in cross::architectures() {
+        let minivmm = cross::minivmm(arch).unwrap();
+        let command = ["env", "-u", IN_LAB].map(OsString::from).into_iter();
+        let command = command.chain([minivmm.into(), "doctor".into()]);
+        let output = Lab::new().arch(arch).timeout(Some(LIMIT)).output(command, &[]).unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(said.contains("ok   Linux can run on it: a tiny guest's system call came to"), "{said}");
+    }
 }
 
 fn a_host_with_a_gicv2_alone() {
