@@ -1,5 +1,5 @@
-//! Errors of minivmm: one sentence with the offending value, exit status 2 for a bad request, 1 for a fault of the host.
-//! These tests need neither Linux nor a fit KVM.
+//! Errors of minivmm: one sentence with the offending value. The exit status is 2 for a bad request and 1 for a failure of the
+//! host; with --exec it is 125 for both. These tests need neither Linux nor a fit KVM.
 
 use std::{
     fs,
@@ -181,7 +181,7 @@ fn sizes_and_windows() {
     with(&["--cpus", "1000"], &["1000 is not in 0..=255"]);
     with(&["--numa", "0"], &["0 NUMA nodes cannot be had; give --numa between 1 and 8"]);
     with(&["--numa", "9"], &["9 NUMA nodes cannot be had"]);
-    with(&["--numa", "two"], &["invalid value 'two' for '--numa"]);
+    with(&["--numa", "two"], &["--numa must be a whole number, not 'two'"]);
     with(
         &["--numa", "2", "--memory", "63M"],
         &["guest memory of 63M cannot be divided among 2 NUMA nodes; give more"],
@@ -239,11 +239,23 @@ fn no_image() {
 }
 
 fn options() {
-    refused(&["--colour"], 2, &["unexpected argument '--colour'"]);
-    refused(&["bake"], 2, &["bake"]);
-    refused(&["--out", "x"], 2, &["--exec"]);
+    for (arguments, sentence) in [
+        (&["--colour"][..], "unknown option '--colour'; `minivmm --help` lists what there is"),
+        (&["--cpu", "2"], "unknown option '--cpu'; did you mean --cpus?"),
+        (&["bake"], "unknown command 'bake'; `minivmm --help` lists what there is"),
+        (&["chek", "x.dtb"], "unknown command 'chek'; did you mean check?"),
+        (&["--out", "x"], "--exec <CMD> is missing, and the other arguments need it"),
+        (&["--image", "x", "--kernel", "y"], "--image cannot be used with --kernel; omit one of them"),
+        (&["--memory"], "--memory <SIZE> needs a value"),
+        (&["check", "board.dtb", "--cma", "64M"], "[FILE] cannot be used with --cma; omit one of them"),
+    ] {
+        refused(arguments, 2, &[]);
+        let said = String::from_utf8(minivmm(arguments).stderr).unwrap();
+        assert_eq!(said, format!("minivmm: {sentence}\n"), "{arguments:?}");
+    }
+    refused(&["--cpu", "2", "--exec", "true"], 125, &["unknown option '--cpu'"]);
     refused(&["ctl", "/no/socket", "status"], 2, &["no machine listens on /no/socket", "--api-socket"]);
-    refused(&["ctl", "/no/socket", "fly"], 2, &["invalid value 'fly'", "status"]);
+    refused(&["ctl", "/no/socket", "fly"], 2, &["<VERB> cannot be 'fly'; it must be status"]);
     refused(&["ctl", "/no/socket", "status", "now"], 2, &["'now' means nothing here; leave it out"]);
     refused(
         &["ctl", "/no/socket", "faults", "ad", "x"],
@@ -282,7 +294,7 @@ fn plans_of_faults() {
         (rule.replace("irq", "frame.dma"), ["plan.toml:4:10: lose is no action of frame.dma", "one of irq"]),
     ] {
         fs::write(&plan, text).unwrap();
-        refused(&["--faults", &path, "--exec", "true"], 2, &parts);
+        refused(&["--faults", &path, "--exec", "true"], 125, &parts);
     }
     let kernel = good_kernel(folder.path());
     let with = |selector: &str, arguments: &[&str], part: &str| {
@@ -302,10 +314,10 @@ fn plans_of_faults() {
     let missing = folder.path().join("no-plan").display().to_string();
     refused(
         &["--faults", &missing, "--exec", "true"],
-        2,
+        125,
         &["the plan of faults", "no-plan", "name a file that can"],
     );
-    refused(&["--trace", &missing, "--exec", "true"], 2, &["--faults"]);
+    refused(&["--trace", &missing, "--exec", "true"], 125, &["--faults <FILE> is missing"]);
     refused(
         &["replay", &missing],
         2,
@@ -328,7 +340,7 @@ fn experiments() {
         ),
         (
             good.replace("--cma", "--cmb"),
-            ["first.toml, seed=1, cannot be: unexpected argument '--cmb'", "the machine of"],
+            ["first.toml, seed=1, cannot be: unknown option '--cmb'", "the machine of"],
         ),
         (
             format!("{good}[matrix]\nformat = [\"GREY\"]"),
@@ -371,14 +383,14 @@ fn places_that_cannot_be_written() {
         ("--api-socket", "the API socket"),
         ("--dump-dtb", "cannot be written"),
     ] {
-        refused(&[&base[..], &[option, &below]].concat(), 2, &[part, "below"]);
+        refused(&[&base[..], &[option, &below]].concat(), 125, &[part, "below"]);
     }
 }
 
 fn interrupt_controllers() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
-    refused(&["--kernel", &kernel, "--gic", "4"], 2, &["invalid value '4' for '--gic", "2, 3"]);
+    refused(&["--kernel", &kernel, "--gic", "4"], 2, &["--gic cannot be '4'; it must be 2 or 3"]);
     if host::unfit().is_some() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: this host is unfit, it refuses all.");
         return;
@@ -434,5 +446,5 @@ fn an_unfit_host_is_told_with_the_labs_command() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
     let parts = [reason.as_str(), "cargo lab -- minivmm --kernel", "--exec 'echo hi'"];
-    refused(&["--kernel", &kernel, "--exec", "echo hi"], 1, &parts);
+    refused(&["--kernel", &kernel, "--exec", "echo hi"], 125, &parts);
 }

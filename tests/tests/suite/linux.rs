@@ -30,7 +30,7 @@ pub(crate) fn group() -> Group {
     let mut tests = tests![
         meminfo_and_nothing_else,
         output_is_byte_exact,
-        a_panic_ends_with_1_and_the_last_lines,
+        a_panic_ends_with_123_and_the_last_lines,
         reboot_and_halt_end_the_machine,
         a_signal_ends_the_machine,
         two_cpus,
@@ -99,10 +99,10 @@ fn files_come_out() {
     assert_eq!(text(&here.stdout).split(' ').next(), text(&output.stdout).split(' ').next());
 }
 
-fn a_panic_ends_with_1_and_the_last_lines() {
+fn a_panic_ends_with_123_and_the_last_lines() {
     let output = exec("--cma 256M", "echo c > /proc/sysrq-trigger");
     let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(output.status.code(), Some(123), "{stderr}");
     assert!(stderr.contains("the guest's kernel panicked"), "{stderr}");
     assert!(stderr.contains("Kernel panic - not syncing: sysrq triggered crash"), "{stderr}");
     assert!(output.stdout.is_empty());
@@ -110,12 +110,12 @@ fn a_panic_ends_with_1_and_the_last_lines() {
 
 fn reboot_and_halt_end_the_machine() {
     let reboot = exec("", "echo b > /proc/sysrq-trigger");
-    assert_eq!(reboot.status.code(), Some(1));
+    assert_eq!(reboot.status.code(), Some(123));
     assert!(text(&reboot.stderr).contains("reset itself"), "{reboot:?}");
     // Halts with interrupts off, without init. Linux on arm64 spins then, so the machine does not end.
     if cfg!(target_arch = "x86_64") {
         let halt = exec("--cpus 2", "busybox halt -f; sleep 100");
-        assert_eq!(halt.status.code(), Some(1));
+        assert_eq!(halt.status.code(), Some(123));
         assert!(text(&halt.stderr).contains("the guest halted"), "{halt:?}");
     }
 }
@@ -232,9 +232,10 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     ctl(&socket, "pause");
     ctl(&socket, "stop");
     end_within(&running, pid, guest::LIMIT);
-    assert_eq!(running.join().unwrap().code(), Some(1));
+    assert_eq!(running.join().unwrap().code(), Some(143));
     let report: Report = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
-    assert_eq!(report.outcome, MachineOutcome::Stopped);
+    assert_eq!((report.outcome, report.exit.status), (MachineOutcome::Stopped, 143));
+    assert!(report.exit.meaning.contains("ctl SOCKET stop"), "{}", report.exit.meaning);
     assert!(!socket.exists());
     let gone = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg("status"));
     assert_eq!(gone.status.code(), Some(2));
@@ -266,7 +267,7 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
 
 fn a_command_that_powers_off_has_failed() {
     let output = exec("", "echo before; poweroff -f; sleep 100");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(123), "{output:?}");
     assert!(text(&output.stderr).contains("powered off before its command had ended"), "{output:?}");
 }
 

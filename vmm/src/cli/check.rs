@@ -13,6 +13,8 @@ use cma::{
     size,
 };
 
+use crate::observe::exit_status::Reason;
+
 /// Largest tree in bytes: arm64 maps no more of it (arch/arm64/include/asm/boot.h, MAX_FDT_SIZE).
 const MAX_TREE: u64 = 2 << 20;
 /// Most CMA areas of a kernel as Debian builds it: 1 + its CONFIG_CMA_AREAS.
@@ -106,11 +108,11 @@ pub enum CheckError {
 }
 
 impl CheckError {
-    /// The exit status of minivmm for this error.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::NoDtc { .. } | Self::Print(_) => 1,
-            _ => 2,
+            Self::NoDtc { .. } | Self::Print(_) => Reason::Failed,
+            _ => Reason::BadRequest,
         }
     }
 }
@@ -255,7 +257,7 @@ mod tests {
         let refused = |path: &Path, part: &str| {
             let error = file(path, 4 << 20, &args).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
-            assert_eq!(error.exit_status(), 2);
+            assert_eq!(error.reason(), Reason::BadRequest);
         };
         refused(&path, "board.dtb cannot be read: No such file or directory");
         refused(folder.path(), "cannot be read: Is a directory");
@@ -269,6 +271,6 @@ mod tests {
         write(&blob());
         assert_eq!(file(&path, 4 << 20, &args).unwrap(), ExitCode::FAILURE);
         let error = file(&path, 4095, &args).unwrap_err();
-        assert!(matches!(&error, CheckError::Kernel(_)) && error.exit_status() == 2, "{error}");
+        assert!(matches!(&error, CheckError::Kernel(_)) && error.reason() == Reason::BadRequest, "{error}");
     }
 }

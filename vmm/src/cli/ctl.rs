@@ -19,6 +19,7 @@ use crate::{
     guest::terminal,
     observe::{
         capture::{Capture, CaptureError},
+        exit_status::Reason,
         report::DeviceReport,
     },
 };
@@ -139,8 +140,8 @@ pub enum CtlError {
 }
 
 impl CtlError {
-    /// The exit status: 2 for a bad request, 1 for a machine that cannot do it.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
             Self::Connect { .. }
             | Self::NoAnswer { .. }
@@ -151,8 +152,8 @@ impl CtlError {
             | Self::Words(_)
             | Self::ReadPlan { .. }
             | Self::Plan { .. }
-            | Self::Write { .. } => 2,
-            Self::Connection { .. } | Self::Capture(_) | Self::Refused(_) => 1,
+            | Self::Write { .. } => Reason::BadRequest,
+            Self::Connection { .. } | Self::Capture(_) | Self::Refused(_) => Reason::Failed,
         }
     }
 }

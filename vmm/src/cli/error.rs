@@ -1,4 +1,4 @@
-//! Why a command of minivmm failed, and the exit status for it.
+//! Why a command of minivmm failed.
 
 use std::{io, path::PathBuf};
 
@@ -10,11 +10,14 @@ use crate::{
     boot::{error::LoadError, images::ImageError},
     experiment::ExperimentError,
     machine::{MachineError, kvm::KvmError},
+    observe::exit_status::Reason,
 };
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
+    #[error("{0}")]
+    Usage(String),
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error("{0}")]
@@ -56,11 +59,12 @@ pub(super) enum CliError {
 }
 
 impl CliError {
-    /// The exit status: 2 for a bad request, 1 for a failure.
-    pub(super) fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::Request(LoadError::Memory(_)) => 1,
-            Self::Image(_)
+            Self::Request(LoadError::Memory(_)) => Reason::Failed,
+            Self::Usage(_)
+            | Self::Image(_)
             | Self::Request(_)
             | Self::Device(_)
             | Self::LogFilter { .. }
@@ -68,13 +72,13 @@ impl CliError {
             | Self::ReadPlan { .. }
             | Self::Plan { .. }
             | Self::Socket(_)
-            | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => 2,
-            Self::Check(error) => error.exit_status(),
-            Self::Model(error) => error.exit_status(),
-            Self::Ctl(error) => error.exit_status(),
-            Self::Experiment(error) => error.exit_status(),
-            Self::Replay(error) => error.exit_status(),
-            Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) | Self::Report { .. } => 1,
+            | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => Reason::BadRequest,
+            Self::Check(error) => error.reason(),
+            Self::Model(error) => error.reason(),
+            Self::Ctl(error) => error.reason(),
+            Self::Experiment(error) => error.reason(),
+            Self::Replay(error) => error.reason(),
+            Self::Kvm(_) | Self::Machine(_) | Self::Dtc(_) | Self::Report { .. } => Reason::Failed,
         }
     }
 }

@@ -8,20 +8,24 @@ mod machine_args;
 pub mod model;
 pub mod replay;
 mod run;
+mod usage;
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::{Command as Process, ExitCode, Stdio},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
     arch,
     boot::load::load_with,
     experiment::{self, ExperimentArgs},
+    observe::exit_status,
 };
 use check::CheckArgs;
 use ctl::CtlArgs;
@@ -37,26 +41,36 @@ use run::{RunArgs, run};
     name = "minivmm",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "\
-Examples:
-  minivmm --cma 256M                                   a shell in a guest with a 256 MiB window and /dev/video0
-  minivmm --cma 256M --exec 'cat /proc/meminfo'        one command's output, and its exit status
-  minivmm --cma 64M --cma size=32M,name=isp --camera window=isp,timing=stall
-  minivmm dtb --cma 256M                               the device tree that this guest would get
-  minivmm check board.dtb                              what Linux makes of a board's reserved memory, and why
-  minivmm --cma 256M --api-socket vm.sock              a guest that `minivmm ctl vm.sock status` asks how it is
-  minivmm model fill.cma                               what the kernel's allocator would do, without a guest
-  minivmm experiment run torn.toml                     faults on purpose, and a verdict on how the driver took them
-
-Keys: Ctrl-A x stops the machine, Ctrl-A h says the keys.
-Exit status: the guest command's own with --exec; 2 for a bad request; 1 for a failure of the machine, a guest's
-panic or reset among them; 128 + N after signal N; otherwise 0."
+    after_help = "`minivmm --help` has all options, examples and the exit statuses.",
+    after_long_help = long_help()
 )]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     run: RunArgs,
+}
+
+/// The end of `--help`.
+fn long_help() -> String {
+    format!(
+        "\
+Examples:
+  minivmm --cma 256M                                   a shell in a guest with a 256 MiB window and /dev/video0
+  minivmm --cma 256M --exec 'cat /proc/meminfo'        one command's output, and its exit status
+  minivmm --cma 64M --cma size=32M,name=isp --camera window=isp,timing=stall
+  minivmm dtb --cma 256M                               the device tree that this guest would get
+  minivmm check board.dtb                              what Linux makes of a board's reserved memory, and why
+  minivmm --cma 256M --exec 'wc -c' --timeout 1m < f   a command with input, and a time limit
+  minivmm --cma 256M --api-socket vm.sock              a guest that `minivmm ctl vm.sock status` asks for its state
+  minivmm model fill.cma                               what the kernel's allocator would do, without a guest
+  minivmm experiment run torn.toml                     fault injection, and a verdict on the guest's driver
+
+Keys: Ctrl-A x stops the machine, Ctrl-A h lists the keys.
+
+{}",
+        exit_status::table()
+    )
 }
 
 impl Cli {
@@ -74,6 +88,7 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Boot a guest (the default command)
+    #[command(after_long_help = exit_status::table())]
     Run(RunArgs),
     /// Print the generated device tree as source, for the same machine options
     Dtb {
@@ -105,13 +120,36 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let result = match Cli::try_parse() {
+        Ok(cli) => command(cli),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+            _ => Err(CliError::Usage(usage::sentence(&error))),
+        },
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("minivmm: {error}");
+        ExitCode::from(error.reason().status(asks_for_a_command(env::args_os().skip(1))))
+    })
+}
+
+/// Whether these words ask for a guest that runs one command (`--exec`).
+fn asks_for_a_command(words: impl Iterator<Item = OsString>) -> bool {
+    let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let is_other = words.first().is_some_and(|first| first != "run" && Cli::command().find_subcommand(first).is_some());
+    !is_other && words.iter().any(|word| word == "--exec" || word.starts_with("--exec="))
+}
+
+/// Runs a command.
+fn command(cli: Cli) -> Result<ExitCode, CliError> {
     if let Some(help) = cli.machine().and_then(|machine| device_help(&machine.device)) {
         // A reader that closed the pipe wants no more.
         let _ = io::stdout().write_all(help.as_bytes());
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     }
-    let result = match cli.command {
+    match cli.command {
         None => run(cli.run),
         Some(Command::Run(args)) => run(args),
         Some(Command::Dtb { machine, out }) => dtb(machine, out.as_deref()),
@@ -121,11 +159,7 @@ pub fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::main(&args).map_err(CliError::Replay),
         Some(Command::Experiment(args)) => experiment::main(args, machine_of).map_err(CliError::Experiment),
         Some(Command::Doctor) => Ok(doctor()),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("minivmm: {error}");
-        ExitCode::from(error.exit_status())
-    })
+    }
 }
 
 fn doctor() -> ExitCode {
@@ -191,10 +225,7 @@ fn machine_of(words: &[String]) -> Result<experiment::Machine, String> {
     let run = match cli {
         Ok(Cli { command: Some(Command::Run(run)), .. }) => run,
         Ok(_) => return Err("these are no options of minivmm run".to_owned()),
-        Err(error) => {
-            let text = error.to_string();
-            return Err(text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned());
-        }
+        Err(error) => return Err(usage::sentence(&error)),
     };
     let RunArgs { machine, out, report, trace, console_log, .. } = &run;
     let own = out.is_some() || report.is_some() || trace.is_some() || console_log.is_some();
@@ -211,8 +242,6 @@ fn machine_of(words: &[String]) -> Result<experiment::Machine, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -232,6 +261,13 @@ mod tests {
             let conflict = conflicts.iter().any(|other| other.get_id() == argument);
             assert_eq!(conflict, !["pageblock", "help"].contains(&argument.as_str()), "{argument}");
         }
+    }
+
+    #[test]
+    fn statuses_for_exec_are_those_of_a_guest_that_is_run() {
+        let asks = |text: &str| asks_for_a_command(text.split(' ').map(OsString::from));
+        assert!(asks("--cma 16M --exec true") && asks("run --exec=true") && asks("--bad --exec true"));
+        assert!(!asks("--cma 16M") && !asks("dtb --exec true"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use clap::Args;
 use devices::faults::{Firing, Trace};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::observe::report::Report;
+use crate::observe::{exit_status::Reason, report::Report};
 
 /// The arguments of `minivmm replay`.
 #[derive(Debug, Args)]
@@ -40,11 +40,11 @@ pub enum ReplayError {
 }
 
 impl ReplayError {
-    /// The exit status: 2 for a bad request, 1 for a machine that cannot run.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Read { .. } | Self::NoFaults(_) => 2,
-            Self::Run(_) => 1,
+            Self::Read { .. } | Self::NoFaults(_) => Reason::BadRequest,
+            Self::Run(_) => Reason::Failed,
         }
     }
 }

@@ -121,7 +121,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         file.write(serde_json::to_vec(&timeline::of(faults.devices(), begun, &moments)))?;
     }
     explain(&report, &config);
-    Ok(ExitCode::from(exit_status(&report, &config)))
+    Ok(ExitCode::from(report.exit.status))
 }
 
 /// The streams and signals of this process.
@@ -167,14 +167,6 @@ impl ReportFile {
             }
         };
         result.map_err(|source| CliError::Report { path, source })
-    }
-}
-
-/// The exit status. A command without a status has failed, however the machine ended.
-fn exit_status(report: &Report, config: &Config) -> u8 {
-    match report.outcome {
-        MachineOutcome::Halted | MachineOutcome::Stopped if config.exec.is_some() => 1,
-        _ => report.outcome.exit_status(),
     }
 }
 

@@ -212,7 +212,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::observe::report::{DeviceReport, FORMAT_VERSION, Report};
+    use crate::observe::{
+        exit_status::{ExitStatus, Reason},
+        report::{DeviceReport, FORMAT_VERSION, Report},
+    };
 
     fn evidence() -> Evidence {
         let firing = Firing {
@@ -237,6 +240,7 @@ mod tests {
             version: String::new(),
             arguments: Vec::new(),
             outcome: MachineOutcome::Exit { status: 0 },
+            exit: ExitStatus::new(Reason::Guest(0), true),
             seconds_to_boot_mark: None,
             seconds: 1.0,
             memory: 1 << 30,

@@ -36,9 +36,12 @@ use file::{Case, Experiment, FileError};
 use judge::{Verdict, judge};
 use results::{Done, Fault, Summary};
 
-use crate::machine::{
-    kvm::{self, KvmError},
-    signals,
+use crate::{
+    machine::{
+        kvm::{self, KvmError},
+        signals,
+    },
+    observe::exit_status::Reason,
 };
 
 /// The file in a run's folder that says that the run is finished, for `--resume`.
@@ -161,16 +164,16 @@ pub enum ExperimentError {
 }
 
 impl ExperimentError {
-    /// The exit status: 2 for a bad request, 1 for a host that cannot run it.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Kvm(_) | Self::Signals(_) => 1,
+            Self::Kvm(_) | Self::Signals(_) => Reason::Failed,
             Self::File(_)
             | Self::Machine { .. }
             | Self::Twice { .. }
             | Self::Set(_)
             | Self::Same { .. }
-            | Self::Results { .. } => 2,
+            | Self::Results { .. } => Reason::BadRequest,
         }
     }
 }

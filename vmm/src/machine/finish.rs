@@ -7,8 +7,11 @@ use super::{
     devices::Devices,
     error::{MachineError, host},
 };
-use crate::observe::report::{
-    FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start,
+use crate::observe::{
+    exit_status::ExitStatus,
+    report::{
+        FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start,
+    },
 };
 
 /// The number of console lines in a report.
@@ -54,6 +57,7 @@ impl Machine {
             format_version: FORMAT_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             arguments: Vec::new(),
+            exit: ExitStatus::new(outcome.reason(), self.exec),
             outcome,
             seconds_to_boot_mark,
             seconds: since_process_start().unwrap_or_default().as_secs_f64(),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::exit_status::{ExitStatus, Reason};
+
 /// The version of the format of a [`Report`]. It grows when a field goes or changes its meaning; a new field leaves it as it
 /// is.
 pub const FORMAT_VERSION: u32 = 2;
@@ -43,13 +45,14 @@ pub enum MachineOutcome {
 }
 
 impl MachineOutcome {
-    /// The exit status of minivmm: the guest's own status, or 1 for a failure of the machine.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Exit { status } => *status,
-            Self::Quit | Self::Halted | Self::Stopped => 0,
-            Self::Signal { signal } => u8::try_from(128 + signal).unwrap_or(1),
-            Self::PoweredOff | Self::Panic | Self::Reset | Self::Failed { .. } => 1,
+            Self::Exit { status } => Reason::Guest(*status),
+            Self::Quit | Self::Stopped => Reason::Stopped,
+            Self::Signal { signal } => Reason::Signal(*signal),
+            Self::PoweredOff | Self::Panic | Self::Halted | Self::Reset => Reason::GuestFailed,
+            Self::Failed { .. } => Reason::Failed,
         }
     }
 }
@@ -105,6 +108,8 @@ pub struct Report {
     pub arguments: Vec<String>,
     /// How the machine ended.
     pub outcome: MachineOutcome,
+    /// The exit status of minivmm. It is the guest's own if `outcome` is `exit`, and else one of minivmm's.
+    pub exit: ExitStatus,
     /// From the start of the process to the boot mark, which the guest's init makes; null if there was no mark.
     pub seconds_to_boot_mark: Option<f64>,
     /// From the start of the process to the end of the machine.

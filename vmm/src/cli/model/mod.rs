@@ -25,6 +25,8 @@ use serde::Serialize;
 use frames::Frame;
 use import::BoardError;
 
+use crate::observe::exit_status::Reason;
+
 /// Largest script, in bytes.
 const MAX_SCRIPT: u64 = 16 << 20;
 
@@ -126,16 +128,16 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    /// The exit status of minivmm for this error.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Print(_) => 1,
+            Self::Print(_) => Reason::Failed,
             Self::Read { .. }
             | Self::TooLarge(_)
             | Self::Script { .. }
             | Self::Svg { .. }
             | Self::Window(_)
-            | Self::Board(_) => 2,
+            | Self::Board(_) => Reason::BadRequest,
         }
     }
 }
@@ -378,7 +380,7 @@ mod tests {
             fs::write(&file, content).unwrap();
             let error = main(&args(&[path(&file)])).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
-            assert_eq!(error.exit_status(), 2);
+            assert_eq!(error.reason(), Reason::BadRequest);
         }
     }
 
@@ -394,7 +396,7 @@ mod tests {
         let nowhere = args(&[path(&script), "--json", "--svg", path(&nowhere)]);
         let error = main(&nowhere).unwrap_err();
         assert!(error.to_string().contains("where.svg cannot be written: No such file"), "{error}");
-        assert_eq!(error.exit_status(), 2);
+        assert_eq!(error.reason(), Reason::BadRequest);
     }
 
     #[test]
@@ -424,7 +426,7 @@ mod tests {
             error.to_string().contains("the size 0x1001, which is not a multiple of the page size"),
             "{error}"
         );
-        assert_eq!(error.exit_status(), 2);
+        assert_eq!(error.reason(), Reason::BadRequest);
     }
 
     #[test]
@@ -432,7 +434,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let svg = folder.path().join("window.svg");
         let import = ["--import", path(folder.path()), "--request", "5", "--json", "--svg", path(&svg)];
-        assert_eq!(main(&args(&import)).unwrap_err().exit_status(), 2);
+        assert_eq!(main(&args(&import)).unwrap_err().reason(), Reason::BadRequest);
         for (file, text) in [("base_pfn", "64"), ("count", "32"), ("order_per_bit", "0"), ("bitmap", "7")] {
             fs::write(folder.path().join(file), text).unwrap();
         }
