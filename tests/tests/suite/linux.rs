@@ -45,6 +45,8 @@ pub(crate) fn group() -> Group {
         ctl_asks_pauses_and_stops_a_running_guest,
         a_command_that_powers_off_has_failed,
         a_shell_on_the_console,
+        a_time_limit_ends_the_machine,
+        input_reaches_the_command,
         entropy_comes_from_the_host,
         twenty_runs_leave_nothing_behind,
     ];
@@ -142,6 +144,63 @@ fn a_signal_ends_the_machine() {
         assert_eq!(ended.code(), Some(status), "{signal:?}");
         assert!(took < Duration::from_secs(20), "{signal:?} took {took:?}");
     }
+}
+
+/// The second command fills a pipe that nobody reads. The last console lines tell how far the guest was.
+fn a_time_limit_ends_the_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    let out = folder.path().join("out");
+    for command in ["echo 'up and idle' > /dev/kmsg; sleep 1000", "cat /dev/zero"] {
+        let mut minivmm = Command::new(guest::minivmm());
+        minivmm.args(["--timeout", "30s", "--cmdline", "ignore_loglevel", "--exec", command]);
+        minivmm.arg("--report").arg(&report).arg("--out").arg(&out);
+        let mut child =
+            minivmm.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (pid, stdout) = (child.id(), child.stdout.take().unwrap());
+        let running = std::thread::spawn(move || child.wait_with_output().unwrap());
+        end_within(&running, pid, guest::LIMIT);
+        drop(stdout);
+        let ended = running.join().unwrap();
+        let stderr = text(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(124), "{stderr}");
+        assert!(stderr.contains("minivmm: stopped after 30 s, the limit of --timeout"), "{stderr}");
+        let read: Report = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+        assert_eq!((read.outcome, read.exit.status), (MachineOutcome::TimedOut { seconds: 30 }, 124));
+        if command.contains("kmsg") {
+            assert!(stderr.contains("up and idle"), "the console's last lines are missing in {stderr}");
+        }
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0, "no file is left");
+    }
+}
+
+/// A command with this input.
+fn with_input(command: &str, input: Vec<u8>) -> std::process::Output {
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(["--exec", command]);
+    let mut child =
+        minivmm.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (pid, mut stdin) = (child.id(), child.stdin.take().unwrap());
+    let writing = std::thread::spawn(move || {
+        // A command need not read its input.
+        let _ = stdin.write_all(&input);
+    });
+    let running = std::thread::spawn(move || child.wait_with_output().unwrap());
+    end_within(&running, pid, guest::LIMIT);
+    let output = running.join().unwrap();
+    writing.join().unwrap();
+    output
+}
+
+fn input_reaches_the_command() {
+    // Every byte value, more than all buffers on the way hold; and no byte.
+    let all: Vec<u8> = (0..=255).cycle().take(3 << 20 | 5).collect();
+    let output = with_input("cat", all.clone());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(output.stdout == all, "{} bytes came back", output.stdout.len());
+    assert_eq!(printed(&with_input("wc -c; cat /dev/stdin | wc -c", Vec::new())), "0\n0\n");
+    // What the command does not read is dropped.
+    assert_eq!(printed(&with_input("head -c 3", all)), "\u{0}\u{1}\u{2}");
 }
 
 /// The answer of `minivmm ctl --json` to a verb.

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod ctl;
 pub mod doctor;
+mod duration;
 mod error;
 mod machine_args;
 pub mod model;

@@ -2,10 +2,11 @@
 
 use std::{
     env, fs,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -16,6 +17,7 @@ use tracing_subscriber::{
 };
 
 use super::{
+    duration,
     error::CliError,
     machine_args::{MachineArgs, config},
     write,
@@ -45,6 +47,11 @@ pub(super) struct RunArgs {
     /// Folder for what the guest leaves in /out when --exec's command has ended
     #[arg(long, value_name = "DIR", requires = "exec")]
     pub(super) out: Option<PathBuf>,
+    /// End the machine after this time: 30s, 5m, 1h, or a number of seconds
+    ///
+    /// The machine is ended in order, and the exit status is 124.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(super) timeout: Option<Duration>,
     /// Write a report of the run to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
@@ -79,6 +86,9 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     config.timeline = args.timeline.is_some();
     config.out = args.out;
     config.console_log = args.console_log;
+    config.time_limit = args.timeout;
+    // What is typed on a terminal is for the shell that minivmm was started from.
+    config.stdin = config.exec.is_some() && !io::stdin().is_terminal();
     let opened = kvm::open_kvm();
     if let Ok(kvm) = &opened {
         config.arch.settle(kvm).map_err(KvmError::Options)?;
@@ -101,7 +111,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         kvm::check_fit(&opened)?;
     }
     let streams =
-        streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
+        streams(console_log, api, args.timeout).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
     let machine = Machine::start(&opened, &config, loaded, streams)?;
     let faults = machine.faults();
     let mut report = machine.run()?;
@@ -125,10 +135,15 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
 }
 
 /// The streams and signals of this process.
-fn streams(console_log: Option<fs::File>, api: Option<Server>) -> io::Result<Streams> {
+fn streams(
+    console_log: Option<fs::File>,
+    api: Option<Server>,
+    time_limit: Option<Duration>,
+) -> io::Result<Streams> {
     let signals = Signals::take_over()?;
-    let stdout = Output::new(signals.writer(&io::stdout())?);
-    let stderr = Output::new(signals.writer(&io::stderr())?);
+    let until = time_limit.and_then(|limit| Instant::now().checked_add(limit));
+    let stdout = Output::new(signals.writer(&io::stdout(), until)?);
+    let stderr = Output::new(signals.writer(&io::stderr(), until)?);
     Ok(Streams { stdout, stderr, console_log, signals: Some(signals), api })
 }
 
@@ -177,6 +192,7 @@ fn explain(report: &Report, config: &Config) {
         MachineOutcome::Quit => "stopped by Ctrl-A x".to_owned(),
         MachineOutcome::Signal { signal } => format!("stopped by signal {signal}"),
         MachineOutcome::Stopped => "stopped by a request on the API socket".to_owned(),
+        MachineOutcome::TimedOut { seconds } => format!("stopped after {seconds} s, the limit of --timeout"),
         MachineOutcome::PoweredOff => "the guest powered off before its command had ended".to_owned(),
         MachineOutcome::Panic => "the guest's kernel panicked".to_owned(),
         MachineOutcome::Halted => "the guest halted".to_owned(),
@@ -184,12 +200,8 @@ fn explain(report: &Report, config: &Config) {
         MachineOutcome::Failed { reason } => reason.clone(),
     };
     eprintln!("minivmm: {what}");
-    let failed = matches!(
-        report.outcome,
-        MachineOutcome::Panic | MachineOutcome::Reset | MachineOutcome::Failed { .. }
-    );
     // Without a command these lines are on the screen already.
-    if config.exec.is_some() && failed && !report.last_console_lines.is_empty() {
+    if config.exec.is_some() && !report.last_console_lines.is_empty() {
         eprintln!("minivmm: the last lines of its console:");
         for line in &report.last_console_lines {
             eprintln!("  {line}");

@@ -1,6 +1,6 @@
 //! What a machine is asked to be: plain data, from the command line or from a test.
 
-use std::{path::PathBuf, str::FromStr, sync::Arc};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use cma::spec::WindowSpec;
 use devices::{
@@ -99,6 +99,10 @@ pub struct Config {
     pub timeline: bool,
     /// A command to run in the guest instead of a shell.
     pub exec: Option<String>,
+    /// The command reads the standard input of this process; else it reads the end of a file.
+    pub stdin: bool,
+    /// The machine is ended after this time.
+    pub time_limit: Option<Duration>,
     /// Where files that the guest hands back land.
     pub out: Option<PathBuf>,
     /// Seed of everything random: the entropy device, noise, faults. None: the host's entropy.
@@ -126,6 +130,8 @@ impl Default for Config {
             faults: None,
             timeline: false,
             exec: None,
+            stdin: false,
+            time_limit: None,
             out: None,
             seed: None,
             console_log: None,

@@ -65,6 +65,8 @@ pub(super) struct Devices {
     pub(super) agent: Agent,
     /// The console's port of the guest's agent.
     pub(super) agent_port: usize,
+    /// The console's port for the command's input, if there is input.
+    pub(super) stdin_port: Option<usize>,
     pub(super) files: Option<Files>,
     /// The devices that were asked for, in their order.
     pub(super) built: Vec<Built>,
@@ -128,7 +130,7 @@ impl DeviceBuilder<'_> {
         let agent = Agent::new(self.config.memory);
         let control = Control::new(self.faults.clone());
         let ports = ConsolePorts::new(self.config, streams, &control, &agent)?;
-        let (agent_port, files) = (ports.agent_port, ports.files);
+        let (agent_port, stdin_port, files) = (ports.agent_port, ports.stdin_port, ports.files);
         let (mut serial_sink, mut console_ports) = (Some(serial_sink), Some((ports.terminal, ports.named)));
         let (mut serial, mut console, mut terminal, mut built) = (None, None, None, Vec::new());
         for entry in entries {
@@ -167,8 +169,19 @@ impl DeviceBuilder<'_> {
             unreachable!("the platform's list has a serial port and a console");
         };
         let (events, faults) = (self.events, self.faults);
-        let devices =
-            Devices { events, serial, console, terminal, control, agent, agent_port, files, built, faults };
+        let devices = Devices {
+            events,
+            serial,
+            console,
+            terminal,
+            control,
+            agent,
+            agent_port,
+            stdin_port,
+            files,
+            built,
+            faults,
+        };
         Ok((devices, self.bus))
     }
 
@@ -229,6 +242,7 @@ struct ConsolePorts {
     terminal: Sink,
     named: Vec<(String, Sink)>,
     agent_port: usize,
+    stdin_port: Option<usize>,
     files: Option<Files>,
 }
 
@@ -249,16 +263,22 @@ impl ConsolePorts {
         // A command's run is silent on the terminal: its output has ports of its own.
         let terminal: Sink =
             if config.exec.is_some() { Box::new(io::sink()) } else { Box::new(streams.stdout.clone()) };
-        let named: Vec<(&str, Sink)> = vec![
+        let mut named: Vec<(&str, Sink)> = vec![
             (port::STDOUT, Box::new(streams.stdout.clone())),
             (port::STDERR, Box::new(streams.stderr.clone())),
             (port::CONTROL, Box::new(control.clone())),
             (port::FILES, files_sink),
             (port::AGENT, Box::new(agent.clone())),
         ];
+        if config.stdin {
+            // It is the first: when the guest has the ports that init waits for, it knows that the host has opened this one.
+            named.insert(0, (port::STDIN, Box::new(io::sink())));
+        }
         // Port 0 is the terminal.
-        let agent_port = named.iter().take_while(|(name, _)| *name != port::AGENT).count() + 1;
+        let place = |port| named.iter().position(|(name, _)| *name == port).map(|place| place + 1);
+        let stdin_port = place(port::STDIN);
+        let agent_port = place(port::AGENT).unwrap_or(named.len());
         let named = named.into_iter().map(|(name, sink)| (name.to_owned(), sink)).collect();
-        Ok(Self { terminal, named, agent_port, files })
+        Ok(Self { terminal, named, agent_port, stdin_port, files })
     }
 }

@@ -5,6 +5,7 @@ mod devices;
 mod error;
 mod finish;
 pub mod kvm;
+mod limits;
 mod requests;
 pub mod signals;
 pub mod vcpu;
@@ -32,6 +33,7 @@ use crate::{
     guest::{input::Input, output::Output, serial_log::SerialLog, terminal},
     machine::{
         config::Config,
+        limits::Limit,
         signals::Signals,
         vcpu::Vcpus,
         wakeups::{Wake, Wakeups},
@@ -77,6 +79,8 @@ pub struct Machine {
     signals: Option<Signals>,
     requests: Option<Requests>,
     tick: TimerFd,
+    /// The time limit of the run.
+    time_limit: Option<Limit>,
     stdout: Output,
     windows: Vec<cma::Window>,
     memory_size: u64,
@@ -140,7 +144,13 @@ impl Machine {
         tick.reset(TICK, Some(TICK)).map_err(|error| host("a timer")(error.into()))?;
         let signals = streams.signals;
         let interactive = signals.is_some() && config.exec.is_none();
-        let input = interactive.then(Input::from_stdin).transpose().map_err(host("the terminal"))?;
+        let input = if interactive {
+            Some(Input::of_terminal().map_err(host("the terminal"))?)
+        } else if devices.stdin_port.is_some() {
+            Some(Input::of_command().map_err(host("a thread for stdin"))?)
+        } else {
+            None
+        };
         if interactive && let Some((columns, rows)) = terminal::size() {
             devices.terminal.set_size(columns, rows);
         }
@@ -173,6 +183,7 @@ impl Machine {
             signals,
             requests,
             tick,
+            time_limit: config.time_limit.and_then(Limit::new),
             stdout: streams.stdout,
             windows,
             memory_size: config.memory,
@@ -232,6 +243,8 @@ impl Machine {
                     if self.vcpus.look_for_halt() {
                         outcome = outcome.or(Some(MachineOutcome::Halted));
                     }
+                    let passed = self.time_limit.and_then(Limit::passed);
+                    outcome = outcome.or(passed.map(|seconds| MachineOutcome::TimedOut { seconds }));
                 }
             }
         }
@@ -253,14 +266,17 @@ impl Machine {
         Ok(outcome)
     }
 
-    /// Hands keyboard input to the terminal that the guest reads: the virtio console if the guest has a driver for it, else the
-    /// serial port. Input waits until the guest has opened it. Returns true if the user asked minivmm to quit.
+    /// Hands input to the guest: a command's to its port, the keyboard's to the terminal that the guest reads, which is the virtio
+    /// console if the guest has a driver for it and else the serial port. Input waits until the guest has opened it. Returns true
+    /// if the user asked minivmm to quit.
     fn pump_input(&mut self) -> bool {
-        let Devices { terminal, serial, .. } = &self.devices;
+        let Devices { terminal, serial, stdin_port, .. } = &self.devices;
         let _ = terminal.event().read();
         let _ = serial.room_event().read();
         let send = |data: &[u8]| {
-            if terminal.is_driven() {
+            if let Some(port) = *stdin_port {
+                terminal.send(port, data)
+            } else if terminal.is_driven() {
                 terminal.send(TERMINAL, data)
             } else if serial.is_open() {
                 serial.enqueue(data)
@@ -268,7 +284,14 @@ impl Machine {
                 0
             }
         };
-        self.input.as_mut().is_some_and(|input| input.pump(send))
+        let Some(input) = &mut self.input else { return false };
+        let quits = input.pump(send);
+        if let Some(port) = *stdin_port
+            && input.is_at_end()
+        {
+            terminal.close(port);
+        }
+        quits
     }
 
     fn signal(&mut self) -> Option<MachineOutcome> {

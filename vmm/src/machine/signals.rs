@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use signal_hook::{
@@ -54,14 +55,18 @@ impl Signals {
         Ok(Self { delivery, ended })
     }
 
-    /// A writer to `stream` that waits while the reader takes nothing. After a signal that ends the machine it waits no more and
-    /// drops its input.
+    /// A writer to `stream` that waits while the reader takes nothing. After a signal that ends the machine, and after the time
+    /// `until`, it waits no more and drops its input.
     ///
     /// # Errors
     /// If the process has no file descriptor left.
-    pub fn writer(&self, stream: &impl AsFd) -> io::Result<impl Write + Send + 'static> {
+    pub fn writer(
+        &self,
+        stream: &impl AsFd,
+        until: Option<Instant>,
+    ) -> io::Result<impl Write + Send + 'static> {
         let file = File::from(stream.as_fd().try_clone_to_owned()?);
-        Ok(Patient { file, ended: self.ended.clone() })
+        Ok(Patient { file, ended: self.ended.clone(), until })
     }
 
     /// Takes the pending signals: one that ends the machine, if there is one, and whether the terminal changed its size.
@@ -88,13 +93,14 @@ impl AsRawFd for Signals {
 struct Patient {
     file: File,
     ended: Arc<AtomicBool>,
+    until: Option<Instant>,
 }
 
 impl Write for Patient {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         // A pipe that poll calls writable takes this many bytes without waiting (pipe(7), PIPE_BUF).
         const STEP: usize = 4096;
-        // A signal may come to another thread, or before the wait: the wait ends now and then to look.
+        // A signal may come to another thread, or before the wait: the wait ends at intervals, to look.
         const LOOK_AGAIN_MS: i32 = 100;
         let mut waiting = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
         loop {
@@ -104,7 +110,7 @@ impl Write for Patient {
             if ready > 0 || (ready < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted) {
                 return self.file.write(&data[..data.len().min(STEP)]);
             }
-            if self.ended.load(Ordering::Relaxed) {
+            if self.ended.load(Ordering::Relaxed) || self.until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(data.len());
             }
         }

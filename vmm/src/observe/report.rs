@@ -37,6 +37,11 @@ pub enum MachineOutcome {
     },
     /// A client of the API socket asked for it.
     Stopped,
+    /// The time limit of the run was reached.
+    TimedOut {
+        /// The limit.
+        seconds: u64,
+    },
     /// KVM could not run the guest any further.
     Failed {
         /// The reason.
@@ -51,6 +56,7 @@ impl MachineOutcome {
             Self::Exit { status } => Reason::Guest(*status),
             Self::Quit | Self::Stopped => Reason::Stopped,
             Self::Signal { signal } => Reason::Signal(*signal),
+            Self::TimedOut { .. } => Reason::TimeLimit,
             Self::PoweredOff | Self::Panic | Self::Halted | Self::Reset => Reason::GuestFailed,
             Self::Failed { .. } => Reason::Failed,
         }
