@@ -21,6 +21,7 @@ use crate::{
         error::LoadError,
         fdt,
         kernel_file::KernelError,
+        kernel_options::{self, Compression},
         memory,
         numa::{NODES_MAX, Nodes},
         platform::{self, Entry, Platform},
@@ -36,6 +37,8 @@ pub struct Loaded {
     pub memory: GuestMemoryMmap,
     /// The kernel; absent when only the tree is wanted.
     pub kernel: Option<LoadedKernel>,
+    /// The compression of the initrd, if it is compressed.
+    pub compression: Option<&'static Compression>,
     /// The CMA windows.
     pub windows: Vec<Window>,
     /// The devices.
@@ -78,6 +81,11 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
         None => None,
     };
 
+    let compression = initrd.as_ref().and_then(|initrd| {
+        let start = memory.read_obj::<[u8; 8]>(GuestAddress(initrd.start)).ok()?;
+        kernel_options::compression(&start)
+    });
+
     let mut taken = vec![arch::taken_before_linux()];
     taken.extend(kernel.as_ref().map(|kernel| ("the kernel", kernel.range.clone())));
     taken.extend(initrd.clone().map(|range| ("the initrd", range)));
@@ -99,7 +107,7 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     if let Some(kernel) = &kernel {
         arch::write_boot_data(&memory, &ram, kernel, initrd.as_ref(), &cmdline, &tree)?;
     }
-    Ok(Loaded { memory, kernel, windows, devices: platform.devices, tree, faults })
+    Ok(Loaded { memory, kernel, compression, windows, devices: platform.devices, tree, faults })
 }
 
 /// The plan of faults, which begins now.

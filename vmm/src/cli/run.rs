@@ -52,6 +52,12 @@ pub(super) struct RunArgs {
     /// The machine is ended in order, and the exit status is 124.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(super) timeout: Option<Duration>,
+    /// Time for the guest to come up, as --timeout takes it
+    ///
+    /// After this time a guest of --exec that has not made its boot mark is ended with the likely reason, and the exit status is
+    /// 123. Without --exec, minivmm prints the reason if the guest has printed nothing.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "2m")]
+    pub(super) boot_timeout: Duration,
     /// Write a report of the run to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
@@ -87,6 +93,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     config.out = args.out;
     config.console_log = args.console_log;
     config.time_limit = args.timeout;
+    config.boot_limit = Some(args.boot_timeout);
     // What is typed on a terminal is for the shell that minivmm was started from.
     config.stdin = config.exec.is_some() && !io::stdin().is_terminal();
     let opened = kvm::open_kvm();
@@ -194,12 +201,18 @@ fn explain(report: &Report, config: &Config) {
         MachineOutcome::Stopped => "stopped by a request on the API socket".to_owned(),
         MachineOutcome::TimedOut { seconds } => format!("stopped after {seconds} s, the limit of --timeout"),
         MachineOutcome::PoweredOff => "the guest powered off before its command had ended".to_owned(),
+        MachineOutcome::NotBooted { seconds } => {
+            format!("the guest did not come up within {seconds} s, the limit of --boot-timeout")
+        }
         MachineOutcome::Panic => "the guest's kernel panicked".to_owned(),
         MachineOutcome::Halted => "the guest halted".to_owned(),
         MachineOutcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),
         MachineOutcome::Failed { reason } => reason.clone(),
     };
     eprintln!("minivmm: {what}");
+    if let Some(reason) = &report.boot_failure {
+        eprintln!("minivmm: likely reason: {reason}");
+    }
     // Without a command these lines are on the screen already.
     if config.exec.is_some() && !report.last_console_lines.is_empty() {
         eprintln!("minivmm: the last lines of its console:");

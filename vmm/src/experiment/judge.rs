@@ -249,6 +249,7 @@ mod tests {
             windows: Vec::new(),
             devices: vec![device("grabber0", 1), device("grabber1", 5)],
             faults: Some(Trace { plan: String::new(), seed: 1, firings: vec![firing], more: 0 }),
+            boot_failure: None,
             last_console_lines: Vec::new(),
         };
         Evidence {

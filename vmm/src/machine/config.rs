@@ -103,6 +103,9 @@ pub struct Config {
     pub stdin: bool,
     /// The machine is ended after this time.
     pub time_limit: Option<Duration>,
+    /// The guest has this time for its boot mark. Then a machine with a command is ended, and one without logs the likely reason
+    /// if the guest has printed nothing.
+    pub boot_limit: Option<Duration>,
     /// Where files that the guest hands back land.
     pub out: Option<PathBuf>,
     /// Seed of everything random: the entropy device, noise, faults. None: the host's entropy.
@@ -132,6 +135,7 @@ impl Default for Config {
             exec: None,
             stdin: false,
             time_limit: None,
+            boot_limit: None,
             out: None,
             seed: None,
             console_log: None,

@@ -81,6 +81,11 @@ impl Devices {
         Some(process.saturating_sub(mark.elapsed()).as_secs_f64())
     }
 
+    /// Whether the guest has come up: it has made its boot mark, or its agent listens.
+    pub(super) fn is_up(&self) -> bool {
+        self.events.reported().booted.is_some() || self.terminal.is_open(self.agent_port)
+    }
+
     /// The pages of each window that the devices wrote to, as a bitmap.
     pub(super) fn written(&self) -> Vec<(Range<u64>, Vec<u64>)> {
         let mut windows: Vec<(Range<u64>, Vec<u64>)> = Vec::new();

@@ -14,6 +14,7 @@ pub mod wakeups;
 use std::{
     fs::{self, File},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -22,14 +23,18 @@ use std::{
 use ::devices::{bus::Bus, faults::Faults, machine_events::MachineEvents};
 use event_manager::{EventManager, EventSubscriber, SubscriberOps};
 use kvm_ioctls::{Kvm, VmFd};
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::timerfd::TimerFd;
 
 use self::devices::{DeviceBuilder, Devices, TERMINAL};
 use crate::{
     api::server::Server,
     arch::{self, VcpuEnd},
-    boot::{load::Loaded, memory},
+    boot::{
+        kernel_options::{Compression, embedded_config},
+        load::Loaded,
+        memory,
+    },
     guest::{input::Input, output::Output, serial_log::SerialLog, terminal},
     machine::{
         config::Config,
@@ -38,10 +43,14 @@ use crate::{
         vcpu::Vcpus,
         wakeups::{Wake, Wakeups},
     },
-    observe::report::{MachineOutcome, Report, overhead},
+    observe::{
+        boot_failure::Evidence,
+        report::{MachineOutcome, Report, overhead},
+    },
 };
 pub use error::MachineError;
 use error::{event_loop, host, kvm};
+use finish::LAST_LINES;
 use requests::Requests;
 
 /// Where a machine's streams go on the host.
@@ -81,6 +90,8 @@ pub struct Machine {
     tick: TimerFd,
     /// The time limit of the run.
     time_limit: Option<Limit>,
+    /// The time limit of the guest's way to its boot mark; none once that is over.
+    boot_limit: Option<Limit>,
     stdout: Output,
     windows: Vec<cma::Window>,
     memory_size: u64,
@@ -90,8 +101,12 @@ pub struct Machine {
     out: Option<PathBuf>,
     /// Whether the guest runs one command and hands back its status.
     exec: bool,
+    /// Where the kernel lies in guest memory.
+    kernel: Range<u64>,
+    /// The compression of the initrd, if it is compressed.
+    compression: Option<&'static Compression>,
     _vm: VmFd,
-    _memory: GuestMemoryMmap,
+    memory: GuestMemoryMmap,
 }
 
 impl Machine {
@@ -105,7 +120,7 @@ impl Machine {
         loaded: Loaded,
         mut streams: Streams,
     ) -> Result<Self, MachineError> {
-        let Loaded { memory, kernel, windows, devices: entries, faults, .. } = loaded;
+        let Loaded { memory, kernel, compression, windows, devices: entries, faults, .. } = loaded;
 
         let vm = kvm_fd.create_vm().map_err(kvm("a virtual machine"))?;
         arch::set_up_vm(&vm).map_err(kvm("a virtual machine"))?;
@@ -113,7 +128,7 @@ impl Machine {
         let controllers =
             arch::InterruptControllers::create(&vm, config).map_err(kvm("interrupt controllers"))?;
         let mut vcpus = Vec::new();
-        let entry = kernel.map(|kernel| kernel.entry).unwrap_or_default();
+        let (entry, kernel) = kernel.map(|kernel| (kernel.entry, kernel.range)).unwrap_or_default();
         for index in 0..config.cpus {
             let vcpu = vm.create_vcpu(u64::from(index)).map_err(kvm("a vCPU"))?;
             arch::set_up_vcpu(kvm_fd, &vm, &vcpu, index, config.cpus, entry)
@@ -184,6 +199,7 @@ impl Machine {
             requests,
             tick,
             time_limit: config.time_limit.and_then(Limit::new),
+            boot_limit: config.boot_limit.and_then(Limit::new),
             stdout: streams.stdout,
             windows,
             memory_size: config.memory,
@@ -191,8 +207,10 @@ impl Machine {
             overhead_at_boot_mark: None,
             out: config.out.clone(),
             exec: config.exec.is_some(),
+            kernel,
+            compression,
             _vm: vm,
-            _memory: memory,
+            memory,
         })
     }
 
@@ -243,8 +261,7 @@ impl Machine {
                     if self.vcpus.look_for_halt() {
                         outcome = outcome.or(Some(MachineOutcome::Halted));
                     }
-                    let passed = self.time_limit.and_then(Limit::passed);
-                    outcome = outcome.or(passed.map(|seconds| MachineOutcome::TimedOut { seconds }));
+                    outcome = outcome.or_else(|| self.check_limits());
                 }
             }
         }
@@ -264,6 +281,39 @@ impl Machine {
             return Ok(Some(MachineOutcome::Panic));
         }
         Ok(outcome)
+    }
+
+    /// Looks at the time limits. Returns an outcome if one ends the machine.
+    fn check_limits(&mut self) -> Option<MachineOutcome> {
+        if let Some(seconds) = self.time_limit.and_then(Limit::passed) {
+            return Some(MachineOutcome::TimedOut { seconds });
+        }
+        if self.devices.is_up() {
+            self.boot_limit = None;
+        }
+        let seconds = self.boot_limit.and_then(Limit::passed)?;
+        self.boot_limit = None;
+        if self.exec {
+            return Some(MachineOutcome::NotBooted { seconds });
+        }
+        // What a guest has printed is on the screen already.
+        if self.serial_log.is_empty() && !self.devices.terminal.is_driven() {
+            tracing::warn!("the guest has not come up after {seconds} s; likely reason: {}", self.boot_failure());
+        }
+        None
+    }
+
+    /// The likely reason for a guest that has not come up.
+    fn boot_failure(&self) -> String {
+        let length = usize::try_from(self.kernel.end - self.kernel.start).unwrap_or(0);
+        let mut image = vec![0; length];
+        // What cannot be read stays zero.
+        let _ = self.memory.read(&mut image, GuestAddress(self.kernel.start));
+        let config = embedded_config(&image);
+        let console = self.serial_log.last_lines(LAST_LINES);
+        let evidence =
+            Evidence { config: config.as_deref(), compression: self.compression, console: &console };
+        evidence.likely_reason()
     }
 
     /// Hands input to the guest: a command's to its port, the keyboard's to the terminal that the guest reads, which is the virtio

@@ -1,5 +1,6 @@
 //! What a run leaves for people and programs to read: the report, the timeline, frames and captures.
 
+pub mod boot_failure;
 pub mod capture;
 pub mod exit_status;
 pub mod frames;

@@ -22,6 +22,11 @@ pub enum MachineOutcome {
     },
     /// The guest powered off before its command had handed back a status.
     PoweredOff,
+    /// The guest did not make its boot mark in time.
+    NotBooted {
+        /// The limit.
+        seconds: u64,
+    },
     /// The guest's kernel panicked.
     Panic,
     /// All CPUs halted with interrupts off.
@@ -57,7 +62,9 @@ impl MachineOutcome {
             Self::Quit | Self::Stopped => Reason::Stopped,
             Self::Signal { signal } => Reason::Signal(*signal),
             Self::TimedOut { .. } => Reason::TimeLimit,
-            Self::PoweredOff | Self::Panic | Self::Halted | Self::Reset => Reason::GuestFailed,
+            Self::PoweredOff | Self::NotBooted { .. } | Self::Panic | Self::Halted | Self::Reset => {
+                Reason::GuestFailed
+            }
             Self::Failed { .. } => Reason::Failed,
         }
     }
@@ -132,6 +139,8 @@ pub struct Report {
     pub devices: Vec<DeviceReport>,
     /// The faults on purpose; null without a plan.
     pub faults: Option<devices::faults::Trace>,
+    /// The likely reason, in a sentence, if a guest failed before its boot mark; else null.
+    pub boot_failure: Option<String>,
     /// The last lines of the guest's serial console, if the guest did not end by itself.
     pub last_console_lines: Vec<String>,
 }
