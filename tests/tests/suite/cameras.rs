@@ -216,7 +216,7 @@ fn a_capture_is_what_the_camera_wrote() {
     let refused = ctl(&["capture", "--device", "camera1"]);
     assert!(
         text(&refused.stderr)
-            .contains("'camera1' is not one of the machine's devices that make frames; these are camera0"),
+            .contains("'camera1' is not one of the machine's devices that make frames; they are camera0"),
         "{refused:?}"
     );
     printed(&ctl(&["stop"]));

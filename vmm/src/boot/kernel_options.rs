@@ -83,14 +83,18 @@ fn options() -> impl Iterator<Item = &'static KernelOption> {
 /// The options that a kernel must have, for `--help`.
 pub fn help() -> String {
     let width = options().map(|option| option.name.len()).max().unwrap_or(0);
-    let mut help = "It must have these options built in; those with (m) may be modules that the initramfs loads:\n".to_owned();
+    let mut help =
+        "It must have these options built in; those with (m) may be modules that the initramfs loads:\n"
+            .to_owned();
     for KernelOption { name, may_be_module, purpose } in options() {
         let module = if *may_be_module { " (m)" } else { "" };
         // Writing to a String cannot fail.
         let _ = writeln!(help, "CONFIG_{name:width$}  {purpose}{module}");
     }
-    let compressions: Vec<_> =
-        COMPRESSIONS.iter().map(|Compression { name, option, .. }| format!("{name} CONFIG_{option}")).collect();
+    let compressions: Vec<_> = COMPRESSIONS
+        .iter()
+        .map(|Compression { name, option, .. }| format!("{name} CONFIG_{option}"))
+        .collect();
     let _ = write!(
         help,
         "CMA windows need CONFIG_{}{}. A compressed initramfs needs the option of its compression: {}.",

@@ -15,7 +15,8 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     };
     // A number alone, as u64's parser also takes a sign.
     let number = digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let seconds = number.and_then(|number| number.checked_mul(unit)).filter(|seconds| (1..=MAX).contains(seconds));
+    let seconds =
+        number.and_then(|number| number.checked_mul(unit)).filter(|seconds| (1..=MAX).contains(seconds));
     let seconds = seconds.ok_or_else(|| {
         format!("\"{text}\" is not a time; write a number of seconds, or a number with s, m or h, as in 30s, 5m or 1h")
     })?;
@@ -34,8 +35,24 @@ mod tests {
         for (text, seconds) in [("30s", 30), ("5m", 300), ("1h", 3600), ("7", 7)] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "s", "0", "0m", "1.5s", "-1", "+1", "5 m", "5min", "1d", "99999999999h", "18446744073709551615"] {
-            assert!(parse(text).unwrap_err().starts_with(&format!("\"{text}\" is not a time; write ")), "{text}");
+        for text in [
+            "",
+            "s",
+            "0",
+            "0m",
+            "1.5s",
+            "-1",
+            "+1",
+            "5 m",
+            "5min",
+            "1d",
+            "99999999999h",
+            "18446744073709551615",
+        ] {
+            assert!(
+                parse(text).unwrap_err().starts_with(&format!("\"{text}\" is not a time; write ")),
+                "{text}"
+            );
         }
     }
 }

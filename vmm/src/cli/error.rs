@@ -24,9 +24,7 @@ pub(super) enum CliError {
     Request(LoadError),
     #[error("{0}")]
     Device(String),
-    #[error(
-        "the log filter \"{filter}\" is not understood: {reason}; give a level such as debug, or module=level"
-    )]
+    #[error("the log filter \"{filter}\" is wrong: {reason}; write a level, as in debug, or module=level")]
     LogFilter { filter: String, reason: String },
     #[error(transparent)]
     Kvm(#[from] KvmError),
@@ -44,16 +42,16 @@ pub(super) enum CliError {
     Experiment(ExperimentError),
     #[error(transparent)]
     Replay(ReplayError),
-    #[error("{} cannot be written: {source}; name a file in a folder that can", path.display())]
+    #[error("{} cannot be written: {source}; choose a writable folder", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("the plan of faults {} cannot be read: {source}; name a file that can", path.display())]
+    #[error("the plan {} cannot be read: {source}; name a readable file", path.display())]
     ReadPlan { path: PathBuf, source: io::Error },
     #[error("{}:{error}", path.display())]
     Plan { path: PathBuf, error: PlanError },
     #[error("the report {} cannot be written: {source}", path.display())]
     Report { path: PathBuf, source: io::Error },
     #[error(
-        "the tree cannot be printed as source: {0}; install the package device-tree-compiler, or give --out FILE.dtb"
+        "the device tree cannot be printed as source: {0}; install the package device-tree-compiler, or use --out FILE.dtb"
     )]
     Dtc(String),
 }

@@ -19,7 +19,7 @@ use tracing_subscriber::{
 use super::{
     duration,
     error::CliError,
-    machine_args::{MachineArgs, config},
+    machine_args::{GuestArgs, MachineArgs, config},
     write,
 };
 use crate::{
@@ -42,9 +42,11 @@ use crate::{
 /// The arguments of `minivmm run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Machine")]
     pub(super) machine: MachineArgs,
-    /// Folder for what the guest leaves in /out when --exec's command has ended
+    #[command(flatten)]
+    pub(super) guest: GuestArgs,
+    /// Folder for the files that --exec's command leaves in the guest's /out
     #[arg(long, value_name = "DIR", requires = "exec")]
     pub(super) out: Option<PathBuf>,
     /// End the machine after this time: 30s, 5m, 1h, or a number of seconds
@@ -56,45 +58,45 @@ pub(super) struct RunArgs {
     ///
     /// After this time a guest of --exec that has not made its boot mark is ended with the likely reason, and the exit status is
     /// 123. Without --exec, minivmm prints the reason if the guest has printed nothing.
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "2m")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "2m", hide_short_help = true)]
     pub(super) boot_timeout: Duration,
     /// Write a report of the run to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
-    /// Write what the plan of faults did to this file, a line of JSON for each time that a rule fired
-    #[arg(long, value_name = "FILE", requires = "faults")]
+    /// Write a trace of the fault injection to this file: a line of JSON each time a rule fires
+    #[arg(long, value_name = "FILE", requires = "faults", hide_short_help = true)]
     pub(super) trace: Option<PathBuf>,
-    /// Write what happened and when to this file: frames, interrupts, faults and the guest's marks, for ui.perfetto.dev
-    #[arg(long, value_name = "FILE")]
+    /// Write a timeline of frames, interrupts, faults and the guest's marks to this file, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(super) timeline: Option<PathBuf>,
     /// Write the flattened device tree to this file, then boot
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(super) dump_dtb: Option<PathBuf>,
-    /// Copy what the guest prints on its serial console to this file
-    #[arg(long, value_name = "FILE")]
+    /// Copy the output of the guest's serial console to this file
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(super) console_log: Option<PathBuf>,
-    /// Make this socket, by which `minivmm ctl` talks to the machine
+    /// Create this socket, through which `minivmm ctl` controls the machine
     #[arg(long, value_name = "FILE")]
     pub(super) api_socket: Option<PathBuf>,
-    /// Boot also where `minivmm doctor` says that Linux cannot run: for bare-metal guests
-    #[arg(long)]
+    /// Boot even where `minivmm doctor` says that Linux cannot run, for bare-metal guests
+    #[arg(long, hide_short_help = true)]
     pub(super) any_host: bool,
-    /// What minivmm logs on stderr: error, warn, info, debug, or module=level,...
-    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    /// Messages that minivmm logs on stderr: error, warn, info, debug, or module=level,...
+    #[arg(long, value_name = "FILTER", default_value = "warn", hide_short_help = true)]
     pub(super) log: String,
 }
 
 /// Boots a guest, and looks after it until it ends.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     start_log(&args.log)?;
-    let (mut config, image) = config(args.machine)?;
+    let (mut config, image) = config(args.machine, args.guest)?;
     image?;
     config.timeline = args.timeline.is_some();
     config.out = args.out;
     config.console_log = args.console_log;
     config.time_limit = args.timeout;
     config.boot_limit = Some(args.boot_timeout);
-    // What is typed on a terminal is for the shell that minivmm was started from.
+    // A terminal's input belongs to the shell that started minivmm.
     config.stdin = config.exec.is_some() && !io::stdin().is_terminal();
     let opened = kvm::open_kvm();
     if let Ok(kvm) = &opened {
@@ -117,8 +119,8 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     if !args.any_host {
         kvm::check_fit(&opened)?;
     }
-    let streams =
-        streams(console_log, api, args.timeout).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
+    let streams = streams(console_log, api, args.timeout)
+        .map_err(|source| MachineError::Host { what: "signal handlers", source })?;
     let machine = Machine::start(&opened, &config, loaded, streams)?;
     let faults = machine.faults();
     let mut report = machine.run()?;
@@ -229,6 +231,8 @@ fn start_log(filter: &str) -> Result<(), CliError> {
         reason: error.to_string(),
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time();
+    // A terminal has colours, unless its user has said otherwise (NO_COLOR).
+    let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     tracing_subscriber::registry().with(lines).with(targets).init();
     Ok(())
 }

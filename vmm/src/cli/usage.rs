@@ -19,7 +19,8 @@ pub(super) fn sentence(error: &clap::Error) -> String {
     let nearest = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     let nearest = nearest.into_iter().flat_map(list).next();
     let nearest = nearest.map(|nearest| format!("; did you mean {nearest}?"));
-    let or_help = || nearest.clone().unwrap_or_else(|| "; `minivmm --help` lists what there is".to_owned());
+    let or_help =
+        || nearest.clone().unwrap_or_else(|| "; `minivmm --help` lists all options and commands".to_owned());
     match error.kind() {
         ErrorKind::UnknownArgument if arg.starts_with('-') => format!("unknown option '{arg}'{}", or_help()),
         ErrorKind::UnknownArgument => format!("unexpected argument '{arg}'{}", or_help()),
@@ -27,14 +28,20 @@ pub(super) fn sentence(error: &clap::Error) -> String {
             format!("unknown command '{}'{}", text(ContextKind::InvalidSubcommand), or_help())
         }
         ErrorKind::InvalidValue if value.is_empty() => {
-            format!("{} needs a value{}", text(ContextKind::InvalidArg), one_of(&list(ContextKind::ValidValue)))
+            format!(
+                "{} needs a value{}",
+                text(ContextKind::InvalidArg),
+                one_of(&list(ContextKind::ValidValue))
+            )
         }
         ErrorKind::InvalidValue => {
             let valid = one_of(&list(ContextKind::ValidValue));
             format!("{arg} cannot be '{value}'{valid}{}", nearest.unwrap_or_default())
         }
         ErrorKind::ValueValidation => match error.source() {
-            Some(source) if source.is::<ParseIntError>() => format!("{arg} must be a whole number, not '{value}'"),
+            Some(source) if source.is::<ParseIntError>() => {
+                format!("{arg} must be a whole number, not '{value}'")
+            }
             // Most sentences of ours quote the value.
             Some(source) if source.to_string().contains(&value) => format!("{arg}: {source}"),
             Some(source) => format!("{arg} '{value}': {source}"),
@@ -76,53 +83,51 @@ fn one_of(values: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Parser, Subcommand};
+    use clap::{Arg, Command, builder::PossibleValuesParser, value_parser};
 
     use super::*;
 
-    #[derive(Debug, Parser)]
-    #[command(args_conflicts_with_subcommands = true)]
-    struct Cli {
-        #[command(subcommand)]
-        command: Option<Command>,
-        #[arg(long, value_name = "N")]
-        cpus: Option<u8>,
-        #[arg(long, value_name = "FILE", conflicts_with = "cpus")]
-        kernel: Option<String>,
-        #[arg(long, value_name = "DIR", requires = "cpus")]
-        out: Option<String>,
-        #[arg(long, value_name = "MODE", value_parser = ["dt", "cmdline", "both"])]
-        mode: Option<String>,
-        #[arg(long, value_name = "SIZE", value_parser = |text: &str| Err::<u8, _>(format!("\"{text}\" is not a size")))]
-        size: Option<u8>,
+    fn option(name: &'static str, value: &'static str) -> Arg {
+        Arg::new(name).long(name).value_name(value)
     }
 
-    #[derive(Debug, Subcommand)]
-    enum Command {
-        Check,
-        Model { script: String },
+    fn command() -> Command {
+        let no_size = |text: &str| Err::<u8, _>(format!("\"{text}\" is not a size"));
+        Command::new("minivmm")
+            .args_conflicts_with_subcommands(true)
+            .arg(option("cpus", "N").value_parser(value_parser!(u8)))
+            .arg(option("kernel", "FILE").conflicts_with("cpus"))
+            .arg(option("out", "DIR").requires("cpus"))
+            .arg(option("mode", "MODE").value_parser(PossibleValuesParser::new(["dt", "cmdline", "both"])))
+            .arg(option("size", "SIZE").value_parser(no_size))
+            .subcommand(Command::new("check"))
+            .subcommand(Command::new("model").arg(Arg::new("script").value_name("SCRIPT").required(true)))
     }
 
     #[test]
     fn each_mistake_has_its_sentence() {
         for (words, expected) in [
             ("--cpu 2", "unknown option '--cpu'; did you mean --cpus?"),
-            ("--zzzzz", "unknown option '--zzzzz'; `minivmm --help` lists what there is"),
+            ("--zzzzz", "unknown option '--zzzzz'; `minivmm --help` lists all options and commands"),
             ("chek", "unknown command 'chek'; did you mean check?"),
-            ("check x", "unexpected argument 'x'; `minivmm --help` lists what there is"),
+            ("check x", "unexpected argument 'x'; `minivmm --help` lists all options and commands"),
             ("--cpus", "--cpus <N> needs a value"),
             ("--cpus two", "--cpus must be a whole number, not 'two'"),
             ("--cpus 300", "--cpus: 300 is not in 0..=255"),
             ("--size 1Q", "--size: \"1Q\" is not a size"),
-            ("--mode cmdlin", "--mode cannot be 'cmdlin'; it must be dt, cmdline or both; did you mean cmdline?"),
+            (
+                "--mode cmdlin",
+                "--mode cannot be 'cmdlin'; it must be dt, cmdline or both; did you mean cmdline?",
+            ),
             ("--mode", "--mode <MODE> needs a value; it must be dt, cmdline or both"),
-            ("--cpus 1 --kernel f", "--kernel cannot be used with --cpus; omit one of them"),
+            ("--cpus 1 --kernel f", "--cpus cannot be used with --kernel; omit one of them"),
             ("--cpus 1 --cpus 2", "--cpus is given more than once; give it once"),
             ("--out x", "--cpus <N> is missing, and the other arguments need it"),
             ("model", "<SCRIPT> is missing, and the other arguments need it"),
         ] {
-            let error = Cli::try_parse_from(["minivmm"].into_iter().chain(words.split(' '))).unwrap_err();
-            assert_eq!(sentence(&error), expected, "{words}");
+            let words = ["minivmm"].into_iter().chain(words.split(' '));
+            let error = command().try_get_matches_from(words.clone()).unwrap_err();
+            assert_eq!(sentence(&error), expected, "{:?}", words.collect::<Vec<_>>());
         }
     }
 }

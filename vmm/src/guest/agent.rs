@@ -80,7 +80,7 @@ impl Write for Control {
                 Some(status) if state.exit.is_none() => state.exit = Some(status),
                 // The warning comes once, because the guest decides how many such lines there are.
                 _ if !std::mem::replace(&mut state.warned, true) => {
-                    tracing::warn!("the guest agent said {line:?}, which means nothing");
+                    tracing::warn!("unexpected line from the guest's agent: {line:?}");
                 }
                 _ => {}
             }
@@ -156,7 +156,7 @@ fn unpack(stream: &mut PipeReader, folder: &Path) -> io::Result<()> {
     }
     if left_out > 0 {
         tracing::warn!(
-            "{left_out} of the guest's files were left out: neither files nor folders, or outside of /out"
+            "minivmm skipped {left_out} entries of the guest's /out, which are not files or folders, or lie outside of it"
         );
     }
     Ok(())
@@ -300,7 +300,8 @@ mod tests {
             sink.write_all(&[b'x'; 5000]).unwrap();
             drop(sink);
             assert!(files.finish().is_err());
-            let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let left: Vec<_> =
+                fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
             let texts: Vec<_> = left.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
             assert_eq!(texts, Vec::from_iter(earlier), "{left:?}");
         }

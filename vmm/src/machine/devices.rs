@@ -51,11 +51,11 @@ pub(super) struct Built {
     /// Its name in the registry.
     pub(super) kind: &'static str,
     pub(super) device: Arc<dyn PlatformDevice>,
-    /// What its DMA wrote.
+    /// Its DMA port, which records its writes.
     dma: Option<DmaPort>,
 }
 
-/// What the event loop needs of the devices.
+/// The devices, as the event loop uses them.
 pub(super) struct Devices {
     pub(super) events: Arc<MachineEvents>,
     pub(super) serial: Arc<SerialDevice>,
@@ -68,7 +68,7 @@ pub(super) struct Devices {
     /// The console's port for the command's input, if there is input.
     pub(super) stdin_port: Option<usize>,
     pub(super) files: Option<Files>,
-    /// The devices that were asked for, in their order.
+    /// The devices of the registry, in the order of the options.
     pub(super) built: Vec<Built>,
     pub(super) faults: Option<Faults>,
 }
@@ -190,7 +190,7 @@ impl DeviceBuilder<'_> {
         Ok((devices, self.bus))
     }
 
-    /// What the device of `entry` is handed.
+    /// The parts that the device of `entry` is built from.
     fn parts(&mut self, entry: &Entry) -> Result<Parts, MachineError> {
         let mut interrupts = Vec::new();
         for (&gsi, interrupt) in entry.lines.iter().zip(&entry.resources.interrupts) {
@@ -280,7 +280,7 @@ impl ConsolePorts {
             named.insert(0, (port::STDIN, Box::new(io::sink())));
         }
         // Port 0 is the terminal.
-        let place = |port| named.iter().position(|(name, _)| *name == port).map(|place| place + 1);
+        let place = |port: &str| named.iter().position(|(name, _)| *name == port).map(|place| place + 1);
         let stdin_port = place(port::STDIN);
         let agent_port = place(port::AGENT).unwrap_or(named.len());
         let named = named.into_iter().map(|(name, sink)| (name.to_owned(), sink)).collect();

@@ -9,9 +9,7 @@ use super::{
 };
 use crate::observe::{
     exit_status::ExitStatus,
-    report::{
-        FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start,
-    },
+    report::{FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start},
 };
 
 /// The number of console lines in a report.

@@ -59,7 +59,7 @@ pub struct Streams {
     pub stdout: Output,
     /// The command's standard error.
     pub stderr: Output,
-    /// A copy of what the guest prints on its serial port, from [`prepare_places`].
+    /// A file for a copy of the serial port's output, from [`prepare_places`].
     pub console_log: Option<File>,
     /// The signals that end the machine, where the machine is this process' only job. Without a command it then has the
     /// terminal, too.
@@ -233,7 +233,7 @@ impl Machine {
         self.finish(outcome)
     }
 
-    /// Handles the causes of a wakeup. Returns an outcome if the machine is to end.
+    /// Handles the causes of a wakeup. Returns an outcome if the machine has to end.
     fn look_after(&mut self) -> Result<Option<MachineOutcome>, MachineError> {
         let woken = lock(&self.wakeups).take();
         let mut outcome = None;
@@ -296,9 +296,12 @@ impl Machine {
         if self.exec {
             return Some(MachineOutcome::NotBooted { seconds });
         }
-        // What a guest has printed is on the screen already.
+        // The output of a guest is on the screen already.
         if self.serial_log.is_empty() && !self.devices.terminal.is_driven() {
-            tracing::warn!("the guest has not come up after {seconds} s; likely reason: {}", self.boot_failure());
+            tracing::warn!(
+                "the guest has not come up after {seconds} s; likely reason: {}",
+                self.boot_failure()
+            );
         }
         None
     }
@@ -307,7 +310,7 @@ impl Machine {
     fn boot_failure(&self) -> String {
         let length = usize::try_from(self.kernel.end - self.kernel.start).unwrap_or(0);
         let mut image = vec![0; length];
-        // What cannot be read stays zero.
+        // A part that cannot be read stays zero.
         let _ = self.memory.read(&mut image, GuestAddress(self.kernel.start));
         let config = embedded_config(&image);
         let console = self.serial_log.last_lines(LAST_LINES);

@@ -28,7 +28,8 @@ impl Evidence<'_> {
     /// The likely reason, in a sentence without a full stop.
     pub fn likely_reason(self) -> String {
         let Self { config, compression, console } = self;
-        let printed = |texts: &[&str]| console.iter().any(|line| texts.iter().any(|text| line.contains(text)));
+        let printed =
+            |texts: &[&str]| console.iter().any(|line| texts.iter().any(|text| line.contains(text)));
         let mut reasons = Vec::new();
         let lacking: Vec<String> = config
             .map(missing)
@@ -39,9 +40,12 @@ impl Evidence<'_> {
         if !lacking.is_empty() {
             reasons.push(format!("the kernel lacks {}", lacking.join(", ")));
         }
-        let foreign = compression.filter(|compression| config.is_some_and(|config| !unpacks(config, compression)));
+        let foreign =
+            compression.filter(|compression| config.is_some_and(|config| !unpacks(config, compression)));
         if let Some(Compression { name, option, .. }) = foreign {
-            reasons.push(format!("the initramfs is compressed with {name}, and the kernel lacks CONFIG_{option}"));
+            reasons.push(format!(
+                "the initramfs is compressed with {name}, and the kernel lacks CONFIG_{option}"
+            ));
         }
         if reasons.is_empty() && printed(&NOT_UNPACKED) {
             reasons.push("the kernel could not unpack the initramfs".to_owned());
@@ -83,10 +87,18 @@ mod tests {
     #[test]
     fn a_kernel_that_embeds_nothing() {
         let silent = reason(None, b"", &[]);
-        assert!(silent.starts_with("the kernel printed nothing on its serial console and embeds no configuration"), "{silent}");
+        assert!(
+            silent
+                .starts_with("the kernel printed nothing on its serial console and embeds no configuration"),
+            "{silent}"
+        );
         assert!(silent.contains("--kernel"), "{silent}");
-        let zstd = reason(None, b"\x28\xb5\x2f\xfd", &["Kernel panic: VFS: Unable to mount root fs on unknown"]);
-        assert!(zstd.starts_with("the kernel could not unpack the initramfs; the kernel embeds no configuration"), "{zstd}");
+        let zstd =
+            reason(None, b"\x28\xb5\x2f\xfd", &["Kernel panic: VFS: Unable to mount root fs on unknown"]);
+        assert!(
+            zstd.starts_with("the kernel could not unpack the initramfs; the kernel embeds no configuration"),
+            "{zstd}"
+        );
         assert!(zstd.contains("look for CONFIG_RD_ZSTD, for zstd;"), "{zstd}");
     }
 
@@ -95,7 +107,8 @@ mod tests {
         let all: String = missing("").iter().map(|option| format!("CONFIG_{}=y\n", option.name)).collect();
         let without = reason(Some(&all.replace("CONFIG_OF=y", "")), b"", &[]);
         assert_eq!(without, "the kernel lacks CONFIG_OF (reads the device tree)");
-        let zstd = reason(Some(&all), b"\x28\xb5\x2f\xfd", &["VFS: Unable to mount root fs on unknown-block"]);
+        let zstd =
+            reason(Some(&all), b"\x28\xb5\x2f\xfd", &["VFS: Unable to mount root fs on unknown-block"]);
         assert_eq!(zstd, "the initramfs is compressed with zstd, and the kernel lacks CONFIG_RD_ZSTD");
         let init = reason(Some(&all), b"", &["Kernel panic - not syncing: No working init found."]);
         assert_eq!(init, "the initramfs has no /init that this kernel can run");

@@ -82,7 +82,8 @@ pub fn table() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(table, "  {with:>5}  {without:>5}  {}", row.meaning());
     }
-    table + "Where a command ends with one of minivmm's own statuses, stderr and --report tell them apart."
+    table
+        + "If a command ends with one of these statuses itself, the messages on stderr and --report show the difference."
 }
 
 /// The exit status that a run ends with, and its meaning. The names are stable in JSON.

@@ -6,3 +6,4 @@ pub mod exit_status;
 pub mod frames;
 pub mod report;
 pub mod timeline;
+pub mod words;

@@ -15,12 +15,12 @@ pub const FORMAT_VERSION: u32 = 2;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum MachineOutcome {
-    /// The guest handed back a status: the command's, or that of a power-off (0).
+    /// The guest ended with a status: the command's, or that of a power-off (0).
     Exit {
         /// The status.
         status: u8,
     },
-    /// The guest powered off before its command had handed back a status.
+    /// The guest powered off before its command ended.
     PoweredOff,
     /// The guest did not make its boot mark in time.
     NotBooted {
@@ -31,7 +31,7 @@ pub enum MachineOutcome {
     Panic,
     /// All CPUs halted with interrupts off.
     Halted,
-    /// The guest asked for a reset or fell into a triple fault; minivmm does not start it again.
+    /// The guest requested a reset, or had a triple fault; minivmm does not start it again.
     Reset,
     /// The user pressed the escape key and x.
     Quit,
@@ -40,14 +40,14 @@ pub enum MachineOutcome {
         /// Its number.
         signal: i32,
     },
-    /// A client of the API socket asked for it.
+    /// A client of the API socket requested it.
     Stopped,
     /// The time limit of the run was reached.
     TimedOut {
         /// The limit.
         seconds: u64,
     },
-    /// KVM could not run the guest any further.
+    /// KVM could not continue the guest.
     Failed {
         /// The reason.
         reason: String,
@@ -137,7 +137,7 @@ pub struct Report {
     pub windows: Vec<WindowReport>,
     /// The devices that have counters, in the order in which the machine has them.
     pub devices: Vec<DeviceReport>,
-    /// The faults on purpose; null without a plan.
+    /// The fault injection; null without a plan.
     pub faults: Option<devices::faults::Trace>,
     /// The likely reason, in a sentence, if a guest failed before its boot mark; else null.
     pub boot_failure: Option<String>,

@@ -201,6 +201,7 @@ impl Console {
         match (event, value) {
             (PORT_READY, 1) => {
                 port.ready = true;
+                port.ended = false;
                 let kind = if port.name.is_some() { Message::Name } else { Message::Console };
                 self.pending.extend([(index, kind), (index, Message::Open)]);
                 if index == 0 && self.size != (0, 0) {
