@@ -195,6 +195,7 @@ fn input_reaches_the_command() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(output.stdout == all, "{} bytes came back", output.stdout.len());
     assert_eq!(printed(&with_input("wc -c; cat /dev/stdin | wc -c", Vec::new())), "0\n0\n");
+    assert_eq!(printed(&with_input("sleep 1; cat /dev/stdin", b"hi".to_vec())), "hi");
     // What the command does not read is dropped.
     assert_eq!(printed(&with_input("head -c 3", all)), "\u{0}\u{1}\u{2}");
 }

@@ -104,13 +104,17 @@ impl Write for Patient {
         const LOOK_AGAIN_MS: i32 = 100;
         let mut waiting = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
         loop {
+            // After the end output that the stream does not take at once is lost: there can be much of it.
+            let is_over =
+                self.ended.load(Ordering::Relaxed) || self.until.is_some_and(|until| Instant::now() >= until);
+            let wait = if is_over { 0 } else { LOOK_AGAIN_MS };
             // SAFETY: one structure of ours.
-            let ready = unsafe { libc::poll(&raw mut waiting, 1, LOOK_AGAIN_MS) };
+            let ready = unsafe { libc::poll(&raw mut waiting, 1, wait) };
             // The write that follows meets an error of poll, too. EINTR says nothing.
             if ready > 0 || (ready < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted) {
                 return self.file.write(&data[..data.len().min(STEP)]);
             }
-            if self.ended.load(Ordering::Relaxed) || self.until.is_some_and(|until| Instant::now() >= until) {
+            if is_over {
                 return Ok(data.len());
             }
         }
