@@ -1,10 +1,10 @@
 //! Makes a machine of the devices, runs it, and says how that went.
 //!
-//! The way of a machine: [`cli`] reads what is asked for into a [`Config`](machine::config::Config);
+//! The way of a machine: [`cli`] reads the options into a [`Config`](machine::config::Config);
 //! [`boot`] makes guest memory of it that is ready to run ([`load`](boot::load::load)); [`machine`] adds KVM, the
 //! devices of the [`platform`](boot::platform)'s list and the vCPUs, and runs until something ends it;
 //! [`observe`] says how that went ([`Report`](observe::report::Report)). While it runs, [`guest`] talks with
-//! the programs inside and [`api`] answers the programs outside. [`experiment`] runs machines with faults on purpose and
+//! the programs inside and [`api`] answers the programs outside. [`experiment`] tests drivers by fault injection and
 //! judges them. All that one architecture has is in [`arch`]. Where this host's KVM cannot run Linux, minivmm runs itself in
 //! the [`lab`].
 

@@ -207,7 +207,9 @@ mod tests {
                     let code = |row: [f64; 3], zero: u8| {
                         let sum: f64 =
                             row.iter().zip(rgb).map(|(weight, value)| weight * f64::from(value)).sum();
-                        (sum + f64::from(zero)).round() as u8
+                        #[expect(clippy::cast_possible_truncation, reason = "codes have 8 bits")]
+                        let code = (sum + f64::from(zero)).round() as u8;
+                        code
                     };
                     let [y, cb, cr] = [(0, encoding.black()), (1, 128), (2, 128)]
                         .map(|(row, zero)| code(weights[row], zero));

@@ -1,5 +1,5 @@
-//! Errors of minivmm: one sentence with the offending value, exit status 2 for a bad request, 1 for a fault of the host.
-//! These tests need neither Linux nor a fit KVM.
+//! Errors of minivmm: one sentence with the offending value. The exit status is 2 for a bad request and 1 for a failure of the host;
+//! with --exec it is 125 for both. These tests need neither Linux nor a fit KVM.
 
 use std::{
     fs,
@@ -27,6 +27,7 @@ pub(crate) fn group() -> Group {
         no_image,
         images_of_other_architectures,
         options,
+        short_and_long_help,
         plans_of_faults,
         experiments,
         places_that_cannot_be_written,
@@ -173,19 +174,28 @@ fn sizes_and_windows() {
     let with = |arguments: &[&str], parts: &[&str]| {
         refused(&[&["--kernel", &kernel], arguments].concat(), 2, parts);
     };
-    with(&["--memory", "1M"], &["guest memory of 1M is too small; give --memory between 32M and"]);
-    with(&["--memory", "100T"], &["guest memory of 100T is too large"]);
+    with(&["--memory", "1M"], &["--memory must be 32M to ", ", not 1M\n"]);
+    with(&["--memory", "100T"], &["--memory must be 32M to ", ", not 100T\n"]);
     with(&["--memory", "lots"], &["\"lots\" is not a size"]);
-    with(&["--memory", "67108865"], &["not a multiple of 4096 bytes"]);
-    with(&["--memory", "65M", "--hugepages"], &["not a multiple of 2097152 bytes, the huge page size"]);
-    with(&["--cpus", "0"], &["0 CPUs cannot be had; give --cpus between 1 and 254"]);
-    with(&["--cpus", "1000"], &["1000 is not in 0..=255"]);
-    with(&["--numa", "0"], &["0 NUMA nodes cannot be had; give --numa between 1 and 8"]);
-    with(&["--numa", "9"], &["9 NUMA nodes cannot be had"]);
-    with(&["--numa", "two"], &["invalid value 'two' for '--numa"]);
+    with(&["--memory", "256"], &[", not 256; did you mean 256M?\n"]);
+    with(
+        &["--memory", "67108865"],
+        &["--memory must be a multiple of 4096 bytes, the page size, not 67108865 bytes"],
+    );
+    with(
+        &["--memory", "65M", "--hugepages"],
+        &["--memory must be a multiple of 2097152 bytes, the huge page size"],
+    );
+    for cpus in ["0", "255", "1000"] {
+        with(&["--cpus", cpus], &["minivmm: --cpus must be 1 to 254\n"]);
+    }
+    for nodes in ["0", "9", "1000"] {
+        with(&["--numa", nodes], &["minivmm: --numa must be 1 to 8\n"]);
+    }
+    with(&["--numa", "two"], &["--numa must be a whole number, not 'two'"]);
     with(
         &["--numa", "2", "--memory", "63M"],
-        &["guest memory of 63M cannot be divided among 2 NUMA nodes; give more"],
+        &["guest memory of 63M is too small for 2 NUMA nodes; increase --memory or decrease --numa"],
     );
     with(
         &["--cma", "64M,node=1"],
@@ -197,10 +207,11 @@ fn sizes_and_windows() {
     );
     with(
         &["--numa", "2", "--camera", "node=2"],
-        &["the camera's NUMA node 2 is none of the guest's, of which the last is 1"],
+        &["the camera uses NUMA node 2, but the guest's last node is 1; increase --numa"],
     );
     with(&["--cma", "0"], &["size zero"]);
     with(&["--cma", "256Q"], &["\"256Q\" is not a size"]);
+    with(&["--cma", "256"], &["--cma: a CMA window of 256 bytes is too small; did you mean 256M?"]);
     with(&["--cma", "2G"], &["larger than the guest's memory of 1G"]);
     with(&["--cma", "1G"], &["there is no room for the CMA window cma0", "the largest free stretch"]);
     with(&["--cma", "5M"], &["not a multiple of the guest's pageblock of 4M"]);
@@ -216,11 +227,11 @@ fn sizes_and_windows() {
     with(&["--numa", "2", "--cma", &node], &["lies in NUMA node 0, not in node 1"]);
     with(
         &["--camera", "window=isp"],
-        &["the camera's window \"isp\" is none of the CMA windows (there are none)"],
+        &["the camera uses the window \"isp\", but the CMA windows are none; add --cma size=...,name=isp"],
     );
     with(&["--camera", "scene=moon"], &["moon"]);
     with(&["--camera", "fps=5"].repeat(9), &["a machine has at most 8 cameras, not 9"]);
-    with(&["--cmdline", &"x".repeat(3000)], &["the kernel takes at most 2047"]);
+    with(&["--cmdline", &"x".repeat(3000)], &["but the kernel takes at most 2047"]);
     with(&["--log", "a=b=c"], &["the log filter"]);
 }
 
@@ -235,7 +246,12 @@ fn no_image() {
             .output()
             .unwrap();
         let place = if variable == "HOME" { "/no/home/.cache/minivmm" } else { value };
-        check(&output, &[variable], 2, &["there is no guest image in", place, "guest-images -- build"]);
+        check(
+            &output,
+            &[variable],
+            2,
+            &["the guest image default is not built", place, "guest-images -- build"],
+        );
     }
 }
 
@@ -251,21 +267,37 @@ fn images_of_other_architectures() {
 }
 
 fn options() {
-    refused(&["--colour"], 2, &["unexpected argument '--colour'"]);
-    refused(&["bake"], 2, &["bake"]);
-    refused(&["--out", "x"], 2, &["--exec"]);
+    for (arguments, sentence) in [
+        (&["--colour"][..], "unknown option '--colour'; `minivmm --help` lists all options and commands"),
+        (&["--cpu", "2"], "unknown option '--cpu'; did you mean --cpus?"),
+        (&["bake"], "unknown command 'bake'; `minivmm --help` lists all options and commands"),
+        (&["chek", "x.dtb"], "unknown command 'chek'; did you mean check?"),
+        (&["--out", "x"], "--exec <CMD> is missing, and the other arguments need it"),
+        (&["--image", "x", "--kernel", "y"], "--image cannot be used with --kernel; omit one of them"),
+        (&["--memory"], "--memory <SIZE> needs a value"),
+        (&["check", "board.dtb", "--cma", "64M"], "[FILE] cannot be used with --cma; omit one of them"),
+    ] {
+        refused(arguments, 2, &[]);
+        let said = String::from_utf8(minivmm(arguments).stderr).unwrap();
+        assert_eq!(said, format!("minivmm: {sentence}\n"), "{arguments:?}");
+    }
+    refused(&["--cpu", "2", "--exec", "true"], 125, &["unknown option '--cpu'"]);
     refused(&["ctl", "/no/socket", "status"], 2, &["no machine listens on /no/socket", "--api-socket"]);
-    refused(&["ctl", "/no/socket", "fly"], 2, &["invalid value 'fly'", "status"]);
-    refused(&["ctl", "/no/socket", "status", "now"], 2, &["'now' means nothing here; leave it out"]);
+    refused(&["ctl", "/no/socket", "fly"], 2, &["<VERB> cannot be 'fly'; it must be status"]);
+    refused(&["ctl", "/no/socket", "status", "now"], 2, &["unexpected word 'now'; omit it"]);
     refused(
         &["ctl", "/no/socket", "faults", "ad", "x"],
         2,
-        &["'ad x'", "list, add FILE, remove NAME or trigger NAME"],
+        &["faults needs list, add FILE, remove NAME or trigger NAME, not 'ad x'"],
     );
-    refused(&["ctl", "/no/socket", "faults", "add", "/no/plan"], 2, &["/no/plan", "name a file that can"]);
-    refused(&["ctl", "/no/socket", "frames"], 2, &["pause, step, step N or resume"]);
-    refused(&["ctl", "/no/socket", "frames", "step", "0"], 2, &["'step 0'", "pause, step, step N or resume"]);
-    refused(&["ctl", "/no/socket", "capture", "x"], 2, &["'x' means nothing here; leave it out"]);
+    refused(&["ctl", "/no/socket", "faults", "add", "/no/plan"], 2, &["/no/plan", "name a readable file"]);
+    refused(&["ctl", "/no/socket", "frames"], 2, &["frames needs pause, step [N] or resume, not ''"]);
+    refused(
+        &["ctl", "/no/socket", "frames", "step", "0"],
+        2,
+        &["frames needs pause, step [N] or resume, not 'step 0'"],
+    );
+    refused(&["ctl", "/no/socket", "capture", "x"], 2, &["unexpected word 'x'; omit it"]);
     refused(
         &["ctl", "/no/socket", "status", "--device", "camera0"],
         2,
@@ -277,6 +309,39 @@ fn options() {
         &["--png and --follow are for the verb capture"],
     );
     refused(&["ctl", "/no/socket", "status", "--svg", "x"], 2, &["--svg and --window are for the verb cma"]);
+}
+
+fn short_and_long_help() {
+    let help = |arguments: &[&str]| {
+        let output = minivmm(arguments);
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (short, long) = (help(&["-h"]), help(&["--help"]));
+    assert!(short.lines().count() <= 60 && 2 * short.len() < long.len(), "{short}");
+    for part in ["Guest memory, 32M to ", "Number of vCPUs, 1 to 254"] {
+        assert!(short.contains(part) && long.contains(part), "{part} is missing in {short}");
+    }
+    for part in [
+        "Exit status",
+        "  123      1  the guest panicked",
+        "CONFIG_SERIAL_OF_PLATFORM",
+        "CONFIG_RD_ZSTD",
+        "align=SIZE",
+    ] {
+        assert!(long.contains(part) && !short.contains(part), "{part} is missing in {long}");
+    }
+    let check = help(&["check", "--help"]);
+    for option in ["--cma ", "--memory ", "--faults ", "--json"] {
+        assert!(check.contains(&format!("\n      {option}")), "{option} is missing in {check}");
+    }
+    for option in ["exec", "hugepages", "timeout", "report", "log", "share", "out", "api-socket"] {
+        assert!(
+            !check.contains(&format!("\n      --{option} "))
+                && !check.contains(&format!("\n      --{option}\n")),
+            "{option}: {check}"
+        );
+    }
 }
 
 fn plans_of_faults() {
@@ -294,7 +359,7 @@ fn plans_of_faults() {
         (rule.replace("irq", "frame.dma"), ["plan.toml:4:10: lose is no action of frame.dma", "one of irq"]),
     ] {
         fs::write(&plan, text).unwrap();
-        refused(&["--faults", &path, "--exec", "true"], 2, &parts);
+        refused(&["--faults", &path, "--exec", "true"], 125, &parts);
     }
     let kernel = good_kernel(folder.path());
     let with = |selector: &str, arguments: &[&str], part: &str| {
@@ -314,10 +379,10 @@ fn plans_of_faults() {
     let missing = folder.path().join("no-plan").display().to_string();
     refused(
         &["--faults", &missing, "--exec", "true"],
-        2,
-        &["the plan of faults", "no-plan", "name a file that can"],
+        125,
+        &["the plan ", "no-plan cannot be read", "name a readable file"],
     );
-    refused(&["--trace", &missing, "--exec", "true"], 2, &["--faults"]);
+    refused(&["--trace", &missing, "--exec", "true"], 125, &["--faults <FILE> is missing"]);
     refused(
         &["replay", &missing],
         2,
@@ -340,31 +405,31 @@ fn experiments() {
         ),
         (
             good.replace("--cma", "--cmb"),
-            ["first.toml, seed=1, cannot be: unexpected argument '--cmb'", "the machine of"],
+            ["first.toml, seed=1, is wrong: unknown option '--cmb'", "the machine of"],
         ),
         (
             format!("{good}[matrix]\nformat = [\"GREY\"]"),
-            ["first.toml:5:1: nothing has {format}", "leave the choice out"],
+            ["first.toml:5:1: no field uses {format}", "remove the choice"],
         ),
         (
             format!("{}[matrix]\nn = [\"a b\", \"a/b\"]", good.replace("true", "echo {n}")),
-            ["the runs n=a b,seed=1 and n=a/b,seed=1 of", "values that differ"],
+            ["the runs n=a b,seed=1 and n=a/b,seed=1 of", "use values that differ"],
         ),
-        (good.replace("16M\"", "16M --seed 3\""), ["are the experiment's own", "leave them out"]),
+        (good.replace("16M\"", "16M --seed 3\""), ["are set by the experiment", "omit them"]),
     ] {
         fs::write(&first, text).unwrap();
         refused(&["experiment", "run", &first], 2, &parts);
     }
     fs::write(&first, good).unwrap();
     fs::write(&second, good).unwrap();
-    refused(&["experiment", "list", &first, &second], 2, &["are both called 'e'", "a name of its own"]);
+    refused(&["experiment", "list", &first, &second], 2, &["are both named 'e'", "a name of its own"]);
     refused(
         &["experiment", "run", &first, "--set", "a=b"],
         2,
         &["no experiment has 'a' in its matrix", "--set a="],
     );
-    refused(&["experiment", "run", &first, "--set", "a"], 2, &["it has no '='", "NAME=VALUE"]);
-    refused(&["experiment", "run", &path("none")], 2, &["cannot be read", "name a file that can"]);
+    refused(&["experiment", "run", &first, "--set", "a"], 2, &["write it as NAME=VALUE"]);
+    refused(&["experiment", "run", &path("none")], 2, &["cannot be read", "name a readable file"]);
     let listed = Command::new(&*MINIVMM).args(["experiment", "list", &first]).output().unwrap();
     assert!(String::from_utf8_lossy(&listed.stdout).contains("\n  seed=1\n"), "{listed:?}");
 }
@@ -383,14 +448,14 @@ fn places_that_cannot_be_written() {
         ("--api-socket", "the API socket"),
         ("--dump-dtb", "cannot be written"),
     ] {
-        refused(&[&base[..], &[option, &below]].concat(), 2, &[part, "below"]);
+        refused(&[&base[..], &[option, &below]].concat(), 125, &[part, "below"]);
     }
 }
 
 fn interrupt_controllers() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
-    refused(&["--kernel", &kernel, "--gic", "4"], 2, &["invalid value '4' for '--gic", "2, 3"]);
+    refused(&["--kernel", &kernel, "--gic", "4"], 2, &["--gic cannot be '4'; it must be 2 or 3"]);
     if host::unfit().is_some() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: this host is unfit, it refuses all.");
         return;
@@ -449,5 +514,5 @@ fn an_unfit_host_is_told_of_the_lab() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = good_kernel(folder.path());
     let parts = [reason.as_str(), "--host lab runs guests in an emulated machine"];
-    refused(&["--host", "kvm", "--kernel", &kernel, "--exec", "echo hi"], 1, &parts);
+    refused(&["--host", "kvm", "--kernel", &kernel, "--exec", "echo hi"], 125, &parts);
 }

@@ -35,8 +35,10 @@ pub(crate) fn group() -> Group {
         tests: tests![
             hello_marks_its_boot_prints_and_ends,
             the_bus_survives_every_width,
+            a_log_that_is_no_terminal_has_no_colours,
             a_halted_guest_ends_the_machine,
             a_triple_fault_is_a_reset,
+            a_guest_that_does_not_come_up_ends_with_123,
             the_camera_keeps_to_its_registers,
             a_free_frame_clock_drops_frames,
             a_stream_has_every_frame,
@@ -69,6 +71,21 @@ fn the_bus_survives_every_width() {
     exits_with(BareMetal::new("bus"), 0);
 }
 
+/// Loads from addresses without a device are in the log.
+fn a_log_that_is_no_terminal_has_no_colours() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(&*MINIVMM)
+        .args(["--any-host", "--camera", "none", "--memory", "64M", "--log", "debug", "--kernel"])
+        .arg(BareMetal::new("bus").build(folder.path()).config.kernel)
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains("DEBUG") && log.contains("which no device has"), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
+}
+
 fn a_halted_guest_ends_the_machine() {
     assert_eq!(run(BareMetal::new("halt")).0.outcome, MachineOutcome::Halted);
     let mut two = BareMetal::new("halt");
@@ -78,6 +95,51 @@ fn a_halted_guest_ends_the_machine() {
 
 fn a_triple_fault_is_a_reset() {
     assert_eq!(run(BareMetal::new("reset")).0.outcome, MachineOutcome::Reset);
+}
+
+/// Guests without a boot mark and without a kernel's configuration: one halts at once, and one loops without end.
+fn a_guest_that_does_not_come_up_ends_with_123() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    for (guest, ending, reason) in [
+        (
+            "halt",
+            "the guest halted",
+            "the kernel printed nothing on its serial console and embeds no configuration",
+        ),
+        ("stuck", "the guest did not come up within 2 s", "the kernel embeds no configuration"),
+    ] {
+        let output = Command::new(&*MINIVMM)
+            .args([
+                "--any-host",
+                "--camera",
+                "none",
+                "--memory",
+                "64M",
+                "--exec",
+                "true",
+                "--boot-timeout",
+                "2s",
+            ])
+            .arg("--kernel")
+            .arg(BareMetal::new(guest).build(folder.path()).config.kernel)
+            .arg("--report")
+            .arg(&report)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(123), "{guest}: {stderr}");
+        assert!(stderr.starts_with(&format!("minivmm: {ending}")), "{guest}: {stderr}");
+        assert!(stderr.contains(&format!("minivmm: likely reason: {reason}")), "{guest}: {stderr}");
+        assert_eq!(
+            stderr.contains("the last lines of its console:\n  stuck\n"),
+            guest == "stuck",
+            "{stderr}"
+        );
+        let read: Report = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+        assert!(read.boot_failure.unwrap().starts_with(reason) && read.exit.status == 123, "{guest}");
+    }
 }
 
 /// A guest with a camera and a window.

@@ -216,11 +216,11 @@ fn a_capture_is_what_the_camera_wrote() {
     let refused = ctl(&["capture", "--device", "camera1"]);
     assert!(
         text(&refused.stderr)
-            .contains("'camera1' is not one of the machine's devices that make frames; these are camera0"),
+            .contains("'camera1' is not one of the machine's devices that make frames; they are camera0"),
         "{refused:?}"
     );
     printed(&ctl(&["stop"]));
-    assert_eq!(machine.join().unwrap().status.code(), Some(1));
+    assert_eq!(machine.join().unwrap().status.code(), Some(143));
 }
 
 /// V4L2's code of a format, as text.

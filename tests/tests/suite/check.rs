@@ -176,11 +176,11 @@ fn a_source() {
     let without = Command::new(&*MINIVMM).args(["check", path]).env("PATH", folder.path()).output().unwrap();
     let stderr = String::from_utf8_lossy(&without.stderr);
     assert_eq!(without.status.code(), Some(1));
-    assert!(stderr.contains("install the package device-tree-compiler, or give a .dtb"), "{stderr}");
+    assert!(stderr.contains("install the package device-tree-compiler, or name a .dtb file"), "{stderr}");
 
     fs::write(&file, "/dts-v1/;\n#include <dt-bindings/gpio/gpio.h>\n").unwrap();
     let error = said(&[path], 2);
-    assert!(error.contains("board.dts:2.1") && error.contains("has to go through cpp first"), "{error}");
+    assert!(error.contains("board.dts:2.1") && error.contains("run cpp first on a source"), "{error}");
     assert_eq!(error.lines().count(), 1);
 }
 
@@ -192,7 +192,7 @@ fn bad_requests() {
     assert!(Command::new(&*MINIVMM).args(dtb).status().unwrap().success());
     said(&[path], 0);
     for (words, part) in [
-        (&[path, "--cma", "64M"][..], "cannot be used with '--cma <SPEC>'"),
+        (&[path, "--cma", "64M"][..], "[FILE] cannot be used with --cma; omit one of them"),
         (&[path, "--pageblock", "3M"], "the pageblock of 3M is not a power of two"),
         (&[path, "--page-size", "1M"], "the page size must be 4K, 16K or 64K, not 1M"),
         (&["--cma", "3M"], "the CMA window cma0 has the size 0x300000"),

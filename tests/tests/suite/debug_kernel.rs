@@ -46,7 +46,7 @@ pub(crate) fn group(arch: &Arch) -> Group {
 
 fn run(machine: &str, command: &str) -> String {
     let mut minivmm = Command::new(guest::minivmm());
-    minivmm.args(["--image", &KIND.name()]).args(machine.split_whitespace());
+    minivmm.args(["--boot-timeout", "9m", "--image", &KIND.name()]).args(machine.split_whitespace());
     minivmm.args(["--exec", &format!("{SCAN}{command}")]);
     printed(&guest::run_within(&mut minivmm, LIMIT))
 }

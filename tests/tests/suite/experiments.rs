@@ -271,7 +271,7 @@ fn who_stops_them_leaves_no_guest() {
     said.read_to_string(&mut rest).unwrap();
     assert_eq!(minivmm.wait().unwrap().code(), Some(130), "{rest}");
     assert!(
-        rest.contains("2 runs, 1 passed, 0 failed, 1 not made; see ") && rest.contains("--resume"),
+        rest.contains("2 runs, 1 passed, 0 failed, 1 not run; see ") && rest.contains("--resume"),
         "{rest}"
     );
     // It ended in order, and before the other did.

@@ -211,14 +211,14 @@ fn rules_come_while_a_machine_runs() {
     });
     wait_for("there is no socket", &machine, || socket.exists());
     let plan = plan.display().to_string();
-    assert_eq!(printed(&ctl(&socket, &["faults", "list"])), "there are no rules\n");
+    assert_eq!(printed(&ctl(&socket, &["faults", "list"])), "no rules\n");
     printed(&ctl(&socket, &["faults", "add", &plan]));
     let twice = ctl(&socket, &["faults", "add", &plan]);
     assert!(
-        twice.status.code() == Some(1) && text(&twice.stderr).contains("there is a rule 'later' already")
+        twice.status.code() == Some(1) && text(&twice.stderr).contains("there is already a rule 'later'")
     );
     let unknown = ctl(&socket, &["faults", "trigger", "sooner"]);
-    assert!(text(&unknown.stderr).contains("there is no rule 'sooner'; there are: later"), "{unknown:?}");
+    assert!(text(&unknown.stderr).contains("there is no rule 'sooner'; the rules are: later"), "{unknown:?}");
     printed(&ctl(&socket, &["faults", "trigger", "later"]));
     let output = machine.join().unwrap();
     assert!(printed(&output).contains("line buffer overflow"), "{output:?}");

@@ -30,7 +30,7 @@ pub(crate) fn group() -> Group {
     let mut tests = tests![
         meminfo_and_nothing_else,
         output_is_byte_exact,
-        a_panic_ends_with_1_and_the_last_lines,
+        a_panic_ends_with_123_and_the_last_lines,
         reboot_and_halt_end_the_machine,
         a_signal_ends_the_machine,
         two_cpus,
@@ -45,6 +45,8 @@ pub(crate) fn group() -> Group {
         ctl_asks_pauses_and_stops_a_running_guest,
         a_command_that_powers_off_has_failed,
         a_shell_on_the_console,
+        a_time_limit_ends_the_machine,
+        input_reaches_the_command,
         entropy_comes_from_the_host,
         twenty_runs_leave_nothing_behind,
     ];
@@ -99,10 +101,10 @@ fn files_come_out() {
     assert_eq!(text(&here.stdout).split(' ').next(), text(&output.stdout).split(' ').next());
 }
 
-fn a_panic_ends_with_1_and_the_last_lines() {
+fn a_panic_ends_with_123_and_the_last_lines() {
     let output = exec("--cma 256M", "echo c > /proc/sysrq-trigger");
     let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(output.status.code(), Some(123), "{stderr}");
     assert!(stderr.contains("the guest's kernel panicked"), "{stderr}");
     assert!(stderr.contains("Kernel panic - not syncing: sysrq triggered crash"), "{stderr}");
     assert!(output.stdout.is_empty());
@@ -110,12 +112,12 @@ fn a_panic_ends_with_1_and_the_last_lines() {
 
 fn reboot_and_halt_end_the_machine() {
     let reboot = exec("", "echo b > /proc/sysrq-trigger");
-    assert_eq!(reboot.status.code(), Some(1));
+    assert_eq!(reboot.status.code(), Some(123));
     assert!(text(&reboot.stderr).contains("reset itself"), "{reboot:?}");
     // Halts with interrupts off, without init. Linux on arm64 spins then, so the machine does not end.
     if cfg!(target_arch = "x86_64") {
         let halt = exec("--cpus 2", "busybox halt -f; sleep 100");
-        assert_eq!(halt.status.code(), Some(1));
+        assert_eq!(halt.status.code(), Some(123));
         assert!(text(&halt.stderr).contains("the guest halted"), "{halt:?}");
     }
 }
@@ -142,6 +144,60 @@ fn a_signal_ends_the_machine() {
         assert_eq!(ended.code(), Some(status), "{signal:?}");
         assert!(took < Duration::from_secs(20), "{signal:?} took {took:?}");
     }
+}
+
+/// The command fills a pipe that the test does not read.
+fn a_time_limit_ends_the_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let (report, out) = (folder.path().join("report"), folder.path().join("out"));
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(["--timeout", "20s", "--cmdline", "ignore_loglevel"]);
+    minivmm.args(["--exec", "echo 'up and busy' > /dev/kmsg; echo > /out/file; cat /dev/zero"]);
+    minivmm.arg("--report").arg(&report).arg("--out").arg(&out);
+    let mut child =
+        minivmm.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (pid, stdout) = (child.id(), child.stdout.take().unwrap());
+    let running = std::thread::spawn(move || child.wait_with_output().unwrap());
+    end_within(&running, pid, guest::LIMIT);
+    drop(stdout);
+    let ended = running.join().unwrap();
+    let stderr = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(124), "{stderr}");
+    assert!(stderr.contains("minivmm: stopped after 20 s, the limit of --timeout"), "{stderr}");
+    assert!(stderr.contains("up and busy"), "the console's last lines are missing in {stderr}");
+    let report: Report = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    assert_eq!((report.outcome, report.exit.status), (MachineOutcome::TimedOut { seconds: 20 }, 124));
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0, "no file is left");
+}
+
+/// A command with this input.
+fn with_input(command: &str, input: Vec<u8>) -> std::process::Output {
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(["--exec", command]);
+    let mut child =
+        minivmm.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (pid, mut stdin) = (child.id(), child.stdin.take().unwrap());
+    let writing = std::thread::spawn(move || {
+        // A command need not read its input.
+        let _ = stdin.write_all(&input);
+    });
+    let running = std::thread::spawn(move || child.wait_with_output().unwrap());
+    end_within(&running, pid, guest::LIMIT);
+    let output = running.join().unwrap();
+    writing.join().unwrap();
+    output
+}
+
+fn input_reaches_the_command() {
+    // Every byte value, more than all buffers on the way hold; and no byte.
+    let all: Vec<u8> = (0..=255).cycle().take(3 << 20 | 5).collect();
+    let output = with_input("cat", all.clone());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(output.stdout == all, "{} bytes came back", output.stdout.len());
+    assert_eq!(printed(&with_input("wc -c; cat /dev/stdin | wc -c", Vec::new())), "0\n0\n");
+    assert_eq!(printed(&with_input("sleep 1; cat /dev/stdin", b"hi".to_vec())), "hi");
+    // What the command does not read is dropped.
+    assert_eq!(printed(&with_input("head -c 3", all)), "\u{0}\u{1}\u{2}");
 }
 
 /// The answer of `minivmm ctl --json` to a verb.
@@ -222,9 +278,11 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     assert!(counts.try_iter().count() > 0, "what was on its way when it paused");
     std::thread::sleep(10 * gap.max(Duration::from_millis(200)));
     assert_eq!(counts.try_iter().collect::<Vec<_>>(), Vec::<String>::new());
-    let refused = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg("cma"));
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("the machine is paused"), "{refused:?}");
+    for verb in ["cma", "capture"] {
+        let refused = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg(verb));
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused.stderr).contains("the machine is paused"), "{refused:?}");
+    }
     assert_eq!(ctl(&socket, "resume"), serde_json::json!({"done": {}}));
     counts.recv_timeout(guest::LIMIT).unwrap();
 
@@ -232,9 +290,10 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     ctl(&socket, "pause");
     ctl(&socket, "stop");
     end_within(&running, pid, guest::LIMIT);
-    assert_eq!(running.join().unwrap().code(), Some(1));
+    assert_eq!(running.join().unwrap().code(), Some(143));
     let report: Report = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
-    assert_eq!(report.outcome, MachineOutcome::Stopped);
+    assert_eq!((report.outcome, report.exit.status), (MachineOutcome::Stopped, 143));
+    assert!(report.exit.meaning.contains("ctl SOCKET stop"), "{}", report.exit.meaning);
     assert!(!socket.exists());
     let gone = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg("status"));
     assert_eq!(gone.status.code(), Some(2));
@@ -266,7 +325,7 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
 
 fn a_command_that_powers_off_has_failed() {
     let output = exec("", "echo before; poweroff -f; sleep 100");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(123), "{output:?}");
     assert!(text(&output.stderr).contains("powered off before its command had ended"), "{output:?}");
 }
 

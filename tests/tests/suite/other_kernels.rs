@@ -145,7 +145,7 @@ fn large_pages_make_large_pageblocks() {
         assert!(output.contains(line), "{line} is missing in\n{output}");
     }
     let refused = exec("--image 64k --cma 64M", "true");
-    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert_eq!(refused.status.code(), Some(125), "{refused:?}");
     let said = "not a multiple of the guest's pageblock of 512M";
     assert!(text(&refused.stderr).contains(said), "{refused:?}");
 }

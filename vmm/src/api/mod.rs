@@ -1,7 +1,7 @@
 //! Requests to a running machine over its `--api-socket`, and the answers to them: each is a line of JSON.
 //!
 //! `{"verb": "status"}` is a request, `{"status": {...}}` its answer. The machine answers a client's requests one after the
-//! other. The answer to a line that is no request, or to a request that the machine cannot do, is `{"error": "..."}`.
+//! other. The answer to an invalid request, or to one that the machine cannot execute, is `{"error": "..."}`.
 
 pub mod server;
 
@@ -21,70 +21,69 @@ pub const REQUEST_MAX: usize = 16 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// What is asked for.
+    /// The verb.
     pub verb: Verb,
-    /// With [`Verb::Faults`]: what of them.
+    /// With [`Verb::Faults`]: the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<FaultsRequest>,
-    /// With [`Verb::Frames`]: what of them.
+    /// With [`Verb::Frames`]: the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FramesRequest>,
-    /// With [`Verb::Devices`], [`Verb::Frames`] and [`Verb::Capture`]: the id of the one device that is meant. Without it
-    /// `devices` and `frames` mean all devices, and `capture` means the first device that makes frames.
+    /// With [`Verb::Devices`], [`Verb::Frames`] and [`Verb::Capture`]: the id of a device. Without it `devices` and `frames` mean
+    /// all devices, and `capture` means the first device that makes frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
 }
 
-/// What can be done to the frame clocks of devices: `{"verb": "frames", "frames": {"step": 1}}`.
+/// A change of the frame clocks of devices: `{"verb": "frames", "frames": {"step": 1}}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FramesRequest {
-    /// No frame begins any more
+    /// No further frame begins
     Pause,
-    /// This number of frames begin, and then none
+    /// This number of frames begins, and then none
     Step(u32),
     /// Frames begin as before
     Resume,
 }
 
-/// What can be asked of faults on purpose: `{"verb": "faults", "faults": {"trigger": "NAME"}}`.
+/// A request about fault injection: `{"verb": "faults", "faults": {"trigger": "NAME"}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultsRequest {
-    /// Which rules there are, and how often each fired
+    /// List the rules, and how often each fired
     List,
-    /// Add the rules of a plan, which is the value: its text
+    /// Add the rules of a plan; the value is the plan's text
     Add(String),
-    /// Take away the rule of this name
+    /// Remove the rule of this name
     Remove(String),
-    /// Let the rule of this name fire at the next event that it counts, whatever its `when` and `times` say
+    /// Let the rule of this name fire at the next event that it counts, regardless of its `when` and `times`
     Trigger(String),
 }
 
-/// What can be asked for.
+/// The verb of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
-    /// The state of the machine
+    /// Show the state of the machine
     Status,
-    /// The counters of the devices; with --device of one
+    /// Show the counters of the devices, or of one with --device
     #[value(alias = "camera")]
     Devices,
-    /// The CMA windows with their bitmaps, as the guest's kernel has them; the guest's agent reads them from debugfs
+    /// Draw the CMA windows with their bitmaps, which the guest's agent reads from debugfs
     Cma,
-    /// Faults on purpose: list; add FILE, a plan; remove NAME, a rule; trigger NAME, which fires at its next event
+    /// Control fault injection: list the rules; add FILE, a plan; remove NAME, a rule; trigger NAME, a rule, at its next event
     Faults,
-    /// The frame clocks of devices, while the guest runs: pause; step [N], which lets one frame begin, or N;
-    /// resume
+    /// Control the frame clocks of devices while the guest runs: pause; step [N], for one frame or N frames; resume
     Frames,
-    /// The next frame of a device, as it lies in guest memory: drawn here, or with --png in a file
+    /// Capture the next frame of a device from guest memory, and draw it, or write it to a file with --png
     #[value(alias = "snapshot")]
     Capture,
-    /// Stop the vCPUs and the devices until `resume`; the host's clock goes on
+    /// Pause the vCPUs and the devices until `resume`; the clock continues
     Pause,
-    /// Let the vCPUs go on
+    /// Resume the vCPUs and the devices
     Resume,
-    /// End the machine, as a signal does
+    /// End the machine in order, as SIGTERM does
     Stop,
 }
 
@@ -102,9 +101,9 @@ pub enum Answer {
     Faults(Vec<RuleStatus>),
     /// To [`Verb::Capture`].
     Capture(Capture),
-    /// It is done.
+    /// The request is done.
     Done {},
-    /// It cannot be done: a sentence that says why.
+    /// An error: a sentence that says why.
     Error(String),
 }
 
@@ -115,15 +114,15 @@ pub struct Status {
     pub version: String,
     /// Since the start of the process.
     pub seconds: f64,
-    /// From the start of the process to the boot mark that the guest's init makes; null as long as it has not booted.
+    /// From the start of the process to the boot mark of the guest's init; null before the mark.
     pub seconds_to_boot_mark: Option<f64>,
-    /// Whether the vCPUs stand still, or are about to.
+    /// Whether the vCPUs are paused, or about to be.
     pub paused: bool,
     /// Number of vCPUs.
     pub cpus: u8,
     /// Guest memory.
     pub memory: u64,
-    /// The windows, as they were asked for.
+    /// The windows, as the options have them.
     pub windows: Vec<WindowReport>,
     /// The devices that have counters.
     pub devices: Vec<DeviceReport>,
@@ -143,7 +142,7 @@ pub struct GuestWindow {
     pub order_per_bit: u32,
     /// Number of its pages that are allocated.
     pub pages_allocated: u64,
-    /// Which: (first page, number of pages) of each run.
+    /// These pages as runs of (first page, number of pages).
     pub runs_allocated: Vec<(u64, u64)>,
     /// The pages that devices wrote to since the start, in the same form.
     pub runs_written: Vec<(u64, u64)>,

@@ -15,32 +15,31 @@ use crate::{
 pub enum LoadError {
     /// `--memory` out of bounds.
     #[error(
-        "guest memory of {} is {}; give --memory between {} and {}",
-        size::format(*.0), if *.0 < MEMORY_MIN { "too small" } else { "too large" },
-        size::format(MEMORY_MIN), size::format(MEMORY_MAX)
+        "--memory must be {} to {}, not {}{}",
+        size::format(MEMORY_MIN), size::format(MEMORY_MAX), size::format(*.0), question(*.0)
     )]
     MemorySize(u64),
     /// `--memory` not in pages.
-    #[error("guest memory of {0} bytes is not a multiple of {1} bytes, the {2} size; round it up")]
+    #[error("--memory must be a multiple of {1} bytes, the {2} size, not {0} bytes")]
     MemoryUnit(u64, u64, &'static str),
     /// `--cpus` out of bounds.
-    #[error("{0} CPUs cannot be had; give --cpus between 1 and {1}")]
-    Cpus(u8, u8),
+    #[error("--cpus must be 1 to {0}")]
+    Cpus(u8),
     /// `--numa` out of bounds.
-    #[error("{0} NUMA nodes cannot be had; give --numa between 1 and {NODES_MAX}")]
-    Nodes(u8),
+    #[error("--numa must be 1 to {NODES_MAX}")]
+    Nodes,
     /// `--numa` for memory that makes fewer nodes.
-    #[error("guest memory of {} cannot be divided among {nodes} NUMA nodes; give more with --memory or fewer with --numa", size::format(*.memory))]
+    #[error("guest memory of {} is too small for {nodes} NUMA nodes; increase --memory or decrease --numa", size::format(*.memory))]
     NodeSize {
         /// Guest memory.
         memory: u64,
-        /// How many nodes are asked for.
+        /// The number of nodes.
         nodes: u8,
     },
-    /// `--pageblock` is no pageblock.
+    /// `--pageblock` is not a pageblock.
     #[error(
-        "--pageblock {} is not possible: it is a power of two of at least {}, in pages of the guest's kernel",
-        size::format(*.0), size::format(cma::PAGE_SIZE)
+        "--pageblock must be a power of two of at least {}, not {}",
+        size::format(cma::PAGE_SIZE), size::format(*.0)
     )]
     Pageblock(u64),
     /// The host has no such memory.
@@ -57,12 +56,12 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
-    /// Nothing that an initrd can be read from.
-    #[error("the initrd {} is not a file with something in it; give the archive itself, not a folder or a pipe", .0.display())]
+    /// The initrd is empty, or not a regular file.
+    #[error("the initrd {} is empty or not a regular file; name the archive itself", .0.display())]
     NoInitrd(PathBuf),
     /// The initrd does not fit.
     #[error(
-        "the initrd {} of {length} bytes does not fit above the kernel in guest memory of {}; give more with --memory",
+        "the initrd {} of {length} bytes does not fit above the kernel in guest memory of {}; increase --memory",
         path.display(), size::format(*.memory)
     )]
     InitrdTooLarge {
@@ -77,39 +76,41 @@ pub enum LoadError {
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// A device's `window=`.
-    #[error("the {kind}'s window \"{name}\" is none of the CMA windows ({}); add --cma size=...,name={name}", list(.windows))]
+    #[error("the {kind} uses the window \"{name}\", but the CMA windows are {}; add --cma size=...,name={name}", list(.windows))]
     DeviceWindow {
         /// The device's name.
         kind: &'static str,
-        /// What the device asks for.
+        /// The window that the device uses.
         name: String,
-        /// What there is.
+        /// The names of the windows.
         windows: Vec<String>,
     },
     /// A rule of `--faults` for a device, or a window, that the machine does not have.
     #[error("{0}")]
     Faults(String),
     /// More devices of a kind than a machine takes.
-    #[error("a machine has at most {most} {kind}s, not {count}; leave some out")]
+    #[error("a machine has at most {most} {kind}s, not {count}; omit some")]
     TooMany {
         /// The device's name.
         kind: &'static str,
         /// The limit.
         most: usize,
-        /// How many are asked for.
+        /// The number in the request.
         count: usize,
     },
     /// More devices than the interrupt controller has lines for.
-    #[error("there is no interrupt line left for {device}: the machine has {lines}; leave some devices out")]
+    #[error(
+        "no interrupt line is left for {device}, because the machine has {lines} lines; omit some devices"
+    )]
     NoLine {
         /// The first device without a line.
         device: String,
-        /// How many lines there are.
+        /// The number of lines.
         lines: usize,
     },
     /// A device's node refers to a node that no device describes.
     #[error(
-        "the node of {device} refers to \"{label}\", and no node has this label; add the device that has"
+        "the node of {device} refers to \"{label}\", but no node has this label; add the device with this label"
     )]
     Reference {
         /// The device.
@@ -118,26 +119,26 @@ pub enum LoadError {
         label: String,
     },
     /// A device's `node=`.
-    #[error("the {kind}'s NUMA node {node} is none of the guest's, of which the last is {}; --numa gives it more", .nodes - 1)]
+    #[error("the {kind} uses NUMA node {node}, but the guest's last node is {}; increase --numa", .nodes - 1)]
     DeviceNode {
         /// The device's name.
         kind: &'static str,
-        /// What the device asks for.
+        /// The node that the device uses.
         node: u32,
-        /// How many nodes the guest has.
+        /// The number of the guest's nodes.
         nodes: u8,
     },
-    /// `--cma-mode` without a window that it could be about.
-    #[error("--cma-mode is about the default CMA window, and there is none; add one, as in --cma 256M")]
+    /// `--cma-mode` without a default window.
+    #[error("--cma-mode needs a CMA window; add one, as in --cma 256M")]
     NoDefaultWindow,
     /// The command line is too long.
-    #[error("the kernel command line has {0} bytes; the kernel takes at most {max}", max = arch::CMDLINE_MAX)]
+    #[error("the kernel command line has {0} bytes, but the kernel takes at most {max}; shorten --cmdline", max = arch::CMDLINE_MAX)]
     Cmdline(usize),
     /// The tree cannot be written: a string in it holds a zero byte.
-    #[error("the device tree cannot be made: {0}; is there a zero byte in --cmdline or --exec?")]
+    #[error("the device tree cannot be written: {0}; remove zero bytes from --cmdline and --exec")]
     Tree(#[from] vm_fdt::Error),
     /// The tree is too large.
-    #[error("the device tree has {0} bytes; there is room for {max}: shorten --exec", max = arch::TREE_MAX_SIZE)]
+    #[error("the device tree has {0} bytes, but the guest takes at most {max}; shorten --exec", max = arch::TREE_MAX_SIZE)]
     TreeTooLarge(usize),
     /// Guest memory refused a write.
     #[error("boot data does not fit in guest memory: {0}")]
@@ -145,5 +146,14 @@ pub enum LoadError {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "there are none".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The size that was probably meant by a number of bytes that is too small for any: `256M` by `256`.
+pub fn likely_size(bytes: u64) -> Option<String> {
+    (1..cma::PAGE_SIZE).contains(&bytes).then(|| format!("{bytes}M"))
+}
+
+fn question(bytes: u64) -> String {
+    likely_size(bytes).map_or_else(String::new, |likely| format!("; did you mean {likely}?"))
 }

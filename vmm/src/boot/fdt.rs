@@ -19,7 +19,7 @@ use crate::{
     machine::config::Config,
 };
 
-/// Generates the flattened tree, with what `faults` has wrong with its windows.
+/// Generates the flattened tree. `faults` can make the nodes of its windows wrong.
 ///
 /// # Errors
 /// Those of the writer, for a name or a value that no tree can hold.
@@ -155,7 +155,7 @@ fn cell(address: u64) -> u32 {
     u32::try_from(address).unwrap_or(u32::MAX)
 }
 
-/// Writes what the guest's init, as our agent, is to do.
+/// Writes the node of the agent: the command that the guest's init runs.
 fn write_agent(fdt: &mut FdtWriter, command: &str, out: bool) -> Result<(), Error> {
     let agent = fdt.begin_node("agent")?;
     fdt.property_string("compatible", "minivmm,agent")?;

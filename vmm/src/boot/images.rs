@@ -30,27 +30,27 @@ struct Description {
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// There is none of that name for this architecture.
+    /// This architecture has no image of that name.
     #[error("there is no image {name} for {}; there are: {}", arch::NAME, names.join(", "))]
     Unknown {
         /// The name.
         name: String,
-        /// The names that there are.
+        /// The names of its images.
         names: Vec<String>,
     },
-    /// It was not built.
+    /// It is not built.
     #[error(
-        "there is no guest image in {}; build it with `cargo run --release -p guest-images -- build{}`, or give --kernel",
+        "the guest image {name} is not built, as {} is missing; build it with `cargo run --release -p guest-images -- build{}`, or name a --kernel",
         folder.display(), option(.name)
     )]
     Absent {
         /// Its name.
         name: String,
-        /// Where it would be.
+        /// The folder that it should be in.
         folder: PathBuf,
     },
     /// It is not complete.
-    #[error("the guest image's {} cannot be used: {source}; remove the folder and build it anew", path.display())]
+    #[error("the guest image's {} cannot be read: {source}; remove the folder, and build the image again", path.display())]
     Description {
         /// Its description.
         path: PathBuf,

@@ -36,25 +36,25 @@ pub enum KernelError {
         source: io::Error,
     },
     /// The file has no format of a kernel.
-    #[error("{} is not a kernel: {bootable}", path.display())]
+    #[error("{} is not a kernel; {bootable}", path.display())]
     NotAKernel {
         /// The file.
         path: PathBuf,
-        /// The formats that would be right.
+        /// The formats that the machine boots.
         bootable: Bootable,
     },
-    /// The kernel is for another architecture, or packed in another way.
+    /// The kernel is for another architecture, or in another format.
     #[error("the kernel {} is {format}; {bootable}", path.display())]
     Other {
         /// The file.
         path: PathBuf,
         /// The format that it has.
         format: String,
-        /// The formats that would be right.
+        /// The formats that the machine boots.
         bootable: Bootable,
     },
     /// The file ends early.
-    #[error("the kernel {} is truncated: its headers promise more than its {length} bytes", path.display())]
+    #[error("the kernel {} is truncated: by its headers it is longer than its {length} bytes", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum KernelError {
         length: u64,
     },
     /// The kernel does not fit in guest memory.
-    #[error("the kernel {} does not fit in the guest's memory; give more with --memory", .0.display())]
+    #[error("the kernel {} does not fit in the guest's memory; increase --memory", .0.display())]
     DoesNotFit(PathBuf),
     /// A format error that the loader found.
     #[error("the kernel {} cannot be loaded: {source}", path.display())]
@@ -207,6 +207,6 @@ mod tests {
             refuse(Format::RiscvImage),
             "the kernel /k is a boot Image for RISC-V; a machine of vax boots a tape"
         );
-        assert_eq!(refuse(Format::Unknown), "/k is not a kernel: a machine of vax boots a tape");
+        assert_eq!(refuse(Format::Unknown), "/k is not a kernel; a machine of vax boots a tape");
     }
 }

@@ -21,6 +21,7 @@ use crate::{
         error::LoadError,
         fdt,
         kernel_file::KernelError,
+        kernel_options::{self, Compression},
         memory,
         numa::{NODES_MAX, Nodes},
         platform::{self, Entry, Platform},
@@ -36,13 +37,15 @@ pub struct Loaded {
     pub memory: GuestMemoryMmap,
     /// The kernel; absent when only the tree is wanted.
     pub kernel: Option<LoadedKernel>,
+    /// The compression of the initrd, if it is compressed.
+    pub compression: Option<&'static Compression>,
     /// The CMA windows.
     pub windows: Vec<Window>,
     /// The devices.
     pub devices: Vec<Entry>,
     /// The flattened tree.
     pub tree: Vec<u8>,
-    /// What goes wrong on purpose: nothing, without a plan.
+    /// Fault injection; without a plan it has no rules.
     pub faults: Faults,
 }
 
@@ -62,7 +65,7 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     check_size(config)?;
     let ram = arch::ram(config.memory);
     let nodes = nodes(config, &ram)?;
-    // A machine that is only looked at takes no huge pages from anybody.
+    // A machine that does not run takes no huge pages from the pool.
     let memory = memory::create(&ram, config.hugepages && kernel.is_some())?;
     let kernel = kernel.map(|path| arch::load_kernel(&memory, path)).transpose()?;
     let kernel_end = kernel.as_ref().map_or(ram[0].start, |kernel| kernel.range.end);
@@ -77,6 +80,11 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
         }
         None => None,
     };
+
+    let compression = initrd.as_ref().and_then(|initrd| {
+        let start = memory.read_obj::<[u8; 8]>(GuestAddress(initrd.start)).ok()?;
+        kernel_options::compression(&start)
+    });
 
     let mut taken = vec![arch::taken_before_linux()];
     taken.extend(kernel.as_ref().map(|kernel| ("the kernel", kernel.range.clone())));
@@ -99,10 +107,10 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
     if let Some(kernel) = &kernel {
         arch::write_boot_data(&memory, &ram, kernel, initrd.as_ref(), &cmdline, &tree)?;
     }
-    Ok(Loaded { memory, kernel, windows, devices: platform.devices, tree, faults })
+    Ok(Loaded { memory, kernel, compression, windows, devices: platform.devices, tree, faults })
 }
 
-/// The plan of faults, which begins now.
+/// Fault injection by the plan, which begins now.
 fn faults(config: &Config, platform: &Platform, windows: &[Window]) -> Result<Faults, LoadError> {
     let plan = config.faults.clone().unwrap_or_default();
     let window = |entry: &Entry| entry.window.map(|index| windows[index].name.clone());
@@ -129,10 +137,10 @@ fn check_size(config: &Config) -> Result<(), LoadError> {
     }
     let cpus_max = config.arch.cpus_max();
     if config.cpus == 0 || config.cpus > cpus_max {
-        return Err(LoadError::Cpus(config.cpus, cpus_max));
+        return Err(LoadError::Cpus(cpus_max));
     }
     if config.numa == 0 || config.numa > NODES_MAX {
-        return Err(LoadError::Nodes(config.numa));
+        return Err(LoadError::Nodes);
     }
     if !config.pageblock.is_power_of_two() || config.pageblock < cma::PAGE_SIZE {
         return Err(LoadError::Pageblock(config.pageblock));
@@ -192,7 +200,7 @@ fn windows_end(config: &Config, top: u64) -> (u64, u64) {
     }
 }
 
-/// The kernel command line: what every machine needs, what this architecture needs, what the user adds.
+/// The kernel command line: the options of every machine, those of this architecture, and those that the user adds.
 fn cmdline(config: &Config, windows: &[Window]) -> Result<String, LoadError> {
     // A panic ends the machine at once (panic=-1 reboots without delay); a command's run needs no boot log.
     let mut cmdline = "console=ttyS0 panic=-1".to_owned();

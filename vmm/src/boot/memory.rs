@@ -17,9 +17,9 @@ use vm_memory::{
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// The host refused a memfd of this size.
-    #[error("cannot make {} of guest memory{}: {source}", cma::size::format(*.size), hint(*.hugepages))]
+    #[error("the host refused {} of guest memory{}: {source}", cma::size::format(*.size), hint(*.hugepages))]
     Create {
-        /// Bytes asked for.
+        /// Its size in bytes.
         size: u64,
         /// Whether in huge pages.
         hugepages: bool,
@@ -27,9 +27,9 @@ pub enum MemoryError {
         source: io::Error,
     },
     /// The host refused the mapping.
-    #[error("cannot map {} of guest memory{}: {source}", cma::size::format(*.size), hint(*.hugepages))]
+    #[error("the host refused to map {} of guest memory{}: {source}", cma::size::format(*.size), hint(*.hugepages))]
     Map {
-        /// Bytes asked for.
+        /// Its size in bytes.
         size: u64,
         /// Whether in huge pages.
         hugepages: bool,
@@ -39,7 +39,7 @@ pub enum MemoryError {
 }
 
 fn hint(hugepages: bool) -> &'static str {
-    if hugepages { " in huge pages (are enough of them free? see /proc/sys/vm/nr_hugepages)" } else { "" }
+    if hugepages { " in huge pages (/proc/sys/vm/nr_hugepages sets their number)" } else { "" }
 }
 
 /// Size of a huge page that `--hugepages` uses, in bytes.

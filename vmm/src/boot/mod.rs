@@ -4,6 +4,7 @@ pub mod error;
 pub mod fdt;
 pub mod images;
 pub mod kernel_file;
+pub mod kernel_options;
 pub mod load;
 pub mod memory;
 pub mod numa;

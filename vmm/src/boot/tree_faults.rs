@@ -1,4 +1,4 @@
-//! What can go wrong on purpose with the device tree: it advertises CMA windows wrongly to the guest.
+//! Fault injection in the device tree: it advertises CMA windows wrongly to the guest.
 
 use cma::{PAGE_SIZE, Window, node::ReservedMemory};
 use devices::faults::{Event, FaultHandle, FaultPoint as _, Faults, Ids, Table, fault_point};
@@ -42,7 +42,7 @@ fault_point! {
 /// Added to a phandle, it makes one that no node has.
 const NOBODYS_PHANDLE: u32 = 0x1000;
 
-/// Adds `window` to what the tree advertises, with what goes wrong there by the plan.
+/// Adds `window` to the windows that the tree advertises, with the faults of the plan.
 pub fn advertise(advertised: &mut ReservedMemory, mut phandle: u32, mut window: Window, faults: &Faults) {
     let handle = FaultHandle::of_window(faults.clone(), &window.name);
     if let Some(fault) = handle.consult(Event::PLAIN) {

@@ -1,4 +1,4 @@
-//! `minivmm check`: reads a device tree, or takes the machine's, and prints what Linux makes of its reserved memory.
+//! `minivmm check`: reads a device tree, or generates the machine's, and prints how Linux handles its reserved memory.
 
 use std::{
     fs::File,
@@ -13,6 +13,8 @@ use cma::{
     size,
 };
 
+use crate::observe::exit_status::Reason;
+
 /// Largest tree in bytes: arm64 maps no more of it (arch/arm64/include/asm/boot.h, MAX_FDT_SIZE).
 const MAX_TREE: u64 = 2 << 20;
 /// Most CMA areas of a kernel as Debian builds it: 1 + its CONFIG_CMA_AREAS.
@@ -23,10 +25,9 @@ const GUEST_CMA_AREAS: usize = 17;
 /// The arguments of `minivmm check` apart from the machine's options.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// A device tree, flattened (.dtb) or as source (.dts, which dtc reads) [default: that of the machine options]
+    /// A device tree: flattened (.dtb), or source (.dts), which needs dtc [default: the tree of the machine options]
     #[arg(value_name = "FILE", conflicts_with_all = [
-        "cma", "cma_mode", "memory", "hugepages", "cpus", "numa", "image", "kernel", "initrd", "cmdline", "device", "camera", "exec", "seed",
-        "faults",
+        "cma", "cma_mode", "memory", "cpus", "numa", "image", "kernel", "initrd", "cmdline", "device", "camera", "seed", "faults",
         "Options",
     ])]
     pub file: Option<PathBuf>,
@@ -36,7 +37,7 @@ pub struct CheckArgs {
     /// Size of the kernel's pages: 4K, 16K or 64K
     #[arg(long, value_name = "SIZE", default_value = "4K", value_parser = size::parse)]
     page_size: u64,
-    /// Most CMA areas of the kernel: 1 + its CONFIG_CMA_AREAS [default: 20, as Debian's; 17 for a guest, as ours]
+    /// Most CMA areas of the kernel: 1 + CONFIG_CMA_AREAS [default: 20, as in Debian; 17 for a guest, as in our image]
     #[arg(long, value_name = "N")]
     cma_areas: Option<usize>,
 }
@@ -44,19 +45,19 @@ pub struct CheckArgs {
 /// Examples and exit status, for the end of the help.
 pub const HELP: &str = "\
 Examples:
-  minivmm check board.dtb                          each reserved-memory node, and who refers to it
-  minivmm check board.dts --json                   the same for programs
+  minivmm check board.dtb                          each reserved-memory node, and the devices that refer to it
+  minivmm check board.dts --json                   the same as JSON
   minivmm check board.dtb --pageblock 2M           arm64 with pages of 4K; 32M with 16K, 512M with 64K
   minivmm check --cma 256M --memory 4G             the tree that this guest would get
 
 The rules are those of Linux 6.1.
-Exit status: 0; 1 if something will not work (an error); 2 for a bad request.";
+Exit status: 0; 1 if there is an error among the findings; 2 for a bad request.";
 
 /// Why a tree could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// The tree cannot be read.
-    #[error("the device tree {} cannot be read: {source}; name a .dtb or a .dts", path.display())]
+    #[error("the device tree {} cannot be read: {source}; name a .dtb or a .dts file", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -64,12 +65,12 @@ pub enum CheckError {
         source: io::Error,
     },
     /// The tree is too large for Linux.
-    #[error("the device tree {} is larger than {}, which is what Linux takes on arm64", .0.display(), size::format(MAX_TREE))]
+    #[error("the device tree {} is larger than {}, the most that Linux takes on arm64", .0.display(), size::format(MAX_TREE))]
     TooLarge(PathBuf),
     /// dtc cannot be run.
     #[error(
         "the device tree source {} cannot be read without dtc: {source}; install the package device-tree-compiler, or \
-         give a .dtb",
+         name a .dtb file",
         path.display()
     )]
     NoDtc {
@@ -80,7 +81,7 @@ pub enum CheckError {
     },
     /// dtc cannot compile the source.
     #[error(
-        "dtc makes no tree of the source {}: {said}; source with #include has to go through cpp first",
+        "dtc cannot compile the source {}: {said}; run cpp first on a source with #include",
         path.display()
     )]
     Source {
@@ -90,7 +91,7 @@ pub enum CheckError {
         said: String,
     },
     /// The tree is malformed.
-    #[error("the device tree {} is none: {source}", path.display())]
+    #[error("{} is not a device tree: {source}", path.display())]
     Tree {
         /// The file.
         path: PathBuf,
@@ -106,11 +107,11 @@ pub enum CheckError {
 }
 
 impl CheckError {
-    /// The exit status of minivmm for this error.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::NoDtc { .. } | Self::Print(_) => 1,
-            _ => 2,
+            Self::NoDtc { .. } | Self::Print(_) => Reason::Failed,
+            _ => Reason::BadRequest,
         }
     }
 }
@@ -128,19 +129,19 @@ pub fn file(path: &Path, pageblock: u64, args: &CheckArgs) -> Result<ExitCode, C
 /// # Errors
 /// If the kernel's options contradict each other, or if the output cannot be written.
 pub fn guest(blob: &[u8], pageblock: u64, args: &CheckArgs) -> Result<ExitCode, CheckError> {
-    tree(Path::new("of these options"), blob, &kernel(pageblock, GUEST_CMA_AREAS, args)?, args.json)
+    tree(Path::new("the tree of these options"), blob, &kernel(pageblock, GUEST_CMA_AREAS, args)?, args.json)
 }
 
 fn kernel(pageblock: u64, cma_areas: usize, args: &CheckArgs) -> Result<Kernel, KernelError> {
     Kernel::new(pageblock, args.page_size, args.cma_areas.unwrap_or(cma_areas))
 }
 
-/// Prints the findings about the flattened tree `blob`. The status is 1 if something will not work.
+/// Prints the findings about the flattened tree `blob`. The status is 1 if there is an error among them.
 fn tree(path: &Path, blob: &[u8], kernel: &Kernel, json: bool) -> Result<ExitCode, CheckError> {
     let tree = Tree::read(blob).map_err(|source| CheckError::Tree { path: path.to_owned(), source })?;
     let report = check(&tree, kernel);
     match print(&report, json, BufWriter::new(io::stdout().lock())) {
-        // A reader that closed the pipe wants no more.
+        // A reader may close the pipe early.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }
@@ -178,7 +179,7 @@ fn compile(path: &Path) -> Result<Vec<u8>, CheckError> {
         return Ok(output.stdout);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().next().unwrap_or("it says nothing").to_owned();
+    let said = said.lines().next().unwrap_or("it gives no reason").to_owned();
     Err(CheckError::Source { path: path.to_owned(), said })
 }
 
@@ -248,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_trees() {
+    fn files_that_are_not_trees() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("board.dtb");
         let args = CheckArgs { file: None, json: false, page_size: 4096, cma_areas: None };
         let refused = |path: &Path, part: &str| {
             let error = file(path, 4 << 20, &args).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
-            assert_eq!(error.exit_status(), 2);
+            assert_eq!(error.reason(), Reason::BadRequest);
         };
         refused(&path, "board.dtb cannot be read: No such file or directory");
         refused(folder.path(), "cannot be read: Is a directory");
@@ -263,12 +264,12 @@ mod tests {
         write(&vec![0; (2 << 20) + 1]);
         refused(&path, "board.dtb is larger than 2M");
         write(b"/dts-v1/;");
-        refused(&path, "board.dtb is none: it begins with [2f, 64, 74, 73], but");
+        refused(&path, "board.dtb is not a device tree: it begins with [2f, 64, 74, 73], but");
         write(&blob()[..100]);
-        refused(&path, "board.dtb is none: it is truncated: its header says");
+        refused(&path, "board.dtb is not a device tree: it is truncated: its header says");
         write(&blob());
         assert_eq!(file(&path, 4 << 20, &args).unwrap(), ExitCode::FAILURE);
         let error = file(&path, 4095, &args).unwrap_err();
-        assert!(matches!(&error, CheckError::Kernel(_)) && error.exit_status() == 2, "{error}");
+        assert!(matches!(&error, CheckError::Kernel(_)) && error.reason() == Reason::BadRequest, "{error}");
     }
 }

@@ -19,7 +19,9 @@ use crate::{
     guest::terminal,
     observe::{
         capture::{Capture, CaptureError},
+        exit_status::Reason,
         report::DeviceReport,
+        words::counted,
     },
 };
 
@@ -31,30 +33,30 @@ const ANSWER_MAX: u64 = 1 << 30;
 /// The arguments of `minivmm ctl`.
 #[derive(Debug, Args)]
 pub struct CtlArgs {
-    /// The machine's --api-socket
+    /// The --api-socket of the machine
     socket: PathBuf,
     /// The request
     #[arg(value_enum)]
     verb: Verb,
-    /// With faults: list, add FILE, remove NAME or trigger NAME [default: list]; with frames: pause, step [N] or resume
+    /// For faults: list, add FILE, remove NAME or trigger NAME [default: list]; for frames: pause, step [N] or resume
     #[arg(value_name = "WORD")]
     more: Vec<String>,
-    /// Print the answer as the machine gave it, a line of JSON
+    /// Print the machine's answer as a line of JSON
     #[arg(long)]
     json: bool,
-    /// With devices, frames and capture: only this device, as in camera0
+    /// For devices, frames and capture: only this device, as in camera0
     #[arg(long, value_name = "ID")]
     device: Option<String>,
-    /// With cma: only the window whose name begins with this
+    /// For cma: only the window whose name begins with this
     #[arg(long, value_name = "NAME")]
     window: Option<String>,
-    /// With cma: draw the window into this file, too, as SVG
+    /// For cma: also draw the window into this file, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// With capture: put the frame into this file, as PNG, instead of drawing it
+    /// For capture: write the frame to this file, as PNG, instead of drawing it
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,
-    /// With capture: draw one frame after another, until Ctrl-C
+    /// For capture: draw one frame after another, until Ctrl-C
     #[arg(long, conflicts_with_all = ["png", "json"])]
     follow: bool,
 }
@@ -63,7 +65,7 @@ pub struct CtlArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
     /// There is no socket, or no machine listens on it.
-    #[error("no machine listens on {}: {source}; name the --api-socket of one that runs", path.display())]
+    #[error("no machine listens on {}: {source}; name the --api-socket of a running machine", path.display())]
     Connect {
         /// The socket.
         path: PathBuf,
@@ -71,35 +73,35 @@ pub enum CtlError {
         source: io::Error,
     },
     /// The connection broke.
-    #[error("the machine at {} did not answer: {source}; it may have ended meanwhile", path.display())]
+    #[error("the machine at {} did not answer: {source}; it may have ended", path.display())]
     Connection {
         /// The socket.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The answer is not one of minivmm's.
-    #[error("what listens on {} gave no answer of minivmm's: {source}; name the --api-socket of a machine", path.display())]
+    /// The answer does not have the form of minivmm's.
+    #[error("the program that listens on {} is not minivmm: {source}; name the --api-socket of a machine", path.display())]
     NoAnswer {
         /// The socket.
         path: PathBuf,
         /// The mistake.
         source: serde_json::Error,
     },
-    /// --svg or --window where they have no meaning.
-    #[error("--svg and --window are for the verb cma; leave them out")]
+    /// --svg or --window with another verb than cma.
+    #[error("--svg and --window are for the verb cma; omit them")]
     NoWindows,
-    /// --png or --follow where they have no meaning.
-    #[error("--png and --follow are for the verb capture; leave them out")]
+    /// --png or --follow with another verb than capture.
+    #[error("--png and --follow are for the verb capture; omit them")]
     NoCapture,
-    /// --device where it has no meaning.
-    #[error("--device is for the verbs devices, frames and capture; leave it out")]
+    /// --device with a verb that takes none.
+    #[error("--device is for the verbs devices, frames and capture; omit it")]
     NoDevice,
-    /// Words behind the verb that mean nothing.
+    /// Wrong words behind the verb.
     #[error("{0}")]
     Words(String),
     /// The plan cannot be read.
-    #[error("the plan of faults {} cannot be read: {source}; name a file that can", path.display())]
+    #[error("the plan {} cannot be read: {source}; name a readable file", path.display())]
     ReadPlan {
         /// The file.
         path: PathBuf,
@@ -115,18 +117,18 @@ pub enum CtlError {
         error: PlanError,
     },
     /// There is no such window, or more than one to draw.
-    #[error("{wanted} has to name one of the guest's windows, which are: {names}")]
+    #[error("{wanted} must name one of the guest's windows: {names}")]
     Windows {
         /// The option.
         wanted: &'static str,
-        /// The names of the windows there are.
+        /// The names of the windows.
         names: String,
     },
     /// The captured frame.
     #[error(transparent)]
     Capture(#[from] CaptureError),
     /// The file of --svg or --png.
-    #[error("the picture {} cannot be written: {source}; name a file in a folder that can", path.display())]
+    #[error("the picture {} cannot be written: {source}; choose a writable folder", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -139,8 +141,8 @@ pub enum CtlError {
 }
 
 impl CtlError {
-    /// The exit status: 2 for a bad request, 1 for a machine that cannot do it.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
             Self::Connect { .. }
             | Self::NoAnswer { .. }
@@ -151,8 +153,8 @@ impl CtlError {
             | Self::Words(_)
             | Self::ReadPlan { .. }
             | Self::Plan { .. }
-            | Self::Write { .. } => 2,
-            Self::Connection { .. } | Self::Capture(_) | Self::Refused(_) => 1,
+            | Self::Write { .. } => Reason::BadRequest,
+            Self::Connection { .. } | Self::Capture(_) | Self::Refused(_) => Reason::Failed,
         }
     }
 }
@@ -210,7 +212,7 @@ fn request(args: &CtlArgs) -> Result<Request, CtlError> {
         (Verb::Frames, words) => Request { frames: Some(frames_request(words)?), ..request },
         (_, []) => request,
         (_, [word, ..]) => {
-            return Err(CtlError::Words(format!("'{word}' means nothing here; leave it out")));
+            return Err(CtlError::Words(format!("unexpected word '{word}'; omit it")));
         }
     })
 }
@@ -225,10 +227,7 @@ fn frames_request(words: &[&str]) -> Result<FramesRequest, CtlError> {
         _ => None,
     };
     request.ok_or_else(|| {
-        CtlError::Words(format!(
-            "'{}' is nothing that can be asked of frames; it is pause, step, step N or resume",
-            words.join(" ")
-        ))
+        CtlError::Words(format!("frames needs pause, step [N] or resume, not '{}'", words.join(" ")))
     })
 }
 
@@ -247,7 +246,7 @@ fn faults_request(words: &[&str]) -> Result<FaultsRequest, CtlError> {
         ["trigger", name] => FaultsRequest::Trigger(name.to_owned()),
         _ => {
             return Err(CtlError::Words(format!(
-                "'{}' is nothing that can be asked of faults; it is list, add FILE, remove NAME or trigger NAME",
+                "faults needs list, add FILE, remove NAME or trigger NAME, not '{}'",
                 words.join(" ")
             )));
         }
@@ -273,14 +272,15 @@ fn capture_text(capture: &Capture, args: &CtlArgs) -> Result<String, CtlError> {
 /// A line for each rule.
 fn rules_text(rules: &[RuleStatus]) -> Result<String, CtlError> {
     if rules.is_empty() {
-        return Ok("there are no rules\n".to_owned());
+        return Ok("no rules\n".to_owned());
     }
     rules
         .iter()
         .map(|RuleStatus { name, on, action, events, firings }| {
             let action =
                 serde_json::to_string(action).map_err(|error| CtlError::Refused(error.to_string()))?;
-            Ok(format!("{name}: on {on} {action}, {firings} times at {events} events\n"))
+            let (firings, events) = (counted(*firings, "time"), counted(*events, "event"));
+            Ok(format!("{name}: on {on} {action}, fired {firings} at {events}\n"))
         })
         .collect()
 }
@@ -344,22 +344,22 @@ fn status_text(status: &Status) -> String {
     };
     let paused = if status.paused { ", paused" } else { "" };
     let mut text = format!(
-        "minivmm {}: running for {:.1} s, {booted}{paused}\n{} vCPU(s), {} of memory\n",
+        "minivmm {}: running for {:.1} s, {booted}{paused}\n{}, {} of memory\n",
         status.version,
         status.seconds,
-        status.cpus,
+        counted(status.cpus.into(), "vCPU"),
         size::format(status.memory)
     );
-    // In a guest with one NUMA node the node says nothing.
+    // The node matters only in a guest with more than one NUMA node.
     let nodes = status.windows.iter().any(|window| window.node.is_some_and(|node| node > 0));
     for window in &status.windows {
         let node = window.node.filter(|_| nodes).map_or(String::new(), |node| format!(" in node {node}"));
         text += &format!(
-            "window {} at {:#x}{node}, {}: {} pages written by devices\n",
+            "window {} at {:#x}{node}, {}: {} written by devices\n",
             window.name,
             window.base,
             size::format(window.size),
-            window.pages_written
+            counted(window.pages_written, "page")
         );
     }
     text + &devices_text(&status.devices)

@@ -1,4 +1,4 @@
-//! Why a command of minivmm failed, and the exit status for it.
+//! Why a command of minivmm failed.
 
 use std::{io, path::PathBuf};
 
@@ -11,20 +11,21 @@ use crate::{
     experiment::ExperimentError,
     lab::HostError,
     machine::{MachineError, kvm::KvmError},
+    observe::exit_status::Reason,
 };
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
+    #[error("{0}")]
+    Usage(String),
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error("{0}")]
     Request(LoadError),
     #[error("{0}")]
     Device(String),
-    #[error(
-        "the log filter \"{filter}\" is not understood: {reason}; give a level such as debug, or module=level"
-    )]
+    #[error("the log filter \"{filter}\" is wrong: {reason}; write a level, as in debug, or module=level")]
     LogFilter { filter: String, reason: String },
     #[error(transparent)]
     Kvm(#[from] KvmError),
@@ -44,9 +45,9 @@ pub(super) enum CliError {
     Experiment(ExperimentError),
     #[error(transparent)]
     Replay(ReplayError),
-    #[error("{} cannot be written: {source}; name a file in a folder that can", path.display())]
+    #[error("{} cannot be written: {source}; choose a writable folder", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("the plan of faults {} cannot be read: {source}; name a file that can", path.display())]
+    #[error("the plan {} cannot be read: {source}; name a readable file", path.display())]
     ReadPlan { path: PathBuf, source: io::Error },
     #[error("{}:{error}", path.display())]
     Plan { path: PathBuf, error: PlanError },
@@ -55,11 +56,12 @@ pub(super) enum CliError {
 }
 
 impl CliError {
-    /// The exit status: 2 for a bad request, 1 for a failure.
-    pub(super) fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::Request(LoadError::Memory(_)) => 1,
-            Self::Image(_)
+            Self::Request(LoadError::Memory(_)) => Reason::Failed,
+            Self::Usage(_)
+            | Self::Image(_)
             | Self::Request(_)
             | Self::Device(_)
             | Self::LogFilter { .. }
@@ -67,14 +69,14 @@ impl CliError {
             | Self::ReadPlan { .. }
             | Self::Plan { .. }
             | Self::Socket(_)
-            | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => 2,
-            Self::Host(error) => error.exit_status(),
-            Self::Check(error) => error.exit_status(),
-            Self::Model(error) => error.exit_status(),
-            Self::Ctl(error) => error.exit_status(),
-            Self::Experiment(error) => error.exit_status(),
-            Self::Replay(error) => error.exit_status(),
-            Self::Kvm(_) | Self::Machine(_) | Self::Report { .. } => 1,
+            | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => Reason::BadRequest,
+            Self::Host(error) => error.reason(),
+            Self::Check(error) => error.reason(),
+            Self::Model(error) => error.reason(),
+            Self::Ctl(error) => error.reason(),
+            Self::Experiment(error) => error.reason(),
+            Self::Replay(error) => error.reason(),
+            Self::Kvm(_) | Self::Machine(_) | Self::Report { .. } => Reason::Failed,
         }
     }
 }

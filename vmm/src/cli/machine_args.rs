@@ -6,7 +6,10 @@ use std::{
 };
 
 use clap::Args;
-use cma::{size, spec::WindowSpec};
+use cma::{
+    size,
+    spec::{SpecError, WindowSpec},
+};
 use devices::{
     REGISTRY,
     faults::Plan,
@@ -17,71 +20,93 @@ use super::error::CliError;
 use crate::{
     arch,
     boot::{
+        error::likely_size,
         images::{self, Image, ImageError},
+        kernel_options,
+        numa::NODES_MAX,
         tree_faults::fault_tables,
     },
-    machine::config::{CmaMode, Config, DeviceRequest, registered},
+    machine::config::{CmaMode, Config, DeviceRequest, MEMORY_MIN, registered},
 };
 
-/// The options that describe a machine.
+/// The options that describe a machine and its device tree.
 #[derive(Debug, Args)]
 pub(super) struct MachineArgs {
-    #[arg(long, value_name = "SPEC", help = cma_help())]
+    #[arg(long, value_name = "SPEC", value_parser = parse_window, help = "A CMA window, as in 256M; may be repeated",
+        long_help = cma_help())]
     pub(super) cma: Vec<WindowSpec>,
-    /// How the default window is advertised to the guest: by the device tree, by cma= on the command line, or by both
-    #[arg(long, value_name = "MODE", value_enum, default_value_t, hide_possible_values = true)]
+    /// How the guest learns of the default window: dt, cmdline or both
+    ///
+    /// By the device tree (dt), by cma= on the kernel command line (cmdline), or by both.
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
     pub(super) cma_mode: CmaMode,
-    /// Guest memory, with K, M or G
-    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = size::parse, help = memory_help())]
     pub(super) memory: u64,
-    /// Back guest memory with 2 MiB pages of the host's pool
-    #[arg(long)]
-    pub(super) hugepages: bool,
-    /// Number of vCPUs
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) cpus: u8,
-    #[arg(long, value_name = "N", default_value_t = 1, help = numa_help())]
-    pub(super) numa: u8,
-    /// The guest image, of those that the builder of guest-images has built
+    #[arg(long, value_name = "N", default_value_t = 1, help = cpus_help())]
+    pub(super) cpus: u32,
+    #[arg(long, value_name = "N", default_value_t = 1, help = numa_help(), long_help = long_numa_help(),
+        hide_short_help = true)]
+    pub(super) numa: u32,
+    /// Guest image; the builder of guest-images has built it
     #[arg(long, value_name = "NAME", default_value = images::DEFAULT, conflicts_with = "kernel")]
     pub(super) image: String,
-    #[arg(long, value_name = "FILE", help = kernel_help())]
+    #[arg(long, value_name = "FILE", help = kernel_help(), long_help = long_kernel_help())]
     pub(super) kernel: Option<PathBuf>,
-    /// Initramfs or initrd [default: the guest image's, if the kernel is]
+    /// Initramfs or initrd [default: the guest image's, with the image's kernel]
     #[arg(long, value_name = "FILE")]
     pub(super) initrd: Option<PathBuf>,
-    /// The guest kernel's unit for CMA windows, its pageblock [default: the guest image's, or 4M]
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    /// Pageblock of the guest's kernel, its unit for CMA windows [default: the guest image's, or 4M]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, hide_short_help = true)]
     pub(super) pageblock: Option<u64>,
     /// Append to the kernel command line
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(super) cmdline: String,
-    /// A device, may be repeated: NAME[,KEY=VALUE]...; `help` lists the devices, `NAME,help` the keys of one
+    /// A device: NAME[,KEY=VALUE]...; may be repeated; `help` lists the devices
+    ///
+    /// `--device help` lists the devices, and `--device NAME,help` the keys of one.
     #[arg(long, value_name = "NAME", value_parser = parse_device)]
     pub(super) device: Vec<DeviceArg>,
-    #[arg(long, value_name = "SPEC", value_parser = parse_camera, help = camera_help())]
+    #[arg(long, value_name = "SPEC", value_parser = parse_camera, long_help = camera_help(),
+        help = "A camera, short for --device camera,SPEC; `none` for no camera; may be repeated")]
     pub(super) camera: Vec<Option<DeviceRequest>>,
-    /// Run one command in the guest instead of a shell, and end with its exit status
-    #[arg(long, value_name = "CMD")]
-    pub(super) exec: Option<String>,
-    /// Seed of everything random: the guest's entropy device, the camera's noise, faults
-    #[arg(long, value_name = "N")]
+    /// Seed of everything random: the entropy device, the camera's noise, fault injection
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) seed: Option<u64>,
-    /// What goes wrong on purpose: a plan, as devices/src/faults/FAULTS.md describes it
+    /// Fault injection: a plan, as devices/src/faults/FAULTS.md describes it
     #[arg(long, value_name = "FILE")]
     pub(super) faults: Option<PathBuf>,
     #[command(flatten)]
     pub(super) arch: arch::Options,
 }
 
+/// The options of a guest that say nothing about its reserved memory.
+#[derive(Debug, Default, Args)]
+pub(super) struct GuestArgs {
+    /// Run one command in the guest instead of a shell, and end with its exit status
+    ///
+    /// The command reads minivmm's standard input, unless that is a terminal. Its output and errors are minivmm's.
+    #[arg(long, value_name = "CMD")]
+    pub(super) exec: Option<String>,
+    /// Back guest memory with 2 MiB pages of the host's pool
+    #[arg(long, hide_short_help = true)]
+    pub(super) hugepages: bool,
+}
+
 /// The value of `--device`.
 #[derive(Debug, Clone)]
 pub(super) enum DeviceArg {
-    /// A list of all devices is asked for.
+    /// `help`: list all devices.
     List,
-    /// The keys of this device are asked for.
+    /// `NAME,help`: list the keys of this device.
     Keys(&'static Registration),
-    /// A device is asked for.
+    /// A device of the machine.
     Request(DeviceRequest),
 }
 
@@ -90,24 +115,50 @@ const CAMERA: &str = "camera";
 
 fn cma_help() -> String {
     format!(
-        "A CMA window, may be repeated: a size (256M), or these fields with commas between\n{}",
+        "A CMA window: a size, as in 256M, or these fields with commas between them; may be repeated\n{}",
         WindowSpec::HELP
     )
 }
 
+fn memory_help() -> String {
+    format!("Guest memory, {} to {}", size::format(MEMORY_MIN), size::format(arch::MEMORY_MAX))
+}
+
+fn cpus_help() -> String {
+    format!("Number of vCPUs, 1 to {}", arch::Options::default().cpus_max())
+}
+
 fn numa_help() -> String {
-    format!("Number of NUMA nodes, among which memory and vCPUs are divided\n{}", arch::NUMA_HELP)
+    format!("Number of NUMA nodes, 1 to {NODES_MAX}")
+}
+
+fn long_numa_help() -> String {
+    format!("{}; memory and vCPUs are divided among them\n{}", numa_help(), arch::NUMA_HELP)
 }
 
 fn kernel_help() -> String {
-    format!("{} instead of a guest image's", arch::KERNEL_FORMATS)
+    format!("Kernel: {}, instead of a guest image's", arch::KERNEL_FORMATS)
+}
+
+fn long_kernel_help() -> String {
+    format!("{}\n{}", kernel_help(), kernel_options::help())
 }
 
 fn camera_help() -> String {
     let keys = registered(CAMERA).map_or_else(|error| error, |camera| options::help(camera.keys));
     format!(
-        "A camera, may be repeated; short for --device camera,SPEC: none, or any of these fields with commas between\n{keys}"
+        "A camera, short for --device camera,SPEC: `none`, or these fields with commas between them; may be repeated\n{keys}"
     )
+}
+
+fn parse_window(text: &str) -> Result<WindowSpec, String> {
+    let window: WindowSpec = text.parse().map_err(|error: SpecError| error.to_string())?;
+    match likely_size(window.size) {
+        Some(likely) => {
+            Err(format!("a CMA window of {} bytes is too small; did you mean {likely}?", window.size))
+        }
+        None => Ok(window),
+    }
 }
 
 fn parse_camera(text: &str) -> Result<Option<DeviceRequest>, String> {
@@ -141,7 +192,10 @@ pub(super) fn device_help(devices: &[DeviceArg]) -> Option<String> {
 }
 
 /// The configuration that the options describe, and whether the image that they need was built.
-pub(super) fn config(args: MachineArgs) -> Result<(Config, Result<(), ImageError>), CliError> {
+pub(super) fn config(
+    args: MachineArgs,
+    guest: GuestArgs,
+) -> Result<(Config, Result<(), ImageError>), CliError> {
     let faults = args.faults.as_deref().map(read_plan).transpose()?;
     let own = args.kernel.map(|kernel| Image { kernel, initrd: None, pageblock: arch::PAGEBLOCK });
     let (image, found) = match own.map_or_else(|| images::find(&args.image), Ok) {
@@ -162,9 +216,10 @@ pub(super) fn config(args: MachineArgs) -> Result<(Config, Result<(), ImageError
     }
     let config = Config {
         memory: args.memory,
-        hugepages: args.hugepages,
-        cpus: args.cpus,
-        numa: args.numa,
+        hugepages: guest.hugepages,
+        // Their limits, which are smaller, are checked with those of the other options.
+        cpus: u8::try_from(args.cpus).unwrap_or(u8::MAX),
+        numa: u8::try_from(args.numa).unwrap_or(u8::MAX),
         arch: args.arch,
         kernel: image.kernel,
         initrd: args.initrd.or(image.initrd),
@@ -174,11 +229,9 @@ pub(super) fn config(args: MachineArgs) -> Result<(Config, Result<(), ImageError
         cma_mode: args.cma_mode,
         devices,
         faults,
-        timeline: false,
-        exec: args.exec,
-        out: None,
+        exec: guest.exec,
         seed: args.seed,
-        console_log: None,
+        ..Config::default()
     };
     Ok((config, found))
 }

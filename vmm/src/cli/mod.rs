@@ -3,61 +3,76 @@
 pub mod check;
 pub mod ctl;
 pub mod doctor;
+mod duration;
 mod error;
 mod machine_args;
 pub mod model;
 pub mod replay;
 mod run;
+mod usage;
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use cma::check::Tree;
 
 use crate::{
     arch,
     boot::load::load_with,
     experiment::{self, ExperimentArgs},
+    observe::exit_status,
 };
 use check::{CheckArgs, CheckError};
 use ctl::CtlArgs;
 use error::CliError;
-use machine_args::{MachineArgs, config, device_help};
+use machine_args::{GuestArgs, MachineArgs, config, device_help};
 use model::ModelArgs;
 use replay::ReplayArgs;
 use run::{RunArgs, run};
 
-/// Boots a Linux guest that has a CMA window and a camera which DMAs frames into it.
+/// Boots a Linux guest with CMA windows and DMA devices, such as a camera that writes frames into a window.
 #[derive(Debug, Parser)]
 #[command(
     name = "minivmm",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "\
-Examples:
-  minivmm --cma 256M                                   a shell in a guest with a 256 MiB window and /dev/video0
-  minivmm --cma 256M --exec 'cat /proc/meminfo'        one command's output, and its exit status
-  minivmm --cma 64M --cma size=32M,name=isp --camera window=isp,timing=stall
-  minivmm dtb --cma 256M                               the device tree that this guest would get
-  minivmm check board.dtb                              what Linux makes of a board's reserved memory, and why
-  minivmm --cma 256M --api-socket vm.sock              a guest that `minivmm ctl vm.sock status` asks how it is
-  minivmm model fill.cma                               what the kernel's allocator would do, without a guest
-  minivmm experiment run torn.toml                     faults on purpose, and a verdict on how the driver took them
-
-Keys: Ctrl-A x stops the machine, Ctrl-A h says the keys.
-Exit status: the guest command's own with --exec; 2 for a bad request; 1 for a failure of the machine, a guest's
-panic or reset among them; 128 + N after signal N; otherwise 0."
+    after_help = "`minivmm --help` has all options, examples and the exit statuses.",
+    after_long_help = long_help()
 )]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     run: RunArgs,
+}
+
+/// The end of `--help`.
+fn long_help() -> String {
+    format!(
+        "\
+Examples:
+  minivmm --cma 256M                                   a shell in a guest with a 256 MiB window and /dev/video0
+  minivmm --cma 256M --exec 'cat /proc/meminfo'        one command's output, and its exit status
+  minivmm --cma 64M --cma size=32M,name=isp --camera window=isp,timing=stall
+  minivmm dtb --cma 256M                               the device tree that this guest would get
+  minivmm check board.dtb                              how Linux handles a board's reserved memory, and why
+  minivmm --cma 256M --exec 'wc -c' --timeout 1m < f   a command with input, and a time limit
+  minivmm --cma 256M --api-socket vm.sock              a guest that `minivmm ctl vm.sock status` asks for its state
+  minivmm model fill.cma                               a model of the kernel's allocator, without a guest
+  minivmm experiment run torn.toml                     fault injection, and a verdict on the guest's driver
+
+Keys: Ctrl-A x stops the machine, Ctrl-A h lists the keys.
+
+{}",
+        exit_status::table()
+    )
 }
 
 impl Cli {
@@ -75,69 +90,94 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Boot a guest (the default command)
-    Run(RunArgs),
-    /// Print the generated device tree as source, for the same machine options
+    #[command(after_long_help = exit_status::table())]
+    Run(Box<RunArgs>),
+    /// Print the device tree that a guest with these options gets
     Dtb {
         #[command(flatten)]
         machine: MachineArgs,
+        #[command(flatten)]
+        guest: GuestArgs,
         /// Write the flattened tree (DTB) to this file instead
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Say what Linux makes of each reserved-memory node of a device tree, or of these machine options, and why
-    #[command(after_help = check::HELP)]
+    /// Check the reserved-memory nodes of a device tree: how Linux handles each, and why
+    ///
+    /// The tree is a file's, or the one that a guest with the machine options gets.
+    #[command(after_long_help = check::HELP)]
     Check {
         #[command(flatten)]
         check: CheckArgs,
-        #[command(flatten)]
+        #[command(flatten, next_help_heading = "The machine, instead of FILE")]
         machine: MachineArgs,
     },
-    /// Run an allocation script on a model of the kernel's CMA allocator: answers, messages, map, statistics
+    /// Run an allocation script on a model of the kernel's CMA allocator
     Model(ModelArgs),
-    /// Talk to a running machine, by the socket of its --api-socket
+    /// Send a request to a running machine, through its --api-socket
     Ctl(CtlArgs),
-    /// Run the machine of a --report again, with the same faults, and compare what went wrong
+    /// Run the machine of a --report again with the same faults, and compare the faults that fired
     Replay(ReplayArgs),
-    /// Put a guest's driver through faults on purpose, and say how it took them
+    /// Test a guest's driver by fault injection, and judge the results
     Experiment(ExperimentArgs),
-    /// Say whether this host can run Linux guests, and what to do if not
+    /// Examine whether this host can run Linux guests, and say what to do if not
     Doctor,
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let result = match Cli::try_parse() {
+        Ok(cli) => command(cli),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+            _ => Err(CliError::Usage(usage::sentence(&error))),
+        },
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("minivmm: {error}");
+        ExitCode::from(error.reason().status(asks_for_a_command(env::args_os().skip(1))))
+    })
+}
+
+/// Whether these words ask for a guest that runs one command (`--exec`).
+fn asks_for_a_command(words: impl Iterator<Item = OsString>) -> bool {
+    let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let is_other =
+        words.first().is_some_and(|first| first != "run" && Cli::command().find_subcommand(first).is_some());
+    !is_other && words.iter().any(|word| word == "--exec" || word.starts_with("--exec="))
+}
+
+/// Runs a command.
+fn command(cli: Cli) -> Result<ExitCode, CliError> {
     if let Some(help) = cli.machine().and_then(|machine| device_help(&machine.device)) {
-        // A reader that closed the pipe wants no more.
+        // A reader may close the pipe early.
         let _ = io::stdout().write_all(help.as_bytes());
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     }
-    let result = match cli.command {
+    match cli.command {
         None => run(cli.run),
-        Some(Command::Run(args)) => run(args),
-        Some(Command::Dtb { machine, out }) => dtb(machine, out.as_deref()),
+        Some(Command::Run(args)) => run(*args),
+        Some(Command::Dtb { machine, guest, out }) => dtb(machine, guest, out.as_deref()),
         Some(Command::Check { check, machine }) => self::check(&check, machine),
         Some(Command::Model(args)) => model::main(&args).map_err(CliError::Model),
         Some(Command::Ctl(args)) => ctl::main(&args).map_err(CliError::Ctl),
         Some(Command::Replay(args)) => replay::main(&args).map_err(CliError::Replay),
         Some(Command::Experiment(args)) => experiment::main(args, machine_of).map_err(CliError::Experiment),
         Some(Command::Doctor) => Ok(doctor()),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("minivmm: {error}");
-        ExitCode::from(error.exit_status())
-    })
+    }
 }
 
 fn doctor() -> ExitCode {
     let (report, fit) = doctor::examine();
-    // A reader that closed the pipe wants no more.
+    // A reader may close the pipe early.
     let _ = write!(io::stdout(), "{report}");
     if fit { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn dtb(machine: MachineArgs, out: Option<&Path>) -> Result<ExitCode, CliError> {
-    let (tree, _) = tree(machine)?;
+fn dtb(machine: MachineArgs, guest: GuestArgs, out: Option<&Path>) -> Result<ExitCode, CliError> {
+    let (tree, _) = tree(machine, guest)?;
     match out {
         Some(path) => write(path, &tree)?,
         None => print_source(&tree)?,
@@ -149,17 +189,17 @@ fn check(check: &CheckArgs, machine: MachineArgs) -> Result<ExitCode, CliError> 
     let done = if let Some(file) = &check.file {
         check::file(file, machine.pageblock.unwrap_or(arch::PAGEBLOCK), check)
     } else {
-        let (tree, pageblock) = tree(machine)?;
+        let (tree, pageblock) = tree(machine, GuestArgs::default())?;
         check::guest(&tree, pageblock, check)
     };
     done.map_err(CliError::Check)
 }
 
 /// The generated tree, and the pageblock for which it is made.
-fn tree(machine: MachineArgs) -> Result<(Vec<u8>, u64), CliError> {
+fn tree(machine: MachineArgs, guest: GuestArgs) -> Result<(Vec<u8>, u64), CliError> {
     // The tree can be printed before an image is built: only the places of windows depend on it.
     let kernel = machine.kernel.clone();
-    let (config, image) = config(machine)?;
+    let (config, image) = config(machine, guest)?;
     let kernel = kernel.or_else(|| image.is_ok().then(|| config.kernel.clone()));
     let tree = load_with(&config, kernel.as_deref()).map_err(CliError::Request)?.tree;
     Ok((tree, config.pageblock))
@@ -182,34 +222,28 @@ fn write(path: &Path, data: &[u8]) -> Result<(), CliError> {
 /// The machine of an experiment, which has these options and those that the experiment adds.
 ///
 /// # Errors
-/// A sentence, if these are no options of `minivmm run`, or are ones that the experiment sets.
+/// A sentence, if these are not options of `minivmm run`, or if the experiment sets one of them.
 fn machine_of(words: &[String]) -> Result<experiment::Machine, String> {
     let cli = Cli::try_parse_from(["minivmm", "run"].into_iter().chain(words.iter().map(String::as_str)));
     let run = match cli {
-        Ok(Cli { command: Some(Command::Run(run)), .. }) => run,
-        Ok(_) => return Err("these are no options of minivmm run".to_owned()),
-        Err(error) => {
-            let text = error.to_string();
-            return Err(text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned());
-        }
+        Ok(Cli { command: Some(Command::Run(run)), .. }) => *run,
+        Ok(_) => return Err("they are not options of minivmm run".to_owned()),
+        Err(error) => return Err(usage::sentence(&error)),
     };
-    let RunArgs { machine, out, report, trace, console_log, .. } = &run;
+    let RunArgs { machine, guest, out, report, trace, console_log, .. } = &run;
     let own = out.is_some() || report.is_some() || trace.is_some() || console_log.is_some();
-    if own || machine.exec.is_some() || machine.seed.is_some() || machine.faults.is_some() {
-        return Err("--exec, --seed, --faults, --trace, --out, --report and --console-log are the experiment's own; leave \
-                    them out"
+    if own || guest.exec.is_some() || machine.seed.is_some() || machine.faults.is_some() {
+        return Err("--exec, --seed, --faults, --trace, --out, --report and --console-log are set by the experiment; omit them"
             .to_owned());
     }
     // The run's own minivmm refuses an image that was not built, and names it.
-    let (config, _) = config(run.machine).map_err(|error| error.to_string())?;
+    let (config, _) = config(run.machine, run.guest).map_err(|error| error.to_string())?;
     let files = [config.kernel].into_iter().chain(config.initrd).collect();
     Ok(experiment::Machine { memory: config.memory, files })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -229,6 +263,13 @@ mod tests {
             let conflict = conflicts.iter().any(|other| other.get_id() == argument);
             assert_eq!(conflict, !["pageblock", "help"].contains(&argument.as_str()), "{argument}");
         }
+    }
+
+    #[test]
+    fn statuses_for_exec_are_those_of_a_guest_that_is_run() {
+        let asks = |text: &str| asks_for_a_command(text.split(' ').map(OsString::from));
+        assert!(asks("--cma 16M --exec true") && asks("run --exec=true") && asks("--bad --exec true"));
+        assert!(!asks("--cma 16M") && !asks("dtb --exec true"));
     }
 
     #[test]

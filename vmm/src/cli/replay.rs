@@ -11,7 +11,7 @@ use clap::Args;
 use devices::faults::{Firing, Trace};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::observe::report::Report;
+use crate::observe::{exit_status::Reason, report::Report, words::counted};
 
 /// The arguments of `minivmm replay`.
 #[derive(Debug, Args)]
@@ -32,19 +32,19 @@ pub enum ReplayError {
         source: io::Error,
     },
     /// The run had no faults.
-    #[error("the run of {} had no faults; name the --report of one with --faults", .0.display())]
+    #[error("the report {} has no faults; name the --report of a run with --faults", .0.display())]
     NoFaults(PathBuf),
     /// The machine cannot be run.
-    #[error("the machine cannot be run again: {0}; what it said is above")]
+    #[error("the machine cannot be run again: {0}; its messages are above")]
     Run(io::Error),
 }
 
 impl ReplayError {
-    /// The exit status: 2 for a bad request, 1 for a machine that cannot run.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Read { .. } | Self::NoFaults(_) => 2,
-            Self::Run(_) => 1,
+            Self::Read { .. } | Self::NoFaults(_) => Reason::BadRequest,
+            Self::Run(_) => Reason::Failed,
         }
     }
 }
@@ -78,7 +78,8 @@ pub fn main(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
     let after = again().map_err(ReplayError::Run)?.faults;
     Ok(match difference(before, after.as_ref()) {
         None => {
-            println!("the same {} faults with seed {}", before.firings.len(), before.seed);
+            let firings = counted(before.firings.len() as u64, "fault");
+            println!("the same {firings} with seed {}", before.seed);
             ExitCode::SUCCESS
         }
         Some(difference) => {

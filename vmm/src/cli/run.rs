@@ -2,10 +2,11 @@
 
 use std::{
     env, fs,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -16,8 +17,9 @@ use tracing_subscriber::{
 };
 
 use super::{
+    duration,
     error::CliError,
-    machine_args::{MachineArgs, config},
+    machine_args::{GuestArgs, MachineArgs, config},
     write,
 };
 use crate::{
@@ -41,47 +43,64 @@ use crate::{
 /// The arguments of `minivmm run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Machine")]
     pub(super) machine: MachineArgs,
-    /// Folder for what the guest leaves in /out when --exec's command has ended
+    #[command(flatten)]
+    pub(super) guest: GuestArgs,
+    /// Folder for the files that --exec's command leaves in the guest's /out
     #[arg(long, value_name = "DIR", requires = "exec")]
     pub(super) out: Option<PathBuf>,
+    /// End the machine after this time: 30s, 5m, 1h, or a number of seconds
+    ///
+    /// The machine is ended in order, and the exit status is 124.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(super) timeout: Option<Duration>,
+    /// Time for the guest to come up, as --timeout takes it
+    ///
+    /// After this time a guest of --exec that has not made its boot mark is ended with the likely reason, and the exit status is
+    /// 123. Without --exec, minivmm prints the reason if the guest has printed nothing.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "2m", hide_short_help = true)]
+    pub(super) boot_timeout: Duration,
     /// Write a report of the run to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
-    /// Write what the plan of faults did to this file, a line of JSON for each time that a rule fired
-    #[arg(long, value_name = "FILE", requires = "faults")]
+    /// Write a trace of the fault injection to this file: a line of JSON each time a rule fires
+    #[arg(long, value_name = "FILE", requires = "faults", hide_short_help = true)]
     pub(super) trace: Option<PathBuf>,
-    /// Write what happened and when to this file: frames, interrupts, faults and the guest's marks, for ui.perfetto.dev
-    #[arg(long, value_name = "FILE")]
+    /// Write a timeline of frames, interrupts, faults and the guest's marks to this file, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(super) timeline: Option<PathBuf>,
     /// Write the flattened device tree to this file, then boot
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(super) dump_dtb: Option<PathBuf>,
-    /// Copy what the guest prints on its serial console to this file
-    #[arg(long, value_name = "FILE")]
+    /// Copy the output of the guest's serial console to this file
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(super) console_log: Option<PathBuf>,
-    /// Make this socket, by which `minivmm ctl` talks to the machine
+    /// Create this socket, through which `minivmm ctl` controls the machine
     #[arg(long, value_name = "FILE")]
     pub(super) api_socket: Option<PathBuf>,
     #[arg(long, value_name = "WHERE", value_enum, default_value_t, hide_possible_values = true, help = lab::HELP)]
     pub(super) host: Host,
-    /// Boot on this host's KVM also where `minivmm doctor` says that Linux cannot run: for bare-metal guests
-    #[arg(long)]
+    /// Boot on this host's KVM even where `minivmm doctor` says that Linux cannot run, for bare-metal guests
+    #[arg(long, hide_short_help = true)]
     pub(super) any_host: bool,
-    /// What minivmm logs on stderr: error, warn, info, debug, or module=level,...
-    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    /// Messages that minivmm logs on stderr: error, warn, info, debug, or module=level,...
+    #[arg(long, value_name = "FILTER", default_value = "warn", hide_short_help = true)]
     pub(super) log: String,
 }
 
 /// Boots a guest, and looks after it until it ends.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     start_log(&args.log)?;
-    let (mut config, image) = config(args.machine)?;
+    let (mut config, image) = config(args.machine, args.guest)?;
     image?;
     config.timeline = args.timeline.is_some();
     config.out = args.out;
     config.console_log = args.console_log;
+    config.time_limit = args.timeout;
+    config.boot_limit = Some(args.boot_timeout);
+    // A terminal's input belongs to the shell that started minivmm.
+    config.stdin = config.exec.is_some() && !io::stdin().is_terminal();
     let opened = kvm::open_kvm();
     if let Ok(kvm) = &opened {
         config.arch.settle(kvm).map_err(KvmError::Options)?;
@@ -113,8 +132,8 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
             return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory)?));
         }
     };
-    let streams =
-        streams(console_log, api).map_err(|source| MachineError::Host { what: "signal handlers", source })?;
+    let streams = streams(console_log, api, args.timeout)
+        .map_err(|source| MachineError::Host { what: "signal handlers", source })?;
     let machine = Machine::start(&opened, &config, loaded, streams)?;
     let faults = machine.faults();
     let mut report = machine.run()?;
@@ -134,14 +153,19 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         file.write(serde_json::to_vec(&timeline::of(faults.devices(), begun, &moments)))?;
     }
     explain(&report, &config);
-    Ok(ExitCode::from(exit_status(&report, &config)))
+    Ok(ExitCode::from(report.exit.status))
 }
 
 /// The streams and signals of this process.
-fn streams(console_log: Option<fs::File>, api: Option<Server>) -> io::Result<Streams> {
+fn streams(
+    console_log: Option<fs::File>,
+    api: Option<Server>,
+    time_limit: Option<Duration>,
+) -> io::Result<Streams> {
     let signals = Signals::take_over()?;
-    let stdout = Output::new(signals.writer(&io::stdout())?);
-    let stderr = Output::new(signals.writer(&io::stderr())?);
+    let until = time_limit.and_then(|limit| Instant::now().checked_add(limit));
+    let stdout = Output::new(signals.writer(&io::stdout(), until)?);
+    let stderr = Output::new(signals.writer(&io::stderr(), until)?);
     Ok(Streams { stdout, stderr, console_log, signals: Some(signals), api })
 }
 
@@ -183,14 +207,6 @@ impl ReportFile {
     }
 }
 
-/// The exit status. A command without a status has failed, however the machine ended.
-fn exit_status(report: &Report, config: &Config) -> u8 {
-    match report.outcome {
-        MachineOutcome::Halted | MachineOutcome::Stopped if config.exec.is_some() => 1,
-        _ => report.outcome.exit_status(),
-    }
-}
-
 /// Says on stderr how the machine ended, unless it ended as it should.
 fn explain(report: &Report, config: &Config) {
     let what = match &report.outcome {
@@ -198,19 +214,22 @@ fn explain(report: &Report, config: &Config) {
         MachineOutcome::Quit => "stopped by Ctrl-A x".to_owned(),
         MachineOutcome::Signal { signal } => format!("stopped by signal {signal}"),
         MachineOutcome::Stopped => "stopped by a request on the API socket".to_owned(),
+        MachineOutcome::TimedOut { seconds } => format!("stopped after {seconds} s, the limit of --timeout"),
         MachineOutcome::PoweredOff => "the guest powered off before its command had ended".to_owned(),
+        MachineOutcome::NotBooted { seconds } => {
+            format!("the guest did not come up within {seconds} s, the limit of --boot-timeout")
+        }
         MachineOutcome::Panic => "the guest's kernel panicked".to_owned(),
         MachineOutcome::Halted => "the guest halted".to_owned(),
         MachineOutcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),
         MachineOutcome::Failed { reason } => reason.clone(),
     };
     eprintln!("minivmm: {what}");
-    let failed = matches!(
-        report.outcome,
-        MachineOutcome::Panic | MachineOutcome::Reset | MachineOutcome::Failed { .. }
-    );
+    if let Some(reason) = &report.boot_failure {
+        eprintln!("minivmm: likely reason: {reason}");
+    }
     // Without a command these lines are on the screen already.
-    if config.exec.is_some() && failed && !report.last_console_lines.is_empty() {
+    if config.exec.is_some() && !report.last_console_lines.is_empty() {
         eprintln!("minivmm: the last lines of its console:");
         for line in &report.last_console_lines {
             eprintln!("  {line}");
@@ -225,6 +244,8 @@ fn start_log(filter: &str) -> Result<(), CliError> {
         reason: error.to_string(),
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time();
+    // A terminal has colours, unless its user has said otherwise (NO_COLOR).
+    let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     tracing_subscriber::registry().with(lines).with(targets).init();
     Ok(())
 }

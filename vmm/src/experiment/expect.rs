@@ -1,4 +1,4 @@
-//! What has to hold after a run: the table `expect` of an experiment's file.
+//! The expectations of a run: the table `expect` of an experiment's file.
 
 use std::collections::BTreeMap;
 
@@ -17,24 +17,24 @@ use super::values::{Count, count, counts, list, text, unsigned};
 /// The ends that a guest can cause: the `kind` of each such [`MachineOutcome`](crate::observe::report::MachineOutcome).
 pub(super) const ENDS: [&str; 5] = ["exit", "powered_off", "panic", "halted", "reset"];
 
-/// What has to hold after a run.
+/// The expectations of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Expect {
     /// The workload's exit status.
     pub exit: u8,
     /// How the machine may end: each is a `kind` of the report's outcome.
     pub end: Vec<String>,
-    /// How often each rule fired.
+    /// The number of times that each rule fires.
     pub fired: BTreeMap<String, Count>,
     /// Texts that are in the guest's kernel log.
     pub log: Vec<String>,
-    /// Texts that are not there.
+    /// Texts that are not in it.
     pub log_not: Vec<String>,
-    /// Lines that are allowed there although they tell of a mistake of the kernel.
+    /// Lines that are allowed in it although they report a bug of the kernel.
     pub log_allowed: Vec<String>,
     /// Texts that are in the workload's output.
     pub output: Vec<String>,
-    /// Texts that are not there.
+    /// Texts that are not in it.
     pub output_not: Vec<String>,
     /// Buffers with V4L2_BUF_FLAG_ERROR.
     pub flagged: Option<Count>,
@@ -44,7 +44,7 @@ pub struct Expect {
     pub frames: Option<Frames>,
 }
 
-/// What has to hold for a file of frames.
+/// The expectations of a file of frames.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frames {
     /// Its name in /out.
@@ -117,7 +117,7 @@ fn end(value: Spanned<DeValue<'_>>) -> Result<String, Problem> {
     if ENDS.contains(&kind.as_str()) {
         return Ok(kind);
     }
-    Err(Problem::new(span, format!("no machine ends with '{kind}'; it does with {}", ENDS.join(", "))))
+    Err(Problem::new(span, format!("'{kind}' is not an end of a machine; the ends are {}", ENDS.join(", "))))
 }
 
 /// The counter that a key means, as `ID.COUNTER`. A key without an id means the first camera.
@@ -128,12 +128,15 @@ fn counter_path(key: &str) -> Result<String, String> {
     else {
         let ids: Vec<String> =
             REGISTRY.iter().map(|registration| format!("{}0", registration.name)).collect();
-        return Err(format!("'{id}' is no id of a device with counters; such ids are {}", ids.join(", ")));
+        return Err(format!(
+            "'{id}' is not the id of a device with counters; such ids are {}",
+            ids.join(", ")
+        ));
     };
     if registration.counters.contains(&counter) {
         return Ok(format!("{id}.{counter}"));
     }
-    Err(format!("a {kind} has no counter '{counter}'; it has {}", registration.counters.join(", ")))
+    Err(format!("a {kind} has no counter '{counter}'; its counters are {}", registration.counters.join(", ")))
 }
 
 /// Reads the table `frames`.
@@ -145,14 +148,20 @@ fn frames(value: Spanned<DeValue<'_>>) -> Result<Frames, Problem> {
     let pair = size.get_ref().split_once('x');
     let pair = pair.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     let (width, height): (u32, u32) = pair.ok_or_else(|| {
-        Problem::new(size.span(), format!("'{}' is no size; write it as 640x480", size.get_ref()))
+        Problem::new(size.span(), format!("'{}' is not a size; write it as 640x480", size.get_ref()))
     })?;
     let code: Option<[u8; 4]> = format.get_ref().as_bytes().try_into().ok();
     let layout = code.ok_or_else(|| {
-        Problem::new(format.span(), format!("'{}' is no fourcc, as YUYV is", format.get_ref()))
+        Problem::new(
+            format.span(),
+            format!("'{}' is not a fourcc; write four characters, as in YUYV", format.get_ref()),
+        )
     })?;
     let layout = Layout::new(u32::from_le_bytes(layout), width, height).map_err(|error| {
-        Problem::new(format.span(), format!("there are no such frames: {error}; give another format or size"))
+        Problem::new(
+            format.span(),
+            format!("frames of this format and size do not exist: {error}; choose another format or size"),
+        )
     })?;
     let known = Frames {
         file,

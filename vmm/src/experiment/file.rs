@@ -1,4 +1,4 @@
-//! The file of an experiment: reads it, and finds each mistake with its place before anything starts.
+//! The file of an experiment: reads it, and reports a mistake with its place before a guest starts.
 
 use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
@@ -15,34 +15,34 @@ use super::{
 };
 use crate::boot::tree_faults::fault_tables;
 
-/// How experiments are written, for `--help`.
+/// The format of experiments, for `--help`.
 pub const HELP: &str = r#"An experiment is a TOML file:
   name = "an overflow costs one buffer"
   machine = "--cma 16M --camera timing=stall"    # options of `minivmm run`
   workload = """v4l2-ctl --stream-mmap=4 --stream-count=10 --stream-to=/out/frames --verbose 2>&1"""
   seeds = [1, 2]                                 # one run for each, or { from = 1, count = 20 } [default: 1]
-  timeout = 60                                   # seconds, after which a run hangs [default: 120]
-  [matrix]                                       # one run for each choice; {format} in a text of the other fields is the
-  format = ["GREY", "NV12"]                      # value, and "{lines}" alone, whose values are numbers, is a number
-  [[rule]]                                       # the plan of faults, as devices/src/faults/FAULTS.md describes it
+  timeout = 60                                   # seconds; a run that takes longer has failed [default: 120]
+  [matrix]                                       # one run for each choice; {format} in a text of another field stands for
+  format = ["GREY", "NV12"]                      # the value; "{lines}" alone is a number if the values are numbers
+  [[rule]]                                       # the plan for fault injection, see devices/src/faults/FAULTS.md
   name = "overflow"
   on = "frame.dma"
   action = "overflow"
   when = { frames = [3, 3] }
-  [expect]                                       # what has to hold; N is a number, or [LEAST, MOST]
+  [expect]                                       # expectations; N is a number, or [LEAST, MOST]
   exit = 0                                       # the workload's exit status [default: 0]
   end = ["panic", "reset"]                       # how the machine may end, as in --report [default: exit]
   fired = { overflow = 1 }                       # how often each rule fired [default: at least once]
-  log = ["line buffer overflow"]                 # what is in the guest's kernel log
-  log-not = ["resetting"]                        # what is not, beside warnings, BUG, Oops and reports of KASAN and lockdep
-  log-allowed = ["WARNING: CPU"]                 # which of those may be there, however
-  output = ["10 frames"]                         # what is in what the workload printed; output-not
+  log = ["line buffer overflow"]                 # texts that are in the guest's kernel log
+  log-not = ["resetting"]                        # texts that are not in it; nor are warnings, BUG, Oops, KASAN, lockdep
+  log-allowed = ["WARNING: CPU"]                 # of these, texts of lines that are allowed
+  output = ["10 frames"]                         # texts that are in the workload's output; output-not = texts that are not
   flagged = 1                                    # buffers with the error flag, as v4l2-ctl --verbose prints them
-  counters = { "camera0.overflows" = 1 }         # of devices by their ids, as in --report; overflows alone is camera0's
+  counters = { "camera0.overflows" = 1 }         # counters of devices, as in --report; overflows alone is camera0's
   frames = { file = "frames", format = "GREY", size = "320x240", count = 10, bad = 0, lost = 0, recovery = 1 }
-                                                 # a file in /out: its frames, how many are bad (torn, or not the next
-                                                 # one; default: 0), how many are missing between them, by how many
-                                                 # frames after the last fault there is a good one"#;
+                                                 # a file of frames in /out: the number of frames; of bad ones (torn, or
+                                                 # out of order; default: 0); of missing ones; and the most frames from
+                                                 # the last fault to the next good frame"#;
 
 /// The most runs of an experiment.
 const MOST_RUNS: u16 = 10_000;
@@ -83,7 +83,7 @@ pub struct Case {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file cannot be read.
-    #[error("the experiment {} cannot be read: {source}; name a file that can", path.display())]
+    #[error("the experiment {} cannot be read: {source}; name a readable file", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -143,7 +143,7 @@ fn read<'a>(text: &'a str, set: &'a [(String, String)]) -> Result<Experiment, Pr
         if !others.values().any(|value| mentions(value, &braced)) {
             return Err(Problem::new(
                 name.span(),
-                format!("nothing has {braced}; write it where the value belongs, or leave the choice out"),
+                format!("no field uses {braced}; write it where the value belongs, or remove the choice"),
             ));
         }
     }
@@ -164,7 +164,7 @@ fn read<'a>(text: &'a str, set: &'a [(String, String)]) -> Result<Experiment, Pr
             let span = whole()?.span;
             return Err(Problem::new(
                 span,
-                format!("these are more than {MOST_RUNS} runs; give fewer seeds"),
+                format!("the experiment has more than {MOST_RUNS} runs; use fewer seeds or choices"),
             ));
         }
     }
@@ -273,7 +273,7 @@ fn seeds(value: Spanned<DeValue<'_>>) -> Result<Vec<u64>, Problem> {
     };
     let distinct: BTreeSet<u64> = seeds.iter().copied().collect();
     if distinct.len() < seeds.len() {
-        return Err(Problem::new(span, "a seed is there twice, which would be the same run; give each once"));
+        return Err(Problem::new(span, "a seed is listed twice; list each once"));
     }
     Ok(seeds)
 }
@@ -386,40 +386,40 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_its_place() {
         for (rest, says) in [
-            ("seeds = []", "4:9: seeds is an empty list; leave it out"),
+            ("seeds = []", "4:9: seeds is an empty list; omit it"),
             ("seeds = [1, \"a\"]", "4:13: a seed is a whole number, not a text"),
             ("sedes = [1]", "4:1: an experiment has no 'sedes'; it has name, machine, workload, seeds"),
             ("[expect]\nfired = { x = 1 }", "5:11: there is no rule 'x'; the rules are "),
-            ("[expect]\nflagged = [3, 1]", "5:11: no number lies from 3 to 1"),
+            ("[expect]\nflagged = [3, 1]", "5:11: 3 is larger than 1; write the smaller number first"),
             (
                 "[expect]\ncounters = { drop = 1 }",
-                "5:14: a camera has no counter 'drop'; it has frames, drops",
+                "5:14: a camera has no counter 'drop'; its counters are frames, drops",
             ),
             (
                 "[expect]\ncounters = { \"camera1.drop\" = 1 }",
-                "5:14: a camera has no counter 'drop'; it has frames, drops",
+                "5:14: a camera has no counter 'drop'; its counters are frames, drops",
             ),
             (
                 "[expect]\ncounters = { \"cam0.drops\" = 1 }",
-                "5:14: 'cam0' is no id of a device with counters; such ids are camera0",
+                "5:14: 'cam0' is not the id of a device with counters; such ids are camera0",
             ),
             (
                 "[expect]\nframes = { file = \"f\", format = \"GREY\", size = \"320\" }",
-                "5:48: '320' is no size",
+                "5:48: '320' is not a size",
             ),
             (
                 "[expect]\nframes = { file = \"f\", format = \"ABCD\", size = \"320x240\" }",
-                "5:33: there are no such frames",
+                "5:33: frames of this format and size do not exist",
             ),
             ("[[rule]]\nname = \"a\"\non = \"frame\"", "6:6: there is no point 'frame'"),
             ("[expect]\nlog = \"x\"", "5:7: log is a list, not a text"),
             (
                 "[expect]\nend = [\"fire\"]",
-                "5:8: no machine ends with 'fire'; it does with exit, powered_off",
+                "5:8: 'fire' is not an end of a machine; the ends are exit, powered_off",
             ),
-            ("seeds = [3, 3]", "4:9: a seed is there twice"),
+            ("seeds = [3, 3]", "4:9: a seed is listed twice"),
             ("seeds = { from = 1, count = 10001 }", "4:29: count cannot be that; it is from 1 to 10000"),
-            ("[matrix]\nformt = [\"GREY\"]", "5:1: nothing has {formt}; write it where the value belongs"),
+            ("[matrix]\nformt = [\"GREY\"]", "5:1: no field uses {formt}; write it where the value belongs"),
             ("[matrix]\nx = [1.5]", "5:6: a value is a text or a whole number, not a number with"),
         ] {
             let text = format!("{PLAIN}{rest}\n");

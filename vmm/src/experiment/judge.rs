@@ -7,9 +7,9 @@ use super::{
     run::{Evidence, Looked},
     values::Count,
 };
-use crate::observe::report::MachineOutcome;
+use crate::observe::{report::MachineOutcome, words::counted};
 
-/// Texts that no run's kernel log may have. The kernel's reports of its own mistakes and its drivers' begin with one of them: BUG,
+/// Texts that no run's kernel log may have. The kernel's reports of bugs in itself and in drivers begin with one of them: BUG,
 /// WARN and oops, and those of KASAN, lockdep, kmemleak, UBSAN, DMA_API_DEBUG and of hung tasks.
 const NEVER: &[&str] = &[
     "WARNING: ",
@@ -34,7 +34,7 @@ pub struct Verdict {
 pub struct Complaint {
     /// Its name in the file, as `fired` or `log`; `end` if the machine did not end by itself.
     pub expectation: String,
-    /// A sentence that says what was found instead.
+    /// A sentence with the evidence against it.
     pub text: String,
 }
 
@@ -78,16 +78,16 @@ impl Judge<'_> {
     fn end(&mut self) {
         let (expect, evidence) = (self.expect, self.evidence);
         if evidence.status.is_none() {
-            return self.complain("end", "it did not end in time, and was ended".to_owned());
+            return self.complain("end", "the run reached its timeout and was ended".to_owned());
         }
         let Some(report) = &evidence.report else {
-            let last = evidence.output.lines().last().unwrap_or("it said nothing");
-            return self.complain("end", format!("there is no report of the machine: {last}"));
+            let last = evidence.output.lines().last().unwrap_or("minivmm printed nothing");
+            return self.complain("end", format!("the machine left no report: {last}"));
         };
         let outcome = serde_json::to_value(&report.outcome).unwrap_or_default();
         if !expect.end.iter().any(|end| outcome["kind"] == **end) {
             let ends = expect.end.join(" or ");
-            self.complain("end", format!("the machine's end was {outcome} and not {ends}"));
+            self.complain("end", format!("the machine's end is {outcome} instead of {ends}"));
         }
         if let MachineOutcome::Exit { status } = &report.outcome
             && *status != expect.exit
@@ -107,7 +107,7 @@ impl Judge<'_> {
             if *count.end() < fired || fired + more < *count.start() {
                 self.complain(
                     "fired",
-                    format!("the rule '{rule}' fired {fired} times instead of {}", shown(count)),
+                    format!("the rule '{rule}' fired {} instead of {}", counted(fired, "time"), shown(count)),
                 );
             }
         }
@@ -125,7 +125,7 @@ impl Judge<'_> {
         }
         let allowed = |line: &&str| expect.log_allowed.iter().any(|pattern| line.contains(pattern.as_str()));
         for pattern in NEVER {
-            // What the kernel prints after the workload's end is on the console alone.
+            // The kernel's messages after the workload's end are on the console alone.
             let mut all = evidence.log.lines().chain(evidence.console.lines());
             if let Some(line) = all.find(|line| line.contains(pattern) && !allowed(line)) {
                 self.complain("log-not", format!("the log has: {}", line.trim()));
@@ -150,7 +150,7 @@ impl Judge<'_> {
         if !count.contains(&flagged) {
             self.complain(
                 "flagged",
-                format!("{flagged} buffers have the error flag instead of {}", shown(count)),
+                format!("the number of buffers with the error flag is {flagged} instead of {}", shown(count)),
             );
         }
     }
@@ -170,25 +170,40 @@ impl Judge<'_> {
     /// The file of frames that the run left.
     fn frames(&mut self, frames: &Frames, looked: &Looked) {
         if let Some(count) = frames.count.as_ref().filter(|count| !count.contains(&looked.count)) {
-            self.complain("frames", format!("there are {} frames instead of {}", looked.count, shown(count)));
+            self.complain(
+                "frames",
+                format!("the number of frames is {} instead of {}", looked.count, shown(count)),
+            );
         }
         let bad = looked.bad.len() as u64;
         if !frames.bad.contains(&bad) {
             let first = looked.bad.first().map_or(String::new(), |(index, why)| {
-                format!("; the first is number {index} of the file: {why}")
+                format!("; the first is frame {index} of the file: {why}")
             });
-            self.complain("frames", format!("{bad} frames are bad instead of {}{first}", shown(&frames.bad)));
+            self.complain(
+                "frames",
+                format!("the number of bad frames is {bad} instead of {}{first}", shown(&frames.bad)),
+            );
         }
         if let Some(lost) = frames.lost.as_ref().filter(|lost| !lost.contains(&looked.lost)) {
-            self.complain("frames", format!("{} frames are lost instead of {}", looked.lost, shown(lost)));
+            self.complain(
+                "frames",
+                format!("the number of lost frames is {} instead of {}", looked.lost, shown(lost)),
+            );
         }
         let last = self.evidence.firings().iter().filter_map(|firing| firing.frame).max();
         if let (Some(within), Some(last)) = (frames.recovery, last) {
             let next = looked.good.iter().find(|sequence| **sequence > last);
             let after = next.map(|next| u64::from(next - last));
             if after.is_none_or(|after| after > within) {
-                let when = after.map_or("never".to_owned(), |after| format!("{after} frames later"));
-                self.complain("frames", format!("after frame {last} the next good one came {when}"));
+                let found = match after {
+                    Some(after) => format!("comes {} later", counted(after, "frame")),
+                    None => "does not come".to_owned(),
+                };
+                self.complain(
+                    "frames",
+                    format!("after the last fault, at frame {last}, the next good frame {found}"),
+                );
             }
         }
     }
@@ -212,7 +227,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::observe::report::{DeviceReport, FORMAT_VERSION, Report};
+    use crate::observe::{
+        exit_status::{ExitStatus, Reason},
+        report::{DeviceReport, FORMAT_VERSION, Report},
+    };
 
     fn evidence() -> Evidence {
         let firing = Firing {
@@ -237,6 +255,7 @@ mod tests {
             version: String::new(),
             arguments: Vec::new(),
             outcome: MachineOutcome::Exit { status: 0 },
+            exit: ExitStatus::new(Reason::Guest(0), true),
             seconds_to_boot_mark: None,
             seconds: 1.0,
             memory: 1 << 30,
@@ -245,6 +264,7 @@ mod tests {
             windows: Vec::new(),
             devices: vec![device("grabber0", 1), device("grabber1", 5)],
             faults: Some(Trace { plan: String::new(), seed: 1, firings: vec![firing], more: 0 }),
+            boot_failure: None,
             last_console_lines: Vec::new(),
         };
         Evidence {
@@ -293,14 +313,14 @@ mod tests {
         type Change = fn(&mut Expect, &mut Evidence);
         let changes: [(Change, &str); 17] = [
             (|expect, _| expect.exit = 1, "the workload ended with 0 instead of 1"),
-            (|_, evidence| evidence.status = None, "it did not end in time"),
+            (|_, evidence| evidence.status = None, "the run reached its timeout"),
             (
                 |_, evidence| evidence.report.as_mut().unwrap().outcome = MachineOutcome::Panic,
-                "the machine's end was {\"kind\":\"panic\"} and not exit",
+                "the machine's end is {\"kind\":\"panic\"} instead of exit",
             ),
             (
                 |expect, _| expect.end = vec!["panic".into(), "reset".into()],
-                "the machine's end was {\"kind\":\"exit\",\"status\":0} and not panic or reset",
+                "the machine's end is {\"kind\":\"exit\",\"status\":0} instead of panic or reset",
             ),
             (
                 |expect, _| expect.fired.extend([("s".to_owned(), 1..=u64::MAX)]),
@@ -309,7 +329,10 @@ mod tests {
             (|_, evidence| evidence.log.clear(), "'overflow' is not in the log"),
             (|_, evidence| evidence.log += "[2.0] WARNING: CPU: 0", "the log has: [2.0] WARNING: CPU: 0"),
             (|expect, _| expect.output_not.push("seq".into()), "the output has: seq: 2"),
-            (|expect, _| expect.flagged = Some(0..=0), "1 buffers have the error flag instead of 0"),
+            (
+                |expect, _| expect.flagged = Some(0..=0),
+                "the number of buffers with the error flag is 1 instead of 0",
+            ),
             (
                 |expect, _| expect.counters.extend([("grabber0.drops".to_owned(), 1..=2)]),
                 "grabber0.drops is 0 instead of 1 to 2",
@@ -325,16 +348,16 @@ mod tests {
             (|_, evidence| evidence.console += "[9.0] BUG: KASAN", "the log has: [9.0] BUG: KASAN"),
             (
                 |expect, _| expect.frames.as_mut().unwrap().lost = Some(0..=1),
-                "2 frames are lost instead of 0 to 1",
+                "the number of lost frames is 2 instead of 0 to 1",
             ),
             (|_, evidence| evidence.frames = None, "there is no file /out/f"),
             (
                 |expect, _| expect.frames.as_mut().unwrap().bad = 0..=0,
-                "1 frames are bad instead of 0; the first is number 3",
+                "the number of bad frames is 1 instead of 0; the first is frame 3",
             ),
             (
                 |expect, _| expect.frames.as_mut().unwrap().recovery = Some(1),
-                "after frame 3 the next good one came 2 frames later",
+                "after the last fault, at frame 3, the next good frame comes 2 frames later",
             ),
         ];
         for (change, says) in changes {
@@ -360,7 +383,7 @@ mod tests {
         let (mut expect, mut evidence) = (expect(), evidence());
         expect.fired.insert("r".to_owned(), 5..=u64::MAX);
         evidence.report.as_mut().unwrap().faults.as_mut().unwrap().more = 3;
-        assert_eq!(complaints(&expect, &evidence), ["the rule 'r' fired 1 times instead of at least 5"]);
+        assert_eq!(complaints(&expect, &evidence), ["the rule 'r' fired 1 time instead of at least 5"]);
         evidence.report.as_mut().unwrap().faults.as_mut().unwrap().more = 4;
         assert_eq!(complaints(&expect, &evidence), [""; 0]);
     }

@@ -1,4 +1,4 @@
-//! `minivmm experiment`: runs guests with faults on purpose, judges how their drivers took the faults, and writes a report.
+//! `minivmm experiment`: tests guests' drivers by fault injection, judges the results, and writes a report.
 //!
 //! An [`Experiment`] is a file. Each of its [`Case`]s is a [`run`] of a minivmm of its own, and [`mod@judge`] compares the evidence
 //! with the expectations. Each run leaves a folder with its files.
@@ -39,6 +39,7 @@ use results::{Done, Fault, Summary};
 use crate::{
     lab::{self, Host, HostError, Place},
     machine::{kvm::open_kvm, signals},
+    observe::{exit_status::Reason, words::counted},
 };
 
 /// The file in a run's folder that says that the run is finished, for `--resume`.
@@ -74,28 +75,29 @@ struct RunArgs {
     out: PathBuf,
     #[arg(long, value_name = "WHERE", value_enum, default_value_t, hide_possible_values = true, help = lab::HELP)]
     host: Host,
-    /// Most guests at a time [default: as many as there are CPUs]
+    /// Most guests at a time [default: the number of CPUs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     jobs: Option<u32>,
-    /// Most memory of all guests that run at a time, with M or G [default: half of what is available]
+    /// Most memory of the guests that run at a time, with M or G [default: half of the available memory]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory_limit: Option<u64>,
-    /// Use only this value of the matrix; may be repeated
+    /// Use only this value of a choice of the matrix; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
-    /// Run this in the guest before each workload, as to load another driver
+    /// Run this command in the guest before each workload, for example to load another driver
     #[arg(long, value_name = "CMD")]
     before: Option<String>,
-    /// Continue an earlier call: skip runs that are finished and have not changed
+    /// Continue an earlier call: skip runs that are finished and unchanged
     #[arg(long)]
     resume: bool,
-    /// Look for the smallest plan that shows the same failure, for each run that fails; leaves minimal.toml
+    /// For each failed run, find the smallest plan with the same failure, and write it to minimal.toml
     #[arg(long)]
     minimise: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("it has no '='; write it as NAME=VALUE")?;
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| format!("\"{text}\" has no '='; write it as NAME=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -105,8 +107,8 @@ pub enum ExperimentError {
     /// A file is not an experiment.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A machine cannot be as its options say.
-    #[error("the machine of {}, {case}, cannot be: {reason}", path.display())]
+    /// The options of a machine are wrong.
+    #[error("the machine of {}, {case}, is wrong: {reason}", path.display())]
     Machine {
         /// The experiment's file.
         path: PathBuf,
@@ -116,7 +118,7 @@ pub enum ExperimentError {
         reason: String,
     },
     /// Two experiments have one name.
-    #[error("{} and {} are both called '{name}'; give each experiment a name of its own", first.display(), second.display())]
+    #[error("{} and {} are both named '{name}'; give each experiment a name of its own", first.display(), second.display())]
     Twice {
         /// The name.
         name: String,
@@ -126,14 +128,12 @@ pub enum ExperimentError {
         second: PathBuf,
     },
     /// `--set` names no entry of a matrix.
-    #[error(
-        "no experiment has '{0}' in its matrix; leave --set {0}=... out, or name the experiment that has it"
-    )]
+    #[error("no experiment has '{0}' in its matrix; omit --set {0}=..., or add the experiment that has it")]
     Set(String),
     /// Two runs would have one folder.
     #[error(
-        "the runs {first} and {second} of {} would both leave what they have in {folder}; give the matrix values that differ in \
-         their first letters and digits",
+        "the runs {first} and {second} of {} have the same folder, {folder}; use values that differ in their first letters and \
+         digits",
         path.display()
     )]
     Same {
@@ -147,13 +147,13 @@ pub enum ExperimentError {
         second: String,
     },
     /// Signals cannot be handled.
-    #[error("Ctrl-C cannot be waited for: {0}")]
+    #[error("the host refused signal handlers: {0}")]
     Signals(io::Error),
     /// Guests run neither on this host nor in the lab.
     #[error(transparent)]
     Host(#[from] HostError),
     /// The folder for the results cannot be written to.
-    #[error("the results cannot be written to {}: {source}; name another folder with --out", path.display())]
+    #[error("the results cannot be written to {}: {source}; choose a writable folder for --out", path.display())]
     Results {
         /// The folder.
         path: PathBuf,
@@ -163,17 +163,17 @@ pub enum ExperimentError {
 }
 
 impl ExperimentError {
-    /// The exit status: 2 for a bad request, 1 for a host that cannot run it.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Host(error) => error.exit_status(),
-            Self::Signals(_) => 1,
+            Self::Host(error) => error.reason(),
+            Self::Signals(_) => Reason::Failed,
             Self::File(_)
             | Self::Machine { .. }
             | Self::Twice { .. }
             | Self::Set(_)
             | Self::Same { .. }
-            | Self::Results { .. } => 2,
+            | Self::Results { .. } => Reason::BadRequest,
         }
     }
 }
@@ -187,7 +187,7 @@ pub struct Machine {
     pub files: Vec<PathBuf>,
 }
 
-/// A run that is planned.
+/// A planned run.
 struct Todo<'a> {
     experiment: &'a Experiment,
     case: &'a Case,
@@ -198,11 +198,11 @@ struct Todo<'a> {
     fingerprint: String,
 }
 
-/// Runs or lists experiments. `machine_of` describes the machine that some options make, or says why they make none.
+/// Runs or lists experiments. `machine_of` describes the machine of some options, or says what is wrong with them.
 ///
 /// # Errors
-/// If a file is not an experiment, or the host cannot run guests. A run that fails its expectations is not an error, but the exit
-/// code is not success.
+/// If a file is not an experiment, or the host cannot run guests. A failed expectation is not an error, but the exit status is
+/// nonzero.
 pub fn main(
     args: ExperimentArgs,
     machine_of: impl Fn(&[String]) -> Result<Machine, String>,
@@ -239,7 +239,7 @@ pub fn main(
     }
 }
 
-/// Prints a line. A reader that closed the pipe wants no more.
+/// Prints a line. A reader may close the pipe early.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -352,13 +352,13 @@ fn run_all(todo: Vec<Todo<'_>>, args: &RunArgs, stop: &AtomicBool) -> Result<Exi
     summary.write(&args.out).map_err(error)?;
     say(&format!("{}; see {}", summary.counts(), args.out.join("index.html").display()));
     if not_run > 0 {
-        say("It was stopped; the same command with --resume goes on.");
+        say("Stopped; the same command with --resume continues.");
         return Ok(ExitCode::from(u8::try_from(128 + SIGINT).unwrap_or(1)));
     }
     Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The runs that are planned, and those that are finished.
+/// The planned runs and the finished runs.
 struct Queue<'a> {
     todo: VecDeque<(usize, Todo<'a>)>,
     /// Memory of the guests that run, in bytes.
@@ -403,8 +403,11 @@ fn tell(bar: &ProgressBar, done: &Done) {
     let word = if done.verdict.passed() { "ok    " } else { "FAILED" };
     bar.suspend(|| {
         say(&format!(
-            "{word} {} [{}] {} faults, {:.1} s",
-            done.experiment, done.case, done.firings, done.seconds
+            "{word} {} [{}] {}, {:.1} s",
+            done.experiment,
+            done.case,
+            counted(done.firings as u64, "fault"),
+            done.seconds
         ));
         for complaint in &done.verdict.complaints {
             say(&format!("       {}: {}", complaint.expectation, complaint.text));
@@ -576,7 +579,7 @@ mod tests {
         let matrix = "workload = \"echo {a}\"\n[matrix]\na = [\"b c\", \"b/c\"]\n";
         let error = todo(&[experiment(matrix)], machine).err().unwrap().to_string();
         assert!(error.starts_with("the runs a=b c,seed=1 and a=b/c,seed=1 of "), "{error}");
-        assert!(error.contains(" would both leave what they have in a-b-c/a=b-c,seed=1; give "), "{error}");
+        assert!(error.contains(" have the same folder, a-b-c/a=b-c,seed=1; use "), "{error}");
     }
 
     #[test]

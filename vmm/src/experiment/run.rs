@@ -50,7 +50,7 @@ pub struct Evidence {
     pub seconds: f64,
 }
 
-/// What was found in a file of frames.
+/// The content of a file of frames.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Looked {
     /// Number of frames in the file.

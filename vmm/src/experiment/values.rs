@@ -51,7 +51,7 @@ pub(super) fn count(name: &str, value: &Spanned<DeValue<'_>>) -> Result<Count, P
     if least > most {
         return Err(Problem::new(
             value.span(),
-            format!("no number lies from {least} to {most}; write the smaller one first"),
+            format!("{least} is larger than {most}; write the smaller number first"),
         ));
     }
     Ok(least..=most)
@@ -80,7 +80,7 @@ pub(super) fn list<'a, T>(
     let span = value.span();
     match value.into_inner() {
         DeValue::Array(values) if !values.is_empty() => values.into_iter().map(read).collect(),
-        DeValue::Array(_) => Err(Problem::new(span, format!("{name} is an empty list; leave it out"))),
+        DeValue::Array(_) => Err(Problem::new(span, format!("{name} is an empty list; omit it"))),
         other => Err(Problem::new(span, format!("{name} is a list, not {}", kind(&other)))),
     }
 }

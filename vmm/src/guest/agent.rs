@@ -1,9 +1,9 @@
 //! The host's end of the guest agent's ports: takes the exit status, marks, and the files for `--out`.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, Permissions},
     io::{self, PipeReader, PipeWriter, Read, Write},
-    os::unix::{ffi::OsStringExt, fs::OpenOptionsExt},
+    os::unix::{ffi::OsStringExt, fs::PermissionsExt},
     path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
@@ -14,6 +14,8 @@ use tar::EntryType;
 
 /// Names of the agent's ports, as guest-images/init knows them.
 pub mod port {
+    /// The command's standard input. The port is there if there is input, and the host closes it at the end of the input.
+    pub const STDIN: &str = "minivmm.stdin";
     /// The command's standard output.
     pub const STDOUT: &str = "minivmm.stdout";
     /// The command's standard error.
@@ -78,7 +80,7 @@ impl Write for Control {
                 Some(status) if state.exit.is_none() => state.exit = Some(status),
                 // The warning comes once, because the guest decides how many such lines there are.
                 _ if !std::mem::replace(&mut state.warned, true) => {
-                    tracing::warn!("the guest agent said {line:?}, which means nothing");
+                    tracing::warn!("unexpected line from the guest's agent: {line:?}");
                 }
                 _ => {}
             }
@@ -146,27 +148,33 @@ fn unpack(stream: &mut PipeReader, folder: &Path) -> io::Result<()> {
         match (kind, path) {
             (EntryType::Directory, Some(path)) => fs::create_dir_all(path)?,
             (EntryType::Regular, Some(path)) => {
-                if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent)?;
-                }
-                // An earlier run may have left a file. A folder stays, and is an error.
-                if let Err(error) = fs::remove_file(&path)
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    return Err(error);
-                }
-                let mode = 0o600 | entry.header().mode()? & 0o777;
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-                io::copy(&mut entry, &mut file)?;
+                let (size, mode) = (entry.size(), 0o600 | entry.header().mode()? & 0o777);
+                write_whole(&path, mode, size, &mut entry)?;
             }
             _ => left_out += 1,
         }
     }
     if left_out > 0 {
         tracing::warn!(
-            "{left_out} of the guest's files were left out: neither files nor folders, or outside of /out"
+            "minivmm skipped {left_out} entries of the guest's /out, which are not files or folders, or lie outside of it"
         );
     }
+    Ok(())
+}
+
+/// Writes the file at `path` from `data`, which has `size` bytes. The file appears when it is whole, and replaces one that an
+/// earlier run left. A folder stays, and is an error.
+fn write_whole(path: &Path, mode: u32, size: u64, data: &mut impl Read) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".minivmm-partial-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder)?;
+    if io::copy(data, &mut file)? < size {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
 
@@ -278,6 +286,25 @@ mod tests {
         assert!(!folder.join("precious").exists() && !folder.join("device").exists());
         assert!(!outer.path().join("escaped").exists());
         assert_eq!(fs::read(precious).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_is_not_left() {
+        let folder = tempfile::tempdir().unwrap();
+        for earlier in [None, Some("whole")] {
+            if let Some(earlier) = earlier {
+                fs::write(folder.path().join("frames"), earlier).unwrap();
+            }
+            let (files, mut sink) = Files::unpack_into(folder.path()).unwrap();
+            sink.write_all(header("frames", EntryType::Regular, "", 10_000).as_bytes()).unwrap();
+            sink.write_all(&[b'x'; 5000]).unwrap();
+            drop(sink);
+            assert!(files.finish().is_err());
+            let left: Vec<_> =
+                fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let texts: Vec<_> = left.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+            assert_eq!(texts, Vec::from_iter(earlier), "{left:?}");
+        }
     }
 
     #[test]

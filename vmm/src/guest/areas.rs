@@ -27,11 +27,11 @@ pub enum AreasError {
     NoDebugfs,
     /// The area has several ranges (mm/cma_debug.c since Linux 6.15).
     #[error(
-        "the guest's window {0} has several ranges, which are not drawn; look into its debugfs folder in the guest"
+        "the guest's window {0} has several ranges, which minivmm does not draw; read its debugfs folder in the guest"
     )]
     Ranges(String),
     /// The answer is longer than the bitmaps of all the guest's memory.
-    #[error("the guest's agent answered with more than {0} bytes, which no bitmaps of its memory have")]
+    #[error("the guest's agent sent more than {0} bytes, the most that the bitmaps of its memory take")]
     TooLong(usize),
     /// The answer does not have the agent's form.
     #[error("the guest's agent answered with \"{found}\" where a line \"{expected}\" belongs")]
@@ -42,10 +42,10 @@ pub enum AreasError {
         found: String,
     },
     /// A window is larger than the guest, or lies beyond all addresses.
-    #[error("the guest's agent says that the window {0} lies where the guest can have no memory")]
+    #[error("the guest's agent reports the window {0} outside of the guest's memory")]
     Outside(String),
     /// A file's text is not one that debugfs prints.
-    #[error("the guest's agent gave what is no debugfs file of the window {name}: {source}")]
+    #[error("the guest's agent sent a bad debugfs file of the window {name}: {source}")]
     Import {
         /// The window's name.
         name: String,
@@ -253,11 +253,11 @@ mod tests {
                 "the guest's agent answered with \"order_per_bit 0\" where a line \"count\" belongs",
             ),
             ("\nend 0", "", "the guest's agent answered with \"\" where a line \"window\" belongs"),
-            ("count 64", "count 262145", "the guest's agent says that the window isp@40000000 lies where"),
+            ("count 64", "count 262145", "the guest's agent reports the window isp@40000000 outside"),
             (
                 "bitmap 7",
                 "bitmap x",
-                "the guest's agent gave what is no debugfs file of the window isp@40000000: bitmap",
+                "the guest's agent sent a bad debugfs file of the window isp@40000000: bitmap",
             ),
             ("base_pfn 262144", "ranges", "the guest's window isp@40000000 has several ranges"),
             ("window isp", "no debugfs\nwindow isp", "the guest has no /sys/kernel/debug/cma; its kernel"),

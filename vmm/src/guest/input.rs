@@ -1,10 +1,9 @@
-//! Keyboard input on its way from the host's terminal to the guest: takes escape keys out, and holds input that the guest has no
-//! room for.
+//! Standard input on its way to the guest: holds input that the guest has no room for, and takes escape keys out of a terminal's.
 
 use std::{
     collections::VecDeque,
     io::{self, Read},
-    sync::mpsc::{Receiver, sync_channel},
+    sync::mpsc::{Receiver, TryRecvError, sync_channel},
     thread,
 };
 
@@ -22,19 +21,35 @@ const WAITING_MAX: usize = 64 << 10;
 pub struct Input {
     pieces: Receiver<Vec<u8>>,
     event: EventFd,
-    keys: Keys,
+    /// The escape keys; a command's input has none, and every byte of it goes to the guest.
+    keys: Option<Keys>,
     waiting: VecDeque<u8>,
+    /// The stream has ended.
+    ended: bool,
     /// Restores the terminal when dropped.
     _raw: Option<RawMode>,
 }
 
 impl Input {
-    /// Starts to read stdin, in raw mode if stdin is a terminal. The thread ends with the stream or the process.
+    /// Starts to read what a user types for the guest's terminal, in raw mode if stdin is a terminal. The thread ends with the
+    /// stream or the process.
     ///
     /// # Errors
     /// If the terminal cannot be set, or the host refuses a thread.
-    pub fn from_stdin() -> io::Result<Self> {
+    pub fn of_terminal() -> io::Result<Self> {
         let raw = RawMode::enter()?;
+        Self::start(Some(Keys::default()), raw)
+    }
+
+    /// Starts to read the input of the guest's command.
+    ///
+    /// # Errors
+    /// If the host refuses a thread.
+    pub fn of_command() -> io::Result<Self> {
+        Self::start(None, None)
+    }
+
+    fn start(keys: Option<Keys>, raw: Option<RawMode>) -> io::Result<Self> {
         let event = EventFd::new(EFD_NONBLOCK)?;
         let wake = event.try_clone()?;
         let (sender, pieces) = sync_channel(1);
@@ -49,7 +64,7 @@ impl Input {
             drop(sender);
             let _ = wake.write(1);
         })?;
-        Ok(Self { pieces, event, keys: Keys::default(), waiting: VecDeque::new(), _raw: raw })
+        Ok(Self { pieces, event, keys, waiting: VecDeque::new(), ended: false, _raw: raw })
     }
 
     /// Becomes readable when there is input.
@@ -57,16 +72,31 @@ impl Input {
         &self.event
     }
 
+    /// Whether the stream has ended and the guest has taken all of it.
+    pub fn is_at_end(&self) -> bool {
+        self.ended && self.waiting.is_empty()
+    }
+
     /// Hands the input to `send`, which takes as many bytes as it has room for and returns their number. Returns true if the user
     /// asked minivmm to quit.
     pub fn pump(&mut self, mut send: impl FnMut(&[u8]) -> usize) -> bool {
         let _ = self.event.read();
         // Goes on although the guest takes nothing, because the user may press the keys that end the machine.
-        while self.waiting.len() < WAITING_MAX
-            && let Ok(piece) = self.pieces.try_recv()
-        {
+        while self.waiting.len() < WAITING_MAX {
+            let piece = match self.pieces.try_recv() {
+                Ok(piece) => piece,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.ended = true;
+                    break;
+                }
+            };
+            let Some(keys) = &mut self.keys else {
+                self.waiting.extend(piece);
+                continue;
+            };
             for byte in piece {
-                match self.keys.take(byte) {
+                match keys.take(byte) {
                     Key::Guest(byte) => self.waiting.push_back(byte),
                     Key::Quit => return true,
                     Key::Help => {

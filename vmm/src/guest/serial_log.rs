@@ -103,6 +103,11 @@ impl SerialLog {
         }
     }
 
+    /// Whether nothing was printed.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
     /// The last `lines` lines.
     pub fn last_lines(&self, lines: usize) -> Vec<String> {
         let text: Vec<u8> = self.last.iter().copied().collect();

@@ -6,7 +6,10 @@ use clap::ValueEnum;
 use kvm_ioctls::Kvm;
 
 use super::{Lab, LabError, Note, is_inside};
-use crate::machine::kvm::{KvmError, check_fit};
+use crate::{
+    machine::kvm::{KvmError, check_fit},
+    observe::exit_status::Reason,
+};
 
 /// Where guests are to run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -47,12 +50,13 @@ pub enum HostError {
 }
 
 impl HostError {
-    /// The exit status: 2 for a bad request, 124 for a time limit, 128 + N after signal N, 1 for other failures.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Lab(LabError::Request(_) | LabError::Socket(_)) => 2,
-            Self::Lab(error @ (LabError::Timeout { .. } | LabError::Signal(_))) => error.exit_status(),
-            Self::Kvm(_) | Self::Lab(_) | Self::Program(_) => 1,
+            Self::Lab(LabError::Request(_) | LabError::Socket(_)) => Reason::BadRequest,
+            Self::Lab(LabError::Timeout { .. }) => Reason::TimeLimit,
+            Self::Lab(LabError::Signal(number)) => Reason::Signal(*number),
+            Self::Kvm(_) | Self::Lab(_) | Self::Program(_) => Reason::Failed,
         }
     }
 }

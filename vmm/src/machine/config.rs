@@ -1,6 +1,6 @@
-//! What a machine is asked to be: plain data, from the command line or from a test.
+//! The configuration of a machine: plain data, from the command line or from a test.
 
-use std::{path::PathBuf, str::FromStr, sync::Arc};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use cma::spec::WindowSpec;
 use devices::{
@@ -14,7 +14,7 @@ use crate::arch;
 /// How the default window is advertised to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum CmaMode {
-    /// By a node of the tree, as of the others.
+    /// By a node of the device tree, like the other windows.
     #[default]
     Dt,
     /// By `cma=size@base` on the kernel command line, and no node.
@@ -23,12 +23,12 @@ pub enum CmaMode {
     Both,
 }
 
-/// A device as asked for by `--device NAME[,KEY=VALUE]...`.
+/// A device that `--device NAME[,KEY=VALUE]...` adds.
 #[derive(Debug, Clone)]
 pub struct DeviceRequest {
     /// The device's line in the registry.
     pub registration: &'static Registration,
-    /// What it is asked to be.
+    /// Its specification.
     pub spec: Arc<dyn DeviceSpec>,
 }
 
@@ -66,7 +66,7 @@ pub fn registered(name: &str) -> Result<&'static Registration, String> {
     })
 }
 
-/// A machine as asked for.
+/// The configuration of a machine.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Guest memory in bytes.
@@ -77,7 +77,7 @@ pub struct Config {
     pub cpus: u8,
     /// Number of NUMA nodes, among which memory and vCPUs are divided.
     pub numa: u8,
-    /// What only machines of this architecture can be asked for.
+    /// The options that only this architecture has.
     pub arch: arch::Options,
     /// A file of one of [`arch::KERNEL_FORMATS`].
     pub kernel: PathBuf,
@@ -93,13 +93,20 @@ pub struct Config {
     pub cma_mode: CmaMode,
     /// The devices beside those that every machine has.
     pub devices: Vec<DeviceRequest>,
-    /// What goes wrong on purpose.
+    /// Fault injection.
     pub faults: Option<Plan>,
-    /// What happens is recorded with its time, for a timeline.
+    /// Events are recorded with their times, for a timeline.
     pub timeline: bool,
     /// A command to run in the guest instead of a shell.
     pub exec: Option<String>,
-    /// Where files that the guest hands back land.
+    /// The command reads the standard input of this process; else it reads the end of a file.
+    pub stdin: bool,
+    /// The machine is ended after this time.
+    pub time_limit: Option<Duration>,
+    /// The guest has this time for its boot mark. Then a machine with a command is ended, and one without logs the likely reason
+    /// if the guest has printed nothing.
+    pub boot_limit: Option<Duration>,
+    /// The folder for the files that the guest sends.
     pub out: Option<PathBuf>,
     /// Seed of everything random: the entropy device, noise, faults. None: the host's entropy.
     pub seed: Option<u64>,
@@ -126,6 +133,9 @@ impl Default for Config {
             faults: None,
             timeline: false,
             exec: None,
+            stdin: false,
+            time_limit: None,
+            boot_limit: None,
             out: None,
             seed: None,
             console_log: None,
@@ -133,5 +143,5 @@ impl Default for Config {
     }
 }
 
-/// Smallest guest memory in bytes: what the kernel image, its page tables and the initramfs take at the least.
+/// Smallest guest memory in bytes: room for a kernel, its page tables and the initramfs.
 pub const MEMORY_MIN: u64 = 32 << 20;

@@ -51,11 +51,11 @@ pub(super) struct Built {
     /// Its name in the registry.
     pub(super) kind: &'static str,
     pub(super) device: Arc<dyn PlatformDevice>,
-    /// What its DMA wrote.
+    /// Its DMA port, which records its writes.
     dma: Option<DmaPort>,
 }
 
-/// What the event loop needs of the devices.
+/// The devices, as the event loop uses them.
 pub(super) struct Devices {
     pub(super) events: Arc<MachineEvents>,
     pub(super) serial: Arc<SerialDevice>,
@@ -65,8 +65,10 @@ pub(super) struct Devices {
     pub(super) agent: Agent,
     /// The console's port of the guest's agent.
     pub(super) agent_port: usize,
+    /// The console's port for the command's input, if there is input.
+    pub(super) stdin_port: Option<usize>,
     pub(super) files: Option<Files>,
-    /// The devices that were asked for, in their order.
+    /// The devices of the registry, in the order of the options.
     pub(super) built: Vec<Built>,
     pub(super) faults: Option<Faults>,
 }
@@ -77,6 +79,11 @@ impl Devices {
         let mark = self.events.reported().booted?;
         let process = since_process_start()?;
         Some(process.saturating_sub(mark.elapsed()).as_secs_f64())
+    }
+
+    /// Whether the guest has come up: it has made its boot mark, or its agent listens.
+    pub(super) fn is_up(&self) -> bool {
+        self.events.reported().booted.is_some() || self.terminal.is_open(self.agent_port)
     }
 
     /// The pages of each window that the devices wrote to, as a bitmap.
@@ -128,7 +135,7 @@ impl DeviceBuilder<'_> {
         let agent = Agent::new(self.config.memory);
         let control = Control::new(self.faults.clone());
         let ports = ConsolePorts::new(self.config, streams, &control, &agent)?;
-        let (agent_port, files) = (ports.agent_port, ports.files);
+        let (agent_port, stdin_port, files) = (ports.agent_port, ports.stdin_port, ports.files);
         let (mut serial_sink, mut console_ports) = (Some(serial_sink), Some((ports.terminal, ports.named)));
         let (mut serial, mut console, mut terminal, mut built) = (None, None, None, Vec::new());
         for entry in entries {
@@ -167,12 +174,23 @@ impl DeviceBuilder<'_> {
             unreachable!("the platform's list has a serial port and a console");
         };
         let (events, faults) = (self.events, self.faults);
-        let devices =
-            Devices { events, serial, console, terminal, control, agent, agent_port, files, built, faults };
+        let devices = Devices {
+            events,
+            serial,
+            console,
+            terminal,
+            control,
+            agent,
+            agent_port,
+            stdin_port,
+            files,
+            built,
+            faults,
+        };
         Ok((devices, self.bus))
     }
 
-    /// What the device of `entry` is handed.
+    /// The parts that the device of `entry` is built from.
     fn parts(&mut self, entry: &Entry) -> Result<Parts, MachineError> {
         let mut interrupts = Vec::new();
         for (&gsi, interrupt) in entry.lines.iter().zip(&entry.resources.interrupts) {
@@ -229,6 +247,7 @@ struct ConsolePorts {
     terminal: Sink,
     named: Vec<(String, Sink)>,
     agent_port: usize,
+    stdin_port: Option<usize>,
     files: Option<Files>,
 }
 
@@ -249,16 +268,22 @@ impl ConsolePorts {
         // A command's run is silent on the terminal: its output has ports of its own.
         let terminal: Sink =
             if config.exec.is_some() { Box::new(io::sink()) } else { Box::new(streams.stdout.clone()) };
-        let named: Vec<(&str, Sink)> = vec![
+        let mut named: Vec<(&str, Sink)> = vec![
             (port::STDOUT, Box::new(streams.stdout.clone())),
             (port::STDERR, Box::new(streams.stderr.clone())),
             (port::CONTROL, Box::new(control.clone())),
             (port::FILES, files_sink),
             (port::AGENT, Box::new(agent.clone())),
         ];
+        if config.stdin {
+            // It is the first: when the guest has the ports that init waits for, it knows that the host has opened this one.
+            named.insert(0, (port::STDIN, Box::new(io::sink())));
+        }
         // Port 0 is the terminal.
-        let agent_port = named.iter().take_while(|(name, _)| *name != port::AGENT).count() + 1;
+        let place = |port: &str| named.iter().position(|(name, _)| *name == port).map(|place| place + 1);
+        let stdin_port = place(port::STDIN);
+        let agent_port = place(port::AGENT).unwrap_or(named.len());
         let named = named.into_iter().map(|(name, sink)| (name.to_owned(), sink)).collect();
-        Ok(Self { terminal, named, agent_port, files })
+        Ok(Self { terminal, named, agent_port, stdin_port, files })
     }
 }

@@ -8,13 +8,13 @@ pub enum MachineError {
     /// An ioctl of KVM.
     #[error("KVM refused {what}: {source}; `minivmm doctor` says what this host can do")]
     Kvm {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// What it answered.
+        /// The error.
         source: kvm_ioctls::Error,
     },
     /// `--out`.
-    #[error("the output folder {} cannot be written to: {source}; give --out a folder that can", path.display())]
+    #[error("the output folder {} cannot be written: {source}; choose a writable folder for --out", path.display())]
     Out {
         /// The folder.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum MachineError {
         source: io::Error,
     },
     /// `--console-log`.
-    #[error("the console log {} cannot be written: {source}; name a file in a folder that can", path.display())]
+    #[error("the console log {} cannot be written: {source}; choose a writable folder", path.display())]
     ConsoleLog {
         /// The file.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum MachineError {
     /// The host refused a file descriptor or a thread.
     #[error("the host refused {what}: {source}")]
     Host {
-        /// What was asked.
+        /// The request.
         what: &'static str,
         /// Why.
         source: io::Error,
@@ -43,11 +43,11 @@ pub enum MachineError {
     /// A device cannot be built.
     #[error(transparent)]
     Device(#[from] devices::platform::BuildError),
-    /// Standard output went away.
-    #[error("standard output cannot be written to: {0}")]
+    /// Standard output is closed or broken.
+    #[error("standard output cannot be written: {0}")]
     Stdout(io::Error),
-    /// What the guest sent for `--out`.
-    #[error("the files that the guest sent for {} could not be unpacked: {source}", path.display())]
+    /// The files that the guest sent for `--out`.
+    #[error("the guest's files cannot be unpacked into {}: {source}", path.display())]
     Files {
         /// The folder.
         path: PathBuf,
@@ -56,12 +56,12 @@ pub enum MachineError {
     },
 }
 
-/// What KVM refused.
+/// The error for a request that KVM refused.
 pub(super) fn kvm(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> MachineError {
     move |source| MachineError::Kvm { what, source }
 }
 
-/// What the host refused.
+/// The error for a request that the host refused.
 pub(super) fn host(what: &'static str) -> impl Fn(io::Error) -> MachineError {
     move |source| MachineError::Host { what, source }
 }

@@ -7,16 +7,20 @@ use super::{
     devices::Devices,
     error::{MachineError, host},
 };
-use crate::observe::report::{
-    FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start,
+use crate::observe::{
+    exit_status::ExitStatus,
+    report::{FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start},
 };
 
 /// The number of console lines in a report.
-const LAST_LINES: usize = 40;
+pub(super) const LAST_LINES: usize = 40;
 
 impl Machine {
     /// Stops the guest, collects the data that is still on its way, and makes the report.
-    pub(super) fn finish(self, outcome: MachineOutcome) -> Result<Report, MachineError> {
+    pub(super) fn finish(mut self, outcome: MachineOutcome) -> Result<Report, MachineError> {
+        // The reason of a failed boot may be in the last lines.
+        self.serial_log.pump().map_err(host("writing the console log"))?;
+        let boot_failure = self.failed_to_boot(&outcome).then(|| self.boot_failure());
         let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, .. } = self;
         drop(vcpus);
         let seconds_to_boot_mark = devices.seconds_to_boot_mark();
@@ -54,6 +58,7 @@ impl Machine {
             format_version: FORMAT_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             arguments: Vec::new(),
+            exit: ExitStatus::new(outcome.reason(), self.exec),
             outcome,
             seconds_to_boot_mark,
             seconds: since_process_start().unwrap_or_default().as_secs_f64(),
@@ -63,8 +68,21 @@ impl Machine {
             windows,
             devices: reports,
             faults,
+            boot_failure,
             last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },
         })
+    }
+}
+
+impl Machine {
+    /// Whether the guest failed before its boot mark. A guest without a command may be one that makes no mark.
+    fn failed_to_boot(&self, outcome: &MachineOutcome) -> bool {
+        let failed = match outcome {
+            MachineOutcome::NotBooted { .. } | MachineOutcome::Panic => true,
+            MachineOutcome::Halted | MachineOutcome::Reset | MachineOutcome::TimedOut { .. } => self.exec,
+            _ => false,
+        };
+        failed && !self.devices.is_up()
     }
 }
 

@@ -5,6 +5,7 @@ mod devices;
 mod error;
 mod finish;
 pub mod kvm;
+mod limits;
 mod requests;
 pub mod signals;
 pub mod vcpu;
@@ -13,6 +14,7 @@ pub mod wakeups;
 use std::{
     fs::{self, File},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -21,25 +23,34 @@ use std::{
 use ::devices::{bus::Bus, faults::Faults, machine_events::MachineEvents};
 use event_manager::{EventManager, EventSubscriber, SubscriberOps};
 use kvm_ioctls::{Kvm, VmFd};
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::timerfd::TimerFd;
 
 use self::devices::{DeviceBuilder, Devices, TERMINAL};
 use crate::{
     api::server::Server,
     arch::{self, VcpuEnd},
-    boot::{load::Loaded, memory},
+    boot::{
+        kernel_options::{Compression, embedded_config},
+        load::Loaded,
+        memory,
+    },
     guest::{input::Input, output::Output, serial_log::SerialLog, terminal},
     machine::{
         config::Config,
+        limits::Limit,
         signals::Signals,
         vcpu::Vcpus,
         wakeups::{Wake, Wakeups},
     },
-    observe::report::{MachineOutcome, Report, overhead},
+    observe::{
+        boot_failure::Evidence,
+        report::{MachineOutcome, Report, overhead},
+    },
 };
 pub use error::MachineError;
 use error::{event_loop, host, kvm};
+use finish::LAST_LINES;
 use requests::Requests;
 
 /// Where a machine's streams go on the host.
@@ -48,7 +59,7 @@ pub struct Streams {
     pub stdout: Output,
     /// The command's standard error.
     pub stderr: Output,
-    /// A copy of what the guest prints on its serial port, from [`prepare_places`].
+    /// A file for a copy of the serial port's output, from [`prepare_places`].
     pub console_log: Option<File>,
     /// The signals that end the machine, where the machine is this process' only job. Without a command it then has the
     /// terminal, too.
@@ -77,6 +88,10 @@ pub struct Machine {
     signals: Option<Signals>,
     requests: Option<Requests>,
     tick: TimerFd,
+    /// The time limit of the run.
+    time_limit: Option<Limit>,
+    /// The time limit of the guest's way to its boot mark; none once that is over.
+    boot_limit: Option<Limit>,
     stdout: Output,
     windows: Vec<cma::Window>,
     memory_size: u64,
@@ -86,8 +101,12 @@ pub struct Machine {
     out: Option<PathBuf>,
     /// Whether the guest runs one command and hands back its status.
     exec: bool,
+    /// Where the kernel lies in guest memory.
+    kernel: Range<u64>,
+    /// The compression of the initrd, if it is compressed.
+    compression: Option<&'static Compression>,
     _vm: VmFd,
-    _memory: GuestMemoryMmap,
+    memory: GuestMemoryMmap,
 }
 
 impl Machine {
@@ -101,7 +120,7 @@ impl Machine {
         loaded: Loaded,
         mut streams: Streams,
     ) -> Result<Self, MachineError> {
-        let Loaded { memory, kernel, windows, devices: entries, faults, .. } = loaded;
+        let Loaded { memory, kernel, compression, windows, devices: entries, faults, .. } = loaded;
 
         let vm = kvm_fd.create_vm().map_err(kvm("a virtual machine"))?;
         arch::set_up_vm(&vm).map_err(kvm("a virtual machine"))?;
@@ -109,7 +128,7 @@ impl Machine {
         let controllers =
             arch::InterruptControllers::create(&vm, config).map_err(kvm("interrupt controllers"))?;
         let mut vcpus = Vec::new();
-        let entry = kernel.map(|kernel| kernel.entry).unwrap_or_default();
+        let (entry, kernel) = kernel.map(|kernel| (kernel.entry, kernel.range)).unwrap_or_default();
         for index in 0..config.cpus {
             let vcpu = vm.create_vcpu(u64::from(index)).map_err(kvm("a vCPU"))?;
             arch::set_up_vcpu(kvm_fd, &vm, &vcpu, index, config.cpus, entry)
@@ -140,7 +159,13 @@ impl Machine {
         tick.reset(TICK, Some(TICK)).map_err(|error| host("a timer")(error.into()))?;
         let signals = streams.signals;
         let interactive = signals.is_some() && config.exec.is_none();
-        let input = interactive.then(Input::from_stdin).transpose().map_err(host("the terminal"))?;
+        let input = if interactive {
+            Some(Input::of_terminal().map_err(host("the terminal"))?)
+        } else if devices.stdin_port.is_some() {
+            Some(Input::of_command().map_err(host("a thread for stdin"))?)
+        } else {
+            None
+        };
         if interactive && let Some((columns, rows)) = terminal::size() {
             devices.terminal.set_size(columns, rows);
         }
@@ -173,6 +198,8 @@ impl Machine {
             signals,
             requests,
             tick,
+            time_limit: config.time_limit.and_then(Limit::new),
+            boot_limit: config.boot_limit.and_then(Limit::new),
             stdout: streams.stdout,
             windows,
             memory_size: config.memory,
@@ -180,8 +207,10 @@ impl Machine {
             overhead_at_boot_mark: None,
             out: config.out.clone(),
             exec: config.exec.is_some(),
+            kernel,
+            compression,
             _vm: vm,
-            _memory: memory,
+            memory,
         })
     }
 
@@ -204,7 +233,7 @@ impl Machine {
         self.finish(outcome)
     }
 
-    /// Handles the causes of a wakeup. Returns an outcome if the machine is to end.
+    /// Handles the causes of a wakeup. Returns an outcome if the machine has to end.
     fn look_after(&mut self) -> Result<Option<MachineOutcome>, MachineError> {
         let woken = lock(&self.wakeups).take();
         let mut outcome = None;
@@ -232,6 +261,7 @@ impl Machine {
                     if self.vcpus.look_for_halt() {
                         outcome = outcome.or(Some(MachineOutcome::Halted));
                     }
+                    outcome = outcome.or_else(|| self.check_limits());
                 }
             }
         }
@@ -253,14 +283,53 @@ impl Machine {
         Ok(outcome)
     }
 
-    /// Hands keyboard input to the terminal that the guest reads: the virtio console if the guest has a driver for it, else the
-    /// serial port. Input waits until the guest has opened it. Returns true if the user asked minivmm to quit.
+    /// Looks at the time limits. Returns an outcome if one ends the machine.
+    fn check_limits(&mut self) -> Option<MachineOutcome> {
+        if let Some(seconds) = self.time_limit.and_then(Limit::passed) {
+            return Some(MachineOutcome::TimedOut { seconds });
+        }
+        if self.devices.is_up() {
+            self.boot_limit = None;
+        }
+        let seconds = self.boot_limit.and_then(Limit::passed)?;
+        self.boot_limit = None;
+        if self.exec {
+            return Some(MachineOutcome::NotBooted { seconds });
+        }
+        // The output of a guest is on the screen already.
+        if self.serial_log.is_empty() && !self.devices.terminal.is_driven() {
+            tracing::warn!(
+                "the guest has not come up after {seconds} s; likely reason: {}",
+                self.boot_failure()
+            );
+        }
+        None
+    }
+
+    /// The likely reason for a guest that has not come up.
+    fn boot_failure(&self) -> String {
+        let length = usize::try_from(self.kernel.end - self.kernel.start).unwrap_or(0);
+        let mut image = vec![0; length];
+        // A part that cannot be read stays zero.
+        let _ = self.memory.read(&mut image, GuestAddress(self.kernel.start));
+        let config = embedded_config(&image);
+        let console = self.serial_log.last_lines(LAST_LINES);
+        let evidence =
+            Evidence { config: config.as_deref(), compression: self.compression, console: &console };
+        evidence.likely_reason()
+    }
+
+    /// Hands input to the guest: a command's to its port, the keyboard's to the terminal that the guest reads, which is the virtio
+    /// console if the guest has a driver for it and else the serial port. Input waits until the guest has opened it. Returns true
+    /// if the user asked minivmm to quit.
     fn pump_input(&mut self) -> bool {
-        let Devices { terminal, serial, .. } = &self.devices;
+        let Devices { terminal, serial, stdin_port, .. } = &self.devices;
         let _ = terminal.event().read();
         let _ = serial.room_event().read();
         let send = |data: &[u8]| {
-            if terminal.is_driven() {
+            if let Some(port) = *stdin_port {
+                terminal.send(port, data)
+            } else if terminal.is_driven() {
                 terminal.send(TERMINAL, data)
             } else if serial.is_open() {
                 serial.enqueue(data)
@@ -268,7 +337,14 @@ impl Machine {
                 0
             }
         };
-        self.input.as_mut().is_some_and(|input| input.pump(send))
+        let Some(input) = &mut self.input else { return false };
+        let quits = input.pump(send);
+        if let Some(port) = *stdin_port
+            && input.is_at_end()
+        {
+            terminal.close(port);
+        }
+        quits
     }
 
     fn signal(&mut self) -> Option<MachineOutcome> {

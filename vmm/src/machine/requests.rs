@@ -35,7 +35,7 @@ use crate::{
 // A device's port records its writes in the pages that maps and reports count.
 const _: () = assert!(RECORD_UNIT == PAGE_SIZE);
 
-/// How long a client waits for an answer that is not at hand.
+/// How long a client waits for an answer that takes time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The API socket in the event loop.
@@ -47,26 +47,26 @@ pub(super) struct Requests {
     waiting: Vec<Waiting>,
 }
 
-/// A client whose answer is not at hand.
+/// A client that waits for its answer.
 struct Waiting {
     client: ClientId,
     awaited: Awaited,
     until: Instant,
 }
 
-/// What has to happen before an answer can be given.
+/// The event that an answer waits for.
 enum Awaited {
-    /// The vCPUs stand still.
+    /// The vCPUs stop.
     Pause,
-    /// The guest's agent reports the CMA areas. The number is that of the question; there is none until the agent listens.
+    /// The guest's agent reports the CMA areas. The number is that of the question; it is none until the agent listens.
     Areas(Option<u64>),
     /// A device finishes a frame, and a thread makes an answer of it.
     Capture(Receiver<Answer>),
 }
 
-/// What becomes of a request.
+/// The reaction to a request.
 enum Reaction {
-    /// The answer is at hand.
+    /// The answer is ready.
     Answer(Answer),
     /// The answer comes later.
     Wait(Awaited),
@@ -103,7 +103,7 @@ impl Requests {
             if done {
                 Answer::Done {}
             } else {
-                Answer::Error(format!("there is no rule '{name}'; there are: {}", names()))
+                Answer::Error(format!("there is no rule '{name}'; the rules are: {}", names()))
             }
         };
         match request {
@@ -114,11 +114,11 @@ impl Requests {
                         Err(sentence) => Answer::Error(sentence),
                         Ok(Ok(())) => Answer::Done {},
                         Ok(Err(name)) => Answer::Error(format!(
-                            "there is a rule '{name}' already; remove it, or give the new one another name"
+                            "there is already a rule '{name}'; remove it, or give the new rule another name"
                         )),
                     }
                 }
-                Err(error) => Answer::Error(format!("the plan is wrong at {error}")),
+                Err(error) => Answer::Error(format!("the plan has a mistake at {error}")),
             },
             Some(FaultsRequest::Remove(name)) => known(faults.remove(&name), &name),
             Some(FaultsRequest::Trigger(name)) => known(faults.trigger(&name), &name),
@@ -156,17 +156,20 @@ impl Machine {
         outcome
     }
 
-    /// Does a request, or begins to.
+    /// Executes a request, or begins to.
     fn react(&mut self, requests: &Requests, request: Request) -> Reaction {
         let device = request.device.as_deref();
         Reaction::Answer(match request.verb {
             Verb::Status => Answer::Status(self.status()),
             Verb::Devices => self.device_reports(device).map_or_else(Answer::Error, Answer::Devices),
             Verb::Cma if self.vcpus.is_pausing() => Answer::Error(
-                "the machine is paused, and so is the guest's agent, which reads the bitmaps; resume it first"
+                "the machine is paused, so the guest's agent cannot read the bitmaps; resume the machine first"
                     .to_owned(),
             ),
             Verb::Cma => return Reaction::Wait(Awaited::Areas(None)),
+            Verb::Capture if self.vcpus.is_pausing() => Answer::Error(
+                "the machine is paused, so no device writes a frame; resume the machine first".to_owned(),
+            ),
             Verb::Capture => match self.capture(device) {
                 Ok(capture) => return Reaction::Wait(Awaited::Capture(capture)),
                 Err(sentence) => Answer::Error(sentence),
@@ -203,7 +206,7 @@ impl Machine {
         let mut sources = self.devices.frame_sources();
         if sources.is_empty() {
             return Err(
-                "this machine has no device that makes frames; give it one, as with --camera".to_owned()
+                "the machine has no device that makes frames; start it with one, as --camera adds".to_owned()
             );
         }
         if let Some(id) = device {
@@ -219,7 +222,7 @@ impl Machine {
     /// Pauses, steps or resumes the frame clocks.
     fn step_frames(&self, request: Option<FramesRequest>, device: Option<&str>) -> Answer {
         let frames = match request {
-            None => return Answer::Error("frames are paused, stepped or resumed; say which".to_owned()),
+            None => return Answer::Error("frames needs pause, step or resume".to_owned()),
             Some(FramesRequest::Pause) => Some(0),
             Some(FramesRequest::Step(count)) => Some(count),
             Some(FramesRequest::Resume) => None,
@@ -255,7 +258,7 @@ impl Machine {
         thread.map(|_| answers).map_err(|error| format!("the host refused a thread for the capture: {error}"))
     }
 
-    /// The answer to a pause, when the vCPUs stand still or the client has waited long enough.
+    /// The answer to a pause, when the vCPUs have stopped or the client has waited long enough.
     fn paused(&self, late: bool) -> Option<Answer> {
         if self.vcpus.are_paused() {
             return Some(Answer::Done {});
@@ -263,7 +266,7 @@ impl Machine {
         let why = if !self.vcpus.is_pausing() {
             "the machine was resumed before it had paused"
         } else if late {
-            "a vCPU has not paused yet, because a device has not taken what the vCPU stored; it will pause when that is done"
+            "a vCPU has not paused yet, because it waits for a device; it pauses as soon as the device has taken its access"
         } else {
             return None;
         };
@@ -289,10 +292,10 @@ impl Machine {
         }
         question.inspect(|&number| agent.forget(number));
         let why = if question.is_some() {
-            "the guest's agent did not answer; the guest may hang, or be short of CPU time: ask again"
+            "the guest's agent did not answer; the guest may hang or be slow: try again"
         } else {
-            "the guest has no agent on its virtio port minivmm.agent; the init of minivmm's own guest images starts it when \
-             it has booted"
+            "the guest has no agent on its virtio port minivmm.agent; the init of minivmm's guest images starts it after the \
+             boot"
         };
         Some(Answer::Error(format!("{why} (waited {} s)", PATIENCE.as_secs())))
     }
@@ -326,18 +329,19 @@ impl Machine {
     }
 }
 
-/// The sentence for an `id` that none of the `devices` has; `ids` are theirs.
+/// The sentence for an `id` that none of the `devices` has. `ids` are the ids of these devices.
 fn no_device(id: &str, devices: &str, ids: impl Iterator<Item = String>) -> String {
     let ids: Vec<String> = ids.collect();
     let ids = if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
-    format!("'{id}' is not one of the machine's {devices}; these are {ids}")
+    format!("'{id}' is not one of the machine's {devices}; they are {ids}")
 }
 
 /// The answer to a capture when no frame came in time.
 fn no_frame() -> Answer {
     let seconds = PATIENCE.as_secs();
     Answer::Error(format!(
-        "the device wrote no frame within {seconds} s; let the guest stream from its first video node, as by v4l2-ctl --stream-mmap"
+        "the device wrote no frame within {seconds} s; start a stream in the guest (v4l2-ctl --stream-mmap), and resume frames if \
+         they are paused"
     ))
 }
 

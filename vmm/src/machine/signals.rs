@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use signal_hook::{
@@ -54,14 +55,18 @@ impl Signals {
         Ok(Self { delivery, ended })
     }
 
-    /// A writer to `stream` that waits while the reader takes nothing. After a signal that ends the machine it waits no more and
-    /// drops its input.
+    /// A writer to `stream` that waits while the reader takes nothing. After a signal that ends the machine, and after the time
+    /// `until`, it waits no more and drops its input.
     ///
     /// # Errors
     /// If the process has no file descriptor left.
-    pub fn writer(&self, stream: &impl AsFd) -> io::Result<impl Write + Send + 'static> {
+    pub fn writer(
+        &self,
+        stream: &impl AsFd,
+        until: Option<Instant>,
+    ) -> io::Result<impl Write + Send + 'static> {
         let file = File::from(stream.as_fd().try_clone_to_owned()?);
-        Ok(Patient { file, ended: self.ended.clone() })
+        Ok(Patient { file, ended: self.ended.clone(), until })
     }
 
     /// Takes the pending signals: one that ends the machine, if there is one, and whether the terminal changed its size.
@@ -88,23 +93,28 @@ impl AsRawFd for Signals {
 struct Patient {
     file: File,
     ended: Arc<AtomicBool>,
+    until: Option<Instant>,
 }
 
 impl Write for Patient {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         // A pipe that poll calls writable takes this many bytes without waiting (pipe(7), PIPE_BUF).
         const STEP: usize = 4096;
-        // A signal may come to another thread, or before the wait: the wait ends now and then to look.
+        // A signal may come to another thread, or before the wait: the wait ends at intervals, to look.
         const LOOK_AGAIN_MS: i32 = 100;
         let mut waiting = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
         loop {
+            // After the end output that the stream does not take at once is lost: there can be much of it.
+            let is_over =
+                self.ended.load(Ordering::Relaxed) || self.until.is_some_and(|until| Instant::now() >= until);
+            let wait = if is_over { 0 } else { LOOK_AGAIN_MS };
             // SAFETY: one structure of ours.
-            let ready = unsafe { libc::poll(&raw mut waiting, 1, LOOK_AGAIN_MS) };
+            let ready = unsafe { libc::poll(&raw mut waiting, 1, wait) };
             // The write that follows meets an error of poll, too. EINTR says nothing.
             if ready > 0 || (ready < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted) {
                 return self.file.write(&data[..data.len().min(STEP)]);
             }
-            if self.ended.load(Ordering::Relaxed) {
+            if is_over {
                 return Ok(data.len());
             }
         }

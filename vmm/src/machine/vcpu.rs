@@ -40,7 +40,7 @@ pub struct Vcpus {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
-    /// Whether the threads are to leave KVM_RUN and wait.
+    /// Whether the threads have to leave KVM_RUN and wait.
     pause: AtomicBool,
     /// Number of threads that wait.
     waiting: AtomicUsize,
@@ -87,9 +87,7 @@ impl Vcpus {
             let run = move || {
                 let ran = panic::catch_unwind(AssertUnwindSafe(|| run(&mut vcpu, &memory, &bus, &shared)));
                 let end = ran.unwrap_or_else(|_| {
-                    Some(VcpuEnd::Failed(
-                        "a vCPU's thread panicked, which is a mistake of minivmm's".to_owned(),
-                    ))
+                    Some(VcpuEnd::Failed("a vCPU thread panicked, which is a bug of minivmm".to_owned()))
                 });
                 if let Some(end) = end {
                     // The machine may have ended meanwhile: then nobody receives it.
@@ -114,11 +112,10 @@ impl Vcpus {
         self.ends.try_recv().ok()
     }
 
-    /// Checks whether all CPUs have halted for good; to be called at intervals. With the interrupt controllers in the kernel, KVM
+    /// Checks whether all CPUs have halted for good. The caller calls it at intervals. With the interrupt controllers in the kernel, KVM
     /// does not report that. True when two checks in a row found it.
     ///
-    /// In a pause there is nothing to find. Then only the signal is sent again, because a thread that was about to run may have
-    /// missed it.
+    /// In a pause it only sends the signal again, because a thread that was about to run may have missed it.
     pub fn look_for_halt(&mut self) -> bool {
         if self.is_pausing() {
             self.kick();
@@ -136,7 +133,7 @@ impl Vcpus {
         self.kick();
     }
 
-    /// Lets them go on.
+    /// Lets the vCPUs continue.
     pub fn resume(&mut self) {
         self.shared.pause.store(false, Ordering::SeqCst);
         // A vCPU that the pause's signal found halted does not count.
@@ -145,12 +142,12 @@ impl Vcpus {
         self.unpark();
     }
 
-    /// Whether a pause was asked for and has not ended.
+    /// Whether a pause was requested and has not ended.
     pub fn is_pausing(&self) -> bool {
         self.shared.pause.load(Ordering::SeqCst)
     }
 
-    /// Whether the guest stands still: all of them wait.
+    /// Whether all vCPUs wait, so that the guest does not run.
     pub fn are_paused(&self) -> bool {
         self.is_pausing() && self.shared.waiting.load(Ordering::SeqCst) == self.threads.len()
     }
@@ -195,12 +192,12 @@ fn run(vcpu: &mut VcpuFd, memory: &GuestMemoryMmap, bus: &Bus, shared: &Shared) 
         match vcpu.run() {
             Ok(VcpuExit::MmioRead(address, data)) => {
                 if !bus.read(address, data) {
-                    tracing::debug!("load of {} bytes from {address:#x}, where nothing is", data.len());
+                    tracing::debug!("load of {} bytes from {address:#x}, which no device has", data.len());
                 }
             }
             Ok(VcpuExit::MmioWrite(address, data)) => {
                 if !bus.write(address, data) {
-                    tracing::debug!("store of {data:02x?} to {address:#x}, where nothing is");
+                    tracing::debug!("store of {data:02x?} to {address:#x}, which no device has");
                 }
             }
             Ok(VcpuExit::Intr) => {}
@@ -227,5 +224,5 @@ fn run(vcpu: &mut VcpuFd, memory: &GuestMemoryMmap, bus: &Bus, shared: &Shared) 
 
 fn failed(vcpu: &VcpuFd, exit: &str) -> VcpuEnd {
     let at = arch::pc(vcpu).map_or_else(|error| error.to_string(), |pc| format!("{pc:#x}"));
-    VcpuEnd::Failed(format!("KVM cannot run the guest any further, at {at}: {exit}"))
+    VcpuEnd::Failed(format!("KVM cannot continue the guest at {at}: {exit}"))
 }

@@ -1,6 +1,9 @@
 //! What a run leaves for people and programs to read: the report, the timeline, frames and captures.
 
+pub mod boot_failure;
 pub mod capture;
+pub mod exit_status;
 pub mod frames;
 pub mod report;
 pub mod timeline;
+pub mod words;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::exit_status::{ExitStatus, Reason};
+
 /// The version of the format of a [`Report`]. It grows when a field goes or changes its meaning; a new field leaves it as it
 /// is.
 pub const FORMAT_VERSION: u32 = 2;
@@ -13,18 +15,23 @@ pub const FORMAT_VERSION: u32 = 2;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum MachineOutcome {
-    /// The guest handed back a status: the command's, or that of a power-off (0).
+    /// The guest ended with a status: the command's, or that of a power-off (0).
     Exit {
         /// The status.
         status: u8,
     },
-    /// The guest powered off before its command had handed back a status.
+    /// The guest powered off before its command ended.
     PoweredOff,
+    /// The guest did not make its boot mark in time.
+    NotBooted {
+        /// The limit.
+        seconds: u64,
+    },
     /// The guest's kernel panicked.
     Panic,
     /// All CPUs halted with interrupts off.
     Halted,
-    /// The guest asked for a reset or fell into a triple fault; minivmm does not start it again.
+    /// The guest requested a reset, or had a triple fault; minivmm does not start it again.
     Reset,
     /// The user pressed the escape key and x.
     Quit,
@@ -33,9 +40,14 @@ pub enum MachineOutcome {
         /// Its number.
         signal: i32,
     },
-    /// A client of the API socket asked for it.
+    /// A client of the API socket requested it.
     Stopped,
-    /// KVM could not run the guest any further.
+    /// The time limit of the run was reached.
+    TimedOut {
+        /// The limit.
+        seconds: u64,
+    },
+    /// KVM could not continue the guest.
     Failed {
         /// The reason.
         reason: String,
@@ -43,13 +55,17 @@ pub enum MachineOutcome {
 }
 
 impl MachineOutcome {
-    /// The exit status of minivmm: the guest's own status, or 1 for a failure of the machine.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Exit { status } => *status,
-            Self::Quit | Self::Halted | Self::Stopped => 0,
-            Self::Signal { signal } => u8::try_from(128 + signal).unwrap_or(1),
-            Self::PoweredOff | Self::Panic | Self::Reset | Self::Failed { .. } => 1,
+            Self::Exit { status } => Reason::Guest(*status),
+            Self::Quit | Self::Stopped => Reason::Stopped,
+            Self::Signal { signal } => Reason::Signal(*signal),
+            Self::TimedOut { .. } => Reason::TimeLimit,
+            Self::PoweredOff | Self::NotBooted { .. } | Self::Panic | Self::Halted | Self::Reset => {
+                Reason::GuestFailed
+            }
+            Self::Failed { .. } => Reason::Failed,
         }
     }
 }
@@ -105,6 +121,8 @@ pub struct Report {
     pub arguments: Vec<String>,
     /// How the machine ended.
     pub outcome: MachineOutcome,
+    /// The exit status of minivmm. It is the guest's own if `outcome` is `exit`, and else one of minivmm's.
+    pub exit: ExitStatus,
     /// From the start of the process to the boot mark, which the guest's init makes; null if there was no mark.
     pub seconds_to_boot_mark: Option<f64>,
     /// From the start of the process to the end of the machine.
@@ -119,8 +137,10 @@ pub struct Report {
     pub windows: Vec<WindowReport>,
     /// The devices that have counters, in the order in which the machine has them.
     pub devices: Vec<DeviceReport>,
-    /// The faults on purpose; null without a plan.
+    /// The fault injection; null without a plan.
     pub faults: Option<devices::faults::Trace>,
+    /// The likely reason, in a sentence, if a guest failed before its boot mark; else null.
+    pub boot_failure: Option<String>,
     /// The last lines of the guest's serial console, if the guest did not end by itself.
     pub last_console_lines: Vec<String>,
 }

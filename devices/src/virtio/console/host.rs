@@ -16,6 +16,8 @@ struct Port {
     /// The guest has it open.
     open: bool,
     input: VecDeque<u8>,
+    /// The host sends no more input.
+    closed: bool,
     /// The host was told to come again.
     refused: bool,
 }
@@ -30,7 +32,7 @@ struct State {
 /// What the device and the host's side of it share.
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// For the device: there is input, or another size.
+    /// For the device: there is input, or its end, or another size.
     wake: EventFd,
     /// For the host: there is room, or a port was opened or closed.
     changed: EventFd,
@@ -85,6 +87,12 @@ impl Shared {
         result
     }
 
+    /// Whether the host has closed `port` and the guest has taken all its input.
+    pub(super) fn has_ended(&self, port: usize) -> bool {
+        let port = &self.state().ports[port];
+        port.closed && port.input.is_empty()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,6 +120,15 @@ impl ConsoleHandle {
             notify(&self.0.wake);
         }
         taken.len()
+    }
+
+    /// Ends the input of `port`: when the guest has taken what was sent, it reads the end of the stream.
+    ///
+    /// # Panics
+    /// If there is no such port.
+    pub fn close(&self, port: usize) {
+        self.0.state().ports[port].closed = true;
+        notify(&self.0.wake);
     }
 
     /// Whether the guest has a driver for the device, so that it may open a port.

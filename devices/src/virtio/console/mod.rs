@@ -52,6 +52,7 @@ enum Message {
     Name,
     Open,
     Resize,
+    Close,
 }
 
 impl Message {
@@ -61,7 +62,7 @@ impl Message {
             Message::Add => 1,
             Message::Console => 4,
             Message::Resize => 5,
-            Message::Open => PORT_OPEN,
+            Message::Open | Message::Close => PORT_OPEN,
             Message::Name => 7,
         }
     }
@@ -74,6 +75,8 @@ struct Port {
     sink: Option<Sink>,
     /// The driver knows it.
     ready: bool,
+    /// The driver was told that the host has closed it.
+    ended: bool,
 }
 
 impl Port {
@@ -123,7 +126,7 @@ impl Console {
         let named = named.into_iter().map(|(name, sink)| (Some(name), sink));
         let ports: Vec<_> = std::iter::once((None, terminal))
             .chain(named)
-            .map(|(name, sink)| Port { name, sink: Some(sink), ready: false })
+            .map(|(name, sink)| Port { name, sink: Some(sink), ready: false, ended: false })
             .collect();
         Ok(Self {
             shared: Arc::new(Shared::new(ports.len())?),
@@ -198,6 +201,7 @@ impl Console {
         match (event, value) {
             (PORT_READY, 1) => {
                 port.ready = true;
+                port.ended = false;
                 let kind = if port.name.is_some() { Message::Name } else { Message::Console };
                 self.pending.extend([(index, kind), (index, Message::Open)]);
                 if index == 0 && self.size != (0, 0) {
@@ -206,6 +210,17 @@ impl Console {
             }
             (PORT_OPEN, 0 | 1) => self.shared.set_open(index, value == 1),
             _ => debug!("the guest's console driver sent the unknown control event {event}, value {value}"),
+        }
+    }
+
+    /// Prepares the word that the host has closed a port, for ports whose input the guest has taken. Linux's driver reads what
+    /// is still in its buffers, and then the end of the stream (port_fops_read in drivers/char/virtio_console.c).
+    fn announce_ends(&mut self) {
+        for (index, port) in self.ports.iter_mut().enumerate() {
+            if port.ready && !port.ended && self.shared.has_ended(index) {
+                port.ended = true;
+                self.pending.insert((index, Message::Close));
+            }
         }
     }
 
@@ -224,12 +239,12 @@ impl Console {
         let id = u32::try_from(port).expect("queue indices are 32 bits wide, and every port has two");
         let mut bytes = id.to_le_bytes().to_vec();
         bytes.extend(message.event().to_le_bytes());
-        bytes.extend(1_u16.to_le_bytes());
+        bytes.extend(u16::from(message != Message::Close).to_le_bytes());
         match message {
             Message::Name => bytes.extend(self.ports[port].name.iter().flat_map(|name| name.bytes())),
             // Columns first, as in the specification; Linux read them the other way round before 2025.
             Message::Resize => bytes.extend(self.encoded_size()),
-            Message::Add | Message::Console | Message::Open => {}
+            Message::Add | Message::Console | Message::Open | Message::Close => {}
         }
         bytes
     }
@@ -283,6 +298,7 @@ impl VirtioDevice for Console {
         self.pending.clear();
         for (index, port) in self.ports.iter_mut().enumerate() {
             port.ready = false;
+            port.ended = false;
             self.shared.set_open(index, false);
         }
     }
@@ -292,9 +308,14 @@ impl VirtioDevice for Console {
             CONTROL_IN => self.send_control(queues),
             CONTROL_OUT => {
                 self.receive_control(queues)?;
+                self.announce_ends();
                 self.send_control(queues)
             }
-            _ if index.is_multiple_of(2) => self.send_input(port_of(index), queues),
+            _ if index.is_multiple_of(2) => {
+                self.send_input(port_of(index), queues)?;
+                self.announce_ends();
+                self.send_control(queues)
+            }
             _ => self.receive_output(port_of(index), queues),
         }
     }
@@ -312,7 +333,8 @@ impl VirtioDevice for Console {
                 self.pending.insert((0, Message::Resize));
             }
         }
-        self.send_control(queues)?;
-        (0..self.ports.len()).try_for_each(|port| self.send_input(port, queues))
+        (0..self.ports.len()).try_for_each(|port| self.send_input(port, queues))?;
+        self.announce_ends();
+        self.send_control(queues)
     }
 }

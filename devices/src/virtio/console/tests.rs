@@ -194,6 +194,39 @@ fn a_closed_port_takes_no_input_and_forgets_what_was_not_read() {
 }
 
 #[test]
+fn the_end_of_input_comes_after_the_input() {
+    let (mut driver, handle, _) = open();
+    assert_eq!(handle.send(1, b"the last"), 8);
+    handle.close(1);
+    driver.run();
+    assert!(driver.collect(CONTROL_IN).is_empty(), "the guest has not taken the input");
+    driver.offer(PORT_1_INPUT, &[Part::In(4)]);
+    driver.notify(PORT_1_INPUT);
+    assert!(driver.collect(CONTROL_IN).is_empty());
+    driver.offer(PORT_1_INPUT, &[Part::In(4)]);
+    driver.notify(PORT_1_INPUT);
+    assert_eq!(driver.collect(PORT_1_INPUT).concat(), b"the last");
+    assert_eq!(driver.collect(CONTROL_IN), [message(1, 6, 0)]);
+    handle.close(1);
+    driver.run();
+    assert!(driver.collect(CONTROL_IN).is_empty(), "it is told once");
+}
+
+#[test]
+fn input_without_a_byte_has_an_end() {
+    let (console, handle, _) = console();
+    handle.close(2);
+    let mut driver = Driver::ready(console, 0);
+    listen(&mut driver, 16);
+    say(&mut driver, u32::MAX, DEVICE_READY, 1);
+    driver.collect(CONTROL_IN);
+    driver.run();
+    assert!(driver.collect(CONTROL_IN).is_empty(), "the driver does not know the port yet");
+    say(&mut driver, 2, PORT_READY, 1);
+    assert_eq!(driver.collect(CONTROL_IN), [named(2, "files"), message(2, 6, 1), message(2, 6, 0)]);
+}
+
+#[test]
 fn the_terminal_is_resized() {
     let (mut driver, handle, _) = open();
     driver.line.take();

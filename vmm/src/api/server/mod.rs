@@ -17,18 +17,17 @@ pub use socket::Socket;
 /// The most clients at a time. A further client takes the place of the one that was silent for the longest time.
 const CLIENTS_MAX: usize = 16;
 
-/// Why the socket could not be made.
+/// Why the socket cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// A program listens on it.
-    #[error("something listens on the API socket {} already; stop that machine, or name another", .0.display())]
+    #[error("a program already listens on the API socket {}; stop that machine, or choose another path", .0.display())]
     InUse(PathBuf),
     /// The path is a file or a folder.
-    #[error("the API socket {} is there already and is no socket; name a file that does not exist", .0.display())]
-    NoSocket(PathBuf),
+    #[error("the API socket {} exists and is not a socket; choose another path", .0.display())]
+    NotASocket(PathBuf),
     /// The host refused it.
-    #[error("the API socket {} cannot be made: {source}; name a file in a folder that can be written to, of at most 107 \
-             bytes with its path", path.display())]
+    #[error("the API socket {} cannot be created: {source}; choose a path of at most 107 bytes in a writable folder", path.display())]
     Host {
         /// Its path.
         path: PathBuf,
@@ -45,7 +44,7 @@ pub struct ClientId(u64);
 struct Client {
     id: ClientId,
     stream: UnixStream,
-    /// Bytes that came and were not handed out.
+    /// Bytes that came and are not parsed yet.
     input: Vec<u8>,
     /// The part of the answer that the client has not taken yet.
     output: Vec<u8>,
@@ -87,9 +86,9 @@ impl Client {
         let line = self.input.iter().position(|&byte| byte == b'\n');
         if line.unwrap_or(self.input.len()) >= REQUEST_MAX {
             self.refuse(format!(
-                "a request has at most {REQUEST_MAX} bytes with its newline, and this is longer"
+                "the request is too long; a request has at most {REQUEST_MAX} bytes with its newline"
             ));
-            // Nobody knows where the next request begins.
+            // The start of the next request is unknown.
             self.input.clear();
             self.ends = true;
         }
@@ -118,7 +117,7 @@ fn may_go_on(error: &io::Error) -> bool {
 
 fn line_of(answer: &Answer) -> Vec<u8> {
     let mut line = serde_json::to_vec(answer).unwrap_or_else(|error| {
-        format!("{{\"error\":\"the answer cannot be written as JSON, a mistake of minivmm's: {error}\"}}")
+        format!("{{\"error\":\"the answer cannot be written as JSON, which is a bug of minivmm: {error}\"}}")
             .into()
     });
     line.push(b'\n');
@@ -134,7 +133,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes the socket, for this user alone. A socket on which nobody listens any more is replaced.
+    /// Creates the socket, for this user alone. It replaces a socket that has no listener.
     ///
     /// # Errors
     /// If the path is taken, or the host refuses it.
@@ -158,7 +157,7 @@ impl Server {
                 }
                 Err(error) => {
                     client.refuse(format!(
-                        "this is no request: {error}; a request is a line such as {{\"verb\": \"status\"}}"
+                        "invalid request: {error}; a request is a line like {{\"verb\": \"status\"}}"
                     ));
                     self.settle(id, ops);
                 }

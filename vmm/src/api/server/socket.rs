@@ -35,7 +35,7 @@ impl Socket {
         let host = |source| SocketError::Host { path: path.to_owned(), source };
         if let Ok(there) = fs::symlink_metadata(path) {
             if !there.file_type().is_socket() {
-                return Err(SocketError::NoSocket(path.to_owned()));
+                return Err(SocketError::NotASocket(path.to_owned()));
             }
             match UnixStream::connect(path) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}

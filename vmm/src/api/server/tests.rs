@@ -117,7 +117,7 @@ fn garbage_is_answered_and_the_client_stays() {
         client.write_all(garbage).unwrap();
         assert_eq!(server.serve(), []);
         let answer = line(&client);
-        assert!(answer.starts_with("{\"error\":\"this is no request: "), "{answer}");
+        assert!(answer.starts_with("{\"error\":\"invalid request: "), "{answer}");
     }
     client.write_all(STATUS).unwrap();
     assert_eq!(server.serve().len(), 1);
@@ -131,7 +131,8 @@ fn a_line_without_end_is_refused_and_takes_no_memory() {
         let mut client = server.connect();
         client.write_all(&[&[b' '; REQUEST_MAX][..], end].concat()).unwrap();
         assert_eq!(server.serve(), []);
-        let refused = format!("{{\"error\":\"a request has at most {REQUEST_MAX} bytes");
+        let refused =
+            format!("{{\"error\":\"the request is too long; a request has at most {REQUEST_MAX} bytes");
         assert!(line(&client).starts_with(&refused));
         assert_eq!(server.clients(), 0);
     }
@@ -207,7 +208,7 @@ fn the_file_is_this_users_and_goes_with_the_server() {
     let path = server.path.clone();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let error = Server::bind(&path).unwrap_err().to_string();
-    assert!(error.starts_with("something listens on the API socket "), "{error}");
+    assert!(error.starts_with("a program already listens on the API socket "), "{error}");
     // That was a client, too.
     server.serve();
     assert_eq!(server.clients(), 0);
@@ -229,9 +230,9 @@ fn what_is_there_is_replaced_only_if_it_is_a_stale_socket() {
     drop(server);
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     let error = Server::bind(&path).unwrap_err().to_string();
-    assert!(error.contains("is there already and is no socket"), "{error}");
+    assert!(error.contains("exists and is not a socket"), "{error}");
     for path in [folder.path().join("no/api"), folder.path().join("x".repeat(200))] {
         let error = Server::bind(&path).unwrap_err().to_string();
-        assert!(error.contains("cannot be made: "), "{error}");
+        assert!(error.contains("cannot be created: "), "{error}");
     }
 }

@@ -13,6 +13,8 @@ mod vcpu;
 
 use devices::dma::CleanCaches;
 
+use crate::boot::kernel_options::KernelOption;
+
 pub use boot::{CMDLINE_MAX, KERNEL_FORMATS, LoadedKernel, load_kernel, write_boot_data};
 pub use fdt::{
     BUS_COMPATIBLE, CLOCKS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes,
@@ -36,6 +38,13 @@ pub const KERNEL_FILE: &str = "Image";
 
 /// This architecture's part of the kernel command line.
 pub const CMDLINE: &str = "";
+
+/// The options that Linux needs on this machine besides those of every architecture: none, as CONFIG_ARM64 selects the drivers
+/// of GIC, timer and PSCI.
+pub const KERNEL_OPTIONS: &[KernelOption] = &[];
+
+/// The change of Linux that CMA windows need, for the end of a list of options: none.
+pub const KERNEL_PATCH: &str = "";
 
 /// The function that takes device writes past the caches to memory.
 pub const CLEAN_CACHES: Option<CleanCaches> = Some(cache::clean);

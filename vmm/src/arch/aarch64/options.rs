@@ -43,7 +43,7 @@ impl Gic {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
     /// Version of the guest's interrupt controller [default: 3, or 2 on a host that has only that]
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", hide_short_help = true)]
     gic: Option<Gic>,
 }
 

@@ -10,6 +10,8 @@ mod vcpu;
 
 use devices::dma::CleanCaches;
 
+use crate::boot::kernel_options::KernelOption;
+
 pub use boot::{CMDLINE_MAX, KERNEL_FORMATS, LoadedKernel, load_kernel, write_boot_data};
 pub use fdt::{
     BUS_COMPATIBLE, CLOCKS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes,
@@ -33,6 +35,16 @@ pub const KERNEL_FILE: &str = "vmlinux";
 
 /// This architecture's part of the kernel command line: a reset by a triple fault, which KVM reports.
 pub const CMDLINE: &str = "reboot=t";
+
+/// The options that Linux needs on this machine besides those of every architecture.
+pub const KERNEL_OPTIONS: &[KernelOption] = &[
+    KernelOption::built_in("X86_LOCAL_APIC", "has the local interrupt controllers"),
+    KernelOption::built_in("X86_IO_APIC", "has the devices' interrupt controller"),
+    KernelOption::built_in("KVM_GUEST", "has the clock, as the machine has no PIT"),
+];
+
+/// The change of Linux that CMA windows need, for the end of a list of options.
+pub const KERNEL_PATCH: &str = ", and the patch 0001-x86-of-reserved-memory.patch of minivmm's guest images";
 
 /// The function that takes device writes past the caches to memory. There is none, as all DMA is coherent here.
 pub const CLEAN_CACHES: Option<CleanCaches> = None;

@@ -12,6 +12,8 @@ use cma::{
 use devices::media::{FORMATS, Format, Layout, LayoutError};
 use serde::Serialize;
 
+use crate::observe::words::counted;
+
 /// The most buffers of a queue (include/media/videobuf2-core.h, VB2_MAX_FRAME).
 const MAX_BUFFERS: u64 = 32;
 
@@ -31,12 +33,12 @@ pub struct Frame(Layout);
 pub enum FrameError {
     /// The size is missing or unknown.
     #[error(
-        "the frame \"{0}\" has no size that is known; write 480p, 720p, 1080p, 2160p or WIDTHxHEIGHT, a colon and a \
-         format, as in 1080p:NV12"
+        "the frame \"{0}\" has an unknown size; write 480p, 720p, 1080p, 2160p or WIDTHxHEIGHT, a colon and a format, as in \
+         1080p:NV12"
     )]
     Size(String),
     /// The format is unknown.
-    #[error("there is no format \"{name}\"; there are {}", names(), name = .0)]
+    #[error("there is no format \"{name}\"; the formats are {}", names(), name = .0)]
     Format(String),
     /// The format has no such size.
     #[error(transparent)]
@@ -144,7 +146,7 @@ const MAX_PATTERN: u64 = 4096;
 /// Allocates buffers for `frame` in the empty window until one is refused, then frees some in vain for each of `others`.
 ///
 /// # Errors
-/// If the window cannot be as it was asked for.
+/// If the window is not possible.
 pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) -> Result<Fit, AreaError> {
     let Frame(layout) = frame;
     let window = Window {
@@ -226,32 +228,36 @@ impl fmt::Display for Fit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { format, width, height, bytes, pages, align, window, fits, errno, .. } = self;
         let size = cma::size::format(self.window_size);
-        write!(f, "{width}x{height} {format}: {fits} buffers fit in {window} of {size}, ")?;
-        write!(f, "each of {bytes} bytes, {pages} pages at alignment {align}")?;
+        let (fit, buffer_pages) = (counted(*fits, "buffer"), counted(*pages, "page"));
+        let verb = if *fits == 1 { "fits" } else { "fit" };
+        write!(f, "{width}x{height} {format}: {fit} {verb} in {window} of {size}, ")?;
+        write!(f, "each of {bytes} bytes, {buffer_pages} at alignment {align}")?;
         write!(f, "\n  request {}: {errno}, {}", fits + 1, self.reason.sentence())?;
         for line in &self.dmesg {
             write!(f, "\n  {line}")?;
         }
         if let Some(EveryOther { freed, free, largest }) = self.every_other {
+            let free = counted(free, "page");
             write!(
                 f,
-                "\n  with every other one freed ({freed} of {fits}) {free} pages are free, but a request for more than "
+                "\n  with every other buffer freed ({freed} of {fits}) and {free} free, a request for more than "
             )?;
             write!(f, "{largest} at alignment {align} is refused")?;
         }
         for InVain { format, width, height, pages, kept, freed, free } in &self.in_vain {
-            write!(f, "\n  {width}x{height} {format}, of {pages} pages, ")?;
+            let (pages, free) = (counted(*pages, "page"), counted(*free, "page"));
+            write!(f, "\n  {width}x{height} {format}, of {pages}, ")?;
             if kept.is_empty() {
-                write!(f, "does not fit with all of them freed")?;
+                write!(f, "does not fit even with all buffers freed")?;
                 continue;
             }
             let listed: Vec<_> = kept.iter().take(LISTED).map(u64::to_string).collect();
             let more = if kept.len() > LISTED { " ..." } else { "" };
-            write!(f, "is refused with {freed} of {fits} freed, and {free} pages free, where buffers ")?;
-            write!(f, "{}{more} (from 0) are kept; with one more freed it fits", listed.join(" "))?;
+            write!(f, "is refused with {freed} of {fits} buffers freed and {free} free, if the buffers ")?;
+            write!(f, "{}{more} (from 0) remain; with one more freed it fits", listed.join(" "))?;
         }
         if *fits > MAX_BUFFERS {
-            write!(f, "\n  a V4L2 queue has {MAX_BUFFERS} buffers at most")?;
+            write!(f, "\n  a V4L2 queue has at most {MAX_BUFFERS} buffers")?;
         }
         Ok(())
     }
@@ -289,9 +295,15 @@ mod tests {
              request 3: -12, no run of free pages is long enough at that alignment\n  \
              cma: cma_alloc: isp@80000000: alloc failed, req-size: 3038 pages, ret: -12\n  \
              cma: number of available pages: 34@3038+34@6110=> 68 free of 6144 total pages\n  \
-             with every other one freed (1 of 2) 3106 pages are free, but a request for more than 3072 at alignment 8 is refused"
+             with every other buffer freed (1 of 2) and 3106 pages free, a request for more than 3072 at alignment 8 is refused"
         );
-        assert!(fitted("480p:GREY", "64M").to_string().ends_with("a V4L2 queue has 32 buffers at most"));
+        assert!(fitted("480p:GREY", "64M").to_string().ends_with("a V4L2 queue has at most 32 buffers"));
+    }
+
+    #[test]
+    fn one_buffer_is_not_one_buffers() {
+        let text = fitted("160x120:GREY", "32K").to_string();
+        assert!(text.starts_with("160x120 GREY: 1 buffer fits in cma0"), "{text}");
     }
 
     #[test]
@@ -319,16 +331,17 @@ mod tests {
         assert_eq!(kept, [(1519, odd, 11), (3038, vec![3, 7, 11, 15, 19], 16)]);
         let text = fit.to_string();
         for part in [
-            "with every other one freed (11 of 21) 8784 pages are free, but a request for more than 1024 at alignment 8",
-            "\n  1920x1080 RGB24, of 1519 pages, is refused with 11 of 21 freed, and 8784 pages free, where buffers 1 3 5 7 9 11 \
-             13 15 17 19 (from 0) are kept; with one more freed it fits\n",
-            "3840x2160 NV12, of 3038 pages, is refused with 16 of 21 freed, and 12584 pages free, where buffers 3 7 11",
+            "with every other buffer freed (11 of 21) and 8784 pages free, a request for more than 1024 at alignment 8",
+            "\n  1920x1080 RGB24, of 1519 pages, is refused with 11 of 21 buffers freed and 8784 pages free, if the buffers 1 3 5 7 \
+             9 11 13 15 17 19 (from 0) remain; with one more freed it fits\n",
+            "3840x2160 NV12, of 3038 pages, is refused with 16 of 21 buffers freed and 12584 pages free, if the buffers 3 7 11",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
         let huge = super::fit(frames[3], &frames, &"8M".parse().unwrap(), Rules::V6_1).unwrap();
         assert!(
-            huge.to_string().ends_with("3840x2160 NV12, of 3038 pages, does not fit with all of them freed"),
+            huge.to_string()
+                .ends_with("3840x2160 NV12, of 3038 pages, does not fit even with all buffers freed"),
             "{huge}"
         );
         assert_eq!(fitted("480p:GREY", "4G").in_vain, []);
@@ -337,14 +350,14 @@ mod tests {
     #[test]
     fn each_mistake_has_its_sentence() {
         for (frame, part) in [
-            ("", "the frame \"\" has no size that is known; write 480p"),
+            ("", "the frame \"\" has an unknown size; write 480p"),
             ("1080p", "as in 1080p:NV12"),
-            ("1080i:NV12", "has no size that is known"),
-            ("x:NV12", "has no size that is known"),
-            ("640x-480:NV12", "has no size that is known"),
-            ("1080p:NV21", "there is no format \"NV21\"; there are YUYV, UYVY, NV12,"),
+            ("1080i:NV12", "has an unknown size"),
+            ("x:NV12", "has an unknown size"),
+            ("640x-480:NV12", "has an unknown size"),
+            ("1080p:NV21", "there is no format \"NV21\"; the formats are YUYV, UYVY, NV12,"),
             ("641x480:NV12", "a frame cannot be 641x480; it is even"),
-            ("4294967296x2:NV12", "has no size that is known"),
+            ("4294967296x2:NV12", "has an unknown size"),
         ] {
             let error = frame.parse::<Frame>().unwrap_err().to_string();
             assert!(error.contains(part), "{frame}: {error}");

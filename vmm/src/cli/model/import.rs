@@ -55,8 +55,8 @@ pub enum BoardError {
     TooLarge(PathBuf),
     /// More than one range (mm/cma_debug.c since Linux 6.15).
     #[error(
-        "the window in {} has several ranges, which are not drawn; copy the count of pages of one, and its files from \
-         ranges/N, into a folder of their own", .0.display()
+        "the window in {} has several ranges, which minivmm does not draw; copy the files of one, in ranges/N, and its number of \
+         pages as count into another folder", .0.display()
     )]
     Ranges(PathBuf),
     /// The files are not what debugfs prints.
@@ -211,7 +211,7 @@ mod tests {
         }
         fs::create_dir_all(window.join("ranges/1")).unwrap();
         let error = read(&window, None, Rules::V6_1).unwrap_err().to_string();
-        assert!(error.contains("has several ranges, which are not drawn"), "{error}");
+        assert!(error.contains("has several ranges, which minivmm does not draw"), "{error}");
         let error = read(&window.join("nowhere"), None, Rules::V6_1).unwrap_err().to_string();
         assert!(error.contains("nowhere cannot be read: No such file"), "{error}");
     }

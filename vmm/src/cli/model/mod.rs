@@ -25,6 +25,8 @@ use serde::Serialize;
 use frames::Frame;
 use import::BoardError;
 
+use crate::observe::exit_status::Reason;
+
 /// Largest script, in bytes.
 const MAX_SCRIPT: u64 = 16 << 20;
 
@@ -32,35 +34,38 @@ const MAX_SCRIPT: u64 = 16 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = help())]
 pub struct ModelArgs {
-    /// The script's file, or - for stdin
+    /// The script, or - for stdin
     #[arg(required_unless_present_any = ["frames", "import"])]
     script: Option<PathBuf>,
-    /// Draw the window as it is at the end of the script, or on the board, into this file, as SVG
+    /// Draw the window at the end of the script, or of the board, into this file, as SVG
     #[arg(long, value_name = "FILE", conflicts_with = "frames")]
     svg: Option<PathBuf>,
-    /// Print JSON: an array with an object for each step of the script, for each of --frames, or for --import
+    /// Print JSON: an array with an object for each step of the script, each of --frames, or --import
     #[arg(long)]
     json: bool,
-    /// Instead of a script: say how many such frames fit in --window, and what the next one is answered; a size (480p,
-    /// which is 640x480, 720p, 1080p, 2160p or WIDTHxHEIGHT) and a format, as NV12; may be repeated, which also says
-    /// how many of the smaller can be freed without room for the larger
+    /// Instead of a script: count the frames that fit in --window, as in 1080p:NV12; may be repeated
+    ///
+    /// The size is 480p (640x480), 720p, 1080p, 2160p or WIDTHxHEIGHT. The output has the kernel's answer to the next request. With
+    /// several frames it also has the number of smaller frames that can be freed without room for a larger one.
     #[arg(long, value_name = "SIZE:FORMAT", requires = "window", conflicts_with = "script")]
     frames: Vec<Frame>,
-    /// The window for --frames, as --cma takes it
+    /// The window for --frames, in the form of --cma
     #[arg(long, value_name = "SPEC", requires = "frames", conflicts_with = "script")]
     window: Option<WindowSpec>,
-    /// Instead of a script: draw the window of a real board, of whose /sys/kernel/debug/cma/NAME this folder has copies
-    /// of base_pfn, count, order_per_bit and bitmap; sizes in bytes are those of pages of 4 KiB
+    /// Instead of a script: draw a real board's window, from copies of its debugfs files in this folder
+    ///
+    /// The folder has base_pfn, count, order_per_bit and bitmap of the board's /sys/kernel/debug/cma/NAME. Sizes in bytes assume
+    /// pages of 4 KiB.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["script", "frames"])]
     import: Option<PathBuf>,
-    /// Say why a request for so many pages fails on that board, and what would let it pass
+    /// Explain why a request for this number of pages fails on that board, and how it would succeed
     #[arg(long, value_name = "PAGES", requires = "import", conflicts_with_all = ["script", "frames"],
         value_parser = clap::value_parser!(u64).range(1..))]
     request: Option<u64>,
-    /// The request's alignment, as an order of pages; by default the DMA API's
+    /// Alignment of the request, as an order of pages [default: that of the DMA API]
     #[arg(long, value_name = "ORDER", requires = "request", value_parser = clap::value_parser!(u32).range(..52))]
     align: Option<u32>,
-    /// The kernel of --frames or --import: 6.1 or 6.12 for Linux up to 6.14, 7.2 for Linux since; a script says rules=...
+    /// Kernel for --frames and --import: 6.1 or 6.12 for Linux up to 6.14, 7.2 for later ones; a script has rules=...
     #[arg(long, conflicts_with = "script", default_value_t)]
     rules: Rules,
 }
@@ -74,12 +79,12 @@ Examples:
   minivmm model --import board/linux,cma --request 1519 --svg board.svg
   printf 'window 64M\\n repeat 17\\n alloc b{{i}} 1013\\n end\\n stats' | minivmm model -
 
-A script has a verb a line. Numbers are decimal or 0x..., with K, M or G; sizes are in bytes; a
+A script has one verb on each line. Numbers are decimal or 0x..., with K, M or G; sizes are in bytes; a
 PFN (page frame number) is an address divided by the page size of 4096:
 {}
 
-Answers and messages are those of Linux 6.1, or those of 6.12 or 7.2 with their rules.
-Exit status: 0; 1 if an expect did not hold; 2 for a bad script or request.",
+Answers and messages are those of Linux 6.1; with rules=6.12 or rules=7.2 they are those of that release.
+Exit status: 0; 1 if an expect failed; 2 for a bad script or request.",
         Script::HELP
     )
 }
@@ -96,7 +101,7 @@ pub enum ModelError {
         source: io::Error,
     },
     /// The file is too large for a script.
-    #[error("the script {} is larger than {MAX_SCRIPT} bytes; repeat ... end makes it smaller", .0.display())]
+    #[error("the script {} is larger than {MAX_SCRIPT} bytes; shorten it with repeat ... end", .0.display())]
     TooLarge(PathBuf),
     /// The script has a mistake.
     #[error("the script {}, {source}", path.display())]
@@ -107,7 +112,7 @@ pub enum ModelError {
         source: ScriptError,
     },
     /// The picture cannot be written.
-    #[error("the picture {} cannot be written: {source}; name a file in a folder that can", path.display())]
+    #[error("the picture {} cannot be written: {source}; choose a writable folder", path.display())]
     Svg {
         /// The file.
         path: PathBuf,
@@ -117,35 +122,35 @@ pub enum ModelError {
     /// Standard output cannot be written to.
     #[error("standard output cannot be written: {0}")]
     Print(#[from] io::Error),
-    /// The window cannot be as it was asked for.
+    /// The window is not possible.
     #[error(transparent)]
     Window(#[from] AreaError),
-    /// The folder has no window of a board.
+    /// The folder does not describe a board's window.
     #[error(transparent)]
     Board(#[from] BoardError),
 }
 
 impl ModelError {
-    /// The exit status of minivmm for this error.
-    pub fn exit_status(&self) -> u8 {
+    /// The reason for minivmm's exit status.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Print(_) => 1,
+            Self::Print(_) => Reason::Failed,
             Self::Read { .. }
             | Self::TooLarge(_)
             | Self::Script { .. }
             | Self::Svg { .. }
             | Self::Window(_)
-            | Self::Board(_) => 2,
+            | Self::Board(_) => Reason::BadRequest,
         }
     }
 }
 
-/// Runs the script and prints its events, or says how many frames fit, or describes a board's window. The status is 1 if an
-/// `expect` of the script did not hold.
+/// Runs the script and prints its events, or counts the frames that fit, or describes a board's window. The status is 1 if an
+/// `expect` of the script failed.
 ///
 /// # Errors
-/// If the script or the board's files cannot be read or have mistakes, if the window cannot be as it was asked for, or if the
-/// output cannot be written.
+/// If the script or the board's files cannot be read or have mistakes, if the window is not possible, or if the output cannot be
+/// written.
 pub fn main(args: &ModelArgs) -> Result<ExitCode, ModelError> {
     let out = BufWriter::new(io::stdout().lock());
     if let Some(path) = &args.script {
@@ -201,8 +206,8 @@ fn read(path: &Path) -> Result<String, ModelError> {
     if text.len() as u64 > MAX_SCRIPT { Err(ModelError::TooLarge(path.to_owned())) } else { Ok(text) }
 }
 
-/// Prints the events, and runs the script to its end even if the output is closed. Returns the lines with an `expect` that did
-/// not hold, each with its sentence.
+/// Prints the events, and runs the script to its end even if the output is closed. Returns the lines with an `expect` that
+/// failed, each with its sentence.
 fn print(run: &mut Run<'_>, json: bool, out: impl Write) -> io::Result<BTreeSet<(usize, String)>> {
     let mut printer = Printer { out, json, objects: 0 };
     let mut unheld = BTreeSet::new();
@@ -219,7 +224,7 @@ fn print(run: &mut Run<'_>, json: bool, out: impl Write) -> io::Result<BTreeSet<
     Ok(unheld)
 }
 
-/// A reader that closed the pipe wants no more: that is not a failure.
+/// Whether the output is still read. A reader that closed the pipe is not a failure.
 fn still_taken(result: io::Result<()>) -> io::Result<bool> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
@@ -365,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_scripts() {
+    fn files_that_are_not_scripts() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("script");
         let error = main(&args(&[path(&file)])).unwrap_err();
@@ -378,7 +383,7 @@ mod tests {
             fs::write(&file, content).unwrap();
             let error = main(&args(&[path(&file)])).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
-            assert_eq!(error.exit_status(), 2);
+            assert_eq!(error.reason(), Reason::BadRequest);
         }
     }
 
@@ -394,7 +399,7 @@ mod tests {
         let nowhere = args(&[path(&script), "--json", "--svg", path(&nowhere)]);
         let error = main(&nowhere).unwrap_err();
         assert!(error.to_string().contains("where.svg cannot be written: No such file"), "{error}");
-        assert_eq!(error.exit_status(), 2);
+        assert_eq!(error.reason(), Reason::BadRequest);
     }
 
     #[test]
@@ -424,7 +429,7 @@ mod tests {
             error.to_string().contains("the size 0x1001, which is not a multiple of the page size"),
             "{error}"
         );
-        assert_eq!(error.exit_status(), 2);
+        assert_eq!(error.reason(), Reason::BadRequest);
     }
 
     #[test]
@@ -432,7 +437,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let svg = folder.path().join("window.svg");
         let import = ["--import", path(folder.path()), "--request", "5", "--json", "--svg", path(&svg)];
-        assert_eq!(main(&args(&import)).unwrap_err().exit_status(), 2);
+        assert_eq!(main(&args(&import)).unwrap_err().reason(), Reason::BadRequest);
         for (file, text) in [("base_pfn", "64"), ("count", "32"), ("order_per_bit", "0"), ("bitmap", "7")] {
             fs::write(folder.path().join(file), text).unwrap();
         }

@@ -13,6 +13,7 @@ use super::{
     judge::Verdict,
     run::{Evidence, names},
 };
+use crate::observe::words::counted;
 pub use pictures::pictures;
 
 /// The file in a run's folder with the smallest plan that shows its failure.
@@ -93,14 +94,14 @@ pub struct Summary {
     pub passed: usize,
     /// Number of runs that failed.
     pub failed: usize,
-    /// Number of runs that were not made because of a stop.
+    /// Number of runs that did not run because of a stop.
     pub not_run: usize,
     /// All runs that were made.
     pub runs: Vec<Done>,
 }
 
 impl Summary {
-    /// A summary of these runs and of a number of runs that were not made.
+    /// A summary of these runs and of a number of runs that did not run.
     pub fn new(runs: Vec<Done>, not_run: usize) -> Self {
         let passed = runs.iter().filter(|run| run.verdict.passed()).count();
         let (version, failed) = (env!("CARGO_PKG_VERSION").to_owned(), runs.len() - passed);
@@ -110,8 +111,9 @@ impl Summary {
     /// The numbers of runs, as text for people.
     pub fn counts(&self) -> String {
         let Self { passed, failed, not_run, runs, .. } = self;
-        let counts = format!("{} runs, {passed} passed, {failed} failed", runs.len() + not_run);
-        if *not_run == 0 { counts } else { format!("{counts}, {not_run} not made") }
+        let counts =
+            format!("{}, {passed} passed, {failed} failed", counted((runs.len() + not_run) as u64, "run"));
+        if *not_run == 0 { counts } else { format!("{counts}, {not_run} not run") }
     }
 
     /// Writes the three files into `folder`.

@@ -127,6 +127,6 @@ mod tests {
     #[test]
     fn a_stopped_call_counts_the_runs_that_were_not_made() {
         let stopped = page(&Summary::new(summary().runs, 3));
-        assert!(stopped.contains("5 runs, 1 passed, 1 failed, 3 not made."), "{stopped}");
+        assert!(stopped.contains("5 runs, 1 passed, 1 failed, 3 not run."), "{stopped}");
     }
 }
