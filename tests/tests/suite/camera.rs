@@ -13,7 +13,7 @@ use vmm::observe::frames::{self, FrameError};
 
 /// The tests.
 pub(crate) fn group() -> Group {
-    // Of no architecture: the devices, and what of our driver knows none.
+    // These depend on no architecture: they test the devices and the portable part of our driver.
     let same = tests![
         large_frames_and_the_frame_clock,
         a_slow_node_does_not_disturb_the_other,

@@ -1,5 +1,5 @@
-//! The library of experiments (tests/experiments): our driver passes each, and of a driver with a mistake on purpose
-//! (guest-images/driver/buggy.c) each mistake is found.
+//! The experiments in tests/experiments: our driver passes all of them, and they find each deliberate bug of
+//! guest-images/driver/buggy.c.
 
 use std::{
     collections::BTreeMap,

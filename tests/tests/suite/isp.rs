@@ -13,7 +13,7 @@ use vmm::observe::frames;
 
 /// The tests.
 pub(crate) fn group() -> Group {
-    // Of no architecture: the devices, and what of our driver knows none.
+    // These depend on no architecture: they test the devices and the portable part of our driver.
     let same = tests![
         bad_parameters_are_told_and_change_nothing,
         exposure_and_white_balance_come_by_a_loop_in_the_guest,

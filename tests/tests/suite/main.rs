@@ -25,6 +25,7 @@ mod other_kernels;
 mod own_driver;
 mod scenarios;
 mod tree;
+mod words;
 
 use std::process::ExitCode;
 
@@ -67,5 +68,6 @@ fn groups(arch: &Arch) -> Vec<Group> {
         own_driver::group(),
         scenarios::group(arch),
         tree::group(),
+        words::group(),
     ]
 }

@@ -139,7 +139,7 @@ impl Stages {
         lock(&self.rows).push(Row { name: name.to_owned(), begun: start - self.begun, took, cpus, end });
     }
 
-    /// Waits until one more lab may run; it may until the result is dropped. Of those who wait the one with the smallest
+    /// Waits until one more lab may run. The lab may run until the result is dropped. The waiting caller with the smallest
     /// `turn` is next.
     pub(crate) fn lab(&self, turn: usize) -> Permit<'_> {
         self.labs.take(turn)
