@@ -1,10 +1,10 @@
-//! Reads a kernel's configuration: what of it is not as asked for, and the sizes that follow from it.
+//! Reads a kernel's configuration: the requested options that it lacks, and the sizes of pages and pageblocks.
 
-/// The lines of `fragment` that did not make it into `config`: options that do not exist, or whose dependencies
+/// The lines of `fragment` that `config` lacks: options that do not exist, or whose dependencies
 /// are not met.
 pub(super) fn refused_options(fragment: &str, config: &str) -> Vec<String> {
     let has = |line: &str| match line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set")) {
-        // An option whose dependencies are not met is off as well, and not mentioned.
+        // `config` does not mention an option whose dependencies are not met, so it is off, too.
         Some(option) => value(config, option).is_none(),
         None => config.lines().any(|set| set == line),
     };
@@ -21,7 +21,7 @@ fn value<'a>(config: &'a str, option: &str) -> Option<&'a str> {
     config.lines().find_map(|line| line.strip_prefix(option)?.strip_prefix('='))
 }
 
-/// The release that a configuration is of, by its heading `# Linux/x86 6.1.192 Kernel Configuration`; 0.0 without one.
+/// The release of a configuration, from its heading `# Linux/x86 6.1.192 Kernel Configuration`; 0.0 without one.
 fn version(config: &str) -> (u32, u32) {
     let heading = config.lines().find_map(|line| line.strip_prefix("# Linux/")?.split(' ').nth(1));
     let mut numbers = heading.unwrap_or_default().split('.').map(|number| number.parse().unwrap_or(0));
@@ -32,7 +32,7 @@ fn version(config: &str) -> (u32, u32) {
 /// multiples of it (`CMA_MIN_ALIGNMENT_BYTES` in include/linux/cma.h).
 pub(super) fn sizes(config: &str) -> String {
     let number = |option| value(config, option).and_then(|value| value.parse::<u32>().ok());
-    // 6.1 has no option for it on x86: pages have 4 KiB there.
+    // On x86, 6.1 has no such option: pages have 4 KiB.
     let page_shift = number("CONFIG_PAGE_SHIFT").or_else(|| number("CONFIG_ARM64_PAGE_SHIFT")).unwrap_or(12);
     // include/linux/mmzone.h: up to 6.3 it is one more than the order of the largest block.
     let beyond = u32::from(version(config) < (6, 4));

@@ -1,4 +1,4 @@
-//! Debian's kernel, unmodified: taken from its packages, which are unpacked and not installed.
+//! Debian's unmodified kernel, from its packages, which are unpacked but not installed.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use crate::{
     Error, arch::Arch, cache, command, debian::Archive, progress::Step, recipe::Recipe, versions::Versions,
 };
 
-/// The modules that the guest needs beside the camera's driver and what that depends on.
+/// The modules that the guest needs in addition to the camera's driver and its dependencies.
 const MODULES: [&str; 3] = ["virtio_mmio", "virtio_console", "virtio_rng"];
 
-/// The package with the programs that build modules: they run on this machine.
+/// The package with the programs that build modules, for this machine.
 const KBUILD: &str = "linux-kbuild-6.1";
 
 /// The packages of one kernel.
@@ -22,16 +22,16 @@ pub(super) struct Packages {
     /// Its version, as in `uname -r`.
     version: String,
     archive: Archive,
-    /// File names: the kernel, the headers of this configuration, those of all.
+    /// File names: the kernel, the headers of this configuration, the common headers.
     files: Vec<String>,
     /// This machine's archive, and the file name of [`KBUILD`].
     kbuild: (Archive, String),
-    /// Where the headers are put together.
+    /// The folder with all headers.
     tree: PathBuf,
 }
 
 impl Packages {
-    /// The recorded kernel of Debian's archive for `arch`; what is made of it meanwhile goes below the folder `own`.
+    /// The recorded kernel of Debian's archive for `arch`. Intermediate files go below the folder `own`.
     pub(super) fn new(arch: &Arch, own: &Path, versions: &Versions) -> Result<Self, Error> {
         let (archive, tools) = (Archive::of(arch.debian), Archive::of(Arch::host().debian));
         let meta = format!("linux-image-{}", arch.debian);
@@ -54,13 +54,13 @@ impl Packages {
         Ok(Self { version, archive, files, kbuild: (tools, kbuild), tree: own.join("headers") })
     }
 
-    /// Adds all that goes into the kernel, its modules and those that are built for it.
+    /// Adds the inputs of the kernel, of its modules and of modules that are built for it.
     pub(super) fn add_to(&self, recipe: Recipe) -> Recipe {
         let recipe = recipe.with(include_str!("debian.rs")).with(&self.kbuild.1);
         self.files.iter().fold(recipe, Recipe::with)
     }
 
-    /// Puts the kernel and its configuration into `folder`.
+    /// Copies the kernel and its configuration to `folder`.
     pub(super) fn build(&self, folder: &Path) -> Result<(), Error> {
         let step = Step::begin("download kernel", 0);
         step.advance(&self.files[0]);
@@ -79,7 +79,7 @@ impl Packages {
         }
     }
 
-    /// Puts together what make needs to build modules: the folders of the source and of the objects.
+    /// Prepares the folders that make needs to build modules: source and objects.
     pub(super) fn headers(&self) -> Result<(PathBuf, PathBuf), Error> {
         let (tools, kbuild) = &self.kbuild;
         let kbuild = tools.unpack(kbuild)?.join("usr/lib").join(KBUILD);
@@ -92,7 +92,7 @@ impl Packages {
             let unreadable = || Error::io("cannot read the folder", &unpacked);
             for entry in fs::read_dir(&unpacked).map_err(unreadable())? {
                 let entry = entry.map_err(unreadable())?;
-                // Its links lead to where kbuild would be if it were installed.
+                // Its links refer to the path of an installed kbuild.
                 let is_link = entry.file_type().map_err(unreadable())?.is_symlink();
                 let target = if is_link { kbuild.join(entry.file_name()) } else { entry.path() };
                 link(&target, &folder.join(entry.file_name()))?;
@@ -102,9 +102,9 @@ impl Packages {
         Ok((folder(&self.files[2], "source")?, folder(&self.files[1], "objects")?))
     }
 
-    /// `driver` and the kernel's own modules that the guest needs, each after what it depends on.
+    /// `driver` and the kernel modules that the guest needs, each after its dependencies.
     pub(super) fn modules(&self, driver: &Path, work: &Path) -> Result<Vec<PathBuf>, Error> {
-        // depmod writes beside the modules: it gets a tree of links, for the package's is not ours.
+        // depmod writes to the folder of the modules. It gets a tree of links, so that the package's folder does not change.
         let tree = work.join("lib/modules").join(&self.version);
         fs::create_dir_all(&tree).map_err(Error::io("cannot create the folder", &tree))?;
         let unpacked = self.archive.unpack(&self.files[0])?.join("lib/modules").join(&self.version);
@@ -113,13 +113,13 @@ impl Packages {
         }
         let name = driver.file_name().unwrap_or_default();
         link(driver, &tree.join(name))?;
-        // Folders for administrators' programs are not in everybody's path.
+        // The folders of administrators' programs are not in every user's path.
         command::output(Command::new("/sbin/depmod").arg("-b").arg(work).arg(&self.version))?;
         let mut files = Vec::new();
         let driver = Path::new(name).with_extension("");
         for module in MODULES.iter().map(Path::new).chain([driver.as_path()]) {
             let mut modprobe = Command::new("/sbin/modprobe");
-            // This machine's configuration has no say.
+            // This ignores this machine's configuration.
             modprobe.args(["--config", "/dev/null", "--set-version", &self.version, "--show-depends"]);
             for file in dependencies(&command::output(modprobe.arg("-d").arg(work).arg(module))?) {
                 let file = fs::canonicalize(file).map_err(Error::io("cannot find", Path::new(file)))?;
@@ -136,12 +136,12 @@ fn link(target: &Path, link: &Path) -> Result<(), Error> {
     symlink(target, link).map_err(Error::io("cannot create the link", link))
 }
 
-/// Whether a file begins as an arm64 kernel that no boot loader has to unpack (Documentation/arm64/booting.rst).
+/// Whether a file begins like an uncompressed arm64 kernel (Documentation/arm64/booting.rst).
 fn is_arm64_image(file: &[u8]) -> bool {
     file.get(0x38..0x3c) == Some(b"ARM\x64")
 }
 
-/// The files in what modprobe shows: lines `insmod FILE OPTIONS`; what is in the kernel has lines `builtin NAME`.
+/// The files in the output of modprobe: lines `insmod FILE OPTIONS`. Built-in modules have lines `builtin NAME`.
 fn dependencies(shown: &str) -> impl Iterator<Item = &str> {
     shown.lines().filter_map(|line| line.strip_prefix("insmod ")?.split(' ').next())
 }

@@ -1,4 +1,4 @@
-//! The guest's kernel, ours or Debian's, and the modules that are built and loaded with it.
+//! The guest's kernel, ours or Debian's, and its modules.
 
 use std::{
     ffi::OsString,
@@ -24,7 +24,7 @@ mod ours;
 
 pub(crate) use ours::sources;
 
-/// What make gets from the environment: names and times of this machine would make each build's bytes different.
+/// The environment of make, with fixed names and times, so that builds are reproducible.
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("KBUILD_BUILD_HOST", "minivmm"),
     ("KBUILD_BUILD_TIMESTAMP", "1970-01-01"),
@@ -33,12 +33,12 @@ const ENVIRONMENT: [(&str, &str); 5] = [
     ("LC_ALL", "C"),
 ];
 
-/// A kernel to be built.
+/// A kernel to build.
 pub(crate) struct Kernel {
     pub(crate) arch: &'static Arch,
-    /// Its name among kernels: changes with all that goes into it, the compiler included.
+    /// Its unique name, which depends on all its inputs, including the compiler.
     pub(crate) name: String,
-    /// The finished kernel: its files, its configuration, and the sizes that follow from that.
+    /// The folder of the built kernel: its files, its configuration, and its page sizes.
     pub(crate) folder: PathBuf,
     origin: Origin,
 }
@@ -49,7 +49,7 @@ enum Origin {
 }
 
 impl Kernel {
-    /// The kernel for `arch` as the checkout wants it, of the recorded version, below the folder `base`. Builds nothing yet.
+    /// The kernel of the checkout for `arch`, of the recorded version, below the folder `base`. This builds nothing.
     pub(crate) fn new(
         arch: &'static Arch,
         kind: Kind,
@@ -80,7 +80,7 @@ impl Kernel {
         Ok(Self { arch, folder: own.join(format!("kernel-{name}")), name, origin })
     }
 
-    /// Makes [`folder`](Self::folder), unless it is there.
+    /// Creates [`folder`](Self::folder) if it does not exist.
     pub(crate) fn build(&self, lock: &Lock) -> Result<(), Error> {
         if self.folder.is_dir() {
             return Ok(());
@@ -97,7 +97,7 @@ impl Kernel {
         })
     }
 
-    /// Builds the module whose source and Kbuild file are in `folder`, there.
+    /// Builds the module whose source and Kbuild file are in `folder`, in that folder.
     pub(crate) fn build_module(&self, lock: &Lock, folder: &Path) -> Result<(), Error> {
         let (source, objects) = match &self.origin {
             Origin::Ours(source) => source.compile(&self.name, lock)?,
@@ -113,18 +113,17 @@ impl Kernel {
         Ok(())
     }
 
-    /// The modules that the guest loads, `driver` being one of them, in the order in which it has to; `work` is a
-    /// folder for what is only needed meanwhile.
+    /// The modules that the guest loads, in order, including `driver`. `work` is a folder for intermediate files.
     pub(crate) fn modules(&self, driver: &Path, work: &Path) -> Result<Vec<PathBuf>, Error> {
         match &self.origin {
-            // All others are in the kernel.
+            // The other modules are built into the kernel.
             Origin::Ours(_) => Ok(vec![driver.to_owned()]),
             Origin::Debian(packages) => packages.modules(driver, work),
         }
     }
 }
 
-/// make, as it is called for a kernel: with nothing from the environment that it would heed.
+/// The make command for a kernel, without variables of the environment that would affect it.
 fn make(arch: &Arch, source: &Path, objects: &Path) -> Command {
     let mut make = Command::new("make");
     for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LLVM", "KCFLAGS", "INSTALL_MOD_PATH"] {
@@ -140,7 +139,7 @@ fn make(arch: &Arch, source: &Path, objects: &Path) -> Command {
     make
 }
 
-/// Copies an ELF file for `arch` without what only debuggers need.
+/// Copies an ELF file for `arch` without debug information.
 pub(crate) fn strip(arch: &Arch, from: &Path, to: &Path) -> Result<(), Error> {
     let mut objcopy = Command::new(format!("{}objcopy", arch.prefix()));
     command::output(objcopy.arg("--strip-debug").args([from, to])).map(drop)

@@ -23,7 +23,7 @@ use crate::{
     versions::Versions,
 };
 
-/// What a kernel of ours is built from, and where.
+/// The inputs of a kernel of ours, and its folders.
 pub(super) struct Source {
     arch: &'static Arch,
     release: Release,
@@ -31,17 +31,17 @@ pub(super) struct Source {
     /// The source package's file name.
     package: String,
     patches: Vec<PathBuf>,
-    /// The configuration that is asked for: all fragments.
+    /// The requested configuration: all fragments.
     fragment: String,
     /// The patched source.
     source: PathBuf,
-    /// What make makes; kept, so that the next build is a short one.
+    /// The build products of make. They are kept, so that the next build is short.
     objects: PathBuf,
     log: PathBuf,
 }
 
 impl Source {
-    /// The kernel `kind`, which is of `release`, for `arch` as the checkout wants it, of the recorded version, below the folder
+    /// The kernel `kind` with `release` of the checkout for `arch`, of the recorded version, below the folder
     /// `base`.
     pub(super) fn new(
         arch: &'static Arch,
@@ -84,7 +84,7 @@ impl Source {
             package,
             patches,
             fragment,
-            // Of each version and its patches there is one of its own: modules of a user's are built against both folders.
+            // Each version with its patches has a folder of its own, because modules of users are built against both folders.
             objects: own.join(format!("objects-{}-{source}", kind.name())),
             source: sources(base, release).join(format!("linux-{source}")),
             log: own.join("kernel.log"),
@@ -97,8 +97,8 @@ impl Source {
         recipe.with(include_str!("ours.rs")).with(source.as_encoded_bytes()).with(&self.fragment)
     }
 
-    /// Puts the kernel called `name` into `folder`: `vmlinux`, the boot image, the configuration and, if it has modules, these
-    /// below `lib/modules`, as modprobe expects them.
+    /// Copies the kernel called `name` to `folder`: `vmlinux`, the boot image, the configuration and its modules,
+    /// below `lib/modules` as modprobe expects them.
     pub(super) fn build(&self, name: &str, lock: &Lock, folder: &Path) -> Result<(), Error> {
         self.compile(name, lock)?;
         strip(self.arch, &self.objects.join("vmlinux"), &folder.join("vmlinux"))?;
@@ -110,7 +110,7 @@ impl Source {
         self.install_modules(folder)
     }
 
-    /// Puts the kernel's own modules, which its configuration has as `m`, into `folder`, with depmod's lists of them.
+    /// Installs the kernel's own modules (`m` in its configuration) in `folder`, with depmod's lists.
     fn install_modules(&self, folder: &Path) -> Result<(), Error> {
         let order = fs::read_to_string(self.objects.join("modules.order")).unwrap_or_default();
         if order.trim().is_empty() {
@@ -119,7 +119,7 @@ impl Source {
         let mut place = OsString::from("INSTALL_MOD_PATH=");
         place.push(folder);
         let mut install = self.make();
-        // Folders for administrators' programs are not in everybody's path.
+        // The folders of administrators' programs are not in every user's path.
         install.arg(place).args(["INSTALL_MOD_STRIP=1", "DEPMOD=/sbin/depmod", "modules_install"]);
         command::output(&mut install)?;
         let modules = folder.join("lib/modules");
@@ -135,7 +135,7 @@ impl Source {
         Ok(())
     }
 
-    /// Brings the object folder to the state of the kernel called `name`, from whatever state it is in. Returns the
+    /// Compiles the kernel called `name` in the object folder, whatever its state. Returns the
     /// folders of the source and of the objects.
     pub(super) fn compile(&self, name: &str, lock: &Lock) -> Result<(PathBuf, PathBuf), Error> {
         let stamp = self.objects.join("minivmm-kernel");
@@ -208,7 +208,7 @@ fn package(release: Release) -> String {
 
 /// The folder below `base` with the patched source of `release`.
 pub(crate) fn sources(base: &Path, release: Release) -> PathBuf {
-    // That of the first one is where it was when there was no other.
+    // The first release keeps the path from before there were others.
     let first = release == Release::ALL[0];
     base.join(if first { "source".to_owned() } else { format!("source-{}", release.name()) })
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tests::{
     guest,
     harness::{Group, Place},
-    host, programs, tests,
+    programs, tests,
 };
 
 /// The tests. The module is built on this machine, so the test runs outside of labs.
@@ -39,16 +39,13 @@ fn the_pages_commands_capture_a_frame() {
         symlink(entry.path(), folder.path().join(entry.file_name())).unwrap();
     }
     let builder = programs::build("guest-images", "guest-images").expect("cargo builds guest-images");
-    let minivmm = match host::unfit() {
-        None => guest::minivmm().display().to_string(),
-        Some(_) => format!("{} run -- minivmm", env!("CARGO_BIN_EXE_lab")),
-    };
     // Functions take the place of the README's alias and of cargo, which builds the program that it runs.
     let script = format!(
         "set -e
-        minivmm() {{ {minivmm} \"$@\"; }}
+        minivmm() {{ {} \"$@\"; }}
         cargo() {{ [ \"$1 $2 $3 $4 $5\" = 'run -q -p guest-images --' ] && shift 5 && {} \"$@\"; }}
         {commands}",
+        guest::minivmm().display(),
         builder.display()
     );
     let output = Command::new("sh").arg("-c").arg(&script).current_dir(folder.path()).output().unwrap();

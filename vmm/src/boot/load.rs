@@ -185,9 +185,9 @@ fn load_initrd(
     Ok(start..start + length)
 }
 
-/// Where windows without a base end at most, and how much they leave free at the end of each stretch of RAM. The former is in the
-/// reach of 32-bit devices. Of a window on the command line the kernel learns late: what it takes before, from the `top` and from
-/// the end of each NUMA node down, may be its page structures, a 64th of memory (arm64's bootmem_init has sparse_init before
+/// The highest end of windows without a base, and the size that they leave free at the end of each range of RAM. The end is within the
+/// reach of 32-bit devices. The kernel learns of a window on the command line late. Before that it allocates from `top` and from
+/// the end of each NUMA node down: its page structures, a 64th of memory (arm64's bootmem_init has sparse_init before
 /// dma_contiguous_reserve), and some tables.
 fn windows_end(config: &Config, top: u64) -> (u64, u64) {
     const TABLES: u64 = 8 << 20;

@@ -128,7 +128,7 @@ impl Files {
 /// Unpacks the files and folders of a tar stream into `folder`.
 ///
 /// The guest is not trusted. An entry that is neither a file nor a folder is left out: a later write, of this run or the next,
-/// would follow a link out of the folder. Of a long name only as much is read into memory as a path can have.
+/// would follow a link out of the folder. At most PATH_MAX bytes of a long name are read into memory.
 fn unpack(stream: &mut PipeReader, folder: &Path) -> io::Result<()> {
     let mut archive = tar::Archive::new(stream);
     let mut long_name = None;

@@ -44,7 +44,7 @@ pub(super) fn prepare(recipe: &Recipe, arch: &Arch, note: &dyn Fn(Note)) -> Resu
         let partial =
             tempfile::tempdir_in(&base).map_err(LabError::io("cannot create a folder in", &base))?;
         make(recipe, foreign, partial.path())?;
-        // Whoever was faster made the same.
+        // Another process was faster, and made the same.
         if let Err(error) = fs::rename(partial.path(), &folder)
             && !folder.is_dir()
         {

@@ -170,7 +170,7 @@ fn who_waits_or_does_not_read_harms_nobody() {
     assert_eq!(server.serve().len(), 1);
     assert_eq!(line(&other), STATUS_ANSWER);
 
-    // An answer to who has gone is nobody's.
+    // The answer for a client that has gone is dropped.
     drop(waiting);
     server.turn();
     assert_eq!(server.clients(), 2);
