@@ -68,8 +68,9 @@ impl Map {
         if let Some(alignment) = self.alignment.filter(|alignment| Grid::overview(self, y).marks(*alignment))
         {
             rect(&mut body, MARGIN + 5.0, y + 11.0, MARK_WIDTH, 13.0, MARK);
-            let what =
-                format!("multiple of {alignment} pages: only there may the last request begin, which failed");
+            let what = format!(
+                "multiple of {alignment} pages: the last request, which failed, can begin only at such a page"
+            );
             text(&mut body, MARGIN + 20.0, y + 22.0, "", &what);
             y += 22.0;
         }
