@@ -158,12 +158,13 @@ fn requests_and_signals_reach_the_guest() {
     assert!(status.contains("window ") && status.contains("64M"), "{status}");
     // Several clients at a time, each with its own answer.
     thread::scope(|scope| {
-        let asked: Vec<_> = ["cma", "devices", "cma", "devices"]
-            .map(|verb| scope.spawn(move || (verb, text(&ask(&[verb]).stdout))))
-            .into();
+        let asked: Vec<_> =
+            ["cma", "devices", "cma", "devices"].map(|verb| scope.spawn(move || (verb, ask(&[verb])))).into();
         for asked in asked {
-            let (verb, said) = asked.join().unwrap();
-            assert!(said.contains(if verb == "cma" { "pages" } else { "camera0:" }), "{verb}: {said}");
+            let (verb, output) = asked.join().unwrap();
+            let said = text(&output.stdout);
+            let part = if verb == "cma" { "pages" } else { "camera0:" };
+            assert!(said.contains(part), "{verb}: {said}{}", text(&output.stderr));
         }
     });
     signal(&machine, Signal::TERM);

@@ -2,7 +2,8 @@
 //! the lab, and its answers come back.
 //!
 //! A message on the stream is two little-endian words, the number of a connection and the length of the data, and the
-//! data. Length 0 says that this side sends no more on the connection. Connection 0 is the end of the stream: the machine ends.
+//! data. The host opens a connection with a first message of length 0; numbers ascend. After that, length 0 says that the side sends no
+//! more on the connection. Connection 0 is the end of the stream: the machine ends.
 
 use std::{
     collections::BTreeMap,
@@ -212,6 +213,7 @@ impl Relay {
                 Ok(stream) => self.add(id, stream),
                 Err(_) => self.send(id, &[]),
             }
+            return;
         }
         // What comes for a client that is gone is dropped.
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -240,6 +242,7 @@ impl Relay {
         if stream.set_nonblocking(true).is_ok() {
             self.newest += 1;
             self.add(self.newest, stream);
+            self.send(self.newest, &[]);
         }
     }
 

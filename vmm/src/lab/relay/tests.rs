@@ -85,6 +85,25 @@ fn clients_talk_to_the_server_side_by_side() {
 }
 
 #[test]
+fn a_client_that_came_first_may_speak_last() {
+    let both = Both::begin();
+    let server = both.listen();
+    let (mut first, mut second) = (both.connect(), both.connect());
+    for (client, name) in [(&mut second, "second"), (&mut first, "first")] {
+        writeln!(client, "{name}").unwrap();
+    }
+    // Were a connection lost, only this thread would wait for it.
+    thread::spawn(move || {
+        for stream in server.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || stream.write_all(line(&stream).as_bytes()).unwrap());
+        }
+    });
+    assert_eq!((line(&first), line(&second)), ("first\n".to_owned(), "second\n".to_owned()));
+    both.end();
+}
+
+#[test]
 fn an_answer_that_is_on_its_way_at_the_end_arrives_whole() {
     let both = Both::begin();
     let server = both.listen();
