@@ -7,22 +7,28 @@ use crate::{
     harness,
 };
 
-/// In the guest: the media device with all its nodes, then each capture node with streams by every way of doing I/O, two frames
-/// each; the buffers for DMABUF are the other node's, which are large enough.
+/// In the guest: the media device with all its nodes, then each capture node with [`STREAMS`] by every way of doing I/O; the
+/// buffers for DMABUF are the other node's, which are large enough.
 const COMMAND: &str = "v4l2-compliance -m /dev/media0
     v4l2-ctl -d /dev/video1 -v width=1280,height=720
-    v4l2-compliance -d /dev/video0 -e /dev/video1 -s -f2 $all
+    v4l2-compliance -d /dev/video0 -e /dev/video1 $streams -a
     v4l2-ctl -d /dev/video0 -v width=1280,height=720
-    v4l2-compliance -d /dev/video1 -e /dev/video0 -s -f2 $all";
+    v4l2-compliance -d /dev/video1 -e /dev/video0 $streams -a";
 
-/// In the guest: the same in one format each, for nodes of the multi-planar API.
+/// In the guest: the same for nodes of the multi-planar API.
 const COMMAND_MULTIPLANAR: &str = "rmmod minivmm_camera; insmod /lib/modules/minivmm-camera.ko multiplanar=1
     v4l2-compliance -m /dev/media0
     v4l2-ctl -d /dev/video1 -v width=1280,height=720
-    v4l2-compliance -d /dev/video0 -e /dev/video1 -s -f2
+    v4l2-compliance -d /dev/video0 -e /dev/video1 $streams
     # One plane of its frames is to be as large as one of the raw frames.
     v4l2-ctl -d /dev/video0 -v width=1280,height=720
-    v4l2-compliance -d /dev/video1 -e /dev/video0 -s -f2";
+    v4l2-compliance -d /dev/video1 -e /dev/video0 $streams";
+
+/// Options for streams: of 60 frames, and then of two frames in all formats and sizes.
+const STREAMS: &str = "-s -f2";
+
+/// If the tests are brief: of eight frames, in one format.
+const STREAMS_IN_BRIEF: &str = "-s8";
 
 /// The parts that it reports on: the media device and its four nodes, then the two capture nodes.
 const PARTS: usize = 7;
@@ -44,8 +50,7 @@ const COMMAND_WITH_ISP: &str = "v4l2-compliance -m /dev/media0
 pub fn passes(arguments: &str, known: &[&str]) {
     // Frames come when there are buffers for them, so that none is dropped however slow the guest is.
     let arguments = format!("{arguments} --memory 1536M --cma 512M --camera timing=stall");
-    let all = if harness::is_brief() { "" } else { "-a" };
-    run(&arguments, &format!("all={all}\n{COMMAND}"), PARTS, known);
+    run(&arguments, COMMAND, PARTS, known);
 }
 
 /// The same for the nodes that a camera with an ISP has besides.
@@ -68,8 +73,10 @@ pub fn passes_multiplanar() {
 }
 
 fn run(arguments: &str, command: &str, parts: usize, known: &[&str]) {
+    let streams = if harness::is_brief() { STREAMS_IN_BRIEF } else { STREAMS };
     let mut minivmm = Command::new(guest::minivmm());
-    minivmm.args(arguments.split_whitespace()).args(["--exec", &format!("{{ {command}\n}} 2>&1")]);
+    let command = format!("{{ streams='{streams}'\n{command}\n}} 2>&1");
+    minivmm.args(arguments.split_whitespace()).args(["--exec", &command]);
     let output = guest::run_within(&mut minivmm, guest::LIMIT * 4);
     let log = text(&output.stdout).replace('\r', "\n");
     let lines = || log.lines().map(str::trim);
