@@ -82,6 +82,7 @@ fn rule(rest: &str) -> String {
 }
 
 /// Streams ten frames.
+const FRAMES: u32 = 10;
 const STREAM: &str = "v4l2-ctl -v width=320,height=240,pixelformat=GREY --stream-mmap=4 --stream-count=10 \
                       --stream-to=/out/frames --verbose 2>&1 && dmesg";
 
@@ -165,7 +166,12 @@ fn a_report_is_replayed() {
 fn a_trace_is_the_plans_and_the_seeds() {
     let plan = "[[rule]]\nname = \"bits\"\non = \"frame.dma\"\naction = \"flip\"\nbits = 2\nwhen = { probability = 0.3 }\n\
                 [[rule]]\nname = \"edges\"\non = \"irq\"\naction = \"lose\"\nwhen = { probability = 0.2 }\n";
-    let firings = |seed| serde_json::to_string(&run_with_seed(seed, plan, STREAM).trace.firings).unwrap();
+    let firings = |seed| {
+        let mut firings = run_with_seed(seed, plan, STREAM).trace.firings;
+        // How many more frames begin before the program has stopped depends on its speed.
+        firings.retain(|firing| firing.frame < Some(FRAMES));
+        serde_json::to_string(&firings).unwrap()
+    };
     let first = firings(7);
     assert!(first.contains("\"bits\"") && first.contains("\"edges\""), "{first}");
     for _ in 1..20 {

@@ -207,7 +207,7 @@ impl<'scope> Verify<'scope, '_> {
         begun
     }
 
-    /// Lints and test programs for this machine: cargo does one after another. Also `minivmm` and `lab`.
+    /// Lints and test programs for this machine: cargo does one after another. Also the programs that tests run.
     fn build_here(self, lints: bool, packages: &Stage<()>) -> Stage<TestPrograms> {
         let name = Arch::host().name;
         let linted = lints.then(|| {
@@ -223,9 +223,9 @@ impl<'scope> Verify<'scope, '_> {
             packages.wait()
         };
         let build = move |()| -> Result<TestPrograms, String> {
-            let programs =
-                ["build", "--quiet", "-p", "vmm", "-p", "tests", "--bin", "minivmm", "--bin", "lab"];
-            commands::run(name, in_background(cargo(&programs)), |_| ())?;
+            let mut build = cargo(&["build", "--quiet", "-p", "vmm", "-p", "tests", "-p", "guest-images"]);
+            build.args(["minivmm", "lab", "guest-images"].iter().flat_map(|program| ["--bin", program]));
+            commands::run(name, in_background(build), |_| ())?;
             let tests = if only_suite { TestPrograms::SUITE } else { TestPrograms::ALL };
             TestPrograms::build(name, cargo(&["test"]), tests)
         };
