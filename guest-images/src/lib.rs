@@ -148,7 +148,7 @@ pub enum Error {
     },
     /// The image was not built yet.
     #[error(
-        "the guest image {image} for {arch} is not built; build it: minivmm image build {image} --arch {arch}"
+        "the guest image {image} for {arch} is not built; build it, run: cargo run -p guest-images -- build --arch {arch} --image {image}"
     )]
     NotBuilt {
         /// The image.

@@ -35,6 +35,10 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         initramfs: Option<PathBuf>,
     },
+    /// List the images: name, architecture, size in MiB, and folder
+    List,
+    /// Remove an image
+    Remove(Choice),
     /// Remove everything from the cache but the images that were built last
     Clean,
 }
@@ -111,6 +115,14 @@ fn run(verb: &Verb) -> Result<(), Error> {
             built.iter().for_each(|module| println!("{}", module.display()));
             return Ok(());
         }
+        Verb::List => {
+            for (arch, kind, image) in guest_images::list() {
+                let mebibytes = image.bytes() >> 20;
+                println!("{:<10} {:<8} {mebibytes:>5}  {}", kind.name(), arch.name, image.dir.display());
+            }
+            return Ok(());
+        }
+        Verb::Remove(choice) => return guest_images::remove(choice.arch(), choice.kind()?),
         Verb::Clean => return guest_images::clean(),
     };
     println!("{}", dir.display());
