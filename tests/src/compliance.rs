@@ -41,9 +41,9 @@ const COMMAND_WITH_ISP: &str = "v4l2-compliance -m /dev/media0
     v4l2-compliance -d /dev/video3 -e /dev/video1 -s -f8
     kill $stream";
 
-/// Runs it in a guest with a window for the largest frames. It has to find the failures that are `known`, each as often as it
-/// likes, and nothing else: no warning either. The formats and sizes depend on no architecture: all are
-/// streamed unless the tests are [brief](harness::is_brief).
+/// Runs it in a guest with a window for the largest frames. It must find the failures that are `known`, any number of
+/// times, and no other failure or warning. Formats and sizes do not depend on the architecture: all of them are streamed unless the
+/// tests are [brief](harness::is_brief).
 ///
 /// # Panics
 /// If it finds anything else.
@@ -64,8 +64,8 @@ pub fn passes_with_isp() {
 /// The same for capture nodes of the multi-planar API.
 ///
 /// # Panics
-/// If it finds anything but that it knows NV12M by the name that it had before Linux 6.0: the image builder corrects such names
-/// in the program, and of this one x86_64's has but pieces.
+/// If it finds anything but the name of NV12M, which changed in Linux 6.0. The image builder corrects such names in the program, but
+/// x86_64's program has this one only in pieces.
 pub fn passes_multiplanar() {
     let known = "v4l2-test-formats.cpp(263): fmtdesc.description mismatch: was 'Y/UV 4:2:0 (N-C)', expected \
         'Y/CbCr 4:2:0 (N-C)'";

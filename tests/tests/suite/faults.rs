@@ -81,8 +81,10 @@ fn rule(rest: &str) -> String {
     format!("[[rule]]\nname = \"rule\"\nwhen = {{ frames = [3, 3] }}\n{rest}\n")
 }
 
-/// Streams ten frames.
+/// The number of frames that [`STREAM`] takes.
 const FRAMES: u32 = 10;
+
+/// In the guest: streams ten frames.
 const STREAM: &str = "v4l2-ctl -v width=320,height=240,pixelformat=GREY --stream-mmap=4 --stream-count=10 \
                       --stream-to=/out/frames --verbose 2>&1 && dmesg";
 

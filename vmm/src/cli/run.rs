@@ -127,7 +127,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let opened = match lab::place(args.host, opened, !args.any_host)? {
         Place::Here(kvm) => kvm,
         Place::Lab(reason) => {
-            // There it is all made once more.
+            // The minivmm in the lab opens all of them again.
             drop((loaded, report_file, trace_file, timeline_file, console_log, api));
             return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory)?));
         }
