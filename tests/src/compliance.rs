@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::{
     guest::{self, text},
-    harness,
+    harness::Extent,
 };
 
 /// In the guest: the media device with all its nodes, then each capture node with [`STREAMS`] by every way of doing I/O; the
@@ -27,8 +27,8 @@ const COMMAND_MULTIPLANAR: &str = "rmmod minivmm_camera; insmod /lib/modules/min
 /// Options for streams: of 60 frames, and then of two frames in all formats and sizes.
 const STREAMS: &str = "-s -f2";
 
-/// If the tests are brief: of eight frames, in one format.
-const STREAMS_IN_BRIEF: &str = "-s8";
+/// If the tests are not thorough: of eight frames, in one format.
+const SHORT_STREAMS: &str = "-s8";
 
 /// The parts that it reports on: the media device and its four nodes, then the two capture nodes.
 const PARTS: usize = 7;
@@ -37,13 +37,12 @@ const PARTS: usize = 7;
 /// beside them.
 const COMMAND_WITH_ISP: &str = "v4l2-compliance -m /dev/media0
     v4l2-ctl -d /dev/video0 -v width=160,height=120 --stream-mmap --stream-count=1000000 > /dev/null 2>&1 & stream=$!
-    v4l2-compliance -d /dev/video2 -e /dev/video1 -s -f8
-    v4l2-compliance -d /dev/video3 -e /dev/video1 -s -f8
+    v4l2-compliance -d /dev/video2 -e /dev/video1 $streams
+    v4l2-compliance -d /dev/video3 -e /dev/video1 $streams
     kill $stream";
 
 /// Runs it in a guest with a window for the largest frames. It must find the failures that are `known`, any number of
-/// times, and no other failure or warning. Formats and sizes do not depend on the architecture: all of them are streamed unless the
-/// tests are [brief](harness::is_brief).
+/// times, and no other failure or warning. All formats and sizes are streamed only if the tests are thorough.
 ///
 /// # Panics
 /// If it finds anything else.
@@ -73,7 +72,7 @@ pub fn passes_multiplanar() {
 }
 
 fn run(arguments: &str, command: &str, parts: usize, known: &[&str]) {
-    let streams = if harness::is_brief() { STREAMS_IN_BRIEF } else { STREAMS };
+    let streams = if Extent::asked() == Extent::Thorough { STREAMS } else { SHORT_STREAMS };
     let mut minivmm = Command::new(guest::minivmm());
     let command = format!("{{ streams='{streams}'\n{command}\n}} 2>&1");
     minivmm.args(arguments.split_whitespace()).args(["--exec", &command]);

@@ -30,7 +30,8 @@ pub struct Test {
     /// The one architecture that it is for.
     arch: Option<&'static str>,
     has_own_lab: bool,
-    is_the_same_everywhere: bool,
+    /// The least extent in which it runs.
+    extent: Extent,
 }
 
 /// The tests with the names of these functions.
@@ -42,8 +43,8 @@ macro_rules! tests {
 impl Test {
     /// The test `name`, which `run` does.
     pub fn new(name: impl Into<String>, run: impl Fn() + Send + Sync + 'static) -> Self {
-        let (arch, has_own_lab, is_the_same_everywhere) = (None, false, false);
-        Self { name: name.into(), run: Arc::new(run), arch, has_own_lab, is_the_same_everywhere }
+        let (arch, has_own_lab, extent) = (None, false, Extent::Brief);
+        Self { name: name.into(), run: Arc::new(run), arch, has_own_lab, extent }
     }
 
     /// For guests of `arch` alone.
@@ -52,10 +53,16 @@ impl Test {
         Self { arch: Some(arch.name), ..self }
     }
 
-    /// Depends on no architecture: it does not run if the tests are [brief](is_brief).
+    /// Depends on no architecture: it does not run if the tests are [brief](Extent::Brief).
     #[must_use]
     pub fn the_same_everywhere(self) -> Self {
-        Self { is_the_same_everywhere: true, ..self }
+        Self { extent: Extent::Usual, ..self }
+    }
+
+    /// Runs only if the tests are [thorough](Extent::Thorough).
+    #[must_use]
+    pub fn only_if_thorough(self) -> Self {
+        Self { extent: Extent::Thorough, ..self }
     }
 
     /// Takes so long that it has a lab of its own.
@@ -65,23 +72,40 @@ impl Test {
     }
 }
 
-/// The extent of the tests: [`BRIEF`], [`THOROUGH`], or between the two without it.
-pub const EXTENT: &str = "MINIVMM_EXTENT";
-
-/// Tests leave out all that depends on no architecture. `cargo verify` asks for it on another architecture than this machine's.
-pub const BRIEF: &str = "brief";
-
-/// Tests use the images that take long to build, too.
-pub const THOROUGH: &str = "thorough";
-
-/// Whether [`EXTENT`] is [`BRIEF`].
-pub fn is_brief() -> bool {
-    env::var_os(EXTENT).is_some_and(|extent| extent == BRIEF)
+/// How much the tests do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// What depends on the architecture. `cargo verify` asks for it on another architecture than this machine's.
+    Brief,
+    /// All but what takes minutes. `cargo verify` asks for it on this machine's architecture.
+    Usual,
+    /// Everything.
+    Thorough,
 }
 
-/// Whether [`EXTENT`] is [`THOROUGH`].
-pub fn is_thorough() -> bool {
-    env::var_os(EXTENT).is_some_and(|extent| extent == THOROUGH)
+impl Extent {
+    /// The environment variable that names the extent. Without it, the tests are thorough.
+    pub const VARIABLE: &str = "MINIVMM_EXTENT";
+
+    /// The extent that the environment names.
+    ///
+    /// # Panics
+    /// If it names another.
+    pub fn asked() -> Self {
+        let Some(name) = env::var_os(Self::VARIABLE) else { return Self::Thorough };
+        let known = [Self::Brief, Self::Usual, Self::Thorough];
+        let found = known.into_iter().find(|extent| name == extent.name());
+        found.unwrap_or_else(|| panic!("{} is brief, usual or thorough, not {name:?}", Self::VARIABLE))
+    }
+
+    /// Its name in the environment.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Brief => "brief",
+            Self::Usual => "usual",
+            Self::Thorough => "thorough",
+        }
+    }
 }
 
 /// Where the tests of a group run.
@@ -139,7 +163,7 @@ impl FromStr for LabPlan {
 }
 
 /// How many tests share a lab: each takes some seconds to boot.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 24;
 
 /// Time limit of the tests that share a lab: several times what they take.
 pub const LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -161,7 +185,7 @@ pub fn main(groups: impl Fn(&Arch) -> Vec<Group>) -> ExitCode {
     let arguments = Arguments::from_args();
     let plan = env::var(PLAN).ok();
     if let Some(arch) = plan.as_deref().and_then(Arch::named) {
-        lab_plans(&groups(arch), arch, is_brief()).iter().for_each(|plan| println!("{plan}"));
+        lab_plans(&groups(arch), arch, Extent::asked()).iter().for_each(|plan| println!("{plan}"));
         return ExitCode::SUCCESS;
     }
     let mut groups = groups(Arch::host());
@@ -172,7 +196,7 @@ pub fn main(groups: impl Fn(&Arch) -> Vec<Group>) -> ExitCode {
     if env::var_os(IN_LAB).is_some() {
         return run(&one_by_one(arguments), &groups);
     }
-    let in_labs = lab_plans(&groups, Arch::host(), is_brief());
+    let in_labs = lab_plans(&groups, Arch::host(), Extent::asked());
     let (mut here, mut guests) = (Vec::new(), Vec::new());
     for group in groups {
         match &group.place {
@@ -226,11 +250,9 @@ fn choose(groups: &mut [Group], arguments: &Arguments) {
 }
 
 /// The labs that tests of `groups` need on this host, when their guests are of `arch`; those that take long first.
-fn lab_plans(groups: &[Group], arch: &Arch, is_brief: bool) -> Vec<LabPlan> {
+fn lab_plans(groups: &[Group], arch: &Arch, extent: Extent) -> Vec<LabPlan> {
     let is_foreign = arch.name != Arch::host().name;
-    let is_wanted = |test: &&Test| {
-        test.arch.is_none_or(|only| only == arch.name) && !(is_brief && test.is_the_same_everywhere)
-    };
+    let is_wanted = |test: &&Test| test.arch.is_none_or(|only| only == arch.name) && test.extent <= extent;
     let mut long = Vec::new();
     let mut short: Vec<LabPlan> = Vec::new();
     for Group { name, place, tests } in groups {
@@ -343,10 +365,15 @@ mod tests {
                     test("g"),
                     test("h").in_its_own_lab(),
                     test("i").the_same_everywhere(),
+                    test("j").only_if_thorough(),
                 ],
             ),
         ];
-        let plans: Vec<_> = lab_plans(&groups, foreign, true).iter().map(ToString::to_string).collect();
-        assert_eq!(plans, ["lab default;e::h", "lab ;a::b", "lab default;e::g"]);
+        let plans = |extent| -> Vec<String> {
+            lab_plans(&groups, foreign, extent).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(plans(Extent::Brief), ["lab default;e::h", "lab ;a::b", "lab default;e::g"]);
+        assert_eq!(plans(Extent::Usual)[2], "lab default;e::g,e::i");
+        assert_eq!(plans(Extent::Thorough)[2], "lab default;e::g,e::i,e::j");
     }
 }

@@ -60,9 +60,17 @@ pub fn images(arch: &Arch) -> Vec<Kind> {
 
 /// All scenarios.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    [windows::SCENARIOS, nodes::SCENARIOS, pages::SCENARIOS, allocator::SCENARIOS, requests::SCENARIOS]
-        .into_iter()
-        .flatten()
+    of_windows().chain(of_requests())
+}
+
+/// Where windows are. Each architecture has its own code for it.
+pub fn of_windows() -> impl Iterator<Item = &'static Scenario> {
+    [windows::SCENARIOS, nodes::SCENARIOS].into_iter().flatten()
+}
+
+/// What the allocator answers. It does not depend on the architecture.
+pub fn of_requests() -> impl Iterator<Item = &'static Scenario> {
+    [pages::SCENARIOS, allocator::SCENARIOS, requests::SCENARIOS].into_iter().flatten()
 }
 
 /// A window in the middle of a guest's memory.

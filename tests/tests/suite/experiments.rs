@@ -16,7 +16,7 @@ use guest_images::Kind;
 use rustix::process::Signal;
 use tests::{
     guest,
-    harness::{self, Group, Place, Test},
+    harness::{Extent, Group, Place, Test},
     tests,
 };
 use vmm::{
@@ -41,7 +41,7 @@ pub(crate) fn group() -> Group {
     // they are run, is the same on all.
     let passes = tests![our_driver_passes_all];
     let fails = tests![no_experiment_passes_without_its_fault];
-    let long = passes.into_iter().chain(fails.into_iter().map(Test::the_same_everywhere));
+    let long = passes.into_iter().chain(fails.into_iter().map(Test::only_if_thorough));
     let short = tests![
         every_action_has_an_experiment,
         every_planted_bug_is_found,
@@ -58,19 +58,17 @@ pub(crate) fn group() -> Group {
 fn library() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    if harness::is_brief() {
+    if Extent::asked() == Extent::Brief {
         files.retain(|file| Experiment::open(file.clone(), &[]).unwrap().cases.iter().any(has_architecture));
     }
     files.sort();
     files
 }
 
-/// Whether a case depends on the architecture: it has no fault, or one of interrupts, register accesses or the tree, which each
-/// architecture has its own code for. Other faults are the device's alone.
+/// Whether a case depends on the architecture: it has no fault, or one of the tree, which each architecture reads with its own code.
+/// Other faults are the device's alone.
 fn has_architecture(case: &Case) -> bool {
-    let is_of_architecture =
-        |rule: &Rule| rule.on == "irq" || rule.on == "tree" || rule.on.starts_with("mmio.");
-    case.rules.is_empty() || case.rules.iter().any(is_of_architecture)
+    case.rules.is_empty() || case.rules.iter().any(|rule: &Rule| rule.on == "tree")
 }
 
 fn file(name: &str) -> PathBuf {
@@ -118,7 +116,7 @@ fn our_driver_passes_all() {
     for name in ["index.html", "junit.xml"] {
         assert!(fs::metadata(out.path().join(name)).unwrap().len() > 1000, "{name}");
     }
-    if harness::is_brief() {
+    if Extent::asked() == Extent::Brief {
         return;
     }
     // The page shows the frame that is torn.

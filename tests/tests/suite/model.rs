@@ -8,7 +8,7 @@ use cma::{Window, area::Area};
 use guest_images::{Kind, Release};
 use tests::{
     differential::{Operation, Place, Random, aligned_operations, debugfs_operations},
-    harness::{self, Group},
+    harness::{self, Extent, Group},
     kernels, tests,
 };
 use vmm::arch;
@@ -33,7 +33,7 @@ pub(crate) fn group() -> Group {
 }
 
 fn seeds() -> Vec<u64> {
-    let default = if harness::is_brief() { "1" } else { "1,2,3" };
+    let default = if Extent::asked() == Extent::Brief { "1" } else { "1,2,3" };
     let seeds = std::env::var("MODEL_SEEDS").unwrap_or_else(|_| default.to_owned());
     seeds
         .split(',')

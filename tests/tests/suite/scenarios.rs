@@ -2,7 +2,7 @@
 
 use guest_images::{Arch, Kind};
 use tests::{
-    harness::{self, Group, Place, Test},
+    harness::{Extent, Group, Place, Test},
     scenario,
 };
 
@@ -15,13 +15,15 @@ pub(crate) fn group(arch: &Arch) -> Group {
             println!("{played}");
         })
     };
+    let of_windows = scenario::of_windows().map(test);
+    let of_requests = scenario::of_requests().map(test).map(Test::the_same_everywhere);
     Group {
         name: "scenarios",
-        place: Place::Linux(if harness::is_thorough() {
+        place: Place::Linux(if Extent::asked() == Extent::Thorough {
             scenario::images(arch)
         } else {
             vec![Kind::DEFAULT]
         }),
-        tests: scenario::all().map(test).collect(),
+        tests: of_windows.chain(of_requests).collect(),
     }
 }

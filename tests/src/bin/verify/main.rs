@@ -21,7 +21,7 @@ use std::{
 
 use ::tests::{
     cross::{self, Cross},
-    harness::{self, LabPlan},
+    harness::{self, Extent, LabPlan},
     host, kernels, lab,
 };
 use clap::Parser;
@@ -336,7 +336,7 @@ impl<'scope> Verify<'scope, '_> {
         let plan = move |built: TestPrograms| -> Result<Vec<LabPlan>, String> {
             let mut suite = built.suite()?;
             suite.env(harness::PLAN, arch.name);
-            suite.envs(extent.map(|extent| (harness::EXTENT, extent)));
+            suite.env(Extent::VARIABLE, extent.name());
             if let Some(release) = kernel {
                 suite.env(kernels::VARIABLE, release.name());
             }
@@ -394,9 +394,9 @@ impl<'scope> Verify<'scope, '_> {
             let run = |tests: &[String]| {
                 let chosen = OsString::from(format!("{}={}", host::CHOSEN, tests.join(",")));
                 let release = self.kernel.map(|release| format!("{}={}", kernels::VARIABLE, release.name()));
-                let extent = self.extent(arch).map(|extent| format!("{}={extent}", harness::EXTENT));
-                let words = [OsString::from("env"), chosen];
-                let words = words.into_iter().chain(release.into_iter().chain(extent).map(Into::into));
+                let extent = OsString::from(format!("{}={}", Extent::VARIABLE, self.extent(arch).name()));
+                let words = [OsString::from("env"), chosen, extent];
+                let words = words.into_iter().chain(release.map(Into::into));
                 let run = built.suite_path().and_then(|suite| {
                     let command = in_lab(arch, words.chain([suite.into()]).collect())?;
                     commands::run(arch.name, command, |line| self.keep_time(arch, line))
@@ -413,12 +413,12 @@ impl<'scope> Verify<'scope, '_> {
         stages.begin(self.scope, name, needs, run);
     }
 
-    /// The [`harness::EXTENT`] of the tests for `arch`.
-    fn extent(self, arch: &Arch) -> Option<&'static str> {
+    /// The extent of the tests for `arch`.
+    fn extent(self, arch: &Arch) -> Extent {
         match (self.thorough, arch.name == Arch::host().name) {
-            (true, _) => Some(harness::THOROUGH),
-            (false, false) => Some(harness::BRIEF),
-            (false, true) => None,
+            (true, _) => Extent::Thorough,
+            (false, true) => Extent::Usual,
+            (false, false) => Extent::Brief,
         }
     }
 
