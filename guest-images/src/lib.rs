@@ -141,7 +141,7 @@ pub enum Error {
         names: Vec<String>,
     },
     /// A release was requested for Debian's kernel.
-    #[error("the image {image} has Debian's own kernel, which has only one release; omit --kernel")]
+    #[error("the image {image} has Debian's own kernel, which has only one release; omit --release")]
     NotOurs {
         /// The image.
         image: String,

@@ -57,7 +57,7 @@ struct Choice {
     debug: bool,
     /// The release of our kernel: 6.1, 6.12 or 7.2 [default: the release in the image's name, or 6.1]
     #[arg(long, value_name = "RELEASE", value_parser = release)]
-    kernel: Option<Release>,
+    release: Option<Release>,
 }
 
 impl Choice {
@@ -67,7 +67,7 @@ impl Choice {
 
     fn kind(&self) -> Result<Kind, Error> {
         let image = if self.debug { Kind::Debug(Release::ALL[0]) } else { self.image };
-        let kind = self.kernel.map_or(Some(image), |release| image.with(release));
+        let kind = self.release.map_or(Some(image), |release| image.with(release));
         kind.ok_or_else(|| Error::NotOurs { image: image.name() })
     }
 }

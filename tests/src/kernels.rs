@@ -5,7 +5,7 @@ use std::env;
 use cma::area::Rules;
 use guest_images::{Kind, Release};
 
-/// The environment variable with the release. `cargo verify --kernel` sets it.
+/// The environment variable with the release. `cargo verify --release` sets it.
 pub const VARIABLE: &str = "TEST_KERNEL";
 
 /// Parses the name of a release, for command lines.

@@ -19,12 +19,12 @@ struct Arguments {
     arch: &'static Arch,
     /// The release of its kernel: 6.1, 6.12 or 7.2
     #[arg(long, value_name = "RELEASE", value_parser = kernels::parse, default_value = Release::ALL[0].name())]
-    kernel: Release,
+    release: Release,
 }
 
 fn main() -> ExitCode {
-    let Arguments { arch, kernel } = Arguments::parse();
-    match demo::run(arch, kernel) {
+    let Arguments { arch, release } = Arguments::parse();
+    match demo::run(arch, release) {
         Ok(summary) => {
             println!("{summary}");
             ExitCode::SUCCESS

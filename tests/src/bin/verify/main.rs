@@ -33,7 +33,7 @@ use stages::{Stage, Stages};
 use summary::Summary;
 
 /// Debian packages that the tests need beyond those of the lab, of the cross compiler and of the image builder.
-const PACKAGES: &[&str] = &["device-tree-compiler", "dt-schema", "gcc", "libc6-dev", "util-linux"];
+const PACKAGES: &[&str] = &["device-tree-compiler", "dt-schema", "gcc", "git", "libc6-dev", "util-linux"];
 
 /// Images that are built, and tested, if verify is to be thorough: each takes minutes to build.
 const ONLY_IF_THOROUGH: &[Kind] = &[Kind::Debug(Release::ALL[0]), Kind::Large(Release::ALL[0])];
@@ -51,7 +51,7 @@ struct Arguments {
     /// Another release of our kernel, 6.12 or 7.2: instead of all the checks, the allocator's model against that kernel,
     /// and the tests that any release passes
     #[arg(long, value_name = "RELEASE", value_parser = kernels::parse)]
-    kernel: Option<Release>,
+    release: Option<Release>,
     /// Runs also the tests of the images debug and 64k and, for another architecture than this machine's, the lints and the tests
     /// that depend on no architecture
     #[arg(long)]
@@ -66,7 +66,7 @@ fn image(name: &str) -> Result<Kind, String> {
 }
 
 fn main() -> ExitCode {
-    let Arguments { arch, kernel, thorough, build_image } = Arguments::parse();
+    let Arguments { arch, release, thorough, build_image } = Arguments::parse();
     if let Some(kind) = build_image {
         return match guest_images::build(arch.unwrap_or(Arch::host()), kind) {
             Ok(_) => ExitCode::SUCCESS,
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     let archs = arch.map_or_else(cross::architectures, |arch| vec![arch]);
     let begun = Instant::now();
     let stages = Stages::new();
-    thread::scope(|scope| Verify { stages: &stages, scope, kernel, thorough }.begin(&archs));
+    thread::scope(|scope| Verify { stages: &stages, scope, release, thorough }.begin(&archs));
     let (rows, tests) = stages.finish();
     let summary = Summary { rows, tests, took: begun.elapsed() };
     eprintln!("verify:\n{summary}");
@@ -99,7 +99,7 @@ struct Verify<'scope, 'env> {
     stages: &'scope Stages,
     scope: &'scope Scope<'scope, 'env>,
     /// The release of our kernel that alone is looked at.
-    kernel: Option<Release>,
+    release: Option<Release>,
     /// Whether lints and tests that depend on no architecture run for each.
     thorough: bool,
 }
@@ -120,7 +120,7 @@ impl<'scope> Verify<'scope, '_> {
     fn begin(self, archs: &[&'static Arch]) {
         let packages = self.packages(archs);
         let is_host = |arch: &&'static Arch| arch.name == Arch::host().name;
-        if self.kernel.is_none() {
+        if self.release.is_none() {
             let format = |()| commands::run("formatting", cargo(&["fmt", "--all", "--check"]), |_| ());
             self.stages.begin(self.scope, "formatting", || Some(()), format);
         }
@@ -132,7 +132,7 @@ impl<'scope> Verify<'scope, '_> {
                 .map(|(_, kind, stage)| (*kind, stage.clone()))
                 .collect()
         };
-        let lints_here = self.kernel.is_none() && archs.iter().any(is_host);
+        let lints_here = self.release.is_none() && archs.iter().any(is_host);
         let here = self.build_here(lints_here, &packages);
         let mut ready = Vec::new();
         for &arch in archs {
@@ -141,7 +141,7 @@ impl<'scope> Verify<'scope, '_> {
         }
         let all = ready.clone();
         for ready in ready {
-            if self.kernel.is_none() {
+            if self.release.is_none() {
                 self.unit_tests(&ready);
             }
             if is_host(&ready.arch) {
@@ -171,7 +171,7 @@ impl<'scope> Verify<'scope, '_> {
     /// Builds the images that the tests boot, one after another, as each build keeps all CPUs busy: first those that the most
     /// tests wait for.
     fn images(self, archs: &[&'static Arch], packages: &Stage<()>) -> Vec<(&'static Arch, Kind, Stage<()>)> {
-        let wanted = |kind: &Kind| match self.kernel {
+        let wanted = |kind: &Kind| match self.release {
             Some(release) => *kind == Kind::Default(release),
             None if ONLY_IF_THOROUGH.contains(kind) => self.thorough,
             None => kind.release().is_none_or(|release| release == Release::ALL[0]),
@@ -217,7 +217,7 @@ impl<'scope> Verify<'scope, '_> {
             self.stages.begin(self.scope, format!("lints for {name}"), move || packages.wait(), lint)
         });
         let packages = packages.clone();
-        let only_suite = self.kernel.is_some();
+        let only_suite = self.release.is_some();
         let needs = move || {
             linted.map(|linted| linted.wait());
             packages.wait()
@@ -242,7 +242,7 @@ impl<'scope> Verify<'scope, '_> {
             move || packages.wait(),
             |()| Cross::prepare(),
         );
-        let (only_suite, thorough) = (self.kernel.is_some(), self.thorough);
+        let (only_suite, thorough) = (self.release.is_some(), self.thorough);
         let linted = (!only_suite && thorough).then(|| {
             let toolchain = toolchain.clone();
             let lint = move |cross: Cross| commands::run(name, in_background(cross.clippy()), |_| ());
@@ -331,13 +331,13 @@ impl<'scope> Verify<'scope, '_> {
         if is_host && host::unfit().is_none() {
             return;
         }
-        let kernel = self.kernel;
+        let only = self.release;
         let extent = self.extent(arch);
         let plan = move |built: TestPrograms| -> Result<Vec<LabPlan>, String> {
             let mut suite = built.suite()?;
             suite.env(harness::PLAN, arch.name);
             suite.env(Extent::VARIABLE, extent.name());
-            if let Some(release) = kernel {
+            if let Some(release) = only {
                 suite.env(kernels::VARIABLE, release.name());
             }
             let lines = commands::output(arch.name, suite)?;
@@ -393,7 +393,7 @@ impl<'scope> Verify<'scope, '_> {
         let run = move |(built, _permit): (TestPrograms, _)| -> Result<(), String> {
             let run = |tests: &[String]| {
                 let chosen = OsString::from(format!("{}={}", host::CHOSEN, tests.join(",")));
-                let release = self.kernel.map(|release| format!("{}={}", kernels::VARIABLE, release.name()));
+                let release = self.release.map(|release| format!("{}={}", kernels::VARIABLE, release.name()));
                 let extent = OsString::from(format!("{}={}", Extent::VARIABLE, self.extent(arch).name()));
                 let words = [OsString::from("env"), chosen, extent];
                 let words = words.into_iter().chain(release.map(Into::into));
