@@ -21,6 +21,7 @@ use crate::{
     guest,
     host::{self, CHOSEN},
     lab::IN_LAB,
+    programs,
 };
 
 /// A test: its name, and the function that panics if it fails.
@@ -206,7 +207,9 @@ pub fn main(groups: impl Fn(&Arch) -> Vec<Group>) -> ExitCode {
             _ => here.push(group),
         }
     }
+    // Labs build nothing.
     guest::minivmm();
+    programs::build("guest-images", "guest-images").expect("cargo builds guest-images");
     let mut passed = run(&arguments, &here) == ExitCode::SUCCESS;
     if plan.is_none() {
         let images = in_labs.iter().flat_map(|plan| plan.images.clone()).collect::<Vec<_>>();

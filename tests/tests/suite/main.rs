@@ -23,7 +23,9 @@ mod model;
 mod msgdma;
 mod other_kernels;
 mod own_driver;
+mod pages;
 mod scenarios;
+mod tour;
 mod tree;
 mod words;
 
@@ -66,7 +68,9 @@ fn groups(arch: &Arch) -> Vec<Group> {
         other_kernels::debian(arch),
         other_kernels::large_pages(arch),
         own_driver::group(),
+        pages::group(),
         scenarios::group(arch),
+        tour::group(),
         tree::group(),
         words::group(),
     ]

@@ -1,4 +1,6 @@
-//! Every scenario, as a test: its predictions are correct.
+//! Every scenario, as a test: its predictions are correct, and the page of the lessons shows what it prints.
+
+use std::fs;
 
 use guest_images::{Arch, Kind};
 use tests::{
@@ -12,6 +14,7 @@ pub(crate) fn group(arch: &Arch) -> Group {
         Test::new(scenario.name, || {
             let played = scenario.play();
             assert!(played.holds(), "{played}");
+            check_lesson(scenario.name, &played.to_string());
             println!("{played}");
         })
     };
@@ -25,5 +28,22 @@ pub(crate) fn group(arch: &Arch) -> Group {
             vec![Kind::DEFAULT]
         }),
         tests: of_windows.chain(of_requests).collect(),
+    }
+}
+
+/// The page of the lessons.
+const LESSONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cma/lessons/README.md");
+
+/// The table of the lesson of that name, if there is one, has only lines that its scenario printed.
+fn check_lesson(name: &str, printed: &str) {
+    let page = fs::read_to_string(LESSONS).unwrap();
+    let Some(lesson) = page.split("\n## ").find(|part| part.contains(&format!("({name}.svg)"))) else {
+        return;
+    };
+    let table = lesson.split("```").nth(1).expect("a lesson has a table");
+    let spaced = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let printed: Vec<String> = printed.lines().map(spaced).collect();
+    for line in table.lines().map(spaced) {
+        assert!(printed.contains(&line), "the lesson has {line:?}, but the scenario prints {printed:#?}");
     }
 }
