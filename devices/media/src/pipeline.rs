@@ -208,7 +208,10 @@ impl Pipeline {
             return true;
         }
         let scene = match &self.scene_file {
-            Some(file) => Scene::picture(key.scene, key.size, file.scaled(key.picture, key.size)),
+            Some(file) => {
+                let Some(picture) = file.scaled(key.picture, key.size, abort) else { return false };
+                Scene::picture(key.scene, key.size, picture)
+            }
             None => Scene::drawn(key.scene, key.size, self.seed),
         };
         let draw = |y: u32, line: &mut [u8]| scene.line(y, line);

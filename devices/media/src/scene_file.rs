@@ -4,11 +4,14 @@ use std::{
     fs::File,
     io::{self, BufReader, Read},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use fast_image_resize::{
-    ResizeOptions, Resizer,
+    CropBox, ResizeOptions, Resizer,
     images::{TypedImage, TypedImageRef},
     pixels::U8x3,
 };
@@ -23,6 +26,9 @@ use super::{
 
 /// The most bytes that all pictures of a file take, at three a pixel. This is 43 of the largest frames.
 const BYTES_MAX: usize = 1 << 30;
+
+/// Lines that are scaled between two looks at the abort flag.
+const BAND: u32 = 16;
 
 /// The pictures of a file: at least one, in sRGB with three bytes a pixel, all of one size.
 #[derive(Debug)]
@@ -82,7 +88,7 @@ impl SceneFile {
     /// Reads the PNG, the y4m clip or the raw frames `path`.
     ///
     /// # Errors
-    /// If it is none of these, or has no pictures, or too many.
+    /// If the file has another format, no pictures, or too many.
     pub fn open(path: &Path) -> Result<Self, SceneFileError> {
         let file =
             File::open(path).map_err(|source| SceneFileError::Read { path: path.to_owned(), source })?;
@@ -103,21 +109,37 @@ impl SceneFile {
         self.pictures.len()
     }
 
-    /// Picture `index`, scaled so that it covers `width` by `height` pixels. What exceeds this size is cut at two edges.
+    /// Picture `index`, scaled so that it covers `width` by `height` pixels. What exceeds this size is cut at two edges. None if
+    /// `abort` was set meanwhile.
     ///
     /// # Panics
     /// If there is no picture of that number, or the size is 0 in a direction.
-    pub fn scaled(&self, index: usize, [width, height]: [u32; 2]) -> Vec<u8> {
+    pub fn scaled(&self, index: usize, [width, height]: [u32; 2], abort: &AtomicBool) -> Option<Vec<u8>> {
         let source = TypedImageRef::<U8x3>::from_buffer(self.width, self.height, &self.pictures[index]);
         let source = source.expect("a picture has three bytes for each of its pixels");
+        let part = CropBox::fit_src_into_dst_size(self.width, self.height, width, height, None);
+        let line_height = part.height / f64::from(height);
         let mut scaled = vec![0; 3 * width as usize * height as usize];
-        let mut image = TypedImage::<U8x3>::from_buffer(width, height, &mut scaled)
-            .expect("it has three bytes for each of its pixels");
-        // The call names the pixel type: otherwise the code for all pixel types would be compiled, ten times that of this crate.
-        Resizer::new()
-            .resize_typed(&source, &mut image, &ResizeOptions::new().fit_into_destination(None))
-            .expect("no cropping is asked for");
-        scaled
+        let mut resizer = Resizer::new();
+        // A band's lines are those of the whole: the filter also reads the picture above and below the part that it is given.
+        for (band, top) in
+            scaled.chunks_mut(3 * width as usize * BAND as usize).zip((0..height).step_by(BAND as usize))
+        {
+            if abort.load(Ordering::Relaxed) {
+                return None;
+            }
+            let lines = BAND.min(height - top);
+            let mut image = TypedImage::<U8x3>::from_buffer(width, lines, band)
+                .expect("a band has three bytes for each of its pixels");
+            let from = part.top + f64::from(top) * line_height;
+            // The sum may be rounded beyond the picture's end.
+            let height = (f64::from(lines) * line_height).min(f64::from(self.height) - from);
+            let options = ResizeOptions::new().crop(part.left, from, part.width, height);
+            // The call names the pixel type: otherwise the code for all pixel types would be compiled, ten times that of this
+            // crate.
+            resizer.resize_typed(&source, &mut image, &options).expect("the part is within the picture");
+        }
+        Some(scaled)
     }
 }
 
@@ -261,6 +283,32 @@ mod tests {
         encoder.write_header().unwrap().write_image_data(&pixel.repeat((width * height) as usize)).unwrap();
     }
 
+    fn whole(pictures: &SceneFile, index: usize, size: [u32; 2]) -> Vec<u8> {
+        pictures.scaled(index, size, &AtomicBool::new(false)).unwrap()
+    }
+
+    #[test]
+    fn bands_make_the_whole_until_aborted() {
+        for size in [[97, 83], [211, 150], [64, 48]] {
+            let [width, height] = size;
+            let mut random = 1_u32;
+            let picture = (0..3 * 150 * 121).map(|_| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                random.to_be_bytes()[0]
+            });
+            let pictures = SceneFile { width: 150, height: 121, pictures: vec![picture.collect()] };
+            let source = TypedImageRef::<U8x3>::from_buffer(150, 121, &pictures.pictures[0]).unwrap();
+            let mut expected = vec![0; 3 * width as usize * height as usize];
+            let mut image = TypedImage::<U8x3>::from_buffer(width, height, &mut expected).unwrap();
+            let options = ResizeOptions::new().fit_into_destination(None);
+            Resizer::new().resize_typed(&source, &mut image, &options).unwrap();
+            let found = whole(&pictures, 0, size);
+            let differ = found.iter().zip(&expected).filter(|(found, wanted)| found.abs_diff(**wanted) > 1);
+            assert_eq!(differ.count(), 0, "{size:?}");
+            assert_eq!(pictures.scaled(0, size, &AtomicBool::new(true)), None);
+        }
+    }
+
     #[test]
     fn a_png_of_any_kind() {
         let folder = tempfile::tempdir().unwrap();
@@ -274,7 +322,7 @@ mod tests {
             write_png(&path, color, [30, 20], pixel);
             let pictures = SceneFile::open(&path).unwrap();
             assert_eq!(pictures.count(), 1);
-            assert_eq!(pictures.scaled(0, [64, 48]), rgb.repeat(64 * 48));
+            assert_eq!(whole(&pictures, 0, [64, 48]), rgb.repeat(64 * 48));
         }
     }
 
@@ -292,7 +340,7 @@ mod tests {
         let pictures = SceneFile::open(&path).unwrap();
         assert_eq!(pictures.count(), 3);
         for (index, grey) in [(0, 0), (1, 128), (2, 255_i32)] {
-            let first = pictures.scaled(index, [32, 16])[0];
+            let first = whole(&pictures, index, [32, 16])[0];
             assert!((grey - i32::from(first)).abs() <= 1, "{first} instead of {grey}");
         }
     }
@@ -304,7 +352,7 @@ mod tests {
             let path = folder.path().join(format!("a.b.160x120.{code}.raw"));
             let (layout, bayer) = raw_layout(&path).unwrap();
             assert_eq!((bayer.bits, layout.visible_bytes()), (bits, 120 * line_bytes));
-            // Black, then so much light on all samples that the colour filters make of it something red and blue.
+            // Black, then light on all samples, which the colour matrix turns into purple.
             let mut frames = Vec::new();
             for light in [0, 1000_u16] {
                 let samples = [(sensor::BLACK + light) >> (sensor::BITS - bits); 160];
@@ -316,7 +364,7 @@ mod tests {
             let pictures = SceneFile::open(&path).unwrap();
             assert_eq!(pictures.count(), 2);
             let middle = |index| {
-                let picture = pictures.scaled(index, [160, 120]);
+                let picture = whole(&pictures, index, [160, 120]);
                 [0, 1, 2].map(|channel| picture[3 * (60 * 160 + 80) + channel])
             };
             assert!(middle(0).iter().all(|value| *value <= 2), "{:?}", middle(0));

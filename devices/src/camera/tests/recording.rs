@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::Command,
+    sync::atomic::AtomicBool,
     thread,
 };
 
@@ -132,7 +133,8 @@ fn pictures_have_the_colours_of_the_frames() {
         drop(rig);
         for (number, expected) in expected.iter().enumerate() {
             let path = folder.path().join(format!("{}-{number:03}.png", format.name));
-            let found = SceneFile::open(&path).unwrap().scaled(0, [322, 242]);
+            let found =
+                SceneFile::open(&path).unwrap().scaled(0, [322, 242], &AtomicBool::new(false)).unwrap();
             for at in [(40, 60), (280, 60), (40, 200), (280, 200)].map(|(x, y)| (y * 322 + x) * 3) {
                 let (found, mut wanted) =
                     ([0, 1, 2].map(|c| found[at + c]), [0, 1, 2].map(|c| expected[at + c]));
