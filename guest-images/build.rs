@@ -1,4 +1,4 @@
-//! Puts what images are made from into the program, for where there is no checkout (see src/sources.rs).
+//! Embeds the sources of the images in the program, for use without the checkout (see src/sources.rs).
 
 use std::{
     env,

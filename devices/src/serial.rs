@@ -51,7 +51,7 @@ const LCR: u8 = 3;
 /// Interrupt enable register: received data available.
 const IER_RDI: u8 = 1;
 
-/// Tells the sender of input that there is room again, once, after it was refused some.
+/// After the port refused input, tells the sender once that there is room again.
 #[derive(Debug)]
 struct Room {
     wanted: AtomicBool,

@@ -1,7 +1,7 @@
 //! Writes a device tree as source (DTS), as `dtc -I dtb -O dts` does: dtc makes the same tree of it again.
 //!
-//! A flattened tree does not say what a value is. One that can be strings is written as strings, another as cells, and what is
-//! no whole number of cells as bytes.
+//! A flattened tree does not say what a value is. A value that can be strings is written as strings, a whole number of cells
+//! as cells, and anything else as bytes.
 
 use super::tree::{ROOT, Tree};
 

@@ -243,10 +243,10 @@ impl PendingFlip {
     }
 }
 
-/// The slices of a buffer: of guest memory, or of what takes its place.
+/// The slices of a buffer: of guest memory, or of the copy that replaces it.
 pub(super) enum Slices<'a> {
     Real {
-        /// What takes the place of the first bytes.
+        /// The copy that replaces the first bytes.
         first: Option<VolatileSlice<'a>>,
         rest: GuestMemoryBackendSliceIterator<'a, GuestMemoryMmap>,
     },

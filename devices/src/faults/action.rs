@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Action {
         let Some(serde_json::Value::String(name)) = fields.remove(NAME) else {
             return Err(D::Error::missing_field(NAME));
         };
-        // An action has at most one parameter, and the fields of what it is part of are taken already.
+        // An action has at most one parameter, and the other fields are taken already.
         let parameter = fields.into_iter().find_map(|(name, value)| Some((name, value.as_i64()?)));
         Ok(Self { name: name.into(), parameter: parameter.map(|(name, value)| (name.into(), value)) })
     }

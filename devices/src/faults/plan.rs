@@ -156,7 +156,7 @@ impl Rule {
         Ok(())
     }
 
-    /// The rule as a plan has it.
+    /// The rule as text of a plan.
     fn to_toml(&self) -> String {
         // TOML writes strings and numbers as JSON does, except for a character that it wants escaped.
         let json = |value: &str| serde_json::Value::from(value).to_string().replace('\u{7f}', "\\u007f");

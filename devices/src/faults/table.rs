@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use super::action::Action;
 
-/// A parameter that counts something, of which there is at least one.
+/// A parameter that is a count of at least one.
 pub const SEVERAL: RangeInclusive<i64> = 1..=u32::MAX as i64;
 
 /// A parameter that is any number of 32 bits.

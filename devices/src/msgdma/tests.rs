@@ -47,7 +47,7 @@ fn memory() -> GuestMemoryMmap {
     memory
 }
 
-/// Bytes of which no page is like another.
+/// Bytes in which all pages differ.
 fn pattern(seed: u64, len: u64) -> Vec<u8> {
     (0..len).map(|at| ((at + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
@@ -328,7 +328,7 @@ proptest! {
             } else {
                 rig.device.load(region, offset, &mut data[..len]);
             }
-            // Now and then what it has so far, as a descriptor that reaches into the window.
+            // Sometimes the current values are submitted as a descriptor that reaches into the window.
             if value % 8 == 0 {
                 rig.submit(window.start + value % 0x1_0000, window.end - value % 0x5000, low(value), STRIDE);
             }

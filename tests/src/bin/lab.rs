@@ -30,14 +30,14 @@ enum Cli {
 
 #[derive(clap::Args)]
 struct Run {
-    /// Architecture of the lab. In that of another one than this machine's, programs are busybox's and a few of Debian's,
-    /// and `minivmm` is built for it
+    /// Architecture of the lab. In a lab of another architecture, the programs are busybox's and a few of Debian's, and
+    /// `minivmm` is built for it
     #[arg(long, value_name = "ARCH", value_parser = cross::architecture, default_value = Arch::host().name)]
     arch: &'static Arch,
-    /// Properties of QEMU's machine that are to be otherwise, for example gic-version=2 or virtualization=off
+    /// Properties of QEMU's machine to change, for example gic-version=2 or virtualization=off
     #[arg(long, value_name = "NAME=VALUE,...")]
     machine: Option<String>,
-    /// Ends the lab after so many seconds; 0: never [default: 600, or 0 with a terminal]
+    /// Ends the lab after this many seconds; 0: never [default: 600, or 0 with a terminal]
     #[arg(long, value_name = "SECS")]
     timeout: Option<u64>,
     /// Memory of the lab, with the suffix M or G

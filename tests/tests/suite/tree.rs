@@ -218,7 +218,7 @@ fn doctor_says_the_same_on_a_busy_host() {
     assert!(said.iter().all(|report| *report == idle), "idle:\n{idle}\nbusy:\n{said:?}");
 }
 
-/// The lab's KVM is known: its fitness is not asked again, whatever a busy host makes of a tiny guest there.
+/// The lab's KVM is known to be fit. No tiny guest is run there, as a busy host could fail it.
 fn the_lab_is_trusted() {
     if host::without_kvm().is_some() {
         return;

@@ -171,7 +171,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CheckError> {
 
 /// Compiles a source to a flattened tree. dtc's findings about its content are ignored, as the check has its own.
 fn compile(path: &Path) -> Result<Vec<u8>, CheckError> {
-    // dtc would say so in a sentence of its own.
+    // dtc's own message would be less clear.
     File::open(path).map_err(|source| CheckError::Read { path: path.to_owned(), source })?;
     let dtc = Command::new("dtc").args(["-f", "-q", "-I", "dts", "-O", "dtb", "--"]).arg(path).output();
     let output = dtc.map_err(|source| CheckError::NoDtc { path: path.to_owned(), source })?;

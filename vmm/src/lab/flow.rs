@@ -131,7 +131,7 @@ impl<'a> Flow<'a> {
 /// Finds the mark that ends a stream.
 struct Mark {
     mark: Vec<u8>,
-    /// The end of what was read so far, when it may be the mark's beginning.
+    /// The end of the data so far, if it may begin the mark.
     held: Vec<u8>,
 }
 

@@ -49,7 +49,7 @@ mod tests {
         let count = sched_getaffinity(None).unwrap().count() as usize;
         let taken: Vec<HostCpu> = (0..=count).map(|_| HostCpu::take().unwrap()).collect();
         assert!(taken.iter().all(|cpu| cpu.set.count() == 1));
-        // Labs may be running meanwhile: what is locked is different, what is not may be any.
+        // Other labs may be running. Locked CPUs are all different, the others may be any.
         let locked: Vec<CpuSet> = taken.iter().filter(|cpu| cpu._lock.is_some()).map(|cpu| cpu.set).collect();
         assert!(locked.len() <= count && taken.last().unwrap()._lock.is_none());
         for (index, set) in locked.iter().enumerate() {

@@ -32,8 +32,8 @@ done
 exec 3<>"$(port control)"
 
 # KVM keeps the TSC's frequency as it was known when kvm was loaded (max_tsc_khz); a second later the kernel has measured
-# it better. A vCPU that is to be more than 250 ppm slower than the TSC is refused by set_tsc_khz (arch/x86/kvm/x86.c) with
-# its scaling ratio left at 0: KVM takes its TSC for 0 then, and each of its timers is due later by all of the TSC.
+# it better. set_tsc_khz (arch/x86/kvm/x86.c) refuses a vCPU more than 250 ppm slower than the TSC and leaves its scaling ratio at
+# 0. KVM then reads its TSC as 0, and each of its timers is late by the whole TSC.
 tolerance=/sys/module/kvm/parameters/tsc_tolerance_ppm
 [ -e $tolerance ] && echo 100000 >$tolerance
 

@@ -39,7 +39,7 @@ pub fn is_inside() -> bool {
     env::var_os(IN_LAB).is_some()
 }
 
-/// How a command is to be run in the lab.
+/// How to run a command in the lab.
 ///
 /// Running it blocks. The emulator ends with the call, whatever way it returns, and with the calling thread.
 #[derive(Debug, Clone)]

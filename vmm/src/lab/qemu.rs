@@ -97,8 +97,8 @@ impl Builder {
         Ok(ours)
     }
 
-    /// Starts the emulator, on the CPUs of this machine that are in `cpus` if it may not run on all. The stream returned has
-    /// what the kernel says on its serial port and the emulator on its standard error, and ends with the emulator.
+    /// Starts the emulator, on the CPUs in `cpus` if any are given. The stream returned has what the kernel says on its
+    /// serial port and the emulator on its standard error, and ends with the emulator.
     pub(super) fn start(mut self, cpus: Option<CpuSet>) -> io::Result<(Qemu, UnixStream)> {
         let log = self.socket("log")?;
         self.add(["-serial", "chardev:log"]);

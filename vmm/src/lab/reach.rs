@@ -47,7 +47,7 @@ pub fn is_written(option: &str) -> bool {
     FILES.contains(&option) || option == FOLDER || option == SOCKET
 }
 
-/// The options with their values, as far as they have one: `--option value` and `--option=value`.
+/// The options that have values: `--option value` and `--option=value`.
 fn values(words: &[OsString]) -> impl Iterator<Item = (&OsStr, &OsStr)> {
     words.iter().enumerate().filter_map(|(at, word)| {
         let bytes = word.as_bytes();
@@ -83,7 +83,7 @@ fn written(words: &[OsString]) -> Result<Vec<PathBuf>, LabError> {
     outermost(&folders)
 }
 
-/// The folder, which is made unless it exists. Whether it can be made is for minivmm to say.
+/// The folder, which is made unless it exists. If that fails, minivmm reports it.
 fn made(folder: &Path) -> PathBuf {
     let _ = fs::create_dir_all(folder);
     folder.to_owned()
@@ -105,7 +105,7 @@ fn parent(file: &Path) -> Result<Option<PathBuf>, LabError> {
     Ok(parent.filter(|_| !is_of_the_lab).map(Path::to_owned))
 }
 
-/// The folders without those that lie in another, and without those that do not exist, of which minivmm tells.
+/// The folders, except for those inside another one and those that do not exist, which minivmm reports.
 fn outermost(folders: &[PathBuf]) -> Result<Vec<PathBuf>, LabError> {
     let mut found: Vec<PathBuf> = folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
     // Parents come before what is in them.

@@ -43,7 +43,7 @@ impl Script<'_> {
             quote(&mut text, folder.as_os_str());
             text.push(b'\n');
         }
-        // env(1) of the host: it takes names that a shell cannot, and says what is wrong as everybody knows it.
+        // env(1) of the host: it accepts names that a shell does not, and its errors are familiar.
         text.extend(b"}\ncommand() {\nexec $leader chroot /new /usr/bin/env -i --chdir=");
         quote(&mut text, self.directory.as_os_str());
         for (name, value) in self.environment {

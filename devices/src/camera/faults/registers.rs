@@ -149,7 +149,7 @@ impl RegisterFaults {
 #[derive(Debug, Default)]
 struct Drift {
     ppm: i64,
-    /// The last time that it was asked for, and what it showed.
+    /// The time of the last reading, and its value.
     last: Duration,
     shown: Duration,
 }

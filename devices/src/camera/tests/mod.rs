@@ -331,11 +331,11 @@ fn frames_are_cropped_and_scaled() {
     let scaled = ends(&make([640, 480], [0; 2], [0; 2], &small), &small);
     // Its ends are of twice as many columns.
     assert!(scaled[0].abs_diff(left) <= 8 && scaled[1].abs_diff(right) <= 8, "{scaled:?}");
-    // The right half, at the size that it has: pixel for pixel that of the whole.
+    // The right half, unscaled: its pixels equal those of the whole frame.
     let half = make([640, 480], [320, 120], [320, 240], &small);
     let pixel = |x: usize, y: usize| &whole[((y + 120) * 640 + x + 320) * 3..][..3];
     assert!((1..240).all(|y| (0..320).all(|x| half[(y * 320 + x) * 3..][..3] == *pixel(x, y))));
-    // What a raw frame is made of is not for these registers to say.
+    // These registers do not affect raw frames.
     for register in [regs::CH_INPUT_SIZE, regs::CH_CROP_SIZE] {
         rig.write(regs::of_channel(register, 1), pair([1, 1]));
     }
@@ -391,7 +391,7 @@ fn both_channels_write_the_same_frame_of_the_sensor() {
         rig.write(regs::IRQ_STATUS, u32::MAX);
     }
     assert_eq!((rig.read(regs::FRAMES), rig.read(regs::CH_FRAMES), rig.read(regs::DROPS)), (10, 5, 0));
-    // A format is that of one channel only.
+    // Each format belongs to one channel.
     rig.program(&grey, 0x40_0000);
     rig.program(&raw, 0x80_0000);
     rig.write(regs::CH_FORMAT, raw.format().fourcc);

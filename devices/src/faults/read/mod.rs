@@ -15,7 +15,7 @@ use super::{
     vocabulary::{Place, Vocabulary, distinct, has_action, rows},
 };
 
-/// The most rules of a plan: each event asks all that act on its point.
+/// The most rules of a plan: each event checks all rules of its point.
 const MOST_RULES: usize = 256;
 
 /// A number of 32 bits.

@@ -278,7 +278,7 @@ impl Registers {
         true
     }
 
-    /// Abandons what is in work and gives all registers their reset values. Counters go on.
+    /// Abandons the descriptor in work and gives all registers their reset values. Counters go on.
     pub(super) fn reset(&mut self) {
         self.counts.resets += 1;
         self.abandon();
@@ -298,7 +298,7 @@ impl Registers {
         self.tell_worker();
     }
 
-    /// Abandons what is in work and ends the worker.
+    /// Abandons the descriptor in work and ends the worker.
     pub(super) fn switch_off(&mut self) {
         if !self.off {
             self.off = true;

@@ -14,7 +14,7 @@ impl Rig {
         Self { registers: Registers::new(&options.parse().unwrap(), irq.clone(), faults::handle(plan)), irq }
     }
 
-    /// With interrupts and stops enabled, as Linux's driver has it.
+    /// With interrupts and stops enabled, as Linux's driver enables them.
     fn enabled(options: &str, plan: &str) -> Self {
         let mut rig = Self::new(options, plan);
         let stops = regs::CONTROL_STOP_ON_ERROR | regs::CONTROL_STOP_ON_EARLY;
@@ -154,7 +154,7 @@ fn a_stop_holds_what_is_in_work() {
     let bits = regs::STATUS_STOPPED | regs::STATUS_BUSY;
     assert_eq!(rig.status(bits), bits);
     assert!(rig.job().is_none());
-    // No descriptor begins, but what is in work goes on.
+    // No descriptor begins, but the one in work goes on.
     rig.write(regs::CONTROL, regs::CONTROL_STOP_DESCS);
     assert!(!rig.registers.breaks.load(Ordering::Relaxed));
     let job = rig.job().unwrap();

@@ -35,7 +35,7 @@ use summary::Summary;
 /// Debian packages that the tests need beyond those of the lab, of the cross compiler and of the image builder.
 const PACKAGES: &[&str] = &["device-tree-compiler", "dt-schema", "gcc", "git", "libc6-dev", "util-linux"];
 
-/// Images that are built, and tested, if verify is to be thorough: each takes minutes to build.
+/// Images that are built and tested only by `--thorough`: each takes minutes to build.
 const ONLY_IF_THOROUGH: &[Kind] = &[Kind::Debug(Release::ALL[0]), Kind::Large(Release::ALL[0])];
 
 /// Checks the whole workspace: formatting, lints, unit tests, bare-metal guests, the lab, tests that boot Linux.
@@ -45,7 +45,7 @@ const ONLY_IF_THOROUGH: &[Kind] = &[Kind::Debug(Release::ALL[0]), Kind::Large(Re
 #[derive(Parser)]
 #[command(name = "verify", version)]
 struct Arguments {
-    /// The one architecture to check for; without it, all that this machine can
+    /// Check for one architecture [default: all that this machine can check]
     #[arg(long, value_parser = cross::architecture)]
     arch: Option<&'static Arch>,
     /// Another release of our kernel, 6.12 or 7.2: instead of all the checks, the allocator's model against that kernel,
@@ -307,7 +307,7 @@ impl<'scope> Verify<'scope, '_> {
         let needs = move || {
             for other in &others {
                 let images = other.images.iter().filter(|(kind, _)| *kind == Kind::DEFAULT || fit);
-                // A test says what it misses of them.
+                // A test names the programs that are missing.
                 images.for_each(|(_, image)| _ = image.wait());
                 other.programs.wait();
             }

@@ -62,7 +62,7 @@ impl TestPrograms {
 /// The name of the suite (tests/tests/suite).
 const SUITE: &str = "suite";
 
-/// The test program that a message of cargo's tells of (cargo's documentation, External tools), if it does.
+/// The test program that a message of cargo names, if any (cargo's documentation, External tools).
 fn program(message: &Value) -> Option<TestProgram> {
     if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
         return None;

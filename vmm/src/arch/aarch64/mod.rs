@@ -1,4 +1,4 @@
-//! aarch64: a KVM guest with the in-kernel GIC, started as Linux's boot protocol has it, powered by PSCI.
+//! aarch64: a KVM guest with the in-kernel GIC, started by Linux's boot protocol, powered by PSCI.
 
 mod boot;
 mod cache;

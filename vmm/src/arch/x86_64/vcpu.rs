@@ -204,7 +204,7 @@ pub fn handle_exit(exit: VcpuExit) -> ControlFlow<Result<VcpuEnd, String>> {
     ControlFlow::Continue(())
 }
 
-/// Handles an exit that kvm-ioctls has no name for: none is expected.
+/// Handles an exit that kvm-ioctls does not name. None is expected.
 ///
 /// # Errors
 /// Always: the guest cannot go on.

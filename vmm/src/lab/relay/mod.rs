@@ -67,7 +67,7 @@ struct Relay {
     connections: BTreeMap<u32, Connection>,
     /// The number of the newest connection.
     newest: u32,
-    /// When the machine ended, if it has: what is on its way still arrives.
+    /// When the machine ended, if it has. Data on the way still arrives.
     ended: Option<Instant>,
 }
 
@@ -237,7 +237,7 @@ impl Relay {
 
     fn accept(&mut self) {
         let Side::Host(listener) = &self.side else { return };
-        // A client that is gone again already is none.
+        // The client may be gone already.
         let Ok((stream, _)) = listener.accept() else { return };
         if stream.set_nonblocking(true).is_ok() {
             self.newest += 1;

@@ -23,7 +23,7 @@ pub(super) enum Direction {
     Store,
 }
 
-/// What a load makes of the bits above those that it loads.
+/// How a load extends the value to the register's width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Extension {
     Zero,

@@ -40,7 +40,7 @@ pub fn set_up_vm(vm: &VmFd) -> Result<(), kvm_ioctls::Error> {
     Ok(())
 }
 
-/// Handles an exit that kvm-ioctls has no name for; the only one that is expected is an access without a syndrome.
+/// Handles an exit that kvm-ioctls does not name. Only an access without a syndrome is expected.
 ///
 /// # Errors
 /// Why the guest cannot go on.
