@@ -3,6 +3,9 @@
 //! This crate knows guest memory. It knows neither KVM nor the architecture: an interrupt is an eventfd that the machine
 //! connects, and an address range is where the machine placed a device.
 
+// They panic if the stream is closed.
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+
 pub mod bus;
 pub mod camera;
 pub mod dma;

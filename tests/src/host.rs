@@ -39,7 +39,9 @@ pub fn run_in_labs(labs: &[LabPlan], limit: Duration) -> bool {
     let lost = failed.len();
     let passed = labs.iter().map(|plan| plan.tests.len()).sum::<usize>() - lost;
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
-    println!("failed in two labs each: {failed:?}");
+    if !failed.is_empty() {
+        println!("failed in two labs each: {}", failed.join(", "));
+    }
     println!("test result: {verdict}. {passed} passed; {lost} failed; 0 ignored; 0 measured; 0 filtered out");
     failed.is_empty()
 }

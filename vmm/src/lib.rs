@@ -8,6 +8,9 @@
 //! judges them. All that one architecture has is in [`arch`]. Where this host's KVM cannot run Linux, minivmm runs itself in
 //! the [`lab`].
 
+// They panic if the stream is closed.
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+
 pub mod api;
 pub mod arch;
 pub mod boot;

@@ -102,7 +102,10 @@ pub struct DmaPort {
 }
 
 /// Cleans and invalidates the caches for this number of bytes from this address on.
-pub type CleanCaches = fn(*const u8, usize);
+///
+/// # Safety
+/// These bytes are mapped and readable during the call.
+pub type CleanCaches = unsafe fn(*const u8, usize);
 
 impl DmaPort {
     /// A port with `address_bits` address lines that may touch only `windows`.
@@ -142,7 +145,9 @@ impl DmaPort {
     /// What was written to `slice` goes to where the guest looks for it.
     fn publish(&self, slice: &VolatileSlice) {
         if let Some(clean) = self.clean {
-            clean(slice.ptr_guard().as_ptr(), slice.len());
+            let guard = slice.ptr_guard();
+            // SAFETY: the slice is of guest memory, which stays mapped while the guard lives.
+            unsafe { clean(guard.as_ptr(), slice.len()) };
         }
     }
 

@@ -78,6 +78,6 @@ pub use registers::{MmioRead, MmioWrite, RegisterWrite};
 pub use table::{
     BITS, FaultPoint, Ids, Parameter, Point, Row, SEVERAL, SIGNED, Scope, Shown, Table, UNSIGNED,
 };
-pub use timeline::{Happening, Moment, Occurrence};
+pub use timeline::{Happening, Moment, Occurrence, Timeline};
 
 pub use crate::fault_point;

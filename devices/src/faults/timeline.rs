@@ -10,6 +10,9 @@ use super::{
 /// The most moments that are kept: the first ones, an hour of a camera at 60 frames a second.
 const MOST_MOMENTS: usize = 1 << 20;
 
+/// The most text of marks that is kept, in bytes. The guest chooses the length of a mark.
+const MOST_TEXT: usize = 4 << 20;
+
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub struct Moment {
@@ -52,20 +55,47 @@ pub struct Occurrence {
 
 /// The moments of a run.
 #[derive(Debug)]
-pub(super) struct Timeline {
-    pub(super) begun: Instant,
-    pub(super) moments: Vec<Moment>,
+pub struct Timeline {
+    /// When the run began.
+    pub begun: Instant,
+    /// The moments, in their order.
+    pub moments: Vec<Moment>,
+    /// Number of moments that found no room.
+    pub lost: u64,
+    /// The text of all marks, in bytes.
+    text: usize,
 }
 
 impl Timeline {
     pub(super) fn new() -> Self {
-        Self { begun: Instant::now(), moments: Vec::new() }
+        Self { begun: Instant::now(), moments: Vec::new(), lost: 0, text: 0 }
     }
 
     pub(super) fn note(&mut self, happening: Happening) {
-        let is_shown = !matches!(&happening, Happening::Event(Occurrence { point, .. }) if point.scope.shown == Shown::Not);
-        if is_shown && self.moments.len() < MOST_MOMENTS {
+        let text = match &happening {
+            Happening::Event(Occurrence { point, .. }) if point.scope.shown == Shown::Not => return,
+            Happening::Mark(text) => text.len(),
+            _ => 0,
+        };
+        if self.moments.len() < MOST_MOMENTS && self.text + text <= MOST_TEXT {
+            self.text += text;
             self.moments.push(Moment { at: Instant::now(), happening });
+        } else {
+            self.lost += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_marks_has_a_limit() {
+        let mut timeline = Timeline::new();
+        let mark = "x".repeat(4096);
+        (0..MOST_TEXT / 4096 + 3).for_each(|_| timeline.note(Happening::Mark(mark.clone())));
+        timeline.note(Happening::Interrupt("camera0".into()));
+        assert_eq!((timeline.moments.len(), timeline.lost), (MOST_TEXT / 4096 + 1, 3));
     }
 }

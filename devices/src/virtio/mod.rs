@@ -52,7 +52,7 @@ pub trait VirtioDevice: Send {
     /// If the content of the queue is malformed.
     fn process_queue(&mut self, index: usize, queues: &mut Queues<'_>) -> Result<(), QueueError>;
 
-    /// By which the host's side of the device tells that it has something for the guest.
+    /// Signalled when the host's side of the device has something for the guest.
     fn host_event(&self) -> Option<&EventFd> {
         None
     }

@@ -97,8 +97,8 @@ impl<'a> Queues<'a> {
         self.outcome
     }
 
-    /// Takes the next chain from queue `index`; every chain must be given back by [`push`](Self::push). If there
-    /// is none, the driver will notify when there is.
+    /// Takes the next chain from queue `index`; every chain must be given back by [`push`](Self::push). If the queue is
+    /// empty, the driver notifies when it adds a chain.
     ///
     /// None also ends a pass that took its share: the device is called again after others.
     ///
@@ -116,11 +116,16 @@ impl<'a> Queues<'a> {
         let Some(chain) = self.next(index).map_err(|error| malformed(error.into()))? else {
             return Ok(None);
         };
-        let cost = cost(chain.clone(), self.queues[index].size()).map_err(malformed)?;
-        self.budget = self.budget.saturating_sub(cost);
+        check(chain.clone(), self.queues[index].size()).map_err(malformed)?;
         let head = chain.head_index();
         let reader = chain.clone().reader(self.buffers).map_err(|_| malformed(Malformed::Memory))?;
         let writer = chain.writer(self.buffers).map_err(|_| malformed(Malformed::Memory))?;
+        // The driver can change the descriptors after the check. The reader and the writer keep the buffers that they found.
+        let bytes = (reader.available_bytes() + writer.available_bytes()) as u64;
+        if bytes > MAX_CHAIN_BYTES {
+            return Err(malformed(Malformed::TooLong));
+        }
+        self.budget = self.budget.saturating_sub(bytes + CHAIN_COST);
         Ok(Some(Chain { head, reader, writer }))
     }
 
@@ -168,10 +173,8 @@ impl<'a> Queues<'a> {
     }
 }
 
-/// Walks `chain` once to see that it is finite and orderly; returns what it takes from the budget.
-///
-/// The driver may change descriptors afterwards: that changes which memory is accessed, never that it is checked.
-fn cost(chain: DescriptorChain<&DmaPort>, queue_size: u16) -> Result<u64, Malformed> {
+/// Walks `chain` to see that it is finite and orderly.
+fn check(chain: DescriptorChain<&DmaPort>, queue_size: u16) -> Result<(), Malformed> {
     let mut bytes = 0;
     let mut last = None;
     for (count, descriptor) in chain.enumerate() {
@@ -186,8 +189,70 @@ fn cost(chain: DescriptorChain<&DmaPort>, queue_size: u16) -> Result<u64, Malfor
         last = Some((writable, descriptor.has_next()));
     }
     match last {
-        Some((_, false)) => Ok(bytes + CHAIN_COST),
+        Some((_, false)) => Ok(()),
         // The iterator ends early at whatever it cannot follow.
         _ => Err(Malformed::Endless),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+    use super::*;
+    use crate::virtio::testing::{INDIRECT, NEXT, describe_at};
+
+    /// A second vCPU of the driver replaces a short indirect table by one of 32 MiB, and back.
+    #[test]
+    fn a_chain_that_changes_meanwhile_keeps_its_limit() {
+        const PART: u32 = 4 << 20;
+        const TABLE: u32 = 0x1000;
+        const AVAIL: u32 = 0x2000;
+        const USED: u32 = 0x4000;
+        const SHORT: u64 = 0x1_0000;
+        const LONG: u64 = 0x1_1000;
+        let table = u64::from(TABLE);
+        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 8 << 20)]).unwrap();
+        let port = DmaPort::unrestricted(ram);
+        describe_at(&port, SHORT, 0x10_0000, 16, 0, 0);
+        for part in 0..8 {
+            let flags = if part < 7 { NEXT } else { 0 };
+            describe_at(&port, LONG + 16 * u64::from(part), 0x10_0000, PART, flags, part + 1);
+        }
+        describe_at(&port, table, SHORT, 128, INDIRECT, 0);
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    for indirect in [LONG, SHORT] {
+                        port.write_obj(indirect, GuestAddress(table)).unwrap();
+                        (0..50).for_each(|_| std::hint::spin_loop());
+                    }
+                }
+            });
+            let (mut taken, begun) = (0, Instant::now());
+            while taken < 2000 && begun.elapsed() < Duration::from_secs(20) {
+                let mut queue = Queue::new(16).unwrap();
+                queue.set_desc_table_address(Some(TABLE), None);
+                queue.set_avail_ring_address(Some(AVAIL), None);
+                queue.set_used_ring_address(Some(USED), None);
+                queue.set_ready(true);
+                port.write_obj(1_u16, GuestAddress(u64::from(AVAIL) + 2)).unwrap();
+                let (faults, mut queues) = (FaultHandle::none(), [queue]);
+                let mut queues = Queues::new(&mut queues, &port, &port, true, &faults);
+                // The long chain is refused; the short one, or one that changed to be short, is taken.
+                let Ok(Some(chain)) = queues.pop(0) else { continue };
+                let bytes = chain.reader.available_bytes() + chain.writer.available_bytes();
+                assert!(bytes as u64 <= MAX_CHAIN_BYTES, "a chain of {bytes} bytes");
+                taken += 1;
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
     }
 }

@@ -83,10 +83,10 @@ impl BareMetal {
     /// If the machine cannot be built.
     pub fn run(&self) -> (Report, String) {
         let kvm = open_kvm().expect("KVM opens");
-        let (printed, stdout) = Output::buffer();
+        let (printed, stdout) = Output::buffer().unwrap();
         let streams = Streams {
             stdout,
-            stderr: Output::new(std::io::sink()),
+            stderr: Output::new(std::io::sink()).unwrap(),
             console_log: None,
             signals: None,
             api: None,

@@ -44,6 +44,8 @@ pub(crate) fn group() -> Group {
             a_stream_has_every_frame,
             machines_leave_nothing_behind,
             a_signal_ends_a_machine_that_nobody_reads_from,
+            a_request_stops_a_machine_that_nobody_reads_from,
+            a_guest_that_provokes_warnings_stops_nothing,
             the_terminal_is_raw_meanwhile_and_restored,
         ],
     }
@@ -234,6 +236,92 @@ fn a_signal_ends_a_machine_that_nobody_reads_from() {
     kill_process(pid, Signal::TERM).unwrap();
     wait("the machine's end", || machine.try_wait().unwrap().is_some());
     assert_eq!(machine.wait().unwrap().code(), Some(143));
+}
+
+/// Neither its standard output nor its console log is read.
+fn a_request_stops_a_machine_that_nobody_reads_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let log = path("log");
+    let made = Command::new("mkfifo").arg(&log).status().unwrap();
+    assert!(made.success());
+    // Opened for reading and writing, so that the open does not block.
+    let reader = std::fs::File::options().read(true).write(true).open(&log).unwrap();
+    let mut machine = Command::new(&*MINIVMM)
+        .args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"])
+        .arg(BareMetal::new("chatter").build(folder.path()).config.kernel)
+        .arg("--console-log")
+        .arg(&log)
+        .arg("--api-socket")
+        .arg(path("socket"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = machine.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 8]).unwrap();
+    let full = rustix::pipe::fcntl_getpipe_size(&reader).unwrap();
+    wait("full pipes", || {
+        let is_full = |bytes: u64| usize::try_from(bytes).unwrap() + 2 * 4096 > full;
+        is_full(rustix::io::ioctl_fionread(&stdout).unwrap())
+            && is_full(rustix::io::ioctl_fionread(&reader).unwrap())
+    });
+    let ctl = |verb| Command::new(&*MINIVMM).arg("ctl").arg(path("socket")).arg(verb).output().unwrap();
+    let status = ctl("status");
+    assert!(status.status.success(), "{status:?}");
+    assert!(ctl("stop").status.success());
+    wait("the machine's end", || machine.try_wait().unwrap().is_some());
+}
+
+/// Its stderr is closed, or a full pipe, or read. A signal ends it in order, and the log is short.
+fn a_guest_that_provokes_warnings_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let flood = BareMetal::new("flood").build(folder.path()).config.kernel;
+    let report = folder.path().join("report.json");
+    for (reader, seconds) in [("closed", 1), ("stuck", 2), ("read", 3)] {
+        let mut machine = Command::new(&*MINIVMM)
+            .args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"])
+            .arg(&flood)
+            .arg("--report")
+            .arg(&report)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = machine.stderr.take().unwrap();
+        stderr.read_exact(&mut [0; 8]).unwrap();
+        // A stuck reader keeps its end of the pipe.
+        let (mut kept, mut reading) = (None, None);
+        match reader {
+            "closed" => drop(stderr),
+            "stuck" => {
+                rustix::pipe::fcntl_setpipe_size(&stderr, 4096).unwrap();
+                kept = Some(stderr);
+            }
+            _ => {
+                reading = Some(std::thread::spawn(move || {
+                    let mut log = String::new();
+                    stderr.read_to_string(&mut log).unwrap();
+                    log
+                }));
+            }
+        }
+        std::thread::sleep(Duration::from_secs(seconds));
+        assert_eq!(machine.try_wait().unwrap(), None, "{reader}");
+        kill_process(Pid::from_raw(machine.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
+        wait("the machine's end", || machine.try_wait().unwrap().is_some());
+        assert_eq!(machine.wait().unwrap().code(), Some(143), "{reader}");
+        let report: Report = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+        assert!(matches!(report.outcome, MachineOutcome::Signal { .. }), "{reader}: {report:?}");
+        drop(kept);
+        if let Some(reading) = reading {
+            let log = reading.join().unwrap();
+            let warnings = log.lines().filter(|line| line.contains("a virtio device needs a reset")).count();
+            assert!((1..200).contains(&warnings), "{warnings} warnings");
+            assert!(log.contains(" more messages like this were not printed"), "{log}");
+        }
+    }
 }
 
 /// How a machine in a terminal ends.

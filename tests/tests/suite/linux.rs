@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tests::{
     guest::{self, IN_WINDOW, end_within, exec, kill, printed, run, text, waits},
-    harness::{Group, Place, Test},
+    harness::{Extent, Group, Place, Test},
     tests,
 };
 use vmm::{
@@ -48,7 +48,7 @@ pub(crate) fn group() -> Group {
         a_time_limit_ends_the_machine,
         input_reaches_the_command,
         entropy_comes_from_the_host,
-        twenty_runs_leave_nothing_behind,
+        runs_leave_nothing_behind,
     ];
     tests.extend(same.into_iter().map(Test::the_same_everywhere));
     tests.push(Test::new("a_bzimage_boots", a_bzimage_boots).only_on(Arch::X86_64));
@@ -468,7 +468,7 @@ fn entropy_comes_from_the_host() {
 }
 
 /// All machines run in one process, so that leaks would add up.
-fn twenty_runs_leave_nothing_behind() {
+fn runs_leave_nothing_behind() {
     let image = guest_images::current(Arch::host(), Kind::DEFAULT).unwrap();
     let config = vmm::machine::config::Config {
         memory: 256 << 20,
@@ -481,17 +481,18 @@ fn twenty_runs_leave_nothing_behind() {
         )),
         ..Default::default()
     };
+    let runs = if Extent::asked() == Extent::Thorough { 20 } else { 5 };
     // A separate process counts, because other tests run in this one at the same time. It writes its count to a file, so that a
     // name that no longer matches is noticed.
     let Some(tally) = std::env::var_os("RUNS_TALLY") else {
         let tally = tempfile::NamedTempFile::new().unwrap();
         let status = Command::new(std::env::current_exe().unwrap())
-            .args(["linux::twenty_runs_leave_nothing_behind", "--exact", "--test-threads=1"])
+            .args(["linux::runs_leave_nothing_behind", "--exact", "--test-threads=1"])
             .env("RUNS_TALLY", tally.path())
             .stdin(Stdio::null())
             .status();
         assert!(status.unwrap().success());
-        assert_eq!(std::fs::read_to_string(tally.path()).unwrap(), "20");
+        assert_eq!(std::fs::read_to_string(tally.path()).unwrap(), runs.to_string());
         return;
     };
     let turn = Arc::new(AtomicU32::new(0));
@@ -509,12 +510,12 @@ fn twenty_runs_leave_nothing_behind() {
     let kvm = vmm::machine::kvm::open_kvm().unwrap();
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
     let mut before = None;
-    while turn.load(Ordering::Relaxed) < 20 {
+    while turn.load(Ordering::Relaxed) < runs {
         let run = turn.load(Ordering::Relaxed);
         let loaded = vmm::boot::load::load(&config).unwrap();
         let (stdout, stderr) = (
-            vmm::guest::output::Output::new(std::io::sink()),
-            vmm::guest::output::Output::new(std::io::sink()),
+            vmm::guest::output::Output::new(std::io::sink()).unwrap(),
+            vmm::guest::output::Output::new(std::io::sink()).unwrap(),
         );
         let streams = vmm::machine::Streams { stdout, stderr, console_log: None, signals: None, api: None };
         let report =

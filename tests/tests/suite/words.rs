@@ -6,17 +6,15 @@ use std::{
 };
 
 use tests::{
-    harness::{Group, Place},
+    harness::{Group, Place, Test},
     tests,
 };
 
 /// The tests.
 pub(crate) fn group() -> Group {
-    Group {
-        name: "words",
-        place: Place::Anywhere,
-        tests: tests![no_file_has_a_phrase_of_the_table, phrases_are_found_where_they_are],
-    }
+    let tests = tests![no_file_has_a_phrase_of_the_table, phrases_are_found_where_they_are];
+    let tests = tests.into_iter().map(Test::the_same_everywhere).collect();
+    Group { name: "words", place: Place::Anywhere, tests }
 }
 
 /// Phrases that readers had to read twice, and what to write instead. `*` stands for any one word. A phrase that begins with a

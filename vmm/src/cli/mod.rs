@@ -136,7 +136,8 @@ pub fn main() -> ExitCode {
         },
     };
     result.unwrap_or_else(|error| {
-        eprintln!("minivmm: {error}");
+        // A closed stderr is no reason to panic.
+        let _ = writeln!(io::stderr(), "minivmm: {error}");
         ExitCode::from(error.reason().status(asks_for_a_command(env::args_os().skip(1))))
     })
 }

@@ -1,7 +1,8 @@
 //! `minivmm replay REPORT`: runs the machine of a report again, with the same plan of faults and seed, and compares the firings.
 
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -37,6 +38,9 @@ pub enum ReplayError {
     /// The machine cannot be run.
     #[error("the machine cannot be run again: {0}; its messages are above")]
     Run(io::Error),
+    /// The result cannot be printed.
+    #[error("the result cannot be printed: {0}")]
+    Print(io::Error),
 }
 
 impl ReplayError {
@@ -44,7 +48,7 @@ impl ReplayError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Read { .. } | Self::NoFaults(_) => Reason::BadRequest,
-            Self::Run(_) => Reason::Failed,
+            Self::Run(_) | Self::Print(_) => Reason::Failed,
         }
     }
 }
@@ -76,21 +80,19 @@ pub fn main(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
         read(&path("report.json"))
     };
     let after = again().map_err(ReplayError::Run)?.faults;
-    Ok(match difference(before, after.as_ref()) {
+    let (said, status) = match difference(before, after.as_ref()) {
         None => {
             let firings = counted(before.firings.len() as u64, "fault");
-            println!("the same {firings} with seed {}", before.seed);
-            ExitCode::SUCCESS
+            (format!("the same {firings} with seed {}", before.seed), ExitCode::SUCCESS)
         }
-        Some(difference) => {
-            println!("{difference}");
-            ExitCode::FAILURE
-        }
-    })
+        Some(difference) => (difference, ExitCode::FAILURE),
+    };
+    writeln!(io::stdout(), "{said}").map_err(ReplayError::Print)?;
+    Ok(status)
 }
 
-/// The words of a command line without the options that a replay sets itself.
-fn machine(arguments: &[String]) -> Vec<&String> {
+/// The words of a command line without the options that a replay sets itself, and without the files of recordings.
+fn machine(arguments: &[String]) -> Vec<String> {
     const OWN: [&str; 9] = [
         "--faults",
         "--trace",
@@ -107,11 +109,22 @@ fn machine(arguments: &[String]) -> Vec<&String> {
     while let Some(word) = arguments.next() {
         if OWN.contains(&word.as_str()) {
             arguments.next();
+        } else if word == "--camera" || word == "--device" {
+            words.push(word.clone());
+            words.extend(arguments.next().map(|device| without_recording(device)));
+        } else if word.starts_with("--camera=") || word.starts_with("--device=") {
+            words.push(without_recording(word));
         } else if !OWN.iter().any(|own| word.strip_prefix(own).is_some_and(|rest| rest.starts_with('='))) {
-            words.push(word);
+            words.push(word.clone());
         }
     }
     words
+}
+
+/// The options of a device without `record=`: a recording of the first run stays as it is.
+fn without_recording(device: &str) -> String {
+    let kept: Vec<&str> = device.split(',').filter(|option| !option.starts_with("record=")).collect();
+    kept.join(",")
 }
 
 /// The first difference between two traces, in a sentence.
@@ -144,8 +157,17 @@ mod tests {
     fn options_of_a_replay_are_its_own() {
         let words = |text: &str| text.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
         let arguments = words("run --cma 16M --faults p --seed=3 --report r --exec true --out o --numa 2");
-        let left: Vec<_> = machine(&arguments).into_iter().cloned().collect();
-        assert_eq!(left, words("run --cma 16M --exec true --numa 2"));
+        assert_eq!(machine(&arguments), words("run --cma 16M --exec true --numa 2"));
+    }
+
+    #[test]
+    fn recordings_of_the_first_run_are_kept() {
+        let words = |text: &str| text.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
+        let arguments = words(
+            "--camera timing=stall,record=a.y4m --device=camera,record=%d.png,sensor=yes --camera record=b.y4m",
+        );
+        let left = machine(&arguments);
+        assert_eq!(left, ["--camera", "timing=stall", "--device=camera,sensor=yes", "--camera", ""]);
     }
 
     #[test]

@@ -10,11 +10,7 @@ use std::{
 };
 
 use clap::Args;
-use tracing_subscriber::{
-    filter::{ParseError, Targets},
-    layer::SubscriberExt as _,
-    util::SubscriberInitExt as _,
-};
+use tracing_subscriber::filter::ParseError;
 
 use super::{
     duration,
@@ -35,6 +31,7 @@ use crate::{
         signals::Signals,
     },
     observe::{
+        log::Log,
         report::{MachineOutcome, Report},
         timeline,
     },
@@ -91,7 +88,7 @@ pub(super) struct RunArgs {
 
 /// Boots a guest, and looks after it until it ends.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
-    start_log(&args.log)?;
+    let log = start_log(&args.log)?;
     let (mut config, image) = config(args.machine, args.guest)?;
     image?;
     config.timeline = args.timeline.is_some();
@@ -148,11 +145,14 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         )?;
     }
     if let (Some(file), Some(faults)) = (timeline_file, faults)
-        && let Some((begun, moments)) = faults.timeline()
+        && let Some(kept) = faults.take_timeline()
     {
-        file.write(serde_json::to_vec(&timeline::of(faults.devices(), begun, &moments)))?;
+        file.write(serde_json::to_vec(&timeline::of(faults.devices(), kept.begun, &kept.moments)))?;
+        if kept.lost > 0 {
+            log.say(&format!("minivmm: the timeline is full: {} later moments are not in it", kept.lost));
+        }
     }
-    explain(&report, &config);
+    explain(&report, &config, &log);
     Ok(ExitCode::from(report.exit.status))
 }
 
@@ -164,8 +164,14 @@ fn streams(
 ) -> io::Result<Streams> {
     let signals = Signals::take_over()?;
     let until = time_limit.and_then(|limit| Instant::now().checked_add(limit));
-    let stdout = Output::new(signals.writer(&io::stdout(), until)?);
-    let stderr = Output::new(signals.writer(&io::stderr(), until)?);
+    let [stdout, stderr] = Output::to([
+        Box::new(signals.writer(&io::stdout(), until)?),
+        Box::new(signals.writer(&io::stderr(), until)?),
+    ])?;
+    let console_log = match console_log {
+        Some(file) => Some(Output::new(signals.writer(&file, until)?)?),
+        None => None,
+    };
     Ok(Streams { stdout, stderr, console_log, signals: Some(signals), api })
 }
 
@@ -208,7 +214,7 @@ impl ReportFile {
 }
 
 /// Says on stderr how the machine ended, unless it ended as it should.
-fn explain(report: &Report, config: &Config) {
+fn explain(report: &Report, config: &Config, log: &Log) {
     let what = match &report.outcome {
         MachineOutcome::Exit { .. } => return,
         MachineOutcome::Quit => "stopped by Ctrl-A x".to_owned(),
@@ -224,28 +230,23 @@ fn explain(report: &Report, config: &Config) {
         MachineOutcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),
         MachineOutcome::Failed { reason } => reason.clone(),
     };
-    eprintln!("minivmm: {what}");
+    log.say(&format!("minivmm: {what}"));
     if let Some(reason) = &report.boot_failure {
-        eprintln!("minivmm: likely reason: {reason}");
+        log.say(&format!("minivmm: likely reason: {reason}"));
     }
     // Without a command these lines are on the screen already.
     if config.exec.is_some() && !report.last_console_lines.is_empty() {
-        eprintln!("minivmm: the last lines of its console:");
+        log.say("minivmm: the last lines of its console:");
         for line in &report.last_console_lines {
-            eprintln!("  {line}");
+            log.say(&format!("  {line}"));
         }
     }
 }
 
 /// Starts the log of minivmm on stderr.
-fn start_log(filter: &str) -> Result<(), CliError> {
-    let targets: Targets = filter.parse().map_err(|error: ParseError| CliError::LogFilter {
+fn start_log(filter: &str) -> Result<Log, CliError> {
+    Log::start(filter).map_err(|error: ParseError| CliError::LogFilter {
         filter: filter.to_owned(),
         reason: error.to_string(),
-    })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time();
-    // A terminal has colours, unless its user has said otherwise (NO_COLOR).
-    let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
-    tracing_subscriber::registry().with(lines).with(targets).init();
-    Ok(())
+    })
 }

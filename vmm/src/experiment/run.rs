@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Read as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -134,7 +134,7 @@ fn arguments(case: &Case, plan: &Plan, folder: &Path) -> Vec<OsString> {
     let faults = [("--faults", path(names::PLAN)), ("--trace", path(names::TRACE))];
     let faults = faults.into_iter().filter(|_| !plan.rules.is_empty());
     // Each character on the serial console is an exit of the guest, and a boot log of informational messages a third of a
-    // short run. Warnings and all that is worse still come; the log of /out has everything.
+    // short run. Warnings and errors are still printed; the log of /out has everything.
     let has_cmdline = case.machine.iter().any(|word| word.starts_with("--cmdline"));
     let warnings = (!has_cmdline).then(|| ("--cmdline", "loglevel=5".into()));
     let all = options.into_iter().chain(faults).chain(warnings);
@@ -167,15 +167,22 @@ fn wait(child: &mut Child, limit: Duration, stop: &AtomicBool) -> io::Result<Opt
     }
 }
 
-/// Collects the evidence in a run's folder.
+/// The most that is read of a file that the guest fills, in bytes.
+const EVIDENCE_MAX: u64 = 64 << 20;
+
+/// Collects the evidence in a run's folder. Only the first [`EVIDENCE_MAX`] bytes of a text from the guest count.
 pub fn look(expect: &Expect, folder: &Path) -> Evidence {
-    let read = |path: PathBuf| fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let read = |path: PathBuf| -> Option<String> {
+        let mut bytes = Vec::new();
+        File::open(path).ok()?.take(EVIDENCE_MAX).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
     let out = folder.join(names::OUT);
     let console = read(folder.join(names::CONSOLE)).unwrap_or_default();
     // A guest that dies at the wrong moment leaves an empty file.
     let log = read(out.join(names::LOG)).filter(|log| !log.is_empty());
     Evidence {
-        report: read(folder.join(names::REPORT)).and_then(|text| serde_json::from_str(&text).ok()),
+        report: fs::read(folder.join(names::REPORT)).ok().and_then(|json| serde_json::from_slice(&json).ok()),
         output: read(folder.join(names::OUTPUT)).unwrap_or_default(),
         log: log.unwrap_or_else(|| console.clone()),
         console,

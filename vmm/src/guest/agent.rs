@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use devices::faults::Faults;
+use devices::{faults::Faults, virtio::console::Sink};
 use tar::EntryType;
 
 /// Names of the agent's ports, as guest-images/init knows them.
@@ -57,6 +57,8 @@ impl Control {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).exit
     }
 }
+
+impl Sink for Control {}
 
 impl Write for Control {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {

@@ -16,6 +16,7 @@ use cma::{
     PAGE_SIZE,
     area::{Area, Debugfs, ImportError, Rules},
 };
+use devices::virtio::console::Sink;
 
 /// Why a guest's answer has no areas.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,6 +127,8 @@ impl State {
     }
 }
 
+impl Sink for Agent {}
+
 impl Write for Agent {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let mut state = self.state();
@@ -192,7 +195,7 @@ fn parse_area(name: String, lines: &mut Lines<'_>, memory: u64, page_size: u64) 
         order_per_bit: field("order_per_bit", lines)?,
         bitmap: field("bitmap", lines)?,
     };
-    // Before there is a bitmap of that size here.
+    // The count is checked before a bitmap of that size is allocated here.
     if files.count.trim().parse().is_ok_and(|count: u64| count > memory / page_size) {
         return Err(AreasError::Outside(name));
     }

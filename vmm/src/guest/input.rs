@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read},
+    io::{self, Read, Write as _},
     sync::mpsc::{Receiver, TryRecvError, sync_channel},
     thread,
 };
@@ -100,7 +100,9 @@ impl Input {
                     Key::Guest(byte) => self.waiting.push_back(byte),
                     Key::Quit => return true,
                     Key::Help => {
-                        eprint!("\r\nCtrl-A x: stop the machine; Ctrl-A Ctrl-A: send Ctrl-A\r\n");
+                        // The terminal that sent the key shows it, or is gone.
+                        let _ = io::stderr()
+                            .write_all(b"\r\nCtrl-A x: stop the machine; Ctrl-A Ctrl-A: send Ctrl-A\r\n");
                     }
                     Key::Nothing => {}
                 }

@@ -2,11 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use devices::virtio::console::Sink;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::guest::output::Output;
@@ -57,20 +57,20 @@ impl Write for SerialSink {
 /// The end of the log on the event loop.
 pub struct SerialLog {
     shared: Arc<Shared>,
-    stdout: Option<Output>,
-    file: Option<File>,
+    /// Where it goes: the terminal, a file.
+    outputs: Vec<Output>,
     last: VecDeque<u8>,
 }
 
 impl SerialLog {
-    /// A log that also goes to `stdout` and to `file`, where they are given.
+    /// A log that also goes to `outputs`.
     ///
     /// # Errors
     /// The error of eventfd(2).
-    pub fn new(stdout: Option<Output>, file: Option<File>) -> io::Result<(Self, SerialSink)> {
+    pub fn new(outputs: Vec<Output>) -> io::Result<(Self, SerialSink)> {
         let shared = Arc::new(Shared { waiting: Mutex::default(), event: EventFd::new(EFD_NONBLOCK)? });
         let sink = SerialSink(shared.clone());
-        Ok((Self { shared, stdout, file, last: VecDeque::new() }, sink))
+        Ok((Self { shared, outputs, last: VecDeque::new() }, sink))
     }
 
     /// Becomes readable when output waits for [`pump`](Self::pump).
@@ -78,12 +78,18 @@ impl SerialLog {
         &self.shared.event
     }
 
-    /// Moves on the output that waits.
+    /// Moves on the output that waits, if there is room for it.
     ///
     /// # Errors
-    /// Those of writing to the file.
+    /// The first error of an output.
     pub fn pump(&mut self) -> io::Result<()> {
         let _ = self.shared.event.read();
+        if let Some(error) = self.outputs.iter().find_map(Output::error) {
+            return Err(error);
+        }
+        if !self.outputs.iter_mut().all(Sink::has_room) {
+            return Ok(());
+        }
         let Waiting { mut data, lost } =
             std::mem::take(&mut *self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         if lost > 0 {
@@ -94,13 +100,7 @@ impl SerialLog {
         self.last.extend(&data);
         let surplus = self.last.len().saturating_sub(KEPT);
         self.last.drain(..surplus);
-        if let Some(file) = &mut self.file {
-            file.write_all(&data)?;
-        }
-        match &mut self.stdout {
-            Some(stdout) => stdout.write_all(&data),
-            None => Ok(()),
-        }
+        self.outputs.iter_mut().try_for_each(|output| output.write_all(&data))
     }
 
     /// Whether nothing was printed.
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_kept() {
-        let (mut log, mut sink) = SerialLog::new(None, None).unwrap();
+        let (mut log, mut sink) = SerialLog::new(Vec::new()).unwrap();
         for line in 0..20_000 {
             write!(sink, "line {line}\r\n").unwrap();
         }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_told() {
-        let (mut log, mut sink) = SerialLog::new(None, None).unwrap();
+        let (mut log, mut sink) = SerialLog::new(Vec::new()).unwrap();
         sink.write_all(&[b'x'; WAITING_MAX]).unwrap();
         sink.write_all(b"lost").unwrap();
         log.pump().unwrap();

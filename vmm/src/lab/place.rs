@@ -1,6 +1,11 @@
 //! Where guests run: on this host's KVM, or in the lab, in which this command runs once more.
 
-use std::{env, ffi::OsString, io, iter};
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write as _},
+    iter,
+};
 
 use clap::ValueEnum;
 use kvm_ioctls::Kvm;
@@ -83,6 +88,11 @@ pub fn place(host: Host, opened: Result<Kvm, KvmError>, needs_linux: bool) -> Re
     }
 }
 
+/// Prints a line on stderr, which may be closed.
+fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "minivmm: {what}");
+}
+
 /// Runs this command once more, in a lab that has room for guests of `memory` bytes, and returns its exit status. It says so, and
 /// the `reason`, on stderr.
 ///
@@ -93,13 +103,13 @@ pub fn run_in_lab(reason: &str, memory: u64) -> Result<u8, HostError> {
     const REST: u64 = 1536;
     /// The least memory of a lab, in MiB.
     const LEAST: u32 = 3072;
-    eprintln!("minivmm: {reason}; running in the lab, an emulated machine with a full KVM");
+    say(&format!("{reason}; running in the lab, an emulated machine with a full KVM"));
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     let program = env::current_exe().map_err(HostError::Program)?;
     let memory = u32::try_from((memory >> 20).saturating_add(REST)).unwrap_or(u32::MAX);
     let lab = Lab::new().memory(memory.max(LEAST)).timeout(None).pass_signals().note(|note| {
         if note == Note::Preparing {
-            eprintln!("minivmm: {note}");
+            say(&note.to_string());
         }
     });
     let lab = lab.for_minivmm(&words)?;

@@ -244,8 +244,8 @@ impl DeviceBuilder<'_> {
 
 /// The console's ports: the terminal, and those of the guest's agent.
 struct ConsolePorts {
-    terminal: Sink,
-    named: Vec<(String, Sink)>,
+    terminal: Box<dyn Sink>,
+    named: Vec<(String, Box<dyn Sink>)>,
     agent_port: usize,
     stdin_port: Option<usize>,
     files: Option<Files>,
@@ -258,7 +258,7 @@ impl ConsolePorts {
         control: &Control,
         agent: &Agent,
     ) -> Result<Self, MachineError> {
-        let (files, files_sink): (_, Sink) = match &config.out {
+        let (files, files_sink): (_, Box<dyn Sink>) = match &config.out {
             Some(folder) => {
                 let (files, sink) = Files::unpack_into(folder).map_err(host("a thread for --out"))?;
                 (Some(files), Box::new(sink))
@@ -266,9 +266,9 @@ impl ConsolePorts {
             None => (None, Box::new(io::sink())),
         };
         // A command's run is silent on the terminal: its output has ports of its own.
-        let terminal: Sink =
+        let terminal: Box<dyn Sink> =
             if config.exec.is_some() { Box::new(io::sink()) } else { Box::new(streams.stdout.clone()) };
-        let mut named: Vec<(&str, Sink)> = vec![
+        let mut named: Vec<(&str, Box<dyn Sink>)> = vec![
             (port::STDOUT, Box::new(streams.stdout.clone())),
             (port::STDERR, Box::new(streams.stderr.clone())),
             (port::CONTROL, Box::new(control.clone())),

@@ -7,6 +7,7 @@ use super::{
     devices::Devices,
     error::{MachineError, host},
 };
+use crate::guest::output::Output;
 use crate::observe::{
     exit_status::ExitStatus,
     report::{FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start},
@@ -18,10 +19,22 @@ pub(super) const LAST_LINES: usize = 40;
 impl Machine {
     /// Stops the guest, collects the data that is still on its way, and makes the report.
     pub(super) fn finish(mut self, outcome: MachineOutcome) -> Result<Report, MachineError> {
+        let was_stopped = matches!(
+            outcome,
+            MachineOutcome::Signal { .. }
+                | MachineOutcome::Stopped
+                | MachineOutcome::Quit
+                | MachineOutcome::TimedOut { .. }
+        );
+        if was_stopped && let Some(signals) = &self.signals {
+            // Output that its reader does not take at once is lost.
+            signals.give_up();
+        }
+        self.outputs.iter().for_each(Output::be_patient);
         // The reason of a failed boot may be in the last lines.
         self.serial_log.pump().map_err(host("writing the console log"))?;
         let boot_failure = self.failed_to_boot(&outcome).then(|| self.boot_failure());
-        let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, .. } = self;
+        let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, outputs, .. } = self;
         drop(vcpus);
         let seconds_to_boot_mark = devices.seconds_to_boot_mark();
         devices.built.iter().for_each(|built| built.device.stop());
@@ -47,6 +60,7 @@ impl Machine {
             }
             tracing::warn!("the guest's files for {} are not complete: {source}", path.display());
         }
+        outputs.iter().for_each(Output::finish);
         if let Some(error) = stdout.error() {
             return Err(MachineError::Stdout(error));
         }

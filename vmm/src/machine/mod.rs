@@ -59,8 +59,8 @@ pub struct Streams {
     pub stdout: Output,
     /// The command's standard error.
     pub stderr: Output,
-    /// A file for a copy of the serial port's output, from [`prepare_places`].
-    pub console_log: Option<File>,
+    /// A copy of the serial port's output, to the file from [`prepare_places`].
+    pub console_log: Option<Output>,
     /// The signals that end the machine, where the machine is this process' only job. Without a command it then has the
     /// terminal, too.
     pub signals: Option<Signals>,
@@ -93,6 +93,8 @@ pub struct Machine {
     /// The time limit of the guest's way to its boot mark; none once that is over.
     boot_limit: Option<Limit>,
     stdout: Output,
+    /// One output of each thread that writes.
+    outputs: Vec<Output>,
     windows: Vec<cma::Window>,
     memory_size: u64,
     cpus: u8,
@@ -118,7 +120,7 @@ impl Machine {
         kvm_fd: &Kvm,
         config: &Config,
         loaded: Loaded,
-        mut streams: Streams,
+        streams: Streams,
     ) -> Result<Self, MachineError> {
         let Loaded { memory, kernel, compression, windows, devices: entries, faults, .. } = loaded;
 
@@ -139,8 +141,8 @@ impl Machine {
 
         let mut manager = EventManager::new().map_err(|error| event_loop(&error))?;
         let serial_stdout = config.exec.is_none().then(|| streams.stdout.clone());
-        let (serial_log, serial_sink) =
-            SerialLog::new(serial_stdout, streams.console_log.take()).map_err(host("an eventfd"))?;
+        let serial_outputs = serial_stdout.into_iter().chain(streams.console_log.clone()).collect();
+        let (serial_log, serial_sink) = SerialLog::new(serial_outputs).map_err(host("an eventfd"))?;
         // Over an API socket rules can be added later.
         let are_consulted = config.faults.is_some() || config.timeline || streams.api.is_some();
         let builder = DeviceBuilder {
@@ -177,6 +179,9 @@ impl Machine {
         sources.add(serial_log.eventfd(), Wake::Serial);
         sources.add(devices.serial.room_event(), Wake::InputRoom);
         sources.add(devices.terminal.event(), Wake::InputRoom);
+        for output in [Some(&streams.stdout), streams.console_log.as_ref()].into_iter().flatten() {
+            sources.add(output.room_event(), Wake::OutputRoom);
+        }
         sources.add(&tick, Wake::Tick);
         if let Some(input) = &input {
             sources.add(input.eventfd(), Wake::Input);
@@ -200,6 +205,7 @@ impl Machine {
             tick,
             time_limit: config.time_limit.and_then(Limit::new),
             boot_limit: config.boot_limit.and_then(Limit::new),
+            outputs: [Some(streams.stdout.clone()), streams.console_log].into_iter().flatten().collect(),
             stdout: streams.stdout,
             windows,
             memory_size: config.memory,
@@ -241,6 +247,13 @@ impl Machine {
             match wake {
                 Wake::Guest => {
                     let _ = self.devices.events.eventfd().read();
+                }
+                Wake::OutputRoom => {
+                    for output in &self.outputs {
+                        let _ = output.room_event().read();
+                    }
+                    self.devices.terminal.resume_output();
+                    self.serial_log.pump().map_err(host("writing the console log"))?;
                 }
                 Wake::Serial => {
                     self.serial_log.pump().map_err(host("writing the console log"))?;

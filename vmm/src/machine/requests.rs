@@ -38,6 +38,9 @@ const _: () = assert!(RECORD_UNIT == PAGE_SIZE);
 /// How long a client waits for an answer that takes time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The most captures at a time: each has a thread, also when its client is gone.
+const CAPTURES_MAX: usize = 16;
+
 /// The API socket in the event loop.
 pub(super) struct Requests {
     server: Arc<Mutex<Server>>,
@@ -58,7 +61,7 @@ struct Waiting {
 enum Awaited {
     /// The vCPUs stop.
     Pause,
-    /// The guest's agent reports the CMA areas. The number is that of the question; it is none until the agent listens.
+    /// The guest's agent reports the CMA areas. The number is the question's; none until the agent listens.
     Areas(Option<u64>),
     /// A device finishes a frame, and a thread makes an answer of it.
     Capture(Receiver<Answer>),
@@ -82,6 +85,11 @@ impl Requests {
 
     fn wait(&mut self, client: ClientId, awaited: Awaited) {
         self.waiting.push(Waiting { client, awaited, until: Instant::now() + PATIENCE });
+    }
+
+    /// The number of captures that wait for their frames.
+    fn captures(&self) -> usize {
+        self.waiting.iter().filter(|waiting| matches!(waiting.awaited, Awaited::Capture(_))).count()
     }
 
     fn next(&self, manager: &mut EventManager<Subscriber>) -> Option<(ClientId, Request)> {
@@ -170,6 +178,10 @@ impl Machine {
             Verb::Capture if self.vcpus.is_pausing() => Answer::Error(
                 "the machine is paused, so no device writes a frame; resume the machine first".to_owned(),
             ),
+            Verb::Capture if requests.captures() >= CAPTURES_MAX => Answer::Error(format!(
+                "{CAPTURES_MAX} captures wait for their frames already; try again in {} s",
+                PATIENCE.as_secs()
+            )),
             Verb::Capture => match self.capture(device) {
                 Ok(capture) => return Reaction::Wait(Awaited::Capture(capture)),
                 Err(sentence) => Answer::Error(sentence),

@@ -69,6 +69,11 @@ impl Signals {
         Ok(Patient { file, ended: self.ended.clone(), until })
     }
 
+    /// Lets the writers wait no more, as after a signal that ends the machine.
+    pub fn give_up(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
     /// Takes the pending signals: one that ends the machine, if there is one, and whether the terminal changed its size.
     pub fn pending(&mut self) -> (Option<i32>, bool) {
         let mut end = None;

@@ -17,6 +17,8 @@ pub enum Wake {
     Input,
     /// The guest has room for input again, or opened its terminal.
     InputRoom,
+    /// An output has room again, or has failed.
+    OutputRoom,
     /// A signal arrived.
     Signal,
     /// The clock for changes that make no event.

@@ -1,11 +1,8 @@
 //! A plan at work: which rules fire while a machine runs, and the record of them.
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
 use chacha20::{
@@ -19,7 +16,7 @@ use super::{
     event::{Event, Firing, RuleStatus, Trace},
     plan::{MachineDevice, Plan, Rule, START},
     table::{Point, interest},
-    timeline::{Happening, Moment, Occurrence, Timeline},
+    timeline::{Happening, Occurrence, Timeline},
 };
 
 /// The most firings on record: further ones are only counted.
@@ -132,9 +129,9 @@ impl Faults {
         }
     }
 
-    /// What happened so far and since when, if a timeline is kept.
-    pub fn timeline(&self) -> Option<(Instant, Vec<Moment>)> {
-        self.state().timeline.as_ref().map(|timeline| (timeline.begun, timeline.moments.clone()))
+    /// What happened so far, if a timeline is kept. It ends here.
+    pub fn take_timeline(&self) -> Option<Timeline> {
+        self.state().timeline.take()
     }
 
     /// The devices of the machine.

@@ -119,9 +119,9 @@ fn what_happens_is_on_a_timeline_if_that_is_asked_for() {
     camera(&faults).interrupted();
     let shown = |at: Occurrence| format!("{:?} {} {:?}", at.device, at.point.name, at.event.frame);
     let what: Vec<String> = faults
-        .timeline()
+        .take_timeline()
         .unwrap()
-        .1
+        .moments
         .into_iter()
         .map(|moment| match moment.happening {
             Happening::Event(at) => shown(at),
@@ -140,7 +140,7 @@ fn what_happens_is_on_a_timeline_if_that_is_asked_for() {
             "interrupt of camera0",
         ]
     );
-    assert!(Faults::new(plan(), 1).timeline().is_none());
+    assert!(Faults::new(plan(), 1).take_timeline().is_none());
 }
 
 #[test]

@@ -32,7 +32,7 @@ struct State {
 /// What the device and the host's side of it share.
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// For the device: there is input, or its end, or another size.
+    /// For the device: there is input, or its end, or another size, or room for output.
     wake: EventFd,
     /// For the host: there is room, or a port was opened or closed.
     changed: EventFd,
@@ -128,6 +128,11 @@ impl ConsoleHandle {
     /// If there is no such port.
     pub fn close(&self, port: usize) {
         self.0.state().ports[port].closed = true;
+        notify(&self.0.wake);
+    }
+
+    /// Takes output again that waits in the guest because a sink had no room.
+    pub fn resume_output(&self) {
         notify(&self.0.wake);
     }
 

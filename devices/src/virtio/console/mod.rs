@@ -27,7 +27,17 @@ use host::Shared;
 ///
 /// It is written on the event loop's thread. One that blocks stalls the virtio devices and a guest that waits for
 /// them; one that fails, also with `WouldBlock`, is reported and the port's further output is lost.
-pub type Sink = Box<dyn Write + Send>;
+pub trait Sink: Write + Send {
+    /// Whether it takes more output now. If not, output waits in the guest, and
+    /// [`ConsoleHandle::resume_output`] must be called when there is room again.
+    fn has_room(&mut self) -> bool {
+        true
+    }
+}
+
+impl Sink for io::Sink {}
+
+impl Sink for io::PipeWriter {}
 
 const QUEUE_SIZE: u16 = 128;
 const CONTROL_IN: usize = 2;
@@ -72,7 +82,9 @@ struct Port {
     /// The name by which the guest finds it; none for the terminal.
     name: Option<String>,
     /// None when it broke.
-    sink: Option<Sink>,
+    sink: Option<Box<dyn Sink>>,
+    /// The sink had no room for more.
+    is_stalled: bool,
     /// The driver knows it.
     ready: bool,
     /// The driver was told that the host has closed it.
@@ -80,9 +92,14 @@ struct Port {
 }
 
 impl Port {
-    fn output(&mut self, act: impl FnOnce(&mut Sink) -> io::Result<()>) {
+    fn has_room(&mut self) -> bool {
+        self.is_stalled = !self.sink.as_mut().is_none_or(|sink| sink.has_room());
+        !self.is_stalled
+    }
+
+    fn output(&mut self, act: impl FnOnce(&mut dyn Sink) -> io::Result<()>) {
         if let Some(sink) = &mut self.sink
-            && let Err(error) = act(sink)
+            && let Err(error) = act(&mut **sink)
         {
             let name = self.name.as_deref().unwrap_or("the terminal");
             warn!("what the guest sends to {name} is lost from now on, as it cannot be written: {error}");
@@ -122,11 +139,17 @@ impl Console {
     ///
     /// # Errors
     /// The error of eventfd(2), when the process has no file descriptor left.
-    pub fn new(terminal: Sink, named: Vec<(String, Sink)>) -> io::Result<Self> {
+    pub fn new(terminal: Box<dyn Sink>, named: Vec<(String, Box<dyn Sink>)>) -> io::Result<Self> {
         let named = named.into_iter().map(|(name, sink)| (Some(name), sink));
         let ports: Vec<_> = std::iter::once((None, terminal))
             .chain(named)
-            .map(|(name, sink)| Port { name, sink: Some(sink), ready: false, ended: false })
+            .map(|(name, sink)| Port {
+                name,
+                sink: Some(sink),
+                is_stalled: false,
+                ready: false,
+                ended: false,
+            })
             .collect();
         Ok(Self {
             shared: Arc::new(Shared::new(ports.len())?),
@@ -142,7 +165,7 @@ impl Console {
         ConsoleHandle(self.shared.clone())
     }
 
-    /// Host to guest, as far as there are buffers.
+    /// Sends input to the guest while it has buffers.
     fn send_input(&mut self, port: usize, queues: &mut Queues<'_>) -> Result<(), QueueError> {
         let index = input_queue(port);
         self.shared.feed(port, |input| {
@@ -161,13 +184,14 @@ impl Console {
     /// Guest to host.
     fn receive_output(&mut self, port: usize, queues: &mut Queues<'_>) -> Result<(), QueueError> {
         let (index, port) = (output_queue(port), &mut self.ports[port]);
-        while let Some(mut chain) = queues.pop(index)? {
+        while port.has_room() {
+            let Some(mut chain) = queues.pop(index)? else { break };
             while let Ok(len @ 1..) = chain.reader.read(&mut self.chunk) {
                 port.output(|sink| sink.write_all(&self.chunk[..len]));
             }
             queues.push(index, &chain)?;
         }
-        port.output(Write::flush);
+        port.output(|sink| sink.flush());
         Ok(())
     }
 
@@ -333,7 +357,12 @@ impl VirtioDevice for Console {
                 self.pending.insert((0, Message::Resize));
             }
         }
-        (0..self.ports.len()).try_for_each(|port| self.send_input(port, queues))?;
+        for port in 0..self.ports.len() {
+            self.send_input(port, queues)?;
+            if self.ports[port].is_stalled {
+                self.receive_output(port, queues)?;
+            }
+        }
         self.announce_ends();
         self.send_control(queues)
     }

@@ -1,6 +1,9 @@
 //! The console, in conversation with a driver.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use proptest::prelude::*;
 use virtio_bindings::virtio_mmio::{
@@ -29,6 +32,8 @@ impl Write for Place {
     }
 }
 
+impl Sink for Place {}
+
 impl Place {
     fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().unwrap())
@@ -39,8 +44,10 @@ impl Place {
 fn console() -> (Console, ConsoleHandle, [Place; 3]) {
     let places = <[Place; 3]>::default();
     let [terminal, stdout, files] = places.clone();
-    let named =
-        vec![("stdout".to_owned(), Box::new(stdout) as Sink), ("files".to_owned(), Box::new(files) as Sink)];
+    let named = vec![
+        ("stdout".to_owned(), Box::new(stdout) as Box<dyn Sink>),
+        ("files".to_owned(), Box::new(files) as Box<dyn Sink>),
+    ];
     let console = Console::new(Box::new(terminal), named).unwrap();
     let handle = console.handle();
     (console, handle, places)
@@ -311,6 +318,7 @@ fn a_broken_sink_does_not_stop_the_guest() {
             Ok(())
         }
     }
+    impl Sink for Broken {}
     let mut driver = Driver::ready(Console::new(Box::new(Broken), vec![]).unwrap(), 0);
     for _ in 0..2 {
         driver.offer(OUTPUT, &[Part::Out(b"lost")]);
@@ -318,6 +326,36 @@ fn a_broken_sink_does_not_stop_the_guest() {
         assert_eq!(driver.collect(OUTPUT).len(), 1);
     }
     assert!(!driver.needs_reset());
+}
+
+#[test]
+fn a_sink_without_room_leaves_output_in_the_guest() {
+    #[derive(Clone, Default)]
+    struct Narrow(Place, Arc<AtomicBool>);
+    impl Write for Narrow {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.0.write(data)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Sink for Narrow {
+        fn has_room(&mut self) -> bool {
+            self.1.load(Ordering::Relaxed)
+        }
+    }
+    let narrow = Narrow::default();
+    let console = Console::new(Box::new(narrow.clone()), vec![]).unwrap();
+    let handle = console.handle();
+    let mut driver = Driver::ready(console, 0);
+    driver.offer(OUTPUT, &[Part::Out(b"kept")]);
+    driver.notify(OUTPUT);
+    assert_eq!((driver.collect(OUTPUT).len(), narrow.0.take().len()), (0, 0));
+    narrow.1.store(true, Ordering::Relaxed);
+    handle.resume_output();
+    driver.run();
+    assert_eq!((driver.collect(OUTPUT).len(), narrow.0.take()), (1, b"kept".to_vec()));
 }
 
 proptest! {

@@ -189,7 +189,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
         state.work(&self.interrupt, VirtioDevice::process_host_event).again
     }
 
-    /// Processes what `event` announces, and announces what is left for after others had their turn.
+    /// Processes the requests that `event` announces. Signals it again for the rest, so that other devices have their turn.
     fn serve(&self, event: &EventFd, process: impl FnOnce() -> bool) {
         // EAGAIN if a second notification was served together with the first.
         if event.read().is_ok() && process() {

@@ -12,7 +12,7 @@ use std::{
 
 use super::commands;
 
-/// A stage that has begun or will begin: what it made, once it has ended.
+/// A stage that has begun or will begin, and its result once it has ended.
 #[derive(Debug)]
 pub(crate) struct Stage<T>(Arc<OnceLock<Option<T>>>);
 
@@ -23,7 +23,7 @@ impl<T> Clone for Stage<T> {
 }
 
 impl<T: Clone> Stage<T> {
-    /// Waits until it has ended; what it made, if it passed.
+    /// Waits until it has ended, and returns its result if it passed.
     pub(crate) fn wait(&self) -> Option<T> {
         self.0.wait().clone()
     }
@@ -60,19 +60,19 @@ pub(crate) struct Stages {
 }
 
 impl Stages {
-    /// No stages yet; there will be at most as many labs at a time as this machine has CPUs.
+    /// No stages yet. Labs keep all CPUs of this machine busy: there are more at a time than CPUs, because guests also wait.
     pub(crate) fn new() -> Self {
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         Self {
             begun: Instant::now(),
             rows: Mutex::default(),
             tests: Mutex::default(),
-            labs: Permits::new(cpus),
+            labs: Permits::new(cpus + cpus / 2),
         }
     }
 
-    /// Begins the stage `name`, which does `work` with the result of `needs`: that waits for other stages, and is none if one
-    /// of them has failed.
+    /// Begins the stage `name`, which does `work` with the result of `needs`: `needs` waits for other stages, and returns
+    /// none if one of them failed.
     pub(crate) fn begin<'scope, N, T, E: Display>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -150,7 +150,7 @@ impl Stages {
         lock(&self.tests).push((name, took));
     }
 
-    /// The stages that have ended, by their begin, and the times of tests, the longest first.
+    /// The ended stages in the order of their start, and the times of tests, the longest first.
     pub(crate) fn finish(self) -> (Vec<Row>, Vec<(String, Duration)>) {
         let mut rows = self.rows.into_inner().unwrap_or_else(PoisonError::into_inner);
         rows.sort_by_key(|row| row.begun);

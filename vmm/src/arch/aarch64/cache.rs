@@ -5,7 +5,10 @@ use std::arch::asm;
 
 /// Cleans the data caches of `length` bytes from `start` to the point of coherency, and invalidates them. The next load from there
 /// sees what the guest stored.
-pub(super) fn clean(start: *const u8, length: usize) {
+///
+/// # Safety
+/// These bytes are mapped and readable during the call.
+pub(super) unsafe fn clean(start: *const u8, length: usize) {
     let kinds: u64;
     // SAFETY: reads a register that Linux lets user space read (CTR_EL0, Documentation/arm64/cpu-feature-registers.rst).
     unsafe { asm!("mrs {}, ctr_el0", out(reg) kinds, options(nomem, nostack, preserves_flags)) };
@@ -13,8 +16,8 @@ pub(super) fn clean(start: *const u8, length: usize) {
     let line = 4_usize << (kinds >> 16 & 0xf);
     let end = start as usize + length;
     for address in (start as usize & !(line - 1)..end).step_by(line) {
-        // SAFETY: cleaning changes no byte; Linux lets user space do it (SCTLR_EL1.UCI) for lines that it may read, and
-        // every line here has a byte of the caller's range.
+        // SAFETY: cleaning changes no byte. Linux lets user space do it (SCTLR_EL1.UCI) for lines that it may read. Every line
+        // here has a byte of the range, which the caller says is readable.
         unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
     }
     // SAFETY: a barrier, which waits until the lines are clean.
@@ -29,7 +32,8 @@ mod tests {
         let copy = bytes.clone();
         for (from, to) in [(0, 0), (1, 2), (63, 65), (0, bytes.len())] {
             let part = &bytes[from..to];
-            super::clean(part.as_ptr(), part.len());
+            // SAFETY: the slice is borrowed.
+            unsafe { super::clean(part.as_ptr(), part.len()) };
         }
         assert_eq!(bytes, copy);
     }

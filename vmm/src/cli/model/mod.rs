@@ -182,7 +182,7 @@ fn run(path: &Path, args: &ModelArgs, out: impl Write) -> Result<ExitCode, Model
     let mut run = script.run();
     let unheld = print(&mut run, args.json, out)?;
     for (_, sentence) in &unheld {
-        eprintln!("minivmm: the script {}, {sentence}", path.display());
+        let _ = writeln!(io::stderr(), "minivmm: the script {}, {sentence}", path.display());
     }
     if let Some(path) = &args.svg {
         draw(&run.window_map(), path)?;
