@@ -15,6 +15,7 @@ use vmm::observe::frames::{self, FrameError};
 pub(crate) fn group() -> Group {
     // These depend on no architecture: they test the devices and the portable part of our driver.
     let same = tests![
+        every_format_streams_right,
         large_frames_and_the_frame_clock,
         a_slow_node_does_not_disturb_the_other,
         buffers_go_from_node_to_node,
@@ -28,7 +29,6 @@ pub(crate) fn group() -> Group {
         name: "camera",
         place: Place::Linux(vec![Kind::DEFAULT]),
         tests: tests![
-            every_format_streams_right,
             other_clients_stream,
             buffers_outside_the_window_are_errors,
             the_driver_lets_go_while_streaming,

@@ -29,18 +29,15 @@ pub(crate) fn group() -> Group {
         a_report_is_replayed,
         rules_come_while_a_machine_runs,
         frames_are_stepped_and_a_timeline_has_them,
+        a_device_that_hangs_is_reset,
     ];
     Group {
         name: "faults",
         place: Place::Linux(vec![Kind::DEFAULT]),
-        tests: tests![
-            an_error_costs_a_buffer_and_no_more,
-            a_lost_interrupt_is_caught_up_with,
-            a_device_that_hangs_is_reset,
-        ]
-        .into_iter()
-        .chain(same.into_iter().map(Test::the_same_everywhere))
-        .collect(),
+        tests: tests![an_error_costs_a_buffer_and_no_more, a_lost_interrupt_is_caught_up_with,]
+            .into_iter()
+            .chain(same.into_iter().map(Test::the_same_everywhere))
+            .collect(),
     }
 }
 

@@ -35,6 +35,8 @@ type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
 /// How long the command may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(15);
+/// The longest time in which a lab comes up: many times what it takes on a busy machine.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
 /// How long the last answers of the command's socket may take when it has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 
@@ -264,7 +266,7 @@ impl Session<'_> {
     /// Waits until something can be done, or for the time limit.
     fn wait(&self, signals: Option<&Signals>) -> Result<Ready, LabError> {
         loop {
-            let left = self.lab.timeout.map(|limit| limit.saturating_sub(self.begun.elapsed()));
+            let left = self.limit().map(|limit| limit.saturating_sub(self.begun.elapsed()));
             if left == Some(Duration::ZERO) {
                 return Err(self.timed_out());
             }
@@ -303,10 +305,18 @@ impl Session<'_> {
         }
     }
 
+    /// The time limit from the session's begin on. A lab that does not come up has one also if the command has none.
+    fn limit(&self) -> Option<Duration> {
+        match self.lab.timeout {
+            limit if self.started => limit,
+            limit => Some(limit.map_or(BOOT_LIMIT, |limit| limit.min(BOOT_LIMIT))),
+        }
+    }
+
     fn timed_out(&self) -> LabError {
         let log =
             if self.started { String::new() } else { format!("; its last messages:\n{}", self.last_lines()) };
-        LabError::Timeout { limit: self.lab.timeout.unwrap_or_default(), started: self.started, log }
+        LabError::Timeout { limit: self.limit().unwrap_or_default(), started: self.started, log }
     }
 
     fn take_signals(&mut self, signals: &mut Signals) -> Result<(), LabError> {
