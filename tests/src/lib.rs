@@ -13,5 +13,6 @@ pub mod kernels;
 pub mod programs;
 pub mod pty;
 pub mod scenario;
+pub mod schema;
 
 pub use vmm::lab;

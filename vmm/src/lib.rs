@@ -16,6 +16,8 @@ pub mod arch;
 pub mod boot;
 pub mod cli;
 pub mod experiment;
+#[cfg(test)]
+mod formats;
 pub mod guest;
 pub mod lab;
 pub mod machine;

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
 
 /// The field of a plan, and of a trace, that names the action.
@@ -65,6 +66,21 @@ impl<'de> Deserialize<'de> for Action {
         // An action has at most one parameter, and the other fields are taken already.
         let parameter = fields.into_iter().find_map(|(name, value)| Some((name, value.as_i64()?)));
         Ok(Self { name: name.into(), parameter: parameter.map(|(name, value)| (name.into(), value)) })
+    }
+}
+
+/// Without the parameters, whose names are in the tables of the devices.
+impl JsonSchema for Action {
+    fn schema_name() -> Cow<'static, str> {
+        "Action".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "properties": { NAME: { "type": "string", "description": "The name of the action." } },
+            "required": [NAME],
+        })
     }
 }
 

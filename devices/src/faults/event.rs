@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
@@ -43,7 +44,7 @@ impl Event {
 }
 
 /// A rule that fired. The names are stable in JSON, and a trace has one line for each firing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Firing {
     /// The id of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,7 +82,7 @@ pub struct Firing {
 }
 
 /// A byte of guest memory that a fault changed, or that the device read wrongly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// Its guest-physical address.
     pub address: u64,
@@ -92,7 +93,7 @@ pub struct Change {
 }
 
 /// The record of a plan, for a report. The names are stable in JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// The plan, as it was given.
     pub plan: String,
@@ -105,7 +106,7 @@ pub struct Trace {
 }
 
 /// A rule at work. The names are stable in JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RuleStatus {
     /// Its name.
     pub name: String,

@@ -98,7 +98,7 @@ pub struct Row {
 #[derive(Debug)]
 pub struct Parameter {
     /// Its name in plans and traces.
-    pub(super) name: &'static str,
+    pub name: &'static str,
     /// The values that a plan may give it.
     pub(super) permitted: RangeInclusive<i64>,
 }

@@ -3,6 +3,8 @@
 
 use std::{
     env, fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -15,9 +17,12 @@ use tempfile::TempDir;
 use tests::{
     guest,
     harness::{Group, Place},
-    host, tests,
+    host, schema, tests,
 };
-use vmm::observe::report::{MachineOutcome, Report};
+use vmm::{
+    experiment::results::Summary,
+    observe::report::{MachineOutcome, Report},
+};
 
 /// The tests.
 pub(crate) fn group() -> Group {
@@ -94,6 +99,7 @@ fn what_a_guest_leaves_reaches_the_host() {
     assert_eq!(stderr.matches("running in the lab").count(), 1, "{stderr}");
     assert_eq!(fs::read_to_string(installed.at("out/file")).unwrap(), "kept\n");
     assert_eq!(report(&installed.at("reports/report.json")).outcome, MachineOutcome::Exit { status: 7 });
+    schema::check("observe/report.schema.json", &[installed.at("reports/report.json")]);
     for name in ["console.log", "tree.dtb", "timeline.json", "clips/clip.y4m"] {
         assert!(fs::metadata(installed.at(name)).unwrap().len() > 0, "{name} is empty");
     }
@@ -142,8 +148,11 @@ fn end(mut minivmm: Child) -> Output {
 fn requests_and_signals_reach_the_guest() {
     let installed = Installed::new();
     let socket = installed.at("vm.sock");
-    let words = "run --cma 64M --report report.json --api-socket vm.sock --exec";
-    let words: Vec<&str> = words.split_whitespace().chain(["sleep 1000"]).collect();
+    let plan = "[[rule]]\nname = \"torn\"\non = \"frame.dma\"\naction = \"torn\"\nlines = 1\nwhen = { nth = 1000 }\n";
+    fs::write(installed.at("plan.toml"), plan).unwrap();
+    let words =
+        "run --cma 64M --camera fps=1 --faults plan.toml --report report.json --api-socket vm.sock --exec";
+    let words: Vec<&str> = words.split_whitespace().chain(["v4l2-ctl --stream-mmap; sleep 1000"]).collect();
     let mut machine = installed.minivmm(&words);
     let machine = machine.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let emulator = emulator(&machine);
@@ -167,12 +176,46 @@ fn requests_and_signals_reach_the_guest() {
             assert!(said.contains(part), "{verb}: {said}{}", text(&output.stderr));
         }
     });
+    check_answers(&socket, installed.folder.path());
     signal(&machine, Signal::TERM);
     let output = end(machine);
     assert_eq!(output.status.code(), Some(128 + 15), "{}", text(&output.stderr));
     // The machine ended in order, and left its report.
     assert_eq!(report(&installed.at("report.json")).outcome, MachineOutcome::Signal { signal: 15 });
     assert!(!is_running(emulator) && !socket.exists());
+}
+
+/// Sends requests to a machine, and checks them and the answers by their schemas.
+fn check_answers(socket: &Path, folder: &Path) {
+    let requests = [
+        (r#"{"verb":"status"}"#, "status"),
+        (r#"{"verb":"devices","device":"camera0"}"#, "devices"),
+        (r#"{"verb":"cma"}"#, "cma"),
+        (r#"{"verb":"faults","faults":"list"}"#, "faults"),
+        (r#"{"verb":"faults","faults":{"trigger":"none"}}"#, "error"),
+        (r#"{"verb":"capture"}"#, "capture"),
+        (r#"{"verb":"frames","frames":{"step":1}}"#, "done"),
+        (r#"{"verb":"frames","frames":"resume"}"#, "done"),
+        (r#"{"verb":"pause"}"#, "done"),
+        (r#"{"verb":"resume"}"#, "done"),
+    ];
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut answers = String::new();
+    for (request, expected) in requests {
+        writeln!(stream, "{request}").unwrap();
+        let answer = lines.next().unwrap().unwrap();
+        assert!(answer.starts_with(&format!("{{\"{expected}\":")), "{request}: {answer}");
+        answers += &(answer + "\n");
+    }
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        [path]
+    };
+    let requests = requests.map(|(request, _)| request).join("\n");
+    schema::check("api/request.schema.json", &file("requests.jsonl", &requests));
+    schema::check("api/answer.schema.json", &file("answers.jsonl", &answers));
 }
 
 fn an_experiment_runs_in_one_lab() {
@@ -183,9 +226,15 @@ fn an_experiment_runs_in_one_lab() {
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{}{stderr}", text(&output.stdout));
     assert_eq!(stderr.matches("running in the lab").count(), 1, "{stderr}");
+    let results = installed.at("experiment-results");
     for name in ["report.json", "junit.xml", "index.html"] {
-        assert!(installed.at("experiment-results").join(name).exists(), "{name} is missing");
+        assert!(results.join(name).exists(), "{name} is missing");
     }
+    schema::check("experiment/results.schema.json", &[results.join("report.json")]);
+    let summary: Summary = serde_json::from_slice(&fs::read(results.join("report.json")).unwrap()).unwrap();
+    let run = results.join(&summary.runs[0].folder);
+    schema::check("observe/report.schema.json", &[run.join("report.json")]);
+    schema::check("observe/trace.schema.json", &[run.join("trace.jsonl")]);
 }
 
 fn a_guest_that_is_interrupted_early_leaves_nothing() {

@@ -25,6 +25,7 @@ mod other_kernels;
 mod own_driver;
 mod pages;
 mod scenarios;
+mod schemas;
 mod tour;
 mod tree;
 mod words;
@@ -70,6 +71,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         own_driver::group(),
         pages::group(),
         scenarios::group(arch),
+        schemas::group(),
         tour::group(),
         tree::group(),
         words::group(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tests::{
     guest,
     harness::{Group, Place},
-    tests,
+    schema, tests,
 };
 
 use crate::tour::{FreshClone, YOUR_DRIVER};
@@ -32,6 +32,7 @@ fn the_pages_commands_capture_a_frame() {
         line.and_then(|line| line.rsplit_once("0x")).map(|(_, digits)| u64::from_str_radix(digits, 16));
     let address = address.unwrap_or_else(|| panic!("{stdout}{stderr}")).unwrap();
     let report = fs::read(clone.path("my-driver/report.json")).unwrap();
+    schema::check("observe/report.schema.json", &[clone.path("my-driver/report.json")]);
     let window = &serde_json::from_slice::<Value>(&report).unwrap()["windows"][0];
     let (base, size) = (window["base"].as_u64().unwrap(), window["size"].as_u64().unwrap());
     assert!((base..base + size - 307_200).contains(&address), "{address:#x} is not in {window}");

@@ -5,9 +5,9 @@
 
 pub mod server;
 
-use serde::{Deserialize, Serialize};
-
 use devices::faults::RuleStatus;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::observe::{
     capture::Capture,
@@ -18,25 +18,25 @@ use crate::observe::{
 pub const REQUEST_MAX: usize = 16 << 10;
 
 /// A request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// The verb.
     pub verb: Verb,
-    /// With [`Verb::Faults`]: the change.
+    /// For the verb `faults`: the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<FaultsRequest>,
-    /// With [`Verb::Frames`]: the change.
+    /// For the verb `frames`: the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FramesRequest>,
-    /// With [`Verb::Devices`], [`Verb::Frames`] and [`Verb::Capture`]: the id of a device. Without it `devices` and `frames` mean
-    /// all devices, and `capture` means the first device that makes frames.
+    /// For the verbs `devices`, `frames` and `capture`: the id of a device. Without it `devices` and `frames` mean all devices, and
+    /// `capture` means the first device that makes frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
 }
 
 /// A change of the frame clocks of devices: `{"verb": "frames", "frames": {"step": 1}}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FramesRequest {
     /// No further frame begins
@@ -48,7 +48,7 @@ pub enum FramesRequest {
 }
 
 /// A request about fault injection: `{"verb": "faults", "faults": {"trigger": "NAME"}}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultsRequest {
     /// List the rules, and how often each fired
@@ -62,7 +62,7 @@ pub enum FaultsRequest {
 }
 
 /// The verb of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// Show the state of the machine
@@ -87,19 +87,19 @@ pub enum Verb {
     Stop,
 }
 
-/// An answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// An answer. Its one field is named after the verb, or is `done` or `error`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// To [`Verb::Status`].
+    /// To `status`.
     Status(Status),
-    /// To [`Verb::Devices`]: the devices that have counters, in the order in which the machine has them.
+    /// To `devices`: the devices that have counters, in the order in which the machine has them.
     Devices(Vec<DeviceReport>),
-    /// To [`Verb::Cma`]: the areas in the order of their places.
+    /// To `cma`: the areas in the order of their places.
     Cma(Vec<GuestWindow>),
-    /// To [`Verb::Faults`]: the rules, in their order.
+    /// To `faults` with `list`: the rules, in their order.
     Faults(Vec<RuleStatus>),
-    /// To [`Verb::Capture`].
+    /// To `capture`.
     Capture(Capture),
     /// The request is done.
     Done {},
@@ -108,7 +108,7 @@ pub enum Answer {
 }
 
 /// The state of a running machine. Sizes are in bytes, times in seconds; the fields that a report has too mean the same.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// minivmm's version.
     pub version: String,
@@ -130,7 +130,7 @@ pub struct Status {
 
 /// A CMA window as the guest's kernel has it. Pages are counted from its base and have 4096 bytes, whatever the kernel's
 /// have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GuestWindow {
     /// The kernel's name for it: that of its node with the address, `reserved` for `cma=`.
     pub name: String,

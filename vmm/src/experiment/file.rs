@@ -429,4 +429,26 @@ mod tests {
         let error = read("machine = \"x\"", &[]).unwrap_err().located("machine = \"x\"").to_string();
         assert!(error.starts_with("1:1: an experiment has no name; give it one"), "{error}");
     }
+
+    #[test]
+    fn the_schema_has_the_names_that_are_read() {
+        let schema: serde_json::Value = serde_json::from_str(include_str!("file.schema.json")).unwrap();
+        let rule = format!("{PLAIN}{RULE}");
+        let frames = "file = \"f\", format = \"GREY\", size = \"320x240\"";
+        for (place, text) in [
+            ("", format!("other = 1\n{PLAIN}")),
+            ("/$defs/seeds", format!("{PLAIN}seeds = {{ from = 1, count = 1, other = 1 }}")),
+            ("/$defs/expect", format!("{PLAIN}[expect]\nother = 1")),
+            ("/$defs/frames", format!("{PLAIN}[expect]\nframes = {{ {frames}, other = 1 }}")),
+            ("/$defs/rule", format!("{rule}other = 1")),
+            ("/$defs/when", format!("{rule}when = {{ other = 1 }}")),
+        ] {
+            let error = read(&text, &[]).unwrap_err().located(&text).to_string();
+            let (_, names) = error.split_once("has no 'other'; it has ").unwrap_or_else(|| panic!("{error}"));
+            let names: BTreeSet<&str> = names.split(", ").collect();
+            let fields = schema.pointer(&format!("{place}/properties")).and_then(|fields| fields.as_object());
+            let fields: BTreeSet<&str> = fields.unwrap().keys().map(String::as_str).collect();
+            assert_eq!(fields, names, "{place}");
+        }
+    }
 }

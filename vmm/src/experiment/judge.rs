@@ -1,5 +1,6 @@
 //! The verdict on a run: compares its evidence with the expectations of the experiment.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -23,14 +24,14 @@ const NEVER: &[&str] = &[
 ];
 
 /// The verdict on a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// The expectations that do not hold. Without any the run has passed.
     pub complaints: Vec<Complaint>,
 }
 
 /// An expectation that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Complaint {
     /// Its name in the file, as `fired` or `log`; `end` if the machine did not end by itself.
     pub expectation: String,

@@ -4,10 +4,11 @@ use std::{fmt::Write as _, io::Cursor};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use devices::media::Captured;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A frame of a device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Capture {
     /// The device's id.
     pub device: String,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why minivmm ends: a row of the table.
@@ -87,7 +88,7 @@ pub fn table() -> String {
 }
 
 /// The exit status that a run ends with, and its meaning. The names are stable in JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExitStatus {
     /// The number.
     pub status: u8,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::exit_status::{ExitStatus, Reason};
@@ -12,7 +13,7 @@ use super::exit_status::{ExitStatus, Reason};
 pub const FORMAT_VERSION: u32 = 2;
 
 /// How the machine ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum MachineOutcome {
     /// The guest ended with a status: the command's, or that of a power-off (0).
@@ -71,7 +72,7 @@ impl MachineOutcome {
 }
 
 /// A CMA window at the end of a run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WindowReport {
     /// Name of its node.
     pub name: String,
@@ -92,7 +93,7 @@ pub struct WindowReport {
 pub type Counters = IndexMap<String, u64>;
 
 /// A device of the machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceReport {
     /// Its name in the machine: its kind and a number.
     pub id: String,
@@ -111,9 +112,9 @@ impl DeviceReport {
 }
 
 /// The report of a run. Times are in seconds, sizes in bytes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// The version of this format: [`FORMAT_VERSION`].
+    /// The version of this format.
     pub format_version: u32,
     /// minivmm's version.
     pub version: String,

@@ -33,7 +33,8 @@ use stages::{Stage, Stages};
 use summary::Summary;
 
 /// Debian packages that the tests need beyond those of the lab, of the cross compiler and of the image builder.
-const PACKAGES: &[&str] = &["device-tree-compiler", "dt-schema", "gcc", "git", "libc6-dev", "util-linux"];
+const PACKAGES: &[&str] =
+    &["device-tree-compiler", "dt-schema", "gcc", "git", "libc6-dev", "python3-jsonschema", "util-linux"];
 
 /// Images that are built and tested only by `--thorough`: each takes minutes to build.
 const ONLY_IF_THOROUGH: &[Kind] = &[Kind::Debug(Release::ALL[0]), Kind::Large(Release::ALL[0])];

@@ -6,6 +6,7 @@ mod pictures;
 use std::{fmt::Write as _, fs, io, path::Path};
 
 use devices::faults::Rule;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -20,7 +21,7 @@ pub use pictures::pictures;
 pub const MINIMAL: &str = "minimal.toml";
 
 /// A run and its verdict. The names are stable in JSON.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// The experiment's name.
     pub experiment: String,
@@ -51,12 +52,12 @@ pub struct Done {
     pub captions: Vec<String>,
     /// The other files of the run, below the folder.
     pub files: Vec<String>,
-    /// Whether [`MINIMAL`] is among them: the smallest plan that shows the same failure.
+    /// Whether `minimal.toml` is among them: the smallest plan that shows the same failure.
     pub minimised: bool,
 }
 
 /// A rule of a run's plan. The names are stable in JSON.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// Its name.
     pub rule: String,
@@ -86,7 +87,7 @@ impl Fault {
 }
 
 /// All runs of a call. The names are stable in JSON.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// minivmm's version.
     pub version: String,
