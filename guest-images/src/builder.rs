@@ -18,10 +18,11 @@ use crate::{
     kernel::{self, Kernel},
     recipe::Recipe,
     release::Release,
+    sources,
     versions::Versions,
 };
 
-/// Builds the missing parts of the image `kind` for `arch` that this checkout describes, and makes it the current image of its
+/// Builds the missing parts of the image `kind` for `arch` that this program describes, and makes it the current image of its
 /// kind. It shows its progress on stderr. After an interruption, the next call continues. If another process builds, it waits
 /// for that process. The kernel has the version that was recorded when the first image was built.
 ///
@@ -56,7 +57,7 @@ fn build_version(arch: &'static Arch, kind: Kind, newest: bool) -> Result<Image,
     let versions = Versions::new(&base, newest);
     let folder = make(arch, kind, &base, &versions, &lock).or_else(|error| match error {
         Error::Outdated { file, .. } if versions.has(&file) => {
-            eprintln!("guest-images: Debian's archive does not have {file}.deb any more");
+            eprintln!("image: Debian's archive does not have {file}.deb any more");
             make(arch, kind, &base, &Versions::new(&base, true), &lock)
         }
         // The new lists give another image.
@@ -125,6 +126,7 @@ pub fn clean() -> Result<(), Error> {
     for release in Release::ALL {
         cache::remove_tree(&kernel::sources(&base, release))?;
     }
+    cache::remove_tree(&sources::copies())?;
     for arch in Arch::ALL {
         let keep: Vec<PathBuf> =
             Kind::all().filter_map(|kind| fs::canonicalize(link(arch, kind)).ok()).collect();

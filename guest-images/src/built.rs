@@ -79,6 +79,6 @@ pub(crate) fn base() -> PathBuf {
 /// Waits until no other process builds or removes images.
 pub(crate) fn lock() -> Result<Lock, Error> {
     Lock::take(&base().join("lock"), || {
-        eprintln!("guest-images: waiting for another process that builds images");
+        eprintln!("image: waiting for another process that builds images");
     })
 }

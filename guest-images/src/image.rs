@@ -54,16 +54,6 @@ impl Kind {
         }
     }
 
-    /// The same kind with the kernel `release`. None for Debian's kernel, which has only one release.
-    pub fn with(self, release: Release) -> Option<Self> {
-        match self {
-            Self::Default(_) => Some(Self::Default(release)),
-            Self::Large(_) => Some(Self::Large(release)),
-            Self::Debug(_) => Some(Self::Debug(release)),
-            Self::Debian => None,
-        }
-    }
-
     /// The release of our kernel.
     pub fn release(self) -> Option<Release> {
         match self {
@@ -91,7 +81,7 @@ mod tests {
 
     #[test]
     fn only_our_kernel_has_releases() {
-        assert_eq!(Kind::DEFAULT.with(Release::V7_2).and_then(Kind::release), Some(Release::V7_2));
-        assert_eq!(Kind::Debian.with(Release::V7_2), None);
+        assert_eq!(Kind::named("64k-7.2").and_then(Kind::release), Some(Release::V7_2));
+        assert_eq!(Kind::Debian.release(), None);
     }
 }

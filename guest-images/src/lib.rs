@@ -140,15 +140,9 @@ pub enum Error {
         /// The images of the architecture.
         names: Vec<String>,
     },
-    /// A release was requested for Debian's kernel.
-    #[error("the image {image} has Debian's own kernel, which has only one release; omit --release")]
-    NotOurs {
-        /// The image.
-        image: String,
-    },
     /// The image was not built yet.
     #[error(
-        "the guest image {image} for {arch} is not built; build it, run: cargo run -p guest-images -- build --arch {arch} --image {image}"
+        "the guest image {image} for {arch} is not built; build it: minivmm image build {image} --arch {arch}"
     )]
     NotBuilt {
         /// The image.

@@ -38,7 +38,7 @@ impl Step {
         bar.set_prefix(name);
         bar.enable_steady_tick(Duration::from_millis(200));
         let heartbeat = log.then(|| {
-            eprintln!("guest-images: {name}");
+            eprintln!("image: {name}");
             heartbeat(name, bar.clone())
         });
         Self { name, bar, start: Instant::now(), heartbeat }
@@ -57,7 +57,7 @@ impl Step {
     pub(crate) fn done(mut self) {
         let took = clock(self.start.elapsed());
         if self.stop_heartbeat() {
-            eprintln!("guest-images: {}: done in {took}", self.name);
+            eprintln!("image: {}: done in {took}", self.name);
         } else {
             self.bar.println(format!("✓ {:18} {took}", self.name));
             self.bar.finish_and_clear();
@@ -88,10 +88,10 @@ fn heartbeat(name: &'static str, bar: ProgressBar) -> (Sender<()>, JoinHandle<()
         while receiver.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
             let elapsed = clock(bar.elapsed());
             match bar.length() {
-                None | Some(0) => eprintln!("guest-images: {name}: {elapsed}"),
+                None | Some(0) => eprintln!("image: {name}: {elapsed}"),
                 Some(length) => {
                     let percent = bar.position() * 100 / length;
-                    eprintln!("guest-images: {name}: {percent}% in {elapsed}: {}", bar.message());
+                    eprintln!("image: {name}: {percent}% in {elapsed}: {}", bar.message());
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! What images are made from: the kernel's configuration and patches, the driver, and init.
+//! What images are made from: the kernel's configuration and patches, the driver, and init. They are embedded in the program, so
+//! that it needs no checkout.
 
 use std::{
     fs,
@@ -11,26 +12,24 @@ use crate::{
     recipe::Recipe,
 };
 
-/// This crate's folder in the checkout.
-const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
-
 /// The files, by their paths below the crate's folder. build.rs lists them.
 const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
-/// The folder with the files: this crate's if the checkout exists, else a copy in the cache.
+/// The folder with the files, in the cache.
 pub(crate) fn folder() -> Result<PathBuf, Error> {
-    let checkout = Path::new(CHECKOUT);
-    if FILES.iter().all(|(name, _)| checkout.join(name).exists()) {
-        return Ok(checkout.to_owned());
-    }
-    unpack(&cache_dir())
+    unpack(&copies())
 }
 
-/// The folder with a copy of the files, below the cache folder `cache`.
-fn unpack(cache: &Path) -> Result<PathBuf, Error> {
+/// The folder in the cache with the files of this program, and of other versions of it.
+pub(crate) fn copies() -> PathBuf {
+    cache_dir().join("sources")
+}
+
+/// The folder with the files, below the folder `copies`.
+fn unpack(copies: &Path) -> Result<PathBuf, Error> {
     let recipe =
         FILES.iter().fold(Recipe::new("sources"), |recipe, (name, content)| recipe.with(name).with(content));
-    let copy = cache.join("sources").join(recipe.name());
+    let copy = copies.join(recipe.name());
     let _lock = Lock::take(&copy.with_extension("lock"), || ())?;
     if !copy.is_dir() {
         cache::create_whole(&copy, |partial| {
@@ -51,12 +50,12 @@ mod tests {
 
     #[test]
     fn the_copy_is_what_the_checkout_has() {
-        let cache = tempfile::tempdir().unwrap();
-        let copy = unpack(cache.path()).unwrap();
-        assert_eq!(unpack(cache.path()).unwrap(), copy);
+        let copies = tempfile::tempdir().unwrap();
+        let copy = unpack(copies.path()).unwrap();
+        assert_eq!(unpack(copies.path()).unwrap(), copy);
         for name in ["init", "driver/Kbuild", "driver/driver.c", "kernel/common.config"] {
             let content = |folder: &Path| fs::read(folder.join(name)).unwrap();
-            assert_eq!(content(&copy), content(Path::new(CHECKOUT)), "{name}");
+            assert_eq!(content(&copy), content(Path::new(env!("CARGO_MANIFEST_DIR"))), "{name}");
         }
         assert!(fs::read_dir(copy.join("kernel/patches/6.1")).unwrap().count() > 0);
     }

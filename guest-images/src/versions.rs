@@ -36,7 +36,7 @@ impl Versions {
         let chosen = choose(self.newest)?;
         if chosen != recorded {
             if !recorded.is_empty() {
-                eprintln!("guest-images: {} instead of {}", chosen.join(", "), recorded.join(", "));
+                eprintln!("image: {} instead of {}", chosen.join(", "), recorded.join(", "));
             }
             self.record(&path, &chosen)?;
         }

@@ -21,7 +21,6 @@ use crate::{
     guest,
     host::{self, CHOSEN},
     lab::IN_LAB,
-    programs,
 };
 
 /// A test: its name, and the function that panics if it fails.
@@ -209,7 +208,6 @@ pub fn main(groups: impl Fn(&Arch) -> Vec<Group>) -> ExitCode {
     }
     // Labs build nothing.
     guest::minivmm();
-    programs::build("guest-images", "guest-images").expect("cargo builds guest-images");
     let mut passed = run(&arguments, &here) == ExitCode::SUCCESS;
     if plan.is_none() {
         let images = in_labs.iter().flat_map(|plan| plan.images.clone()).collect::<Vec<_>>();

@@ -250,7 +250,7 @@ fn no_image() {
             &output,
             &[variable],
             2,
-            &["the guest image default is not built", place, "guest-images -- build"],
+            &["the guest image default is not built", place, "minivmm image build default"],
         );
     }
 }

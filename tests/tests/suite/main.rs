@@ -15,6 +15,7 @@ mod demosaic;
 mod experiments;
 mod faults;
 mod hosts;
+mod images;
 mod isp;
 mod lab;
 mod lessons;
@@ -60,6 +61,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         experiments::group(),
         faults::group(),
         hosts::group(),
+        images::group(),
         isp::group(),
         lab::group(),
         lessons::group(),

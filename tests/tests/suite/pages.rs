@@ -28,7 +28,7 @@ pub(crate) fn group() -> Group {
     }
 }
 
-const PROGRAMS: [&str; 6] = ["minivmm", "guest-images", "demo", "lab", "scenario", "verify"];
+const PROGRAMS: [&str; 5] = ["minivmm", "demo", "lab", "scenario", "verify"];
 
 /// Words with which code in a page begins if its options are those of another program.
 const OTHERS: &[&str] = &["UPDATE_PAGES=1", "v4l2-ctl", "cargo test"];

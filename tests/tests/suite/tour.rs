@@ -35,7 +35,9 @@ pub(crate) const YOUR_DRIVER: &str = "devices/src/camera/YOUR-DRIVER.md";
 const ONLY_PARSED: &[(&str, &str)] = &[
     ("cargo verify", "it runs this test"),
     ("cargo demo --", "it builds another image"),
-    ("cargo run -p guest-images -- build --", "it builds another image"),
+    ("minivmm image build 7.2", "it builds another image"),
+    ("minivmm image build debian", "it builds another image"),
+    ("minivmm image remove 7.2", "this image is not built"),
     ("minivmm --image 7.2", "it boots another image"),
     ("cargo lab --arch aarch64", "lab:: boots this lab"),
     ("minivmm experiment run --jobs 1 tests/experiments/", "experiments:: runs each"),

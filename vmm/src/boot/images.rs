@@ -40,8 +40,8 @@ pub enum ImageError {
     },
     /// It is not built.
     #[error(
-        "the guest image {name} is not built, as {} is missing; build it with `cargo run --release -p guest-images -- build{}`, or name a --kernel",
-        folder.display(), option(.name)
+        "the guest image {name} is not built, as {} is missing; build it with `minivmm image build {name}`, or name a --kernel",
+        folder.display()
     )]
     Absent {
         /// Its name.
@@ -57,11 +57,6 @@ pub enum ImageError {
         /// Why.
         source: io::Error,
     },
-}
-
-/// The builder's option for the image `name`.
-fn option(name: &str) -> String {
-    if name == DEFAULT { String::new() } else { format!(" --image {name}") }
 }
 
 /// Finds the image called `name`.

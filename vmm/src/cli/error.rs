@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use devices::faults::PlanError;
 
-use super::{check::CheckError, ctl::CtlError, model::ModelError, replay::ReplayError};
+use super::{check::CheckError, ctl::CtlError, image, model::ModelError, replay::ReplayError};
 use crate::{
     api::server::SocketError,
     boot::{error::LoadError, images::ImageError},
@@ -51,6 +51,8 @@ pub(super) enum CliError {
     ReadPlan { path: PathBuf, source: io::Error },
     #[error("{}:{error}", path.display())]
     Plan { path: PathBuf, error: PlanError },
+    #[error(transparent)]
+    Builder(guest_images::Error),
     #[error("the report {} cannot be written: {source}", path.display())]
     Report { path: PathBuf, source: io::Error },
 }
@@ -76,6 +78,7 @@ impl CliError {
             Self::Ctl(error) => error.reason(),
             Self::Experiment(error) => error.reason(),
             Self::Replay(error) => error.reason(),
+            Self::Builder(error) => image::reason(error),
             Self::Kvm(_) | Self::Machine(_) | Self::Report { .. } => Reason::Failed,
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct MachineArgs {
     #[arg(long, value_name = "N", default_value_t = 1, help = numa_help(), long_help = long_numa_help(),
         hide_short_help = true)]
     pub(super) numa: u32,
-    /// Guest image; the builder of guest-images has built it
+    /// Guest image; `minivmm image build NAME` builds it
     #[arg(long, value_name = "NAME", default_value = images::DEFAULT, conflicts_with = "kernel")]
     pub(super) image: String,
     #[arg(long, value_name = "FILE", help = kernel_help(), long_help = long_kernel_help())]

@@ -5,6 +5,7 @@ pub mod ctl;
 pub mod doctor;
 mod duration;
 mod error;
+pub mod image;
 mod machine_args;
 pub mod model;
 pub mod replay;
@@ -32,6 +33,7 @@ use crate::{
 use check::{CheckArgs, CheckError};
 use ctl::CtlArgs;
 use error::CliError;
+use image::ImageArgs;
 use machine_args::{GuestArgs, MachineArgs, config, device_help};
 use model::ModelArgs;
 use replay::ReplayArgs;
@@ -67,6 +69,7 @@ Examples:
   minivmm --cma 256M --api-socket vm.sock              a guest that `minivmm ctl vm.sock status` asks for its state
   minivmm model fill.cma                               a model of the kernel's allocator, without a guest
   minivmm experiment run torn.toml                     fault injection, and a verdict on the guest's driver
+  minivmm image build                                  the guest image, which is built once
 
 Keys: Ctrl-A x stops the machine, Ctrl-A h lists the keys.
 
@@ -122,6 +125,8 @@ enum Command {
     Experiment(ExperimentArgs),
     /// Examine whether this host can run Linux guests, and say what to do if not
     Doctor,
+    /// Build, list and remove guest images, and build kernel modules for them
+    Image(ImageArgs),
 }
 
 /// Runs the command line of this process.
@@ -153,9 +158,7 @@ fn asks_for_a_command(words: impl Iterator<Item = OsString>) -> bool {
 /// Runs a command.
 fn command(cli: Cli) -> Result<ExitCode, CliError> {
     if let Some(help) = cli.machine().and_then(|machine| device_help(&machine.device)) {
-        // A reader may close the pipe early.
-        let _ = io::stdout().write_all(help.as_bytes());
-        return Ok(ExitCode::SUCCESS);
+        return Ok(print(&help));
     }
     match cli.command {
         None => run(cli.run),
@@ -167,13 +170,20 @@ fn command(cli: Cli) -> Result<ExitCode, CliError> {
         Some(Command::Replay(args)) => replay::main(&args).map_err(CliError::Replay),
         Some(Command::Experiment(args)) => experiment::main(args, machine_of).map_err(CliError::Experiment),
         Some(Command::Doctor) => Ok(doctor()),
+        Some(Command::Image(args)) => image::main(&args).map(|text| print(&text)).map_err(CliError::Builder),
     }
+}
+
+/// Prints `text` on standard output.
+fn print(text: &str) -> ExitCode {
+    // A reader may close the pipe early.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn doctor() -> ExitCode {
     let (report, fit) = doctor::examine();
-    // A reader may close the pipe early.
-    let _ = write!(io::stdout(), "{report}");
+    print(&report);
     if fit { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -210,8 +220,7 @@ fn tree(machine: MachineArgs, guest: GuestArgs) -> Result<(Vec<u8>, u64), CliErr
 fn print_source(tree: &[u8]) -> Result<(), CliError> {
     let tree = Tree::read(tree)
         .map_err(|source| CliError::Check(CheckError::Tree { path: "of these options".into(), source }))?;
-    // A reader that closed the pipe wants no more.
-    let _ = io::stdout().write_all(tree.to_source().as_bytes());
+    print(&tree.to_source());
     Ok(())
 }
 

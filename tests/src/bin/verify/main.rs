@@ -224,8 +224,8 @@ impl<'scope> Verify<'scope, '_> {
             packages.wait()
         };
         let build = move |()| -> Result<TestPrograms, String> {
-            let mut build = cargo(&["build", "--quiet", "-p", "vmm", "-p", "tests", "-p", "guest-images"]);
-            build.args(["minivmm", "lab", "guest-images"].iter().flat_map(|program| ["--bin", program]));
+            let mut build = cargo(&["build", "--quiet", "-p", "vmm", "-p", "tests"]);
+            build.args(["minivmm", "lab"].iter().flat_map(|program| ["--bin", program]));
             commands::run(name, in_background(build), |_| ())?;
             let tests = if only_suite { TestPrograms::SUITE } else { TestPrograms::ALL };
             TestPrograms::build(name, cargo(&["test"]), tests)
