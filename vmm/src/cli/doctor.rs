@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, fs};
 
+use clap::{Args, ValueEnum};
 use guest_images::{Arch, debian};
 
 use crate::{
@@ -10,6 +11,35 @@ use crate::{
     lab,
     machine::kvm::{API_VERSION, DEV_KVM, check_fit, open_kvm},
 };
+
+/// The arguments of `minivmm doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print only the Debian packages that minivmm installs for this purpose when it needs them
+    ///
+    /// It installs them as root or with passwordless sudo. To install them first: `sudo apt-get install $(minivmm doctor --packages
+    /// image)`
+    #[arg(long, value_name = "PURPOSE")]
+    pub packages: Option<Purpose>,
+}
+
+/// What Debian packages are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// To build guest images
+    Image,
+    /// To run guests in the lab
+    Lab,
+}
+
+/// The names of the packages, in one line.
+pub fn packages(purpose: Purpose) -> String {
+    let packages = match purpose {
+        Purpose::Image => guest_images::packages(Arch::host()),
+        Purpose::Lab => lab::packages(Arch::host()).to_vec(),
+    };
+    format!("{}\n", packages.join(" "))
+}
 
 /// A finding: whether it is good, and the sentence.
 type Finding = (bool, String);

@@ -53,6 +53,8 @@ pub(super) enum CliError {
     Plan { path: PathBuf, error: PlanError },
     #[error(transparent)]
     Builder(guest_images::Error),
+    #[error("the shell sh cannot be run: {0}; run the script of `minivmm collect --print` by another shell")]
+    Shell(io::Error),
     #[error("the report {} cannot be written: {source}", path.display())]
     Report { path: PathBuf, source: io::Error },
 }
@@ -79,7 +81,7 @@ impl CliError {
             Self::Experiment(error) => error.reason(),
             Self::Replay(error) => error.reason(),
             Self::Builder(error) => image::reason(error),
-            Self::Kvm(_) | Self::Machine(_) | Self::Report { .. } => Reason::Failed,
+            Self::Shell(_) | Self::Kvm(_) | Self::Machine(_) | Self::Report { .. } => Reason::Failed,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: its commands, and the dispatch to them.
 
 pub mod check;
+pub mod collect;
 pub mod ctl;
 pub mod doctor;
 mod duration;
@@ -8,6 +9,7 @@ mod error;
 pub mod image;
 mod machine_args;
 pub mod model;
+pub mod pages;
 pub mod replay;
 mod run;
 mod usage;
@@ -22,6 +24,7 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clap_complete::Shell;
 use cma::check::Tree;
 
 use crate::{
@@ -31,7 +34,9 @@ use crate::{
     observe::exit_status,
 };
 use check::{CheckArgs, CheckError};
+use collect::CollectArgs;
 use ctl::CtlArgs;
+use doctor::DoctorArgs;
 use error::CliError;
 use image::ImageArgs;
 use machine_args::{GuestArgs, MachineArgs, config, device_help};
@@ -124,9 +129,27 @@ enum Command {
     /// Test a guest's driver by fault injection, and judge the results
     Experiment(ExperimentArgs),
     /// Examine whether this host can run Linux guests, and say what to do if not
-    Doctor,
+    Doctor(DoctorArgs),
     /// Build, list and remove guest images, and build kernel modules for them
     Image(ImageArgs),
+    /// Gather what describes the reserved memory of this machine, or of a board, as a tar archive
+    Collect(CollectArgs),
+    /// Write the manual pages of minivmm and of its commands into a folder
+    ///
+    /// `minivmm man ~/.local/share/man/man1`, then `man minivmm`.
+    Man {
+        /// The folder, which is created if necessary
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Print the completions for a shell
+    ///
+    /// `minivmm completions bash > ~/.local/share/bash-completion/completions/minivmm`
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
 }
 
 /// Runs the command line of this process.
@@ -169,8 +192,13 @@ fn command(cli: Cli) -> Result<ExitCode, CliError> {
         Some(Command::Ctl(args)) => ctl::main(&args).map_err(CliError::Ctl),
         Some(Command::Replay(args)) => replay::main(&args).map_err(CliError::Replay),
         Some(Command::Experiment(args)) => experiment::main(args, machine_of).map_err(CliError::Experiment),
-        Some(Command::Doctor) => Ok(doctor()),
+        Some(Command::Doctor(args)) => Ok(doctor(&args)),
         Some(Command::Image(args)) => image::main(&args).map(|text| print(&text)).map_err(CliError::Builder),
+        Some(Command::Collect(args)) => collect(&args),
+        Some(Command::Man { folder }) => pages::write_manual(Cli::command(), &folder)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|source| CliError::Write { path: folder, source }),
+        Some(Command::Completions { shell }) => Ok(print(&pages::completions(Cli::command(), shell))),
     }
 }
 
@@ -181,10 +209,21 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn doctor() -> ExitCode {
+fn doctor(args: &DoctorArgs) -> ExitCode {
+    if let Some(purpose) = args.packages {
+        return print(&doctor::packages(purpose));
+    }
     let (report, fit) = doctor::examine();
     print(&report);
     if fit { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn collect(args: &CollectArgs) -> Result<ExitCode, CliError> {
+    if args.print {
+        return Ok(print(collect::SCRIPT));
+    }
+    let status = collect::run().map_err(CliError::Shell)?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 fn dtb(machine: MachineArgs, guest: GuestArgs, out: Option<&Path>) -> Result<ExitCode, CliError> {
