@@ -25,7 +25,7 @@ use ::tests::{
     host, kernels, lab,
 };
 use clap::Parser;
-use guest_images::{Arch, Kind, Release, debian};
+use guest_images::{Arch, Kind, Release, cache::cache_dir, debian};
 
 use commands::in_background;
 use programs::{TestProgram, TestPrograms};
@@ -33,8 +33,16 @@ use stages::{Stage, Stages};
 use summary::Summary;
 
 /// Debian packages that the tests need beyond those of the lab, of the cross compiler and of the image builder.
-const PACKAGES: &[&str] =
-    &["device-tree-compiler", "dt-schema", "gcc", "git", "libc6-dev", "python3-jsonschema", "util-linux"];
+const PACKAGES: &[&str] = &[
+    "device-tree-compiler",
+    "dt-schema",
+    "gcc",
+    "git",
+    "libc6-dev",
+    "mmdebstrap",
+    "python3-jsonschema",
+    "util-linux",
+];
 
 /// Images that are built and tested only by `--thorough`: each takes minutes to build.
 const ONLY_IF_THOROUGH: &[Kind] = &[Kind::Debug(Release::ALL[0]), Kind::Large(Release::ALL[0])];
@@ -146,7 +154,10 @@ impl<'scope> Verify<'scope, '_> {
                 self.unit_tests(&ready);
             }
             if is_host(&ready.arch) {
-                self.tests_outside_of_labs(&ready, &all);
+                let labs_of_tests = self.tests_outside_of_labs(&ready, &all);
+                if self.release.is_none() {
+                    self.installed(&ready, labs_of_tests);
+                }
             }
             self.tests_in_labs(ready);
         }
@@ -299,7 +310,7 @@ impl<'scope> Verify<'scope, '_> {
     }
 
     /// Those tests of the suite that run on this machine and boot labs of their own, if any.
-    fn tests_outside_of_labs(self, ready: &Ready, all: &[Ready]) {
+    fn tests_outside_of_labs(self, ready: &Ready, all: &[Ready]) -> Stage<()> {
         let Ready { arch, programs, .. } = ready.clone();
         let stages = self.stages;
         // Some look at the other architecture's programs, too.
@@ -322,7 +333,27 @@ impl<'scope> Verify<'scope, '_> {
             }
             commands::run(arch.name, suite, |line| self.keep_time(arch, line))
         };
-        stages.begin(self.scope, format!("tests on this machine for {}", arch.name), needs, run);
+        stages.begin(self.scope, format!("tests on this machine for {}", arch.name), needs, run)
+    }
+
+    /// The Debian package, installed in a chroot without the checkout. The tests that boot labs prepare the lab first.
+    fn installed(self, ready: &Ready, labs_of_tests: Stage<()>) {
+        const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/installed/run.sh");
+        let Ready { programs, images, .. } = ready.clone();
+        let stages = self.stages;
+        let needs = move || {
+            labs_of_tests.wait();
+            let (_, image) = images.into_iter().find(|(kind, _)| *kind == Kind::DEFAULT)?;
+            image.wait()?;
+            Some((programs.wait()?, stages.lab(1)))
+        };
+        let run = move |(_, _permit): (TestPrograms, _)| -> Result<(), String> {
+            let program = ::tests::programs::folder().map_err(|error| error.to_string())?.join("minivmm");
+            let mut run = Command::new(RUN);
+            run.arg(program).arg(cache_dir());
+            commands::run("installed", run, |_| ())
+        };
+        stages.begin(self.scope, "installed package", needs, run);
     }
 
     /// The tests of the suite that run in labs: a stage for each lab.
