@@ -3,9 +3,9 @@
 #
 #   tests/installed/run.sh [PROGRAM [CACHE]]
 #
-# The package has PROGRAM, a minivmm. The chroot sees CACHE, the cache folder, read-only: the guest image and the lab are those of this
-# machine. The chroot itself is kept in CACHE, too. All mounts and processes are in namespaces that end with this script, whatever
-# ends it. It needs mmdebstrap, and root or passwordless sudo.
+# The package has PROGRAM, a minivmm. The chroot sees CACHE, the cache folder, read-only. The guest image and the lab are those of this
+# machine: `minivmm image build` and the first guest in the lab make them. The chroot itself is kept in CACHE, too. All mounts and
+# processes are in namespaces that end with this script, whatever ends it. It needs mmdebstrap, and root or passwordless sudo.
 set -eu
 
 folder=$(cd "$(dirname "$0")" && pwd)
