@@ -1,14 +1,19 @@
 //! Cpio archives for an initramfs. The bytes are reproducible: they do not depend on times and owners of this machine's
 //! files.
 
-use std::{collections::BTreeMap, io::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+};
 
-use ::cpio::{NewcBuilder, newc};
+use ::cpio::{NewcBuilder, NewcReader, newc};
 
 const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 const DEVICE: u32 = 0o020_000;
+/// The bits of a mode that are the type.
+const TYPE: u32 = 0o170_000;
 
 /// The entries of an archive, by path without the first slash. In this order a folder precedes its content.
 #[derive(Debug, Default)]
@@ -21,6 +26,8 @@ struct Entry {
     /// Major and minor number.
     device: (u32, u32),
     data: Vec<u8>,
+    /// It is a parent folder that was added automatically.
+    is_implied: bool,
 }
 
 impl Archive {
@@ -46,10 +53,16 @@ impl Archive {
 
     fn insert(&mut self, path: &str, entry: Entry) {
         for (slash, _) in path.match_indices('/') {
-            let folder = || Entry { mode: FOLDER | 0o755, ..Entry::default() };
+            let folder = || Entry { mode: FOLDER | 0o755, is_implied: true, ..Entry::default() };
             self.0.entry(path[..slash].to_owned()).or_insert_with(folder);
         }
         self.0.insert(path.to_owned(), entry);
+    }
+
+    /// Removes the parent folders that were added automatically and are in `existing`. An archive that is unpacked over another
+    /// then keeps the permissions of these folders, and links in their place.
+    pub fn without_parents(&mut self, existing: &BTreeSet<String>) {
+        self.0.retain(|path, entry| !(entry.is_implied && existing.contains(path)));
     }
 
     /// The archive's bytes. The kernel accepts concatenated archives if each begins at a multiple of four
@@ -76,11 +89,26 @@ impl Archive {
     }
 }
 
+/// The paths of the folders and links in concatenated archives, without the first slash, up to the first part that is
+/// compressed or malformed.
+pub fn folders(mut archives: &[u8]) -> BTreeSet<String> {
+    let mut folders = BTreeSet::new();
+    loop {
+        // The kernel skips zero bytes between archives, too.
+        archives = &archives[archives.iter().take_while(|byte| **byte == 0).count()..];
+        let Ok(reader) = NewcReader::new(archives) else { return folders };
+        let entry = reader.entry();
+        if [FOLDER, LINK].contains(&(entry.mode() & TYPE)) {
+            folders.insert(entry.name().trim_start_matches("./").trim_start_matches('/').to_owned());
+        }
+        let Ok(rest) = reader.finish() else { return folders };
+        archives = rest;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
-
-    use ::cpio::NewcReader;
 
     use super::*;
 
@@ -118,5 +146,27 @@ mod tests {
             entry("dev/console", 0o020_600, 5, ""),
         ];
         assert_eq!(entries, expected);
+    }
+
+    #[test]
+    fn an_archive_relies_on_the_folders_of_another() {
+        let mut first = Archive::default();
+        first.folder("tmp", 0o1777);
+        first.file("usr/bin/tool", 0o755, b"12345".to_vec());
+        first.link("bin", "usr/bin");
+        let mut more = Archive::default();
+        more.folder("etc", 0o755);
+        let mut archives = [first.pack(), vec![0; 8], more.pack(), b"\x1f\x8bcompressed".to_vec()].concat();
+        let existing = folders(&archives);
+        assert_eq!(existing.iter().collect::<Vec<_>>(), ["bin", "etc", "tmp", "usr", "usr/bin"]);
+        let mut added = Archive::default();
+        added.file("tmp/a/file", 0o644, Vec::new());
+        added.file("bin/tool", 0o755, Vec::new());
+        added.folder("etc", 0o700);
+        added.without_parents(&existing);
+        let names: Vec<_> = added.0.keys().collect();
+        assert_eq!(names, ["bin/tool", "etc", "tmp/a", "tmp/a/file"], "a folder that is named stays");
+        archives.truncate(50);
+        assert!(folders(&archives).is_empty());
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn group() -> Group {
     let mut tests = tests![
         kernels,
         initrds,
+        additions,
         sizes_and_windows,
         no_image,
         images_of_other_architectures,
@@ -166,6 +167,36 @@ fn initrds() {
         2,
         &["does not fit above the kernel in guest memory of 1G", "--memory"],
     );
+}
+
+fn additions() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = good_kernel(folder.path());
+    let with =
+        |option: &str, value: &str, part: &str| refused(&["--kernel", &kernel, option, value], 2, &[part]);
+    with("--add", "/no/such:/x", "/no/such cannot be put into the guest: No such file");
+    with(
+        "--add",
+        "/etc/passwd:x",
+        "--add: '/etc/passwd:x' names no absolute path in the guest; write it as HOST:/PATH",
+    );
+    with("--add", "/dev/null:/x", "/dev/null cannot be put into the guest, because it is neither a file");
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    with(
+        "--add",
+        &format!("{}:/x", folder.path().display()),
+        "pipe cannot be put into the guest, because it is neither",
+    );
+    let large = folder.path().join("large.ko");
+    fs::File::create(&large).unwrap().set_len(1 << 40).unwrap();
+    let large = large.display().to_string();
+    for (option, value) in [("--add", format!("{large}:/large")), ("--module", large)] {
+        with(option, &value, "in guest memory of 1G; increase --memory");
+    }
+    with("--module", "/no/such.ko", "/no/such.ko cannot be put into the guest: No such file");
+    with("--module", "/etc/passwd", "/etc/passwd is not a kernel module; name a .ko file");
+    refused(&["--kernel", &kernel, "--add", "/no/such:/x", "--exec", "true"], 125, &["/no/such"]);
 }
 
 fn sizes_and_windows() {

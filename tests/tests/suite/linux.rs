@@ -1,7 +1,9 @@
 //! Tests that boot Linux with our own kernel. other_kernels.rs has the tests with other kernels.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
     process::{Command, Stdio},
     sync::{
@@ -42,6 +44,7 @@ pub(crate) fn group() -> Group {
     let same = tests![
         the_exit_status_is_the_commands,
         files_come_out,
+        files_and_modules_go_in,
         ctl_asks_pauses_and_stops_a_running_guest,
         a_command_that_powers_off_has_failed,
         a_shell_on_the_console,
@@ -99,6 +102,48 @@ fn files_come_out() {
     assert_eq!(output.status.code(), Some(3));
     let here = Command::new("md5sum").arg(out.join("sub/random")).output().unwrap();
     assert_eq!(text(&here.stdout).split(' ').next(), text(&output.stdout).split(' ').next());
+}
+
+/// Files with their modes, links and folders; and modules that the guest does not load.
+fn files_and_modules_go_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir_all(path("tests/empty")).unwrap();
+    fs::write(path("tests/run"), "#!/bin/sh\necho it runs\n").unwrap();
+    symlink("run", path("tests/link")).unwrap();
+    for (name, mode) in [("tests/run", 0o751), ("tests/empty", 0o1777), ("tests", 0o700)] {
+        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let arguments = format!(
+        "--add {tests}:/opt/tests --add {tests}/run:/root/ --out {}",
+        path("out").display(),
+        tests = path("tests").display()
+    );
+    let command = "/opt/tests/link; ./run; readlink /opt/tests/link; cp /lib/modules/minivmm-camera.ko /out
+        stat -c '%a %u %n' /opt /opt/tests /opt/tests/run /opt/tests/empty /root";
+    let expected = "it runs\nit runs\nrun\n755 0 /opt\n700 0 /opt/tests\n751 0 /opt/tests/run\n1777 0 /opt/tests/empty\n700 0 /root\n";
+    assert_eq!(printed(&exec(&arguments, command)), expected);
+
+    let module = fs::read(path("out/minivmm-camera.ko")).unwrap();
+    let with = |old: &[u8], new: &[u8], name: &str| {
+        let at = module.windows(old.len()).position(|bytes| bytes == old).unwrap();
+        fs::write(path(name), [&module[..at], new, &module[at + old.len()..]].concat()).unwrap();
+        exec(&format!("--module {}", path(name).display()), "echo reached")
+    };
+    // It needs a symbol that the kernel does not have.
+    let output = with(b"\0v4l2_device_register\0", b"\0v4l2_device_registex\0", "broken.ko");
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(123), ""), "{stderr}");
+    let first = stderr.lines().next().unwrap();
+    assert!(
+        first.starts_with("minivmm: the guest did not load the module broken.ko: can't insert "),
+        "{stderr}"
+    );
+    assert!(first.ends_with("Unknown symbol v4l2_device_registex (err -2)"), "{stderr}");
+    let output = with(b"vermagic=6.", b"vermagic=5.", "old.ko");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{stderr}");
+    assert!(stderr.contains("is for the kernel '5.") && stderr.contains(" --image default`"), "{stderr}");
 }
 
 fn a_panic_ends_with_123_and_the_last_lines() {

@@ -1,6 +1,6 @@
 //! The page YOUR-DRIVER.md: its commands, as printed, build a driver and capture a frame.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use devices::media::stamp;
 use serde_json::Value;
@@ -36,6 +36,20 @@ fn the_pages_commands_capture_a_frame() {
     let window = &serde_json::from_slice::<Value>(&report).unwrap()["windows"][0];
     let (base, size) = (window["base"].as_u64().unwrap(), window["size"].as_u64().unwrap());
     assert!((base..base + size - 307_200).contains(&address), "{address:#x} is not in {window}");
+
+    // The same module for another version of the kernel is refused before the boot, with the command that the page has.
+    let built = fs::read(clone.path("my-driver/first-frame.ko")).unwrap();
+    let version = built.windows(12).position(|bytes| bytes == b"vermagic=6.1").unwrap() + b"vermagic=".len();
+    let other = [&built[..version], b"5", &built[version + 1..]].concat();
+    fs::write(clone.path("my-driver/first-frame.ko"), other).unwrap();
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(["--module", "my-driver/first-frame.ko", "--exec", "true"]).current_dir(clone.path(""));
+    let refused = minivmm.output().unwrap();
+    let stderr = guest::text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(125), "{stderr}");
+    let page = fs::read_to_string(clone.path(YOUR_DRIVER)).unwrap();
+    let command = page.lines().find(|line| line.starts_with("minivmm image module ")).unwrap();
+    assert!(stderr.contains("for the kernel '5.1.") && stderr.contains(command), "{stderr}");
 
     let picture = fs::read(clone.path("my-driver/out/frame.pgm")).unwrap();
     let pixels = picture.strip_prefix(b"P5\n640 480\n255\n").expect("it is a picture of the frame's size");

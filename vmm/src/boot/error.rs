@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use cma::{place::PlaceError, size};
 
-use super::{kernel_file::KernelError, memory::MemoryError, numa::NODES_MAX};
+use super::{additions::AddError, kernel_file::KernelError, memory::MemoryError, numa::NODES_MAX};
 use crate::{
     arch::{self, MEMORY_MAX},
     machine::config::MEMORY_MIN,
@@ -72,6 +72,9 @@ pub enum LoadError {
         /// Guest memory.
         memory: u64,
     },
+    /// A file of `--add` or `--module`.
+    #[error(transparent)]
+    Added(#[from] AddError),
     /// A CMA window.
     #[error(transparent)]
     Place(#[from] PlaceError),

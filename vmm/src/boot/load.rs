@@ -4,9 +4,7 @@
 
 use std::{
     fmt::Write as _,
-    fs::File,
     hash::{BuildHasher as _, RandomState},
-    io,
     ops::Range,
     path::Path,
 };
@@ -19,7 +17,7 @@ use crate::{
     arch::{self, LoadedKernel, MEMORY_MAX},
     boot::{
         error::LoadError,
-        fdt,
+        fdt, initrd,
         kernel_file::KernelError,
         kernel_options::{self, Compression},
         memory,
@@ -73,13 +71,7 @@ pub fn load_with(config: &Config, kernel: Option<&Path>) -> Result<Loaded, LoadE
         tracing::debug!("kernel at {:#x?}, RAM {:#x?}", kernel.range, ram);
         return Err(KernelError::DoesNotFit(config.kernel.clone()).into());
     }
-    let initrd = match &config.initrd {
-        Some(path) => {
-            let room = kernel_end..ram[0].end.min(arch::INITRD_LIMIT);
-            Some(load_initrd(&memory, path, room, config.memory)?)
-        }
-        None => None,
-    };
+    let initrd = initrd::load(&memory, config, kernel_end..ram[0].end.min(arch::INITRD_LIMIT))?;
 
     let compression = initrd.as_ref().and_then(|initrd| {
         let start = memory.read_obj::<[u8; 8]>(GuestAddress(initrd.start)).ok()?;
@@ -153,36 +145,6 @@ fn nodes(config: &Config, ram: &[Range<u64>]) -> Result<Nodes, LoadError> {
     let (memory, count) = (config.memory, config.numa);
     let nodes = arch::nodes(ram, count, config.pageblock);
     nodes.ok_or(LoadError::NodeSize { memory, nodes: count })
-}
-
-/// The largest page that a guest's kernel may have, as it frees the initrd in whole pages.
-const INITRD_ALIGN: u64 = 64 << 10;
-
-/// Puts the initrd as high as it fits in `room`.
-fn load_initrd(
-    memory: &GuestMemoryMmap,
-    path: &Path,
-    room: Range<u64>,
-    memory_size: u64,
-) -> Result<Range<u64>, LoadError> {
-    let error = |source| LoadError::Initrd { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(error)?;
-    let metadata = file.metadata().map_err(error)?;
-    let length = metadata.len();
-    // A pipe has no length to find a place for.
-    if !metadata.is_file() || length == 0 {
-        return Err(LoadError::NoInitrd(path.to_owned()));
-    }
-    let too_large = || LoadError::InitrdTooLarge { path: path.to_owned(), length, memory: memory_size };
-    let start = room.end.checked_sub(length).ok_or_else(too_large)? / INITRD_ALIGN * INITRD_ALIGN;
-    if start < room.start {
-        return Err(too_large());
-    }
-    let count = usize::try_from(length).map_err(|_| too_large())?;
-    memory
-        .read_exact_volatile_from(GuestAddress(start), &mut file, count)
-        .map_err(|source| error(io::Error::other(source)))?;
-    Ok(start..start + length)
 }
 
 /// The highest end of windows without a base, and the size that they leave free at the end of each range of RAM. The end is within the

@@ -24,7 +24,7 @@ Examples:
   minivmm image build                              the default image, for this machine's architecture
   minivmm image build 7.2                          an image with Linux 7.2; `minivmm --image 7.2` boots it
   minivmm image build debian --arch aarch64        an image for another architecture
-  minivmm image module my-driver --initramfs f     a module of your own; `minivmm --initrd f` boots with it
+  minivmm image module my-driver                   a module of your own; `minivmm --module my-driver/x.ko` loads it
 
 Images are in ~/.cache/minivmm/guest, or in guest in the folder that MINIVMM_CACHE names.
 Exit status: 0; 1 for a failure; 2 for a bad request.";
@@ -59,9 +59,6 @@ enum ImageCommand {
         image: Kind,
         #[arg(long, value_parser = arch, help = ARCH)]
         arch: Option<&'static Arch>,
-        /// Also write the image's initramfs, with the module in /lib/modules, to this file, for minivmm --initrd
-        #[arg(long, value_name = "FILE")]
-        initramfs: Option<PathBuf>,
     },
     /// Remove everything from the cache that only makes the next build faster: sources, kernels and drivers
     Clean,
@@ -120,9 +117,9 @@ pub fn main(args: &ImageArgs) -> Result<String, Error> {
                 .map(|built| line(&built.dir))
                 .ok_or_else(|| Error::NotBuilt { image: image.name(), arch: arch.name })
         }
-        ImageCommand::Module { folder, image, arch, initramfs } => {
+        ImageCommand::Module { folder, image, arch } => {
             let arch = arch.unwrap_or_else(Arch::host);
-            let modules = module::build(arch, *image, folder, initramfs.as_deref())?;
+            let modules = module::build(arch, *image, folder)?;
             Ok(modules.iter().map(|module| line(module)).collect())
         }
         ImageCommand::Clean => guest_images::clean().map(|()| String::new()),

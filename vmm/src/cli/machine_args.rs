@@ -26,7 +26,7 @@ use crate::{
         numa::NODES_MAX,
         tree_faults::fault_tables,
     },
-    machine::config::{CmaMode, Config, DeviceRequest, MEMORY_MIN, registered},
+    machine::config::{Addition, CmaMode, Config, DeviceRequest, MEMORY_MIN, registered},
 };
 
 /// The options that describe a machine and its device tree.
@@ -94,6 +94,18 @@ pub(super) struct GuestArgs {
     /// The command reads minivmm's standard input, unless that is a terminal. Its output and errors are minivmm's.
     #[arg(long, value_name = "CMD")]
     pub(super) exec: Option<String>,
+    /// Put a file or folder of this host into the guest; may be repeated
+    ///
+    /// GUEST is an absolute path. A file goes into the folder GUEST if that ends with a slash. Permissions, and the links in a
+    /// folder, are kept.
+    #[arg(long, value_name = "HOST:GUEST")]
+    pub(super) add: Vec<Addition>,
+    /// Load this kernel module before the command or the shell starts; may be repeated
+    ///
+    /// The init of our guest images loads the modules in the order of the options, and before the camera's driver. If one does not
+    /// load, a guest of --exec ends with status 123. `minivmm image module` builds a module for the kernel of an image.
+    #[arg(long, value_name = "FILE.ko")]
+    pub(super) module: Vec<PathBuf>,
     /// Back guest memory with 2 MiB pages of the host's pool
     #[arg(long, hide_short_help = true)]
     pub(super) hugepages: bool,
@@ -197,6 +209,7 @@ pub(super) fn config(
     guest: GuestArgs,
 ) -> Result<(Config, Result<(), ImageError>), CliError> {
     let faults = args.faults.as_deref().map(read_plan).transpose()?;
+    let image_name = args.kernel.is_none().then(|| args.image.clone());
     let own = args.kernel.map(|kernel| Image { kernel, initrd: None, pageblock: arch::PAGEBLOCK });
     let (image, found) = match own.map_or_else(|| images::find(&args.image), Ok) {
         Ok(image) => (image, Ok(())),
@@ -222,7 +235,10 @@ pub(super) fn config(
         numa: u8::try_from(args.numa).unwrap_or(u8::MAX),
         arch: args.arch,
         kernel: image.kernel,
+        image: image_name,
         initrd: args.initrd.or(image.initrd),
+        added: guest.add,
+        modules: guest.module,
         cmdline: args.cmdline,
         pageblock: args.pageblock.unwrap_or(image.pageblock),
         windows: args.cma,

@@ -287,7 +287,8 @@ fn machine_of(words: &[String]) -> Result<experiment::Machine, String> {
     }
     // The run's own minivmm refuses an image that was not built, and names it.
     let (config, _) = config(run.machine, run.guest).map_err(|error| error.to_string())?;
-    let files = [config.kernel].into_iter().chain(config.initrd).collect();
+    let added = config.added.into_iter().map(|added| added.host).chain(config.modules);
+    let files = [config.kernel].into_iter().chain(config.initrd).chain(added).collect();
     Ok(experiment::Machine { memory: config.memory, files })
 }
 
@@ -323,20 +324,26 @@ mod tests {
 
     #[test]
     fn the_lab_knows_each_option_that_names_a_file() {
-        /// Files that are read: the lab has all of the host's.
-        const READ: [&str; 3] = ["--kernel", "--initrd", "--faults"];
         let mut command = Cli::command();
         command.build();
         let run = command.find_subcommand("run").unwrap();
         let experiment = command.find_subcommand("experiment").unwrap().find_subcommand("run").unwrap();
         for argument in run.get_arguments().chain(experiment.get_arguments()) {
             let values = argument.get_value_names().unwrap_or_default();
-            let names_a_file = values.iter().any(|value| ["FILE", "DIR"].contains(&value.as_str()));
+            let names_a_file =
+                values.iter().any(|value| ["FILE", "FILE.ko", "DIR", "HOST:GUEST"].contains(&value.as_str()));
             if let Some(option) = argument.get_long().filter(|_| names_a_file) {
                 let option = format!("--{option}");
-                assert_ne!(crate::lab::is_written(&option), READ.contains(&option.as_str()), "{option}");
+                assert_ne!(crate::lab::is_written(&option), crate::lab::is_read(&option), "{option}");
             }
         }
+    }
+
+    #[test]
+    fn a_run_depends_on_the_files_that_its_machine_adds() {
+        let words = ["--add", "tests:/opt", "--module", "my-driver/x.ko"].map(str::to_owned);
+        let files = machine_of(&words).unwrap().files;
+        assert!(files.ends_with(&["tests".into(), "my-driver/x.ko".into()]), "{files:?}");
     }
 
     #[test]

@@ -156,8 +156,10 @@ mod tests {
     #[test]
     fn options_of_a_replay_are_its_own() {
         let words = |text: &str| text.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
-        let arguments = words("run --cma 16M --faults p --seed=3 --report r --exec true --out o --numa 2");
-        assert_eq!(machine(&arguments), words("run --cma 16M --exec true --numa 2"));
+        let arguments = words(
+            "run --cma 16M --faults p --seed=3 --report r --add a:/b --module c.ko --exec true --out o --numa 2",
+        );
+        assert_eq!(machine(&arguments), words("run --cma 16M --add a:/b --module c.ko --exec true --numa 2"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use toml::{Spanned, de::DeValue};
 use super::values::{Count, count, counts, list, text, unsigned};
 
 /// The ends that a guest can cause: the `kind` of each such [`MachineOutcome`](crate::observe::report::MachineOutcome).
-pub(super) const ENDS: [&str; 5] = ["exit", "powered_off", "panic", "halted", "reset"];
+pub(super) const ENDS: [&str; 6] = ["exit", "powered_off", "module_not_loaded", "panic", "halted", "reset"];
 
 /// The expectations of a run.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn the_ends_are_those_of_a_report() {
         for kind in ENDS {
-            let outcome = serde_json::json!({ "kind": kind, "status": 0 });
+            let outcome = serde_json::json!({ "kind": kind, "status": 0, "module": "" });
             assert!(
                 serde_json::from_value::<crate::observe::report::MachineOutcome>(outcome).is_ok(),
                 "{kind}"

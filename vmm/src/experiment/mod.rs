@@ -183,7 +183,7 @@ impl ExperimentError {
 pub struct Machine {
     /// Guest memory in bytes.
     pub memory: u64,
-    /// The guest's kernel and initramfs.
+    /// The guest's kernel and initramfs, and the files that are added to it.
     pub files: Vec<PathBuf>,
 }
 
@@ -292,8 +292,8 @@ fn slug(name: &str) -> String {
     if name.is_empty() { "-".to_owned() } else { name }
 }
 
-/// A hash of what a run depends on: the case, and the names, lengths and times of `files`. It leaves out the host, and files that the
-/// machine's options name.
+/// A hash of what a run depends on: the case, and the names, lengths and times of `files`. It leaves out the host, other files that
+/// the machine's options name, and the content of folders.
 fn fingerprint<'a>(case: &Case, files: impl Iterator<Item = &'a PathBuf>) -> String {
     let written = |path: &PathBuf| {
         let of = fs::metadata(path).ok()?;

@@ -12,6 +12,8 @@ use std::{
 use devices::{faults::Faults, virtio::console::Sink};
 use tar::EntryType;
 
+use crate::observe::report::MachineOutcome;
+
 /// Names of the agent's ports, as guest-images/init knows them.
 pub mod port {
     /// The command's standard input. The port is there if there is input, and the host closes it at the end of the input.
@@ -20,7 +22,8 @@ pub mod port {
     pub const STDOUT: &str = "minivmm.stdout";
     /// The command's standard error.
     pub const STDERR: &str = "minivmm.stderr";
-    /// Lines from the guest: `mark TEXT` from any program that marks how far it is, and `exit N` from the agent at the end.
+    /// Lines from the guest: `mark TEXT` from any program that marks how far it is, and from the agent `exit N` at the end or
+    /// `module NAME: REASON` instead of the command, if a module did not load.
     pub const CONTROL: &str = "minivmm.control";
     /// The files in the guest's /out, as a tar stream.
     pub const FILES: &str = "minivmm.files";
@@ -33,14 +36,14 @@ const LINE_MAX: usize = 4096;
 /// Longest path that a file can have on Linux, with its final zero (PATH_MAX).
 const PATH_MAX: u64 = 4096;
 
-/// The control port: collects lines, and keeps the exit status. Clones share it.
+/// The control port: collects lines, and keeps how the agent has ended. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Control(Arc<Mutex<ControlState>>);
 
 #[derive(Debug, Default)]
 struct ControlState {
     line: Vec<u8>,
-    exit: Option<u8>,
+    end: Option<MachineOutcome>,
     warned: bool,
     /// The plan that marks go to.
     faults: Option<Faults>,
@@ -52,9 +55,9 @@ impl Control {
         Self(Arc::new(Mutex::new(ControlState { faults, ..ControlState::default() })))
     }
 
-    /// The command's exit status, once the agent has reported it.
-    pub fn exit(&self) -> Option<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).exit
+    /// How the agent has ended, once it has reported that: with the command's exit status, or before the command.
+    pub fn end(&self) -> Option<MachineOutcome> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).end.clone()
     }
 }
 
@@ -78,8 +81,8 @@ impl Write for Control {
                 }
                 continue;
             }
-            match line.strip_prefix("exit ").and_then(|status| status.trim().parse().ok()) {
-                Some(status) if state.exit.is_none() => state.exit = Some(status),
+            match end(&line) {
+                Some(end) if state.end.is_none() => state.end = Some(end),
                 // The warning comes once, because the guest decides how many such lines there are.
                 _ if !std::mem::replace(&mut state.warned, true) => {
                     tracing::warn!("unexpected line from the guest's agent: {line:?}");
@@ -93,6 +96,16 @@ impl Write for Control {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The end that a line of the agent reports.
+fn end(line: &str) -> Option<MachineOutcome> {
+    if let Some(module) = line.strip_prefix("module ") {
+        // It is printed on a terminal.
+        return Some(MachineOutcome::ModuleNotLoaded { module: module.replace(char::is_control, "?") });
+    }
+    let status = line.strip_prefix("exit ")?.trim().parse().ok()?;
+    Some(MachineOutcome::Exit { status })
 }
 
 /// Unpacks the files port's tar stream into the `--out` folder, on a thread of its own.
@@ -201,9 +214,17 @@ mod tests {
     fn the_exit_status_comes_in_pieces_and_once() {
         let mut control = Control::default();
         control.write_all(b"hello\nex").unwrap();
-        assert_eq!(control.exit(), None);
+        assert_eq!(control.end(), None);
         control.write_all(b"it 7\nexit 8\n").unwrap();
-        assert_eq!(control.exit(), Some(7));
+        assert_eq!(control.end(), Some(MachineOutcome::Exit { status: 7 }));
+    }
+
+    #[test]
+    fn a_module_that_did_not_load_is_an_end() {
+        let mut control = Control::default();
+        control.write_all(b"module x.ko: unknown \x1b[2Jsymbol\nexit 0\n").unwrap();
+        let module = "x.ko: unknown ?[2Jsymbol".to_owned();
+        assert_eq!(control.end(), Some(MachineOutcome::ModuleNotLoaded { module }));
     }
 
     #[test]
@@ -227,7 +248,7 @@ mod tests {
             control.write_all(said.as_bytes()).unwrap();
             assert_eq!(fires(), then, "{said}");
         }
-        assert_eq!(control.exit(), Some(1));
+        assert_eq!(control.end(), Some(MachineOutcome::Exit { status: 1 }));
     }
 
     #[test]
@@ -235,7 +256,7 @@ mod tests {
         for line in [&b"exit\n"[..], b"exit 256\n", b"exit -1\n", b"exit x\n", &[b'a'; 100_000], b"\xff\n"] {
             let mut control = Control::default();
             control.write_all(line).unwrap();
-            assert_eq!(control.exit(), None);
+            assert_eq!(control.end(), None);
         }
     }
 

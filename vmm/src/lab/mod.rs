@@ -28,7 +28,7 @@ use guest_images::Arch;
 
 use crate::api::server::SocketError;
 pub use place::{HELP, Host, HostError, Place, place, run_in_lab};
-pub use reach::is_written;
+pub use reach::{is_read, is_written};
 pub use relay::Bridge;
 
 /// Set in the lab's environment: there is no lab in a lab, and nothing is built there.

@@ -1,4 +1,5 @@
-//! What a command of minivmm's leaves on the host, by its words: the folders that it writes to and its socket.
+//! What a command of minivmm's uses on the host, by its words: the folders that it writes to, its socket, and the files that it reads
+//! where the lab has folders of its own.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -16,6 +17,10 @@ const FILES: [&str; 7] =
 const FOLDER: &str = "--out";
 /// The option whose value is a socket.
 const SOCKET: &str = "--api-socket";
+/// Options whose value is a file that is read.
+const READ: [&str; 4] = ["--kernel", "--initrd", "--module", "--faults"];
+/// The option whose value is HOST:GUEST, with a file or folder of the host that is read.
+const ADDED: &str = "--add";
 /// Options whose value is a list of KEY=VALUE, and the key whose value is a file that is written.
 const DEVICES: [&str; 2] = ["--camera", "--device"];
 const RECORDING: &str = "record";
@@ -24,15 +29,19 @@ const RECORDING: &str = "record";
 const OF_THE_LAB: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// But for this folder, in which the host's can be mounted.
 const SHARED_MEMORY: &str = "/dev/shm";
+/// Where a lab begins with empty folders, in which the host's can be mounted.
+const EMPTY: [&str; 2] = [SHARED_MEMORY, "/run"];
 
 impl Lab {
-    /// Lets what `minivmm` leaves by these `words` of its command line reach the host: its folders are writable, and the host has its
-    /// socket.
+    /// Lets what `minivmm` uses by these `words` of its command line be the host's: the folders that it writes to, its socket, and the
+    /// files that it reads.
     ///
     /// # Errors
     /// If a place cannot be reached from a lab.
     pub fn for_minivmm(mut self, words: &[OsString]) -> Result<Self, LabError> {
-        for folder in written(words)? {
+        let mut folders = written(words)?;
+        folders.extend(hidden(words));
+        for folder in outermost(&folders)? {
             self = self.writable(folder);
         }
         if let Some((_, socket)) = values(words).find(|(option, _)| *option == SOCKET) {
@@ -45,6 +54,11 @@ impl Lab {
 /// Whether the value of `option` is a place that minivmm writes to.
 pub fn is_written(option: &str) -> bool {
     FILES.contains(&option) || option == FOLDER || option == SOCKET
+}
+
+/// Whether the value of `option` is a place that minivmm reads.
+pub fn is_read(option: &str) -> bool {
+    READ.contains(&option) || option == ADDED
 }
 
 /// The options that have values: `--option value` and `--option=value`.
@@ -81,6 +95,22 @@ fn written(words: &[OsString]) -> Result<Vec<PathBuf>, LabError> {
         }
     }
     outermost(&folders)
+}
+
+/// The folders that the lab would hide, with files or folders that are read.
+fn hidden(words: &[OsString]) -> Vec<PathBuf> {
+    let read = values(words).filter_map(|(option, value)| {
+        let value = value.as_bytes();
+        let end = match value.iter().rposition(|byte| *byte == b':') {
+            Some(colon) if option == ADDED => colon,
+            _ if READ.iter().any(|read| option == *read) => value.len(),
+            _ => return None,
+        };
+        let path = fs::canonicalize(OsStr::from_bytes(&value[..end])).ok()?;
+        let folder = if path.is_dir() { path.clone() } else { path.parent()?.to_owned() };
+        EMPTY.iter().any(|empty| path.starts_with(empty)).then_some(folder)
+    });
+    read.collect()
 }
 
 /// The folder, which is made unless it exists. If that fails, minivmm reports it.
@@ -151,6 +181,26 @@ mod tests {
         assert_eq!(found.unwrap(), expected);
         let tree = written(&words(&["dtb", "--out", &at("apart/tree.dtb")])).unwrap();
         assert_eq!(tree, [folder.join("apart")]);
+    }
+
+    #[test]
+    fn files_are_read_where_the_lab_has_empty_folders() {
+        let folder = tempfile::tempdir_in(SHARED_MEMORY).unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        fs::create_dir(at("tests")).unwrap();
+        fs::write(at("x.ko"), "").unwrap();
+        let added = format!("{}:/opt/tests", at("tests"));
+        let found = hidden(&words(&[
+            "--add",
+            &added,
+            "--module",
+            &at("x.ko"),
+            "--kernel",
+            "/etc/passwd",
+            "--cma",
+            "/run",
+        ]));
+        assert_eq!(found, [folder.path().join("tests"), folder.path().to_owned()]);
     }
 
     #[test]

@@ -66,6 +66,34 @@ pub fn registered(name: &str) -> Result<&'static Registration, String> {
     })
 }
 
+/// A file or folder of the host that goes into the guest's initramfs: the value of `--add`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addition {
+    /// Its path on the host.
+    pub host: PathBuf,
+    /// Its path in the guest without the first slash. A file goes into a folder if that is empty or ends with a slash.
+    pub guest: String,
+}
+
+impl FromStr for Addition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, guest) = text.rsplit_once(':').unwrap_or((text, ""));
+        let Some(path) = guest.strip_prefix('/').filter(|_| !host.is_empty()) else {
+            return Err(format!("'{text}' names no absolute path in the guest; write it as HOST:/PATH"));
+        };
+        let mut parts: Vec<&str> = path.split('/').filter(|part| !["", "."].contains(part)).collect();
+        if parts.contains(&"..") {
+            return Err(format!("'{text}' has '..' in the guest's path; write the path without"));
+        }
+        if !parts.is_empty() && path.ends_with('/') {
+            parts.push("");
+        }
+        Ok(Self { host: host.into(), guest: parts.join("/") })
+    }
+}
+
 /// The configuration of a machine.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -81,8 +109,14 @@ pub struct Config {
     pub arch: arch::Options,
     /// A file of one of [`arch::KERNEL_FORMATS`].
     pub kernel: PathBuf,
+    /// The name of the guest image that the kernel belongs to.
+    pub image: Option<String>,
     /// initramfs or initrd.
     pub initrd: Option<PathBuf>,
+    /// Files and folders of the host that are added to the initramfs.
+    pub added: Vec<Addition>,
+    /// Kernel modules that are added to the initramfs, and that its init loads in this order.
+    pub modules: Vec<PathBuf>,
     /// Appended to the kernel command line.
     pub cmdline: String,
     /// The guest kernel's unit for CMA windows in bytes, CMA_MIN_ALIGNMENT_BYTES (include/linux/cma.h).
@@ -124,7 +158,10 @@ impl Default for Config {
             numa: 1,
             arch: arch::Options::default(),
             kernel: PathBuf::new(),
+            image: None,
             initrd: None,
+            added: Vec::new(),
+            modules: Vec::new(),
             cmdline: String::new(),
             pageblock: arch::PAGEBLOCK,
             windows: Vec::new(),
@@ -145,3 +182,28 @@ impl Default for Config {
 
 /// Smallest guest memory in bytes: room for a kernel, its page tables and the initramfs.
 pub const MEMORY_MIN: u64 = 32 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn additions_name_an_absolute_path_in_the_guest() {
+        let read = |text: &str| text.parse::<Addition>().map(|added| (added.host, added.guest));
+        for (text, host, guest) in [
+            ("a:/b", "a", "b"),
+            ("dir/a:/usr//./bin/a", "dir/a", "usr/bin/a"),
+            ("C:x:/etc/", "C:x", "etc/"),
+            ("a:/", "a", ""),
+        ] {
+            assert_eq!(read(text), Ok((host.into(), guest.to_owned())));
+        }
+        for text in ["a", "a:b", "a:", ":/b", "a:b/c", ""] {
+            assert!(read(text).unwrap_err().contains("write it as HOST:/PATH"), "{text}");
+        }
+        assert_eq!(
+            read("a:/b/../c").unwrap_err(),
+            "'a:/b/../c' has '..' in the guest's path; write the path without"
+        );
+    }
+}

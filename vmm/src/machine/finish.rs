@@ -44,8 +44,8 @@ impl Machine {
         serial_log.pump().map_err(host("writing the console log"))?;
         drop(input);
         // The status may have been on its way. A command without a status has failed, however the guest ended.
-        let outcome = match (control.exit(), outcome) {
-            (Some(status), _) => MachineOutcome::Exit { status },
+        let outcome = match (control.end(), outcome) {
+            (Some(end), _) => end,
             (None, MachineOutcome::Exit { .. }) if self.exec => MachineOutcome::PoweredOff,
             (None, outcome) => outcome,
         };

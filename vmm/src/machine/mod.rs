@@ -286,9 +286,10 @@ impl Machine {
         if reported.booted.is_some() && self.overhead_at_boot_mark.is_none() {
             self.overhead_at_boot_mark = Some(overhead());
         }
-        // A status from the guest counts more than the way it ended.
-        if let Some(status) = self.devices.control.exit().or(reported.exit) {
-            return Ok(Some(MachineOutcome::Exit { status }));
+        // What the guest reports counts more than the way it ended.
+        let exit = reported.exit.map(|status| MachineOutcome::Exit { status });
+        if let Some(end) = self.devices.control.end().or(exit) {
+            return Ok(Some(end));
         }
         if reported.panicked {
             return Ok(Some(MachineOutcome::Panic));

@@ -28,6 +28,11 @@ pub enum MachineOutcome {
         /// The limit.
         seconds: u64,
     },
+    /// The guest could not load a module of `--module`.
+    ModuleNotLoaded {
+        /// The module and the reason.
+        module: String,
+    },
     /// The guest's kernel panicked.
     Panic,
     /// All CPUs halted with interrupts off.
@@ -63,9 +68,12 @@ impl MachineOutcome {
             Self::Quit | Self::Stopped => Reason::Stopped,
             Self::Signal { signal } => Reason::Signal(*signal),
             Self::TimedOut { .. } => Reason::TimeLimit,
-            Self::PoweredOff | Self::NotBooted { .. } | Self::Panic | Self::Halted | Self::Reset => {
-                Reason::GuestFailed
-            }
+            Self::PoweredOff
+            | Self::NotBooted { .. }
+            | Self::ModuleNotLoaded { .. }
+            | Self::Panic
+            | Self::Halted
+            | Self::Reset => Reason::GuestFailed,
             Self::Failed { .. } => Reason::Failed,
         }
     }
