@@ -50,6 +50,7 @@ pub(crate) fn group() -> Group {
         a_shell_on_the_console,
         a_time_limit_ends_the_machine,
         input_reaches_the_command,
+        an_initramfs_of_each_compression_is_unpacked,
         entropy_comes_from_the_host,
         runs_leave_nothing_behind,
     ];
@@ -243,6 +244,48 @@ fn input_reaches_the_command() {
     assert_eq!(printed(&with_input("sleep 1; cat /dev/stdin", b"hi".to_vec())), "hi");
     // What the command does not read is dropped.
     assert_eq!(printed(&with_input("head -c 3", all)), "\u{0}\u{1}\u{2}");
+}
+
+/// Archives with a file `from-NAME`, compressed by gzip -9, zstd -19 --no-check, xz --check=crc32 and lz4 -l.
+const COMPRESSED: [(&str, &[u8]); 4] = [
+    (
+        "gzip",
+        b"\x1f\x8b\x08\0\0\0\0\0\x02\x033070704@\x02\x16\x86\x89&\x06\xd8\x81!\x1a\xdf\xd2\x808\
+          \x90\x08c\xa4\x15\xe5\xe7\xea\xa6We\x160\x94\xe6\x15$&g\xa7\xa6p100\x18`\xb8\x01\x0f V\
+          \x1d:H\x821B\x82\x1c=}\x5c\x83\x14\x15\x15\x81V3\0\0\x80SzE\0\x01\0\0",
+    ),
+    (
+        "zstd",
+        b"(\xb5/\xfd`\0\0\x85\x02\0\xa4\x03070701081a401090a0from-zstd\0unpacked\n\0\0\x0010b0TRAILE\
+          R!!!\0\0\0\0\x09 \xd0\xdb\x03\x19\xde\x89s\xc1\xc1\xb4\x0c\x7f0\x19+m #",
+    ),
+    (
+        "xz",
+        b"\xfd7zXZ\0\0\x01i\x22\xde6\x02\0!\x01\x16\0\0\0t/\xe5\xa3\xe0\0\xff\0C]\0\x18\x0d\xdd\
+          \x04c\x9d\x11\xdbA\x92Z\xff\x92\xa1M\x90@\x1ai\xfdA\xd2\x05\xc8P!?\xec\xdfm\xdd\xdf\x0dj\
+          \xd6G\x9e\x0d\xc6\xa2\xe6\x7f\x0f\xcchZ# \xe6\xbc\xfa\x9d\x15\x7f|\x5c\xf6\xabm\x8a$k]\
+          \x1cv\x04\0\0\0\xe8\xed\x9fX\0\x01[\x80\x02\0\0\0\xf0T\xf3\xbe>0\x0d\x8b\x02\0\0\0\0\x01\
+          YZ",
+    ),
+    (
+        "lz4",
+        b"\x02!L\x18W\0\0\0w0707010\x01\0_81a40\x01\0\x03\x1b1\x10\0/90\x01\0\x13\x05(\0\xfe\x07fr\
+          om-lz4\0\0unpacked\n\0\0\0\x84\0\x0fL\0\x08/10\x01\0#\x14b\x09\0\xe0TRAILER!!!\0\0\0\0",
+    ),
+];
+
+/// They follow the image's initramfs in one file. The last is lz4's, as its format has no end (lib/decompress_unlz4.c).
+fn an_initramfs_of_each_compression_is_unpacked() {
+    let image = guest_images::current(Arch::host(), Kind::DEFAULT).unwrap();
+    let mut archives = std::fs::read(&image.initramfs).unwrap();
+    for (_, archive) in COMPRESSED {
+        archives.resize(archives.len().next_multiple_of(4), 0);
+        archives.extend_from_slice(archive);
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), archives).unwrap();
+    let found = printed(&exec(&format!("--initrd {}", file.path().display()), "cat /from-*; echo /from-*"));
+    assert_eq!(found, "unpacked\n".repeat(4) + "/from-gzip /from-lz4 /from-xz /from-zstd\n");
 }
 
 /// The answer of `minivmm ctl --json` to a verb.
