@@ -1,11 +1,12 @@
 //! The virtio devices and their transport.
 //!
 //! A device is a [`VirtioDevice`]: its type, and its processing of a queue. [`mmio::MmioTransport`] is everything
-//! else: the registers, the negotiation, the queues' set-up, notifications and interrupts. All of a device's work
-//! happens on the event loop's thread; vCPU threads only touch registers.
+//! else: the registers, the negotiation, the queues' set-up, notifications and interrupts. A device's work happens on the
+//! event loop's thread, that of a [`block::Disk`] on a thread of its own. vCPU threads only touch registers.
 
 use vmm_sys_util::eventfd::EventFd;
 
+pub mod block;
 pub mod console;
 mod faults;
 pub mod mmio;

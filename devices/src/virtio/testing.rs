@@ -66,13 +66,17 @@ impl<D: VirtioDevice + 'static> Driver<D> {
         let ram =
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), usize::try_from(MEMORY).unwrap())]).unwrap();
         let (memory, line) = (DmaPort::unrestricted(ram), IrqLine::new().unwrap());
-        let queues = device.queue_sizes().len();
         let port = memory.clone().with_faults(faults.clone());
         let transport = MmioTransport::new(device, port, line.clone()).unwrap();
-        let device = Arc::new(transport.with_faults(faults));
-        let mut events = EventManager::new().unwrap();
-        events.add_subscriber(device.clone());
-        let rings = (0..queues).map(|_| Ring::default()).collect();
+        let mut driver = Self::of(Arc::new(transport.with_faults(faults)), memory, line);
+        driver.events.add_subscriber(driver.device.clone());
+        driver
+    }
+
+    /// A driver of a device that something else serves.
+    pub(super) fn of(device: Arc<MmioTransport<D>>, memory: DmaPort, line: IrqLine) -> Self {
+        let events = EventManager::new().unwrap();
+        let rings = device.queue_events().iter().map(|_| Ring::default()).collect();
         Self { device, memory, line, events, rings, next_buffer: BUFFERS }
     }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The modules that the guest needs in addition to the camera's driver and its dependencies.
-const MODULES: [&str; 3] = ["virtio_mmio", "virtio_console", "virtio_rng"];
+const MODULES: [&str; 5] = ["virtio_mmio", "virtio_console", "virtio_rng", "virtio_blk", "ext4"];
 
 /// The package with the programs that build modules, for this machine.
 const KBUILD: &str = "linux-kbuild-6.1";

@@ -1,8 +1,8 @@
 //! The benchmarks, run by `cargo bench`: camera DMA compared with memcpy, the rate of a sensor, the ISP, the cost of fault points,
-//! boot time, memory overhead, allocations of the CMA model.
+//! boot time, memory overhead, files on their way out, allocations of the CMA model.
 //!
-//! Prints tables, and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- faults`, `-- boot` and
-//! `-- model` run a part.
+//! Prints tables, and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- faults`, `-- boot`,
+//! `-- files` and `-- model` run a part.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -18,6 +18,7 @@ use serde::Serialize;
 mod boot;
 mod camera;
 mod faults;
+mod files;
 mod isp;
 mod model;
 mod rate;
@@ -69,6 +70,7 @@ struct BenchReport {
     isp: Option<Vec<isp::Figures>>,
     faults: Option<Vec<faults::Figures>>,
     boot: Option<boot::Figures>,
+    files: Option<files::Figures>,
     model: Option<Vec<model::Figures>>,
 }
 
@@ -98,6 +100,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         isp: wanted("isp").then(isp::run).transpose()?,
         faults: wanted("faults").then(faults::run).transpose()?,
         boot: wanted("boot").then(|| boot::run(release, &folder)).transpose()?,
+        files: wanted("files").then(|| files::run(&folder)).transpose()?,
         model: wanted("model").then(model::run).transpose()?,
     };
     let path = folder.join("report.json");

@@ -97,12 +97,33 @@ fn output_is_byte_exact() {
 fn files_come_out() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("new/out");
-    let command =
-        "mkdir /out/sub; head -c 3000000 /dev/urandom > /out/sub/random; md5sum < /out/sub/random; exit 3";
-    let output = exec(&format!("--out {}", out.display()), command);
-    assert_eq!(output.status.code(), Some(3));
+    // One file is larger than the guest's memory.
+    let command = "mkdir /out/sub; head -c 3000000 /dev/urandom > /out/sub/random; md5sum < /out/sub/random
+        dd if=/dev/zero of=/out/large bs=1M count=400 2> /dev/null && echo end >> /out/large; ls /out; exit 3";
+    let output = exec(&format!("--memory 256M --out {}", out.display()), command);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!((output.status.code(), stderr.as_str()), (Some(3), ""));
     let here = Command::new("md5sum").arg(out.join("sub/random")).output().unwrap();
-    assert_eq!(text(&here.stdout).split(' ').next(), text(&output.stdout).split(' ').next());
+    assert_eq!(text(&here.stdout).split(' ').next(), stdout.split(' ').next());
+    assert!(stdout.ends_with("  -\nlarge\nsub\n"), "/out has nothing else: {stdout}");
+    let mut large = fs::File::open(out.join("large")).unwrap();
+    assert_eq!(large.metadata().unwrap().len(), (400 << 20) + 4);
+    let mut piece = vec![0; 1 << 20];
+    for _ in 0..400 {
+        large.read_exact(&mut piece).unwrap();
+        assert!(piece.iter().all(|byte| *byte == 0));
+    }
+    let mut end = String::new();
+    large.read_to_string(&mut end).unwrap();
+    assert_eq!(end, "end\n");
+
+    // Without a driver for the disk, files come out of memory.
+    let arguments = format!("--out {} --cmdline initcall_blacklist=virtio_blk_init", out.display());
+    let output = exec(&arguments, "echo from memory > /out/small");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("lacks CONFIG_VIRTIO_BLK") && stderr.lines().count() == 1, "{stderr}");
+    assert_eq!(fs::read_to_string(out.join("small")).unwrap(), "from memory\n");
 }
 
 /// Files with their modes, links and folders; and modules that the guest does not load.

@@ -23,6 +23,7 @@ mod linux;
 mod model;
 mod msgdma;
 mod other_kernels;
+mod out_disk;
 mod own_driver;
 mod pages;
 mod scenarios;
@@ -70,6 +71,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         msgdma::group(),
         other_kernels::debian(arch),
         other_kernels::large_pages(arch),
+        out_disk::group(),
         own_driver::group(),
         pages::group(),
         scenarios::group(arch),

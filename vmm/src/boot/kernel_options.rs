@@ -97,7 +97,7 @@ pub fn help() -> String {
         .collect();
     let _ = write!(
         help,
-        "CMA windows need CONFIG_{}{}. A compressed initramfs needs the option of its compression: {}.",
+        "CMA windows need CONFIG_{}{}. Files for --out that are larger than guest memory need CONFIG_VIRTIO_BLK and CONFIG_EXT4_FS. A compressed initramfs needs the option of its compression: {}.",
         CMA_OPTIONS.join(" and CONFIG_"),
         arch::KERNEL_PATCH,
         compressions.join(", ")

@@ -8,7 +8,7 @@ use devices::{
     platform::{Cell, Clock, DeviceSpec, Node, Resources, Specification, Value, WindowChoice},
     pvpanic::PvpanicSpec,
     serial::SerialSpec,
-    virtio::{console::ConsoleSpec, rng::EntropySpec},
+    virtio::{block::BlockSpec, console::ConsoleSpec, rng::EntropySpec},
 };
 
 use crate::{
@@ -24,6 +24,8 @@ pub enum Maker {
     Serial,
     /// The machine: the console, to which the machine's own streams are connected.
     Console,
+    /// The machine: the disk for the guest's /out, whose file is beside the folder of `--out`.
+    Disk,
     /// The device's specification.
     Spec(Arc<dyn DeviceSpec>),
 }
@@ -133,6 +135,10 @@ pub fn place(config: &Config, windows: &[Window]) -> Result<Platform, LoadError>
             let count = config.devices.iter().filter(|other| other.registration.name == kind).count();
             return Err(LoadError::TooMany { kind, most: request.registration.most, count });
         }
+    }
+    // It is the last, so that the others are in the same places without it.
+    if config.out.is_some() {
+        placing.add("disk", "disk", Maker::Disk, &BlockSpec)?;
     }
     let devices = placing.devices;
     let mut clocks: Vec<u32> = Vec::new();

@@ -45,6 +45,9 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) guest: GuestArgs,
     /// Folder for the files that --exec's command leaves in the guest's /out
+    ///
+    /// The guest has /out on a disk, so guest memory does not limit the files. The disk takes space beside the folder until the
+    /// machine ends: at most half of what is free there, or 64G.
     #[arg(long, value_name = "DIR", requires = "exec")]
     pub(super) out: Option<PathBuf>,
     /// End the machine after this time: 30s, 5m, 1h, or a number of seconds

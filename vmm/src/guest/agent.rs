@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
-    io::{self, PipeReader, PipeWriter, Read, Write},
+    io::{self, BufReader, BufWriter, PipeReader, PipeWriter, Read, Write},
     os::unix::{ffi::OsStringExt, fs::PermissionsExt},
     path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -22,8 +22,8 @@ pub mod port {
     pub const STDOUT: &str = "minivmm.stdout";
     /// The command's standard error.
     pub const STDERR: &str = "minivmm.stderr";
-    /// Lines from the guest: `mark TEXT` from any program that marks how far it is, and from the agent `exit N` at the end or
-    /// `module NAME: REASON` instead of the command, if a module did not load.
+    /// Lines from the guest: `mark TEXT` from any program that marks how far it is, and from the agent `out memory` if the guest
+    /// cannot use the disk for /out, `exit N` at the end, or `module NAME: REASON` instead of the command if a module did not load.
     pub const CONTROL: &str = "minivmm.control";
     /// The files in the guest's /out, as a tar stream.
     pub const FILES: &str = "minivmm.files";
@@ -33,6 +33,8 @@ pub mod port {
 
 /// Longest line of the agent, in bytes.
 const LINE_MAX: usize = 4096;
+/// How much of the guest's files is read and written at once, and waits in the pipe between the port and the files, in bytes.
+const BUFFER: usize = 256 << 10;
 /// Longest path that a file can have on Linux, with its final zero (PATH_MAX).
 const PATH_MAX: u64 = 4096;
 
@@ -45,6 +47,8 @@ struct ControlState {
     line: Vec<u8>,
     end: Option<MachineOutcome>,
     warned: bool,
+    /// The guest has said that its /out is in memory.
+    out_in_memory: bool,
     /// The plan that marks go to.
     faults: Option<Faults>,
 }
@@ -78,6 +82,15 @@ impl Write for Control {
             if let Some(mark) = line.strip_prefix("mark ") {
                 if let Some(faults) = &state.faults {
                     faults.mark(mark.trim());
+                }
+                continue;
+            }
+            // Once, as below.
+            if line == "out memory" {
+                if !std::mem::replace(&mut state.out_in_memory, true) {
+                    tracing::warn!(
+                        "the guest's kernel lacks CONFIG_VIRTIO_BLK or CONFIG_EXT4_FS, so guest memory limits its files for --out"
+                    );
                 }
                 continue;
             }
@@ -121,6 +134,8 @@ impl Files {
     /// If the host refuses a pipe or a thread.
     pub fn unpack_into(folder: &Path) -> io::Result<(Self, PipeWriter)> {
         let (mut reader, writer) = io::pipe()?;
+        // A user has at most pipe-user-pages-soft (pipe(7)). A smaller pipe is slower.
+        let _ = rustix::pipe::fcntl_setpipe_size(&writer, BUFFER);
         let folder = folder.to_owned();
         let thread = std::thread::Builder::new().name("files".to_owned()).spawn(move || {
             let unpacked = unpack(&mut reader, &folder);
@@ -145,7 +160,7 @@ impl Files {
 /// The guest is not trusted. An entry that is neither a file nor a folder is left out: a later write, of this run or the next,
 /// would follow a link out of the folder. At most PATH_MAX bytes of a long name are read into memory.
 fn unpack(stream: &mut PipeReader, folder: &Path) -> io::Result<()> {
-    let mut archive = tar::Archive::new(stream);
+    let mut archive = tar::Archive::new(BufReader::with_capacity(BUFFER, stream));
     let mut long_name = None;
     let mut left_out = 0;
     for entry in archive.entries()?.raw(true) {
@@ -186,7 +201,11 @@ fn write_whole(path: &Path, mode: u32, size: u64, data: &mut impl Read) -> io::R
         .prefix(".minivmm-partial-")
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder)?;
-    if io::copy(data, &mut file)? < size {
+    let mut buffered = BufWriter::with_capacity(BUFFER, &mut file);
+    let written = io::copy(data, &mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
+    if written < size {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     file.persist(path).map_err(|error| error.error)?;

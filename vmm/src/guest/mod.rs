@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod areas;
 pub mod input;
+pub mod out_disk;
 pub mod output;
 pub mod serial_log;
 pub mod terminal;

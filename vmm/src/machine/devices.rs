@@ -16,6 +16,7 @@ use ::devices::{
     platform::{Parts, PlatformDevice},
     serial::SerialDevice,
     virtio::{
+        block::Disk,
         console::{Console, ConsoleHandle, Sink},
         mmio::MmioTransport,
     },
@@ -35,6 +36,7 @@ use crate::{
     guest::{
         agent::{Control, Files, port},
         areas::Agent,
+        out_disk,
         serial_log::SerialSink,
     },
     machine::config::Config,
@@ -68,6 +70,8 @@ pub(super) struct Devices {
     /// The console's port for the command's input, if there is input.
     pub(super) stdin_port: Option<usize>,
     pub(super) files: Option<Files>,
+    /// The disk for the guest's /out.
+    pub(super) disk: Option<Arc<Disk>>,
     /// The devices of the registry, in the order of the options.
     pub(super) built: Vec<Built>,
     pub(super) faults: Option<Faults>,
@@ -137,7 +141,8 @@ impl DeviceBuilder<'_> {
         let ports = ConsolePorts::new(self.config, streams, &control, &agent)?;
         let (agent_port, stdin_port, files) = (ports.agent_port, ports.stdin_port, ports.files);
         let (mut serial_sink, mut console_ports) = (Some(serial_sink), Some((ports.terminal, ports.named)));
-        let (mut serial, mut console, mut terminal, mut built) = (None, None, None, Vec::new());
+        let (mut serial, mut console, mut terminal, mut disk, mut built) =
+            (None, None, None, None, Vec::new());
         for entry in entries {
             let mut parts = self.parts(entry)?;
             let device: Arc<dyn PlatformDevice> = match &entry.maker {
@@ -158,6 +163,7 @@ impl DeviceBuilder<'_> {
                     let transport = transport.map_err(host("an eventfd"))?.with_faults(parts.faults);
                     console.insert(Arc::new(transport)).clone()
                 }
+                Maker::Disk => disk.insert(Arc::new(self.disk(parts)?)).clone(),
                 Maker::Spec(spec) => {
                     let dma = parts.dma.clone();
                     let device = spec.build(parts)?;
@@ -184,10 +190,18 @@ impl DeviceBuilder<'_> {
             agent_port,
             stdin_port,
             files,
+            disk,
             built,
             faults,
         };
         Ok((devices, self.bus))
+    }
+
+    /// The disk for the guest's /out.
+    fn disk(&self, parts: Parts) -> Result<Disk, MachineError> {
+        let path = self.config.out.clone().unwrap_or_default();
+        let (file, size) = out_disk::create(&path).map_err(|source| MachineError::Out { path, source })?;
+        Ok(Disk::new(file, size, out_disk::SERIAL, parts)?)
     }
 
     /// The parts that the device of `entry` is built from.

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use ::devices::platform::PlatformDevice as _;
+
 use super::{
     Machine,
     devices::Devices,
@@ -38,6 +40,7 @@ impl Machine {
         drop(vcpus);
         let seconds_to_boot_mark = devices.seconds_to_boot_mark();
         devices.built.iter().for_each(|built| built.device.stop());
+        devices.disk.iter().for_each(|disk| disk.stop());
         let (written, reports) = (devices.written(), devices.reports());
         let Devices { console, terminal, control, files, faults, .. } = devices;
         console.drain();

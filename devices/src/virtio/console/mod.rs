@@ -44,7 +44,7 @@ const CONTROL_IN: usize = 2;
 const CONTROL_OUT: usize = 3;
 
 /// How much is handed to a sink at once, in bytes.
-const CHUNK: usize = 16 << 10;
+const CHUNK: usize = 64 << 10;
 
 const F_SIZE: u64 = 1 << 0;
 const F_MULTIPORT: u64 = 1 << 1;

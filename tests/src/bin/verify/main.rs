@@ -36,6 +36,7 @@ use summary::Summary;
 const PACKAGES: &[&str] = &[
     "device-tree-compiler",
     "dt-schema",
+    "e2fsprogs",
     "gcc",
     "git",
     "libc6-dev",
