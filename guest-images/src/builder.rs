@@ -16,6 +16,7 @@ use crate::{
     image::Kind,
     initramfs::Initramfs,
     kernel::{self, Kernel},
+    progress::say,
     recipe::Recipe,
     release::Release,
     sources,
@@ -57,7 +58,7 @@ fn build_version(arch: &'static Arch, kind: Kind, newest: bool) -> Result<Image,
     let versions = Versions::new(&base, newest);
     let folder = make(arch, kind, &base, &versions, &lock).or_else(|error| match error {
         Error::Outdated { file, .. } if versions.has(&file) => {
-            eprintln!("image: Debian's archive does not have {file}.deb any more");
+            say(format_args!("image: Debian's archive does not have {file}.deb any more"));
             make(arch, kind, &base, &Versions::new(&base, true), &lock)
         }
         // The new lists give another image.

@@ -7,6 +7,7 @@ use crate::{
     arch::Arch,
     cache::{self, Lock, cache_dir},
     image::Kind,
+    progress::say,
 };
 
 /// A guest image: what a machine boots.
@@ -79,6 +80,6 @@ pub(crate) fn base() -> PathBuf {
 /// Waits until no other process builds or removes images.
 pub(crate) fn lock() -> Result<Lock, Error> {
     Lock::take(&base().join("lock"), || {
-        eprintln!("image: waiting for another process that builds images");
+        say("image: waiting for another process that builds images");
     })
 }

@@ -1,5 +1,8 @@
 //! Guest images: their parts, their cache, and their builder.
 
+// They panic if the stream is closed.
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+
 use std::{io, path::Path};
 
 mod arch;

@@ -1,6 +1,8 @@
 //! Shows the progress of a build: bars if stderr is a terminal, otherwise a line from time to time.
 
 use std::{
+    fmt::Display,
+    io::{self, Write as _},
     sync::mpsc::{self, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -10,6 +12,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The time between two lines about a long step in a log.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Prints a line on stderr. If nobody reads stderr, the line is lost.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// A step of a build, from its creation until it is dropped or done.
 pub(crate) struct Step {
@@ -38,7 +45,7 @@ impl Step {
         bar.set_prefix(name);
         bar.enable_steady_tick(Duration::from_millis(200));
         let heartbeat = log.then(|| {
-            eprintln!("image: {name}");
+            say(format_args!("image: {name}"));
             heartbeat(name, bar.clone())
         });
         Self { name, bar, start: Instant::now(), heartbeat }
@@ -57,7 +64,7 @@ impl Step {
     pub(crate) fn done(mut self) {
         let took = clock(self.start.elapsed());
         if self.stop_heartbeat() {
-            eprintln!("image: {}: done in {took}", self.name);
+            say(format_args!("image: {}: done in {took}", self.name));
         } else {
             self.bar.println(format!("✓ {:18} {took}", self.name));
             self.bar.finish_and_clear();
@@ -88,10 +95,10 @@ fn heartbeat(name: &'static str, bar: ProgressBar) -> (Sender<()>, JoinHandle<()
         while receiver.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
             let elapsed = clock(bar.elapsed());
             match bar.length() {
-                None | Some(0) => eprintln!("image: {name}: {elapsed}"),
+                None | Some(0) => say(format_args!("image: {name}: {elapsed}")),
                 Some(length) => {
                     let percent = bar.position() * 100 / length;
-                    eprintln!("image: {name}: {percent}% in {elapsed}: {}", bar.message());
+                    say(format_args!("image: {name}: {percent}% in {elapsed}: {}", bar.message()));
                 }
             }
         }

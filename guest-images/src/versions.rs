@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Error;
+use crate::{Error, progress::say};
 
 /// The recorded versions.
 pub(crate) struct Versions {
@@ -36,7 +36,7 @@ impl Versions {
         let chosen = choose(self.newest)?;
         if chosen != recorded {
             if !recorded.is_empty() {
-                eprintln!("image: {} instead of {}", chosen.join(", "), recorded.join(", "));
+                say(format_args!("image: {} instead of {}", chosen.join(", "), recorded.join(", ")));
             }
             self.record(&path, &chosen)?;
         }

@@ -12,6 +12,7 @@ use crate::{
     arch::Arch,
     cache::{self, Lock, cache_dir},
     command,
+    progress::say,
 };
 
 /// The keys of Debian's archive, from the package debian-archive-keyring, which every Debian system has.
@@ -157,7 +158,7 @@ impl Archive {
             (prefix, None)
         };
         let of = self.suite.map(|suite| format!(" in {suite}")).unwrap_or_default();
-        eprintln!("Fetching the lists of Debian packages for {}{of}", self.arch);
+        say(format_args!("Fetching the lists of Debian packages for {}{of}", self.arch));
         command::output(self.apt(prefix, "apt-get").arg("update")).map(drop)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use crate::{Error, command};
+use crate::{Error, command, progress::say};
 
 mod archive;
 
@@ -44,7 +44,7 @@ pub fn install(packages: &[&str]) -> Result<(), Error> {
         return Ok(());
     }
     let Some(prefix) = privilege() else { return Err(Error::Missing { packages: missing }) };
-    eprintln!("Installing Debian packages: {}", missing.join(" "));
+    say(format_args!("Installing Debian packages: {}", missing.join(" ")));
     // It fails if lists are missing or old. It is repeated with new lists.
     apt_install(prefix, &missing).or_else(|_| update(prefix).and_then(|()| apt_install(prefix, &missing)))
 }
@@ -76,7 +76,7 @@ pub fn at_least(packages: &[&str], least: &str) -> Result<(), Error> {
     let packages: Vec<String> = packages.iter().map(ToString::to_string).collect();
     let old = || Error::Old { packages: packages.clone(), least: least.to_owned() };
     let prefix = privilege().ok_or_else(old)?;
-    eprintln!("Installing newer Debian packages: {}", packages.join(" "));
+    say(format_args!("Installing newer Debian packages: {}", packages.join(" ")));
     update(prefix)?;
     apt_install(prefix, &packages)?;
     if is_recent()? { Ok(()) } else { Err(old()) }

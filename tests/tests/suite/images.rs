@@ -2,9 +2,12 @@
 
 use std::{
     fs::{self, File},
+    io,
     os::unix::fs::symlink,
     path::Path,
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use guest_images::Arch;
@@ -19,7 +22,11 @@ pub(crate) fn group() -> Group {
     Group {
         name: "images",
         place: Place::Anywhere,
-        tests: tests![built_images_are_listed_and_removed, requests_that_cannot_be_met],
+        tests: tests![
+            built_images_are_listed_and_removed,
+            requests_that_cannot_be_met,
+            progress_that_nobody_reads_is_lost
+        ],
     }
 }
 
@@ -79,4 +86,22 @@ fn requests_that_cannot_be_met() {
     assert!(stderr.contains("'nonsense'") && stderr.contains("it must be one of default, "), "{stderr}");
     let (status, _, stderr) = image(cache.path(), &["module", "/no/such/folder"]);
     assert!(status == Some(1) && stderr.contains("/no/such/folder"), "{stderr}");
+}
+
+/// The reader of stderr has ended: a command that waits for another one goes on.
+fn progress_that_nobody_reads_is_lost() {
+    let cache = tempfile::tempdir().unwrap();
+    fs::create_dir(cache.path().join("guest")).unwrap();
+    let lock = File::create(cache.path().join("guest/lock")).unwrap();
+    lock.lock().unwrap();
+    let (reader, stderr) = io::pipe().unwrap();
+    drop(reader);
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(["image", "remove"]).env("MINIVMM_CACHE", cache.path()).stderr(stderr);
+    let mut minivmm = minivmm.spawn().unwrap();
+    // It would end at once.
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(minivmm.try_wait().unwrap(), None);
+    lock.unlock().unwrap();
+    assert_eq!(minivmm.wait().unwrap().code(), Some(2));
 }
