@@ -44,7 +44,7 @@ pub fn packages(purpose: Purpose) -> String {
 /// A finding: whether it is good, and the sentence.
 type Finding = (bool, String);
 
-/// Examines the host. Returns a line for each finding, and whether this host is fit for Linux guests.
+/// Examines the host. Returns a line for each finding, and whether Linux guests boot here, on this host's KVM or in the lab.
 pub fn examine() -> (String, bool) {
     let mut findings = kvm();
     let has_fit_kvm = are_good(&findings);
@@ -65,14 +65,15 @@ pub fn examine() -> (String, bool) {
     for (good, sentence) in findings {
         let _ = writeln!(report, "{} {sentence}", if good { "ok  " } else { "BAD " });
     }
+    let boots_in_the_lab = !fit && !has_fit_kvm && others_are_good && !lab::is_inside();
     report += if fit {
         "This host is fit: `minivmm --cma 256M` boots Linux here.\n"
-    } else if has_fit_kvm || !others_are_good || lab::is_inside() {
-        "This host is not ready for Linux guests: the lines that begin with BAD say what to do.\n"
-    } else {
+    } else if boots_in_the_lab {
         "This host is not fit for Linux guests: `minivmm --cma 256M` boots one in the lab, an emulated machine with a full KVM.\n"
+    } else {
+        "This host is not ready for Linux guests: the lines that begin with BAD say what to do.\n"
     };
-    (report, fit)
+    (report, fit || boots_in_the_lab)
 }
 
 fn are_good(findings: &[Finding]) -> bool {
