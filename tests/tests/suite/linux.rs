@@ -99,17 +99,17 @@ fn files_come_out() {
     let out = folder.path().join("new/out");
     // One file is larger than the guest's memory.
     let command = "mkdir /out/sub; head -c 3000000 /dev/urandom > /out/sub/random; md5sum < /out/sub/random
-        dd if=/dev/zero of=/out/large bs=1M count=400 2> /dev/null && echo end >> /out/large; ls /out; exit 3";
-    let output = exec(&format!("--memory 256M --out {}", out.display()), command);
+        dd if=/dev/zero of=/out/large bs=1M count=160 2> /dev/null && echo end >> /out/large; ls /out; exit 3";
+    let output = exec(&format!("--memory 128M --out {}", out.display()), command);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!((output.status.code(), stderr.as_str()), (Some(3), ""));
     let here = Command::new("md5sum").arg(out.join("sub/random")).output().unwrap();
     assert_eq!(text(&here.stdout).split(' ').next(), stdout.split(' ').next());
     assert!(stdout.ends_with("  -\nlarge\nsub\n"), "/out has nothing else: {stdout}");
     let mut large = fs::File::open(out.join("large")).unwrap();
-    assert_eq!(large.metadata().unwrap().len(), (400 << 20) + 4);
+    assert_eq!(large.metadata().unwrap().len(), (160 << 20) + 4);
     let mut piece = vec![0; 1 << 20];
-    for _ in 0..400 {
+    for _ in 0..160 {
         large.read_exact(&mut piece).unwrap();
         assert!(piece.iter().all(|byte| *byte == 0));
     }
