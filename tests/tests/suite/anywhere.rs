@@ -85,9 +85,10 @@ fn report(path: &Path) -> Report {
 
 fn what_a_guest_leaves_reaches_the_host() {
     let installed = Installed::new();
-    let guest = "grep CmaTotal /proc/meminfo; echo kept > /out/file; v4l2-ctl --stream-mmap=3 --stream-count=5 2> /dev/null; exit 7";
+    let guest = "cat given; grep CmaTotal /proc/meminfo; echo kept > /out/file; v4l2-ctl --stream-mmap=3 --stream-count=5 2> /dev/null; exit 7";
     let words = "run --cma 64M --camera timing=stall,record=clips/clip.y4m --out out --report reports/report.json \
-                 --console-log console.log --dump-dtb tree.dtb --timeline timeline.json --exec";
+                 --console-log console.log --dump-dtb tree.dtb --timeline timeline.json --add given:/root/ --exec";
+    fs::write(installed.at("given"), "given\n").unwrap();
     for name in ["clips", "reports"] {
         fs::create_dir(installed.at(name)).unwrap();
     }
@@ -95,7 +96,11 @@ fn what_a_guest_leaves_reaches_the_host() {
     let output = guest::run_within(&mut installed.minivmm(&words), Duration::from_secs(300));
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(7), "{stdout}{stderr}");
-    assert_eq!(stdout.split_whitespace().collect::<Vec<_>>()[..3], ["CmaTotal:", "65536", "kB"], "{stderr}");
+    assert_eq!(
+        stdout.split_whitespace().collect::<Vec<_>>()[..4],
+        ["given", "CmaTotal:", "65536", "kB"],
+        "{stderr}"
+    );
     assert_eq!(stderr.matches("running in the lab").count(), 1, "{stderr}");
     assert_eq!(fs::read_to_string(installed.at("out/file")).unwrap(), "kept\n");
     assert_eq!(report(&installed.at("reports/report.json")).outcome, MachineOutcome::Exit { status: 7 });

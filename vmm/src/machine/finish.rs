@@ -1,6 +1,6 @@
 //! The end of a machine: stops the guest, collects the data that is still on its way, and makes the report.
 
-use std::ops::Range;
+use std::{io, ops::Range};
 
 use ::devices::platform::PlatformDevice as _;
 
@@ -42,6 +42,9 @@ impl Machine {
         devices.built.iter().for_each(|built| built.device.stop());
         devices.disk.iter().for_each(|disk| disk.stop());
         let (written, reports) = (devices.written(), devices.reports());
+        // The guest's files can lack data then, although its command has seen no error.
+        let disk_failure = devices.disk.as_ref().and_then(|disk| disk.failure());
+        let disk_failure = disk_failure.map(|error| io::Error::new(error.kind(), error.to_string()));
         let Devices { console, terminal, control, files, faults, .. } = devices;
         console.drain();
         serial_log.pump().map_err(host("writing the console log"))?;
@@ -55,7 +58,7 @@ impl Machine {
         // The last clones of the console hold the files port's sink: dropping them ends the stream.
         drop((manager, console, terminal));
         if let (Some(files), Some(path)) = (files, self.out)
-            && let Err(source) = files.finish()
+            && let Err(source) = files.finish().and(disk_failure.map_or(Ok(()), Err))
         {
             // A guest that was cut short leaves incomplete files: its outcome says more.
             if matches!(outcome, MachineOutcome::Exit { .. }) {

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -122,6 +122,7 @@ impl VirtioDevice for Block {
 pub struct Disk {
     transport: Arc<MmioTransport<Block>>,
     worker: Mutex<Option<Worker>>,
+    failure: Arc<OnceLock<io::Error>>,
 }
 
 struct Worker {
@@ -138,9 +139,10 @@ impl Disk {
     /// If the host refuses a file descriptor or a thread.
     pub fn new(file: File, size: u64, serial: &str, mut parts: Parts) -> Result<Self, BuildError> {
         let (dma, line) = (parts.dma()?.without_faults(), parts.interrupt()?);
+        let media = Media::new(file, size, serial);
+        let failure = media.failure();
         let failed = |error: io::Error| BuildError::new(parts.id.as_str(), error);
-        let transport =
-            MmioTransport::new(Block(Media::new(file, size, serial)), dma, line).map_err(failed)?;
+        let transport = MmioTransport::new(Block(media), dma, line).map_err(failed)?;
         let transport = Arc::new(transport);
         let mut manager = EventManager::new().map_err(|error| failed(io::Error::other(error.to_string())))?;
         manager.add_subscriber(transport.clone());
@@ -155,7 +157,12 @@ impl Disk {
             }
         });
         let worker = Worker { thread: thread.map_err(failed)?, ends, endpoint };
-        Ok(Self { transport, worker: Mutex::new(Some(worker)) })
+        Ok(Self { transport, worker: Mutex::new(Some(worker)), failure })
+    }
+
+    /// The first error of the file. The guest has seen an I/O error, and can have lost data that its programs took for written.
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.failure.get()
     }
 }
 

@@ -4,9 +4,9 @@ use std::{
     fs::File,
     io::{self, Read as _, Write as _},
     os::unix::fs::FileExt as _,
+    sync::{Arc, OnceLock},
 };
 
-use tracing::warn;
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
     VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
@@ -53,8 +53,8 @@ pub(super) struct Media {
     /// What was written is stable before a request ends.
     write_through: bool,
     chunk: Box<[u8]>,
-    /// An error of the host was reported.
-    warned: bool,
+    /// The first error of the host.
+    failure: Arc<OnceLock<io::Error>>,
 }
 
 impl Media {
@@ -67,12 +67,16 @@ impl Media {
             serial: bytes,
             write_through: false,
             chunk: vec![0; CHUNK].into(),
-            warned: false,
+            failure: Arc::default(),
         }
     }
 
     pub(super) fn sectors(&self) -> u64 {
         self.sectors
+    }
+
+    pub(super) fn failure(&self) -> Arc<OnceLock<io::Error>> {
+        self.failure.clone()
     }
 
     pub(super) fn set_write_through(&mut self, write_through: bool) {
@@ -90,9 +94,7 @@ impl Media {
             Err(Failure::Unsupported) => VIRTIO_BLK_S_UNSUPP,
             Err(Failure::Host(error)) => {
                 // The guest can repeat a request that fails.
-                if !std::mem::replace(&mut self.warned, true) {
-                    warn!("the file of a guest's disk failed: {error}");
-                }
+                let _ = self.failure.set(error);
                 VIRTIO_BLK_S_IOERR
             }
         };

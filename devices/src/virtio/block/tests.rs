@@ -187,11 +187,16 @@ fn what_is_outside_of_the_disk_is_an_error() {
 fn a_file_that_fails_is_an_error_of_the_request() {
     let path = tempfile::NamedTempFile::new().unwrap();
     path.as_file().set_len(DISK).unwrap();
-    let device = Block(Media::new(File::open(path.path()).unwrap(), DISK, ""));
-    let mut driver = Driver::ready(device, 0);
+    // It is open for reading only.
+    let media = Media::new(File::open(path.path()).unwrap(), DISK, "");
+    let failure = media.failure();
+    let mut driver = Driver::ready(Block(media), 0);
+    assert_eq!(status(&mut driver, VIRTIO_BLK_T_OUT, u64::MAX, &[1; 512]), IOERR);
+    assert!(failure.get().is_none(), "this error is the guest's");
     for _ in 0..2 {
         assert_eq!(status(&mut driver, VIRTIO_BLK_T_OUT, 0, &[1; 512]), IOERR);
     }
+    assert!(failure.get().is_some());
     path.as_file().set_len(512).unwrap();
     assert_eq!(ask(&mut driver, VIRTIO_BLK_T_IN, 0, &[], 1024), (vec![0; 1024], IOERR));
     assert!(!driver.needs_reset());
