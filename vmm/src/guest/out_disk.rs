@@ -267,7 +267,8 @@ mod tests {
         let (file, size) = create(folder.path()).unwrap();
         let metadata = file.metadata().unwrap();
         assert_eq!((metadata.len(), size % GROUP), (size, 0));
-        assert!(size >= GROUP && metadata.blocks() * 512 <= 64 << 10, "{metadata:?}");
+        // A file system of huge pages, as the lab's, has a page of 2 MiB for each written piece.
+        assert!(size >= GROUP && metadata.blocks() * 512 <= 4 * (2 << 20), "{metadata:?}");
         assert_eq!(folder.path().read_dir().unwrap().count(), 0, "it has no name");
     }
 }
