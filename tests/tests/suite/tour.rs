@@ -12,7 +12,7 @@ use std::{
     process::{Command, Output},
 };
 
-use guest_images::{Arch, Kind};
+use guest_images::{Arch, Kind, cache};
 use tempfile::TempDir;
 use tests::{
     guest,
@@ -94,6 +94,9 @@ impl FreshClone {
             .env("SUITE", env::current_exe().unwrap())
             .env("ONLY_PARSED", only_parsed.join("\n"))
             .env("COMMANDS", self.commands())
+            // What a page installs for its reader stays in the clone's folder; the images are the user's.
+            .env("HOME", folder)
+            .env("MINIVMM_CACHE", cache::cache_dir())
             // The programs find the others built.
             .env_remove("CARGO");
         let output = guest::run_within(&mut tour, guest::LIMIT * 4);
