@@ -83,8 +83,6 @@ struct Port {
     name: Option<String>,
     /// None when it broke.
     sink: Option<Box<dyn Sink>>,
-    /// The sink had no room for more.
-    is_stalled: bool,
     /// The driver knows it.
     ready: bool,
     /// The driver was told that the host has closed it.
@@ -93,8 +91,7 @@ struct Port {
 
 impl Port {
     fn has_room(&mut self) -> bool {
-        self.is_stalled = !self.sink.as_mut().is_none_or(|sink| sink.has_room());
-        !self.is_stalled
+        self.sink.as_mut().is_none_or(|sink| sink.has_room())
     }
 
     fn output(&mut self, act: impl FnOnce(&mut dyn Sink) -> io::Result<()>) {
@@ -143,13 +140,7 @@ impl Console {
         let named = named.into_iter().map(|(name, sink)| (Some(name), sink));
         let ports: Vec<_> = std::iter::once((None, terminal))
             .chain(named)
-            .map(|(name, sink)| Port {
-                name,
-                sink: Some(sink),
-                is_stalled: false,
-                ready: false,
-                ended: false,
-            })
+            .map(|(name, sink)| Port { name, sink: Some(sink), ready: false, ended: false })
             .collect();
         Ok(Self {
             shared: Arc::new(Shared::new(ports.len())?),
@@ -359,9 +350,8 @@ impl VirtioDevice for Console {
         }
         for port in 0..self.ports.len() {
             self.send_input(port, queues)?;
-            if self.ports[port].is_stalled {
-                self.receive_output(port, queues)?;
-            }
+            // A sink may have room again, or the last pass took its share.
+            self.receive_output(port, queues)?;
         }
         self.announce_ends();
         self.send_control(queues)
