@@ -60,14 +60,14 @@ pub(crate) struct Stages {
 }
 
 impl Stages {
-    /// No stages yet. Labs keep all CPUs of this machine busy: there are more at a time than CPUs, because guests also wait.
+    /// No stages yet; there will be at most as many labs at a time as this machine has CPUs.
     pub(crate) fn new() -> Self {
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         Self {
             begun: Instant::now(),
             rows: Mutex::default(),
             tests: Mutex::default(),
-            labs: Permits::new(cpus + cpus / 2),
+            labs: Permits::new(cpus),
         }
     }
 
