@@ -51,7 +51,7 @@ const LCR: u8 = 3;
 /// Interrupt enable register: received data available.
 const IER_RDI: u8 = 1;
 
-/// After the port refused input, tells the sender once that there is room again.
+/// After the port refused input, tells the sender once when it has room again.
 #[derive(Debug)]
 struct Room {
     wanted: AtomicBool,

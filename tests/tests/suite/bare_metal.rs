@@ -3,6 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
+    os::fd::AsFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::LazyLock,
@@ -222,22 +223,26 @@ fn machines_leave_nothing_behind() {
     assert_eq!((count("fd"), count("task")), before);
 }
 
+/// A minivmm for the guest `name`, which is built in `folder`, without input.
+fn minivmm(name: &'static str, folder: &Path) -> Command {
+    let mut minivmm = Command::new(&*MINIVMM);
+    minivmm.args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"]);
+    minivmm.arg(BareMetal::new(name).build(folder).config.kernel).stdin(Stdio::null());
+    minivmm
+}
+
+/// Whether the last page of a pipe is in use: then its writer waits for the reader.
+fn is_full(pipe: impl AsFd) -> bool {
+    let size = rustix::pipe::fcntl_getpipe_size(&pipe).unwrap();
+    usize::try_from(rustix::io::ioctl_fionread(&pipe).unwrap()).unwrap() + 2 * 4096 > size
+}
+
 fn a_signal_ends_a_machine_that_nobody_reads_from() {
     let folder = tempfile::tempdir().unwrap();
-    let mut machine = Command::new(&*MINIVMM)
-        .args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"])
-        .arg(BareMetal::new("chatter").build(folder.path()).config.kernel)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut machine = minivmm("chatter", folder.path()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = machine.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 8]).unwrap();
-    // A pipe is full when its last page is in use. Then the machine waits for the reader.
-    let full = rustix::pipe::fcntl_getpipe_size(&stdout).unwrap();
-    wait("a full pipe", || {
-        usize::try_from(rustix::io::ioctl_fionread(&stdout).unwrap()).unwrap() + 2 * 4096 > full
-    });
+    wait("a full pipe", || is_full(&stdout));
     std::thread::sleep(Duration::from_millis(300));
     let pid = Pid::from_raw(machine.id().cast_signed()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
@@ -254,25 +259,17 @@ fn a_request_stops_a_machine_that_nobody_reads_from() {
     assert!(made.success());
     // Opened for reading and writing, so that the open does not block.
     let reader = std::fs::File::options().read(true).write(true).open(&log).unwrap();
-    let mut machine = Command::new(&*MINIVMM)
-        .args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"])
-        .arg(BareMetal::new("chatter").build(folder.path()).config.kernel)
+    let mut machine = minivmm("chatter", folder.path())
         .arg("--console-log")
         .arg(&log)
         .arg("--api-socket")
         .arg(path("socket"))
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut stdout = machine.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 8]).unwrap();
-    let full = rustix::pipe::fcntl_getpipe_size(&reader).unwrap();
-    wait("full pipes", || {
-        let is_full = |bytes: u64| usize::try_from(bytes).unwrap() + 2 * 4096 > full;
-        is_full(rustix::io::ioctl_fionread(&stdout).unwrap())
-            && is_full(rustix::io::ioctl_fionread(&reader).unwrap())
-    });
+    wait("full pipes", || is_full(&stdout) && is_full(&reader));
     let ctl = |verb| Command::new(&*MINIVMM).arg("ctl").arg(path("socket")).arg(verb).output().unwrap();
     let status = ctl("status");
     assert!(status.status.success(), "{status:?}");
@@ -283,15 +280,11 @@ fn a_request_stops_a_machine_that_nobody_reads_from() {
 /// Its stderr is closed, or a full pipe, or read. A signal ends it in order, and the log is short.
 fn a_guest_that_provokes_warnings_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let flood = BareMetal::new("flood").build(folder.path()).config.kernel;
     let report = folder.path().join("report.json");
     for (reader, seconds) in [("closed", 1), ("stuck", 2), ("read", 3)] {
-        let mut machine = Command::new(&*MINIVMM)
-            .args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"])
-            .arg(&flood)
+        let mut machine = minivmm("flood", folder.path())
             .arg("--report")
             .arg(&report)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
