@@ -48,7 +48,7 @@ fn build_version(arch: &'static Arch, kind: Kind, newest: bool) -> Result<Image,
         let names = arch.kinds.iter().copied().map(Kind::name).collect();
         return Err(Error::NoSuchImage { image: kind.name(), arch: arch.name, names });
     }
-    let base = built::base();
+    let base = built::base()?;
     // The kernel's makefiles do not work with such a path.
     if base.to_string_lossy().contains([' ', ':']) {
         return Err(Error::CachePath { path: base.display().to_string() });
@@ -65,7 +65,7 @@ fn build_version(arch: &'static Arch, kind: Kind, newest: bool) -> Result<Image,
         Error::Outdated { .. } => make(arch, kind, &base, &versions, &lock),
         error => Err(error),
     })?;
-    point(&link(arch, kind), &folder)?;
+    point(&link(arch, kind)?, &folder)?;
     Ok(Image::in_folder(arch, folder))
 }
 
@@ -122,15 +122,15 @@ fn point(link: &Path, folder: &Path) -> Result<(), Error> {
 /// # Errors
 /// If something cannot be removed.
 pub fn clean() -> Result<(), Error> {
-    let base = built::base();
+    let base = built::base()?;
     let _lock = built::lock()?;
     for release in Release::ALL {
         cache::remove_tree(&kernel::sources(&base, release))?;
     }
-    cache::remove_tree(&sources::copies())?;
+    cache::remove_tree(&sources::copies()?)?;
     for arch in Arch::ALL {
         let keep: Vec<PathBuf> =
-            Kind::all().filter_map(|kind| fs::canonicalize(link(arch, kind)).ok()).collect();
+            Kind::all().filter_map(|kind| fs::canonicalize(link(arch, kind).ok()?).ok()).collect();
         let Ok(entries) = fs::read_dir(base.join(arch.name)) else { continue };
         for entry in entries.filter_map(Result::ok) {
             let path = entry.path();

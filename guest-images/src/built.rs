@@ -29,20 +29,24 @@ impl Image {
 }
 
 /// The link to the image that was built last. The VMM uses the same path.
-pub(crate) fn link(arch: &Arch, kind: Kind) -> PathBuf {
-    base().join(arch.name).join(kind.name())
+pub(crate) fn link(arch: &Arch, kind: Kind) -> Result<PathBuf, Error> {
+    Ok(base()?.join(arch.name).join(kind.name()))
 }
 
 /// The image of this kind that was built last, if there is one.
 pub fn current(arch: &Arch, kind: Kind) -> Option<Image> {
-    fs::canonicalize(link(arch, kind)).ok().map(|dir| Image::in_folder(arch, dir))
+    fs::canonicalize(link(arch, kind).ok()?).ok().map(|dir| Image::in_folder(arch, dir))
 }
 
 /// All built images, with their architecture and kind.
-pub fn list() -> Vec<(&'static Arch, Kind, Image)> {
+///
+/// # Errors
+/// If there is no cache folder to look into.
+pub fn list() -> Result<Vec<(&'static Arch, Kind, Image)>, Error> {
+    base()?;
     let of =
         |arch: &'static Arch| Kind::all().filter_map(move |kind| Some((arch, kind, current(arch, kind)?)));
-    Arch::ALL.into_iter().flat_map(of).collect()
+    Ok(Arch::ALL.into_iter().flat_map(of).collect())
 }
 
 impl Image {
@@ -62,10 +66,10 @@ pub fn remove(arch: &'static Arch, kind: Kind) -> Result<(), Error> {
     let Some(image) = current(arch, kind) else {
         return Err(Error::NotBuilt { image: kind.name(), arch: arch.name });
     };
-    let link = link(arch, kind);
+    let link = link(arch, kind)?;
     fs::remove_file(&link).map_err(Error::io("cannot remove the link", &link))?;
     // Another kind can have the same image.
-    if list().iter().any(|(.., other)| other.dir == image.dir) {
+    if list()?.iter().any(|(.., other)| other.dir == image.dir) {
         Ok(())
     } else {
         cache::remove_tree(&image.dir)
@@ -73,13 +77,13 @@ pub fn remove(arch: &'static Arch, kind: Kind) -> Result<(), Error> {
 }
 
 /// The folder in the cache with all images and their sources.
-pub(crate) fn base() -> PathBuf {
-    cache_dir().join("guest")
+pub(crate) fn base() -> Result<PathBuf, Error> {
+    Ok(cache_dir()?.join("guest"))
 }
 
 /// Waits until no other process builds or removes images.
 pub(crate) fn lock() -> Result<Lock, Error> {
-    Lock::take(&base().join("lock"), || {
+    Lock::take(&base()?.join("lock"), || {
         say("image: waiting for another process that builds images");
     })
 }

@@ -3,24 +3,52 @@
 use std::{
     env, fs,
     fs::File,
+    io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use crate::Error;
 
+/// The mode bit that lets every user write.
+const OTHERS_WRITE: u32 = 0o002;
+
 /// The cache folder of minivmm: `$MINIVMM_CACHE`, else `$XDG_CACHE_HOME/minivmm`, else `~/.cache/minivmm`.
 /// The folder need not exist.
-pub fn cache_dir() -> PathBuf {
-    choose(|name| env::var_os(name).map(PathBuf::from), env::home_dir())
+///
+/// # Errors
+/// If the user has no home folder, or if another user can put files into the cache folder: kernels and programs come from it.
+pub fn cache_dir() -> Result<PathBuf, Error> {
+    let folder = choose(|name| env::var_os(name).map(PathBuf::from), env::home_dir()).ok_or(Error::NoHome)?;
+    check(&folder, rustix::process::geteuid().as_raw())?;
+    Ok(folder)
 }
 
-fn choose(variable: impl Fn(&str) -> Option<PathBuf>, home: Option<PathBuf>) -> PathBuf {
+/// Refuses a folder that another user than `user` owns or that every user can write. root may use every user's folder: sudo can keep
+/// the user's home, and the lab runs as root.
+fn check(folder: &Path, user: u32) -> Result<(), Error> {
+    let metadata = match fs::metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.map_err(Error::io("cannot read the cache folder", folder))?,
+    };
+    let owner = metadata.uid();
+    let reason = if user != 0 && owner != user && owner != 0 {
+        format!("belongs to another user, {owner}")
+    } else if metadata.mode() & OTHERS_WRITE != 0 {
+        "can be written by every user".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::CacheOfOthers { path: folder.display().to_string(), reason })
+}
+
+fn choose(variable: impl Fn(&str) -> Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     // By the XDG specification, relative paths are ignored, and an empty variable counts as unset.
     let absolute = |name| variable(name).filter(|path| path.is_absolute());
     absolute("MINIVMM_CACHE")
         .or_else(|| absolute("XDG_CACHE_HOME").map(|base| base.join("minivmm")))
-        .unwrap_or_else(|| home.unwrap_or_else(env::temp_dir).join(".cache/minivmm"))
+        .or_else(|| home.filter(|home| home.is_absolute()).map(|home| home.join(".cache/minivmm")))
 }
 
 /// An exclusive lock on a file, held until it is dropped. It keeps two processes from building the same thing.
@@ -76,6 +104,8 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -86,6 +116,7 @@ mod tests {
                 move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()),
                 home(),
             )
+            .unwrap()
         };
         assert_eq!(with(&[]), Path::new("/home/u/.cache/minivmm"));
         assert_eq!(with(&[("XDG_CACHE_HOME", "/x")]), Path::new("/x/minivmm"));
@@ -94,6 +125,39 @@ mod tests {
             with(&[("XDG_CACHE_HOME", "x"), ("MINIVMM_CACHE", "")]),
             Path::new("/home/u/.cache/minivmm")
         );
+    }
+
+    #[test]
+    fn without_a_home_there_is_no_cache() {
+        assert_eq!(choose(|_| None, None), None);
+        assert_eq!(choose(|_| None, Some("".into())), None);
+        let cache = choose(|name| (name == "MINIVMM_CACHE").then(|| "/m".into()), None);
+        assert_eq!(cache, Some("/m".into()));
+        let text = Error::NoHome.to_string();
+        assert!(["HOME", "XDG_CACHE_HOME", "MINIVMM_CACHE"].iter().all(|name| text.contains(name)), "{text}");
+    }
+
+    #[test]
+    fn a_cache_that_others_can_fill_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("cache");
+        let owner = fs::metadata(dir.path()).unwrap().uid();
+        check(&folder, owner).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let mode = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o775);
+        check(&folder, owner).unwrap();
+        // The owner may be root, who can write everywhere.
+        assert_eq!(check(&folder, owner + 1).is_ok(), owner == 0);
+        mode(0o777);
+        let error = check(&folder, owner).unwrap_err().to_string();
+        assert!(error.contains("can be written by every user"), "{error}");
+        mode(0o755);
+        if std::os::unix::fs::chown(&folder, Some(owner + 1), None).is_ok() {
+            let error = check(&folder, owner + 2).unwrap_err().to_string();
+            assert!(error.contains("belongs to another user"), "{error}");
+            check(&folder, 0).unwrap();
+        }
     }
 
     #[test]

@@ -113,6 +113,19 @@ pub enum Error {
         /// The packages that were searched.
         packages: String,
     },
+    /// There is no place for the cache folder.
+    #[error(
+        "there is no home folder for the cache of guest images; set HOME, XDG_CACHE_HOME or MINIVMM_CACHE to an absolute path"
+    )]
+    NoHome,
+    /// Another user can put kernels and programs into the cache folder.
+    #[error("the cache folder {path} {reason}; set MINIVMM_CACHE to a folder that only you can write")]
+    CacheOfOthers {
+        /// Its path.
+        path: String,
+        /// Why others can.
+        reason: String,
+    },
     /// The kernel's makefiles cannot work in the path of the cache.
     #[error(
         "the cache folder {path} has a space or a colon in its path; set MINIVMM_CACHE to a path without"

@@ -21,7 +21,7 @@ pub fn build(arch: &'static Arch, kind: Kind, folder: &Path) -> Result<Vec<PathB
     }
     builder::build(arch, kind)?;
     let lock = built::lock()?;
-    let base = built::base();
+    let base = built::base()?;
     Kernel::new(arch, kind, &base, &Versions::new(&base, false))?.build_module(&lock, &folder)?;
     let modules = sorted_files(&folder, "ko")?;
     if modules.is_empty() {

@@ -17,12 +17,12 @@ const FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/sources.rs"
 
 /// The folder with the files, in the cache.
 pub(crate) fn folder() -> Result<PathBuf, Error> {
-    unpack(&copies())
+    unpack(&copies()?)
 }
 
 /// The folder in the cache with the files of this program, and of other versions of it.
-pub(crate) fn copies() -> PathBuf {
-    cache_dir().join("sources")
+pub(crate) fn copies() -> Result<PathBuf, Error> {
+    Ok(cache_dir()?.join("sources"))
 }
 
 /// The folder with the files, below the folder `copies`.

@@ -103,6 +103,9 @@ pub struct Trace {
     pub firings: Vec<Firing>,
     /// The number of further firings, for which the record has no room.
     pub more: u64,
+    /// The number of further changed bytes, for which the record has no room.
+    #[serde(default)]
+    pub more_changes: u64,
 }
 
 /// A rule at work. The names are stable in JSON.

@@ -27,8 +27,8 @@ pub struct Archive {
     suite: Option<&'static str>,
     /// Whether apt uses lists in the cache instead of this machine's.
     apart: bool,
-    /// The folder of apt in the cache.
-    folder: PathBuf,
+    /// The name of apt's folder in the cache.
+    folder: String,
 }
 
 impl Archive {
@@ -38,13 +38,13 @@ impl Archive {
             arch: arch.into(),
             suite: None,
             apart: arch != Arch::host().debian,
-            folder: cache_dir().join("debian").join(format!("apt-{arch}")),
+            folder: format!("apt-{arch}"),
         }
     }
 
     /// The archive of the packages for `arch` in a suite of Debian, for example "sid".
     pub(crate) fn of_suite(arch: &str, suite: &'static str) -> Self {
-        let folder = cache_dir().join("debian").join(format!("apt-{suite}-{arch}"));
+        let folder = format!("apt-{suite}-{arch}");
         Self { arch: arch.into(), suite: Some(suite), apart: true, folder }
     }
 
@@ -78,7 +78,8 @@ impl Archive {
     pub fn first_dependency(&self, package: &str) -> Result<String, Error> {
         // Fetches the lists if they are missing.
         self.candidates(&[package])?;
-        let shown = command::output(self.apt(&[], "apt-cache").args(["show", "--no-all-versions", package]))?;
+        let shown =
+            command::output(self.apt(&[], "apt-cache")?.args(["show", "--no-all-versions", package]))?;
         first_dependency(&shown)
             .map(ToOwned::to_owned)
             .ok_or_else(|| self.unknown(&format!("that {package} depends on")))
@@ -95,7 +96,7 @@ impl Archive {
 
     fn find_candidates(&self, packages: &[&str]) -> Result<Vec<String>, Error> {
         self.prepare()?;
-        let mut download = self.apt(&[], "apt-get");
+        let mut download = self.apt(&[], "apt-get")?;
         let output = command::capture(download.args(["download", "--print-uris"]).args(packages))?;
         pick_candidates(&String::from_utf8_lossy(&output.stdout), packages)
             .map_err(|package| self.unknown(package))
@@ -110,7 +111,7 @@ impl Archive {
 
     /// Unpacks the file `file`.deb into a folder of that name.
     pub(crate) fn unpack(&self, file: &str) -> Result<PathBuf, Error> {
-        let base = cache_dir().join("debian");
+        let base = base()?;
         let folder = base.join(file);
         if folder.is_dir() {
             return Ok(folder);
@@ -123,7 +124,7 @@ impl Archive {
             // Exactly this version, because the folder has its name. apt verifies the file's hash with its signed lists.
             let (name, version) = split(file);
             let download = || {
-                let mut apt = self.apt(&[], "apt-get");
+                let mut apt = self.apt(&[], "apt-get")?;
                 command::output(apt.current_dir(partial).arg("download").arg(format!("{name}={version}")))
             };
             // Old lists name files that were removed or moved.
@@ -146,11 +147,11 @@ impl Archive {
     /// Fetches fresh lists, if we may.
     pub(crate) fn refresh(&self) -> Result<(), Error> {
         let (prefix, _lock) = if self.apart {
-            let lock = Lock::take(&self.folder.with_extension("lock"), || ())?;
+            let lock = Lock::take(&self.folder()?.with_extension("lock"), || ())?;
             self.prepare()?;
             self.create_folder("lists/partial")?;
             self.create_folder("cache/archives/partial")?;
-            let status = self.folder.join("status");
+            let status = self.folder()?.join("status");
             File::create(&status).map_err(Error::io("cannot write", &status))?;
             (&[][..], Some(lock))
         } else {
@@ -159,14 +160,14 @@ impl Archive {
         };
         let of = self.suite.map(|suite| format!(" in {suite}")).unwrap_or_default();
         say(format_args!("Fetching the lists of Debian packages for {}{of}", self.arch));
-        command::output(self.apt(prefix, "apt-get").arg("update")).map(drop)
+        command::output(self.apt(prefix, "apt-get")?.arg("update")).map(drop)
     }
 
     /// Creates what apt expects: a folder for its cache and, for a suite, the list of sources.
     fn prepare(&self) -> Result<(), Error> {
         self.create_folder("cache")?;
         let Some(suite) = self.suite else { return Ok(()) };
-        let (path, list) = (self.sources(), sources(suite));
+        let (path, list) = (self.sources()?, sources(suite));
         // The file is not rewritten, because another process may read it.
         if fs::read_to_string(&path).is_ok_and(|there| there == list) {
             return Ok(());
@@ -175,22 +176,28 @@ impl Archive {
     }
 
     /// The file with the list of sources of the suite.
-    fn sources(&self) -> PathBuf {
-        self.folder.join("suite.sources")
+    fn sources(&self) -> Result<PathBuf, Error> {
+        Ok(self.folder()?.join("suite.sources"))
+    }
+
+    /// The folder of apt in the cache.
+    fn folder(&self) -> Result<PathBuf, Error> {
+        Ok(base()?.join(&self.folder))
     }
 
     fn create_folder(&self, name: &str) -> Result<(), Error> {
-        let folder = self.folder.join(name);
+        let folder = self.folder()?.join(name);
         fs::create_dir_all(&folder).map_err(Error::io("cannot create the folder", &folder))
     }
 
     /// apt's `program` for this archive, run through the words `prefix`.
-    fn apt(&self, prefix: &[&str], program: &str) -> Command {
+    fn apt(&self, prefix: &[&str], program: &str) -> Result<Command, Error> {
         let mut apt = apt(prefix, program);
         let mut set = |option: &str, value: &str| {
             apt.arg("-o").arg(format!("{option}={value}"));
         };
-        let folder = self.folder.display();
+        let folder = self.folder()?;
+        let folder = folder.display();
         // Without a cache each call reads all lists. Not every user can write to the machine's cache, and Debian's containers
         // disable it.
         set("Dir::Cache", &format!("{folder}/cache"));
@@ -204,11 +211,16 @@ impl Archive {
             set("Acquire::Languages", "none");
         }
         if self.suite.is_some() {
-            set("Dir::Etc::sourcelist", &self.sources().display().to_string());
+            set("Dir::Etc::sourcelist", &self.sources()?.display().to_string());
             set("Dir::Etc::sourceparts", "/dev/null");
         }
-        apt
+        Ok(apt)
     }
+}
+
+/// The folder of Debian's packages in the cache.
+fn base() -> Result<PathBuf, Error> {
+    Ok(cache_dir()?.join("debian"))
 }
 
 /// The list of sources of a suite, in apt's format deb822. It contains only package indices.
@@ -279,7 +291,7 @@ mod tests {
     fn other_archives_are_apart() {
         let other = Arch::ALL.into_iter().find(|arch| arch.name != Arch::host().name).unwrap();
         let told = |archive: Archive| {
-            let dump = command::output(archive.apt(&[], "apt-config").arg("dump")).unwrap();
+            let dump = command::output(archive.apt(&[], "apt-config").unwrap().arg("dump")).unwrap();
             let value = move |key: &str| {
                 let line = dump.lines().rev().find(|line| line.starts_with(&format!("{key} \"")));
                 line.unwrap().split('"').nth(1).unwrap().to_owned()
@@ -296,7 +308,7 @@ mod tests {
         let suite = told(Archive::of_suite(host, "sid"));
         assert_eq!([&own[0], &foreign[0], &suite[0]], [host, other.debian, host]);
         assert_eq!(own[4..], foreign[4..]);
-        let cache = cache_dir();
+        let cache = cache_dir().unwrap();
         let cache = cache.to_str().unwrap();
         assert!(!own[1].starts_with(cache), "{}", own[1]);
         for place in foreign[1..4].iter().chain(&suite[1..4]).chain([&suite[5]]) {

@@ -8,7 +8,7 @@ use vmm::{
     arch,
     boot::load::{load, load_with},
     guest::output::Output,
-    machine::{Machine, Streams, config::Config, kvm::open_kvm},
+    machine::{Machine, Streams, config::Config, kvm::open_kvm, watch::Watch},
     observe::report::Report,
 };
 
@@ -89,6 +89,7 @@ impl BareMetal {
             stderr: Output::new(std::io::sink()).unwrap(),
             console_log: None,
             signals: None,
+            watch: Watch::default(),
             api: None,
         };
         let loaded = load(&self.config).expect("the machine can be loaded");

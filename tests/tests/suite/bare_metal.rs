@@ -35,6 +35,7 @@ pub(crate) fn group() -> Group {
         a_signal_ends_a_machine_that_nobody_reads_from,
         a_request_stops_a_machine_that_nobody_reads_from,
         a_guest_that_provokes_warnings_stops_nothing,
+        a_part_that_does_not_end_is_named,
     ];
     let same = same.into_iter().map(Test::the_same_everywhere);
     Group {
@@ -322,6 +323,35 @@ fn a_guest_that_provokes_warnings_stops_nothing() {
             assert!(log.contains(" more messages like this were not printed"), "{log}");
         }
     }
+}
+
+/// Its report goes to a pipe that is full and that nobody reads.
+fn a_part_that_does_not_end_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    assert!(Command::new("mkfifo").arg(&report).status().unwrap().success());
+    let mut options = std::fs::File::options();
+    let mut reader = options.read(true).write(true).open(&report).unwrap();
+    let capacity = rustix::pipe::fcntl_getpipe_size(&reader).unwrap();
+    reader.write_all(&vec![b' '; capacity]).unwrap();
+    let mut machine = minivmm("hello", folder.path())
+        .arg("--report")
+        .arg(&report)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    machine.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(machine.try_wait().unwrap(), None);
+    kill_process(Pid::from_raw(machine.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
+    let start = Instant::now();
+    wait("the machine's end", || machine.try_wait().unwrap().is_some());
+    assert!(start.elapsed() > Duration::from_secs(15), "{:?}", start.elapsed());
+    let output = machine.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("minivmm: the report did not end in time"), "{said}");
 }
 
 /// How a machine in a terminal ends.

@@ -39,7 +39,7 @@ const EDGE: usize = 4;
 /// A folder in the cache with [`PACKAGES`]. pip fills it once.
 fn packages() -> PathBuf {
     debian::install(&["python3", "python3-pip"]).unwrap();
-    let cache = cache_dir();
+    let cache = cache_dir().unwrap();
     fs::create_dir_all(&cache).unwrap();
     let folder = cache.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
     let lock = File::create(folder.with_added_extension("lock")).unwrap();

@@ -626,7 +626,8 @@ fn runs_leave_nothing_behind() {
             vmm::guest::output::Output::new(std::io::sink()).unwrap(),
             vmm::guest::output::Output::new(std::io::sink()).unwrap(),
         );
-        let streams = vmm::machine::Streams { stdout, stderr, console_log: None, signals: None, api: None };
+        let (watch, console_log) = (vmm::machine::watch::Watch::default(), None);
+        let streams = vmm::machine::Streams { stdout, stderr, console_log, signals: None, watch, api: None };
         let report =
             vmm::machine::Machine::start(&kvm, &config, loaded, streams).and_then(vmm::machine::Machine::run);
         let report = report.unwrap_or_else(|error| panic!("run {run}: {error}"));

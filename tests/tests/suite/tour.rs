@@ -96,7 +96,7 @@ impl FreshClone {
             .env("COMMANDS", self.commands())
             // What a page installs for its reader stays in the clone's folder; the images are the user's.
             .env("HOME", folder)
-            .env("MINIVMM_CACHE", cache::cache_dir())
+            .env("MINIVMM_CACHE", cache::cache_dir().unwrap())
             // The programs find the others built.
             .env_remove("CARGO");
         let output = guest::run_within(&mut tour, guest::LIMIT * 4);

@@ -49,6 +49,9 @@ pub enum ImageError {
         /// The folder that it should be in.
         folder: PathBuf,
     },
+    /// There is no cache folder.
+    #[error("{0}; or name a --kernel")]
+    Cache(#[from] guest_images::Error),
     /// It is not complete.
     #[error("the guest image's {} cannot be read: {source}; remove the folder, and build the image again", path.display())]
     Description {
@@ -64,7 +67,7 @@ pub enum ImageError {
 /// # Errors
 /// If it was not built, or is not complete.
 pub fn find(name: &str) -> Result<Image, ImageError> {
-    let folder = cache_dir().join("guest").join(arch::NAME).join(name);
+    let folder = cache_dir()?.join("guest").join(arch::NAME).join(name);
     let (kernel, initrd) = (folder.join(arch::KERNEL_FILE), folder.join("initramfs"));
     // A name with a separator would lead to another folder.
     if name.contains('/') || !kernel.exists() || !initrd.exists() {

@@ -106,7 +106,7 @@ pub fn main(args: &ImageArgs) -> Result<String, Error> {
             let build = if *update { guest_images::update } else { guest_images::build };
             build(choice.arch(), choice.image).map(|image| line(&image.dir))
         }
-        ImageCommand::List => Ok(list()),
+        ImageCommand::List => list(),
         ImageCommand::Remove(choice) => {
             guest_images::remove(choice.arch(), choice.image).map(|()| String::new())
         }
@@ -127,15 +127,15 @@ pub fn main(args: &ImageArgs) -> Result<String, Error> {
 }
 
 /// A line for each image, under a line with the names of the columns.
-fn list() -> String {
+fn list() -> Result<String, Error> {
     let mut text = format!("{:<10} {:<8} {:>8}  FOLDER\n", "NAME", "ARCH", "SIZE");
-    for (arch, kind, image) in guest_images::list() {
+    for (arch, kind, image) in guest_images::list()? {
         let mebibytes = format!("{} MiB", image.bytes().div_ceil(1 << 20));
         // Writing to a String cannot fail.
         let _ =
             writeln!(text, "{:<10} {:<8} {mebibytes:>8}  {}", kind.name(), arch.name, image.dir.display());
     }
-    text
+    Ok(text)
 }
 
 /// The reason for minivmm's exit status.
@@ -144,6 +144,8 @@ pub fn reason(error: &Error) -> Reason {
         Error::NoSuchImage { .. }
         | Error::NotBuilt { .. }
         | Error::CachePath { .. }
+        | Error::CacheOfOthers { .. }
+        | Error::NoHome
         | Error::ModulePath { .. }
         | Error::NoModule { .. } => Reason::BadRequest,
         _ => Reason::Failed,

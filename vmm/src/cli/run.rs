@@ -3,13 +3,13 @@
 use std::{
     env, fs,
     io::{self, IsTerminal as _, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
     time::{Duration, Instant},
 };
 
 use clap::Args;
+use devices::faults::Trace;
 use tracing_subscriber::filter::ParseError;
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::server::Server,
     boot::load::load,
-    guest::output::Output,
+    guest::{output::Output, whole_file::WholeFile},
     lab::{self, Bridge, Host, Place},
     machine::{
         Machine, MachineError, Streams,
@@ -29,8 +29,10 @@ use crate::{
         kvm::{self, KvmError},
         prepare_places,
         signals::Signals,
+        watch::{self, Watch},
     },
     observe::{
+        exit_status::Reason,
         log::Log,
         report::{MachineOutcome, Report},
         timeline,
@@ -47,7 +49,8 @@ pub(super) struct RunArgs {
     /// Folder for the files that --exec's command leaves in the guest's /out
     ///
     /// The guest has /out on a disk, so guest memory does not limit the files. The disk takes space beside the folder until the
-    /// machine ends: at most half of what is free there, or 64G.
+    /// machine ends: at most half of what is free there, or 64G. The files take at most as much, and are at most 1000000 with their
+    /// folders; further files are skipped and counted in the report. Links that are in DIR are not followed.
     #[arg(long, value_name = "DIR", requires = "exec")]
     pub(super) out: Option<PathBuf>,
     /// End the machine after this time: 30s, 5m, 1h, or a number of seconds
@@ -132,14 +135,25 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
             return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory)?));
         }
     };
-    let streams = streams(console_log, api, args.timeout)
-        .map_err(|source| MachineError::Host { what: "signal handlers", source })?;
+    let failed = Reason::Failed.status(config.exec.is_some());
+    let streams = streams(console_log, api, args.timeout, &log, failed)
+        .map_err(|source| MachineError::Host { what: "signal handlers or threads", source })?;
+    let watch = streams.watch.clone();
     let machine = Machine::start(&opened, &config, loaded, streams)?;
     let faults = machine.faults();
     let mut report = machine.run()?;
     report.arguments = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    watch.wait_for("the report");
     if let Some(file) = report_file {
         file.write(serde_json::to_vec_pretty(&report))?;
+    }
+    watch.wait_for("the trace");
+    if let Some(Trace { more, more_changes, .. }) = &report.faults
+        && more + more_changes > 0
+    {
+        log.say(&format!(
+            "minivmm: the record of faults is full: {more} later firings and {more_changes} later changes are not in it"
+        ));
     }
     if let (Some(file), Some(trace)) = (trace_file, &report.faults) {
         let lines: Result<Vec<_>, _> = trace.firings.iter().map(serde_json::to_string).collect();
@@ -147,6 +161,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
             lines.map(|lines| lines.iter().flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()),
         )?;
     }
+    watch.wait_for("the timeline");
     if let (Some(file), Some(faults)) = (timeline_file, faults)
         && let Some(kept) = faults.take_timeline()
     {
@@ -155,17 +170,26 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
             log.say(&format!("minivmm: the timeline is full: {} later moments are not in it", kept.lost));
         }
     }
+    watch.end();
     explain(&report, &config, &log);
     Ok(ExitCode::from(report.exit.status))
 }
 
-/// The streams and signals of this process.
+/// The streams and signals of this process, and the watch that ends it with the status `failed` if a part does not end.
 fn streams(
     console_log: Option<fs::File>,
     api: Option<Server>,
     time_limit: Option<Duration>,
+    log: &Log,
+    failed: u8,
 ) -> io::Result<Streams> {
     let signals = Signals::take_over()?;
+    let lines = log.lines();
+    let watch = Watch::start(signals.ended(), watch::LOOKS, move |part| {
+        lines.say(&format!("minivmm: {part} did not end in time, and minivmm ends without it"));
+        lines.end();
+        process::exit(failed.into());
+    })?;
     let until = time_limit.and_then(|limit| Instant::now().checked_add(limit));
     let [stdout, stderr] = Output::to([
         Box::new(signals.writer(&io::stdout(), until)?),
@@ -175,13 +199,13 @@ fn streams(
         Some(file) => Some(Output::new(signals.writer(&file, until)?)?),
         None => None,
     };
-    Ok(Streams { stdout, stderr, console_log, signals: Some(signals), api })
+    Ok(Streams { stdout, stderr, console_log, signals: Some(signals), watch, api })
 }
 
 /// The destination of `--report`. A file appears whole or stays as it was, and is never written through a link that a guest left in
 /// its `--out` folder. A pipe or a terminal is written to.
 enum ReportFile {
-    Whole(tempfile::NamedTempFile, PathBuf),
+    Whole(WholeFile, PathBuf),
     Stream(fs::File, PathBuf),
 }
 
@@ -192,12 +216,7 @@ impl ReportFile {
             let file = fs::File::options().write(true).open(path).map_err(error)?;
             return Ok(Self::Stream(file, path.to_owned()));
         }
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new()
-            .prefix(".minivmm-report-")
-            .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(folder)
-            .map_err(error)?;
+        let file = WholeFile::beside(path, 0o666).map_err(error)?;
         Ok(Self::Whole(file, path.to_owned()))
     }
 
@@ -207,9 +226,8 @@ impl ReportFile {
             Self::Stream(mut file, path) => (json.and_then(|json| file.write_all(&json)), path),
             Self::Whole(mut file, path) => {
                 let written = json.and_then(|json| file.write_all(&json));
-                let renamed =
-                    written.and_then(|()| file.persist(&path).map(drop).map_err(|error| error.error));
-                (renamed, path)
+                let name = path.file_name().unwrap_or_default();
+                (written.and_then(|()| file.finish(name)), path)
             }
         };
         result.map_err(|source| CliError::Report { path, source })

@@ -264,7 +264,14 @@ mod tests {
             overhead_at_end: 0,
             windows: Vec::new(),
             devices: vec![device("grabber0", 1), device("grabber1", 5)],
-            faults: Some(Trace { plan: String::new(), seed: 1, firings: vec![firing], more: 0 }),
+            out: None,
+            faults: Some(Trace {
+                plan: String::new(),
+                seed: 1,
+                firings: vec![firing],
+                more: 0,
+                more_changes: 0,
+            }),
             boot_failure: None,
             last_console_lines: Vec::new(),
         };

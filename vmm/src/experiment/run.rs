@@ -218,6 +218,8 @@ impl Evidence {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
 
     fn sh(command: &str) -> Child {
@@ -271,6 +273,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let evidence = look(&Expect::default(), folder.path());
         assert!(evidence.report.is_none() && evidence.firings().is_empty() && evidence.frames.is_none());
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_guests_text_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join(names::OUT);
+        fs::create_dir(&out).unwrap();
+        // A hole of 1 TiB takes no space; a guest makes one with truncate(1).
+        for path in [out.join(names::LOG), folder.path().join(names::CONSOLE)] {
+            let file = File::create(path).unwrap();
+            file.set_len(1 << 40).unwrap();
+            file.write_all_at(b"the beginning", 0).unwrap();
+            file.write_all_at(b"the end", EVIDENCE_MAX).unwrap();
+        }
+        let evidence = look(&Expect::default(), folder.path());
+        for text in [&evidence.log, &evidence.console] {
+            assert_eq!(text.len() as u64, EVIDENCE_MAX);
+            assert!(text.starts_with("the beginning") && text.ends_with('\0'));
+        }
     }
 
     #[test]

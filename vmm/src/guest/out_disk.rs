@@ -42,19 +42,27 @@ const READ_ONLY_COMPATIBLE: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1
 
 const UUID: [u8; 16] = *b"minivmm's /out..";
 
-/// Creates the disk beside `folder`. Returns it with its size in bytes, which is at most half of the space that is free there: at the
-/// end its files are in the folder, too.
+/// Creates the disk beside `folder`. Returns it with its size in bytes.
 ///
 /// # Errors
 /// If the folder cannot be written.
 pub fn create(folder: &Path) -> io::Result<(File, u64)> {
     let file = tempfile::tempfile_in(folder)?;
+    let size = size_beside(folder)?;
+    format(&file, size)?;
+    Ok((file, size))
+}
+
+/// The size of a disk beside `folder`, in bytes: at most half of the space that is free there, because at the end its files are in
+/// the folder, too.
+///
+/// # Errors
+/// If the host does not say how much space is free.
+pub fn size_beside(folder: &Path) -> io::Result<u64> {
     // By the folder, and not by the file: without a name, a file on a 9p share such as the lab's has no metadata.
     let free = rustix::fs::statvfs(folder)?;
     let free = free.f_bavail.saturating_mul(free.f_frsize);
-    let size = (free / 2).clamp(GROUP, SIZE_MAX) / GROUP * GROUP;
-    format(&file, size)?;
-    Ok((file, size))
+    Ok((free / 2).clamp(GROUP, SIZE_MAX) / GROUP * GROUP)
 }
 
 /// Writes an empty file system of `size` bytes, whole groups, to the empty `file`.

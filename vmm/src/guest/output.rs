@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Write},
+    io::{self, Read, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
@@ -27,8 +27,14 @@ pub struct Output {
 #[derive(Debug)]
 struct Streams {
     shared: Arc<Shared>,
+    /// None if a [`Reader`] takes the output.
     thread: Option<JoinHandle<()>>,
 }
+
+/// The other end of an output that goes to a thread of this process. It reads to the end when the output's last clone is dropped.
+/// When the reader is dropped, further output is lost.
+#[derive(Debug)]
+pub struct Reader(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -68,15 +74,23 @@ impl Output {
     /// # Errors
     /// If the host refuses an eventfd or a thread.
     pub fn to<const N: usize>(writers: [Box<dyn Write + Send>; N]) -> io::Result<[Self; N]> {
-        let state = State { errors: (0..N).map(|_| None).collect(), ..State::default() };
-        let room = EventFd::new(EFD_NONBLOCK)?;
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), room });
+        let shared = Arc::new(Shared::new(N)?);
         let of_thread = shared.clone();
         let thread = thread::Builder::new()
             .name("output".to_owned())
             .spawn(move || write(&of_thread, &mut Vec::from(writers)))?;
         let streams = Arc::new(Streams { shared, thread: Some(thread) });
         Ok(std::array::from_fn(|index| Self { index, streams: streams.clone() }))
+    }
+
+    /// An output that another thread reads.
+    ///
+    /// # Errors
+    /// If the host refuses an eventfd.
+    pub fn pipe() -> io::Result<(Self, Reader)> {
+        let shared = Arc::new(Shared::new(1)?);
+        let reader = Reader(shared.clone());
+        Ok((Self { index: 0, streams: Arc::new(Streams { shared, thread: None }) }, reader))
     }
 
     /// An output that fills a buffer, and that buffer. It is whole after [`finish`](Self::finish).
@@ -157,7 +171,56 @@ impl Sink for Output {
     }
 }
 
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.0.state();
+        loop {
+            if let Some((_, piece)) = state.waiting.front_mut() {
+                let count = piece.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&piece[..count]);
+                piece.drain(..count);
+                if piece.is_empty() {
+                    state.waiting.pop_front();
+                }
+                self.0.taken(&mut state, count);
+                return Ok(count);
+            }
+            if state.has_ended {
+                return Ok(0);
+            }
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.errors[0] = Some(io::ErrorKind::BrokenPipe.into());
+        state.waiting.clear();
+        let bytes = state.bytes;
+        self.0.taken(&mut state, bytes);
+    }
+}
+
 impl Shared {
+    /// What is shared by the writers of `count` streams and the thread that takes their output.
+    fn new(count: usize) -> io::Result<Self> {
+        let state = State { errors: (0..count).map(|_| None).collect(), ..State::default() };
+        Ok(Self { state: Mutex::new(state), changed: Condvar::new(), room: EventFd::new(EFD_NONBLOCK)? })
+    }
+
+    /// Accounts for `count` bytes that wait no more.
+    fn taken(&self, state: &mut State, count: usize) {
+        state.bytes -= count;
+        if state.is_wanted && state.bytes < ROOM {
+            state.is_wanted = false;
+            // The only error is EAGAIN at a full counter, and then the event is pending.
+            let _ = self.room.write(1);
+        }
+        self.changed.notify_all();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,24 +253,18 @@ fn write(shared: &Shared, writers: &mut [Box<dyn Write + Send>]) {
             writers[index].write_all(&data).and_then(|()| writers[index].flush())
         };
         state = shared.state();
-        state.bytes -= data.len();
         if let Err(error) = written {
             state.errors[index] = Some(error);
             // The event loop looks at the error.
             state.is_wanted = true;
         }
-        if state.is_wanted && state.bytes < ROOM {
-            state.is_wanted = false;
-            // The only error is EAGAIN at a full counter, and then the event is pending.
-            let _ = shared.room.write(1);
-        }
-        shared.changed.notify_all();
+        shared.taken(&mut state, data.len());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read as _, time::Duration};
+    use std::time::Duration;
 
     use super::*;
 
@@ -246,6 +303,37 @@ mod tests {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(output.has_room());
+    }
+
+    #[test]
+    fn another_thread_reads_and_holds_nobody_up() {
+        let (mut output, mut reader) = Output::pipe().unwrap();
+        let mut written = 0;
+        while output.has_room() {
+            written += output.write(&[b'x'; 4096]).unwrap();
+        }
+        assert_eq!(written, ROOM);
+        assert!(output.room_event().read().is_err());
+        let mut found = vec![0; 5000];
+        reader.read_exact(&mut found).unwrap();
+        assert!(output.room_event().read().is_ok() && output.has_room());
+        output.write_all(b"the end").unwrap();
+        drop(output);
+        found.clear();
+        reader.read_to_end(&mut found).unwrap();
+        assert!(found.len() == written - 5000 + 7 && found.ends_with(b"the end"));
+    }
+
+    #[test]
+    fn without_a_reader_output_is_lost() {
+        let (mut output, reader) = Output::pipe().unwrap();
+        output.write_all(&[b'x'; 2 * ROOM]).unwrap();
+        assert!(!output.has_room());
+        drop(reader);
+        assert!(output.room_event().read().is_ok() && output.has_room());
+        output.write_all(b"x").unwrap();
+        output.finish();
+        assert_eq!(output.error().unwrap().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) struct Image {
 pub(super) fn prepare(recipe: &Recipe, arch: &Arch, note: &dyn Fn(Note)) -> Result<Image, LabError> {
     let foreign = arch.name != Arch::host().name;
     debian::install(recipe.packages)?;
-    let base = cache_dir().join("lab");
+    let base = cache_dir()?.join("lab");
     let folder = base.join(name(recipe));
     if !folder.is_dir() {
         note(Note::Preparing);

@@ -34,8 +34,9 @@ use crate::{
     arch,
     boot::platform::{Entry, Maker},
     guest::{
-        agent::{Control, Files, port},
+        agent::{Control, port},
         areas::Agent,
+        files::Files,
         out_disk,
         serial_log::SerialSink,
     },
@@ -274,8 +275,10 @@ impl ConsolePorts {
     ) -> Result<Self, MachineError> {
         let (files, files_sink): (_, Box<dyn Sink>) = match &config.out {
             Some(folder) => {
-                let (files, sink) = Files::unpack_into(folder).map_err(host("a thread for --out"))?;
-                (Some(files), Box::new(sink))
+                let error = |source| MachineError::Out { path: folder.clone(), source };
+                let files = Files::unpack_into(folder).map_err(error)?;
+                let sink = Box::new(files.output().clone());
+                (Some(files), sink)
             }
             None => (None, Box::new(io::sink())),
         };

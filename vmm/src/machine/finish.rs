@@ -9,10 +9,12 @@ use super::{
     devices::Devices,
     error::{MachineError, host},
 };
-use crate::guest::output::Output;
-use crate::observe::{
-    exit_status::ExitStatus,
-    report::{FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start},
+use crate::{
+    guest::{files::Files, output::Output},
+    observe::{
+        exit_status::ExitStatus,
+        report::{FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start},
+    },
 };
 
 /// The number of console lines in a report.
@@ -32,12 +34,20 @@ impl Machine {
             // Output that its reader does not take at once is lost.
             signals.give_up();
         }
-        self.outputs.iter().for_each(Output::be_patient);
+        // The host's terminal is restored whatever happens from here on.
+        drop(self.input.take());
+        self.outputs
+            .iter()
+            .chain(self.devices.files.as_ref().map(Files::output))
+            .for_each(Output::be_patient);
+        self.watch.wait_for("the console log");
         // The reason of a failed boot may be in the last lines.
         self.serial_log.pump().map_err(host("writing the console log"))?;
         let boot_failure = self.failed_to_boot(&outcome).then(|| self.boot_failure());
-        let Self { vcpus, devices, manager, mut serial_log, input, windows, stdout, outputs, .. } = self;
+        let Self { vcpus, devices, manager, mut serial_log, windows, stdout, outputs, watch, .. } = self;
+        watch.limit("the vCPUs");
         drop(vcpus);
+        watch.limit("the devices");
         let seconds_to_boot_mark = devices.seconds_to_boot_mark();
         devices.built.iter().for_each(|built| built.device.stop());
         devices.disk.iter().for_each(|disk| disk.stop());
@@ -46,9 +56,9 @@ impl Machine {
         let disk_failure = devices.disk.as_ref().and_then(|disk| disk.failure());
         let disk_failure = disk_failure.map(|error| io::Error::new(error.kind(), error.to_string()));
         let Devices { console, terminal, control, files, faults, .. } = devices;
+        watch.wait_for("the guest's output");
         console.drain();
         serial_log.pump().map_err(host("writing the console log"))?;
-        drop(input);
         // The status may have been on its way. A command without a status has failed, however the guest ended.
         let outcome = match (control.end(), outcome) {
             (Some(end), _) => end,
@@ -57,15 +67,20 @@ impl Machine {
         };
         // The last clones of the console hold the files port's sink: dropping them ends the stream.
         drop((manager, console, terminal));
-        if let (Some(files), Some(path)) = (files, self.out)
-            && let Err(source) = files.finish().and(disk_failure.map_or(Ok(()), Err))
-        {
-            // A guest that was cut short leaves incomplete files: its outcome says more.
-            if matches!(outcome, MachineOutcome::Exit { .. }) {
-                return Err(MachineError::Files { path, source });
+        watch.wait_for("the files for --out");
+        let mut out = None;
+        if let (Some(files), Some(path)) = (files, self.out) {
+            let (report, unpacked) = files.finish();
+            out = Some(report);
+            if let Err(source) = unpacked.and(disk_failure.map_or(Ok(()), Err)) {
+                // A guest that was cut short leaves incomplete files: its outcome says more.
+                if matches!(outcome, MachineOutcome::Exit { .. }) {
+                    return Err(MachineError::Files { path, source });
+                }
+                tracing::warn!("the guest's files for {} are not complete: {source}", path.display());
             }
-            tracing::warn!("the guest's files for {} are not complete: {source}", path.display());
         }
+        watch.wait_for("standard output and the console log");
         outputs.iter().for_each(Output::finish);
         if let Some(error) = stdout.error() {
             return Err(MachineError::Stdout(error));
@@ -87,6 +102,7 @@ impl Machine {
             overhead_at_end: overhead(),
             windows,
             devices: reports,
+            out,
             faults,
             boot_failure,
             last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },

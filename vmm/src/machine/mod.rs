@@ -10,6 +10,7 @@ mod requests;
 pub mod signals;
 pub mod vcpu;
 pub mod wakeups;
+pub mod watch;
 
 use std::{
     fs::{self, File},
@@ -35,13 +36,14 @@ use crate::{
         load::Loaded,
         memory,
     },
-    guest::{input::Input, output::Output, serial_log::SerialLog, terminal},
+    guest::{files::Files, input::Input, output::Output, serial_log::SerialLog, terminal},
     machine::{
         config::Config,
         limits::Limit,
         signals::Signals,
         vcpu::Vcpus,
         wakeups::{Wake, Wakeups},
+        watch::Watch,
     },
     observe::{
         boot_failure::Evidence,
@@ -64,6 +66,8 @@ pub struct Streams {
     /// The signals that end the machine, where the machine is this process' only job. Without a command it then has the
     /// terminal, too.
     pub signals: Option<Signals>,
+    /// The watch over the machine's end.
+    pub watch: Watch,
     /// The socket for requests to the machine while it runs.
     pub api: Option<Server>,
 }
@@ -87,6 +91,7 @@ pub struct Machine {
     input: Option<Input>,
     signals: Option<Signals>,
     requests: Option<Requests>,
+    watch: Watch,
     tick: TimerFd,
     /// The time limit of the run.
     time_limit: Option<Limit>,
@@ -179,7 +184,9 @@ impl Machine {
         sources.add(serial_log.eventfd(), Wake::Serial);
         sources.add(devices.serial.room_event(), Wake::InputRoom);
         sources.add(devices.terminal.event(), Wake::InputRoom);
-        for output in [Some(&streams.stdout), streams.console_log.as_ref()].into_iter().flatten() {
+        let outputs: Vec<Output> =
+            [Some(streams.stdout.clone()), streams.console_log].into_iter().flatten().collect();
+        for output in outputs.iter().chain(devices.files.as_ref().map(Files::output)) {
             sources.add(output.room_event(), Wake::OutputRoom);
         }
         sources.add(&tick, Wake::Tick);
@@ -202,10 +209,11 @@ impl Machine {
             input,
             signals,
             requests,
+            watch: streams.watch,
             tick,
             time_limit: config.time_limit.and_then(Limit::new),
             boot_limit: config.boot_limit.and_then(Limit::new),
-            outputs: [Some(streams.stdout.clone()), streams.console_log].into_iter().flatten().collect(),
+            outputs,
             stdout: streams.stdout,
             windows,
             memory_size: config.memory,
@@ -249,7 +257,7 @@ impl Machine {
                     let _ = self.devices.events.eventfd().read();
                 }
                 Wake::OutputRoom => {
-                    for output in &self.outputs {
+                    for output in self.outputs.iter().chain(self.devices.files.as_ref().map(Files::output)) {
                         let _ = output.room_event().read();
                     }
                     self.devices.terminal.resume_output();

@@ -69,6 +69,11 @@ impl Signals {
         Ok(Patient { file, ended: self.ended.clone(), until })
     }
 
+    /// A flag that is set when a signal ends the machine, or when the writers wait no more.
+    pub fn ended(&self) -> Arc<AtomicBool> {
+        self.ended.clone()
+    }
+
     /// Lets the writers wait no more, as after a signal that ends the machine.
     pub fn give_up(&self) {
         self.ended.store(true, Ordering::Relaxed);

@@ -67,27 +67,18 @@ impl Log {
 
     /// Writes a line of minivmm itself, after the messages so far.
     pub fn say(&self, line: &str) {
-        self.0.send(format!("{line}\n").into_bytes());
+        self.0.say(line);
+    }
+
+    /// A way to the log for another thread, which may outlive the log.
+    pub fn lines(&self) -> Lines {
+        self.0.clone()
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let lost: Vec<u8> = self.0.sources().values_mut().flat_map(Source::take_lost).collect();
-        if !lost.is_empty() {
-            self.0.send(lost);
-        }
-        let (written, wait) = sync_channel(0);
-        let mut end = Message::End(written);
-        let until = Instant::now() + PATIENCE;
-        while let Err(TrySendError::Full(again)) = self.0.sender.try_send(end) {
-            if Instant::now() >= until {
-                return;
-            }
-            end = again;
-            thread::sleep(PATIENCE / 100);
-        }
-        let _ = wait.recv_timeout(PATIENCE);
+        self.0.end();
     }
 }
 
@@ -103,7 +94,7 @@ fn write(messages: Receiver<Message>, mut stream: impl Write) {
 
 /// The way of messages to the thread. Clones share it.
 #[derive(Debug, Clone)]
-struct Lines {
+pub struct Lines {
     sender: SyncSender<Message>,
     sources: Arc<Mutex<HashMap<Identifier, Source>>>,
 }
@@ -140,6 +131,30 @@ impl Source {
 }
 
 impl Lines {
+    /// Writes a line of minivmm itself, after the messages so far.
+    pub fn say(&self, line: &str) {
+        self.send(format!("{line}\n").into_bytes());
+    }
+
+    /// Writes the messages that still wait, and the number of lost messages. Further messages are lost.
+    pub fn end(&self) {
+        let lost: Vec<u8> = self.sources().values_mut().flat_map(Source::take_lost).collect();
+        if !lost.is_empty() {
+            self.send(lost);
+        }
+        let (written, wait) = sync_channel(0);
+        let mut end = Message::End(written);
+        let until = Instant::now() + PATIENCE;
+        while let Err(TrySendError::Full(again)) = self.sender.try_send(end) {
+            if Instant::now() >= until {
+                return;
+            }
+            end = again;
+            thread::sleep(PATIENCE / 100);
+        }
+        let _ = wait.recv_timeout(PATIENCE);
+    }
+
     fn sources(&self) -> std::sync::MutexGuard<'_, HashMap<Identifier, Source>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,7 +166,8 @@ impl Lines {
 }
 
 /// The writer of one message.
-struct Line<'a> {
+#[derive(Debug)]
+pub struct Line<'a> {
     lines: &'a Lines,
     source: Option<Identifier>,
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::exit_status::{ExitStatus, Reason};
+use crate::guest::files::OutReport;
 
 /// The version of the format of a [`Report`]. It grows when a field goes or changes its meaning; a new field leaves it as it
 /// is.
@@ -146,6 +147,8 @@ pub struct Report {
     pub windows: Vec<WindowReport>,
     /// The devices that have counters, in the order in which the machine has them.
     pub devices: Vec<DeviceReport>,
+    /// The files that the guest left; null without `--out`.
+    pub out: Option<OutReport>,
     /// The fault injection; null without a plan.
     pub faults: Option<devices::faults::Trace>,
     /// The likely reason, in a sentence, if a guest failed before its boot mark; else null.

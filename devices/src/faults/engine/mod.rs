@@ -22,6 +22,9 @@ use super::{
 /// The most firings on record: further ones are only counted.
 const MOST_FIRINGS: usize = 100_000;
 
+/// The most changed bytes on record, over all firings: as many as a single firing can have. Further ones are only counted.
+const MOST_CHANGES: usize = 1 << 20;
+
 /// An active plan, shared by everything that consults it. Rules can be added and removed meanwhile.
 #[derive(Debug, Clone)]
 pub struct Faults {
@@ -49,6 +52,10 @@ struct State {
     firings: Vec<Firing>,
     /// The number of firings that found no room on record.
     more: u64,
+    /// The number of changed bytes on record.
+    changes: usize,
+    /// The number of changed bytes that found no room on record.
+    more_changes: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -96,6 +103,8 @@ impl Faults {
             timeline: recorded.then(Timeline::new),
             firings: Vec::new(),
             more: 0,
+            changes: 0,
+            more_changes: 0,
         };
         let interests = AtomicU64::new(state.interests());
         Self { shared: Arc::new(Shared { interests, state: Mutex::new(state), devices }) }
@@ -187,9 +196,18 @@ impl Faults {
 
     /// Adds to the record of the firing `index`.
     pub(super) fn record(&self, index: usize, put: impl FnOnce(&mut Firing)) {
-        if let Some(firing) = self.state().firings.get_mut(index) {
-            put(firing);
+        let mut state = self.state();
+        let State { firings, changes, more_changes, .. } = &mut *state;
+        let Some(firing) = firings.get_mut(index) else { return };
+        *changes -= firing.changes.len();
+        put(firing);
+        let put = firing.changes.len();
+        if put > MOST_CHANGES - *changes {
+            firing.changes.truncate(MOST_CHANGES - *changes);
+            firing.changes.shrink_to_fit();
         }
+        *changes += firing.changes.len();
+        *more_changes += (put - firing.changes.len()) as u64;
     }
 
     /// The record so far, in an order that does not depend on which thread came first.
@@ -203,7 +221,8 @@ impl Faults {
             let of = id.as_deref().map(|id| device(id).unwrap_or(usize::MAX));
             (of, id, firing.frame, place(&firing.rule), firing.event)
         });
-        Trace { plan: state.plan.clone(), seed: state.seed, firings, more: state.more }
+        let State { plan, seed, more, more_changes, .. } = &*state;
+        Trace { plan: plan.clone(), seed: *seed, firings, more: *more, more_changes: *more_changes }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -261,3 +261,20 @@ fn a_trace_that_is_written_is_read_the_same() {
         assert_eq!(serde_json::from_str::<Trace>(&json).unwrap(), faults.trace(), "{json}");
     }
 }
+
+#[test]
+fn the_changes_on_record_have_a_limit_over_all_firings() {
+    let faults = faults(&rule("a", ""), 1);
+    let change = Change { address: 1, before: 0, after: 1 };
+    for (number, count) in [(0, 10), (1, MOST_CHANGES), (2, 5)] {
+        let fault = consult(&faults, number).unwrap();
+        camera(&faults).record(&fault, |firing| firing.changes = vec![change; count]);
+    }
+    let trace = faults.trace();
+    let kept: Vec<_> = trace.firings.iter().map(|firing| firing.changes.len()).collect();
+    assert_eq!((kept, trace.more_changes), (vec![10, MOST_CHANGES - 10, 0], 15));
+    // A trace from before the limit has no count.
+    let mut json = serde_json::to_value(Trace { firings: Vec::new(), ..trace }).unwrap();
+    json.as_object_mut().unwrap().remove("more_changes");
+    assert_eq!(serde_json::from_value::<Trace>(json).unwrap().more_changes, 0);
+}

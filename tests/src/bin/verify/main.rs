@@ -351,7 +351,7 @@ impl<'scope> Verify<'scope, '_> {
         let run = move |(_, _permit): (TestPrograms, _)| -> Result<(), String> {
             let program = ::tests::programs::folder().map_err(|error| error.to_string())?.join("minivmm");
             let mut run = Command::new(RUN);
-            run.arg(program).arg(cache_dir());
+            run.arg(program).arg(cache_dir().map_err(|error| error.to_string())?);
             commands::run("installed", run, |_| ())
         };
         stages.begin(self.scope, "installed package", needs, run);

@@ -236,3 +236,45 @@ fn what_is_there_is_replaced_only_if_it_is_a_stale_socket() {
         assert!(error.contains("cannot be created: "), "{error}");
     }
 }
+
+/// The threads of this process that a client could have caused: tests that run at the same time have others.
+fn threads() -> usize {
+    let names = fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names = names.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+    names.filter(|name| !name.contains("::")).count()
+}
+
+#[test]
+fn thousands_of_clients_come_and_go_beside_slow_ones() {
+    let mut server = Loop::new();
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    // One sends half of a request, and one does not read its answers.
+    let mut half = server.connect();
+    half.write_all(&STATUS[..5]).unwrap();
+    let mut deaf = server.connect();
+    deaf.set_nonblocking(true).unwrap();
+    while deaf.write(STATUS).is_ok_and(|count| count == STATUS.len()) {
+        server.serve();
+    }
+    let before = (threads(), descriptors());
+    for cycle in 0..7000 {
+        let mut client = server.connect();
+        match cycle % 1000 {
+            0 => {
+                client.write_all(STATUS).unwrap();
+                assert_eq!(server.serve().len(), 1);
+                assert_eq!(line(&client), STATUS_ANSWER);
+            }
+            1 => client.write_all(b"{").unwrap(),
+            _ => {}
+        }
+        drop(client);
+        server.turn();
+        assert_eq!(server.clients(), 2, "cycle {cycle}");
+    }
+    let after = (threads(), descriptors());
+    assert!(after.0 < before.0 + 50 && after.1 < before.1 + 50, "{before:?} {after:?}");
+    half.write_all(&STATUS[5..]).unwrap();
+    assert_eq!(server.serve().len(), 1);
+    assert_eq!(line(&half), STATUS_ANSWER);
+}

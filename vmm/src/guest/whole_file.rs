@@ -1,0 +1,172 @@
+//! A file that appears when it is whole. Until then it has no name, so a killed process leaves nothing.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Write},
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::Path,
+    process,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, linkat, open, openat, renameat, unlinkat},
+    io::Errno,
+};
+
+/// The most temporary names that are tried.
+const TRIES: u32 = 1000;
+
+/// A file on its way. Dropping it removes it.
+#[derive(Debug)]
+pub struct WholeFile {
+    folder: OwnedFd,
+    file: File,
+    /// The temporary name, if the file system has no files without a name (`O_TMPFILE`).
+    temporary: Option<String>,
+}
+
+impl WholeFile {
+    /// Creates a file with `mode` that is to appear in `folder`.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn create(folder: OwnedFd, mode: u32) -> io::Result<Self> {
+        let (mode, flags) = (Mode::from_raw_mode(mode), OFlags::WRONLY | OFlags::CLOEXEC);
+        if let Ok(file) = openat(&folder, ".", flags | OFlags::TMPFILE, mode) {
+            return Ok(Self { folder, file: file.into(), temporary: None });
+        }
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let (file, name) = with_new_name(|name| openat(&folder, name, flags, mode))?;
+        Ok(Self { folder, file: file.into(), temporary: Some(name) })
+    }
+
+    /// Creates a file with `mode` that is to appear beside `path`.
+    ///
+    /// # Errors
+    /// If the folder of `path` does not exist or cannot be written.
+    pub fn beside(path: &Path, mode: u32) -> io::Result<Self> {
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self::create(open(folder, flags, Mode::empty())?, mode)
+    }
+
+    /// Gives the file its `name` in the folder. It replaces a file of that name, and also a link, which is not followed.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or has a folder of that name.
+    pub fn finish(mut self, name: &OsStr) -> io::Result<()> {
+        let Self { folder, file, temporary } = &mut self;
+        let temporary = if let Some(temporary) = temporary {
+            temporary
+        } else {
+            let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let link = |name: &OsStr| linkat(CWD, &unnamed, &*folder, name, AtFlags::SYMLINK_FOLLOW);
+            match link(name) {
+                Err(Errno::EXIST) => {}
+                linked => return Ok(linked?),
+            }
+            let ((), name) = with_new_name(|name| link(OsStr::new(name)))?;
+            temporary.insert(name)
+        };
+        renameat(&*folder, temporary.as_str(), &*folder, name)?;
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.file.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if let Some(name) = &self.temporary {
+            let _ = unlinkat(&self.folder, name.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+/// Calls `make` with temporary names until one is new. Returns what it made, and the name.
+fn with_new_name<T>(make: impl Fn(&str) -> rustix::io::Result<T>) -> io::Result<(T, String)> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    for _ in 0..TRIES {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!(".minivmm-partial-{}-{count}", process::id());
+        match make(&name) {
+            Err(Errno::EXIST) => {}
+            made => return Ok((made?, name)),
+        }
+    }
+    Err(Errno::EXIST.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_at_the_end_and_replaces_a_file_or_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        let other = folder.path().join("other");
+        fs::write(&other, "precious").unwrap();
+        for before in ["nothing", "a file", "a link"] {
+            let mut file = WholeFile::beside(&path, 0o640).unwrap();
+            file.write_all(before.as_bytes()).unwrap();
+            // A process that is killed here leaves no new name.
+            let expected: &[&str] = if before == "nothing" { &["other"] } else { &["other", "report"] };
+            assert_eq!(names(folder.path()), expected);
+            file.finish(OsStr::new("report")).unwrap();
+            assert_eq!(names(folder.path()), ["other", "report"]);
+            assert_eq!(fs::read_to_string(&path).unwrap(), before);
+            assert!(!path.is_symlink());
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7111, 0);
+            if before == "a file" {
+                fs::remove_file(&path).unwrap();
+                symlink("other", &path).unwrap();
+            }
+        }
+        assert_eq!(fs::read_to_string(other).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_file_that_is_dropped_or_refused_is_not_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        let create = || WholeFile::beside(&path, 0o600).unwrap();
+        drop(create());
+        assert!(create().finish(OsStr::new("taken")).is_err());
+        // As on a file system that needs a temporary name.
+        let mut named = create();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let (file, name) =
+            with_new_name(|name| openat(&named.folder, name, flags, Mode::from_raw_mode(0o600))).unwrap();
+        (named.file, named.temporary) = (file.into(), Some(name));
+        assert_eq!(names(folder.path()).len(), 2);
+        assert!(named.finish(OsStr::new("taken")).is_err());
+        assert_eq!(names(folder.path()), ["taken"]);
+    }
+}
