@@ -2,7 +2,8 @@
 
 mod pokes;
 
-use pokes::Poked;
+use pokes::{MEMORY, Poked};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// A debug build has few, as it is what everyone runs: `cargo test --release -p devices --test register_pokes` has them all.
 const SEEDS: u64 = if cfg!(debug_assertions) { 10 } else { 100 };
@@ -18,12 +19,17 @@ fn next(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
+fn memory() -> GuestMemoryMmap {
+    let size = usize::try_from(MEMORY.end - MEMORY.start).unwrap();
+    GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY.start), size)]).unwrap()
+}
+
 #[test]
 fn random_pokes_write_nowhere_but_to_posted_planes_and_a_reset_mends_all() {
-    let (mut frames, mut metadata) = (0, 0);
+    let (mut frames, mut metadata, memory) = (0, 0, memory());
     for seed in 0..SEEDS {
         let timing = ["timing=stall", "timing=free,fps=1000", "timing=stall,noise=no"][(seed % 3) as usize];
-        let mut poked = Poked::new(&format!("{timing},scene=noise,seed={seed}"));
+        let mut poked = Poked::new(&format!("{timing},scene=noise,seed={seed}"), &memory, false);
         let mut state = seed;
         for count in 1..=POKES {
             poked.poke(next(&mut state));

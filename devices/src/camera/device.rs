@@ -13,7 +13,8 @@ use super::{
     registers::RegisterFile,
     source::Source,
     spec::{CameraSpec, Timing},
-    worker::{self, Shared},
+    stepper::Stepper,
+    worker::{Shared, Time, Worker},
 };
 use crate::{
     bus::BusDevice,
@@ -101,16 +102,29 @@ impl Camera {
         irq: IrqLine,
         faults: FaultHandle,
     ) -> Result<Self, CameraError> {
-        let source = Source::new(&spec)?;
-        let waits = spec.timing == Timing::Stall;
-        let recorder = spec.record.clone().map(|recording| Recorder::new(recording, waits)).transpose()?;
-        let on_the_way = DmaFaults::new(faults.clone());
-        let shared = Arc::new(Shared::new(RegisterFile::new(spec, irq, faults)));
+        let (shared, worker) = parts(spec, dma, irq, faults, Time::Host)?;
         let thread = thread::Builder::new().name(id.to_owned()).stack_size(STACK).spawn({
             let shared = Arc::clone(&shared);
-            move || worker::run(&shared, &dma, source, on_the_way, recorder)
+            move || worker.run(&shared)
         })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// A camera without a thread and without a clock: the [`Stepper`] passes its time and makes its frames. So it does the same in
+    /// every run, and nothing waits.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn stepped(
+        spec: CameraSpec,
+        dma: DmaPort,
+        irq: IrqLine,
+        faults: FaultHandle,
+    ) -> Result<(Self, Stepper), CameraError> {
+        let time = Time::Stepped(Mutex::new(Instant::now()));
+        let (shared, worker) = parts(spec, dma, irq, faults, time)?;
+        let stepper = Stepper::new(Arc::clone(&shared), worker);
+        Ok((Self { shared, thread: Mutex::new(None) }, stepper))
     }
 
     /// The counters since it was built. A reset by the guest does not clear them.
@@ -127,6 +141,23 @@ impl Camera {
             let _ = thread.join();
         }
     }
+}
+
+/// The registers of a camera that `spec` describes, and its worker.
+fn parts(
+    spec: CameraSpec,
+    dma: DmaPort,
+    irq: IrqLine,
+    faults: FaultHandle,
+    time: Time,
+) -> Result<(Arc<Shared>, Worker), CameraError> {
+    let source = Source::new(&spec)?;
+    let waits = spec.timing == Timing::Stall;
+    let recorder = spec.record.clone().map(|recording| Recorder::new(recording, waits)).transpose()?;
+    let on_the_way = DmaFaults::new(faults.clone());
+    let shared = Arc::new(Shared::new(RegisterFile::new(spec, irq, faults), time));
+    let worker = Worker::new(&shared, dma, source, on_the_way, recorder);
+    Ok((shared, worker))
 }
 
 impl Drop for Camera {
@@ -148,7 +179,7 @@ impl BusDevice for Camera {
     fn write(&self, offset: u64, data: &[u8]) {
         if let Some(register) = register(offset, data.len())
             && let Ok(bytes) = data.try_into()
-            && self.shared.registers().guest_writes(register, u32::from_le_bytes(bytes), Instant::now())
+            && self.shared.registers().guest_writes(register, u32::from_le_bytes(bytes), self.shared.now())
         {
             self.shared.wake();
         }

@@ -21,6 +21,7 @@ pub mod regs;
 mod sensor_registers;
 mod source;
 mod spec;
+mod stepper;
 mod transfer;
 pub mod uapi;
 mod worker;
@@ -29,6 +30,7 @@ pub use counters::Counters;
 pub use device::{Camera, CameraError};
 pub use platform::REGISTRATION;
 pub use spec::{CameraSpec, Timing};
+pub use stepper::Stepper;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,6 @@
 //! The camera as a platform device: its resources, its node, its counters, and its line in the registry.
 
-use std::{
-    sync::{Arc, mpsc::Receiver},
-    time::Instant,
-};
+use std::sync::{Arc, mpsc::Receiver};
 
 use super::{
     device::Camera,
@@ -86,11 +83,11 @@ impl PlatformDevice for Camera {
     }
 
     fn pause(&self) {
-        self.shared.registers().hold(true, Instant::now());
+        self.shared.registers().hold(true, self.shared.now());
     }
 
     fn resume(&self) {
-        self.shared.registers().hold(false, Instant::now());
+        self.shared.registers().hold(false, self.shared.now());
         self.shared.wake();
     }
 
@@ -121,7 +118,7 @@ impl PlatformDevice for Camera {
 
 impl FrameSource for Camera {
     fn step(&self, frames: Option<u32>) {
-        self.shared.registers().step(frames, Instant::now());
+        self.shared.registers().step(frames, self.shared.now());
         self.shared.wake();
     }
 

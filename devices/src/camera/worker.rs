@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender},
     },
@@ -26,9 +26,18 @@ use crate::{
     media::{Captured, Layout, MAX_PLANES, Recorder},
 };
 
+/// Where a camera takes the time from.
+pub(super) enum Time {
+    /// The host's clock.
+    Host,
+    /// A time that only a [`Stepper`](super::Stepper) changes.
+    Stepped(Mutex<Instant>),
+}
+
 /// The state that the vCPU threads and the worker share.
 pub(super) struct Shared {
     registers: Mutex<RegisterFile>,
+    time: Time,
     wake: Condvar,
     /// The receivers of the next processed frame. The flag below says whether there are any, so that a frame without receivers
     /// takes no lock.
@@ -37,9 +46,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(registers: RegisterFile) -> Self {
+    pub(super) fn new(registers: RegisterFile, time: Time) -> Self {
         Self {
             registers: Mutex::new(registers),
+            time,
             wake: Condvar::new(),
             viewers: Mutex::default(),
             is_viewed: AtomicBool::new(false),
@@ -49,6 +59,21 @@ impl Shared {
     /// The register file. The caller holds the lock for a short time only.
     pub(super) fn registers(&self) -> MutexGuard<'_, RegisterFile> {
         self.registers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The present time.
+    pub(super) fn now(&self) -> Instant {
+        match &self.time {
+            Time::Host => Instant::now(),
+            Time::Stepped(now) => *now.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Sets the time of a camera that is stepped. The host's clock stays.
+    pub(super) fn set_now(&self, time: Instant) {
+        if let Time::Stepped(now) = &self.time {
+            *now.lock().unwrap_or_else(PoisonError::into_inner) = time;
+        }
     }
 
     /// A channel that receives the next processed frame.
@@ -80,7 +105,7 @@ impl Shared {
     fn next_job(&self) -> Option<Job> {
         let mut registers = self.registers();
         loop {
-            let now = Instant::now();
+            let now = self.now();
             registers = match registers.poll(now) {
                 Task::Frame(job) => return Some(job),
                 Task::Off => return None,
@@ -93,28 +118,50 @@ impl Shared {
     }
 }
 
-/// Makes frames until the camera is switched off. It holds no lock while it makes one.
-pub(super) fn run(
-    shared: &Shared,
-    dma: &DmaPort,
-    mut source: Source,
-    mut faults: DmaFaults,
-    mut recorder: Option<Recorder>,
-) {
-    let abort = shared.registers().abandon();
-    let finished = |channel, outcome| shared.registers().finished(channel, outcome, Instant::now());
-    // A captured frame is not the device's transfer.
-    let plain = dma.without_faults();
-    let mut params = [0; PARAMS_MAX];
-    while let Some(mut job) = shared.next_job() {
+/// What makes the frames.
+pub(super) struct Worker {
+    dma: DmaPort,
+    /// A captured frame is not the device's transfer.
+    plain: DmaPort,
+    source: Source,
+    faults: DmaFaults,
+    recorder: Option<Recorder>,
+    abort: Arc<AtomicBool>,
+    params: [u8; PARAMS_MAX],
+}
+
+impl Worker {
+    /// The worker of the camera with the registers of `shared`.
+    pub(super) fn new(
+        shared: &Shared,
+        dma: DmaPort,
+        source: Source,
+        faults: DmaFaults,
+        recorder: Option<Recorder>,
+    ) -> Self {
+        let (plain, abort) = (dma.without_faults(), shared.registers().abandon());
+        Self { dma, plain, source, faults, recorder, abort, params: [0; PARAMS_MAX] }
+    }
+
+    /// Makes frames until the camera is switched off.
+    pub(super) fn run(mut self, shared: &Shared) {
+        while let Some(job) = shared.next_job() {
+            self.make(shared, job);
+        }
+    }
+
+    /// Makes the frame of `job`, and reports it. It holds no lock meanwhile.
+    pub(super) fn make(&mut self, shared: &Shared, mut job: Job) {
+        let Self { dma, plain, source, faults, recorder, abort, params } = self;
+        let finished = |channel, outcome| shared.registers().finished(channel, outcome, shared.now());
         if let Some(wrong) = job.wrong {
-            let outcome = faults::whole_frame(wrong, &abort);
+            let outcome = faults::whole_frame(wrong, abort);
             (0..CHANNELS).for_each(|channel| finished(channel, outcome));
-            continue;
+            return;
         }
         source.begin(&job);
         // All channels are checked before the first is written, because the frame begins for all of them at once.
-        let transfers = Transfers::check(&job, dma, &mut params);
+        let transfers = Transfers::check(&job, dma, params);
         match transfers.right() {
             0 => {}
             channels => shared.registers().started(channels),
@@ -124,7 +171,7 @@ pub(super) fn run(
             let outcome = match length {
                 Err(refusal) => FrameOutcome::Refused(refusal),
                 Ok(length) if faults.params(&job, &mut params[..length]) => {
-                    take_params(&mut source, &params[..length])
+                    take_params(source, &params[..length])
                 }
                 Ok(length) => FrameOutcome::Transferred(u32::try_from(length).unwrap_or(u32::MAX)),
             };
@@ -140,15 +187,15 @@ pub(super) fn run(
                 Some(Ok(transfer)) => {
                     let layout = *transfer.layout();
                     let report = |outcome| finished(channel, outcome);
-                    let outcome = faults.make(&mut source, channel, &job, transfer, dma, &abort, &report);
+                    let outcome = faults.make(source, channel, &job, transfer, dma, abort, &report);
                     if channel == PROCESSED
                         && matches!(outcome, FrameOutcome::Written { .. })
                         && let Some(config) = &job.configs[channel]
                     {
                         let capture =
-                            |memory| capture(&layout, config.addresses, job.sequence, &plain, memory);
-                        if let Some(recorder) = &mut recorder {
-                            recorder.record(job.interval, &abort, capture);
+                            |memory| capture(&layout, config.addresses, job.sequence, plain, memory);
+                        if let Some(recorder) = recorder {
+                            recorder.record(job.interval, abort, capture);
                         }
                         if shared.is_viewed.swap(false, Ordering::Acquire) {
                             shared.show(&capture(Vec::new()));
@@ -164,7 +211,7 @@ pub(super) fn run(
                 let outcome = match slice {
                     Err(refusal) => FrameOutcome::Refused(refusal),
                     Ok(slice) if matches!(outcome, FrameOutcome::Written { .. }) => {
-                        write_statistics(&source, &job, &slice, &mut faults)
+                        write_statistics(source, &job, &slice, faults)
                     }
                     Ok(_) => FrameOutcome::Abandoned,
                 };

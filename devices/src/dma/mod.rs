@@ -16,6 +16,8 @@ use vm_memory::{
 };
 
 mod faults;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod write;
 
 pub(crate) use faults::{ReadFault, WriteFault};
@@ -167,6 +169,8 @@ impl DmaPort {
     /// # Errors
     /// Says which address is the first that it does not permit, and why.
     pub fn check(&self, address: u64, len: u64) -> Result<(), DmaError> {
+        #[cfg(fuzzing)]
+        fuzzing::accessed(&self.memory);
         let refuse = |at, reason| Err(DmaError { address: at, len, reason });
         if len == 0 {
             return Ok(());

@@ -20,9 +20,11 @@ mod faults;
 mod registers;
 pub mod regs;
 mod spec;
+mod stepper;
 mod worker;
 
 pub use spec::{MsgdmaSpec, REGISTRATION};
+pub use stepper::Stepper;
 
 use registers::Registers;
 use regs::{DESCRIPTOR, RESPONSE};
@@ -60,6 +62,17 @@ impl Msgdma {
             .spawn(move || worker::run(&of_worker, &dma))
             .map_err(|error| BuildError::new(parts.id.as_str(), error))?;
         Ok(Self { shared, worker: Mutex::new(Some(worker)) })
+    }
+
+    /// An engine without a thread: the [`Stepper`] copies. So it does the same in every run, and nothing waits.
+    ///
+    /// # Errors
+    /// If `parts` lacks the interrupt line or the DMA port.
+    pub fn stepped(spec: &MsgdmaSpec, mut parts: Parts) -> Result<(Self, Stepper), BuildError> {
+        let registers = Registers::new(spec, parts.interrupt()?, parts.faults.clone());
+        let shared = Arc::new(Shared::new(registers));
+        let stepper = Stepper::new(Arc::clone(&shared), parts.dma()?);
+        Ok((Self { shared, worker: Mutex::new(None) }, stepper))
     }
 
     fn registers(&self) -> MutexGuard<'_, Registers> {

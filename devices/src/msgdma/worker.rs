@@ -1,9 +1,6 @@
 //! The engine's thread: copies what descriptors describe, in small pieces, and through the DMA port only.
 
-use std::sync::{
-    Condvar, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering};
 
 use super::{
     descriptor::Run,
@@ -56,13 +53,13 @@ impl Shared {
 pub(super) fn run(shared: &Shared, dma: &DmaPort) {
     let breaks = shared.registers().breaks();
     while let Some(mut job) = shared.next_job() {
-        let outcome = carry_out(&mut job, dma, &breaks);
+        let outcome = carry_out(&mut job, dma, &mut || breaks.load(Ordering::Relaxed));
         shared.registers().finished(job, outcome);
     }
 }
 
-/// Carries out `job` from where it is, rightly or with its fault, until `breaks` is set.
-fn carry_out(job: &mut Job, dma: &DmaPort, breaks: &AtomicBool) -> Outcome {
+/// Carries out `job` from where it is, rightly or with its fault. `breaks` is asked before each piece whether to break off.
+pub(super) fn carry_out(job: &mut Job, dma: &DmaPort, breaks: &mut impl FnMut() -> bool) -> Outcome {
     let length = u64::from(job.descriptor.length);
     match job.fault {
         None => copy(job, length, dma, breaks),
@@ -83,10 +80,10 @@ fn carry_out(job: &mut Job, dma: &DmaPort, breaks: &AtomicBool) -> Outcome {
 }
 
 /// Copies from where the job is to byte `end` of its data.
-fn copy(job: &mut Job, end: u64, dma: &DmaPort, breaks: &AtomicBool) -> Outcome {
+fn copy(job: &mut Job, end: u64, dma: &DmaPort, breaks: &mut impl FnMut() -> bool) -> Outcome {
     let mut buffer = [0; PIECE];
     while job.done < end {
-        if breaks.load(Ordering::Relaxed) {
+        if breaks() {
             return Outcome::Held;
         }
         let Some(from) = job.descriptor.source.run(job.done) else {

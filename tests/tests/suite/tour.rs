@@ -34,6 +34,7 @@ pub(crate) const YOUR_DRIVER: &str = "devices/src/camera/YOUR-DRIVER.md";
 /// Commands that are only parsed, by their beginnings, and the reason.
 const ONLY_PARSED: &[(&str, &str)] = &[
     ("cargo verify", "it runs this test"),
+    ("cargo fuzz-all", "it builds the fuzz targets"),
     ("cargo demo --", "it builds another image"),
     ("minivmm image build 7.2", "it builds another image"),
     ("minivmm image build debian", "it builds another image"),

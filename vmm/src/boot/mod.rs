@@ -9,7 +9,7 @@ pub mod kernel_file;
 pub mod kernel_options;
 pub mod load;
 pub mod memory;
-mod module;
+pub mod module;
 pub mod numa;
 pub mod platform;
 pub mod tree_faults;

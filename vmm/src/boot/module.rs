@@ -44,7 +44,7 @@ pub(super) fn name(path: &Path) -> Result<String, ModuleError> {
 ///
 /// # Errors
 /// If it does not.
-pub(super) fn check(path: &Path, data: &[u8], config: &Config) -> Result<(), ModuleError> {
+pub fn check(path: &Path, data: &[u8], config: &Config) -> Result<(), ModuleError> {
     let magic = all(data, b"vermagic=").next().filter(|_| data.starts_with(b"\x7fELF"));
     let Some(module) = magic.and_then(|(_, after)| string(after)).map(|magic| Magic::new(&magic)) else {
         return Err(ModuleError::NotAModule(path.to_owned()));

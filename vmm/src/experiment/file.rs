@@ -107,12 +107,20 @@ impl Experiment {
     /// If the file cannot be read, and its first mistake.
     pub fn open(path: PathBuf, set: &[(String, String)]) -> Result<Self, FileError> {
         match fs::read_to_string(&path) {
-            Ok(text) => match read(&text, set) {
+            Ok(text) => match Self::read(&text, set) {
                 Ok(experiment) => Ok(Self { path, ..experiment }),
-                Err(problem) => Err(FileError::Wrong { error: problem.located(&text), path }),
+                Err(error) => Err(FileError::Wrong { error, path }),
             },
             Err(source) => Err(FileError::Read { path, source }),
         }
+    }
+
+    /// Reads the text of a file. The experiment has no path.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn read(text: &str, set: &[(String, String)]) -> Result<Self, PlanError> {
+        read(text, set).map_err(|problem| problem.located(text))
     }
 }
 

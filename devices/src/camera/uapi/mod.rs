@@ -9,7 +9,7 @@ mod statistics;
 mod table;
 
 pub use documents::{c_header, reference};
-pub use params::{PARAMS_MAX, ParamsFault, take};
+pub use params::{PARAMS_MAX, ParamsFault, blocks, take};
 pub use statistics::STATISTICS_SIZE;
 pub(super) use statistics::{Made, write};
 pub use table::{

@@ -69,7 +69,14 @@ impl Specification for BlockSpec {
 }
 
 /// The block device.
-struct Block(Media);
+pub struct Block(Media);
+
+impl Block {
+    /// A disk of `size` bytes in `file`, which has that length. The guest sees the name `serial`, of at most 20 bytes.
+    pub fn new(file: File, size: u64, serial: &str) -> Self {
+        Self(Media::new(file, size, serial))
+    }
+}
 
 impl VirtioDevice for Block {
     fn id(&self) -> u32 {
@@ -139,10 +146,10 @@ impl Disk {
     /// If the host refuses a file descriptor or a thread.
     pub fn new(file: File, size: u64, serial: &str, mut parts: Parts) -> Result<Self, BuildError> {
         let (dma, line) = (parts.dma()?.without_faults(), parts.interrupt()?);
-        let media = Media::new(file, size, serial);
-        let failure = media.failure();
+        let block = Block::new(file, size, serial);
+        let failure = block.0.failure();
         let failed = |error: io::Error| BuildError::new(parts.id.as_str(), error);
-        let transport = MmioTransport::new(Block(media), dma, line).map_err(failed)?;
+        let transport = MmioTransport::new(block, dma, line).map_err(failed)?;
         let transport = Arc::new(transport);
         let mut manager = EventManager::new().map_err(|error| failed(io::Error::other(error.to_string())))?;
         manager.add_subscriber(transport.clone());

@@ -174,8 +174,8 @@ impl<D: VirtioDevice> MmioTransport<D> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the device work on queue `index`; true if it has to be called again.
-    fn process_queue(&self, index: usize) -> bool {
+    /// Lets the device work on queue `index`, as the event loop does after a notification; true if it has to be called again.
+    pub fn process_queue(&self, index: usize) -> bool {
         let mut state = self.state();
         if !state.running() {
             return false;
@@ -184,7 +184,8 @@ impl<D: VirtioDevice> MmioTransport<D> {
         outcome.again
     }
 
-    fn process_host_event(&self) -> bool {
+    /// Lets the device work on what the host has for it, as the event loop does; true if it has to be called again.
+    pub fn process_host_event(&self) -> bool {
         let mut state = self.state();
         state.work(&self.interrupt, VirtioDevice::process_host_event).again
     }

@@ -13,6 +13,15 @@ pub const PARAMS_MAX: usize = {
     size
 };
 
+/// The type of each block, and the smallest and the largest value of each of the 16-bit words of its body.
+pub fn blocks() -> impl Iterator<Item = (u16, Vec<[i32; 2]>)> {
+    BLOCKS.iter().map(|block| {
+        let words =
+            block.body.fields.iter().flat_map(|field| std::iter::repeat_n(field.range, field.count()));
+        (block.kind as u16, words.collect())
+    })
+}
+
 /// A fault of a buffer of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, thiserror::Error)]
 #[error("the parameters are wrong at {offset}, in the block of type {kind} at {block}: reason {reason}")]

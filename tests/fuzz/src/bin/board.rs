@@ -1,0 +1,36 @@
+//! No copies of a board's debugfs files make their reader panic, and what it prints of them has printable characters. An area that it
+//! takes has as many pages as the file says.
+
+#![no_main]
+
+use cma::area::{Area, Debugfs, Rules};
+use fuzz::Start;
+
+/// base_pfn, count, order_per_bit and bitmap, with a zero byte between them.
+fn seeds() -> Vec<Vec<u8>> {
+    [
+        "262144\n\0128\n\00\n\04294967295 3 0 2147483648\n",
+        "262144\r\n\0128\0 12884901889\n\n\01\n2\n",
+        "4096\064\01\00\n",
+    ]
+    .map(|files| files.as_bytes().to_vec())
+    .into()
+}
+
+fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut files = text.split('\0');
+    let mut next = || files.next().unwrap_or_default();
+    let files = Debugfs { base_pfn: next(), count: next(), order_per_bit: next(), bitmap: next() };
+    match Area::of_debugfs("linux,cma", files, Rules::V6_12) {
+        Ok(mut area) => {
+            assert_eq!(files.count.trim().parse(), Ok(area.count()));
+            let used = area.used();
+            if let Ok(allocation) = area.alloc(1, 0) {
+                assert!(area.used() > used && area.release(allocation.pfn, 1));
+            }
+            assert!(area.used() == used);
+        }
+        Err(error) => assert!(!error.to_string().contains(char::is_control), "{error}"),
+    }
+});
