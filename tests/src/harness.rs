@@ -47,6 +47,11 @@ impl Test {
         Self { name: name.into(), run: Arc::new(run), arch, has_own_lab, extent }
     }
 
+    /// Its name in its group.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// For guests of `arch` alone.
     #[must_use]
     pub fn only_on(self, arch: &Arch) -> Self {

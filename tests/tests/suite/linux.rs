@@ -218,7 +218,7 @@ fn a_time_limit_ends_the_machine() {
     let folder = tempfile::tempdir().unwrap();
     let (report, out) = (folder.path().join("report"), folder.path().join("out"));
     let mut minivmm = Command::new(guest::minivmm());
-    minivmm.args(["--timeout", "20s", "--cmdline", "ignore_loglevel"]);
+    minivmm.args(["--timeout", "12s", "--cmdline", "ignore_loglevel"]);
     minivmm.args(["--exec", "echo 'up and busy' > /dev/kmsg; echo > /out/file; cat /dev/zero"]);
     minivmm.arg("--report").arg(&report).arg("--out").arg(&out);
     let mut child =
@@ -230,10 +230,10 @@ fn a_time_limit_ends_the_machine() {
     let ended = running.join().unwrap();
     let stderr = text(&ended.stderr);
     assert_eq!(ended.status.code(), Some(124), "{stderr}");
-    assert!(stderr.contains("minivmm: stopped after 20 s, the limit of --timeout"), "{stderr}");
+    assert!(stderr.contains("minivmm: stopped after 12 s, the limit of --timeout"), "{stderr}");
     assert!(stderr.contains("up and busy"), "the console's last lines are missing in {stderr}");
     let report: Report = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
-    assert_eq!((report.outcome, report.exit.status), (MachineOutcome::TimedOut { seconds: 20 }, 124));
+    assert_eq!((report.outcome, report.exit.status), (MachineOutcome::TimedOut { seconds: 12 }, 124));
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0, "no file is left");
 }
 

@@ -1,4 +1,4 @@
-//! What pages name exists: options, commands, files, headings. An option means the same in each program.
+//! What pages name exists: options, commands, files, headings, tests. An option means the same in each program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,9 +7,10 @@ use std::{
     process::Command,
 };
 
+use guest_images::Arch;
 use tests::{
     guest,
-    harness::{Group, Place},
+    harness::{Group, Place, Test},
     programs, tests,
 };
 
@@ -23,6 +24,7 @@ pub(crate) fn group() -> Group {
         tests: tests![
             options_and_commands_exist,
             links_lead_to_files_and_headings,
+            tests_exist,
             an_option_means_the_same_in_each_program
         ],
     }
@@ -152,6 +154,32 @@ fn links_lead_to_files_and_headings() {
     }
     assert!(count > 100, "{count} links are in the pages");
     assert!(wrong.is_empty(), "these links lead nowhere:\n{}", wrong.join("\n"));
+}
+
+/// A page names a test as `group::name`, all tests of a group as `group::`, and several as `group::beginning*`.
+fn tests_exist() {
+    let groups: Vec<Group> = Arch::ALL.into_iter().flat_map(crate::groups).collect();
+    let exists = |group: &str, name: &str| {
+        let of_group = groups.iter().filter(|other| other.name == group).flat_map(|group| &group.tests);
+        let beginning = name.strip_suffix('*').or(name.is_empty().then_some(""));
+        of_group.map(Test::name).any(|test| beginning.map_or(test == name, |start| test.starts_with(start)))
+    };
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (page, text) in pages().into_iter().filter(|(page, _)| page != Path::new("CHANGELOG.md")) {
+        for code in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            if let Some((group, name)) = code.split_once("::")
+                && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:*-".contains(c))
+            {
+                count += 1;
+                if !exists(group, name) {
+                    wrong.push(format!("{}: there is no test {code}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(count >= 8, "{count} tests are in the pages");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn an_option_means_the_same_in_each_program() {

@@ -41,7 +41,10 @@ const ONLY_PARSED: &[(&str, &str)] = &[
     ("minivmm image remove 7.2", "this image is not built"),
     ("minivmm --image 7.2", "it boots another image"),
     ("cargo lab --arch aarch64", "lab:: boots this lab"),
-    ("minivmm experiment run --jobs 1 tests/experiments/", "experiments:: runs each"),
+    (
+        "minivmm experiment run --jobs 1 tests/experiments/",
+        "experiments:: runs those that `--thorough` does not name, and `--thorough` all",
+    ),
 ];
 
 /// The languages of blocks. A block of commands has to be `sh`, so that they run.

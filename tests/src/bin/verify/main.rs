@@ -48,6 +48,9 @@ const PACKAGES: &[&str] = &[
 /// Images that are built and tested only by `--thorough`: each takes minutes to build.
 const ONLY_IF_THOROUGH: &[Kind] = &[Kind::Debug(Release::ALL[0]), Kind::Large(Release::ALL[0])];
 
+/// The turn of the first lab for another architecture: more than this machine's has labs.
+const AFTER_THE_HOSTS: usize = 100;
+
 /// Checks the whole workspace: formatting, lints, unit tests, bare-metal guests, the lab, tests that boot Linux.
 ///
 /// What is missing on this machine is installed or built first. For another architecture than this machine's, all is built
@@ -296,7 +299,7 @@ impl<'scope> Verify<'scope, '_> {
             };
             stages.begin(self.scope, name, move || programs.wait(), run);
         } else {
-            let needs = move || programs.wait().map(|programs| (programs, stages.lab(0)));
+            let needs = move || programs.wait().map(|programs| (programs, stages.lab(AFTER_THE_HOSTS)));
             let run = move |(built, _permit): (TestPrograms, _)| -> Result<(), String> {
                 let script = "status=0
                     while [ $# -gt 0 ]; do (cd \"$1\" && \"$2\" --quiet) || status=1; shift 2; done; exit $status";
@@ -418,10 +421,12 @@ impl<'scope> Verify<'scope, '_> {
             count => format!(" and {} more", count - 1),
         };
         let name = format!("lab {} for {}: {}{more}", index + 1, arch.name, plan.tests[0]);
+        // The longer labs, which are this machine's, come first, so that both CPUs are busy until the end.
+        let turn = if arch.name == Arch::host().name { index } else { AFTER_THE_HOSTS + index };
         let needs = move || {
             let built = programs.wait()?;
             images.iter().map(Stage::wait).collect::<Option<Vec<()>>>()?;
-            Some((built, stages.lab(index)))
+            Some((built, stages.lab(turn)))
         };
         let run = move |(built, _permit): (TestPrograms, _)| -> Result<(), String> {
             let run = |tests: &[String]| {
