@@ -1,11 +1,32 @@
-//! No tar stream of the guest makes the unpacking of its files panic, grow, or write outside the folder of --out.
+//! No tar stream of the guest makes the unpacking of its files panic, grow, exceed its limits, or write outside the folder of --out.
 
 #![no_main]
 
-use std::{fs, io::Write as _, path::PathBuf, process, sync::LazyLock};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process,
+    sync::LazyLock,
+};
 
 use fuzz::Start;
-use vmm::guest::agent::Files;
+use vmm::guest::files::unpack_within;
+
+/// The limits of --out.
+const BYTES: u64 = 2000;
+const ENTRIES: u64 = 8;
+
+/// The bytes and the number of all files and folders below `folder`.
+fn contents(folder: &Path) -> (u64, u64) {
+    let mut sum = (0, 0);
+    for entry in fs::read_dir(folder).expect("it is a folder") {
+        let entry = entry.expect("it can be read");
+        let metadata = entry.metadata().expect("it is there");
+        let (bytes, entries) = if metadata.is_dir() { contents(&entry.path()) } else { (metadata.len(), 0) };
+        sum = (sum.0 + bytes, sum.1 + entries + 1);
+    }
+    sum
+}
 
 /// A folder in memory: in it are `out`, which the guest's files go to, and a file that must stay as it is.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -69,11 +90,12 @@ fuzz::target!(
     |bytes| {
         let out = FOLDER.join("out");
         fs::create_dir(&out).expect("there is memory");
-        let (files, mut sink) = Files::unpack_into(&out).expect("there are threads");
-        // The reader takes all, also after an error.
-        sink.write_all(bytes).expect("the port takes all");
-        drop(sink);
-        let _ = files.finish();
+        let (report, _) = unpack_within(bytes, &out, BYTES, ENTRIES);
+        let (bytes, entries) = contents(&out);
+        assert!(
+            bytes <= BYTES && bytes <= report.bytes && entries <= ENTRIES,
+            "{bytes} bytes, {entries} entries: {report:?}"
+        );
         fs::remove_dir_all(&out).expect("the guest's files can be removed");
         let left = fs::read_dir(&*FOLDER).expect("it is there").count();
         let precious = fs::read(FOLDER.join("precious")).expect("it is there");

@@ -37,6 +37,7 @@ const PACKAGES: &[&str] = &[
     "device-tree-compiler",
     "dt-schema",
     "e2fsprogs",
+    "g++",
     "gcc",
     "git",
     "libc6-dev",
@@ -134,7 +135,12 @@ impl<'scope> Verify<'scope, '_> {
         let packages = self.packages(archs);
         let is_host = |arch: &&'static Arch| arch.name == Arch::host().name;
         if self.release.is_none() {
-            let format = |()| commands::run("formatting", cargo(&["fmt", "--all", "--check"]), |_| ());
+            let format = |()| {
+                commands::run("formatting", cargo(&["fmt", "--all", "--check"]), |_| ())?;
+                const TARGETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/Cargo.toml");
+                let targets = ["fmt", "--check", "--manifest-path", TARGETS];
+                commands::run("formatting", cargo(&targets), |_| ())
+            };
             self.stages.begin(self.scope, "formatting", || Some(()), format);
         }
         let images = self.images(archs, &packages);
@@ -161,6 +167,7 @@ impl<'scope> Verify<'scope, '_> {
                 let labs_of_tests = self.tests_outside_of_labs(&ready, &all);
                 if self.release.is_none() {
                     self.installed(&ready, labs_of_tests);
+                    self.fuzzing(&ready);
                 }
             }
             self.tests_in_labs(ready);
@@ -240,7 +247,7 @@ impl<'scope> Verify<'scope, '_> {
         };
         let build = move |()| -> Result<TestPrograms, String> {
             let mut build = cargo(&["build", "--quiet", "-p", "vmm", "-p", "tests"]);
-            build.args(["minivmm", "lab"].iter().flat_map(|program| ["--bin", program]));
+            build.args(["minivmm", "lab", "fuzz-all"].iter().flat_map(|program| ["--bin", program]));
             commands::run(name, in_background(build), |_| ())?;
             let tests = if only_suite { TestPrograms::SUITE } else { TestPrograms::ALL };
             TestPrograms::build(name, cargo(&["test"]), tests)
@@ -358,6 +365,19 @@ impl<'scope> Verify<'scope, '_> {
             commands::run("installed", run, |_| ())
         };
         stages.begin(self.scope, "installed package", needs, run);
+    }
+
+    /// All fuzz targets, each for a second on its seeds.
+    fn fuzzing(self, ready: &Ready) {
+        let programs = ready.programs.clone();
+        let run = move |_: TestPrograms| -> Result<(), String> {
+            let program = ::tests::programs::folder().map_err(|error| error.to_string())?.join("fuzz-all");
+            let corpus = tempfile::tempdir().map_err(|error| error.to_string())?;
+            let mut run = Command::new(program);
+            run.args(["--seconds", "1", "--corpus"]).arg(corpus.path());
+            commands::run("fuzzing", in_background(run), |_| ())
+        };
+        self.stages.begin(self.scope, "fuzzing", move || programs.wait(), run);
     }
 
     /// The tests of the suite that run in labs: a stage for each lab.

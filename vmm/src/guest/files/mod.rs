@@ -15,7 +15,7 @@ use tar::EntryType;
 use super::{
     out_disk,
     out_folder::{OutFolder, Skipped, inside},
-    output::{Output, Reader},
+    output::Output,
     whole_file::WholeFile,
 };
 
@@ -94,12 +94,26 @@ impl Files {
     }
 }
 
+/// For fuzzing alone (`--cfg fuzzing`): unpacks `stream` into `folder` on this thread, at most so many bytes and entries.
+#[cfg(fuzzing)]
+pub fn unpack_within(
+    mut stream: impl Read,
+    folder: &Path,
+    bytes: u64,
+    entries: u64,
+) -> (OutReport, io::Result<()>) {
+    let mut report = OutReport::default();
+    let unpacked = OutFolder::open(folder, entries)
+        .and_then(|folder| unpack(&mut stream, folder, Limits { bytes, entries }, &mut report));
+    (report, unpacked)
+}
+
 /// Unpacks the files and folders of a tar stream into `folder`.
 ///
 /// The guest is not trusted. An entry that is neither a file nor a folder is skipped: a later write, of this run or the next,
 /// would follow a link out of the folder. At most PATH_MAX bytes of a long name are read into memory.
 fn unpack(
-    stream: &mut Reader,
+    stream: &mut impl Read,
     mut folder: OutFolder,
     limits: Limits,
     report: &mut OutReport,
