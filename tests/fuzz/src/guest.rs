@@ -18,6 +18,10 @@ impl Guest {
     pub const BASE: u64 = 0x1_0000;
     /// Its size in bytes.
     pub const SIZE: usize = 0x1_0000;
+    /// The first address of memory for long buffers, which is not checked.
+    pub const FAR: u64 = 0x1000_0000;
+    /// Its size in bytes.
+    pub const FAR_SIZE: usize = 64 << 20;
 
     /// Memory full of zeroes. It is this thread's: two of them are the same memory.
     pub fn new() -> Self {
@@ -25,8 +29,9 @@ impl Guest {
             static MEMORY: OnceCell<GuestMemoryMmap> = const { OnceCell::new() };
         }
         let memory = MEMORY.with(|memory| {
-            let range = [(GuestAddress(Self::BASE), Self::SIZE)];
-            memory.get_or_init(|| GuestMemoryMmap::from_ranges(&range).expect("there is memory")).clone()
+            let ranges = [(Self::BASE, Self::SIZE), (Self::FAR, Self::FAR_SIZE)];
+            let ranges = ranges.map(|(start, size)| (GuestAddress(start), size));
+            memory.get_or_init(|| GuestMemoryMmap::from_ranges(&ranges).expect("there is memory")).clone()
         });
         let expected = vec![0; Self::SIZE];
         memory.write_slice(&expected, GuestAddress(Self::BASE)).expect("it is all of it");

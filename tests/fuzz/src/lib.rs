@@ -3,6 +3,7 @@
 pub mod guest;
 mod heap;
 mod input;
+pub mod kernels;
 pub mod virtio;
 
 pub use heap::Heap;

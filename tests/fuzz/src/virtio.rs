@@ -93,17 +93,19 @@ pub struct Rig<D> {
     /// Whether `writable` has all of them: the driver wrote descriptors only by [`chain`](Self::chain).
     is_exact: bool,
     changes: Rc<RefCell<Vec<Change>>>,
+    /// Whether descriptors have long buffers. A device that uses all of them takes long.
+    has_long_buffers: bool,
 }
 
 impl<D: VirtioDevice + 'static> Rig<D> {
-    fn new(device: D) -> Self {
+    fn new(device: D, has_long_buffers: bool) -> Self {
         let guest = Guest::new();
         let line = IrqLine::new().expect("there are descriptors");
         let port = DmaPort::unrestricted(guest.memory.clone());
         let device = MmioTransport::new(device, port, line.clone()).expect("there are descriptors");
         let rings = vec![Ring::default(); device.queue_events().len()];
         let changes: Rc<RefCell<Vec<Change>>> = Rc::default();
-        Self { device, guest, line, rings, writable: Vec::new(), is_exact: true, changes }
+        Self { device, guest, line, rings, writable: Vec::new(), is_exact: true, changes, has_long_buffers }
     }
 
     /// Stores to a register.
@@ -301,11 +303,15 @@ impl<D: VirtioDevice + 'static> Rig<D> {
         }
         for number in 0..shape % 4 + u8::from(parts.is_empty()) {
             let kind = input.byte();
-            let address = BUFFERS + u64::from(input.half()) % BUFFERS_SIZE;
-            let length = if kind & 0x10 == 0 { u32::from(input.byte()) } else { u32::from(input.half()) };
+            let near = BUFFERS + u64::from(input.half()) % BUFFERS_SIZE;
             let is_writable = kind & 1 != 0 || shape >> 4 > 8 && number > shape >> 4 & 3;
-            let far = if kind & 0xe0 == 0xe0 { u64::from(input.word()) << 12 } else { 0 };
-            parts.push((if is_writable { WRITE } else { 0 }, address ^ far, length));
+            let (address, length) = match kind >> 5 {
+                7 => (near ^ u64::from(input.word()) << 12, u32::from(input.half())),
+                6 if self.has_long_buffers => (Guest::FAR + near, u32::from(input.half()) << 10),
+                _ if kind & 0x10 == 0 => (near, input.byte().into()),
+                _ => (near, input.half().into()),
+            };
+            parts.push((if is_writable { WRITE } else { 0 }, address, length));
         }
         if shape & 0x0c == 0x0c && parts.len() <= 4 {
             // The same chain in a table.
@@ -337,11 +343,12 @@ fn table(queue: usize) -> u64 {
 /// If the device wrote elsewhere.
 pub fn drive<D: VirtioDevice + 'static>(
     device: D,
+    has_long_buffers: bool,
     bytes: &[u8],
     request: &dyn Fn(&mut Input<'_>) -> Vec<u8>,
     host: &mut dyn FnMut(&mut Input<'_>),
 ) -> Rig<D> {
-    let mut rig = Rig::new(device);
+    let mut rig = Rig::new(device, has_long_buffers);
     let changes = Rc::clone(&rig.changes);
     fuzzing::before_accesses(Some(Box::new(move |memory| {
         changes.borrow_mut().retain_mut(|change| {

@@ -3,7 +3,11 @@
 
 #![no_main]
 
-use cma::area::{Area, Debugfs, Rules};
+use cma::{
+    PAGE_SIZE, Window,
+    area::{Area, Debugfs, Rules},
+    map::Map,
+};
 use fuzz::Start;
 
 /// base_pfn, count, order_per_bit and bitmap, with a zero byte between them.
@@ -30,6 +34,16 @@ fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
                 assert!(area.used() > used && area.release(allocation.pfn, 1));
             }
             assert!(area.used() == used);
+            // What `minivmm model --import` draws and says.
+            let base = area.ranges().next().map_or(0, |range| range.start * PAGE_SIZE);
+            let window =
+                Window { name: "isp".into(), base, size: area.count() * PAGE_SIZE, ..Window::default() };
+            let mut map = Map::new(&window);
+            map.allocated = area.allocated();
+            for pages in [1, 13, 1000] {
+                let said = format!("{}{}{}", area.statistics(), area.why(pages, 4), map.to_text());
+                assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
+            }
         }
         Err(error) => assert!(!error.to_string().contains(char::is_control), "{error}"),
     }

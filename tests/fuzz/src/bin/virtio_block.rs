@@ -53,7 +53,7 @@ fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
         file.set_len(0).and_then(|()| file.set_len(SIZE)).expect("there is memory");
         file.try_clone().expect("there are descriptors")
     });
-    let mut rig = virtio::drive(Block::new(file, SIZE, "serial"), bytes, &header, &mut |_| {});
+    let mut rig = virtio::drive(Block::new(file, SIZE, "serial"), false, bytes, &header, &mut |_| {});
     let length = FILE.with(|file| file.metadata().expect("it is open").size());
     assert_eq!(length, SIZE, "the disk keeps its size");
     let get_id = [8_u32, 0, 0, 0].map(u32::to_le_bytes).concat();

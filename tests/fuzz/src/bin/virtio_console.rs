@@ -92,7 +92,7 @@ fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
             _ => _ = handle.is_open(chosen) && handle.is_driven(),
         }
     };
-    let mut rig = virtio::drive(console, bytes, &message, &mut host);
+    let mut rig = virtio::drive(console, false, bytes, &message, &mut host);
     let was_broken = port.state.swap(0, Ordering::Relaxed) == 2;
     let before = port.taken.load(Ordering::Relaxed);
     let _: [u8; 0] = rig.ask(OUTPUT, b"hello");

@@ -6,6 +6,6 @@ use devices::virtio::rng::Entropy;
 use fuzz::{Start, virtio};
 
 fuzz::target!(Start { seeds: virtio::seeds(1, &[]), ..Start::default() }, |bytes| {
-    let mut rig = virtio::drive(Entropy::seeded(1), bytes, &|_| Vec::new(), &mut |_| {});
+    let mut rig = virtio::drive(Entropy::seeded(1), false, bytes, &|_| Vec::new(), &mut |_| {});
     assert_ne!(rig.ask::<32>(0, &[]), [0; 32], "the device gives random bytes");
 });

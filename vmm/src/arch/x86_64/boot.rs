@@ -75,6 +75,10 @@ fn load_elf(memory: &GuestMemoryMmap, path: &Path, file: &mut File) -> Result<Lo
     if loaded.kernel_end == 0 {
         return Err(KernelError::NotAKernel { path: path.to_owned(), bootable: BOOTABLE });
     }
+    if loaded.kernel_end <= layout::HIMEM_START {
+        let format = format!("an ELF file that ends below {:#x}, where a kernel begins", layout::HIMEM_START);
+        return Err(KernelError::Other { path: path.to_owned(), format, bootable: BOOTABLE });
+    }
     Ok(LoadedKernel {
         entry: loaded.kernel_load,
         range: layout::HIMEM_START..loaded.kernel_end,
@@ -208,4 +212,51 @@ fn write_page_tables(memory: &GuestMemoryMmap) -> Result<(), vm_memory::GuestMem
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A vmlinux whose one segment, of 16 bytes, is loaded at `address`.
+    fn elf(address: u64) -> Vec<u8> {
+        let mut elf = vec![0; 136];
+        elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        let fields: [(usize, u64); 10] = [
+            (16, 2 | u64::from(ELF_MACHINE) << 16 | 1 << 32), // executable
+            (24, 0x20_0000),                                  // entry
+            (32, 64),                                         // program headers
+            (52, 64 | 56 << 16 | 1 << 32),
+            (64, 1 | 5 << 32), // to be loaded
+            (72, 120),
+            (80, address),
+            (88, address),
+            (96, 16),
+            (104, 16),
+        ];
+        for (at, value) in fields {
+            elf[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        elf
+    }
+
+    #[test]
+    fn a_kernel_lies_where_kernels_begin() {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4 << 20)]).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let load = |address| {
+            fs::write(file.path(), elf(address)).unwrap();
+            load_kernel(&memory, file.path()).map(|kernel| kernel.range).map_err(|error| error.to_string())
+        };
+        assert_eq!(load(0x20_0000), Ok(0x10_0000..0x20_0010));
+        for low in [0x100, 0xf_fff0] {
+            let error = load(low).unwrap_err();
+            assert!(
+                error.contains(" is an ELF file that ends below 0x100000, where a kernel begins;"),
+                "{error}"
+            );
+        }
+    }
 }
