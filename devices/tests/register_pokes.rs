@@ -34,7 +34,7 @@ fn random_pokes_write_nowhere_but_to_posted_planes_and_a_reset_mends_all() {
         for count in 1..=POKES {
             poked.poke(next(&mut state));
             if count % ROUND == 0 {
-                poked.check();
+                poked.check(true);
             }
         }
         frames += poked.frames;

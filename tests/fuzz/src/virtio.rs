@@ -275,11 +275,13 @@ impl<D: VirtioDevice + 'static> Rig<D> {
                 self.is_exact = false;
             }
             12..=13 => {
-                // Mostly a descriptor of the ring's begin, or the index of a ring.
-                let (queue, place, accesses) = (input.byte(), input.half(), input.byte());
-                let area = if kind & 0x80 == 0 { SPACING } else { Guest::SIZE as u64 };
-                let address =
-                    Guest::BASE + u64::from(queue) % QUEUES * SPACING % area + u64::from(place) % area;
+                // Mostly in the rings of a queue.
+                let (queue, place, accesses) =
+                    (usize::from(input.byte()), u64::from(input.half()), input.byte());
+                let address = match kind & 0x80 {
+                    0 => table(queue) + place % SPACING,
+                    _ => Guest::BASE + place,
+                };
                 let (bytes, length) = (input.array(), 1 + usize::from(kind >> 4 & 7));
                 self.changes.borrow_mut().push(Change { accesses: accesses.into(), address, bytes, length });
                 self.is_exact = false;
@@ -374,26 +376,44 @@ pub fn drive<D: VirtioDevice + 'static>(
     rig
 }
 
+/// The action that sets the device up, with all features and the largest queues.
+const SET_UP: [u8; 2] = [2, 0x80];
+
+/// The action by which another vCPU writes `word` at this place of the rings of `queue`, after so many accesses of the device.
+fn change(queue: u8, place: u16, accesses: u8, word: u32) -> Vec<u8> {
+    let [low, high] = place.to_le_bytes();
+    [&[12 | 3 << 4, queue, low, high, accesses][..], &word.to_le_bytes(), &[0; 4]].concat()
+}
+
 /// Inputs that set a device up and use its queues.
 pub fn seeds(queues: u8, request: &[u8]) -> Vec<Vec<u8>> {
-    let set_up = [2, 0x80];
     let mut seeds = Vec::new();
     for queue in 0..queues {
         for is_indirect in [0, 0x0c] {
             // A request, and a buffer for the answer.
-            let mut seed = set_up.to_vec();
-            seed.extend([7, queue]);
+            let mut seed = vec![7, queue];
             seed.extend(request);
             seed.extend([1 | is_indirect, 0, 1, 0x11, 0, 0x20, 0, 2]);
             // A buffer for the device alone, one from it, and what the host has.
             seed.extend([4, queue, is_indirect, 1, 0, 0x30, 64]);
             seed.extend([4, queue, is_indirect, 0, 0, 0x30, 64]);
             seed.extend([10, 0, 5, b'h', b'e', b'l', b'l', b'o', 14]);
-            seeds.push(seed.clone());
-            // The same, while another vCPU changes the length of the first descriptor.
-            seed.splice(2..2, [12 | 0x30, queue, 8, 0, 6, 0, 0xf0, 0xff, 0x0f, 0, 0, 0, 0]);
-            seeds.push(seed);
+            seeds.push([&SET_UP[..], &seed].concat());
+            // The same, while another vCPU makes the first descriptor endless.
+            seeds.push([&SET_UP[..], &change(queue, 8, 6, 0x0fff_f000), &seed].concat());
         }
     }
     seeds
+}
+
+/// Inputs in which another vCPU makes a descriptor longer than a chain may be, after each number of accesses.
+pub fn seeds_of_changes() -> Vec<Vec<u8>> {
+    let places = [(0, 8), (0x0c, TABLE as u16 + 8)];
+    let seeds = places.into_iter().flat_map(|(is_indirect, place)| {
+        (0..32).map(move |accesses| {
+            let offer = [4, 0, is_indirect, 6 << 5, 0, 1, 4, 0];
+            [&SET_UP[..], &change(0, place, accesses, 32 << 20), &offer].concat()
+        })
+    });
+    seeds.collect()
 }

@@ -37,7 +37,11 @@ impl VirtioDevice for Looker {
     }
 }
 
-fuzz::target!(Start { seeds: virtio::seeds(2, &[]), ..Start::default() }, |bytes| {
+fn seeds() -> Vec<Vec<u8>> {
+    [virtio::seeds(2, &[]), virtio::seeds_of_changes()].concat()
+}
+
+fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
     let mut rig = virtio::drive(Looker, true, bytes, &|_| Vec::new(), &mut |_| {});
     assert_eq!(rig.ask::<5>(1, b"hello"), *b"hello", "the device echoes");
 });

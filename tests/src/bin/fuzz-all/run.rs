@@ -168,7 +168,8 @@ fn follow(mut command: Command, mut line: impl FnMut(&str)) -> Result<Result<(),
     let end_with_us = || set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from);
     // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
     unsafe { command.pre_exec(end_with_us) };
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // The lines of a backtrace would displace the message of a panic, which names the place.
+    command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let program = command.get_program().to_owned();
     let failed = |error: io::Error| format!("{} cannot be run: {error}", Path::new(&program).display());
     let mut child = command.spawn().map_err(failed)?;
