@@ -118,8 +118,16 @@ impl Cross {
     /// # Errors
     /// If it cannot be built.
     pub fn minivmm(&self) -> io::Result<PathBuf> {
-        programs::build_by(self.cargo("build"), "vmm", "minivmm")?;
+        self.program("vmm", "minivmm")
+    }
+
+    /// The `program` of `package` for aarch64.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub fn program(&self, package: &str, program: &str) -> io::Result<PathBuf> {
+        programs::build_by(self.cargo("build"), package, program)?;
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-        Ok(self.target_dir.join(TARGET).join(profile).join("minivmm"))
+        Ok(self.target_dir.join(TARGET).join(profile).join(program))
     }
 }

@@ -14,5 +14,6 @@ pub mod programs;
 pub mod pty;
 pub mod scenario;
 pub mod schema;
+pub mod soak;
 
 pub use vmm::lab;

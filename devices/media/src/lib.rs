@@ -15,7 +15,7 @@ pub mod isp;
 mod packing;
 mod phase;
 mod pipeline;
-mod random;
+pub mod random;
 mod recording;
 mod scene;
 mod scene_file;

@@ -2,8 +2,8 @@
 //! in the lab if there is no /dev/kvm.
 
 use std::{
-    io::{Read as _, Write as _},
-    os::fd::AsFd,
+    io::{self, Read as _, Write as _},
+    os::{fd::AsFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::LazyLock,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit},
     termios::{LocalModes, tcgetattr},
 };
 use tests::{
@@ -36,6 +36,7 @@ pub(crate) fn group() -> Group {
         a_request_stops_a_machine_that_nobody_reads_from,
         a_guest_that_provokes_warnings_stops_nothing,
         a_part_that_does_not_end_is_named,
+        a_limit_of_file_sizes_is_an_error,
     ];
     let same = same.into_iter().map(Test::the_same_everywhere);
     Group {
@@ -352,6 +353,20 @@ fn a_part_that_does_not_end_is_named() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("minivmm: the report did not end in time"), "{said}");
+}
+
+/// Guest memory is a file.
+fn a_limit_of_file_sizes_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut machine = minivmm("hello", folder.path());
+    let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+    let set = move || setrlimit(Resource::Fsize, limit).map_err(io::Error::from);
+    // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+    unsafe { machine.pre_exec(set) };
+    let output = machine.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{} {said}", output.status);
+    assert!(said.starts_with("minivmm: ") && said.contains("File too large"), "{said}");
 }
 
 /// How a machine in a terminal ends.

@@ -28,6 +28,7 @@ mod own_driver;
 mod pages;
 mod scenarios;
 mod schemas;
+mod soak;
 mod tour;
 mod tree;
 mod words;
@@ -76,6 +77,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         pages::group(),
         scenarios::group(arch),
         schemas::group(),
+        soak::group(),
         tour::group(),
         tree::group(),
         words::group(),

@@ -28,7 +28,7 @@ use crate::{
         config::Config,
         kvm::{self, KvmError},
         prepare_places,
-        signals::Signals,
+        signals::{self, Signals},
         watch::{self, Watch},
     },
     observe::{
@@ -94,6 +94,7 @@ pub(super) struct RunArgs {
 
 /// Boots a guest, and looks after it until it ends.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    signals::ignore_file_size_signal();
     let log = start_log(&args.log)?;
     let (mut config, image) = config(args.machine, args.guest)?;
     image?;

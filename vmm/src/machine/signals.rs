@@ -22,6 +22,12 @@ use signal_hook::{
 /// The signals that end the machine.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
+/// Lets a write beyond the limit of file sizes (RLIMIT_FSIZE) fail with an error. Otherwise a signal would end the process.
+pub fn ignore_file_size_signal() {
+    // SAFETY: no handler is installed, and no memory is touched.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// A flag that is set by a signal that would end the process; the process goes on. For programs without [`Signals`].
 ///
 /// # Errors
