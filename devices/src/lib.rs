@@ -5,6 +5,8 @@
 
 // They panic if the stream is closed.
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+// Such a thread is not confined.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod bus;
 pub mod camera;

@@ -9,6 +9,7 @@ pub mod differential;
 pub mod guest;
 pub mod harness;
 pub mod host;
+pub mod injection;
 pub mod kernels;
 pub mod programs;
 pub mod pty;

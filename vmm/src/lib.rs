@@ -10,6 +10,8 @@
 
 // They panic if the stream is closed.
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+// Such a thread is not confined.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod api;
 pub mod arch;
@@ -22,3 +24,4 @@ pub mod guest;
 pub mod lab;
 pub mod machine;
 pub mod observe;
+pub mod sandbox;

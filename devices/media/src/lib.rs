@@ -6,6 +6,9 @@
 //!
 //! Nothing here knows guest memory: a device passes in where the lines of a frame go.
 
+// Such a thread is not confined.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod auto;
 mod captured;
 mod convert;
@@ -23,6 +26,7 @@ pub mod sensor;
 mod simd;
 pub mod stamp;
 mod test_pattern;
+pub mod threads;
 pub mod yuv;
 
 pub use auto::Exposure;

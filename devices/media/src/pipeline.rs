@@ -9,7 +9,7 @@ use std::{
 use super::{
     auto::{self, Exposure},
     format::{Bayer, Layout, Pixels},
-    isp::{Input, Isp, IspError, Output, Overrides, Params, Rect, Statistics},
+    isp::{Input, Isp, IspError, Output, Overrides, Params, Pool, Rect, Statistics},
     phase::Phase,
     scene::{Scene, SceneSettings},
     scene_file::{SceneFile, SceneFileError},
@@ -76,7 +76,8 @@ pub struct UsedSettings {
 pub struct Pipeline {
     lamp: [f64; 3],
     automatic: bool,
-    threads: usize,
+    /// The threads of the ISP, until there is one.
+    pool: Pool,
     seed: u64,
     scene_file: Option<SceneFile>,
     sensor: Sensor,
@@ -116,16 +117,16 @@ struct Processor {
 type WriteLine<'a> = &'a (dyn Fn(usize, u32, &[u8]) + Sync);
 
 impl Pipeline {
-    /// The pipeline of a camera that `spec` describes.
+    /// The pipeline of a camera that `spec` describes, whose ISP has the threads of `pool`.
     ///
     /// # Errors
     /// If the scene file cannot be used.
-    pub fn new(spec: &SensorSpec, seed: u64) -> Result<Self, SceneFileError> {
+    pub fn new(spec: &SensorSpec, seed: u64, pool: Pool) -> Result<Self, SceneFileError> {
         let scene_file = spec.scene_file.as_deref().map(SceneFile::open).transpose()?;
         Ok(Self {
             lamp: spec.lamp.map(|thousandths| f64::from(thousandths) / 1000.0),
             automatic: spec.automatic,
-            threads: spec.threads,
+            pool,
             seed,
             scene_file,
             sensor: Sensor::new(seed, spec.noise, spec.defects),
@@ -260,7 +261,7 @@ impl Pipeline {
         let output =
             Output { crop: frame.crop, size: [layout.width(), layout.height()], format: layout.format() };
         let before = self.processor.take();
-        let ready = Processor::ready(before, frame.size, *phase, output, &self.overrides, self.threads);
+        let ready = Processor::ready(before, frame.size, *phase, output, &self.overrides, &mut self.pool);
         let processor = match ready {
             Ok(processor) => self.processor.insert(processor),
             Err(error) => {
@@ -315,14 +316,15 @@ impl FrameSettings {
 }
 
 impl Processor {
-    /// An ISP that makes `output` of frames of this size and phase: `before`, if it does that already.
+    /// An ISP that makes `output` of frames of this size and phase: `before`, if it does that already, or else a new one with its
+    /// threads or those of `pool`.
     fn ready(
         before: Option<Self>,
         size: [u32; 2],
         phase: Phase,
         output: Output,
         overrides: &Overrides,
-        threads: usize,
+        pool: &mut Pool,
     ) -> Result<Self, IspError> {
         let before = match before {
             Some(before) if before.size == size && before.output == output => return Ok(before),
@@ -331,10 +333,11 @@ impl Processor {
         let mut params = default_params(size);
         if let Some(before) = before {
             params.white_balance = before.params.white_balance;
+            *pool = before.isp.into_pool();
         }
         overrides.apply(&mut params);
         let input = Input { size, phase, bits: sensor::BITS };
-        let isp = Isp::new(input, output, &params, threads)?;
+        let isp = Isp::with_pool(input, output, &params, std::mem::take(pool))?;
         let (statistics, used) = (Box::default(), UsedSettings::default());
         Ok(Self { isp, size, output, params, statistics, used })
     }

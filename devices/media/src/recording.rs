@@ -8,11 +8,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender},
     },
-    thread::{self, JoinHandle},
+    thread::{Builder, JoinHandle},
     time::Duration,
 };
 
-use super::captured::{Captured, Chroma};
+use super::{
+    captured::{Captured, Chroma},
+    threads::{self, Role},
+};
 
 /// The largest number of frames that wait for the disk.
 const QUEUE: usize = 8;
@@ -67,12 +70,18 @@ impl Recording {
         }
     }
 
-    /// Checks that it can be written: creates the clip's file, or reads the pictures' folder.
-    fn prepare(&self) -> io::Result<()> {
+    /// The folder of its files.
+    fn folder(&self) -> PathBuf {
         let first = self.path(0);
-        match (self, first.parent().filter(|folder| !folder.as_os_str().is_empty())) {
-            (Self::Clip(_), _) => File::create(&first).map(drop),
-            (Self::Pictures { .. }, folder) => fs::read_dir(folder.unwrap_or(Path::new("."))).map(drop),
+        let folder = first.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new(".")).to_owned()
+    }
+
+    /// Checks that it can be written: creates the clip's first file, or reads the pictures' folder.
+    fn prepare(&self) -> io::Result<Option<File>> {
+        match self {
+            Self::Clip(_) => File::create(self.path(0)).map(Some),
+            Self::Pictures { .. } => fs::read_dir(self.folder()).map(|_| None),
         }
     }
 }
@@ -113,16 +122,18 @@ impl Recorder {
     /// If it cannot be written, or no thread can be started.
     pub fn new(recording: Recording, waits: bool) -> Result<Self, RecordingError> {
         let name = recording.path(0);
-        recording.prepare().map_err(|source| RecordingError::File { path: name.clone(), source })?;
+        let prepared = recording.prepare();
+        let first = prepared.map_err(|source| RecordingError::File { path: name.clone(), source })?;
         let (give_back, free) = mpsc::channel();
         for _ in 0..QUEUE {
             // The memory is allocated with the first frames.
             let _ = give_back.send(Vec::new());
         }
         let (frames, to_write) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("recording".into())
-            .spawn(move || write_all(Writer::new(recording), &to_write, &give_back))?;
+        let role = Role::Recording(recording.folder());
+        let thread = threads::start(role, Builder::new().name("recording".into()), move || {
+            write_all(Writer::new(recording, first), &to_write, &give_back)
+        })?;
         let (frames, thread) = (Some(frames), Some(thread));
         Ok(Self { name, free, frames, thread, waits, left_out: 0 })
     }
@@ -212,6 +223,8 @@ struct Header {
 /// Writes frames to the files of a recording.
 struct Writer {
     recording: Recording,
+    /// The first file, if it is open already.
+    first: Option<File>,
     /// The number of files begun.
     files: u64,
     /// The last file begun.
@@ -223,9 +236,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(recording: Recording) -> Self {
+    fn new(recording: Recording, first: Option<File>) -> Self {
         let path = recording.path(0);
-        Self { recording, files: 0, path, clip: None, frame: Vec::new() }
+        Self { recording, first, files: 0, path, clip: None, frame: Vec::new() }
     }
 
     fn write(&mut self, captured: &Captured, interval: Duration) -> io::Result<()> {
@@ -238,7 +251,7 @@ impl Writer {
     fn next_file(&mut self) -> io::Result<File> {
         self.path = self.recording.path(self.files);
         self.files += 1;
-        File::create(&self.path)
+        self.first.take().map_or_else(|| File::create(&self.path), Ok)
     }
 
     fn write_picture(&mut self, captured: &Captured) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
-    thread::{self, JoinHandle},
+    thread::{Builder, JoinHandle},
     time::Instant,
 };
 
@@ -21,7 +21,10 @@ use crate::{
     dma::DmaPort,
     faults::FaultHandle,
     irq::IrqLine,
-    media::{Recorder, RecordingError, SceneFileError},
+    media::{
+        Recorder, RecordingError, SceneFileError,
+        threads::{self, Role},
+    },
 };
 
 /// The stack of the camera's thread, in bytes. The default of 2 MiB can become a huge page at the first access.
@@ -103,7 +106,7 @@ impl Camera {
         faults: FaultHandle,
     ) -> Result<Self, CameraError> {
         let (shared, worker) = parts(spec, dma, irq, faults, Time::Host)?;
-        let thread = thread::Builder::new().name(id.to_owned()).stack_size(STACK).spawn({
+        let thread = threads::start(Role::Device, Builder::new().name(id.to_owned()).stack_size(STACK), {
             let shared = Arc::clone(&shared);
             move || worker.run(&shared)
         })?;

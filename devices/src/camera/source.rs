@@ -4,12 +4,13 @@ use std::sync::atomic::AtomicBool;
 
 use super::{
     channels::FRAME_CHANNELS,
+    device::CameraError,
     job::Job,
     spec::CameraSpec,
     transfer::Transfer,
     uapi::{self, Made, ParamsFault, STATISTICS_SIZE},
 };
-use crate::media::{Exposure, FrameSettings, Pipeline, SceneFileError, TestPattern};
+use crate::media::{Exposure, FrameSettings, Pipeline, TestPattern, isp::Pool};
 
 /// What frames are made from.
 pub(super) enum Source {
@@ -25,10 +26,13 @@ pub(super) enum Source {
 
 impl Source {
     /// The source of a camera that `spec` describes.
-    pub(super) fn new(spec: &CameraSpec) -> Result<Self, SceneFileError> {
+    pub(super) fn new(spec: &CameraSpec) -> Result<Self, CameraError> {
         let seed = spec.seed.unwrap_or_default();
         Ok(match &spec.sensor {
-            Some(sensor) => Self::Sensor { pipeline: Box::new(Pipeline::new(sensor, seed)?), resets: 0 },
+            Some(sensor) => {
+                let pipeline = Pipeline::new(sensor, seed, Pool::new(sensor.threads)?)?;
+                Self::Sensor { pipeline: Box::new(pipeline), resets: 0 }
+            }
             None => Self::Patterns { seed, patterns: Box::new([const { None }; FRAME_CHANNELS]) },
         })
     }

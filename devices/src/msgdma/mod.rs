@@ -10,10 +10,13 @@
 use std::{
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::JoinHandle,
+    thread::{Builder, JoinHandle},
 };
 
-use crate::platform::{BuildError, Counters, Parts, PlatformDevice};
+use crate::{
+    media::threads::{self, Role},
+    platform::{BuildError, Counters, Parts, PlatformDevice},
+};
 
 mod descriptor;
 mod faults;
@@ -57,9 +60,8 @@ impl Msgdma {
         let registers = Registers::new(spec, parts.interrupt()?, parts.faults.clone());
         let shared = Arc::new(Shared::new(registers));
         let (of_worker, dma) = (Arc::clone(&shared), parts.dma()?);
-        let thread = std::thread::Builder::new().name(parts.id.clone()).stack_size(STACK);
-        let worker = thread
-            .spawn(move || worker::run(&of_worker, &dma))
+        let thread = Builder::new().name(parts.id.clone()).stack_size(STACK);
+        let worker = threads::start(Role::Device, thread, move || worker::run(&of_worker, &dma))
             .map_err(|error| BuildError::new(parts.id.as_str(), error))?;
         Ok(Self { shared, worker: Mutex::new(Some(worker)) })
     }

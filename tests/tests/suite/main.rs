@@ -26,6 +26,7 @@ mod other_kernels;
 mod out_disk;
 mod own_driver;
 mod pages;
+mod sandbox;
 mod scenarios;
 mod schemas;
 mod soak;
@@ -75,6 +76,8 @@ fn groups(arch: &Arch) -> Vec<Group> {
         out_disk::group(),
         own_driver::group(),
         pages::group(),
+        sandbox::group(),
+        sandbox::linux(),
         scenarios::group(arch),
         schemas::group(),
         soak::group(),

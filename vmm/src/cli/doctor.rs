@@ -10,6 +10,7 @@ use crate::{
     boot::images,
     lab,
     machine::kvm::{API_VERSION, DEV_KVM, check_fit, open_kvm},
+    sandbox::landlock_abi,
 };
 
 /// The arguments of `minivmm doctor`.
@@ -58,6 +59,7 @@ pub fn examine() -> (String, bool) {
     let free = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
     let free = free.map_or_else(|_| "no".to_owned(), |free| free.trim().to_owned());
     findings.push((true, format!("{free} huge pages of 2 MiB are free for --hugepages")));
+    findings.push(sandbox());
 
     let fit = are_good(&findings);
     let others_are_good = findings.iter().filter(|(good, _)| !good).count() <= 1;
@@ -78,6 +80,21 @@ pub fn examine() -> (String, bool) {
 
 fn are_good(findings: &[Finding]) -> bool {
     findings.iter().all(|(good, _)| *good)
+}
+
+/// What the sandbox has here. Only a filter of system calls is necessary.
+fn sandbox() -> Finding {
+    let actions = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
+    if !actions.split_whitespace().any(|action| action == "trap") {
+        let why = "this kernel has no seccomp filters, which the sandbox needs; build it with CONFIG_SECCOMP_FILTER, or run \
+                   machines with --sandbox off";
+        return (false, why.to_owned());
+    }
+    let files = landlock_abi().map_or_else(
+        || "this kernel has no Landlock to limit files".to_owned(),
+        |abi| format!("Landlock limits files (ABI {abi})"),
+    );
+    (true, format!("the sandbox works: seccomp limits system calls, and {files}"))
 }
 
 /// What this host's KVM is like: at most one of these findings is bad.

@@ -21,7 +21,10 @@ use super::{
 use crate::{
     api::server::Server,
     boot::load::load,
-    guest::{output::Output, whole_file::WholeFile},
+    guest::{
+        output::Output,
+        whole_file::{WholeFile, folder_of},
+    },
     lab::{self, Bridge, Host, Place},
     machine::{
         Machine, MachineError, Streams,
@@ -37,6 +40,7 @@ use crate::{
         report::{MachineOutcome, Report},
         timeline,
     },
+    sandbox,
 };
 
 /// The arguments of `minivmm run`.
@@ -87,6 +91,19 @@ pub(super) struct RunArgs {
     /// Boot on this host's KVM even where `minivmm doctor` says that Linux cannot run, for bare-metal guests
     #[arg(long, hide_short_help = true)]
     pub(super) any_host: bool,
+    /// Confine minivmm's threads before the guest runs: on, or off for debuggers
+    ///
+    /// In the sandbox no thread gains rights, has capabilities, starts programs, or reaches other files than those that these
+    /// options name. A forbidden system call ends the machine.
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    pub(super) sandbox: sandbox::Mode,
     /// Messages that minivmm logs on stderr: error, warn, info, debug, or module=level,...
     #[arg(long, value_name = "FILTER", default_value = "warn", hide_short_help = true)]
     pub(super) log: String,
@@ -95,7 +112,7 @@ pub(super) struct RunArgs {
 /// Boots a guest, and looks after it until it ends.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     signals::ignore_file_size_signal();
-    let log = start_log(&args.log)?;
+    let mut log = new_log(&args.log)?;
     let (mut config, image) = config(args.machine, args.guest)?;
     image?;
     config.timeline = args.timeline.is_some();
@@ -124,18 +141,26 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let mut bridge = args.api_socket.as_ref().and_then(|_| Bridge::find());
     let api = args.api_socket.as_deref().map(|path| bridge.as_ref().map_or(path, Bridge::socket));
     let api = api.map(Server::bind).transpose()?;
-    if let Some(bridge) = &mut bridge {
-        bridge.begin().map_err(|source| MachineError::Host { what: "the lab's socket", source })?;
-    }
 
     let opened = match lab::place(args.host, opened, !args.any_host)? {
         Place::Here(kvm) => kvm,
         Place::Lab(reason) => {
             // The minivmm in the lab opens all of them again.
             drop((loaded, report_file, trace_file, timeline_file, console_log, api));
+            log.begin();
             return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory)?));
         }
     };
+    if args.sandbox == sandbox::Mode::On {
+        let reports = [&report_file, &trace_file, &timeline_file].into_iter().flatten();
+        let folders = reports.filter_map(ReportFile::hand_over).chain(api.as_ref().map(Server::folder));
+        sandbox::begin(folders.map(Path::to_owned).collect()).map_err(MachineError::Sandbox)?;
+    }
+    // Each thread that starts from here on is confined.
+    log.begin();
+    if let Some(bridge) = &mut bridge {
+        bridge.begin().map_err(|source| MachineError::Host { what: "the lab's socket", source })?;
+    }
     let failed = Reason::Failed.status(config.exec.is_some());
     let streams = streams(console_log, api, args.timeout, &log, failed)
         .map_err(|source| MachineError::Host { what: "signal handlers or threads", source })?;
@@ -221,6 +246,17 @@ impl ReportFile {
         Ok(Self::Whole(file, path.to_owned()))
     }
 
+    /// Lets a confined thread finish the file. Returns the folder in which it gets its name then.
+    fn hand_over(&self) -> Option<&Path> {
+        match self {
+            Self::Whole(file, path) => {
+                file.give_to_owner_of_folder();
+                Some(folder_of(path))
+            }
+            Self::Stream(..) => None,
+        }
+    }
+
     fn write(self, json: serde_json::Result<Vec<u8>>) -> Result<(), CliError> {
         let json = json.map_err(io::Error::from);
         let (result, path) = match self {
@@ -266,9 +302,9 @@ fn explain(report: &Report, config: &Config, log: &Log) {
     }
 }
 
-/// Starts the log of minivmm on stderr.
-fn start_log(filter: &str) -> Result<Log, CliError> {
-    Log::start(filter).map_err(|error: ParseError| CliError::LogFilter {
+/// The log of minivmm on stderr.
+fn new_log(filter: &str) -> Result<Log, CliError> {
+    Log::new(filter).map_err(|error: ParseError| CliError::LogFilter {
         filter: filter.to_owned(),
         reason: error.to_string(),
     })

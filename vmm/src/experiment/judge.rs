@@ -252,6 +252,7 @@ mod tests {
             DeviceReport::new(id.to_owned(), "grabber", [("drops", 0), ("overflows", overflows)])
         };
         let report = Report {
+            sandbox: None,
             format_version: FORMAT_VERSION,
             version: String::new(),
             arguments: Vec::new(),

@@ -4,12 +4,15 @@ use std::{
     collections::VecDeque,
     io::{self, Read, Write as _},
     sync::mpsc::{Receiver, TryRecvError, sync_channel},
-    thread,
+    thread::Builder,
 };
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::guest::terminal::{Key, Keys, RawMode};
+use crate::{
+    guest::terminal::{Key, Keys, RawMode},
+    sandbox::{self, Kind},
+};
 
 /// Size of one read, in bytes.
 const PIECE: usize = 4096;
@@ -53,7 +56,8 @@ impl Input {
         let event = EventFd::new(EFD_NONBLOCK)?;
         let wake = event.try_clone()?;
         let (sender, pieces) = sync_channel(1);
-        thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        let builder = Builder::new().name("stdin".to_owned());
+        sandbox::start(Kind::Input, None, builder, move || {
             let mut buffer = vec![0; PIECE];
             while let Ok(count @ 1..) = io::stdin().read(&mut buffer) {
                 if sender.send(buffer[..count].to_vec()).is_err() {

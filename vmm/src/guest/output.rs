@@ -11,6 +11,8 @@ use std::{
 use devices::virtio::console::Sink;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::sandbox::{self, Kind};
+
 /// The output that waits for the readers before a device is to hold back, in bytes.
 const ROOM: usize = 256 << 10;
 
@@ -76,9 +78,9 @@ impl Output {
     pub fn to<const N: usize>(writers: [Box<dyn Write + Send>; N]) -> io::Result<[Self; N]> {
         let shared = Arc::new(Shared::new(N)?);
         let of_thread = shared.clone();
-        let thread = thread::Builder::new()
-            .name("output".to_owned())
-            .spawn(move || write(&of_thread, &mut Vec::from(writers)))?;
+        let builder = thread::Builder::new().name("output".to_owned());
+        let write = move || write(&of_thread, &mut Vec::from(writers));
+        let thread = sandbox::start(Kind::Output, None, builder, write)?;
         let streams = Arc::new(Streams { shared, thread: Some(thread) });
         Ok(std::array::from_fn(|index| Self { index, streams: streams.clone() }))
     }

@@ -11,8 +11,9 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, linkat, open, openat, renameat, unlinkat},
+    fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, fchown, fstat, linkat, open, openat, renameat, unlinkat},
     io::Errno,
+    process::geteuid,
 };
 
 /// The most temporary names that are tried.
@@ -47,9 +48,19 @@ impl WholeFile {
     /// # Errors
     /// If the folder of `path` does not exist or cannot be written.
     pub fn beside(path: &Path, mode: u32) -> io::Result<Self> {
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Self::create(open(folder, flags, Mode::empty())?, mode)
+        Self::create(open(folder_of(path), flags, Mode::empty())?, mode)
+    }
+
+    /// As root, gives the file to the owner of its folder, whose user the thread that finishes it may have by then. If the host
+    /// refuses that, it refuses the change of user too.
+    pub fn give_to_owner_of_folder(&self) {
+        if geteuid().is_root()
+            && let Ok(folder) = fstat(&self.folder)
+        {
+            let (user, group) = (Uid::from_raw(folder.st_uid), Gid::from_raw(folder.st_gid));
+            let _ = fchown(&self.file, Some(user), Some(group));
+        }
     }
 
     /// Gives the file its `name` in the folder. It replaces a file of that name, and also a link, which is not followed.
@@ -92,6 +103,11 @@ impl Drop for WholeFile {
             let _ = unlinkat(&self.folder, name.as_str(), AtFlags::empty());
         }
     }
+}
+
+/// The folder of the file at `path`.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Calls `make` with temporary names until one is new. Returns what it made, and the name.

@@ -166,9 +166,9 @@ impl Relay {
         port.set_nonblocking(true)?;
         let port = File::from(OwnedFd::from(port));
         let listener = socket.listener.try_clone()?;
-        let thread = thread::Builder::new()
-            .name("api relay".into())
-            .spawn(move || relay::run(Side::Host(listener), port))?;
+        let thread = thread::Builder::new().name("api relay".into());
+        #[expect(clippy::disallowed_methods, reason = "this process runs no machine")]
+        let thread = thread.spawn(move || relay::run(Side::Host(listener), port))?;
         Ok(Self { thread: Some(thread), _socket: socket })
     }
 

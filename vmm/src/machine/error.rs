@@ -29,6 +29,9 @@ pub enum MachineError {
         /// Why.
         source: io::Error,
     },
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] crate::sandbox::SandboxError),
     /// Two devices at one place.
     #[error(transparent)]
     Bus(#[from] devices::bus::BusError),

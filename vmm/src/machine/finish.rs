@@ -15,6 +15,7 @@ use crate::{
         exit_status::ExitStatus,
         report::{FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start},
     },
+    sandbox::{self, violation},
 };
 
 /// The number of console lines in a report.
@@ -29,7 +30,7 @@ impl Machine {
                 | MachineOutcome::Stopped
                 | MachineOutcome::Quit
                 | MachineOutcome::TimedOut { .. }
-        );
+        ) || violation::first().is_some();
         if was_stopped && let Some(signals) = &self.signals {
             // Output that its reader does not take at once is lost.
             signals.give_up();
@@ -68,21 +69,23 @@ impl Machine {
         // The last clones of the console hold the files port's sink: dropping them ends the stream.
         drop((manager, console, terminal));
         watch.wait_for("the files for --out");
-        let mut out = None;
-        if let (Some(files), Some(path)) = (files, self.out) {
-            let (report, unpacked) = files.finish();
-            out = Some(report);
-            if let Err(source) = unpacked.and(disk_failure.map_or(Ok(()), Err)) {
-                // A guest that was cut short leaves incomplete files: its outcome says more.
-                if matches!(outcome, MachineOutcome::Exit { .. }) {
-                    return Err(MachineError::Files { path, source });
-                }
-                tracing::warn!("the guest's files for {} are not complete: {source}", path.display());
-            }
-        }
+        let (out, unpacked) = files.map(Files::finish).unzip();
         watch.wait_for("standard output and the console log");
         outputs.iter().for_each(Output::finish);
-        if let Some(error) = stdout.error() {
+        // A forbidden call counts more than the way in which the guest ended, and can come in the last moment.
+        let violation = violation::first().map(|reason| MachineOutcome::Failed { reason });
+        let outcome = violation.unwrap_or(outcome);
+        let unpacked = unpacked.unwrap_or(Ok(())).and(disk_failure.map_or(Ok(()), Err));
+        if let (Err(source), Some(path)) = (unpacked, self.out) {
+            // A guest that was cut short leaves incomplete files: its outcome says more.
+            if matches!(outcome, MachineOutcome::Exit { .. }) {
+                return Err(MachineError::Files { path, source });
+            }
+            tracing::warn!("the guest's files for {} are not complete: {source}", path.display());
+        }
+        if let Some(error) = stdout.error()
+            && !matches!(outcome, MachineOutcome::Failed { .. })
+        {
             return Err(MachineError::Stdout(error));
         }
         let faults = faults.map(|faults| faults.trace()).filter(|trace| !trace.plan.is_empty());
@@ -105,6 +108,7 @@ impl Machine {
             out,
             faults,
             boot_failure,
+            sandbox: sandbox::report(),
             last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },
         })
     }

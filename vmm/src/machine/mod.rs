@@ -1,5 +1,6 @@
 //! The machine: memory, vCPUs and devices put together, run until something ends it.
 
+mod captures;
 pub mod config;
 mod devices;
 mod error;
@@ -47,8 +48,9 @@ use crate::{
     },
     observe::{
         boot_failure::Evidence,
-        report::{MachineOutcome, Report, overhead},
+        report::{MachineOutcome, Report, overhead, since_process_start},
     },
+    sandbox::{self, SandboxError, violation},
 };
 pub use error::MachineError;
 use error::{event_loop, host, kvm};
@@ -117,7 +119,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Builds a machine of `config` around its `loaded` memory, and starts the vCPUs. [`run`](Self::run) looks after it then.
+    /// Builds a machine of `config` around its `loaded` memory, and starts the vCPUs. [`run`](Self::run) looks after it then. If the
+    /// process has a [`sandbox`], all threads, this one too, are confined before the guest runs.
     ///
     /// # Errors
     /// The first thing that the host or KVM refuses.
@@ -176,7 +179,7 @@ impl Machine {
         if interactive && let Some((columns, rows)) = terminal::size() {
             devices.terminal.set_size(columns, rows);
         }
-        let vcpus = Vcpus::start(vcpus, &memory, &Arc::new(bus)).map_err(host("a vCPU thread"))?;
+        let mut vcpus = Vcpus::start(vcpus, &memory, &Arc::new(bus)).map_err(host("a vCPU thread"))?;
 
         let mut sources = Wakeups::default();
         sources.add(devices.events.eventfd(), Wake::Guest);
@@ -196,9 +199,20 @@ impl Machine {
         if let Some(signals) = &signals {
             sources.add(signals, Wake::Signal);
         }
+        if let Some(event) = violation::event() {
+            sources.add(event, Wake::Violation);
+        }
         let wakeups = Arc::new(Mutex::new(sources));
         manager.add_subscriber(wakeups.clone());
-        let requests = streams.api.map(|server| Requests::new(server, &mut manager, faults));
+        let requests = match streams.api {
+            Some(server) => Some(Requests::new(server, &mut manager, devices.events.clone(), faults)?),
+            None => None,
+        };
+
+        // They open files at their first call.
+        let _ = (overhead(), since_process_start());
+        sandbox::enter_main().map_err(SandboxError::Host)?;
+        vcpus.resume();
 
         Ok(Self {
             vcpus,
@@ -240,7 +254,12 @@ impl Machine {
     pub fn run(mut self) -> Result<Report, MachineError> {
         let outcome = loop {
             self.manager.run().map_err(|error| event_loop(&error))?;
-            if let Some(outcome) = self.look_after()? {
+            let looked = self.look_after();
+            // It counts more than its consequences.
+            if let Some(reason) = violation::first() {
+                break MachineOutcome::Failed { reason };
+            }
+            if let Some(outcome) = looked? {
                 break outcome;
             }
         };
@@ -272,6 +291,8 @@ impl Machine {
                         outcome = Some(MachineOutcome::Quit);
                     }
                 }
+                // The caller looks at it.
+                Wake::Violation => {}
                 Wake::Signal => outcome = outcome.or(self.signal()),
                 Wake::Tick => {
                     let _ = self.tick.wait();

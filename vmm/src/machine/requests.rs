@@ -2,23 +2,22 @@
 
 use std::{
     ops::Range,
-    sync::{
-        Arc, Mutex,
-        mpsc::{self, Receiver},
-    },
-    thread,
+    sync::{Arc, Mutex, mpsc::Receiver},
     time::{Duration, Instant},
 };
 
 use ::devices::{
     dma::RECORD_UNIT,
     faults::{Faults, Plan},
+    machine_events::MachineEvents,
     media::FrameSource,
 };
 use cma::{PAGE_SIZE, area::Area};
 use event_manager::{EventManager, SubscriberId, SubscriberOps};
 
-use super::{Machine, Subscriber, finish::window_report, lock};
+use super::{
+    Machine, MachineError, Subscriber, captures::Captures, error::host, finish::window_report, lock,
+};
 use crate::{
     api::{
         Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb,
@@ -26,10 +25,7 @@ use crate::{
     },
     boot::tree_faults::fault_tables,
     guest::areas::{self, AreasError},
-    observe::{
-        capture::Capture,
-        report::{DeviceReport, MachineOutcome, runs, since_process_start},
-    },
+    observe::report::{DeviceReport, MachineOutcome, runs, since_process_start},
 };
 
 // A device's port records its writes in the pages that maps and reports count.
@@ -38,13 +34,14 @@ const _: () = assert!(RECORD_UNIT == PAGE_SIZE);
 /// How long a client waits for an answer that takes time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The most captures at a time: each has a thread, also when its client is gone.
+/// The most captures at a time.
 const CAPTURES_MAX: usize = 16;
 
 /// The API socket in the event loop.
 pub(super) struct Requests {
     server: Arc<Mutex<Server>>,
     subscriber: SubscriberId,
+    captures: Captures,
     /// The plan that rules are added to and removed from.
     faults: Faults,
     waiting: Vec<Waiting>,
@@ -76,11 +73,20 @@ enum Reaction {
 }
 
 impl Requests {
-    /// Serves `server` by the event loop of `manager`.
-    pub(super) fn new(server: Server, manager: &mut EventManager<Subscriber>, faults: Faults) -> Self {
+    /// Serves `server` by the event loop of `manager`, which `events` wakes.
+    ///
+    /// # Errors
+    /// If the host refuses a thread.
+    pub(super) fn new(
+        server: Server,
+        manager: &mut EventManager<Subscriber>,
+        events: Arc<MachineEvents>,
+        faults: Faults,
+    ) -> Result<Self, MachineError> {
+        let captures = Captures::start(events).map_err(host("a thread for captures"))?;
         let server = Arc::new(Mutex::new(server));
         let subscriber = manager.add_subscriber(server.clone());
-        Self { server, subscriber, faults, waiting: Vec::new() }
+        Ok(Self { server, subscriber, captures, faults, waiting: Vec::new() })
     }
 
     fn wait(&mut self, client: ClientId, awaited: Awaited) {
@@ -88,7 +94,7 @@ impl Requests {
     }
 
     /// The number of captures that wait for their frames.
-    fn captures(&self) -> usize {
+    fn awaited_captures(&self) -> usize {
         self.waiting.iter().filter(|waiting| matches!(waiting.awaited, Awaited::Capture(_))).count()
     }
 
@@ -178,11 +184,11 @@ impl Machine {
             Verb::Capture if self.vcpus.is_pausing() => Answer::Error(
                 "the machine is paused, so no device writes a frame; resume the machine first".to_owned(),
             ),
-            Verb::Capture if requests.captures() >= CAPTURES_MAX => Answer::Error(format!(
+            Verb::Capture if requests.awaited_captures() >= CAPTURES_MAX => Answer::Error(format!(
                 "{CAPTURES_MAX} captures wait for their frames already; try again in {} s",
                 PATIENCE.as_secs()
             )),
-            Verb::Capture => match self.capture(device) {
+            Verb::Capture => match self.capture(&requests.captures, device) {
                 Ok(capture) => return Reaction::Wait(Awaited::Capture(capture)),
                 Err(sentence) => Answer::Error(sentence),
             },
@@ -248,26 +254,10 @@ impl Machine {
         }
     }
 
-    /// Asks a device for its next frame. The answer with that frame comes through the receiver; a thread of its own makes it,
-    /// as a PNG takes time.
-    fn capture(&self, device: Option<&str>) -> Result<Receiver<Answer>, String> {
+    /// Asks a device for its next frame. The answer with that frame comes through the receiver.
+    fn capture(&self, captures: &Captures, device: Option<&str>) -> Result<Receiver<Answer>, String> {
         let (id, source) = self.frame_sources(device)?.swap_remove(0);
-        let id = id.to_owned();
-        let (frames, events) = (source.capture(), self.devices.events.clone());
-        let (answer, answers) = mpsc::channel();
-        let make = move || {
-            if let Ok(captured) = frames.recv_timeout(PATIENCE) {
-                let made = Capture::new(&id, &captured).map_or_else(
-                    |error| Answer::Error(format!("the frame cannot be written as a PNG: {error}")),
-                    Answer::Capture,
-                );
-                // The client may be gone.
-                let _ = answer.send(made);
-                let _ = events.eventfd().write(1);
-            }
-        };
-        let thread = thread::Builder::new().name("capture".into()).spawn(make);
-        thread.map(|_| answers).map_err(|error| format!("the host refused a thread for the capture: {error}"))
+        Ok(captures.make(id, source.capture(), PATIENCE))
     }
 
     /// The answer to a pause, when the vCPUs have stopped or the client has waited long enough.

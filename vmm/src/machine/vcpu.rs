@@ -22,7 +22,10 @@ use vmm_sys_util::{
     signal::{SIGRTMIN, register_signal_handler},
 };
 
-use crate::arch::{self, VcpuEnd};
+use crate::{
+    arch::{self, VcpuEnd},
+    sandbox::{self, Kind},
+};
 
 /// Stack of a vCPU's thread, in bytes. The default of 2 MiB becomes a huge page at its first touch on hosts that
 /// have transparent huge pages always on: most of what minivmm takes beyond guest memory.
@@ -63,7 +66,7 @@ impl Shared {
 }
 
 impl Vcpus {
-    /// Starts a thread for each of `vcpus`.
+    /// Starts a thread for each of `vcpus`. They wait for [`resume`](Self::resume).
     ///
     /// # Errors
     /// If the host refuses a thread, a signal handler or a file descriptor.
@@ -75,16 +78,19 @@ impl Vcpus {
         let (sender, ends) = channel();
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
-            pause: AtomicBool::new(false),
+            pause: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
             halted: AtomicUsize::new(0),
             event: EventFd::new(EFD_NONBLOCK)?,
         });
+        let (ready, all_ready) = channel::<()>();
         let mut started = Self { threads: Vec::new(), shared, ends, rounds_halted: 0 };
         for (index, mut vcpu) in vcpus.into_iter().enumerate() {
             let (memory, bus) = (memory.clone(), bus.clone());
-            let (shared, sender) = (started.shared.clone(), sender.clone());
+            let (shared, sender, ready) = (started.shared.clone(), sender.clone(), ready.clone());
             let run = move || {
+                start_threads_of_kvm(&mut vcpu);
+                drop(ready);
                 let ran = panic::catch_unwind(AssertUnwindSafe(|| run(&mut vcpu, &memory, &bus, &shared)));
                 let end = ran.unwrap_or_else(|_| {
                     Some(VcpuEnd::Failed("a vCPU thread panicked, which is a bug of minivmm".to_owned()))
@@ -96,8 +102,11 @@ impl Vcpus {
                 }
             };
             let builder = std::thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK);
-            started.threads.push(builder.spawn(run)?);
+            started.threads.push(sandbox::start(Kind::Vcpu, None, builder, run)?);
         }
+        // The threads drop their ends when they are ready.
+        drop(ready);
+        let _ = all_ready.recv();
         Ok(started)
     }
 
@@ -178,6 +187,15 @@ impl Drop for Vcpus {
             let _ = thread.join();
         }
     }
+}
+
+/// Has KVM start the thread that it needs for each VM. Since Linux 6.13 that is a thread of this process, which starts at the first
+/// KVM_RUN and is confined as the calling thread is; the sandbox permits no thread afterwards. The guest does not run.
+fn start_threads_of_kvm(vcpu: &mut VcpuFd) {
+    vcpu.set_kvm_immediate_exit(1);
+    // It ends with EINTR. Another error comes again.
+    let _ = vcpu.run();
+    vcpu.set_kvm_immediate_exit(0);
 }
 
 /// Runs the guest until it ends. None if the machine stops it before.

@@ -21,6 +21,8 @@ pub enum Wake {
     OutputRoom,
     /// A signal arrived.
     Signal,
+    /// A thread made a system call that the sandbox forbids.
+    Violation,
     /// The clock for changes that make no event.
     Tick,
 }

@@ -5,9 +5,11 @@ use std::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::Builder,
     time::Duration,
 };
+
+use crate::sandbox::{self, Kind, violation};
 
 /// The interval of the watch's looks. A process that was stopped (SIGSTOP) has no looks, so its pause does not count.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -39,8 +41,8 @@ struct State {
 }
 
 impl Watch {
-    /// Starts a watch over a machine that runs. When `stopped` is set, or the part is [limited](Self::limit), and the part takes
-    /// `looks` looks, it calls `stuck` with the part's name.
+    /// Starts a watch over a machine that runs. When `stopped` is set, a forbidden system call was made, or the part is
+    /// [limited](Self::limit), and the part takes `looks` looks, it calls `stuck` with the part's name.
     ///
     /// # Errors
     /// If the host refuses a thread.
@@ -52,7 +54,8 @@ impl Watch {
         let watch = Self::default();
         watch.wait_for("the event loop");
         let shared = watch.0.clone();
-        thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(move || {
+        let builder = Builder::new().name("watch".to_owned()).stack_size(STACK);
+        sandbox::start(Kind::Watch, None, builder, move || {
             if let Some(part) = keep(&shared, &stopped, looks) {
                 stuck(part);
             }
@@ -92,7 +95,7 @@ fn keep(shared: &Shared, stopped: &AtomicBool, looks: u32) -> Option<&'static st
         if state.has_ended {
             return None;
         }
-        if state.is_limited || stopped.load(Ordering::Relaxed) {
+        if state.is_limited || stopped.load(Ordering::Relaxed) || violation::first().is_some() {
             state.looks += 1;
         }
         if state.looks >= looks {

@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
-    thread,
+    thread::{self, Builder},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,8 @@ use tracing_subscriber::{
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
+
+use crate::sandbox::{self, Kind};
 
 /// The most warnings of one source in a [`PERIOD`]. Other messages come only on request (`--log`), and are not limited.
 const MOST: u32 = 10;
@@ -39,18 +41,21 @@ enum Message {
 }
 
 /// The log. Dropping it writes the messages that still wait, and the number of lost messages.
-#[derive(Debug)]
-pub struct Log(Lines);
+pub struct Log {
+    lines: Lines,
+    /// The messages and their stream, until [`begin`](Log::begin).
+    waiting: Option<(Receiver<Message>, Box<dyn Write + Send>)>,
+}
 
 impl Log {
-    /// Starts the log of this process on stderr, with the messages that `filter` selects.
+    /// Makes the log of this process on stderr, with the messages that `filter` selects. They wait for [`begin`](Self::begin).
     ///
     /// # Errors
     /// If the filter is malformed.
-    pub fn start(filter: &str) -> Result<Self, ParseError> {
+    pub fn new(filter: &str) -> Result<Self, ParseError> {
         let targets: Targets = filter.parse()?;
         let log = Self::to(io::stderr());
-        let lines = tracing_subscriber::fmt::layer().with_writer(log.0.clone()).without_time();
+        let lines = tracing_subscriber::fmt::layer().with_writer(log.lines()).without_time();
         // A terminal has colours, unless its user has said otherwise (NO_COLOR).
         let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
         tracing_subscriber::registry().with(lines.with_filter(targets)).init();
@@ -60,25 +65,34 @@ impl Log {
     /// A log that a thread of its own writes to `stream`.
     fn to(stream: impl Write + Send + 'static) -> Self {
         let (sender, messages) = sync_channel(WAITING_MAX);
-        // Without the thread all messages are lost, and the machine runs.
-        let _ = thread::Builder::new().name("log".to_owned()).spawn(move || write(messages, stream));
-        Self(Lines { sender, sources: Arc::default() })
+        let lines = Lines { sender, sources: Arc::default() };
+        Self { lines, waiting: Some((messages, Box::new(stream))) }
+    }
+
+    /// Starts the thread that writes. It is confined if the process has a sandbox by now.
+    pub fn begin(&mut self) {
+        if let Some((messages, stream)) = self.waiting.take() {
+            let builder = Builder::new().name("log".to_owned());
+            // Without the thread all messages are lost, and the machine runs.
+            let _ = sandbox::start(Kind::Log, None, builder, move || write(messages, stream));
+        }
     }
 
     /// Writes a line of minivmm itself, after the messages so far.
     pub fn say(&self, line: &str) {
-        self.0.say(line);
+        self.lines.say(line);
     }
 
     /// A way to the log for another thread, which may outlive the log.
     pub fn lines(&self) -> Lines {
-        self.0.clone()
+        self.lines.clone()
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.end();
+        self.begin();
+        self.lines.end();
     }
 }
 
@@ -229,9 +243,9 @@ mod tests {
             reader.read_to_string(&mut text).unwrap();
             text
         });
-        let log = Log::to(stream);
-        let lines =
-            tracing_subscriber::fmt::layer().with_writer(log.0.clone()).without_time().with_ansi(false);
+        let mut log = Log::to(stream);
+        log.begin();
+        let lines = tracing_subscriber::fmt::layer().with_writer(log.lines()).without_time().with_ansi(false);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || work(&log));
         drop(log);
         reading.join().unwrap()
@@ -272,7 +286,8 @@ mod tests {
             }
         }
         let start = Instant::now();
-        let log = Log::to(Stuck);
+        let mut log = Log::to(Stuck);
+        log.begin();
         (0..2 * WAITING_MAX).for_each(|_| log.say("a line"));
         drop(log);
         assert!(start.elapsed() < 10 * PATIENCE);

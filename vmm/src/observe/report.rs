@@ -1,13 +1,18 @@
 //! The report of a run: the JSON of `--report`.
 
-use std::time::Duration;
+use std::{
+    fs::File,
+    os::unix::fs::FileExt as _,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::exit_status::{ExitStatus, Reason};
-use crate::guest::files::OutReport;
+use crate::{guest::files::OutReport, sandbox::SandboxReport};
 
 /// The version of the format of a [`Report`]. It grows when a field goes or changes its meaning; a new field leaves it as it
 /// is.
@@ -153,6 +158,8 @@ pub struct Report {
     pub faults: Option<devices::faults::Trace>,
     /// The likely reason, in a sentence, if a guest failed before its boot mark; else null.
     pub boot_failure: Option<String>,
+    /// The sandbox of minivmm; null with `--sandbox off`, or if another program started the machine.
+    pub sandbox: Option<SandboxReport>,
     /// The last lines of the guest's serial console, if the guest did not end by itself.
     pub last_console_lines: Vec<String>,
 }
@@ -170,7 +177,7 @@ impl Report {
 /// Resident memory of this process without shared memory, which guest memory is: anonymous and file pages (VmRSS - RssShmem,
 /// proc(5)).
 pub fn overhead() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = status_of_main_thread();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()
@@ -178,8 +185,24 @@ pub fn overhead() -> u64 {
     (field("RssAnon").unwrap_or(0) + field("RssFile").unwrap_or(0)) * 1024
 }
 
-/// Time since this process was started, by the kernel's record (proc_pid_stat(5), starttime).
+/// The main thread's status (proc_pid_status(5)). The file stays open after the first call, because a thread in the sandbox opens no
+/// files.
+pub(crate) fn status_of_main_thread() -> String {
+    static STATUS: LazyLock<Option<File>> = LazyLock::new(|| File::open("/proc/self/status").ok());
+    // The kernel writes it anew for each read from its start.
+    let mut text = vec![0; 16 << 10];
+    let length = STATUS.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}
+
+/// Time since this process was started. The first call reads the kernel's record of it.
 pub fn since_process_start() -> Option<Duration> {
+    static START: LazyLock<Option<Instant>> = LazyLock::new(|| Instant::now().checked_sub(age()?));
+    START.as_ref().map(Instant::elapsed)
+}
+
+/// Time since this process was started, by the kernel's record (proc_pid_stat(5), starttime).
+fn age() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // These are the fields after the command's name in parentheses. The first of them is field 3; starttime is field 22.
     let start_ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?.parse().ok()?;

@@ -35,12 +35,12 @@ pub use params::{
     DIGITAL_GAIN_MAX, DIGITAL_GAIN_ONE, DefectPixel, Detail, GAIN_ONE, LensMesh, MATRIX_ONE, MESH, Params,
     ParamsError, TONE_POINTS, ToneCurve,
 };
+pub use pool::Pool;
 pub use setup::{Input, IspError, Output, Rect, SIZES};
 pub use statistics::{Statistics, ZONES, Zone};
 
 use super::simd::Level;
 use band::Band;
-use pool::Pool;
 use setup::Setup;
 
 /// An ISP with its line buffers and threads. It processes frames without memory allocations.
@@ -84,14 +84,27 @@ impl Isp {
     /// # Errors
     /// If it does not support the input, the output or the parameters, or a thread cannot start.
     pub fn new(input: Input, output: Output, params: &Params, threads: usize) -> Result<Self, IspError> {
+        Self::with_pool(input, output, params, Pool::new(threads)?)
+    }
+
+    /// An ISP with the threads of `pool`.
+    ///
+    /// # Errors
+    /// If it does not support the input, the output or the parameters.
+    pub fn with_pool(input: Input, output: Output, params: &Params, pool: Pool) -> Result<Self, IspError> {
         input.check()?;
         output.check(input.size)?;
         params.check()?;
         let setup = Setup::new(input, output);
-        let mut isp = Self { setup, bands: Vec::new(), pool: Pool::new(threads)? };
+        let mut isp = Self { setup, bands: Vec::new(), pool };
         isp.configure(input, output)?;
         isp.set_params(params)?;
         Ok(isp)
+    }
+
+    /// The threads, for another ISP.
+    pub fn into_pool(self) -> Pool {
+        self.pool
     }
 
     /// Changes input and output from the next frame on, and allocates the line buffers for them.

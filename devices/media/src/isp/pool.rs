@@ -4,15 +4,17 @@ use std::{
     io,
     panic::{self, AssertUnwindSafe},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
+    thread::{Builder, JoinHandle},
 };
+
+use crate::threads::{self, Role};
 
 /// The work of a frame, which each thread does with its own number.
 type Job<'a> = &'a (dyn Fn(usize) + Sync);
 
-/// A pool of threads. The caller is the first of them.
-#[derive(Debug)]
-pub(super) struct Pool {
+/// A pool of threads for an [`Isp`](super::Isp). The caller is the first of them, and by default the only one.
+#[derive(Debug, Default)]
+pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -46,16 +48,16 @@ impl std::fmt::Debug for State {
 }
 
 impl Pool {
-    /// A pool of `threads` threads, with the caller's.
+    /// A pool of `threads` threads, including the caller's.
     ///
     /// # Errors
     /// If a thread cannot start.
-    pub(super) fn new(threads: usize) -> io::Result<Self> {
+    pub fn new(threads: usize) -> io::Result<Self> {
         let mut pool = Self { shared: Arc::default(), threads: Vec::new() };
         for index in 1..threads {
             let shared = Arc::clone(&pool.shared);
-            let name = format!("isp{index}");
-            pool.threads.push(thread::Builder::new().name(name).spawn(move || work(&shared, index))?);
+            let thread = Builder::new().name(format!("isp{index}"));
+            pool.threads.push(threads::start(Role::Device, thread, move || work(&shared, index))?);
         }
         Ok(pool)
     }

@@ -29,7 +29,10 @@ use super::{
     platform,
     queue::{MAX_CHAIN_BYTES, QueueError, Queues},
 };
-use crate::platform::{BuildError, Doorbell, Node, Parts, PlatformDevice, Resources, Specification};
+use crate::{
+    media::threads::{self, Role},
+    platform::{BuildError, Doorbell, Node, Parts, PlatformDevice, Resources, Specification},
+};
 
 mod request;
 #[cfg(test)]
@@ -155,7 +158,7 @@ impl Disk {
         manager.add_subscriber(transport.clone());
         let (endpoint, ends) = (manager.remote_endpoint(), Arc::new(AtomicBool::new(false)));
         let ends_there = ends.clone();
-        let thread = thread::Builder::new().name(parts.id.clone()).spawn(move || {
+        let thread = threads::start(Role::Disk, thread::Builder::new().name(parts.id.clone()), move || {
             while !ends_there.load(Ordering::Acquire) {
                 if let Err(error) = manager.run() {
                     error!("a disk is not served any more: {error}");

@@ -141,6 +141,11 @@ impl Server {
         Ok(Self { socket: Socket::bind(path)?, clients: Vec::new(), next: 0 })
     }
 
+    /// The folder of the socket, from which it is removed at the end.
+    pub fn folder(&self) -> &Path {
+        self.socket.folder()
+    }
+
     /// The next request, with its client. The client's next request comes after the [`answer`](Self::answer) to this one. A line
     /// that is not a request is answered here.
     pub fn next_request(&mut self, ops: &mut EventOps<'_>) -> Option<(ClientId, Request)> {

@@ -15,6 +15,7 @@ use rustix::{
 };
 
 use super::SocketError;
+use crate::guest::whole_file::folder_of;
 
 /// A listening socket, which never waits. Dropping it removes its file.
 #[derive(Debug)]
@@ -56,6 +57,11 @@ impl Socket {
         let listener = make().map_err(|errno: rustix::io::Errno| host(errno.into()))?;
         let made = fs::symlink_metadata(path).map_err(host)?;
         Ok(Self { listener, path: path.to_owned(), file: (made.dev(), made.ino()) })
+    }
+
+    /// The folder of its file.
+    pub fn folder(&self) -> &Path {
+        folder_of(&self.path)
     }
 }
 

@@ -9,6 +9,7 @@ mod mmio;
 mod numa;
 mod options;
 mod probe;
+mod sandbox;
 mod vcpu;
 
 use devices::dma::CleanCaches;
@@ -28,6 +29,7 @@ pub use mmio::{handle_unnamed_exit, set_up_vm};
 pub use numa::{NUMA_HELP, nodes, numa_cmdline};
 pub use options::{Gic, Options};
 pub use probe::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL, probe};
+pub use sandbox::{OLDER_CALLS, return_from_call, vcpu_requests};
 pub use vcpu::{NEEDED, halted_for_good, handle_exit, pc, set_up_vcpu};
 
 /// Name of the architecture, as in the cache of guest images and in rustc's targets.

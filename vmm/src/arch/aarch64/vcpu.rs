@@ -19,6 +19,7 @@ pub const NEEDED: &[(Cap, &str)] = &[
     (Cap::Irqfd, "KVM_CAP_IRQFD"),
     (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
     (Cap::MpState, "KVM_CAP_MP_STATE"),
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
     (Cap::OneReg, "KVM_CAP_ONE_REG"),
     (Cap::ArmPsci02, "KVM_CAP_ARM_PSCI_0_2"),
 ];

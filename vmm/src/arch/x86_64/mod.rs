@@ -6,6 +6,7 @@ mod layout;
 mod numa;
 mod options;
 mod probe;
+mod sandbox;
 mod vcpu;
 
 use devices::dma::CleanCaches;
@@ -22,6 +23,7 @@ pub use layout::{
 pub use numa::{NUMA_HELP, nodes, numa_cmdline};
 pub use options::Options;
 pub use probe::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL, probe};
+pub use sandbox::{OLDER_CALLS, return_from_call, vcpu_requests};
 pub use vcpu::{
     InterruptControllers, NEEDED, halted_for_good, handle_exit, handle_unnamed_exit, pc, set_up_vcpu,
     set_up_vm,

@@ -5,7 +5,7 @@ use std::{
     io::{self, BufReader, BufWriter, Read, Write},
     os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
-    thread::{self, JoinHandle},
+    thread::{Builder, JoinHandle},
 };
 
 use schemars::JsonSchema;
@@ -18,6 +18,7 @@ use super::{
     output::Output,
     whole_file::WholeFile,
 };
+use crate::sandbox::{self, Kind};
 
 /// How much of the guest's files is read and written at once, in bytes.
 const BUFFER: usize = 256 << 10;
@@ -67,9 +68,11 @@ impl Files {
     }
 
     fn within(limits: Limits, folder: &Path) -> io::Result<Self> {
-        let folder = OutFolder::open(folder, limits.entries)?;
+        let path = folder;
+        let folder = OutFolder::open(path, limits.entries)?;
         let (output, mut reader) = Output::pipe()?;
-        let thread = thread::Builder::new().name("files".to_owned()).spawn(move || {
+        let builder = Builder::new().name("files".to_owned());
+        let thread = sandbox::start(Kind::Files, Some(path), builder, move || {
             let mut report = OutReport::default();
             let unpacked = unpack(&mut reader, folder, limits, &mut report);
             // The guest may send more: take it, so that its port does not stall.

@@ -21,6 +21,8 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::sandbox::{self, Kind};
+
 /// The name of the lab's port that has the stream.
 pub(super) const PORT: &str = "api";
 /// The socket of the machine in the lab: at its own path there may be the host's, in a folder that both have.
@@ -330,7 +332,9 @@ impl Bridge {
         let port = File::options().read(true).write(true).custom_flags(non_blocking).open(&self.device)?;
         let (end, far) = UnixStream::pair()?;
         let side = Side::Lab { socket: SOCKET.into(), end: far };
-        self.thread = Some(thread::Builder::new().name("api relay".into()).spawn(move || run(side, port))?);
+        let builder = thread::Builder::new().name("api relay".into());
+        let folder = Path::new(SOCKET).parent();
+        self.thread = Some(sandbox::start(Kind::Relay, folder, builder, move || run(side, port))?);
         self.end = Some(end);
         Ok(())
     }
