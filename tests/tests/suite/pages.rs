@@ -30,7 +30,7 @@ pub(crate) fn group() -> Group {
     }
 }
 
-const PROGRAMS: [&str; 5] = ["minivmm", "demo", "lab", "scenario", "verify"];
+const PROGRAMS: [&str; 7] = ["minivmm", "demo", "fuzz-all", "lab", "scenario", "soak", "verify"];
 
 /// Words with which code in a page begins if its options are those of another program.
 const OTHERS: &[&str] = &["UPDATE_PAGES=1", "v4l2-ctl", "cargo test"];

@@ -13,11 +13,11 @@ use fuzz::Start;
 /// base_pfn, count, order_per_bit and bitmap, with a zero byte between them.
 fn seeds() -> Vec<Vec<u8>> {
     [
-        "262144\n\0128\n\00\n\04294967295 3 0 2147483648\n",
-        "262144\r\n\0128\0 12884901889\n\n\01\n2\n",
-        "4096\064\01\00\n",
+        ["262144\n", "128\n", "0\n", "4294967295 3 0 2147483648\n"],
+        ["262144\r\n", "128", " 12884901889\n\n", "1\n2\n"],
+        ["4096", "64", "1", "0\n"],
     ]
-    .map(|files| files.as_bytes().to_vec())
+    .map(|files| files.join("\0").into_bytes())
     .into()
 }
 

@@ -30,7 +30,7 @@ fn seeds() -> Vec<Vec<u8>> {
     bzimage[0x202..0x206].copy_from_slice(b"HdrS");
     bzimage[0x20e] = 0x20;
     bzimage[0x220..0x22b].copy_from_slice(b"6.1.5 (x)\0\0");
-    let kernel = b"\x7fELF%s version 6.1.5 (x)\0Linux version 6.1.5 (x@y) #1\n\0...6.1.5\0006.1.5 SMP mod_unload \0rest";
+    let kernel = b"\x7fELF%s version 6.1.5 (x)\0Linux version 6.1.5 (x@y) #1\n\0...6.1.5\x006.1.5 SMP mod_unload \0rest";
     let mut seeds = Vec::new();
     for magic in ["6.1.5 SMP mod_unload ", "6.1.6 SMP mod_unload ", "6.1.5 SMP preempt "] {
         seeds.push([module(magic).as_slice(), kernel].concat());

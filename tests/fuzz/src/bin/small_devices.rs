@@ -15,7 +15,7 @@ use devices::{
 };
 use fuzz::{Input, Start};
 
-/// Where the devices are: one behind the other.
+/// Where the devices are, without gaps.
 const SERIAL: u64 = 0x1000;
 const EXIT: u64 = SERIAL + serial::SIZE;
 const PANIC: u64 = EXIT + exit::SIZE;
