@@ -1,6 +1,11 @@
 //! The checks after a machine of the soak: its end, its report, and what it has left.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use vmm::observe::report::{FORMAT_VERSION, Report};
@@ -10,6 +15,9 @@ use super::{
     plan::{Guest, Plan, Reader, Shortage},
     run::{End, Ran},
 };
+
+/// The time in which what a machine had is gone.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// What this process has that a machine could add to.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +31,19 @@ pub(super) struct Ours {
 pub(super) fn ours() -> io::Result<Ours> {
     let count = |what| Ok::<_, io::Error>(fs::read_dir(format!("/proc/self/{what}"))?.count());
     Ok(Ours { descriptors: count("fd")?, threads: count("task")?, children: children()? })
+}
+
+/// Counts them until they are as `before`, for at most this time. A thread that was joined, and a process that was killed, take a moment
+/// to go.
+fn ours_within(time: Duration, before: &Ours) -> io::Result<Ours> {
+    let begun = Instant::now();
+    loop {
+        let after = ours()?;
+        if after == *before || begun.elapsed() > time {
+            return Ok(after);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The processes whose parent is this one. It is the subreaper of what a machine leaves.
@@ -51,7 +72,7 @@ pub(super) fn problems(plan: &Plan, ran: &Ran, folder: &Folder, before: &Ours) -
         problems.push(format!("a thread panicked: {}", line.unwrap_or_default()));
     }
     files(plan, ran, folder, &mut problems);
-    match ours() {
+    match ours_within(SETTLED, before) {
         Ok(after) if after == *before => {}
         Ok(after) => problems.push(format!("it left {after:?} instead of {before:?}")),
         Err(error) => problems.push(format!("it cannot be seen what it left: {error}")),

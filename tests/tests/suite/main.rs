@@ -26,6 +26,7 @@ mod other_kernels;
 mod out_disk;
 mod own_driver;
 mod pages;
+mod promises;
 mod sandbox;
 mod scenarios;
 mod schemas;
@@ -76,6 +77,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         out_disk::group(),
         own_driver::group(),
         pages::group(),
+        promises::group(),
         sandbox::group(),
         sandbox::linux(),
         scenarios::group(arch),
