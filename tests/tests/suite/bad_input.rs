@@ -26,6 +26,7 @@ pub(crate) fn group() -> Group {
         additions,
         sizes_and_windows,
         no_image,
+        a_cache_that_is_not_this_users,
         images_of_other_architectures,
         options,
         short_and_long_help,
@@ -284,6 +285,21 @@ fn no_image() {
             &["the guest image default is not built", place, "minivmm image build default"],
         );
     }
+}
+
+fn a_cache_that_is_not_this_users() {
+    let with = |variable: &str, value: &Path| {
+        let mut minivmm = Command::new(&*MINIVMM);
+        minivmm.env_remove("MINIVMM_CACHE").env_remove("XDG_CACHE_HOME").env(variable, value);
+        minivmm.output().unwrap()
+    };
+    // A user without a home folder, too, has no absolute path of one.
+    let names = ["there is no home folder", "HOME, XDG_CACHE_HOME or MINIVMM_CACHE"];
+    check(&with("HOME", Path::new("home")), &["HOME"], 2, &names);
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let parts = ["can be written by every user", "set MINIVMM_CACHE to a folder that only you can write"];
+    check(&with("MINIVMM_CACHE", folder.path()), &["MINIVMM_CACHE"], 2, &parts);
 }
 
 fn images_of_other_architectures() {
