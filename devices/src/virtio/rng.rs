@@ -57,6 +57,8 @@ pub struct Entropy(Source);
 impl Entropy {
     /// Hands out the host's random bytes.
     pub fn host() -> Self {
+        // A static program may read them from /dev/urandom, and a confined thread could not open that later.
+        let _ = getrandom::fill(&mut [0]);
         Self(Source::Host)
     }
 
