@@ -4,9 +4,12 @@
 //! itself when it starts ([`start`]), before the guest runs; the main thread does so last ([`enter_main`]). A thread
 //!
 //! - can gain no rights by starting a program (`no_new_privs`), and has no capabilities and, if root started minivmm, the
-//!   user of nobody or that of the folder it writes to: [`credentials`];
-//! - reaches the files of that folder only, where the kernel has Landlock: [`landlock`];
-//! - may make the system calls that its [`Kind`] needs: [`seccomp`]. A forbidden call fails and ends the machine: [`violation`].
+//!   user of nobody or that of the folder it writes to: `credentials`;
+//! - reaches the files of that folder only, where the kernel has Landlock: `landlock`;
+//! - may make the system calls that its [`Kind`] needs: `seccomp`. A forbidden call fails and ends the machine: [`violation`].
+//!
+//! Threads share memory, so an intruder in one can have another act for it: the sandbox as a whole is as wide as all its threads
+//! together. That is: what is open, and the files below the folders that the options name.
 //!
 //! The sandbox is a property of the process and cannot be taken off. So only a program that runs one machine enters it, by
 //! [`begin`]; `minivmm run` does. Without that call all functions here do nothing, and the library can run many machines.
