@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::LazyLock,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -74,6 +74,12 @@ pub fn run(command: &mut Command) -> Output {
     run_within(command, LIMIT)
 }
 
+/// Starts `command`, which is killed if the test program ends before it.
+pub fn spawn(command: &mut Command) -> Child {
+    programs::end_with_us(command, Signal::KILL);
+    command.spawn().expect("it starts")
+}
+
 /// Runs a command to its end within `limit`.
 ///
 /// # Panics
@@ -81,7 +87,7 @@ pub fn run(command: &mut Command) -> Output {
 #[track_caller]
 pub fn run_within(command: &mut Command, limit: Duration) -> Output {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().expect("it starts");
+    let child = spawn(command);
     let pid = child.id();
     let waiting = thread::spawn(move || child.wait_with_output().expect("it can be waited for"));
     end_within(&waiting, pid, limit);

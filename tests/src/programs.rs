@@ -2,9 +2,12 @@
 
 use std::{
     env, io,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
+
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// The workspace's Cargo.toml.
 pub(crate) const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -50,4 +53,11 @@ pub fn folder() -> io::Result<PathBuf> {
     let folder = program.parent().unwrap_or(Path::new("/"));
     // Test programs are in a folder of this one.
     Ok(if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
+}
+
+/// Has the kernel send `signal` to the program of `command` if this process, or the thread that starts it, ends before it does.
+pub fn end_with_us(command: &mut Command, signal: Signal) {
+    let ask = move || set_parent_process_death_signal(Some(signal)).map_err(io::Error::from);
+    // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+    unsafe { command.pre_exec(ask) };
 }

@@ -8,7 +8,6 @@ mod scene;
 use std::{
     ffi::OsString,
     fmt, fs, io,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -17,7 +16,7 @@ use std::{
 use cma::map::{Map, Pages};
 use devices::media::Layout;
 use guest_images::{Arch, Error as ImageError, Kind, Release};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::Signal;
 use vmm::{
     machine::kvm::{self, KvmError},
     observe::frames::{self, Buffer, Checked},
@@ -164,9 +163,7 @@ fn boot(arch: &'static Arch, kind: Kind, minivmm: &Path, folder: &Path) -> Resul
         eprintln!("This machine's KVM runs Linux: the guest boots on it");
         let mut command = Command::new(minivmm);
         // The machine ends with this process.
-        let prepare = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
-        // SAFETY: the closure only makes a system call that is safe between fork and exec.
-        unsafe { command.pre_exec(prepare) };
+        programs::end_with_us(&mut command, Signal::TERM);
         let output = command.args(arguments).output().map_err(DemoError::io("run", minivmm))?;
         let status = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
         return Ok((Host::Kvm, Output { status, stdout: output.stdout, stderr: output.stderr }));

@@ -21,7 +21,7 @@ use super::{
     inject::{Injected, Injection},
     plan::{Action, COMMANDS, Guest, Plan, Reader},
 };
-use crate::{bare_metal::BareMetal, guest};
+use crate::{bare_metal::BareMetal, guest, programs};
 
 /// The longest time from the event that ends a machine to its end. minivmm has a limit of 20 s for each part of it.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -180,10 +180,7 @@ fn command(plan: &Plan, folder: &Folder, inputs: &Path) -> io::Result<Command> {
         command.args(["--timeout", &seconds.to_string()]);
     }
     // It does not outlive this process, and gets no signal of its terminal.
-    let end_with_us =
-        || rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from);
-    // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
-    unsafe { command.pre_exec(end_with_us) };
+    programs::end_with_us(&mut command, Signal::KILL);
     command.process_group(0);
     Ok(command)
 }

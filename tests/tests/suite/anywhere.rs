@@ -159,7 +159,7 @@ fn requests_and_signals_reach_the_guest() {
         "run --cma 64M --camera fps=1 --faults plan.toml --report report.json --api-socket vm.sock --exec";
     let words: Vec<&str> = words.split_whitespace().chain(["v4l2-ctl --stream-mmap; sleep 1000"]).collect();
     let mut machine = installed.minivmm(&words);
-    let machine = machine.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let machine = guest::spawn(machine.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let emulator = emulator(&machine);
     let ask = |words: &[&str]| {
         let words = [&["ctl", "vm.sock"][..], words].concat();
@@ -246,7 +246,7 @@ fn a_guest_that_is_interrupted_early_leaves_nothing() {
     let installed = Installed::new();
     let words = ["run", "--api-socket", "vm.sock", "--exec", "sleep 1000"];
     let mut machine = installed.minivmm(&words);
-    let machine = machine.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let machine = guest::spawn(machine.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let emulator = emulator(&machine);
     signal(&machine, Signal::INT);
     let output = end(machine);

@@ -16,6 +16,7 @@ use rustix::{
 };
 use tests::{
     bare_metal::BareMetal,
+    guest,
     harness::{Group, Place, Test},
     programs,
     pty::Pty,
@@ -241,7 +242,7 @@ fn is_full(pipe: impl AsFd) -> bool {
 
 fn a_signal_ends_a_machine_that_nobody_reads_from() {
     let folder = tempfile::tempdir().unwrap();
-    let mut machine = minivmm("chatter", folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut machine = guest::spawn(minivmm("chatter", folder.path()).stdout(Stdio::piped()));
     let mut stdout = machine.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 8]).unwrap();
     wait("a full pipe", || is_full(&stdout));
@@ -261,14 +262,14 @@ fn a_request_stops_a_machine_that_nobody_reads_from() {
     assert!(made.success());
     // Opened for reading and writing, so that the open does not block.
     let reader = std::fs::File::options().read(true).write(true).open(&log).unwrap();
-    let mut machine = minivmm("chatter", folder.path())
-        .arg("--console-log")
-        .arg(&log)
-        .arg("--api-socket")
-        .arg(path("socket"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut machine = guest::spawn(
+        minivmm("chatter", folder.path())
+            .arg("--console-log")
+            .arg(&log)
+            .arg("--api-socket")
+            .arg(path("socket"))
+            .stdout(Stdio::piped()),
+    );
     let mut stdout = machine.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 8]).unwrap();
     wait("full pipes", || is_full(&stdout) && is_full(&reader));
@@ -284,13 +285,13 @@ fn a_guest_that_provokes_warnings_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report.json");
     for (reader, seconds) in [("closed", 1), ("stuck", 2), ("read", 3)] {
-        let mut machine = minivmm("flood", folder.path())
-            .arg("--report")
-            .arg(&report)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut machine = guest::spawn(
+            minivmm("flood", folder.path())
+                .arg("--report")
+                .arg(&report)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped()),
+        );
         let mut stderr = machine.stderr.take().unwrap();
         stderr.read_exact(&mut [0; 8]).unwrap();
         // A stuck reader keeps its end of the pipe.
@@ -335,13 +336,13 @@ fn a_part_that_does_not_end_is_named() {
     let mut reader = options.read(true).write(true).open(&report).unwrap();
     let capacity = rustix::pipe::fcntl_getpipe_size(&reader).unwrap();
     reader.write_all(&vec![b' '; capacity]).unwrap();
-    let mut machine = minivmm("hello", folder.path())
-        .arg("--report")
-        .arg(&report)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut machine = guest::spawn(
+        minivmm("hello", folder.path())
+            .arg("--report")
+            .arg(&report)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
     machine.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(machine.try_wait().unwrap(), None);
@@ -396,14 +397,14 @@ fn the_terminal_is_raw_meanwhile_and_restored() {
         assert!(before.contains(LocalModes::ISIG | LocalModes::ECHO | LocalModes::ICANON));
 
         let guest = if matches!(way, Way::Itself) { "hello" } else { "spin" };
-        let mut machine = Command::new(&*MINIVMM)
-            .args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"])
-            .arg(kernel(guest))
-            .stdin(device())
-            .stdout(device())
-            .stderr(device())
-            .spawn()
-            .unwrap();
+        let mut machine = guest::spawn(
+            Command::new(&*MINIVMM)
+                .args(["--any-host", "--camera", "none", "--memory", "64M", "--kernel"])
+                .arg(kernel(guest))
+                .stdin(device())
+                .stdout(device())
+                .stderr(device()),
+        );
         let modes = || tcgetattr(&kept).unwrap().local_modes;
         if !matches!(way, Way::Itself) {
             wait("raw mode", || {

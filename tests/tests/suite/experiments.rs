@@ -263,7 +263,7 @@ fn who_stops_them_leaves_no_guest() {
     let out = folder.path().join("results");
     let mut minivmm = Command::new(guest::minivmm());
     minivmm.args(["experiment", "run", "--jobs", "1", "--out"]).arg(&out).arg(&path);
-    let mut minivmm = minivmm.stdout(Stdio::piped()).spawn().unwrap();
+    let mut minivmm = guest::spawn(minivmm.stdout(Stdio::piped()));
     let mut said = BufReader::new(minivmm.stdout.take().unwrap());
     let mut line = String::new();
     said.read_line(&mut line).unwrap();

@@ -98,7 +98,7 @@ fn progress_that_nobody_reads_is_lost() {
     drop(reader);
     let mut minivmm = Command::new(guest::minivmm());
     minivmm.args(["image", "remove"]).env("MINIVMM_CACHE", cache.path()).stderr(stderr);
-    let mut minivmm = minivmm.spawn().unwrap();
+    let mut minivmm = guest::spawn(&mut minivmm);
     // It would end at once.
     thread::sleep(Duration::from_millis(500));
     assert_eq!(minivmm.try_wait().unwrap(), None);

@@ -14,7 +14,7 @@ use rustix::{
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 use tests::{
-    cross,
+    cross, guest,
     harness::{Group, Place},
     pty::Pty,
     tests,
@@ -104,19 +104,19 @@ fn a_command_runs_as_on_the_host_and_its_results_come_back() {
         sleep 1000 &
         kill -s TERM $$
     "#;
-    let mut lab = lab(
-        &["--writable", shared.to_str().unwrap(), "--timeout", "300"],
-        &["sh", "-c", script, "sh", "it's \"one\"", "two\nlines"],
-    )
-    .current_dir(folder.path())
-    .env("ODD", "a 'b' $c")
-    .env("SHARED", &shared)
-    .env("HIDDEN", &hidden)
-    .stdin(Stdio::piped())
-    .stdout(Stdio::piped())
-    .stderr(Stdio::piped())
-    .spawn()
-    .unwrap();
+    let mut lab = guest::spawn(
+        lab(
+            &["--writable", shared.to_str().unwrap(), "--timeout", "300"],
+            &["sh", "-c", script, "sh", "it's \"one\"", "two\nlines"],
+        )
+        .current_dir(folder.path())
+        .env("ODD", "a 'b' $c")
+        .env("SHARED", &shared)
+        .env("HIDDEN", &hidden)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped()),
+    );
     let mut stdin = lab.stdin.take().unwrap();
     let sent = input.clone();
     let sender = thread::spawn(move || stdin.write_all(&sent));
@@ -164,12 +164,9 @@ fn a_terminal_reaches_the_command_whole_and_is_restored() {
     tcsetwinsize(&kept, Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     let script = "trap 'echo interrupted; stty size; exit 5' INT; stty size; echo ready; \
                   while :; do sleep 0.1; done";
-    let mut lab = lab(&["--timeout", "300"], &["sh", "-c", script])
-        .stdin(device())
-        .stdout(device())
-        .stderr(device())
-        .spawn()
-        .unwrap();
+    let mut lab = guest::spawn(
+        lab(&["--timeout", "300"], &["sh", "-c", script]).stdin(device()).stdout(device()).stderr(device()),
+    );
     let mut terminal = terminal.ours;
     let mut seen = String::new();
     let mut read_until = |wanted: &str| {
@@ -206,7 +203,7 @@ fn a_terminal_reaches_the_command_whole_and_is_restored() {
 
 fn nothing_survives_the_lab() {
     for (how, status) in [(Signal::KILL, None), (Signal::INT, Some(130)), (Signal::TERM, Some(143))] {
-        let mut lab = lab(&[], &["true"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lab = guest::spawn(lab(&[], &["true"]).stdin(Stdio::null()).stderr(Stdio::null()));
         let emulator = emulator(&lab);
         signal(lab.id(), how);
         assert_eq!(lab.wait().unwrap().code(), status, "{how:?}");
@@ -216,7 +213,7 @@ fn nothing_survives_the_lab() {
 
 fn the_time_limit_ends_the_lab() {
     let mut lab =
-        lab(&["--timeout", "1"], &["true"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        guest::spawn(lab(&["--timeout", "1"], &["true"]).stdin(Stdio::null()).stderr(Stdio::piped()));
     let emulator = emulator(&lab);
     let mut stderr = String::new();
     lab.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();

@@ -191,13 +191,13 @@ fn reboot_and_halt_end_the_machine() {
 
 fn a_signal_ends_the_machine() {
     for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let mut child = Command::new(guest::minivmm())
-            .args(["--cpus", "2", "--exec", "echo up; while :; do :; done"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
+        let mut child = guest::spawn(
+            Command::new(guest::minivmm())
+                .args(["--cpus", "2", "--exec", "echo up; while :; do :; done"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::inherit()),
+        );
         let pid = child.id();
         let running = std::thread::spawn(move || {
             let mut up = [0; 3];
@@ -221,8 +221,7 @@ fn a_time_limit_ends_the_machine() {
     minivmm.args(["--timeout", "12s", "--cmdline", "ignore_loglevel"]);
     minivmm.args(["--exec", "echo 'up and busy' > /dev/kmsg; echo > /out/file; cat /dev/zero"]);
     minivmm.arg("--report").arg(&report).arg("--out").arg(&out);
-    let mut child =
-        minivmm.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = guest::spawn(minivmm.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let (pid, stdout) = (child.id(), child.stdout.take().unwrap());
     let running = std::thread::spawn(move || child.wait_with_output().unwrap());
     end_within(&running, pid, guest::LIMIT);
@@ -241,8 +240,7 @@ fn a_time_limit_ends_the_machine() {
 fn with_input(command: &str, input: Vec<u8>) -> std::process::Output {
     let mut minivmm = Command::new(guest::minivmm());
     minivmm.args(["--exec", command]);
-    let mut child =
-        minivmm.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = guest::spawn(minivmm.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let (pid, mut stdin) = (child.id(), child.stdin.take().unwrap());
     let writing = std::thread::spawn(move || {
         // A command need not read its input.
@@ -323,17 +321,17 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     let command = "cd /sys/kernel/debug/cma/isp*; for pages in 1000 24 3000; do echo $pages > alloc; done
         echo 2500 > free; echo $(cat base_pfn count bitmap)
         n=0; while :; do n=$((n + 1)); [ $((n % 500)) -ne 0 ] || echo $n; done";
-    let mut child = Command::new(guest::minivmm())
-        .args(["--cpus", "2", "--cma", "16M,default", "--cma", "64M,name=isp", "--api-socket"])
-        .arg(&socket)
-        .arg("--report")
-        .arg(&report)
-        .args(["--exec", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
+    let mut child = guest::spawn(
+        Command::new(guest::minivmm())
+            .args(["--cpus", "2", "--cma", "16M,default", "--cma", "64M,name=isp", "--api-socket"])
+            .arg(&socket)
+            .arg("--report")
+            .arg(&report)
+            .args(["--exec", command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit()),
+    );
     let pid = child.id();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let (sender, counts) = std::sync::mpsc::channel();
@@ -410,14 +408,14 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
 
     // A guest whose init has no agent.
     let (mut child, start) = (
-        Command::new(guest::minivmm())
-            .args(["--cmdline", "rdinit=/bin/busybox -- sleep 1000000", "--api-socket"])
-            .arg(&socket)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
+        guest::spawn(
+            Command::new(guest::minivmm())
+                .args(["--cmdline", "rdinit=/bin/busybox -- sleep 1000000", "--api-socket"])
+                .arg(&socket)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        ),
         Instant::now(),
     );
     while !socket.exists() {
@@ -440,13 +438,13 @@ fn a_command_that_powers_off_has_failed() {
 
 fn a_shell_on_the_console() {
     for (end, status) in [("exit", 0), ("poweroff", 0), ("reboot", 1)] {
-        let mut child = Command::new(guest::minivmm())
-            .args(["--cma", "64M"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
+        let mut child = guest::spawn(
+            Command::new(guest::minivmm())
+                .args(["--cma", "64M"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::inherit()),
+        );
         let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let pid = child.id();
         let talking = std::thread::spawn(move || {

@@ -101,7 +101,7 @@ fn descriptors(machine: &Child) -> (Vec<String>, BTreeMap<String, usize>) {
 fn a_standard_machine_takes_what_is_promised() {
     for how in ["SIGTERM", "ctl stop"] {
         let folder = tempfile::tempdir().unwrap();
-        let mut machine = machine("spin", folder.path()).spawn().unwrap();
+        let mut machine = guest::spawn(&mut machine("spin", folder.path()));
         let ctl = |verb| {
             let mut ctl = Command::new(guest::minivmm());
             ctl.arg("ctl").arg(folder.path().join("api-socket")).arg(verb);

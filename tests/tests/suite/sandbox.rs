@@ -94,8 +94,7 @@ impl Machine {
             minivmm.arg(option).arg(path(name));
         }
         // Standard input stays open, so that its thread does.
-        let child =
-            minivmm.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = guest::spawn(minivmm.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()));
         let machine = Self { child, folder };
         // The guest runs when the API answers.
         machine.wait("the machine", || machine.ctl("status"));

@@ -4,13 +4,13 @@ use std::{
     collections::VecDeque,
     fs,
     io::{self, BufRead as _, BufReader},
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::Signal;
+use tests::programs::end_with_us;
 
 use super::targets::{Build, CRATE, Target};
 
@@ -165,9 +165,7 @@ fn minimise(
 /// Runs `command` to its end and hands out each line of its standard error. Returns the last lines if its status is not 0. It ends with
 /// us, however we end.
 fn follow(mut command: Command, mut line: impl FnMut(&str)) -> Result<Result<(), VecDeque<String>>, String> {
-    let end_with_us = || set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from);
-    // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
-    unsafe { command.pre_exec(end_with_us) };
+    end_with_us(&mut command, Signal::KILL);
     // The lines of a backtrace would displace the message of a panic, which names the place.
     command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let program = command.get_program().to_owned();

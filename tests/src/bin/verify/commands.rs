@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use ::tests::programs::end_with_us;
 use rustix::{
     param::clock_ticks_per_second,
-    process::{Pid, Signal, WaitId, WaitIdOptions, nice, set_parent_process_death_signal, waitid},
+    process::{Pid, Signal, WaitId, WaitIdOptions, nice, waitid},
 };
 
 /// How much builds stand back for guests, whose tests have time limits (nice(2)).
@@ -65,9 +66,7 @@ fn follow(
     printed: io::PipeReader,
     mut line: impl FnMut(&str),
 ) -> Result<(), String> {
-    let end_with_us = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
-    // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
-    unsafe { command.pre_exec(end_with_us) };
+    end_with_us(&mut command, Signal::TERM);
     let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
     let shown = shown(&command);
     // With it go our ends of the pipe, without which it would never be at its end.
