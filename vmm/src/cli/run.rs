@@ -196,6 +196,9 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
             log.say(&format!("minivmm: the timeline is full: {} later moments are not in it", kept.lost));
         }
     }
+    // In a lab the answers that are on their way reach their clients.
+    watch.wait_for("the lab's socket");
+    drop(bridge);
     watch.end();
     explain(&report, &config, &log);
     Ok(ExitCode::from(report.exit.status))
