@@ -34,11 +34,17 @@ impl WholeFile {
     /// # Errors
     /// If the folder cannot be written.
     pub fn create(folder: OwnedFd, mode: u32) -> io::Result<Self> {
-        let (mode, flags) = (Mode::from_raw_mode(mode), OFlags::WRONLY | OFlags::CLOEXEC);
-        if let Ok(file) = openat(&folder, ".", flags | OFlags::TMPFILE, mode) {
-            return Ok(Self { folder, file: file.into(), temporary: None });
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE;
+        match openat(&folder, ".", flags, Mode::from_raw_mode(mode)) {
+            Ok(file) => Ok(Self { folder, file: file.into(), temporary: None }),
+            Err(_) => Self::with_temporary_name(folder, mode),
         }
-        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    }
+
+    /// As [`create`](Self::create), on a file system whose files all have names.
+    fn with_temporary_name(folder: OwnedFd, mode: u32) -> io::Result<Self> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(mode);
         let (file, name) = with_new_name(|name| openat(&folder, name, flags, mode))?;
         Ok(Self { folder, file: file.into(), temporary: Some(name) })
     }
@@ -151,8 +157,9 @@ mod tests {
         for before in ["nothing", "a file", "a link"] {
             let mut file = WholeFile::beside(&path, 0o640).unwrap();
             file.write_all(before.as_bytes()).unwrap();
-            // A process that is killed here leaves no new name.
-            let expected: &[&str] = if before == "nothing" { &["other"] } else { &["other", "report"] };
+            // A process that is killed here leaves no new name, if the file system has files without one.
+            let mut expected = if before == "nothing" { vec!["other"] } else { vec!["other", "report"] };
+            expected.splice(0..0, file.temporary.as_deref());
             assert_eq!(names(folder.path()), expected);
             file.finish(OsStr::new("report")).unwrap();
             assert_eq!(names(folder.path()), ["other", "report"]);
@@ -176,11 +183,8 @@ mod tests {
         drop(create());
         assert!(create().finish(OsStr::new("taken")).is_err());
         // As on a file system that needs a temporary name.
-        let mut named = create();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        let (file, name) =
-            with_new_name(|name| openat(&named.folder, name, flags, Mode::from_raw_mode(0o600))).unwrap();
-        (named.file, named.temporary) = (file.into(), Some(name));
+        let folder_file = fs::File::open(folder.path()).unwrap();
+        let named = WholeFile::with_temporary_name(folder_file.into(), 0o600).unwrap();
         assert_eq!(names(folder.path()).len(), 2);
         assert!(named.finish(OsStr::new("taken")).is_err());
         assert_eq!(names(folder.path()), ["taken"]);
