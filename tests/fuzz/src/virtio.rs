@@ -379,7 +379,7 @@ pub fn drive<D: VirtioDevice + 'static>(
 /// The action that sets the device up, with all features and the largest queues.
 const SET_UP: [u8; 2] = [2, 0x80];
 
-/// The action by which another vCPU writes `word` at this place of the rings of `queue`, after so many accesses of the device.
+/// Another vCPU writes `word` at this place of the rings of `queue`, after the given number of accesses of the device.
 fn change(queue: u8, place: u16, accesses: u8, word: u32) -> Vec<u8> {
     let [low, high] = place.to_le_bytes();
     [&[12 | 3 << 4, queue, low, high, accesses][..], &word.to_le_bytes(), &[0; 4]].concat()

@@ -28,7 +28,7 @@ struct Arguments {
     /// How long each target runs [default: 60, or 0 with --runs]
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
-    /// The number of inputs that each target runs at least: it goes on after --seconds until it has run so many
+    /// The least number of inputs of each target: it goes on after --seconds until it has run them
     #[arg(long, value_name = "N")]
     runs: Option<u64>,
     /// Run this target; may be repeated [default: all]

@@ -20,7 +20,7 @@ const TIMEOUT: u32 = 25;
 const MEMORY: u32 = 1024;
 /// The number of the last lines that are shown of a target with a finding.
 const SHOWN: usize = 40;
-/// The beginning of lines that say that there is no sanitizer.
+/// The beginning of the warnings about the absent sanitizer.
 const NOISE: &str = "WARNING: Failed to find function";
 /// Where a target writes its seeds and words (`SEEDS` in tests/fuzz/src/lib.rs).
 const SEEDS: &str = "MINIVMM_FUZZ_SEEDS";
@@ -28,7 +28,7 @@ const SEEDS: &str = "MINIVMM_FUZZ_SEEDS";
 /// How long a target runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Extent {
-    /// For so many seconds, and then until it has run so many inputs.
+    /// For this time, and then until it has run this number of inputs.
     Run { seconds: u64, runs: u64 },
     /// Not at all: its corpus is minimised.
     Minimise,

@@ -97,7 +97,7 @@ impl Files {
     }
 }
 
-/// For fuzzing alone (`--cfg fuzzing`): unpacks `stream` into `folder` on this thread, at most so many bytes and entries.
+/// For fuzzing alone (`--cfg fuzzing`): unpacks `stream` into `folder` on this thread, within the given limits of bytes and entries.
 #[cfg(fuzzing)]
 pub fn unpack_within(
     mut stream: impl Read,
