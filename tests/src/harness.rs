@@ -168,7 +168,7 @@ impl FromStr for LabPlan {
 }
 
 /// How many tests share a lab: each takes some seconds to boot.
-const TOGETHER: usize = 24;
+const TOGETHER: usize = 32;
 
 /// Time limit of the tests that share a lab: several times what they take.
 pub const LIMIT: Duration = Duration::from_secs(20 * 60);

@@ -66,41 +66,56 @@ fn how_many_buffers_fit() -> Vec<Observation> {
     // This is not the default window, from which arm64 allocates its atomic pools (kernel/dma/pool.c).
     let window = middle_window("isp", 64 << 20, false);
     let spec = format!("64M,name=isp,base={:#x}", window.base);
+    let sizes =
+        [("1080p:YUYV", "YUYV"), ("1080p:NV12", "NV12"), ("1080p:RGB24", "RGB3"), ("720p:YUYV", "YUYV")];
+    let models = sizes.map(|(frames, _)| model(&["--window", &spec, "--frames", frames]));
+    let number = |model: &serde_json::Value, name: &str| {
+        model[name].as_u64().unwrap_or_else(|| panic!("no {name} in {model}"))
+    };
+    // v4l2-ctl requests one buffer more than fits, and the kernel takes that from other memory. More would exceed the kernel's
+    // limit of messages (pr_err_ratelimited). A queue has at most 32 buffers: if more fit, one more buffer is requested by debugfs.
+    let fill = |((index, model), fourcc): ((usize, &serde_json::Value), &str)| {
+        format!(
+            "dmesg -c > /dev/null
+             v4l2-ctl -v width={},height={},pixelformat={fourcc} --stream-mmap={} --stream-count=1 \
+                 > /dev/null 2>&1 &
+             # Waits until the allocation is finished.
+             used=0; until [ $used -gt 0 ] && [ $used = $(cat $w/used) ]; do used=$(cat $w/used); sleep 0.5; done
+             echo used{index}=$used
+             [ $(said 'alloc failed') = yes ] || echo {} > $w/alloc 2> /dev/null
+             dmesg | grep -oE 'cma: .*(alloc failed|available pages).*' > /tmp/said
+             echo failed{index}=$(sed -n 1p /tmp/said); echo runs{index}=$(sed -n 2p /tmp/said)
+             kill $!; wait\n",
+            number(model, "width"),
+            number(model, "height"),
+            32.min(number(model, "fits") + 1),
+            number(model, "pages"),
+        )
+    };
+    let fourccs = sizes.map(|(_, fourcc)| fourcc);
+    let script: String = models.iter().enumerate().zip(fourccs).map(fill).collect();
+    let fields = Fields::of(
+        &format!("--cma 16M,default --cma {spec} --camera window=isp,fps=0.1"),
+        &format!("w=$(window isp)\n{script}"),
+    );
     let mut observations = Vec::new();
-    for (size, fourcc, format) in [
-        ("1080p", "YUYV", "YUYV"),
-        ("1080p", "NV12", "NV12"),
-        ("1080p", "RGB3", "RGB24"),
-        ("720p", "YUYV", "YUYV"),
-    ] {
-        let frames = format!("{size}:{format}");
-        let model = model(&["--window", &spec, "--frames", &frames]);
-        let number = |name: &str| model[name].as_u64().unwrap_or_else(|| panic!("no {name} in {model}"));
-        let (pages, fits) = (number("pages"), number("fits"));
-        // v4l2-ctl requests the maximum number of buffers of a queue. When the window is full, the kernel continues with other
-        // memory that has large enough blocks. If the queue is full first, one more buffer is requested.
-        let fields = Fields::of(
-            &format!("--cma 16M,default --cma {spec} --camera window=isp,fps=0.1"),
-            &format!(
-                "v4l2-ctl -v width={},height={},pixelformat={fourcc} --stream-mmap=32 --stream-count=1 \
-                     > /dev/null 2>&1 &
-                 # Waits until the allocation is finished.
-                 w=$(window isp); used=0; until [ $used -gt 0 ] && [ $used = $(cat $w/used) ]; do used=$(cat $w/used); sleep 1; done
-                 echo used=$used
-                 [ $(said 'alloc failed') = yes ] || echo {pages} > $w/alloc 2> /dev/null
-                 dmesg | grep -oE 'cma: .*(alloc failed|available pages).*' > /tmp/said
-                 echo failed=$(sed -n 1p /tmp/said); echo runs=$(sed -n 2p /tmp/said)",
-                number("width"),
-                number("height")
-            ),
-        );
+    for (index, (model, (frames, _))) in models.iter().zip(sizes).enumerate() {
+        let (pages, fits) = (number(model, "pages"), number(model, "fits"));
         let dmesg = |line: usize| model["dmesg"][line].as_str().unwrap_or_default().to_owned();
-        let used = fields.number("used");
+        let used = fields.number(&format!("used{index}"));
         observations.extend([
             Observation::new(format!("{frames}: buffers of {pages} pages"), fits, used / pages),
             Observation::new(format!("{frames}: pages in use"), fits * pages, used),
-            Observation::new(format!("{frames}: about the next"), dmesg(0), fields.text("failed")),
-            Observation::new(format!("{frames}: what is free"), dmesg(1), fields.text("runs")),
+            Observation::new(
+                format!("{frames}: about the next"),
+                dmesg(0),
+                fields.text(&format!("failed{index}")),
+            ),
+            Observation::new(
+                format!("{frames}: what is free"),
+                dmesg(1),
+                fields.text(&format!("runs{index}")),
+            ),
         ]);
     }
     observations

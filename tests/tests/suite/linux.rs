@@ -320,7 +320,7 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     // `free` frees the first pages of the last allocation, which leaves a hole.
     let command = "cd /sys/kernel/debug/cma/isp*; for pages in 1000 24 3000; do echo $pages > alloc; done
         echo 2500 > free; echo $(cat base_pfn count bitmap)
-        n=0; while :; do n=$((n + 1)); [ $((n % 500)) -ne 0 ] || echo $n; done";
+        n=0; while :; do n=$((n + 1)); [ $((n % 100)) -ne 0 ] || echo $n; done";
     let mut child = guest::spawn(
         Command::new(guest::minivmm())
             .args(["--cpus", "2", "--cma", "16M,default", "--cma", "64M,name=isp", "--api-socket"])
