@@ -5,13 +5,16 @@ use std::{fmt, str::FromStr};
 
 use cma::{
     PAGE_SIZE, Window,
-    area::{AllocError, Area, AreaError, Reason, Rules, dma_alignment},
+    area::{AllocError, Area, Reason, Rules, dma_alignment},
     script::DEFAULT_BASE,
     spec::WindowSpec,
 };
-use devices::media::{FORMATS, Format, Layout, LayoutError};
 use serde::Serialize;
 
+use super::{
+    ModelError,
+    formats::{Format, FormatError},
+};
 use crate::observe::words::counted;
 
 /// The most buffers of a queue (include/media/videobuf2-core.h, VB2_MAX_FRAME).
@@ -24,9 +27,22 @@ const LISTED: usize = 12;
 const SIZES: [(&str, u32, u32); 4] =
     [("480p", 640, 480), ("720p", 1280, 720), ("1080p", 1920, 1080), ("2160p", 3840, 2160)];
 
-/// A frame, as `1080p:NV12` or `640x480:YUYV`.
+/// The largest width or height, in pixels: more than any sensor's.
+const MAX_LENGTH: u32 = 1 << 20;
+
+/// A frame, as `1080p:NV12` or `4056x3040:SRGGB12P,stride=6112`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame(Layout);
+pub struct Frame {
+    /// The format's name.
+    format: &'static str,
+    width: u32,
+    height: u32,
+    /// Bytes of each buffer: one for the frame, or for each plane. Zero for those that it does not have.
+    buffers: [u64; MAX_BUFFERS_OF_A_FRAME],
+}
+
+/// The most planes of a format.
+const MAX_BUFFERS_OF_A_FRAME: usize = 3;
 
 /// Why a text does not name a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,23 +53,65 @@ pub enum FrameError {
          1080p:NV12"
     )]
     Size(String),
+    /// The size is zero or too large.
+    #[error("a frame cannot be {0}x{1}; width and height must be 1 to {MAX_LENGTH}")]
+    Length(u32, u32),
     /// The format is unknown.
-    #[error("there is no format \"{name}\"; the formats are {}", names(), name = .0)]
-    Format(String),
-    /// The format has no such size.
     #[error(transparent)]
-    Layout(#[from] LayoutError),
-}
-
-/// The names of the formats.
-fn names() -> String {
-    FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
+    Format(#[from] FormatError),
+    /// The stride is no number, or something else follows the format.
+    #[error(
+        "after the format of \"{0}\" only a stride in bytes can follow, as in 4056x3040:SRGGB12P,stride=6112"
+    )]
+    Option(String),
+    /// The stride is shorter than a line.
+    #[error(
+        "the frame \"{text}\" has a stride of {stride}, but a line takes {line} bytes; give V4L2's bytesperline"
+    )]
+    Stride {
+        /// The frame.
+        text: String,
+        /// Its stride.
+        stride: u32,
+        /// Bytes of a line of the first plane.
+        line: u64,
+    },
 }
 
 impl Frame {
-    /// Size of a buffer: V4L2's sizeimage.
+    /// Size of its buffers: V4L2's sizeimage, summed over the planes that are separate buffers.
     fn bytes(self) -> u64 {
-        self.0.planes().map(|plane| plane.span()).sum()
+        self.buffers.iter().sum()
+    }
+
+    /// Pages of each buffer, and its alignment as an order of pages: the DMA API's.
+    fn requests(self) -> impl DoubleEndedIterator<Item = (u64, u32)> {
+        let buffers = self.buffers.into_iter().filter(|bytes| *bytes > 0);
+        buffers.map(|bytes| (bytes.div_ceil(PAGE_SIZE), dma_alignment(bytes)))
+    }
+
+    fn pages(self) -> u64 {
+        self.requests().map(|(pages, _)| pages).sum()
+    }
+
+    /// The alignment of its largest buffer.
+    fn align(self) -> u32 {
+        self.requests().map(|(_, align)| align).max().unwrap_or(0)
+    }
+
+    /// Allocates its buffers in `area`, or none of them. Returns the places.
+    fn alloc(self, area: &mut Area) -> Result<Places, AllocError> {
+        let mut places = Vec::new();
+        for (pages, align) in self.requests() {
+            match area.alloc(pages, align) {
+                Ok(buffer) => places.push((buffer.pfn, pages)),
+                Err(refused) => {
+                    release(area, &places);
+                    return Err(refused);
+                }
+            }
+        }
+        Ok(places)
     }
 }
 
@@ -62,7 +120,7 @@ impl FromStr for Frame {
 
     fn from_str(text: &str) -> Result<Self, FrameError> {
         let unknown = || FrameError::Size(text.to_owned());
-        let (size, name) = text.split_once(':').ok_or_else(unknown)?;
+        let (size, rest) = text.split_once(':').ok_or_else(unknown)?;
         let named =
             SIZES.iter().find(|(known, ..)| *known == size).map(|(_, width, height)| (*width, *height));
         let written = || {
@@ -70,32 +128,53 @@ impl FromStr for Frame {
             Some((width.parse().ok()?, height.parse().ok()?))
         };
         let (width, height) = named.or_else(written).ok_or_else(unknown)?;
-        let format = FORMATS.iter().find(|format| format.name.eq_ignore_ascii_case(name));
-        let Format { fourcc, .. } = format.ok_or_else(|| FrameError::Format(name.to_owned()))?;
-        Ok(Self(Layout::new(*fourcc, width, height)?))
+        let lengths = 1..=MAX_LENGTH;
+        if !lengths.contains(&width) || !lengths.contains(&height) {
+            return Err(FrameError::Length(width, height));
+        }
+        let (name, option) = rest.split_once(',').map_or((rest, None), |(name, option)| (name, Some(option)));
+        let (format, name) = Format::find(name)?;
+        let first = &format.planes[0];
+        let mut stride = first.line_bytes(width);
+        if let Some(option) = option {
+            let given = option.strip_prefix("stride=").and_then(|stride| stride.parse().ok());
+            let given: u32 = given.ok_or_else(|| FrameError::Option(text.to_owned()))?;
+            if u64::from(given) < stride {
+                return Err(FrameError::Stride { text: text.to_owned(), stride: given, line: stride });
+            }
+            stride = given.into();
+        }
+        let mut buffers = [0; MAX_BUFFERS_OF_A_FRAME];
+        for (index, plane) in format.planes.iter().enumerate() {
+            let line = if option.is_some() { plane.stride(first, stride) } else { plane.line_bytes(width) };
+            buffers[if format.separate { index } else { 0 }] += line * plane.lines(height);
+        }
+        Ok(Self { format: name, width, height, buffers })
     }
 }
 
 /// The number of times that a frame fits in an empty window. Sizes are in bytes; a page has 4096 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fit {
-    /// V4L2's name for the format, without `V4L2_PIX_FMT_`.
+    /// The format's name, of V4L2 or of DRM, as it was asked for and without a prefix such as `V4L2_PIX_FMT_`.
     pub format: &'static str,
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Size of a buffer: V4L2's sizeimage.
+    /// Size of a frame: V4L2's sizeimage, summed over the planes that are separate buffers.
     pub bytes: u64,
-    /// Pages of a buffer.
+    /// Pages of a frame.
     pub pages: u64,
-    /// Their alignment, as an order of pages: the DMA API's.
+    /// Their alignment, as an order of pages: the DMA API's. That of the largest buffer if a frame has several.
     pub align: u32,
+    /// Pages of each buffer of a frame: one, or one for each plane of a multi-planar format such as NV12M.
+    pub buffers: Vec<u64>,
     /// The kernel's name for the window.
     pub window: String,
     /// Size of the window.
     pub window_size: u64,
-    /// Buffers that fit.
+    /// Frames that fit.
     pub fits: u64,
     /// The answer to the next buffer: -12 (-ENOMEM), or by the rules since Linux 6.15 -16 (-EBUSY).
     pub errno: i32,
@@ -143,12 +222,14 @@ pub struct InVain {
 /// The most buffers whose patterns are searched: far more than a queue has.
 const MAX_PATTERN: u64 = 4096;
 
+/// The most frames of several buffers that are counted one by one.
+pub const MAX_SEPARATE: u64 = 1 << 16;
+
 /// Allocates buffers for `frame` in the empty window until one is refused, then frees some in vain for each of `others`.
 ///
 /// # Errors
-/// If the window is not possible.
-pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) -> Result<Fit, AreaError> {
-    let Frame(layout) = frame;
+/// If the window is not possible, or if too many frames of several buffers fit.
+pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) -> Result<Fit, ModelError> {
     let window = Window {
         name: window.name.clone().unwrap_or_else(|| "cma0".to_owned()),
         base: window.base.unwrap_or(DEFAULT_BASE),
@@ -156,35 +237,33 @@ pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) ->
         ..Default::default()
     };
     let mut area = Area::of_window(&window, 0, rules)?;
-    let bytes = frame.bytes();
-    let (pages, align) = (bytes.div_ceil(PAGE_SIZE), dma_alignment(bytes));
     let mut empty = area.clone();
-    let fits = area.fill(pages, align);
-    let refused = area.alloc(pages, align).expect_err("as many as fit are there");
-    let dmesg = area.dmesg(&refused);
+    let fits = fill(&mut area, frame).ok_or(ModelError::TooManyFrames(frame.format))?;
+    let mut full = area.clone();
+    let refused = frame.requests().find_map(|(pages, align)| full.alloc(pages, align).err());
+    let refused = refused.expect("as many as fit are there");
+    let dmesg = full.dmesg(&refused);
     let AllocError { reason, errno, .. } = refused;
     let patterns = if fits <= MAX_PATTERN { fits } else { 0 };
-    let buffers: Vec<u64> =
-        (0..patterns).filter_map(|_| empty.alloc(pages, align).ok()).map(|buffer| buffer.pfn).collect();
-    let every_other = (buffers.len() > 1).then(|| {
+    let frames: Vec<Places> = (0..patterns).filter_map(|_| frame.alloc(&mut empty).ok()).collect();
+    let align = frame.align();
+    let every_other = (frames.len() > 1).then(|| {
         let mut area = area.clone();
-        for pfn in buffers.iter().step_by(2) {
-            area.release(*pfn, pages);
-        }
+        frames.iter().step_by(2).for_each(|places| release(&mut area, places));
         let hole = area.largest_hole_at(align);
-        let freed = buffers.len().div_ceil(2) as u64;
+        let freed = frames.len().div_ceil(2) as u64;
         EveryOther { freed, free: area.free(), largest: hole.end - hole.start }
     });
-    let larger =
-        others.iter().filter(|other| other.bytes().div_ceil(PAGE_SIZE) > pages && !buffers.is_empty());
-    let in_vain = larger.map(|other| in_vain(&area, &buffers, pages, *other)).collect();
+    let larger = others.iter().filter(|other| other.pages() > frame.pages() && !frames.is_empty());
+    let in_vain = larger.map(|other| in_vain(&area, &frames, *other)).collect();
     Ok(Fit {
-        format: layout.format().name,
-        width: layout.width(),
-        height: layout.height(),
-        bytes,
-        pages,
+        format: frame.format,
+        width: frame.width,
+        height: frame.height,
+        bytes: frame.bytes(),
+        pages: frame.pages(),
         align,
+        buffers: frame.requests().map(|(pages, _)| pages).collect(),
         window: area.name().to_owned(),
         window_size: window.size,
         fits,
@@ -196,28 +275,44 @@ pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) ->
     })
 }
 
-/// Frees those of `buffers`, from the first on, with which `next` does not fit yet.
-fn in_vain(full: &Area, buffers: &[u64], pages: u64, next: Frame) -> InVain {
-    let (wanted, align) = (next.bytes().div_ceil(PAGE_SIZE), dma_alignment(next.bytes()));
+/// The buffers of a frame: first page and pages.
+type Places = Vec<(u64, u64)>;
+
+/// Allocates `frame` in `area` until it is refused. Returns the number of frames. None if more than [`MAX_SEPARATE`] frames of several
+/// buffers fit.
+fn fill(area: &mut Area, frame: Frame) -> Option<u64> {
+    let requests: Vec<_> = frame.requests().collect();
+    if let [(pages, align)] = requests[..] {
+        return Some(area.fill(pages, align));
+    }
+    (0..=MAX_SEPARATE).find(|_| frame.alloc(area).is_err())
+}
+
+fn release(area: &mut Area, places: &[(u64, u64)]) {
+    for (pfn, pages) in places {
+        area.release(*pfn, *pages);
+    }
+}
+
+/// Frees those of `frames`, from the first on, with which `next` does not fit yet.
+fn in_vain(full: &Area, frames: &[Places], next: Frame) -> InVain {
     let mut area = full.clone();
     let mut kept = Vec::new();
-    for (index, pfn) in (0..).zip(buffers) {
+    for (index, places) in (0..).zip(frames) {
         let mut freed = area.clone();
-        freed.release(*pfn, pages);
-        let hole = freed.largest_hole_at(align);
-        if hole.end - hole.start < wanted {
+        release(&mut freed, places);
+        if next.alloc(&mut freed.clone()).is_err() {
             area = freed;
         } else {
             kept.push(index);
         }
     }
-    let Frame(layout) = next;
     InVain {
-        format: layout.format().name,
-        width: layout.width(),
-        height: layout.height(),
-        pages: wanted,
-        freed: (buffers.len() - kept.len()) as u64,
+        format: next.format,
+        width: next.width,
+        height: next.height,
+        pages: next.pages(),
+        freed: (frames.len() - kept.len()) as u64,
         kept,
         free: area.free(),
     }
@@ -232,6 +327,10 @@ impl fmt::Display for Fit {
         let verb = if *fits == 1 { "fits" } else { "fit" };
         write!(f, "{width}x{height} {format}: {fit} {verb} in {window} of {size}, ")?;
         write!(f, "each of {bytes} bytes, {buffer_pages} at alignment {align}")?;
+        if let [_, _, ..] = self.buffers[..] {
+            let each: Vec<_> = self.buffers.iter().map(u64::to_string).collect();
+            write!(f, ", in separate buffers of {}", each.join(" and "))?;
+        }
         write!(f, "\n  request {}: {errno}, {}", fits + 1, self.reason.sentence())?;
         for line in &self.dmesg {
             write!(f, "\n  {line}")?;
@@ -282,6 +381,44 @@ mod tests {
             let fit = fitted(frame, "64M");
             assert_eq!((fit.bytes, fit.pages, fit.align, fit.fits), (bytes, pages, 8, fits), "{frame}");
             assert_eq!((fit.errno, fit.reason), (-12, Reason::NoRun));
+        }
+    }
+
+    #[test]
+    fn frames_of_real_cameras() {
+        for (frame, window, bytes, pages, fits) in [
+            // IMX477: 4056 samples of 12 bits are 6084 bytes, which its driver pads to 6112.
+            ("4056x3040:SRGGB12P,stride=6112", "512M", 6112 * 3040, 4537, 28),
+            ("4056x3040:pRCC", "512M", 6084 * 3040, 4516, 28),
+            ("4640x3472:GREY", "64M", 4640 * 3472, 3934, 4),
+            ("1080p:XRGB8888", "8M", 1920 * 1080 * 4, 2025, 1),
+            ("1080p:XR24", "8M", 1920 * 1080 * 4, 2025, 1),
+            ("641x481:NV12", "64M", 641 * 481 + 642 * 241, 114, 128),
+            ("1920x1088:YU12,stride=2048", "64M", 2048 * 1088 * 3 / 2, 816, 16),
+        ] {
+            let fit = fitted(frame, window);
+            assert_eq!((fit.bytes, fit.pages, fit.fits), (bytes, pages, fits), "{frame}");
+        }
+    }
+
+    /// Y has 507 pages, which take 512 at its alignment, and UV has 254, which take 256.
+    #[test]
+    fn planes_in_separate_buffers() {
+        let fit = fitted("1080p:NM12", "8M");
+        assert_eq!(
+            (fit.bytes, fit.pages, fit.fits, fit.buffers.clone()),
+            (3_110_400, 761, 2, vec![507, 254])
+        );
+        let text = fit.to_string();
+        assert!(text.contains("761 pages at alignment 8, in separate buffers of 507 and 254"), "{text}");
+        assert!(super::fit("1x1:NM12".parse().unwrap(), &[], &"1G".parse().unwrap(), Rules::V6_1).is_err());
+        // The Y plane of the third frame is in use when its UV plane is refused.
+        for part in [
+            "alloc failed, req-size: 254 pages, ret: -12",
+            "pages: 5@507+2@766+5@1275+2@1534+5@2043=> 19 free of 2048",
+            "with every other buffer freed (1 of 2) and 1287 pages free",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
         }
     }
 
@@ -355,8 +492,16 @@ mod tests {
             ("1080i:NV12", "has an unknown size"),
             ("x:NV12", "has an unknown size"),
             ("640x-480:NV12", "has an unknown size"),
-            ("1080p:NV21", "there is no format \"NV21\"; the formats are YUYV, UYVY, NV12,"),
-            ("641x480:NV12", "a frame cannot be 641x480; it is even"),
+            ("1080p:NV13", "there is no format \"NV13\"; similar names are NV12, "),
+            ("0x480:NV12", "a frame cannot be 0x480; width and height must be 1 to 1048576"),
+            ("640x1048577:NV12", "a frame cannot be 640x1048577"),
+            ("640x480:MJPG", "a frame of MJPG has no size"),
+            ("640x480:YUYV,stride=1279", "has a stride of 1279, but a line takes 1280 bytes"),
+            (
+                "640x480:YUYV,stride=-1",
+                "only a stride in bytes can follow, as in 4056x3040:SRGGB12P,stride=6112",
+            ),
+            ("640x480:YUYV,1280", "only a stride in bytes can follow"),
             ("4294967296x2:NV12", "has an unknown size"),
         ] {
             let error = frame.parse::<Frame>().unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! `minivmm model`: runs an allocation script, frames, or a request to a real board's window on the model of the kernel's CMA
 //! allocator.
 
+mod formats;
 pub mod frames;
 pub mod import;
 
@@ -32,7 +33,7 @@ const MAX_SCRIPT: u64 = 16 << 20;
 
 /// The arguments of `minivmm model`.
 #[derive(Debug, Args)]
-#[command(after_help = help())]
+#[command(after_help = help(), after_long_help = format!("{}\n\n{}", help(), formats::help()))]
 pub struct ModelArgs {
     /// The script, or - for stdin
     #[arg(required_unless_present_any = ["frames", "import"])]
@@ -45,9 +46,11 @@ pub struct ModelArgs {
     json: bool,
     /// Instead of a script: count the frames that fit in --window, as in 1080p:NV12; may be repeated
     ///
-    /// The size is 480p (640x480), 720p, 1080p, 2160p or WIDTHxHEIGHT. The output has the kernel's answer to the next request. With
-    /// several frames it also has the number of smaller frames that can be freed without room for a larger one.
-    #[arg(long, value_name = "SIZE:FORMAT", requires = "window", conflicts_with = "script")]
+    /// The size is 480p (640x480), 720p, 1080p, 2160p or WIDTHxHEIGHT. The format is a name or a four-character code of V4L2 or DRM;
+    /// the list is at the end. If lines are padded, their length in bytes (V4L2's bytesperline) follows, as in
+    /// 4056x3040:SRGGB12P,stride=6112. The output has the kernel's answer to the next request. With several frames it also has the
+    /// number of smaller frames that can be freed without room for a larger one.
+    #[arg(long, value_name = "SIZE:FORMAT[,stride=BYTES]", requires = "window", conflicts_with = "script")]
     frames: Vec<Frame>,
     /// The window for --frames, in the form of --cma
     #[arg(long, value_name = "SPEC", requires = "frames", conflicts_with = "script")]
@@ -76,6 +79,7 @@ fn help() -> String {
 Examples:
   minivmm model fill.cma --svg window.svg
   minivmm model --frames 1080p:NV12 --window 64M
+  minivmm model --frames 4056x3040:pRCC,stride=6112 --window 512M
   minivmm model --import board/linux,cma --request 1519 --svg board.svg
   printf 'window 64M\\n repeat 17\\n alloc b{{i}} 1013\\n end\\n stats' | minivmm model -
 
@@ -125,6 +129,12 @@ pub enum ModelError {
     /// The window is not possible.
     #[error(transparent)]
     Window(#[from] AreaError),
+    /// Too many frames of several buffers fit.
+    #[error(
+        "more than {max} frames of {0}, whose planes are separate buffers, fit in the window; give a smaller window, or larger frames",
+        max = frames::MAX_SEPARATE
+    )]
+    TooManyFrames(&'static str),
     /// The folder does not describe a board's window.
     #[error(transparent)]
     Board(#[from] BoardError),
@@ -140,6 +150,7 @@ impl ModelError {
             | Self::Script { .. }
             | Self::Svg { .. }
             | Self::Window(_)
+            | Self::TooManyFrames(_)
             | Self::Board(_) => Reason::BadRequest,
         }
     }
