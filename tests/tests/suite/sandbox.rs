@@ -2,9 +2,13 @@
 //! machine.
 
 use std::{
+    collections::BTreeMap,
     fs,
-    io::Read as _,
-    os::unix::fs::{MetadataExt as _, chown},
+    io::{self, Read as _},
+    os::unix::{
+        fs::{MetadataExt as _, chown},
+        process::CommandExt as _,
+    },
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -12,6 +16,7 @@ use std::{
 
 use guest_images::Kind;
 use rustix::process::{Signal, geteuid};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use tests::{
     bare_metal::BareMetal,
     guest::{self, exec, text},
@@ -34,6 +39,7 @@ pub(crate) fn group() -> Group {
             a_forbidden_call_of_any_thread_fails_and_ends_the_machine,
             an_intruder_reaches_no_other_files,
             root_becomes_the_owner_of_the_folders_or_nobody,
+            without_landlock_the_rest_is_in_force,
             without_the_sandbox_no_thread_is_confined,
         ],
     }
@@ -78,9 +84,13 @@ impl Machine {
     }
 
     fn start_in(folder: tempfile::TempDir, more: &[&str]) -> Self {
+        Self::start_as(Command::new(guest::minivmm()), folder, more)
+    }
+
+    /// `minivmm` is the program, without arguments.
+    fn start_as(mut minivmm: Command, folder: tempfile::TempDir, more: &[&str]) -> Self {
         let path = |name: &str| folder.path().join(name);
         fs::create_dir_all(path("out")).unwrap();
-        let mut minivmm = Command::new(guest::minivmm());
         minivmm.args(["--any-host", "--memory", "64M", "--cpus", "2", "--cma", "16M", "--device", "msgdma"]);
         minivmm.arg("--camera").arg(format!("record={},threads=2", path("clip.y4m").display()));
         minivmm.arg("--kernel").arg(BareMetal::new("spin").build(folder.path()).config.kernel);
@@ -309,6 +319,37 @@ fn root_becomes_the_owner_of_the_folders_or_nobody() {
     let (status, messages, report) = machine.end();
     assert_eq!(status, Some(143), "{messages}");
     assert_eq!(report.sandbox.unwrap().notes.len(), usize::from(landlock_abi().is_none()));
+}
+
+/// A seccomp filter makes the kernel answer as one without Landlock (ENOSYS).
+fn without_landlock_the_rest_is_in_force() {
+    let calls = BTreeMap::from([(libc::SYS_landlock_create_ruleset, Vec::new())]);
+    let absent = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(calls, SeccompAction::Allow, absent, arch).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    let mut minivmm = Command::new(guest::minivmm());
+    let install = move || seccompiler::apply_filter(&filter).map_err(io::Error::other);
+    // SAFETY: the closure makes two system calls, and allocates only if one of them fails.
+    unsafe { minivmm.pre_exec(install) };
+    let machine = Machine::start_as(minivmm, tempfile::tempdir().unwrap(), &[]);
+    for (_, name, status) in machine.threads() {
+        assert_eq!((field(&status, "Seccomp"), field(&status, "NoNewPrivs")), ("2", "1"), "{name}");
+        assert_eq!(field(&status, "CapEff"), "0000000000000000", "{name}");
+    }
+    let arguments = [Number(libc::AF_INET.into()), Number(libc::SOCK_STREAM.into()), Number(0)];
+    assert_eq!(machine.inject("vcpu0", libc::SYS_socket, &arguments), -i64::from(libc::EPERM));
+    let (status, messages, report) = machine.end();
+    assert_eq!(status, Some(125), "{messages}");
+    let lines = messages.lines().filter(|line| line.contains("Landlock"));
+    let [line] = lines.collect::<Vec<_>>()[..] else { panic!("one line says it: {messages}") };
+    assert!(
+        line.contains("this kernel has no Landlock, so only the sandbox's system calls and users"),
+        "{line}"
+    );
+    let sandbox = report.sandbox.unwrap();
+    assert_eq!((sandbox.seccomp, sandbox.landlock_abi), (true, None));
+    assert!(sandbox.notes.iter().any(|note| note.contains("no Landlock")), "{sandbox:?}");
 }
 
 fn without_the_sandbox_no_thread_is_confined() {
