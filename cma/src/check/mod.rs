@@ -1,9 +1,9 @@
-//! `minivmm check`: how Linux 6.1 handles each reserved-memory node of a device tree, and why.
+//! `minivmm check`: how Linux handles each reserved-memory node of a device tree, and why.
 //!
-//! The rules are transcribed from the kernel: each finding names its source file and function. They assume 64-bit
-//! addresses, CONFIG_DMA_CMA, CONFIG_DMA_DECLARE_COHERENT and CONFIG_DMA_RESTRICTED_POOL.
+//! The rules are transcribed from the kernel, version by version: each finding names its source file and function.
 
 mod dma;
+mod kernel;
 mod ranges;
 mod references;
 mod regions;
@@ -17,54 +17,11 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{PAGE_SIZE, size};
+pub use kernel::{Arch, ArchError, Boot, Kernel, KernelError, Options, SizeSelection};
 pub use tree::{Tree, TreeError};
 
-/// The configuration of the kernel on which the rules depend.
-#[derive(Debug, Clone, Serialize)]
-pub struct Kernel {
-    /// Unit of CMA windows in bytes, CMA_MIN_ALIGNMENT_BYTES (include/linux/cma.h).
-    pub pageblock: u64,
-    /// Size of a page in bytes.
-    pub page_size: u64,
-    /// Maximum number of CMA areas, MAX_CMA_AREAS (include/linux/cma.h): 1 + CONFIG_CMA_AREAS.
-    pub cma_areas: usize,
-}
-
-/// Why a kernel configuration is invalid.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KernelError {
-    /// The page size is invalid.
-    #[error("the page size must be 4K, 16K or 64K, not {}", size::format(*.0))]
-    PageSize(u64),
-    /// The pageblock is invalid.
-    #[error(
-        "the pageblock of {} is not a power of two, or is smaller than a page of {}; give a power of two, such as 4M",
-        size::format(*.pageblock), size::format(*.page_size)
-    )]
-    Pageblock {
-        /// Its size.
-        pageblock: u64,
-        /// Size of a page.
-        page_size: u64,
-    },
-}
-
-impl Kernel {
-    /// A kernel with these sizes of pages and pageblocks, in bytes, and this maximum number of CMA areas.
-    ///
-    /// # Errors
-    /// If a size is invalid.
-    pub fn new(pageblock: u64, page_size: u64, cma_areas: usize) -> Result<Self, KernelError> {
-        if ![PAGE_SIZE, 4 * PAGE_SIZE, 16 * PAGE_SIZE].contains(&page_size) {
-            return Err(KernelError::PageSize(page_size));
-        }
-        if !pageblock.is_power_of_two() || pageblock < page_size {
-            return Err(KernelError::Pageblock { pageblock, page_size });
-        }
-        Ok(Self { pageblock, page_size, cma_areas })
-    }
-}
+pub use crate::area::{Rules, RulesError};
+use crate::size;
 
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -181,9 +138,13 @@ pub struct User {
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The version of Linux whose rules were applied.
-    pub rules: &'static str,
-    /// The configuration on which the rules depend.
+    pub rules: String,
+    /// The kernel on which the rules depend.
     pub kernel: Kernel,
+    /// What the boot adds to the tree.
+    pub boot: Boot,
+    /// Both in one line.
+    pub assumed: String,
     /// Findings on the tree as a whole.
     pub findings: Vec<Finding>,
     /// The children of /reserved-memory, in the order of the tree.
@@ -206,13 +167,21 @@ impl Report {
     }
 }
 
-/// Applies the rules of `kernel` to a tree.
-pub fn check(tree: &Tree<'_>, kernel: &Kernel) -> Report {
+/// Applies the rules of `kernel` to a tree, with what the boot adds to it.
+pub fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot) -> Report {
     let mut findings = Vec::new();
     let regions = regions::check(tree, kernel, &mut findings);
     let users = references::check(tree, &regions);
     let regions = regions.into_iter().map(|region| region.region).collect();
-    Report { rules: "Linux 6.1", kernel: kernel.clone(), findings, regions, users }
+    Report {
+        rules: format!("Linux {}", kernel.rules),
+        kernel: kernel.clone(),
+        boot: boot.clone(),
+        assumed: kernel::assumed(kernel, boot),
+        findings,
+        regions,
+        users,
+    }
 }
 
 fn finding(level: Level, source: &'static str, text: impl Into<String>) -> Finding {
@@ -281,13 +250,7 @@ impl fmt::Display for User {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Kernel { pageblock, page_size, cma_areas } = &self.kernel;
-        let (pageblock, page_size) = (size::format(*pageblock), size::format(*page_size));
-        let rules = self.rules;
-        writeln!(
-            f,
-            "Rules of {rules}, pageblock {pageblock}, page {page_size}, at most {cma_areas} CMA areas"
-        )?;
+        writeln!(f, "{}", self.assumed)?;
         self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))?;
         self.regions.iter().try_for_each(|region| writeln!(f, "\n{region}"))?;
         self.users.iter().try_for_each(|user| writeln!(f, "\n{user}"))?;

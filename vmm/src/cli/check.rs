@@ -3,43 +3,64 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Read, Write},
+    ops::Range,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 use clap::Args;
 use cma::{
-    check::{Kernel, KernelError, Level, Report, Tree, TreeError, check},
+    PAGE_SIZE,
+    check::{Arch, Boot, Kernel, KernelError, Level, Report, Rules, Tree, TreeError, check},
     size,
 };
+use guest_images::Kind;
 
-use crate::observe::exit_status::Reason;
+use crate::{arch, observe::exit_status::Reason};
 
 /// Largest tree in bytes: arm64 maps no more of it (arch/arm64/include/asm/boot.h, MAX_FDT_SIZE).
 const MAX_TREE: u64 = 2 << 20;
-/// Most CMA areas of a kernel as Debian builds it: 1 + its CONFIG_CMA_AREAS.
-const CMA_AREAS: usize = 20;
-/// Most CMA areas of our guest images' kernel: 1 + its CONFIG_CMA_AREAS (guest-images/kernel/common.config).
-const GUEST_CMA_AREAS: usize = 17;
-
 /// The arguments of `minivmm check` apart from the machine's options.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// A device tree: flattened (.dtb), or source (.dts), which needs dtc [default: the tree of the machine options]
     #[arg(value_name = "FILE", conflicts_with_all = [
-        "cma", "cma_mode", "memory", "cpus", "numa", "image", "kernel", "initrd", "cmdline", "device", "camera", "seed", "faults",
+        "cma", "cma_mode", "memory", "cpus", "numa", "image", "kernel", "initrd", "device", "camera", "seed", "faults",
         "Options",
     ])]
     pub file: Option<PathBuf>,
-    /// Print JSON: an object with rules, kernel, findings, regions and users
+    /// Print JSON: an object with rules, kernel, boot, assumed, findings, regions and users
     #[arg(long)]
     json: bool,
-    /// Size of the kernel's pages: 4K, 16K or 64K
-    #[arg(long, value_name = "SIZE", default_value = "4K", value_parser = size::parse)]
-    page_size: u64,
-    /// Most CMA areas of the kernel: 1 + CONFIG_CMA_AREAS [default: 20, as in Debian; 17 for a guest, as in our image]
+    /// The version of Linux: 6.1, 6.12 or 7.2 [default: 6.12; for a guest that of its image]
+    #[arg(long, value_name = "VERSION")]
+    rules: Option<Rules>,
+    /// The architecture of FILE's board: arm64, arm, riscv or x86_64 [default: arm64]
+    #[arg(long = "arch", id = "board_arch", value_name = "ARCH", requires = "file")]
+    arch: Option<Arch>,
+    /// Size of the kernel's pages: 4K, 16K or 64K [default: 4K]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    page_size: Option<u64>,
+    /// Most CMA areas of the kernel: CONFIG_CMA_AREAS, and one more with 6.1 [default: those of Debian or of the guest image]
     #[arg(long, value_name = "N")]
     cma_areas: Option<usize>,
+    /// RAM that a boot loader describes, instead of the memory nodes of FILE; may be repeated
+    #[arg(long, value_name = "BASE+SIZE", value_parser = parse_ram, requires = "file")]
+    ram: Vec<Range<u64>>,
+    /// End of low memory on 32-bit Arm [default: 760 MiB above the start of RAM]
+    #[arg(long, value_name = "ADDRESS", value_parser = size::parse, requires = "board_arch")]
+    lowmem_end: Option<u64>,
+}
+
+/// Reads the RAM of `--ram`.
+fn parse_ram(text: &str) -> Result<Range<u64>, String> {
+    let parts = text.split_once('+').and_then(|(base, size)| {
+        let (base, size) = (size::parse(base).ok()?, size::parse(size).ok()?);
+        Some(base..base.checked_add(size)?)
+    });
+    parts
+        .filter(|ram| !ram.is_empty())
+        .ok_or_else(|| "write an address and a size below 2^64, as in 0x40000000+2G".to_owned())
 }
 
 /// Examples and exit status, for the end of the help.
@@ -47,10 +68,14 @@ pub const HELP: &str = "\
 Examples:
   minivmm check board.dtb                          each reserved-memory node, and the devices that refer to it
   minivmm check board.dts --json                   the same as JSON
-  minivmm check board.dtb --pageblock 2M           arm64 with pages of 4K; 32M with 16K, 512M with 64K
+  minivmm check board.dtb --rules 7.2 --page-size 16K
+                                                   another kernel; its pageblock follows from its page
+  minivmm check board.dtb --ram 0x40000000+2G --cmdline cma=320M
+                                                   with the RAM and the command line that the boot loader gives
+  minivmm check board.dtb --arch arm               a 32-bit board
   minivmm check --cma 256M --memory 4G             the tree that this guest would get
 
-The rules are those of Linux 6.1.
+For FILE, the kernel is Debian's of 6.12 on arm64, unless options say otherwise. --cmdline replaces FILE's bootargs, as U-Boot does.
 Exit status: 0; 1 if there is an error among the findings; 2 for a bad request.";
 
 /// Why a tree could not be checked.
@@ -116,31 +141,66 @@ impl CheckError {
     }
 }
 
-/// Checks the tree in the file `path`. `pageblock` is the kernel's, in bytes.
+/// Checks the tree in the file `path`. `pageblock` and `cmdline` are those of the options, if given.
 ///
 /// # Errors
 /// If the file has no tree, if the kernel's options contradict each other, or if the output cannot be written.
-pub fn file(path: &Path, pageblock: u64, args: &CheckArgs) -> Result<ExitCode, CheckError> {
-    tree(path, &read(path)?, &kernel(pageblock, CMA_AREAS, args)?, args.json)
+pub fn file(
+    path: &Path,
+    pageblock: Option<u64>,
+    cmdline: &str,
+    args: &CheckArgs,
+) -> Result<ExitCode, CheckError> {
+    let rules = args.rules.unwrap_or(Rules::V6_12);
+    let arch = args.arch.unwrap_or(Arch::Arm64);
+    let mut kernel = Kernel::debian(rules, arch, args.page_size.unwrap_or(PAGE_SIZE))?;
+    if let Some(pageblock) = pageblock {
+        kernel = kernel.with_pageblock(pageblock)?;
+    }
+    kernel.lowmem_end = args.lowmem_end;
+    let cmdline = (!cmdline.is_empty()).then(|| cmdline.to_owned());
+    let boot = Boot { ram: args.ram.clone(), cmdline };
+    tree(path, &read(path)?, kernel, &boot, args)
 }
 
-/// Checks the flattened tree of a guest. `pageblock` is its kernel's, in bytes.
+/// Checks the flattened tree of a guest. `pageblock` is its kernel's, in bytes, and `image` its guest image.
 ///
 /// # Errors
 /// If the kernel's options contradict each other, or if the output cannot be written.
-pub fn guest(blob: &[u8], pageblock: u64, args: &CheckArgs) -> Result<ExitCode, CheckError> {
-    tree(Path::new("the tree of these options"), blob, &kernel(pageblock, GUEST_CMA_AREAS, args)?, args.json)
-}
-
-fn kernel(pageblock: u64, cma_areas: usize, args: &CheckArgs) -> Result<Kernel, KernelError> {
-    Kernel::new(pageblock, args.page_size, args.cma_areas.unwrap_or(cma_areas))
+pub fn guest(
+    blob: &[u8],
+    pageblock: u64,
+    image: Option<&str>,
+    args: &CheckArgs,
+) -> Result<ExitCode, CheckError> {
+    let kind = image.and_then(Kind::named);
+    let release = kind.and_then(Kind::release).and_then(|release| release.name().parse().ok());
+    let rules = args.rules.or(release).unwrap_or_default();
+    let page_size = if matches!(kind, Some(Kind::Large(_))) { 16 * PAGE_SIZE } else { PAGE_SIZE };
+    let page_size = args.page_size.unwrap_or(page_size);
+    // Only arm64 has other pages.
+    let host = arch::NAME.parse().unwrap_or(Arch::X86_64);
+    let arch = if page_size == PAGE_SIZE { host } else { Arch::Arm64 };
+    let kernel = if kind == Some(Kind::Debian) {
+        Kernel::debian(rules, arch, page_size)?.with_pageblock(pageblock)?
+    } else {
+        Kernel::guest(rules, arch, page_size, pageblock)?
+    };
+    tree(Path::new("the tree of these options"), blob, kernel, &Boot::default(), args)
 }
 
 /// Prints the findings about the flattened tree `blob`. The status is 1 if there is an error among them.
-fn tree(path: &Path, blob: &[u8], kernel: &Kernel, json: bool) -> Result<ExitCode, CheckError> {
+fn tree(
+    path: &Path,
+    blob: &[u8],
+    mut kernel: Kernel,
+    boot: &Boot,
+    args: &CheckArgs,
+) -> Result<ExitCode, CheckError> {
     let tree = Tree::read(blob).map_err(|source| CheckError::Tree { path: path.to_owned(), source })?;
-    let report = check(&tree, kernel);
-    match print(&report, json, BufWriter::new(io::stdout().lock())) {
+    kernel.cma_areas = args.cma_areas.unwrap_or(kernel.cma_areas);
+    let report = check(&tree, &kernel, boot);
+    match print(&report, args.json, BufWriter::new(io::stdout().lock())) {
         // A reader may close the pipe early.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
@@ -213,9 +273,9 @@ mod tests {
 
     #[test]
     fn the_json_has_the_documented_names() {
-        let kernel = Kernel::new(4 << 20, 4096, 20).unwrap();
+        let kernel = Kernel::debian(Rules::V6_1, Arch::Arm64, 4096).unwrap();
         let blob = blob();
-        let report = check(&Tree::read(&blob).unwrap(), &kernel);
+        let report = check(&Tree::read(&blob).unwrap(), &kernel, &Boot::default());
         let mut out = Vec::new();
         print(&report, true, &mut out).unwrap();
         let printed: Value = serde_json::from_slice(&out).unwrap();
@@ -227,7 +287,17 @@ mod tests {
         });
         let expected = json!({
             "rules": "Linux 6.1",
-            "kernel": {"pageblock": 4 << 20, "page_size": 4096, "cma_areas": 20},
+            "kernel": {
+                "rules": "6.1", "arch": "arm64", "pageblock": 2 << 20, "page_size": 4096, "cma_areas": 20, "lowmem_end": null,
+                "options": {
+                    "dma_cma": true, "cma_size_mbytes": 64, "cma_size_percentage": 0, "cma_size_selection": "mbytes",
+                    "cma_alignment": 8, "dma_declare_coherent": true, "dma_global_pool": false,
+                    "dma_restricted_pool": false, "hugetlb": true, "max_order": 10, "zone_dma": true, "highmem": false,
+                },
+            },
+            "boot": {"ram": [], "cmdline": null},
+            "assumed": "Rules of Linux 6.1, arm64, pageblock 2M, page 4K, at most 20 CMA areas, CONFIG_DMA_CMA=y, default size \
+                        64M, RAM of the tree, command line of the tree",
             "findings": [{
                 "level": "note", "source": "drivers/of/fdt.c, early_init_dt_scan_memory",
                 "text": "no memory node has a size, because a boot loader fills it in: the check assumes that regions are in RAM",
@@ -252,9 +322,18 @@ mod tests {
     fn files_that_are_not_trees() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("board.dtb");
-        let args = CheckArgs { file: None, json: false, page_size: 4096, cma_areas: None };
+        let args = CheckArgs {
+            file: None,
+            json: false,
+            rules: None,
+            arch: None,
+            page_size: None,
+            cma_areas: None,
+            ram: Vec::new(),
+            lowmem_end: None,
+        };
         let refused = |path: &Path, part: &str| {
-            let error = file(path, 4 << 20, &args).unwrap_err();
+            let error = file(path, None, "", &args).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
             assert_eq!(error.reason(), Reason::BadRequest);
         };
@@ -268,8 +347,8 @@ mod tests {
         write(&blob()[..100]);
         refused(&path, "board.dtb is not a device tree: it is truncated: its header says");
         write(&blob());
-        assert_eq!(file(&path, 4 << 20, &args).unwrap(), ExitCode::FAILURE);
-        let error = file(&path, 4095, &args).unwrap_err();
+        assert_eq!(file(&path, None, "", &args).unwrap(), ExitCode::FAILURE);
+        let error = file(&path, Some(4095), "", &args).unwrap_err();
         assert!(matches!(&error, CheckError::Kernel(_)) && error.reason() == Reason::BadRequest, "{error}");
     }
 }

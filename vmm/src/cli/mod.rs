@@ -28,7 +28,6 @@ use clap_complete::Shell;
 use cma::check::Tree;
 
 use crate::{
-    arch,
     boot::load::load_with,
     experiment::{self, ExperimentArgs},
     observe::exit_status,
@@ -240,10 +239,11 @@ fn dtb(machine: MachineArgs, guest: GuestArgs, out: Option<&Path>) -> Result<Exi
 
 fn check(check: &CheckArgs, machine: MachineArgs) -> Result<ExitCode, CliError> {
     let done = if let Some(file) = &check.file {
-        check::file(file, machine.pageblock.unwrap_or(arch::PAGEBLOCK), check)
+        check::file(file, machine.pageblock, &machine.cmdline, check)
     } else {
+        let image = machine.kernel.is_none().then(|| machine.image.clone());
         let (tree, pageblock) = tree(machine, GuestArgs::default())?;
-        check::guest(&tree, pageblock, check)
+        check::guest(&tree, pageblock, image.as_deref(), check)
     };
     done.map_err(CliError::Check)
 }
@@ -314,7 +314,11 @@ mod tests {
         let conflicts = command.find_subcommand("check").unwrap().get_arg_conflicts_with(file);
         for argument in arguments("check").map(clap::Arg::get_id).filter(|id| machine.contains(id)) {
             let conflict = conflicts.iter().any(|other| other.get_id() == argument);
-            assert_eq!(conflict, !["pageblock", "help"].contains(&argument.as_str()), "{argument}");
+            assert_eq!(
+                conflict,
+                !["pageblock", "cmdline", "help"].contains(&argument.as_str()),
+                "{argument}"
+            );
         }
     }
 

@@ -4,7 +4,7 @@
 #![no_main]
 
 use cma::{
-    check::{Kernel, Tree, check},
+    check::{Arch, Boot, Kernel, Rules, Tree, check},
     size,
 };
 use fuzz::Start;
@@ -73,6 +73,6 @@ fuzz::target!(Start { seeds: seeds(), words: words(), ..Start::default() }, |byt
         assert!(window.start.is_multiple_of(config.pageblock) && !window.is_empty(), "{window:x?}");
     }
     let tree = Tree::read(&loaded.tree).expect("our own tree can be read");
-    let kernel = Kernel::new(config.pageblock.max(4096), 4096, 64);
-    let _ = kernel.map(|kernel| check(&tree, &kernel).to_string());
+    let kernel = Kernel::guest(Rules::V6_1, Arch::X86_64, 4096, config.pageblock.max(4096));
+    let _ = kernel.map(|kernel| check(&tree, &kernel, &Boot::default()).to_string());
 });

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use cma::check::{Kernel, Tree, check};
+use cma::check::{Arch, Boot, Kernel, Rules, Tree, check};
 use fuzz::Start;
 
 fn words() -> Vec<String> {
@@ -37,10 +37,15 @@ fn words() -> Vec<String> {
 
 fuzz::target!(Start { words: words(), ..Start::default() }, |blob| {
     if let Ok(tree) = Tree::read(blob) {
-        // A small number of CMA areas, so that they run out.
-        let kernel = Kernel::new(4 << 20, 4096, 2).expect("the sizes are valid");
-        let text = check(&tree, &kernel).to_string();
-        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        for rules in Rules::ALL {
+            for arch in [Arch::Arm64, Arch::Arm] {
+                // A small number of CMA areas, so that they run out.
+                let kernel = Kernel::debian(rules, arch, 4096).expect("the page size is valid");
+                let kernel = Kernel { cma_areas: 2, ..kernel };
+                let text = check(&tree, &kernel, &Boot::default()).to_string();
+                assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+            }
+        }
         tree.to_source();
     }
 });
