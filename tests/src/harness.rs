@@ -176,7 +176,7 @@ pub const LIMIT: Duration = Duration::from_secs(20 * 60);
 /// What a test's time begins with.
 const TOOK: &str = "took ";
 
-/// A test and its time, from a line of [`run`]'s.
+/// A test and its time, from a line of `run`'s.
 pub fn time(line: &str) -> Option<(&str, Duration)> {
     // The line has begun with the name of the test.
     let (seconds, name) = line.trim().rsplit_once(TOOK)?.1.split_once(" s: ")?;

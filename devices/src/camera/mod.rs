@@ -1,6 +1,6 @@
 //! The camera: a memory-mapped platform device that writes frames to addresses which the guest's driver programs.
 //!
-//! This is a register interface to [`media`](crate::media). [`regs`] is the table of the registers, and `registers` implements
+//! This is a register interface to [`media`]. [`regs`] is the table of the registers, and `registers` implements
 //! them, with `channel_registers` and `sensor_registers` for those of a channel and of the sensor. The worker thread takes a
 //! job from the registers, so that a vCPU never waits for a frame. `transfer` checks the configuration of the frame,
 //! `source` makes the frame, and the frame goes to guest memory through the [`DmaPort`](crate::dma::DmaPort). The ISP's statistics and parameters

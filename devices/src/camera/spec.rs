@@ -20,7 +20,7 @@ pub enum Timing {
     Stall,
 }
 
-/// The specification of a camera, with any of the [`CAMERA_KEYS`], [`DMA_KEYS`] and [`SENSOR_KEYS`].
+/// The specification of a camera, with any of the `CAMERA_KEYS`, [`DMA_KEYS`] and `SENSOR_KEYS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CameraSpec {
     /// The scene that the sensor looks at until the guest selects another.

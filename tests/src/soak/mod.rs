@@ -1,7 +1,7 @@
 //! The soak: machines whose host fails at random. Each must end in time, with a documented status, and leave nothing behind.
 //!
 //! A seed and a number choose a machine ([`plan`]): its guest, its outputs, the failures of its host, and what happens to it
-//! meanwhile. A machine is run ([`run`]) and then checked ([`check`]). [`work`] does so for one machine after another and prints a
+//! meanwhile. A machine is run (`run`) and then checked (`check`). [`work`] does so for one machine after another and prints a
 //! line of JSON for each; the program `soak` starts it on this host and in labs.
 
 mod check;

@@ -21,7 +21,7 @@ pub enum Guest {
     Bare(&'static str),
     /// Bare metal that streams from a camera this number of frames, with a plan of faults if `true`.
     Stream(u64, bool),
-    /// Linux with the command of one of [`COMMANDS`].
+    /// Linux with the command of one of `COMMANDS`.
     Linux(&'static str),
 }
 

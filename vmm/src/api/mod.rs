@@ -74,7 +74,7 @@ pub enum Verb {
     Cma,
     /// Control fault injection: list the rules; add FILE, a plan; remove NAME, a rule; trigger NAME, a rule, at its next event
     Faults,
-    /// Control the frame clocks of devices while the guest runs: pause; step [N], for one frame or N frames; resume
+    /// Control the frame clocks of devices while the guest runs: pause; step, for one frame; step N, for N frames; resume
     Frames,
     /// Capture the next frame of a device from guest memory, and draw it, or write it to a file with --png
     #[value(alias = "snapshot")]

@@ -88,7 +88,7 @@ pub fn clock_label(frequency: u32) -> String {
     format!("clock-{frequency}")
 }
 
-/// The phandles of nodes with a label: numbers from [`Phandles::FIRST`] on, in the order of the labels' nodes.
+/// The phandles of nodes with a label: numbers from `FIRST` on, in the order of the labels' nodes.
 #[derive(Debug, Clone, Default)]
 pub struct Phandles(BTreeMap<String, u32>);
 

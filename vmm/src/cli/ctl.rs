@@ -38,7 +38,7 @@ pub struct CtlArgs {
     /// The request
     #[arg(value_enum)]
     verb: Verb,
-    /// For faults: list, add FILE, remove NAME or trigger NAME [default: list]; for frames: pause, step [N] or resume
+    /// For faults: list, add FILE, remove NAME or trigger NAME [default: list]; for frames: pause, step, step N or resume
     #[arg(value_name = "WORD")]
     more: Vec<String>,
     /// Print the machine's answer as a line of JSON

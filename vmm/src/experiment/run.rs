@@ -170,7 +170,7 @@ fn wait(child: &mut Child, limit: Duration, stop: &AtomicBool) -> io::Result<Opt
 /// The most that is read of a file that the guest fills, in bytes.
 const EVIDENCE_MAX: u64 = 64 << 20;
 
-/// Collects the evidence in a run's folder. Only the first [`EVIDENCE_MAX`] bytes of a text from the guest count.
+/// Collects the evidence in a run's folder. Only the first `EVIDENCE_MAX` bytes of a text from the guest count.
 pub fn look(expect: &Expect, folder: &Path) -> Evidence {
     let read = |path: PathBuf| -> Option<String> {
         let mut bytes = Vec::new();

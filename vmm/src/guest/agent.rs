@@ -20,9 +20,9 @@ pub mod port {
     /// Lines from the guest: `mark TEXT` from any program that marks how far it is, and from the agent `out memory` if the guest
     /// cannot use the disk for /out, `exit N` at the end, or `module NAME: REASON` instead of the command if a module did not load.
     pub const CONTROL: &str = "minivmm.control";
-    /// The files in the guest's /out, as a tar stream: see [`files`](super::files).
+    /// The files in the guest's /out, as a tar stream: see `files`.
     pub const FILES: &str = "minivmm.files";
-    /// Questions to the agent and its answers, while the guest runs: see [`areas`](super::areas).
+    /// Questions to the agent and its answers, while the guest runs: see `areas`.
     pub const AGENT: &str = "minivmm.agent";
 }
 
