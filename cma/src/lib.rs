@@ -1,11 +1,12 @@
 //! CMA, the Contiguous Memory Allocator: window specifications and their placement, a model of the allocator and its scripts, the
-//! DMA API above it, the reserved-memory node and the rules of Linux for it, maps.
+//! DMA API above it, the reserved-memory node and the rules of Linux for it, maps, and what a board's files say about its windows.
 //!
 //! The crate uses no KVM and does no I/O. Addresses and sizes are in bytes of guest physical memory.
 
 use std::ops::Range;
 
 pub mod area;
+pub mod board;
 pub mod check;
 pub mod dma;
 pub mod map;

@@ -63,6 +63,16 @@ pub enum AreaError {
         /// Its ranges.
         found: usize,
     },
+    /// The ranges do not add up.
+    #[error("the CMA area {name} has {count} pages, but its ranges have {ranges}; copy its files again")]
+    Count {
+        /// The area.
+        name: String,
+        /// Its pages.
+        count: u64,
+        /// The pages of its ranges.
+        ranges: u64,
+    },
     /// Two ranges overlap.
     #[error(
         "the CMA area {name} has two ranges with the page {pfn:#x}; a page lies in one, and the ranges ascend"

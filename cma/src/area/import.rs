@@ -1,5 +1,7 @@
 //! Imports the area of a real board from copies of its debugfs files.
 
+use std::ops::Range;
+
 use super::{Area, AreaError, Rules};
 use crate::map::{PageError, Pages};
 
@@ -58,19 +60,80 @@ impl Area {
         let order_per_bit = u32::try_from(order_per_bit).unwrap_or(u32::MAX);
         let mut area = Self::of_ranges(name, &[(base_pfn, count)], order_per_bit, rules)
             .map_err(|error| ImportError { file: "count", line: 1, problem: error.into() })?;
-        let bitmap = Pages::parse(files.bitmap, count >> order_per_bit).map_err(|error| {
-            let line = match &error {
-                PageError::Word { index, .. } => line_of(files.bitmap, *index),
-                PageError::Beyond { page, .. } => line_of(files.bitmap, page / 32),
-                PageError::Length { .. } => files.bitmap.lines().count().max(1),
-            };
-            ImportError { file: "bitmap", line, problem: error.into() }
-        })?;
+        let bitmap = bitmap(files.bitmap, count >> order_per_bit)?;
         area.ranges.iter_mut().for_each(|range| range.bitmap = bitmap.clone());
         // Whole bits: debugfs does not show how many pages each request was for.
         area.available = area.free();
         Ok(area)
     }
+
+    /// The area of a board with several ranges: `ranges` are the texts of base_pfn and bitmap in its folders ranges/N, since 6.15.
+    /// debugfs does not show the pages of a range. They are whole words of the bitmap, because a range is whole pageblocks.
+    ///
+    /// # Errors
+    /// If a text is not what debugfs prints, or if the texts contradict each other.
+    pub fn of_debugfs_ranges(
+        name: &str,
+        count: &str,
+        order_per_bit: &str,
+        ranges: &[(&str, &str)],
+        rules: Rules,
+    ) -> Result<Self, ImportError> {
+        let in_count = |error: AreaError| ImportError { file: "count", line: 1, problem: error.into() };
+        let count = number("count", count)?;
+        let order = number("order_per_bit", order_per_bit)? & u64::from(u32::MAX);
+        let order = u32::try_from(order).unwrap_or(u32::MAX);
+        let mut found = Vec::new();
+        let mut bitmaps = Vec::new();
+        for (base_pfn, text) in ranges {
+            let words = text.split_ascii_whitespace().count() as u64;
+            let pages = (words * 32).checked_shl(order).filter(|pages| pages >> order == words * 32);
+            found.push((number("base_pfn", base_pfn)?, pages.unwrap_or(u64::MAX)));
+            bitmaps.push(bitmap(text, words * 32)?);
+        }
+        let mut area = Self::of_ranges(name, &found, order, rules).map_err(in_count)?;
+        if area.count() != count {
+            let name = name.to_owned();
+            return Err(in_count(AreaError::Count { name, count, ranges: area.count() }));
+        }
+        area.ranges.iter_mut().zip(bitmaps).for_each(|(range, bitmap)| range.bitmap = bitmap);
+        area.available = area.free();
+        Ok(area)
+    }
+
+    /// The area whose free bits are `free`, for each range: the state that the kernel lists after a failed request. No page is busy.
+    ///
+    /// # Errors
+    /// If there is no such area.
+    pub fn of_free_runs(
+        name: &str,
+        ranges: &[(u64, u64)],
+        free: &[Vec<Range<u64>>],
+        order_per_bit: u32,
+        rules: Rules,
+    ) -> Result<Self, AreaError> {
+        let mut area = Self::of_ranges(name, ranges, order_per_bit, rules)?;
+        for (index, range) in area.ranges.iter_mut().enumerate() {
+            range.bitmap.insert(0..range.count >> order_per_bit);
+            for run in free.get(index).into_iter().flatten() {
+                range.bitmap.remove(run.clone());
+            }
+        }
+        area.available = area.free();
+        Ok(area)
+    }
+}
+
+/// Reads a bitmap of `bits` bits.
+fn bitmap(text: &str, bits: u64) -> Result<Pages, ImportError> {
+    Pages::parse(text, bits).map_err(|error| {
+        let line = match &error {
+            PageError::Word { index, .. } => line_of(text, *index),
+            PageError::Beyond { page, .. } => line_of(text, page / 32),
+            PageError::Length { .. } => text.lines().count().max(1),
+        };
+        ImportError { file: "bitmap", line, problem: error.into() }
+    })
 }
 
 /// The only word of a text.
@@ -120,6 +183,23 @@ mod tests {
         let files = Debugfs { base_pfn: "0", count: "8", order_per_bit: "2", bitmap: "1" };
         let mut area = Area::of_debugfs("isp", files, Rules::V7_2).unwrap();
         assert_eq!((area.used(), area.alloc(5, 0).unwrap_err().errno), (4, -16));
+    }
+
+    #[test]
+    fn a_window_of_two_ranges() {
+        let of = |count, ranges: &[(&str, &str)]| {
+            Area::of_debugfs_ranges("isp", count, "0", ranges, Rules::V7_2).map_err(|error| error.to_string())
+        };
+        let area = of("96", &[("64", "1"), ("512", "0 4294967295\n")]).unwrap();
+        assert_eq!(area.ranges().collect::<Vec<_>>(), [64..96, 512..576]);
+        assert_eq!((area.used(), area.largest_hole()), (33, 512..544));
+        let error = of("128", &[("64", "1"), ("512", "0 0")]).unwrap_err();
+        assert!(
+            error.contains("count, line 1: the CMA area isp has 128 pages, but its ranges have 96"),
+            "{error}"
+        );
+        assert!(of("64", &[("64", "x"), ("0", "0")]).unwrap_err().contains("word 0 of the bitmap is \"x\""));
+        assert!(of("64", &[("64", "0"), ("80", "0")]).unwrap_err().contains("two ranges with the page 0x50"));
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl fmt::Display for Statistics {
 }
 
 /// "1 page" or "2 pages".
-pub(crate) fn plural(pages: u64) -> String {
+pub fn plural(pages: u64) -> String {
     if pages == 1 { "1 page".to_owned() } else { format!("{pages} pages") }
 }
 

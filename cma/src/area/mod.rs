@@ -13,8 +13,8 @@ use std::{fmt, fmt::Write as _, ops::Range, str::FromStr};
 
 pub use error::{AllocError, AreaError, Reason};
 pub use import::{Debugfs, ImportError, ImportProblem};
-pub use measure::Statistics;
-pub(crate) use measure::{permille, plural};
+pub(crate) use measure::permille;
+pub use measure::{Statistics, plural};
 use serde::Serialize;
 pub use why::{Place, Why};
 
@@ -68,6 +68,17 @@ pub enum Rules {
 impl Rules {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V7_2];
+
+    /// The rules of the release that `uname -r` prints, as in `6.6.31+rpt-rpi-v8`. None if it does not begin with two numbers.
+    pub fn of_release(release: &str) -> Option<Self> {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else { return None };
+        Some(match (major, minor) {
+            (..6, _) | (6, ..12) => Self::V6_1,
+            (6, ..15) => Self::V6_12,
+            _ => Self::V7_2,
+        })
+    }
 
     /// Whether areas have several ranges, as since 6.15.
     pub(crate) fn have_ranges(self) -> bool {
@@ -257,14 +268,22 @@ impl Area {
     pub fn allocated(&self) -> Pages {
         let mut pages = Pages::empty(self.count());
         let mut before = 0;
-        for range in &self.ranges {
-            for run in range.bitmap.runs() {
-                let (start, end) = (run.start << self.order_per_bit, run.end << self.order_per_bit);
-                pages.insert(before + start..before + end);
-            }
-            before += range.count;
+        for (pfns, allocated) in self.range_bitmaps() {
+            allocated.runs().for_each(|run| pages.insert(before + run.start..before + run.end));
+            before += pfns.end - pfns.start;
         }
         pages
+    }
+
+    /// The page frame numbers of each range, and its allocated pages, counted from its base.
+    pub fn range_bitmaps(&self) -> impl Iterator<Item = (Range<u64>, Pages)> {
+        self.ranges.iter().map(|range| {
+            let mut pages = Pages::empty(range.count);
+            for run in range.bitmap.runs() {
+                pages.insert(run.start << self.order_per_bit..run.end << self.order_per_bit);
+            }
+            (range.pfns(), pages)
+        })
     }
 
     /// cma_alloc: allocates the first run of `count` free pages from which all movable pages can be migrated.

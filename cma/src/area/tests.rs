@@ -520,3 +520,20 @@ proptest! {
         prop_assert_eq!(fits, std::iter::from_fn(|| reference.alloc(7, 2).ok()).count() as u64);
     }
 }
+
+#[test]
+fn releases_have_rules() {
+    for (release, rules) in [
+        ("4.19.0-rc1", Some(Rules::V6_1)),
+        ("5.10.110", Some(Rules::V6_1)),
+        ("6.11.2", Some(Rules::V6_1)),
+        ("6.12.25+rpt-rpi-v8", Some(Rules::V6_12)),
+        ("6.14", Some(Rules::V6_12)),
+        ("6.15-rc3", Some(Rules::V7_2)),
+        ("7.2.1", Some(Rules::V7_2)),
+        ("next", None),
+        ("6", None),
+    ] {
+        assert_eq!(Rules::of_release(release), rules, "{release}");
+    }
+}

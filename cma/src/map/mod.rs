@@ -8,7 +8,7 @@ use std::ops::Range;
 
 pub use pages::{PageError, Pages};
 
-use crate::{PAGE_SIZE, Window};
+use crate::{PAGE_SIZE, Window, area::Area};
 
 /// A named range of a window, for example a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Map {
     pub base: u64,
     /// Its size in bytes.
     pub size: u64,
+    /// Size of a page in bytes: [`PAGE_SIZE`], unless the board has other pages.
+    pub page_size: u64,
     /// The pages that the kernel has allocated.
     pub allocated: Pages,
     /// The pages that devices wrote to, at that moment or before.
@@ -66,11 +68,28 @@ impl Map {
             name: window.name.clone(),
             base: window.base,
             size: window.size,
+            page_size: PAGE_SIZE,
             allocated: empty.clone(),
             written: empty,
             alignment: None,
             owners: Vec::new(),
         }
+    }
+
+    /// The maps of an area on a board with pages of `page_size` bytes: one for each of its ranges.
+    pub fn of_area(area: &Area, page_size: u64) -> Vec<Self> {
+        let several = area.ranges().count() > 1;
+        let maps = area.range_bitmaps().enumerate().map(|(index, (pfns, allocated))| Self {
+            name: if several { format!("{}, range {index}", area.name()) } else { area.name().to_owned() },
+            base: pfns.start.saturating_mul(page_size),
+            size: (pfns.end - pfns.start).saturating_mul(page_size),
+            page_size,
+            written: Pages::empty(allocated.window_pages()),
+            allocated,
+            alignment: None,
+            owners: Vec::new(),
+        });
+        maps.collect()
     }
 
     /// Adds `name` as the owner of the pages that contain the `bytes` bytes at `address`.
@@ -83,7 +102,7 @@ impl Map {
         if address < window.start || end > window.end || bytes == 0 {
             return Err(OutsideError { name: name.to_owned(), addresses: address..end, window });
         }
-        let pages = (address - self.base) / PAGE_SIZE..(end - self.base).div_ceil(PAGE_SIZE);
+        let pages = (address - self.base) / self.page_size..(end - self.base).div_ceil(self.page_size);
         let at = self.owners.partition_point(|owner| owner.pages.start <= pages.start);
         self.owners.insert(at, Owner { name: name.to_owned(), pages });
         Ok(())
@@ -96,7 +115,7 @@ impl Map {
 
     /// Pages of the window.
     pub fn pages(&self) -> u64 {
-        self.size / PAGE_SIZE
+        self.size / self.page_size
     }
 
     /// The longest free run: the first one if several have this length, empty if no page is free.
@@ -106,14 +125,14 @@ impl Map {
 
     /// The pages of `range` that are multiples of `alignment`, by their page frame number.
     fn multiples(&self, range: Range<u64>, alignment: u64) -> impl Iterator<Item = u64> {
-        let first = self.base / PAGE_SIZE;
+        let first = self.base / self.page_size;
         let next = (first + range.start).next_multiple_of(alignment.max(1)) - first;
         (next..range.end).step_by(usize::try_from(alignment.max(1)).unwrap_or(usize::MAX))
     }
 
     /// The address of a page.
     fn address(&self, page: u64) -> u64 {
-        self.base + page * PAGE_SIZE
+        self.base + page * self.page_size
     }
 
     /// "600 of 65536 pages allocated (0.9 %), largest free run 64512 pages (252 MiB)"
@@ -122,7 +141,7 @@ impl Map {
         let hole = hole.end - hole.start;
         #[expect(clippy::cast_precision_loss, reason = "a percentage")]
         let percent = used as f64 * 100.0 / pages.max(1) as f64;
-        let hole_size = human(hole * PAGE_SIZE);
+        let hole_size = human(hole * self.page_size);
         format!(
             "{used} of {pages} pages allocated ({percent:.1} %), largest free run {hole} pages ({hole_size})"
         )
@@ -156,7 +175,7 @@ enum Cell {
 }
 
 /// A size in the largest unit in which it is at least 1, with one decimal if it is not a whole number.
-fn human(bytes: u64) -> String {
+pub(crate) fn human(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     let (shift, unit) = units.into_iter().find(|(shift, _)| bytes >> shift > 0).unwrap_or((0, "bytes"));
     let tenths = (u128::from(bytes) * 10) >> shift;

@@ -6,7 +6,7 @@
 use std::{fmt::Write as _, ops::Range};
 
 use super::{Cell, Map, Owner, human};
-use crate::{PAGE_SIZE, area::plural};
+use crate::area::plural;
 
 /// Width of the picture, in its own units, like all lengths in this file.
 const WIDTH: f64 = 1000.0;
@@ -77,13 +77,13 @@ impl Map {
 
         let overview = Grid::overview(self, y + 46.0);
         let detail = Grid::detail(self, &overview);
-        overview.caption(&mut body, "The whole window");
+        overview.caption(&mut body, self, "The whole window");
         overview.cells(&mut body, self);
         y = overview.bottom();
         match &detail {
             Some(detail) => {
                 overview.frame(&mut body, &detail.range, INK, 2.0);
-                detail.caption(&mut body, "Detail: the part in the frame");
+                detail.caption(&mut body, self, "Detail: the part in the frame");
                 detail.cells(&mut body, self);
                 detail.owners(&mut body, self.owners(), "label");
                 y = detail.bottom();
@@ -128,7 +128,7 @@ impl Map {
             let pages = owner.pages.end - owner.pages.start;
             text(body, GUTTER, y, "", &owner.name);
             text(body, GUTTER + 210.0, y, "mono", &format!("{:#x}", self.address(owner.pages.start)));
-            let size = format!("{} ({})", plural(pages), human(pages * PAGE_SIZE));
+            let size = format!("{} ({})", plural(pages), human(pages * self.page_size));
             text(body, GUTTER + 340.0, y, "faint", &size);
             let written = self.written.count_in(owner.pages.clone());
             text(body, GUTTER + 530.0, y, "faint", &format!("{written} written by a device"));
@@ -197,9 +197,9 @@ impl Grid {
         self.y + row as f64 * self.cell.1
     }
 
-    fn caption(&self, body: &mut String, what: &str) {
+    fn caption(&self, body: &mut String, map: &Map, what: &str) {
         text(body, GUTTER, self.y - 9.0, "head", what);
-        let cell = human(self.pages_per_cell * PAGE_SIZE);
+        let cell = human(self.pages_per_cell * map.page_size);
         let scale = format!("a cell is {}, {cell}", plural(self.pages_per_cell));
         let _ = writeln!(
             body,
@@ -347,6 +347,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PAGE_SIZE;
     use crate::{Window, map::tests::small};
 
     /// Each element that is opened is closed, and attributes are quoted; returns how many of each there are.

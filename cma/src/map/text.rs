@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Cell, Map, human};
-use crate::{PAGE_SIZE, area::plural};
+use crate::area::plural;
 
 /// Number of cells in a line.
 const COLUMNS: u64 = 64;
@@ -21,7 +21,7 @@ impl Map {
             text,
             "a character is {}: . free  + partly allocated  # allocated  w partly, W wholly allocated and written \
              by a device  - free, written before",
-            human(pages_per_cell * PAGE_SIZE)
+            human(pages_per_cell * self.page_size)
         );
         let mut last = String::new();
         let mut left_out = false;

@@ -7,6 +7,7 @@ mod anywhere;
 mod bad_input;
 mod bare_metal;
 mod bindings;
+mod boards;
 mod camera;
 mod cameras;
 mod check;
@@ -57,6 +58,8 @@ fn groups(arch: &Arch) -> Vec<Group> {
         bad_input::group(),
         bare_metal::group(),
         bindings::group(),
+        boards::group(),
+        boards::reproduced(),
         camera::group(),
         cameras::group(),
         check::group(),

@@ -42,6 +42,7 @@ const ONLY_PARSED: &[(&str, &str)] = &[
     ("minivmm image remove 7.2", "this image is not built"),
     ("minivmm --image 7.2", "it boots another image"),
     ("cargo lab --arch aarch64", "lab:: boots this lab"),
+    ("minivmm reproduce", "reproduce:: boots its guests"),
     (
         "minivmm experiment run --jobs 1 tests/experiments/",
         "experiments:: runs those that `--thorough` does not name, and `--thorough` all",

@@ -4,7 +4,10 @@ use std::{io, path::PathBuf};
 
 use devices::faults::PlanError;
 
-use super::{check::CheckError, ctl::CtlError, image, model::ModelError, replay::ReplayError};
+use super::{
+    check::CheckError, ctl::CtlError, diagnose::DiagnoseError, image, model::ModelError, replay::ReplayError,
+    reproduce::ReproduceError,
+};
 use crate::{
     api::server::SocketError,
     boot::{error::LoadError, images::ImageError},
@@ -37,6 +40,10 @@ pub(super) enum CliError {
     Check(CheckError),
     #[error(transparent)]
     Model(ModelError),
+    #[error(transparent)]
+    Diagnose(DiagnoseError),
+    #[error(transparent)]
+    Reproduce(ReproduceError),
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]
@@ -78,6 +85,8 @@ impl CliError {
             Self::Check(error) => error.reason(),
             Self::Model(error) => error.reason(),
             Self::Ctl(error) => error.reason(),
+            Self::Diagnose(error) => error.reason(),
+            Self::Reproduce(error) => error.reason(),
             Self::Experiment(error) => error.reason(),
             Self::Replay(error) => error.reason(),
             Self::Builder(error) => image::reason(error),

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod collect;
 pub mod ctl;
+pub mod diagnose;
 pub mod doctor;
 mod duration;
 mod error;
@@ -11,6 +12,7 @@ mod machine_args;
 pub mod model;
 pub mod pages;
 pub mod replay;
+pub mod reproduce;
 mod run;
 mod usage;
 
@@ -35,12 +37,14 @@ use crate::{
 use check::{CheckArgs, CheckError};
 use collect::CollectArgs;
 use ctl::CtlArgs;
+use diagnose::DiagnoseArgs;
 use doctor::DoctorArgs;
 use error::CliError;
 use image::ImageArgs;
 use machine_args::{GuestArgs, MachineArgs, config, device_help};
 use model::ModelArgs;
 use replay::ReplayArgs;
+use reproduce::ReproduceArgs;
 use run::{RunArgs, run};
 
 /// Boots a Linux guest with CMA windows and DMA devices, such as a camera that writes frames into a window.
@@ -136,6 +140,10 @@ enum Command {
     Image(ImageArgs),
     /// Gather what describes the reserved memory of this machine, or of a board, as a tar archive
     Collect(CollectArgs),
+    /// Say why requests for contiguous memory failed on a board, from such an archive or a kernel log
+    Diagnose(DiagnoseArgs),
+    /// Make a board's failed request for contiguous memory fail again, in a guest
+    Reproduce(ReproduceArgs),
     /// Write the manual pages of minivmm and of its commands into a folder
     ///
     /// `minivmm man ~/.local/share/man/man1`, then `man minivmm`.
@@ -197,6 +205,8 @@ fn command(cli: Cli) -> Result<ExitCode, CliError> {
         Some(Command::Doctor(args)) => Ok(doctor(&args)),
         Some(Command::Image(args)) => image::main(&args).map(|text| print(&text)).map_err(CliError::Builder),
         Some(Command::Collect(args)) => collect(&args),
+        Some(Command::Reproduce(args)) => reproduce::main(&args).map_err(CliError::Reproduce),
+        Some(Command::Diagnose(args)) => diagnose::main(&args).map_err(CliError::Diagnose),
         Some(Command::Man { folder }) => pages::write_manual(Cli::command(), &folder)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|source| CliError::Write { path: folder, source }),

@@ -69,7 +69,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "ORDER", requires = "request", value_parser = clap::value_parser!(u32).range(..52))]
     align: Option<u32>,
     /// Kernel for --frames and --import: 6.1 or 6.12 for Linux up to 6.14, 7.2 for later ones; a script has rules=...
-    #[arg(long, conflicts_with = "script", default_value_t)]
+    #[arg(long, value_name = "VERSION", conflicts_with = "script", default_value_t)]
     rules: Rules,
 }
 
