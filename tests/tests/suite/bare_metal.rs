@@ -38,6 +38,7 @@ pub(crate) fn group() -> Group {
         a_guest_that_provokes_warnings_stops_nothing,
         a_part_that_does_not_end_is_named,
         a_limit_of_file_sizes_is_an_error,
+        a_limit_of_descriptors_is_an_error_before_the_guest_runs,
     ];
     let same = same.into_iter().map(Test::the_same_everywhere);
     Group {
@@ -440,4 +441,36 @@ fn wait(what: &str, mut come: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "{what} did not come");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// With each number of descriptors a machine either does its work or does not begin, and leaves nothing.
+fn a_limit_of_descriptors_is_an_error_before_the_guest_runs() {
+    let (mut refused, mut worked) = (0, 0);
+    for most in 20..70 {
+        let folder = tempfile::tempdir().unwrap();
+        let (kernel, results) = (folder.path(), tempfile::tempdir().unwrap());
+        let mut machine = minivmm("hello", kernel);
+        for name in ["report", "timeline", "api-socket"] {
+            machine.arg(format!("--{name}")).arg(results.path().join(name));
+        }
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        let set = move || setrlimit(Resource::Nofile, limit).map_err(io::Error::from);
+        // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+        unsafe { machine.pre_exec(set) };
+        let output = machine.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let names = std::fs::read_dir(results.path()).unwrap();
+        let mut names: Vec<_> = names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        if output.status.code() == Some(42) {
+            assert_eq!(names, ["report", "timeline"], "{most}: {said}");
+            worked += 1;
+        } else {
+            assert!(output.stdout.is_empty() && names.is_empty(), "{most}: {names:?} {said}");
+            assert!(matches!(output.status.code(), Some(1 | 2)), "{most}: {} {said}", output.status);
+            assert!(said.starts_with("minivmm: ") && said.contains("Too many open files"), "{most}: {said}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 5 && worked > 5, "{refused} {worked}");
 }

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, fchown, fstat, linkat, open, openat, renameat, unlinkat},
-    io::Errno,
+    io::{Errno, retry_on_intr},
     process::geteuid,
 };
 
@@ -35,9 +35,11 @@ impl WholeFile {
     /// If the folder cannot be written.
     pub fn create(folder: OwnedFd, mode: u32) -> io::Result<Self> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE;
-        match openat(&folder, ".", flags, Mode::from_raw_mode(mode)) {
+        match retry_on_intr(|| openat(&folder, ".", flags, Mode::from_raw_mode(mode))) {
             Ok(file) => Ok(Self { folder, file: file.into(), temporary: None }),
-            Err(_) => Self::with_temporary_name(folder, mode),
+            // A file system, or a kernel, without such files (open(2), O_TMPFILE).
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => Self::with_temporary_name(folder, mode),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -45,7 +47,7 @@ impl WholeFile {
     fn with_temporary_name(folder: OwnedFd, mode: u32) -> io::Result<Self> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(mode);
-        let (file, name) = with_new_name(|name| openat(&folder, name, flags, mode))?;
+        let (file, name) = with_new_name(|name| retry_on_intr(|| openat(&folder, name, flags, mode)))?;
         Ok(Self { folder, file: file.into(), temporary: Some(name) })
     }
 
@@ -55,7 +57,7 @@ impl WholeFile {
     /// If the folder of `path` does not exist or cannot be written.
     pub fn beside(path: &Path, mode: u32) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Self::create(open(folder_of(path), flags, Mode::empty())?, mode)
+        Self::create(retry_on_intr(|| open(folder_of(path), flags, Mode::empty()))?, mode)
     }
 
     /// As root, gives the file to the owner of its folder, whose user the thread that finishes it may have by then. If the host

@@ -71,5 +71,9 @@ pub(super) fn host(what: &'static str) -> impl Fn(io::Error) -> MachineError {
 
 /// The event loop failed.
 pub(super) fn event_loop(error: &event_manager::Error) -> MachineError {
-    MachineError::Host { what: "the event loop", source: io::Error::other(format!("{error:?}")) }
+    let source = match error {
+        event_manager::Error::Epoll(errno) | event_manager::Error::EventFd(errno) => (*errno).into(),
+        error => io::Error::other(error.to_string()),
+    };
+    MachineError::Host { what: "the event loop", source }
 }

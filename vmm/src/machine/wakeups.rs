@@ -55,7 +55,7 @@ impl MutEventSubscriber for Wakeups {
     fn init(&mut self, ops: &mut EventOps<'_>) {
         for (index, (fd, wake)) in (0..).zip(&self.sources) {
             if let Err(error) = ops.add(Events::with_data_raw(*fd, index, EventSet::IN)) {
-                tracing::warn!("cannot listen to {wake:?}: {error:?}");
+                tracing::warn!("cannot listen to {wake:?}: {error}");
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::{io, path::PathBuf, sync::OnceLock};
 
 use landlock::{
-    ABI as Version, Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset,
+    ABI as Version, Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, PathFdError, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope, make_bitflags,
 };
 
@@ -70,17 +70,21 @@ pub(super) fn restrict(kind: Kind, folders: &[PathBuf]) -> io::Result<()> {
         return Ok(());
     }
     let allowed = allowed(kind);
+    let folders = if allowed.is_empty() { &[] } else { folders };
+    // A folder that cannot be opened now could not be written to later.
+    let folders: Vec<PathFd> =
+        folders.iter().map(PathFd::new).collect::<Result<_, _>>().map_err(|error| {
+            let PathFdError::OpenCall { source, path, .. } = error else { return io::Error::other(error) };
+            io::Error::new(source.kind(), format!("the folder {} cannot be opened: {source}", path.display()))
+        })?;
     let restricted = || -> Result<(), RulesetError> {
         let mut ruleset = Ruleset::default()
             .handle_access(AccessFs::from_all(KNOWN))?
             .handle_access(AccessNet::from_all(KNOWN))?
             .scope(Scope::AbstractUnixSocket)?
             .create()?;
-        for folder in folders.iter().filter(|_| !allowed.is_empty()) {
-            // A folder that is gone grants nothing.
-            if let Ok(folder) = PathFd::new(folder) {
-                ruleset = ruleset.add_rule(PathBeneath::new(folder, allowed))?;
-            }
+        for folder in folders {
+            ruleset = ruleset.add_rule(PathBeneath::new(folder, allowed))?;
         }
         ruleset.restrict_self().map(drop)
     };

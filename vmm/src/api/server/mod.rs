@@ -251,7 +251,7 @@ impl MutEventSubscriber for Server {
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
         if let Err(error) = ops.add(Events::new(&self.socket.listener, EventSet::IN)) {
-            tracing::warn!("cannot listen to the API socket: {error:?}");
+            tracing::warn!("cannot listen to the API socket: {error}");
         }
     }
 }
