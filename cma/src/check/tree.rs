@@ -116,6 +116,12 @@ impl<'a> Tree<'a> {
         Ok(tree)
     }
 
+    /// Whether it is an overlay: a child of the root has a child `__overlay__` (scripts/dtc/libfdt/fdt_overlay.c).
+    pub fn is_overlay(&self) -> bool {
+        let mut children = self.children(ROOT);
+        children.any(|fragment| self.children(fragment).any(|node| self.name(node) == "__overlay__"))
+    }
+
     fn read_reservations(&mut self, blob: &[u8], mut at: usize) -> Result<(), TreeError> {
         loop {
             let entry = at.checked_add(16).and_then(|end| blob.get(at..end));

@@ -11,6 +11,7 @@ mod boards;
 mod camera;
 mod cameras;
 mod check;
+mod check_files;
 mod debug_kernel;
 mod demosaic;
 mod experiments;
@@ -63,6 +64,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         camera::group(),
         cameras::group(),
         check::group(),
+        check_files::group(),
         debug_kernel::group(arch),
         demosaic::group(),
         experiments::group(),

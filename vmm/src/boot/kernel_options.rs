@@ -113,10 +113,27 @@ pub fn embedded_config(image: &[u8]) -> Option<String> {
     let after = |data: &[u8], mark: &[u8]| data.windows(mark.len()).position(|bytes| bytes == mark);
     let start = after(image, b"IKCFG_ST")? + b"IKCFG_ST".len();
     let data = &image[start..];
-    let data = &data[..after(data, b"IKCFG_ED")?];
+    unpacked(&data[..after(data, b"IKCFG_ED")?])
+}
+
+fn unpacked(data: &[u8]) -> Option<String> {
     let mut config = Vec::new();
     let read: io::Result<usize> = GzDecoder::new(data).take(CONFIG_MAX).read_to_end(&mut config);
     read.ok().map(|_| String::from_utf8_lossy(&config).into_owned())
+}
+
+/// The configuration in a file: text, as in .config, the same compressed, as in /proc/config.gz, or one that a kernel embeds. None
+/// without a line for an option.
+pub fn config_in(file: &[u8]) -> Option<String> {
+    let text = if file.starts_with(b"\x1f\x8b") {
+        unpacked(file)
+    } else {
+        embedded_config(file).or_else(|| {
+            let length = file.len().min(usize::try_from(CONFIG_MAX).unwrap_or(usize::MAX));
+            Some(String::from_utf8_lossy(&file[..length]).into_owned())
+        })
+    };
+    text.filter(|text| text.lines().any(|line| line.starts_with("CONFIG_")))
 }
 
 /// The needed options that `config` lacks.

@@ -1,5 +1,8 @@
 //! `minivmm check`: reads a device tree, or generates the machine's, and prints how Linux handles its reserved memory.
 
+pub mod config;
+mod overlay;
+
 use std::{
     fs::File,
     io::{self, BufWriter, Read, Write},
@@ -15,6 +18,9 @@ use cma::{
     size,
 };
 use guest_images::Kind;
+
+use config::{ConfigError, Given};
+use overlay::OverlayError;
 
 use crate::{arch, observe::exit_status::Reason};
 
@@ -47,8 +53,17 @@ pub struct CheckArgs {
     /// RAM that a boot loader describes, instead of the memory nodes of FILE; may be repeated
     #[arg(long, value_name = "BASE+SIZE", value_parser = parse_ram, requires = "file")]
     ram: Vec<Range<u64>>,
+    /// The configuration of the kernel: its .config, a copy of /proc/config.gz, or a kernel that embeds it
+    ///
+    /// Version, architecture, page size and the options of CMA and of DMA are those of the configuration, unless other options
+    /// say otherwise.
+    #[arg(long, value_name = "CONFIG", requires = "file")]
+    config: Option<PathBuf>,
+    /// An overlay (.dtbo or .dtso) that the boot loader applies to FILE; may be repeated, and needs fdtoverlay
+    #[arg(long, value_name = "OVERLAY", requires = "file")]
+    overlay: Vec<PathBuf>,
     /// End of low memory on 32-bit Arm [default: 760 MiB above the start of RAM]
-    #[arg(long, value_name = "ADDRESS", value_parser = size::parse, requires = "board_arch")]
+    #[arg(long, value_name = "ADDRESS", value_parser = size::parse, requires = "file")]
     lowmem_end: Option<u64>,
 }
 
@@ -73,6 +88,8 @@ Examples:
   minivmm check board.dtb --ram 0x40000000+2G --cmdline cma=320M
                                                    with the RAM and the command line that the boot loader gives
   minivmm check board.dtb --arch arm               a 32-bit board
+  minivmm check board.dtb --config config.gz       the kernel with this configuration
+  minivmm check board.dtb --overlay camera.dtbo    with an overlay that the boot loader applies
   minivmm check --cma 256M --memory 4G             the tree that this guest would get
 
 For FILE, the kernel is Debian's of 6.12 on arm64, unless options say otherwise. --cmdline replaces FILE's bootargs, as U-Boot does.
@@ -123,6 +140,25 @@ pub enum CheckError {
         /// The mistake and its place.
         source: TreeError,
     },
+    /// The tree is an overlay.
+    #[error(
+        "{} is an overlay, which reserves nothing on its own; apply it to the tree of its board: minivmm check BOARD.dtb \
+         --overlay {}",
+        .0.display(), .0.display()
+    )]
+    Overlay(PathBuf),
+    /// A file for --overlay is a whole tree.
+    #[error("{} is no overlay, as it has no fragment with a node __overlay__; give it as FILE", .0.display())]
+    NoOverlay(PathBuf),
+    /// An option about a board without its tree.
+    #[error("{0} is about a board's tree; name its FILE, or omit {0}")]
+    NoFile(&'static str),
+    /// The overlays cannot be applied.
+    #[error(transparent)]
+    Apply(#[from] OverlayError),
+    /// There is no kernel in the file for --config.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The kernel's options contradict each other.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -135,7 +171,9 @@ impl CheckError {
     /// The reason for minivmm's exit status.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NoDtc { .. } | Self::Print(_) => Reason::Failed,
+            Self::NoDtc { .. }
+            | Self::Print(_)
+            | Self::Apply(OverlayError::NoFdtoverlay(_) | OverlayError::Temporary(_)) => Reason::Failed,
             _ => Reason::BadRequest,
         }
     }
@@ -151,16 +189,40 @@ pub fn file(
     cmdline: &str,
     args: &CheckArgs,
 ) -> Result<ExitCode, CheckError> {
-    let rules = args.rules.unwrap_or(Rules::V6_12);
-    let arch = args.arch.unwrap_or(Arch::Arm64);
-    let mut kernel = Kernel::debian(rules, arch, args.page_size.unwrap_or(PAGE_SIZE))?;
+    let CheckArgs { rules, arch, page_size, .. } = *args;
+    let mut kernel = match &args.config {
+        Some(config) => config::kernel(config, Given { rules, arch, page_size })?,
+        None => Kernel::debian(
+            rules.unwrap_or(Rules::V6_12),
+            arch.unwrap_or(Arch::Arm64),
+            page_size.unwrap_or(PAGE_SIZE),
+        )?,
+    };
     if let Some(pageblock) = pageblock {
         kernel = kernel.with_pageblock(pageblock)?;
     }
     kernel.lowmem_end = args.lowmem_end;
     let cmdline = (!cmdline.is_empty()).then(|| cmdline.to_owned());
     let boot = Boot { ram: args.ram.clone(), cmdline };
-    tree(path, &read(path)?, kernel, &boot, args)
+    kernel.cma_areas = args.cma_areas.unwrap_or(kernel.cma_areas);
+    let with_symbols = !args.overlay.is_empty();
+    let blob = read(path, with_symbols)?;
+    let base = report(path, &blob, &kernel, &boot)?;
+    if !with_symbols {
+        return show(&base, args);
+    }
+    let mut overlays = Vec::new();
+    for path in &args.overlay {
+        let blob = read(path, true)?;
+        if !parse(path, &blob)?.is_overlay() {
+            return Err(CheckError::NoOverlay(path.clone()));
+        }
+        overlays.push((path.as_path(), blob));
+    }
+    let blob = overlay::apply((path, &blob), &overlays)?;
+    let mut report = report(path, &blob, &kernel, &boot)?;
+    overlay::warn(&mut report, &base);
+    show(&report, args)
 }
 
 /// Checks the flattened tree of a guest. `pageblock` is its kernel's, in bytes, and `image` its guest image.
@@ -173,6 +235,17 @@ pub fn guest(
     image: Option<&str>,
     args: &CheckArgs,
 ) -> Result<ExitCode, CheckError> {
+    let of_boards = [
+        ("--config", args.config.is_some()),
+        ("--overlay", !args.overlay.is_empty()),
+        ("--ram", !args.ram.is_empty()),
+        ("--arch", args.arch.is_some()),
+        ("--lowmem-end", args.lowmem_end.is_some()),
+    ];
+    // clap does not require FILE if an option that excludes it is there.
+    if let Some((option, _)) = of_boards.into_iter().find(|(_, given)| *given) {
+        return Err(CheckError::NoFile(option));
+    }
     let kind = image.and_then(Kind::named);
     let release = kind.and_then(Kind::release).and_then(|release| release.name().parse().ok());
     let rules = args.rules.or(release).unwrap_or_default();
@@ -186,21 +259,23 @@ pub fn guest(
     } else {
         Kernel::guest(rules, arch, page_size, pageblock)?
     };
-    tree(Path::new("the tree of these options"), blob, kernel, &Boot::default(), args)
+    let kernel = Kernel { cma_areas: args.cma_areas.unwrap_or(kernel.cma_areas), ..kernel };
+    show(&report(Path::new("the tree of these options"), blob, &kernel, &Boot::default())?, args)
 }
 
-/// Prints the findings about the flattened tree `blob`. The status is 1 if there is an error among them.
-fn tree(
-    path: &Path,
-    blob: &[u8],
-    mut kernel: Kernel,
-    boot: &Boot,
-    args: &CheckArgs,
-) -> Result<ExitCode, CheckError> {
-    let tree = Tree::read(blob).map_err(|source| CheckError::Tree { path: path.to_owned(), source })?;
-    kernel.cma_areas = args.cma_areas.unwrap_or(kernel.cma_areas);
-    let report = check(&tree, &kernel, boot);
-    match print(&report, args.json, BufWriter::new(io::stdout().lock())) {
+fn parse<'a>(path: &Path, blob: &'a [u8]) -> Result<Tree<'a>, CheckError> {
+    Tree::read(blob).map_err(|source| CheckError::Tree { path: path.to_owned(), source })
+}
+
+/// The findings about the flattened tree `blob`, which must be that of a whole board.
+fn report(path: &Path, blob: &[u8], kernel: &Kernel, boot: &Boot) -> Result<Report, CheckError> {
+    let tree = parse(path, blob)?;
+    if tree.is_overlay() { Err(CheckError::Overlay(path.to_owned())) } else { Ok(check(&tree, kernel, boot)) }
+}
+
+/// Prints the findings. The status is 1 if there is an error among them.
+fn show(report: &Report, args: &CheckArgs) -> Result<ExitCode, CheckError> {
+    match print(report, args.json, BufWriter::new(io::stdout().lock())) {
         // A reader may close the pipe early.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
@@ -218,9 +293,10 @@ fn print(report: &Report, json: bool, mut out: impl Write) -> io::Result<()> {
     out.flush()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CheckError> {
-    if path.extension().is_some_and(|extension| extension == "dts") {
-        return compile(path);
+/// Reads a flattened tree, or compiles its source: `with_symbols`, so that overlays can refer to its labels.
+fn read(path: &Path, with_symbols: bool) -> Result<Vec<u8>, CheckError> {
+    if path.extension().is_some_and(|extension| extension == "dts" || extension == "dtso") {
+        return compile(path, with_symbols);
     }
     let error = |source| CheckError::Read { path: path.to_owned(), source };
     let mut blob = Vec::new();
@@ -230,11 +306,12 @@ fn read(path: &Path) -> Result<Vec<u8>, CheckError> {
 }
 
 /// Compiles a source to a flattened tree. dtc's findings about its content are ignored, as the check has its own.
-fn compile(path: &Path) -> Result<Vec<u8>, CheckError> {
+fn compile(path: &Path, with_symbols: bool) -> Result<Vec<u8>, CheckError> {
     // dtc's own message would be less clear.
     File::open(path).map_err(|source| CheckError::Read { path: path.to_owned(), source })?;
-    let dtc = Command::new("dtc").args(["-f", "-q", "-I", "dts", "-O", "dtb", "--"]).arg(path).output();
-    let output = dtc.map_err(|source| CheckError::NoDtc { path: path.to_owned(), source })?;
+    let mut dtc = Command::new("dtc");
+    dtc.args(["-f", "-q", "-I", "dts", "-O", "dtb"]).args(with_symbols.then_some("-@")).arg("--").arg(path);
+    let output = dtc.output().map_err(|source| CheckError::NoDtc { path: path.to_owned(), source })?;
     if output.status.success() && !output.stdout.is_empty() {
         return Ok(output.stdout);
     }
@@ -328,6 +405,8 @@ mod tests {
             rules: None,
             arch: None,
             page_size: None,
+            config: None,
+            overlay: Vec::new(),
             cma_areas: None,
             ram: Vec::new(),
             lowmem_end: None,
