@@ -21,6 +21,7 @@ mod progress;
 mod recipe;
 mod release;
 mod sources;
+mod stock;
 mod versions;
 
 pub use arch::Arch;
@@ -28,6 +29,7 @@ pub use builder::{build, clean, update};
 pub use built::{Image, current, list, remove};
 pub use image::Kind;
 pub use release::Release;
+pub use stock::{Stock, stock};
 
 /// Why an image, or a part of it, could not be built.
 #[derive(Debug, thiserror::Error)]

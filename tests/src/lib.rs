@@ -13,6 +13,7 @@ pub mod injection;
 pub mod kernels;
 pub mod programs;
 pub mod pty;
+pub mod reserved;
 pub mod scenario;
 pub mod schema;
 pub mod soak;

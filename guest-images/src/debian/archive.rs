@@ -76,13 +76,21 @@ impl Archive {
     /// # Errors
     /// If apt knows no such package, or if it has no dependency.
     pub fn first_dependency(&self, package: &str) -> Result<String, Error> {
+        self.dependency(package, "")
+    }
+
+    /// The first package that `package` depends on whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// If apt knows no such package, or if it has no such dependency.
+    pub(crate) fn dependency(&self, package: &str, prefix: &str) -> Result<String, Error> {
         // Fetches the lists if they are missing.
         self.candidates(&[package])?;
         let shown =
             command::output(self.apt(&[], "apt-cache")?.args(["show", "--no-all-versions", package]))?;
-        first_dependency(&shown)
+        dependency(&shown, prefix)
             .map(ToOwned::to_owned)
-            .ok_or_else(|| self.unknown(&format!("that {package} depends on")))
+            .ok_or_else(|| self.unknown(&format!("{prefix}* that {package} depends on")))
     }
 
     /// The names, without `.deb`, of the files that apt would download for `packages`, in the same order. Fetches new
@@ -256,10 +264,11 @@ fn pick_candidates<'a>(uris: &str, packages: &[&'a str]) -> Result<Vec<String>, 
         .collect()
 }
 
-/// The first name in the field Depends of the output of apt-cache.
-fn first_dependency(shown: &str) -> Option<&str> {
+/// The first name with `prefix` in the field Depends of the output of apt-cache.
+fn dependency<'a>(shown: &'a str, prefix: &str) -> Option<&'a str> {
     let depends = shown.lines().find_map(|line| line.strip_prefix("Depends: "))?;
-    depends.split([' ', ',', ':']).next()
+    let names = depends.split(", ").filter_map(|entry| entry.split([' ', ':']).next());
+    names.into_iter().find(|name| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -281,8 +290,11 @@ mod tests {
     #[test]
     fn a_package_stands_for_its_first_dependency() {
         let shown = "Package: linux-image-arm64\nDepends: linux-image-6.1.0-56-arm64 (= 6.1.192-2), a\n";
-        assert_eq!(first_dependency(shown), Some("linux-image-6.1.0-56-arm64"));
-        assert_eq!(first_dependency("Package: a\n"), None);
+        assert_eq!(dependency(shown, ""), Some("linux-image-6.1.0-56-arm64"));
+        assert_eq!(dependency("Package: a\n", ""), None);
+        let split = "Depends: linux-base-arm64 (= 7.2.13-1), linux-image-7.2.13+deb14-arm64 (= 7.2.13-1)\n";
+        assert_eq!(dependency(split, "linux-image-"), Some("linux-image-7.2.13+deb14-arm64"));
+        assert_eq!(dependency(split, "linux-kbuild-"), None);
     }
 
     /// The configuration as apt reads it. The archive of another architecture shares only the sources with this machine's, and

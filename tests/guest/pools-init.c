@@ -1,0 +1,71 @@
+/* The only program of a guest of tests/src/reserved: loads the module of tests/guest/pools, and prints what it and the kernel say. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <termios.h>
+#include <unistd.h>
+
+/* Parts of the kernel's messages about reserved memory. */
+static const char *const parts[] = { "pools", "eserved", "cma", "CMA", "OF: ", "DMA pool", "swiotlb", "WARNING", "BUG" };
+
+static void print_meminfo(void)
+{
+	FILE *file = fopen("/proc/meminfo", "r");
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (!strncmp(line, "Cma", 3) || !strncmp(line, "MemTotal", 8))
+			printf("%s", line);
+}
+
+static void print_messages(void)
+{
+	static char record[1 << 14];
+	int file = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	ssize_t length;
+
+	/* A read is one record. Other messages can overwrite one meanwhile (EPIPE), which the end of the log would hide. */
+	while ((length = read(file, record, sizeof(record) - 1)) > 0) {
+		char *text;
+
+		record[length] = 0;
+		text = strchr(record, ';');
+		if (text) {
+			text[strcspn(text, "\n")] = 0;
+			for (size_t part = 0; part < sizeof(parts) / sizeof(*parts); part++)
+				if (strstr(text, parts[part])) {
+					printf("log %s\n", text + 1);
+					break;
+				}
+		}
+	}
+}
+
+int main(void)
+{
+	int module = open("/pools.ko", O_RDONLY);
+	int console;
+
+	mkdir("/proc", 0755);
+	mkdir("/dev", 0755);
+	mount("proc", "/proc", "proc", 0, "");
+	mount("dev", "/dev", "devtmpfs", 0, "");
+	console = open("/dev/console", O_RDWR);
+	dup2(console, 1);
+	puts("BEGIN");
+	fflush(stdout);
+	/* The module does its work when it is loaded, and then refuses to stay. */
+	syscall(SYS_finit_module, module, "", 0);
+	print_meminfo();
+	print_messages();
+	puts("END");
+	fflush(stdout);
+	tcdrain(1);
+	reboot(RB_POWER_OFF);
+	return EXIT_FAILURE;
+}

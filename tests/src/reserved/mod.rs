@@ -1,0 +1,163 @@
+//! Compares the rules of `minivmm check` with kernels: random device trees, what the check predicts for each, what a booted kernel does
+//! with it, and the smallest tree that shows a difference.
+//!
+//! The kernels are Debian's unmodified arm64 kernels. Plain QEMU boots them with a small tree of its `virt` machine, in which the nodes
+//! under test are merged. The guest's only program loads a module, which asks for each region as drivers do.
+
+pub mod answer;
+pub mod machine;
+pub mod random;
+pub mod shrink;
+pub mod tree;
+
+use std::fmt;
+
+use cma::check::{Boot, Kernel, Report, Tree as Parsed, check};
+
+use answer::{Answer, Difference};
+use machine::Machine;
+use tree::{Item, Tree};
+
+/// A tree for which the check and a kernel differ.
+#[derive(Debug)]
+pub struct Mismatch {
+    /// The smallest tree found that still shows a difference.
+    pub tree: Tree,
+    /// The differences of that tree.
+    pub differences: Vec<Difference>,
+    /// The boots that made it smaller.
+    pub boots: usize,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for difference in &self.differences {
+            writeln!(f, "{difference}")?;
+        }
+        writeln!(f, "The smallest tree with a difference, after {} boots:", self.boots)?;
+        write!(f, "{}", self.tree.dts())
+    }
+}
+
+/// A predictor: [`predict`], or in tests one with a mistake.
+pub type Predict<'a> = &'a dyn Fn(&Tree) -> Report;
+
+/// What the check says about a tree on a kernel.
+///
+/// # Panics
+/// If the tree is malformed.
+pub fn predict(tree: &Tree, kernel: &Kernel) -> Report {
+    let blob = tree.blob();
+    check(&Parsed::read(&blob).expect("the tree is well-formed"), kernel, &Boot::default())
+}
+
+/// Compares the prediction for the tree of `items` with the answer of `ask`, a booted kernel. A difference is made smaller with more
+/// answers.
+///
+/// # Errors
+/// The smallest difference found.
+pub fn compare(
+    items: &[Item],
+    predict: Predict<'_>,
+    ask: &mut dyn FnMut(&Tree) -> Answer,
+) -> Result<(), Box<Mismatch>> {
+    let mut boots = 0;
+    let mut differences = |items: &[Item]| {
+        boots += 1;
+        let tree = Tree::new(items);
+        answer::differences(&predict(&tree), &tree, &ask(&tree))
+    };
+    let Some(Difference { kind, .. }) = differences(items).into_iter().next() else { return Ok(()) };
+    let is_same = |found: &Difference| found.kind == kind;
+    // Every tree without RAM is silent.
+    let smallest = match kind.as_str() {
+        "silence" => items.to_vec(),
+        _ => shrink::shrink(items, &mut |items| differences(items).iter().any(is_same)),
+    };
+    let differences = differences(&smallest);
+    Err(Box::new(Mismatch { tree: Tree::new(&smallest), differences, boots }))
+}
+
+/// Compares the tree of `items` with what the kernel of `machine` does.
+///
+/// # Errors
+/// The smallest difference found.
+pub fn compare_booted(items: &[Item], machine: &Machine) -> Result<(), Box<Mismatch>> {
+    compare(items, &|tree| predict(tree, &machine.rules), &mut |tree| machine.boot(tree))
+}
+
+#[cfg(test)]
+mod tests {
+    use cma::{
+        PAGE_SIZE,
+        check::{Arch, NodeOutcome, Rules},
+    };
+
+    use super::{
+        answer::{End, Got, Known, panics},
+        *,
+    };
+
+    /// The answer of a kernel that does what `report` says.
+    fn obedient(report: &Report, tree: &Tree) -> Answer {
+        let end = if panics(report) { End::Panicked } else { End::Answered };
+        let mut answer = Answer { end, regions: Vec::new(), got: Vec::new(), cma_total: 0, log: Vec::new() };
+        for region in &report.regions {
+            let is_there = region.outcome.is_pool()
+                || matches!(region.outcome, NodeOutcome::NoMap | NodeOutcome::Reserved);
+            let name = region.node.rsplit('/').next().unwrap().to_owned();
+            if let (true, Some(size)) = (is_there, region.size) {
+                let base = region.base.unwrap_or(0x7777_0000);
+                answer.regions.push(Known { name, base, size, is_pool: region.outcome.is_pool() });
+            }
+        }
+        for user in report.users.iter().filter(|user| user.enabled && tree.is_asked(&user.node[1..])) {
+            for reference in &user.references {
+                let kind = match reference.gets {
+                    Some(NodeOutcome::CmaPool) => "cma",
+                    Some(NodeOutcome::CoherentCarveout) => "coherent",
+                    None if reference.errno < 0 => "-",
+                    _ => "other",
+                };
+                let target =
+                    report.regions.iter().find(|region| Some(&region.node) == reference.target.as_ref());
+                answer.got.push(Got {
+                    user: user.node[1..].to_owned(),
+                    index: Some(reference.index),
+                    errno: reference.errno,
+                    kind: kind.to_owned(),
+                    buffer: target.and_then(|region| region.base),
+                });
+            }
+        }
+        let default = report.regions.iter().find(|region| region.default).and_then(|region| region.base);
+        answer.got.push(Got {
+            user: "plain".to_owned(),
+            index: None,
+            errno: 0,
+            kind: "none".to_owned(),
+            buffer: default,
+        });
+        answer
+    }
+
+    /// A kernel that does what the check says has no difference. If a rule is broken, here the pageblock, trees with a difference are
+    /// found and become one region.
+    #[test]
+    fn a_broken_rule_is_found_and_its_tree_becomes_small() {
+        let kernel = Kernel::debian(Rules::V6_12, Arch::Arm64, PAGE_SIZE).unwrap();
+        let broken = kernel.clone().with_pageblock(8 << 20).unwrap();
+        let mut found = 0;
+        for seed in 0..60 {
+            let items = random::items(seed);
+            let mut ask = |tree: &Tree| obedient(&predict(tree, &kernel), tree);
+            let right = compare(&items, &|tree| predict(tree, &kernel), &mut ask);
+            assert!(right.is_ok(), "seed {seed}: {}", right.unwrap_err());
+            let Err(mismatch) = compare(&items, &|tree| predict(tree, &broken), &mut ask) else { continue };
+            found += 1;
+            let text = mismatch.to_string();
+            assert!(mismatch.tree.regions().len() <= 2 && text.contains("reserved-memory {"), "{text}");
+        }
+        assert!(found > 10, "{found}");
+    }
+}

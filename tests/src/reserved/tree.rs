@@ -1,0 +1,306 @@
+//! A device tree as a list of items that can be left out one by one, as source and as a blob.
+
+use std::fmt::Write as _;
+
+use vm_fdt::{FdtReserveEntry, FdtWriter};
+
+/// The compatible of the devices that the guest's module drives (tests/guest/pools/pools.c).
+pub const USER: &str = "minivmm,pools";
+
+/// Where the guest's parts lie: all below the memory that trees under test use.
+pub const DTB: u64 = 0x4011_0000;
+/// The kernel.
+pub const KERNEL: u64 = 0x4020_0000;
+/// The initramfs, and its end.
+pub const INITRD: [u64; 2] = [0x4800_0000, 0x4810_0000];
+/// The RAM of the machine.
+pub const RAM: [u64; 2] = [0x4000_0000, 0xc000_0000];
+
+/// The arguments of every kernel: quick, silent but for a panic at any time, and with an end.
+const BOOTARGS: &str = "earlycon=pl011,0x9000000 console=ttyAMA0 loglevel=1 panic=-1 nokaslr mitigations=off kpti=off init_on_alloc=0 audit=0 apparmor=0 \
+                        cryptomgr.notests rdinit=/init";
+
+/// A property's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// None: the property is a mark.
+    Mark,
+    /// Cells.
+    Cells(Vec<u32>),
+    /// Strings.
+    Strings(Vec<&'static str>),
+}
+
+/// A node without children.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its properties.
+    pub properties: Vec<(String, Value)>,
+}
+
+/// A part of a tree under test. Without it, the rest is still a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// An entry of /memreserve/: address and size.
+    Reservation(u64, u64),
+    /// A child of the root.
+    Top(Node),
+    /// A child of /reserved-memory.
+    Region(Node),
+    /// A property of /reserved-memory, in the place of the right one of that name; none with None.
+    Parent(&'static str, Option<Value>),
+    /// A word of the kernel's command line.
+    Word(String),
+}
+
+/// A tree for a boot.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    reservations: Vec<(u64, u64)>,
+    bootargs: String,
+    parent: Vec<(String, Value)>,
+    regions: Vec<Node>,
+    tops: Vec<Node>,
+}
+
+impl Node {
+    /// A node of this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), properties: Vec::new() }
+    }
+
+    /// With a mark.
+    #[must_use]
+    pub fn mark(self, name: &str) -> Self {
+        self.with(name, Value::Mark)
+    }
+
+    /// With a property of numbers of two cells.
+    #[must_use]
+    pub fn numbers(self, name: &str, numbers: &[u64]) -> Self {
+        self.with(name, Value::Cells(cells(numbers)))
+    }
+
+    /// With a property of cells.
+    #[must_use]
+    pub fn cells(self, name: &str, cells: &[u32]) -> Self {
+        self.with(name, Value::Cells(cells.to_vec()))
+    }
+
+    /// With a property of strings.
+    #[must_use]
+    pub fn strings(self, name: &str, strings: &[&'static str]) -> Self {
+        self.with(name, Value::Strings(strings.to_vec()))
+    }
+
+    /// With a property.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.properties.push((name.to_owned(), value));
+        self
+    }
+}
+
+/// Numbers as two cells each.
+pub fn cells(numbers: &[u64]) -> Vec<u32> {
+    #[expect(clippy::cast_possible_truncation, reason = "each cell has its half")]
+    numbers.iter().flat_map(|number| [(number >> 32) as u32, *number as u32]).collect()
+}
+
+impl Tree {
+    /// The tree of these items.
+    pub fn new(items: &[Item]) -> Self {
+        let mut tree = Self {
+            reservations: Vec::new(),
+            bootargs: BOOTARGS.to_owned(),
+            parent: vec![
+                ("#address-cells".to_owned(), Value::Cells(vec![2])),
+                ("#size-cells".to_owned(), Value::Cells(vec![2])),
+                ("ranges".to_owned(), Value::Mark),
+            ],
+            regions: Vec::new(),
+            tops: Vec::new(),
+        };
+        for item in items {
+            match item {
+                Item::Reservation(base, size) => tree.reservations.push((*base, *size)),
+                Item::Top(node) => tree.tops.push(node.clone()),
+                Item::Region(node) => tree.regions.push(node.clone()),
+                Item::Word(word) => tree.bootargs += &format!(" {word}"),
+                Item::Parent(name, value) => {
+                    tree.parent.retain(|(known, _)| known != name);
+                    tree.parent.extend(value.clone().map(|value| ((*name).to_owned(), value)));
+                }
+            }
+        }
+        tree
+    }
+
+    /// The children of /reserved-memory.
+    pub fn regions(&self) -> &[Node] {
+        &self.regions
+    }
+
+    /// Whether the guest's module drives the device called `name`.
+    pub fn is_asked(&self, name: &str) -> bool {
+        let compatible = Value::Strings(vec![USER]);
+        let drives = |node: &Node| {
+            node.name == name && node.properties.contains(&("compatible".to_owned(), compatible.clone()))
+        };
+        self.tops.iter().any(drives)
+    }
+
+    /// The nodes of the machine: CPU, interrupts, timer, console.
+    fn machine(&self) -> Vec<(Node, Vec<Node>)> {
+        let cpu = Node::new("cpu@0")
+            .strings("device_type", &["cpu"])
+            .strings("compatible", &["arm,cortex-a57"])
+            .cells("reg", &[0]);
+        let plain = |node| (node, Vec::new());
+        vec![
+            (Node::new("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]), vec![cpu]),
+            plain(
+                Node::new("psci")
+                    .strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"])
+                    .strings("method", &["hvc"]),
+            ),
+            plain(
+                Node::new("timer")
+                    .strings("compatible", &["arm,armv8-timer"])
+                    .mark("always-on")
+                    .cells("interrupts", &[1, 13, 0x104, 1, 14, 0x104, 1, 11, 0x104, 1, 10, 0x104]),
+            ),
+            plain(
+                Node::new("intc@8000000")
+                    .strings("compatible", &["arm,cortex-a15-gic"])
+                    .cells("#interrupt-cells", &[3])
+                    .mark("interrupt-controller")
+                    .numbers("reg", &[0x800_0000, 0x1_0000, 0x801_0000, 0x1_0000])
+                    .cells("phandle", &[1]),
+            ),
+            plain(
+                Node::new("apb-pclk")
+                    .strings("compatible", &["fixed-clock"])
+                    .cells("#clock-cells", &[0])
+                    .cells("clock-frequency", &[24_000_000])
+                    .cells("phandle", &[2]),
+            ),
+            plain(
+                Node::new("pl011@9000000")
+                    .strings("compatible", &["arm,pl011", "arm,primecell"])
+                    .numbers("reg", &[0x900_0000, 0x1000])
+                    .cells("interrupts", &[0, 1, 4])
+                    .cells("clocks", &[2, 2])
+                    .strings("clock-names", &["uartclk", "apb_pclk"]),
+            ),
+        ]
+    }
+
+    /// All nodes below the root, with their children, and the root's properties.
+    fn nodes(&self) -> (Node, Vec<(Node, Vec<Node>)>) {
+        let root = Node::new("")
+            .cells("interrupt-parent", &[1])
+            .cells("#address-cells", &[2])
+            .cells("#size-cells", &[2])
+            .strings("compatible", &["linux,dummy-virt"]);
+        let mut nodes = self.machine();
+        let chosen = Node::new("chosen")
+            .strings("stdout-path", &["/pl011@9000000"])
+            .numbers("linux,initrd-start", &[INITRD[0]])
+            .numbers("linux,initrd-end", &[INITRD[1]]);
+        nodes.push((chosen, Vec::new()));
+        nodes.extend(self.tops.iter().map(|node| (node.clone(), Vec::new())));
+        let parent = Node { name: "reserved-memory".to_owned(), properties: self.parent.clone() };
+        if !self.regions.is_empty() {
+            nodes.push((parent, self.regions.clone()));
+        }
+        (root, nodes)
+    }
+
+    /// The flattened tree.
+    ///
+    /// # Panics
+    /// If /memreserve/ entries overlap, or a name is invalid.
+    pub fn blob(&self) -> Vec<u8> {
+        let reservations: Vec<_> =
+            self.reservations.iter().map(|(base, size)| FdtReserveEntry::new(*base, *size)).collect();
+        let reservations: Result<Vec<_>, _> = reservations.into_iter().collect();
+        let mut fdt = FdtWriter::new_with_mem_reserv(&reservations.expect("entries have a size"))
+            .expect("entries are apart");
+        let (root, nodes) = self.nodes();
+        let begun = fdt.begin_node("").expect("the root has a name");
+        put(&mut fdt, &root);
+        for (node, children) in &nodes {
+            let begun = fdt.begin_node(&node.name).expect("nodes have names");
+            put(&mut fdt, node);
+            if node.name == "chosen" {
+                fdt.property_string("bootargs", &self.bootargs).expect("it has no zero");
+            }
+            for child in children {
+                let begun = fdt.begin_node(&child.name).expect("nodes have names");
+                put(&mut fdt, child);
+                fdt.end_node(begun).expect("it was begun last");
+            }
+            fdt.end_node(begun).expect("it was begun last");
+        }
+        fdt.end_node(begun).expect("it was begun last");
+        fdt.finish().expect("all nodes have ended")
+    }
+
+    /// The source, which dtc and `minivmm check` read.
+    pub fn dts(&self) -> String {
+        let mut text = "/dts-v1/;\n".to_owned();
+        for (base, size) in &self.reservations {
+            let _ = writeln!(text, "/memreserve/ {base:#x} {size:#x};");
+        }
+        let (root, nodes) = self.nodes();
+        text += "/ {\n";
+        write_properties(&mut text, &root, 1);
+        for (node, children) in &nodes {
+            let _ = writeln!(text, "\t{} {{", node.name);
+            write_properties(&mut text, node, 2);
+            if node.name == "chosen" {
+                let _ = writeln!(text, "\t\tbootargs = \"{}\";", self.bootargs);
+            }
+            for child in children {
+                let _ = writeln!(text, "\t\t{} {{", child.name);
+                write_properties(&mut text, child, 3);
+                text += "\t\t};\n";
+            }
+            text += "\t};\n";
+        }
+        text + "};\n"
+    }
+}
+
+fn put(fdt: &mut FdtWriter, node: &Node) {
+    for (name, value) in &node.properties {
+        let put = match value {
+            Value::Mark => fdt.property_null(name),
+            Value::Cells(cells) => fdt.property_array_u32(name, cells),
+            Value::Strings(strings) => {
+                fdt.property_string_list(name, strings.iter().map(ToString::to_string).collect())
+            }
+        };
+        put.expect("properties have names");
+    }
+}
+
+fn write_properties(text: &mut String, node: &Node, depth: usize) {
+    for (name, value) in &node.properties {
+        let value = match value {
+            Value::Mark => String::new(),
+            Value::Cells(cells) => {
+                let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:#x}")).collect();
+                format!(" = <{}>", cells.join(" "))
+            }
+            Value::Strings(strings) => {
+                let strings: Vec<String> = strings.iter().map(|string| format!("\"{string}\"")).collect();
+                format!(" = {}", strings.join(", "))
+            }
+        };
+        let _ = writeln!(text, "{:\t<depth$}{name}{value};", "");
+    }
+}
