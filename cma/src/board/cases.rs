@@ -5,11 +5,11 @@ use std::ops::Range;
 use super::{
     Board, KnownWindow,
     diagnosis::{Case, Cause, Moment, Question},
-    log::Failure,
+    log::{Failure, Listing},
     remedies::Refused,
 };
 use crate::{
-    area::{self, Area, CMA_ALIGNMENT, Rules, Why, plural},
+    area::{Area, Rules, Why, plural},
     map::Map,
 };
 
@@ -73,7 +73,7 @@ pub(super) fn window_of<'a>(board: &'a Board, failure: &Failure) -> Option<&'a K
     let total = failure.listing.as_ref().and_then(|listing| listing.total);
     let fits = |window: &&KnownWindow| {
         let named = failure.window.is_some() && !window.name.is_empty();
-        !named && total.is_none_or(|total| total.saturating_mul(board.page_size) == window.size)
+        !named && total.is_none_or(|total| board.fits(window, total))
     };
     let mut candidates = board.windows.iter().filter(fits);
     candidates.next().filter(|_| candidates.next().is_none())
@@ -96,7 +96,7 @@ fn failed(board: &Board, pageblock: u64, first: &Failure, last: &Failure, count:
         (None, Some(area)) => (Moment::Collected, Some(area)),
         (None, None) => (Moment::None, None),
     };
-    let align = last.align.unwrap_or_else(|| area::order(last.pages).min(CMA_ALIGNMENT));
+    let align = last.align.unwrap_or_else(|| board.dma_alignment(last.pages));
     let pages_of_window = area
         .as_ref()
         .map(Area::count)
@@ -128,11 +128,26 @@ fn failed(board: &Board, pageblock: u64, first: &Failure, last: &Failure, count:
         state,
         cause,
         sentence,
+        cma_free: board.meminfo.cma_free.filter(|_| state == Moment::None && cause != Cause::Killed),
+        busy: if cause == Cause::Busy { busy(board, window) } else { Vec::new() },
         remedies: refused.remedies(),
         maps: area.as_ref().map(|area| drawn(area, board.page_size, Some(align))).unwrap_or_default(),
         why,
         area,
     }
+}
+
+/// The pages that alloc_contig_range found busy, in the window if its place is known.
+fn busy(board: &Board, window: Option<&KnownWindow>) -> Vec<Range<u64>> {
+    let pages = window.and_then(|window| {
+        let base = window.base? / board.page_size;
+        Some(base..base.saturating_add(window.size / board.page_size))
+    });
+    let inside = |pfns: &&Range<u64>| pages.as_ref().is_none_or(|pages| pages.contains(&pfns.start));
+    let mut busy: Vec<_> = board.log.busy.iter().filter(inside).cloned().collect();
+    busy.sort_by_key(|pfns| (pfns.start, pfns.end));
+    busy.dedup();
+    busy
 }
 
 /// Why a request of the log failed, and the same as a sentence.
@@ -166,6 +181,9 @@ fn judge(
     }
     let Some(why) = why else {
         return match failure.listing.as_ref() {
+            Some(Listing { free: Some(free), total: Some(total), .. }) if no_result && *free < pages => {
+                (Cause::Full, format!("only {free} of {} are free", plural(*total)))
+            }
             Some(listing) if listing.listed() > 0 => (
                 Cause::Unknown,
                 format!(
@@ -258,7 +276,7 @@ fn asked(board: &Board, pageblock: u64, question: &Question, pages: u64) -> Opti
     let of_debugfs = of_debugfs
         .and_then(|window| Some((window.label(), window.now.clone()?, Moment::Collected, Some(window))));
     let (window, area, state, known) = of_debugfs.or_else(of_failure)?;
-    let align = question.align.unwrap_or_else(|| area::order(pages).min(CMA_ALIGNMENT));
+    let align = question.align.unwrap_or_else(|| board.dma_alignment(pages));
     let why = area.why(pages, align);
     let (cause, sentence) = if why.pfn.is_some() {
         (Cause::Unknown, "a free run is long enough".to_owned())
@@ -289,6 +307,8 @@ fn asked(board: &Board, pageblock: u64, question: &Question, pages: u64) -> Opti
         state,
         cause,
         sentence,
+        cma_free: None,
+        busy: Vec::new(),
         remedies: if why.pfn.is_some() { Vec::new() } else { refused.remedies() },
         maps: drawn(&area, board.page_size, Some(align)),
         why: Some(why),

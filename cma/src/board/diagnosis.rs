@@ -1,5 +1,7 @@
 //! The judgement of a board: why its requests failed, by the rules of its kernel's version, and what would let them pass.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use super::{
@@ -87,6 +89,10 @@ pub struct Case {
     pub cause: Cause,
     /// The same as a sentence.
     pub sentence: String,
+    /// Page frame numbers of places with pages that could not be moved away, from messages of alloc_contig_range.
+    pub busy: Vec<Range<u64>>,
+    /// CmaFree of /proc/meminfo in kB, where no file shows the free pages.
+    pub cma_free: Option<u64>,
     /// The model's answer in that state.
     pub why: Option<Why>,
     /// What would let it pass, those with the least effort first.
@@ -199,8 +205,9 @@ impl Diagnosis {
             Err(error) => diagnosis.missing.push(format!("the device tree, as {error}")),
         }
         if diagnosis.cases.iter().any(|case| case.align_assumed && case.why.is_some()) {
+            let alignment = board.cma_alignment.unwrap_or(CMA_ALIGNMENT);
             diagnosis.assumed.push(format!(
-                "the alignment of the DMA API for each size, with CONFIG_CMA_ALIGNMENT={CMA_ALIGNMENT}"
+                "the alignment of the DMA API for each size, with CONFIG_CMA_ALIGNMENT={alignment}"
             ));
         }
         diagnosis.missing.extend(missing(board, &diagnosis.cases));
@@ -235,6 +242,14 @@ impl Diagnosis {
             summary.push("no request failed, and the boot reported no problem".to_owned());
         }
         summary
+    }
+}
+
+impl WindowState {
+    /// Whether a case shows the window in the same state.
+    pub(super) fn is_drawn_in(&self, cases: &[Case]) -> bool {
+        let pages = |maps: &[Map]| -> Vec<Pages> { maps.iter().map(|map| map.allocated.clone()).collect() };
+        cases.iter().any(|case| case.window == self.name && pages(&case.maps) == pages(&self.maps))
     }
 }
 

@@ -3,13 +3,15 @@
 use std::ops::Range;
 
 use super::{
-    Files, live_tree,
+    Files,
+    config::Config,
+    live_tree,
     log::{Log, Meminfo},
     windows::{self, KnownWindow},
 };
 use crate::{
     PAGE_SIZE,
-    area::{ImportError, Rules},
+    area::{self, CMA_ALIGNMENT, ImportError, Rules},
     size,
 };
 
@@ -96,6 +98,8 @@ pub struct Board {
     pub cmdline: Option<String>,
     /// The kernel's configuration.
     pub config: Option<String>,
+    /// CONFIG_CMA_ALIGNMENT, if the configuration is known.
+    pub cma_alignment: Option<u32>,
     /// The flattened device tree.
     pub tree: Option<Vec<u8>>,
     /// The RAM of /proc/iomem; empty without real addresses.
@@ -163,7 +167,9 @@ impl Board {
         let page_size = text("page_size").and_then(|text| text.trim().parse().ok());
         let page_size =
             page_size.filter(|size: &u64| size.is_power_of_two() && (PAGE_SIZE..=1 << 20).contains(size));
-        let page_size = page_size.or_else(|| page_size_of(&log)).unwrap_or_else(|| {
+        let config = text("config").or_else(|| text(".config"));
+        let configured = config.as_deref().and_then(|config| Config(config).page_size());
+        let page_size = page_size.or(configured).or_else(|| page_size_of(&log)).unwrap_or_else(|| {
             assumed.push("pages of 4K".to_owned());
             PAGE_SIZE
         });
@@ -172,7 +178,8 @@ impl Board {
         let said = text("missing").unwrap_or_default();
         let board = Self {
             cmdline: text("cmdline").map(|text| text.trim().to_owned()).or_else(|| log.cmdline.clone()),
-            config: text("config").or_else(|| text(".config")),
+            cma_alignment: config.as_deref().and_then(|config| Config(config).alignment()),
+            config,
             tree: tree.or_else(|| live_tree::flatten(files)),
             ram: text("iomem").map(|text| ram(&text)).unwrap_or_default(),
             model: log.model.clone().or_else(|| live_tree::model(files)),
@@ -197,11 +204,11 @@ impl Board {
 
     /// Whether the failures of the log fit the windows.
     fn check_failures(&self) -> Result<(), BoardError> {
-        for failure in &self.log.failures {
+        for failure in self.log.failures.iter().filter(|failure| failure.line >= self.log.booted) {
             let Some(window) = failure.window.as_deref().and_then(|name| self.named(name)) else { continue };
             let Some(listed) = failure.listing.as_ref().and_then(|listing| listing.total) else { continue };
             let pages = window.size / self.page_size;
-            if listed != pages {
+            if !self.fits(window, listed) {
                 return Err(BoardError::OtherSize {
                     line: failure.line,
                     listed,
@@ -213,6 +220,17 @@ impl Board {
         Ok(())
     }
 
+    /// Whether a window can have this number of pages. The log has sizes in whole MiB.
+    pub(super) fn fits(&self, window: &KnownWindow, pages: u64) -> bool {
+        let size = pages.saturating_mul(self.page_size);
+        if window.now.is_some() { size == window.size } else { size >> 20 == window.size >> 20 }
+    }
+
+    /// The alignment of a buffer of `pages` pages from the DMA API, as an order of pages (kernel/dma/contiguous.c, cma_alloc_aligned).
+    pub fn dma_alignment(&self, pages: u64) -> u32 {
+        area::order(pages).min(self.cma_alignment.unwrap_or(CMA_ALIGNMENT))
+    }
+
     /// The window with this name.
     pub fn named(&self, name: &str) -> Option<&KnownWindow> {
         self.windows.iter().find(|window| window.name == name)
@@ -222,6 +240,17 @@ impl Board {
 /// A line without control characters, of a bounded length.
 fn printable(line: &str) -> String {
     line.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+/// A text in UTF-8, or in UTF-16 with its byte-order mark, in which some shells redirect output.
+fn decoded(bytes: &[u8]) -> String {
+    let order: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return String::from_utf8_lossy(bytes).into_owned(),
+    };
+    let (pairs, _) = bytes[2..].as_chunks::<2>();
+    String::from_utf16_lossy(&pairs.iter().map(|pair| order(*pair)).collect::<Vec<_>>())
 }
 
 /// The text of all logs.
@@ -237,7 +266,7 @@ fn logs(files: &Files) -> String {
             || path.ends_with(".dts")
             || bytes.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]);
         if !other && all.len() + bytes.len() <= MAX_LOG {
-            all.push_str(&String::from_utf8_lossy(bytes));
+            all.push_str(&decoded(bytes));
             all.push('\n');
         }
     }
@@ -300,6 +329,27 @@ mod tests {
         let board = Board::of_log(log).unwrap();
         assert_eq!((board.page_size, board.rules), (65536, Rules::V6_1));
         assert_eq!(board.assumed, ["the rules of Linux 6.1, from the form of the messages"]);
+    }
+
+    #[test]
+    fn a_log_in_utf_16() {
+        let log = "cma: cma_alloc: isp: alloc failed, req-size: 4 pages, ret: -12\r\n";
+        for (mark, order) in
+            [([0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]), ([0xfe, 0xff], u16::to_be_bytes)]
+        {
+            let bytes = mark.into_iter().chain(log.encode_utf16().flat_map(order)).collect();
+            let board = Board::of_files(&Files::from([("dmesg".to_owned(), bytes)])).unwrap();
+            assert_eq!(board.log.failures[0].pages, 4);
+        }
+    }
+
+    #[test]
+    fn a_window_of_half_a_mebibyte_more() {
+        let log = "Reserved memory: created CMA memory pool at 0x0000000080000000, size 4 MiB
+            cma: cma_alloc: isp: alloc failed, req-size: 4 pages, ret: -12
+            cma: number of available pages: 3@0=> 3 free of 1152 total pages";
+        let board = Board::of_log(log).unwrap();
+        assert_eq!((board.page_size, board.windows.len()), (4096, 1));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Diagnosis, Moment};
+use super::Diagnosis;
 use crate::{map::Map, size};
 
 const STYLE: &str = "body{font:15px/1.5 'DejaVu Sans','Helvetica Neue',Arial,sans-serif;color:#1d2733;max-width:64em;\
@@ -52,7 +52,7 @@ impl Diagnosis {
             page.push_str("<ul>\n");
             items(&mut page, &window.history);
             page.push_str("</ul>\n");
-            if !self.cases.iter().any(|case| case.state == Moment::Collected && case.window == window.name) {
+            if !window.is_drawn_in(&self.cases) {
                 figures(&mut page, &window.maps);
             }
             if let Some(statistics) = &window.statistics {

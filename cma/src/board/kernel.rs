@@ -1,15 +1,22 @@
 //! The kernel and the boot of a board, for the check of its device tree.
 
-use super::Board;
+use super::{Board, config::Config};
 use crate::check::{Arch, Boot, Kernel, Report, Tree, TreeError, check};
 
 /// The kernel that the files describe. What they do not say is as in Debian's kernel of that version and architecture.
 pub(super) fn kernel(board: &Board, assumed: &mut Vec<String>) -> Option<Kernel> {
+    // Without a tree nothing depends on them but the pageblock.
+    let mut assume = |what: String| assumed.extend(board.tree.as_ref().map(|_| what));
     let arch = board.machine.as_deref().and_then(|machine| machine.parse().ok()).unwrap_or_else(|| {
-        assumed.push("the architecture arm64".to_owned());
+        assume("the architecture arm64".to_owned());
         Arch::Arm64
     });
-    Kernel::debian(board.rules, arch, board.page_size).ok()
+    let debian = Kernel::debian(board.rules, arch, board.page_size).ok()?;
+    let Some(config) = &board.config else {
+        assume(format!("the configuration of Debian's kernel {}", board.rules));
+        return Some(debian);
+    };
+    Config(config).apply(&debian, board.release.as_deref()).ok().or(Some(debian))
 }
 
 /// What Linux makes of the board's device tree. None without a tree.

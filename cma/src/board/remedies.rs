@@ -188,9 +188,19 @@ impl Refused<'_> {
             );
             return;
         }
-        if self.origin != Some(Origin::Tree) {
-            add(Effort::CommandLine, format!("a window of at least {text}: cma={text} ({until})"));
-            return;
+        match self.origin {
+            Some(Origin::Tree) => {}
+            Some(Origin::Kernel) => {
+                add(Effort::CommandLine, format!("a window of at least {text}: cma={text} ({until})"));
+                return;
+            }
+            None => {
+                let text = format!(
+                    "a window of at least {text}: cma={text}, if this is the default window ({until})"
+                );
+                add(Effort::CommandLine, text);
+                return;
+            }
         }
         add(
             Effort::CommandLine,

@@ -1,6 +1,6 @@
 //! A diagnosis for a terminal.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use super::{Case, Diagnosis, Moment};
 use crate::size;
@@ -62,6 +62,22 @@ impl Case {
             }
             .to_owned(),
         );
+        if let (Some(first), Some(last)) = (self.busy.first(), self.busy.last()) {
+            let place = |pfns: &Range<u64>| format!("pfn {:#x} to {:#x}", pfns.start, pfns.end - 1);
+            let places = match self.busy.len() {
+                1 => place(first),
+                2 => format!("{} and {}", place(first), place(last)),
+                count => format!("{count} places, {} to {}", place(first), place(last)),
+            };
+            facts.push(format!("the kernel found pages busy at {places}"));
+        }
+        if let Some(free) = self.cma_free {
+            facts.push(format!(
+                "CmaFree was {free} kB when the files were gathered, and the request is for {} kB; a request can also have pages that \
+                 processes and the page cache use",
+                self.bytes >> 10
+            ));
+        }
         facts
     }
 }
@@ -102,10 +118,7 @@ impl fmt::Display for Diagnosis {
             for sentence in &window.history {
                 writeln!(f, "  {sentence}")?;
             }
-            // A window in which a request failed is drawn there.
-            let drawn =
-                self.cases.iter().any(|case| case.state == Moment::Collected && case.window == window.name);
-            if !drawn {
+            if !window.is_drawn_in(&self.cases) {
                 window.maps.iter().try_for_each(|map| write!(f, "{}", map.to_text()))?;
             }
             for line in window

@@ -63,9 +63,9 @@ pub(super) fn find(
     let named = log.failures.iter().find_map(|failure| failure.window.clone());
     let only = named.filter(|_| log.windows.len() == 1);
     for placed in &log.windows {
-        // A window of several ranges has no address in the log.
+        // A window of several ranges has no address in the log. Sizes there are in whole MiB.
         let same = windows.iter_mut().find(|window| {
-            window.size == placed.size && (placed.base.is_none() || window.base == placed.base)
+            window.size >> 20 == placed.size >> 20 && (placed.base.is_none() || window.base == placed.base)
         });
         match same {
             Some(window) => window.origin = Some(placed.origin),

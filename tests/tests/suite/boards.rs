@@ -33,7 +33,7 @@ pub(crate) fn group() -> Group {
 
 /// The test that boots guests.
 pub(crate) fn reproduced() -> Group {
-    let tests = tests![three_boards_fail_again_in_guests];
+    let tests = tests![three_boards_fail_again_in_guests, a_guest_is_a_board];
     Group { name: "reproduce", place: Place::Linux(vec![Kind::DEFAULT]), tests }
 }
 
@@ -312,4 +312,50 @@ fn three_boards_fail_again_in_guests() {
         let wanted = cma::board::log::Log::read(&text(&log)).failures.pop().unwrap().listing.unwrap();
         assert_eq!(failure["listing"], serde_json::to_value(&wanted).unwrap(), "{board}: {said}");
     }
+}
+
+/// The script runs in a guest, whose programs are those of busybox, after a request failed there.
+fn a_guest_is_a_board() {
+    let script = Command::new(&*MINIVMM).args(["collect", "--print"]).output().unwrap().stdout;
+    let disk = OnDisk::new(&script);
+    let command = "cd /sys/kernel/debug/cma/isp*
+        for pages in 600 3000 900; do echo $pages > alloc; done 2> /dev/null
+        sh > /out/board.tar";
+    let mut minivmm = Command::new(&*MINIVMM);
+    minivmm
+        .args(["--cma", "16M,name=isp", "--camera", "none", "--cmdline", "some.key=hunter2", "--out", "out"])
+        .args(["--exec", command])
+        .current_dir(&disk.0)
+        .stdin(fs::File::open(disk.0.path().join("board.tar")).unwrap());
+    let output = minivmm.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let archive = fs::read(disk.0.path().join("out/board.tar")).unwrap();
+    let output = diagnose(&archive, &["--json"]);
+    let (said, errors) = (text(&output.stdout), text(&output.stderr));
+    let json: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {errors}"));
+    println!("{}", text(&diagnose(&archive, &[]).stdout));
+    println!("{}", text(&output.stderr));
+    let case = &json["cases"][0];
+    assert_eq!(
+        (&case["pages"], &case["errno"], &case["cause"]),
+        (&900.into(), &(-12).into(), &"full".into()),
+        "{said}"
+    );
+    assert_eq!(case["state"], "failure");
+    let window = &json["windows"][0];
+    assert_eq!(
+        (&window["size"], &window["statistics"]["used"]),
+        (&(16 << 20).into(), &3600.into()),
+        "{said}"
+    );
+    assert_eq!(
+        (&json["page_size"], &json["machine"]),
+        (&4096.into(), &std::env::consts::ARCH.into()),
+        "{said}"
+    );
+    // The device tree was read, and the kernel's configuration.
+    assert_eq!(json["check"]["regions"][0]["outcome"], "cma_pool", "{said}");
+    assert!(!archive.windows(7).any(|bytes| bytes == b"hunter2"));
+    let missing = text(&archive).contains("cannot be read");
+    assert!(!missing, "{said}");
 }

@@ -71,6 +71,7 @@ fn the_causes() {
         (64, -4, "", Cause::Killed, "a signal ended the process"),
         (64, -16, "", Cause::Busy, "could not be moved away"),
         (64, -12, "", Cause::Unknown, "does not show which pages were free"),
+        (64, -12, "1@0+2@ => 40 free of 2048 total pages", Cause::Full, "only 40 of 2048 pages are free"),
         (64, -12, "1@0+2@", Cause::Unknown, "its longest run has 1 page, as far as it goes"),
         (64, -22, "", Cause::Unknown, "-22 has nothing to do with"),
     ] {

@@ -111,6 +111,10 @@ const MEANINGS: [(&str, &str, &str); 13] = [
 pub(super) fn read(log: &mut Log, number: usize, text: &str) {
     if let Some((_, rest)) = text.split_once("Linux version ") {
         log.release = rest.split_whitespace().next().map(|word| word.chars().take(64).collect());
+        // The windows of a boot before are gone.
+        log.booted = number;
+        log.windows.clear();
+        log.notes.clear();
         let built = |word: &str| rest.contains(word);
         log.arch = log.arch.or(match () {
             () if built("aarch64") => Some("aarch64"),

@@ -51,6 +51,8 @@ pub struct Failure {
 pub struct Log {
     /// The kernel's release, from `Linux version`.
     pub release: Option<String>,
+    /// The line with the release, from 1: a log can have several boots, and this is the last one.
+    pub booted: usize,
     /// The architecture, as `uname -m` names it, from messages that only one has.
     pub arch: Option<&'static str>,
     /// The board, from `Machine model`.
@@ -119,7 +121,7 @@ impl Log {
     pub fn read(text: &str) -> Self {
         let mut log = Self::default();
         let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, clean(line))).peekable();
-        // The list that is being read belongs to the last failure.
+        // The list that is being read.
         let mut list: Option<Reader> = None;
         let mut align = None;
         while let Some((number, mut text)) = lines.next() {
@@ -180,10 +182,17 @@ impl Log {
         log
     }
 
-    /// Gives the last failure its list.
+    /// Gives a failure its list: the first one without a list among the last failures, if these are in adjacent lines, as several
+    /// CPUs can print at a time.
     fn end_list(&mut self, list: Option<Reader>) {
         let Some(list) = list.filter(|list| !list.is_empty()) else { return };
-        if let Some(failure) = self.failures.last_mut().filter(|failure| failure.listing.is_none()) {
+        let adjacent =
+            self.failures.windows(2).rev().take_while(|two| two[0].line + 1 == two[1].line).count();
+        let first = self.failures.len().saturating_sub(adjacent + 1);
+        let index = self.failures[first..].iter().position(|failure| failure.listing.is_none());
+        let index = index.map(|index| first + index);
+        let failure = index.and_then(|index| self.failures.get_mut(index));
+        if let Some(failure) = failure {
             let list = list.finish();
             if list.ranges.len() > 1 {
                 failure.rules = Rules::V7_2;

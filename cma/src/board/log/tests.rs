@@ -206,3 +206,20 @@ fn floods_are_bounded() {
         assert!(Log::read(&text.repeat(3)).failures.is_empty(), "{text}");
     }
 }
+
+#[test]
+fn two_cpus_print_at_a_time_and_boots_follow_each_other() {
+    let log = Log::read(
+        "[ 0.0] Linux version 6.1.1
+        [ 0.0] Reserved memory: created CMA memory pool at 0x000000003b400000, size 8 MiB
+        [ 1.0] cma: cma_alloc: isp: alloc failed, req-size: 64 pages, ret: -12
+        [ 1.0] cma: cma_alloc: vpu: alloc failed, req-size: 32 pages, ret: -12
+        [ 1.0] cma: number of available pages: 63@0=> 63 free of 1024 total pages
+        [ 1.0] cma: number of available pages: 31@0=> 31 free of 2048 total pages
+        [ 0.0] Linux version 6.1.1
+        [ 0.0] Reserved memory: created CMA memory pool at 0x000000003b000000, size 16 MiB",
+    );
+    let totals: Vec<_> = log.failures.iter().map(|failure| failure.listing.as_ref().unwrap().total).collect();
+    assert_eq!(totals, [Some(1024), Some(2048)]);
+    assert_eq!((log.windows.len(), log.windows[0].base, log.booted), (1, Some(0x3b00_0000), 7));
+}

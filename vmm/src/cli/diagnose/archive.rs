@@ -23,6 +23,10 @@ impl Limits {
     pub const USUAL: Self = Self { bytes: 256 << 20, files: 100_000 };
 }
 
+/// The beginnings of formats that are not read, and the programs that make them.
+const OTHER_FORMATS: [(&[u8], &str); 4] =
+    [(b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"PK\x03\x04", "zip")];
+
 /// Deepest folder that is read.
 const MAX_DEPTH: usize = 32;
 
@@ -53,6 +57,14 @@ pub enum ArchiveError {
         path: PathBuf,
         /// The limit.
         what: String,
+    },
+    /// A format that is not read.
+    #[error("{} is compressed by {by}; unpack it first, or compress it by gzip", path.display())]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// The program.
+        by: &'static str,
     },
     /// An archive without a whole file.
     #[error("the archive {} is cut short before the end of its first file; copy it again", .0.display())]
@@ -117,6 +129,9 @@ fn gunzip(bytes: &[u8], most: u64) -> Option<(Vec<u8>, bool)> {
 }
 
 fn of_plain(bytes: &[u8], path: &Path, limits: Limits) -> Result<Contents, ArchiveError> {
+    if let Some((_, by)) = OTHER_FORMATS.iter().find(|(beginning, _)| bytes.starts_with(beginning)) {
+        return Err(ArchiveError::Compressed { path: path.to_owned(), by });
+    }
     // POSIX.1-1988 archives have this word in the header of each file; pax and GNU tar too.
     if bytes.get(257..262) != Some(b"ustar") {
         let name = if bytes.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]) { "board.dtb" } else { "dmesg" };
@@ -273,6 +288,10 @@ mod tests {
             assert_eq!(names(&read), ["board/config", "board/dmesg", "etc/passwd"]);
             assert_eq!((&read.files["board/config"][..], read.cut), (&b"CONFIG_CMA=y"[..], None));
         }
+        assert_eq!(
+            of(b"BZh91AY").unwrap_err(),
+            "board.tar is compressed by bzip2; unpack it first, or compress it by gzip"
+        );
         assert_eq!(names(&of(b"[ 0.0] text").unwrap()), ["dmesg"]);
         assert_eq!(names(&of(&[0xd0, 0x0d, 0xfe, 0xed]).unwrap()), ["board.dtb"]);
     }

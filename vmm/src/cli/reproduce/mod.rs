@@ -33,7 +33,7 @@ const FOLDER: &str = "/reproduce";
 /// The time that a guest has.
 const LIMIT: &str = "5m";
 /// The line before the guest's kernel log.
-const LOG: &str = "== the guest's log ==";
+const LOG: &str = "== kernel log ==";
 
 /// The arguments of `minivmm reproduce`.
 #[derive(Debug, Args)]
@@ -240,7 +240,7 @@ fn script(plan: &Plan) -> String {
         [ -e $heap ] || heap=/dev/dma_heap/default_cma_region
         {FOLDER}/hold $window $heap {FOLDER}/steps || exit 9
         echo '{LOG}'
-        dmesg | tail -n 60 | grep -i -e cma -e '@' -e 'total pages'",
+        dmesg | tail -n 60 | grep -v -e 'cma_alloc(' -e 'cma_release(' | grep -e cma -e '@' -e 'total pages'",
         plan.window
     )
 }

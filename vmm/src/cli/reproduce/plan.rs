@@ -349,3 +349,45 @@ fn machine(
     words.extend(["--memory".to_owned(), memory.to_string(), "--camera".to_owned(), "none".to_owned()]);
     Ok(Machine { words, others })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_guest_can_have() {
+        for (name, wanted) in [
+            ("linux,cma", "linux-cma"),
+            ("isp@96000000", "isp"),
+            ("reserved", "reserved"),
+            ("0", "w0"),
+            ("", "w"),
+            ("a-very-long-name-of-a-window-on-a-board", "a-very-long-name-of-a-window-on"),
+            ("x\u{1b}[2J", "x--2J"),
+        ] {
+            let name = guest_name(name);
+            assert_eq!(name, wanted);
+            assert!(format!("16M,name={name}").parse::<cma::spec::WindowSpec>().is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn ranges_stay_apart_and_windows_become_whole_pageblocks() {
+        let free = [vec![10..20], vec![0..5, 100..300]];
+        let area = Area::of_free_runs("isp", &[(512, 512), (4096, 600)], &free, 0, Rules::V7_2).unwrap();
+        let mut differences = Vec::new();
+        let pages = used(&area, &mut differences);
+        // The second range begins at a multiple of 256 pages, after some in use.
+        assert_eq!(pages.holes().collect::<Vec<_>>(), [10..20, 768..773, 868..1068]);
+        let guest = Guest {
+            image: "default".to_owned(),
+            rules: Rules::V6_1,
+            page_size: PAGE_SIZE,
+            pageblock: 4 << 20,
+        };
+        let whole = rounded(pages, &guest, &mut differences);
+        assert_eq!(whole.window_pages(), 2048);
+        assert_eq!(whole.holes().count(), 3);
+        assert_eq!(differences.len(), 2);
+    }
+}
