@@ -58,4 +58,5 @@ grep '"status": *7' report.json
 tar -xf out/board.tar
 minivmm check board/board.dtb
 minivmm model --import board/cma/* --request 1000
+minivmm diagnose out/board.tar | grep 'no request failed'
 grep 'cma' board/dmesg

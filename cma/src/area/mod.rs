@@ -73,11 +73,17 @@ impl Rules {
     pub fn of_release(release: &str) -> Option<Self> {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
         let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else { return None };
-        Some(match (major, minor) {
+        Some(Self::of_version((major, minor)))
+    }
+
+    /// The rules of a version: regions are set up in the tree's order since 6.12 (drivers/of/of_reserved_mem.c,
+    /// fdt_scan_reserved_mem_reg_nodes), and CMA areas have several ranges since 6.15.
+    pub fn of_version(version: (u32, u32)) -> Self {
+        match version {
             (..6, _) | (6, ..12) => Self::V6_1,
             (6, ..15) => Self::V6_12,
             _ => Self::V7_2,
-        })
+        }
     }
 
     /// Whether areas have several ranges, as since 6.15.

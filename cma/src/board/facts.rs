@@ -3,15 +3,14 @@
 use std::ops::Range;
 
 use super::{
-    Files,
-    config::Config,
-    live_tree,
+    Files, live_tree,
     log::{Log, Meminfo},
     windows::{self, KnownWindow},
 };
 use crate::{
     PAGE_SIZE,
     area::{self, CMA_ALIGNMENT, ImportError, Rules},
+    check::config::Config,
     size,
 };
 
@@ -168,7 +167,7 @@ impl Board {
         let page_size =
             page_size.filter(|size: &u64| size.is_power_of_two() && (PAGE_SIZE..=1 << 20).contains(size));
         let config = text("config").or_else(|| text(".config"));
-        let configured = config.as_deref().and_then(|config| Config(config).page_size());
+        let configured = config.as_deref().and_then(|config| Config::read(config).page_size());
         let page_size = page_size.or(configured).or_else(|| page_size_of(&log)).unwrap_or_else(|| {
             assumed.push("pages of 4K".to_owned());
             PAGE_SIZE
@@ -178,7 +177,7 @@ impl Board {
         let said = text("missing").unwrap_or_default();
         let board = Self {
             cmdline: text("cmdline").map(|text| text.trim().to_owned()).or_else(|| log.cmdline.clone()),
-            cma_alignment: config.as_deref().and_then(|config| Config(config).alignment()),
+            cma_alignment: config.as_deref().and_then(|config| Config::read(config).alignment()),
             config,
             tree: tree.or_else(|| live_tree::flatten(files)),
             ram: text("iomem").map(|text| ram(&text)).unwrap_or_default(),

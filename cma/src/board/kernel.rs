@@ -1,7 +1,10 @@
 //! The kernel and the boot of a board, for the check of its device tree.
 
-use super::{Board, config::Config};
-use crate::check::{Arch, Boot, Kernel, Report, Tree, TreeError, check};
+use super::Board;
+use crate::check::{
+    Arch, Boot, Kernel, Report, Tree, TreeError, check,
+    config::{Config, Given},
+};
 
 /// The kernel that the files describe. What they do not say is as in Debian's kernel of that version and architecture.
 pub(super) fn kernel(board: &Board, assumed: &mut Vec<String>) -> Option<Kernel> {
@@ -16,7 +19,8 @@ pub(super) fn kernel(board: &Board, assumed: &mut Vec<String>) -> Option<Kernel>
         assume(format!("the configuration of Debian's kernel {}", board.rules));
         return Some(debian);
     };
-    Config(config).apply(&debian, board.release.as_deref()).ok().or(Some(debian))
+    let given = Given { rules: Some(board.rules), arch: Some(arch), page_size: Some(board.page_size) };
+    Config::read(config).kernel(given).ok().or(Some(debian))
 }
 
 /// What Linux makes of the board's device tree. None without a tree.

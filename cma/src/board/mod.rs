@@ -3,7 +3,6 @@
 //! [`Board`] gathers the facts, [`Diagnosis`] judges them. `minivmm diagnose` prints a diagnosis, as text, JSON or a page.
 
 mod cases;
-mod config;
 mod diagnosis;
 mod facts;
 mod html;

@@ -2,6 +2,7 @@
 //!
 //! The rules are transcribed from the kernel, version by version: each finding names its source file and function.
 
+pub mod config;
 mod dma;
 mod kernel;
 mod ranges;

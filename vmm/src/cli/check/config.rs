@@ -1,31 +1,21 @@
 //! The configuration of a kernel (.config, /proc/config.gz, or a kernel that embeds it) as the check's kernel.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
-use cma::check::{Arch, Kernel, KernelError, Options, Rules, SizeSelection};
+pub use cma::check::config::Given;
+use cma::check::{
+    Kernel,
+    config::{self, Config},
+};
 
 use crate::boot::kernel_options;
 
 /// Largest file, in bytes: more than any kernel's.
 const MAX_FILE: u64 = 256 << 20;
-/// The options that name an architecture.
-const ARCHITECTURES: [(&str, Arch); 4] =
-    [("ARM64", Arch::Arm64), ("ARM", Arch::Arm), ("RISCV", Arch::Riscv), ("X86_64", Arch::X86_64)];
-/// The options that choose a size of pages: since 6.10, and before on arm64.
-const PAGES: [(&str, &str, u64); 3] = [
-    ("PAGE_SIZE_4KB", "ARM64_4K_PAGES", 4 << 10),
-    ("PAGE_SIZE_16KB", "ARM64_16K_PAGES", 16 << 10),
-    ("PAGE_SIZE_64KB", "ARM64_64K_PAGES", 64 << 10),
-];
-// Defaults of CONFIG_CMA_AREAS (mm/Kconfig) and CONFIG_CMA_ALIGNMENT (kernel/dma/Kconfig).
-const AREAS: usize = 7;
-const ALIGNMENT: u32 = 8;
-
 /// Why a file gives no kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -45,35 +35,14 @@ pub enum ConfigError {
         /// What is missing.
         reason: String,
     },
-    /// An option has an invalid value.
-    #[error("the configuration {} has CONFIG_{name}={value}, which is no number", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The option.
-        name: &'static str,
-        /// Its value.
-        value: String,
-    },
-    /// The values contradict each other.
+    /// It is the configuration of no kernel.
     #[error("the configuration {}: {source}", path.display())]
     Kernel {
         /// The file.
         path: PathBuf,
-        /// The contradiction.
-        source: KernelError,
+        /// The mistake.
+        source: config::ConfigError,
     },
-}
-
-/// What the command line says, which wins over the configuration.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Given {
-    /// The version of Linux.
-    pub rules: Option<Rules>,
-    /// The architecture.
-    pub arch: Option<Arch>,
-    /// The size of a page.
-    pub page_size: Option<u64>,
 }
 
 /// The kernel with the configuration in the file `path`.
@@ -87,97 +56,7 @@ pub fn kernel(path: &Path, given: Given) -> Result<Kernel, ConfigError> {
     let none = |reason: &str| ConfigError::NoConfig { path: path.to_owned(), reason: reason.to_owned() };
     let text =
         kernel_options::config_in(&file).ok_or_else(|| none("it has no line that begins with CONFIG_"))?;
-    Config { path, values: values(&text), version: version(&text) }.kernel(given)
-}
-
-/// The values of all options that are set, by their names without `CONFIG_`.
-fn values(text: &str) -> BTreeMap<&str, &str> {
-    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("CONFIG_")?.split_once('='));
-    lines.map(|(name, value)| (name, value.trim_matches('"'))).collect()
-}
-
-/// The version in the comment `# Linux/arm64 6.1.80 Kernel Configuration`.
-fn version(text: &str) -> Option<(u32, u32)> {
-    let line = text.lines().take(10).find(|line| line.ends_with(" Kernel Configuration"))?;
-    let mut numbers = line.strip_prefix("# Linux/")?.split(' ').nth(1)?.split(['.', '-', '+']);
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-/// The version whose rules are those of `version`: regions are set up in the tree's order since 6.12 (drivers/of/of_reserved_mem.c,
-/// fdt_scan_reserved_mem_reg_nodes), and CMA areas have several ranges since 6.15.
-fn rules_of(version: (u32, u32)) -> Rules {
-    match version {
-        version if version < (6, 12) => Rules::V6_1,
-        version if version < (6, 15) => Rules::V6_12,
-        _ => Rules::V7_2,
-    }
-}
-
-/// A configuration.
-struct Config<'a> {
-    path: &'a Path,
-    values: BTreeMap<&'a str, &'a str>,
-    version: Option<(u32, u32)>,
-}
-
-impl Config<'_> {
-    fn has(&self, name: &str) -> bool {
-        self.values.get(name) == Some(&"y")
-    }
-
-    fn number<T: TryFrom<u64>>(&self, name: &'static str) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.values.get(name) else { return Ok(None) };
-        let number = value.parse::<u64>().ok().and_then(|number| number.try_into().ok());
-        let shown = || value.chars().take(40).flat_map(char::escape_debug).collect();
-        number.map(Some).ok_or_else(|| ConfigError::Value {
-            path: self.path.to_owned(),
-            name,
-            value: shown(),
-        })
-    }
-
-    fn kernel(&self, given: Given) -> Result<Kernel, ConfigError> {
-        let rules = given.rules.or(self.version.map(rules_of)).unwrap_or(Rules::V6_12);
-        let named = ARCHITECTURES.iter().find(|(name, _)| self.has(name)).map(|(_, arch)| *arch);
-        let arch = given.arch.or(named).ok_or_else(|| ConfigError::NoConfig {
-            path: self.path.to_owned(),
-            reason: "it sets none of CONFIG_ARM64, CONFIG_ARM, CONFIG_RISCV and CONFIG_X86_64".to_owned(),
-        })?;
-        let page = PAGES.iter().find(|(name, before, _)| self.has(name) || self.has(before));
-        let page_size = given.page_size.or(page.map(|(.., size)| *size)).unwrap_or(cma::PAGE_SIZE);
-        let cma = self.has("CMA");
-        // Without CONFIG_ARCH_FORCE_MAX_ORDER it is 10 (include/linux/mmzone.h). Up to 6.3 the option is one more than the order.
-        let first_free = self.version.map_or(rules == Rules::V6_1, |version| version < (6, 4));
-        let forced: Option<u32> = self.number("ARCH_FORCE_MAX_ORDER")?;
-        let max_order = forced.map_or(10, |order| if first_free { order.saturating_sub(1) } else { order });
-        let block: Option<u32> = self.number("PAGE_BLOCK_MAX_ORDER")?;
-        // A pageblock of 6.15 and later is a huge page also without hugetlbfs (include/linux/pageblock-flags.h).
-        let huge = self.has("HUGETLB_PAGE") || rules == Rules::V7_2 && self.has("TRANSPARENT_HUGEPAGE");
-        let selection = [
-            ("CMA_SIZE_SEL_PERCENTAGE", SizeSelection::Percentage),
-            ("CMA_SIZE_SEL_MIN", SizeSelection::Min),
-            ("CMA_SIZE_SEL_MAX", SizeSelection::Max),
-        ];
-        let selection =
-            selection.into_iter().find(|(name, _)| self.has(name)).map(|(_, selection)| selection);
-        let options = Options {
-            dma_cma: cma && self.has("DMA_CMA"),
-            cma_size_mbytes: self.number("CMA_SIZE_MBYTES")?.unwrap_or(0),
-            cma_size_percentage: self.number("CMA_SIZE_PERCENTAGE")?.unwrap_or(0),
-            cma_size_selection: selection.unwrap_or(SizeSelection::Mbytes),
-            cma_alignment: self.number("CMA_ALIGNMENT")?.unwrap_or(ALIGNMENT),
-            dma_declare_coherent: self.has("DMA_DECLARE_COHERENT"),
-            dma_global_pool: self.has("DMA_GLOBAL_POOL"),
-            dma_restricted_pool: self.has("DMA_RESTRICTED_POOL"),
-            hugetlb: huge,
-            max_order: block.map_or(max_order, |block| block.min(max_order)),
-            zone_dma: self.has("ZONE_DMA"),
-            highmem: self.has("HIGHMEM"),
-        };
-        let areas = self.number("CMA_AREAS")?.unwrap_or(AREAS);
-        Kernel::new(rules, arch, page_size, areas, options)
-            .map_err(|source| ConfigError::Kernel { path: self.path.to_owned(), source })
-    }
+    Config::read(&text).kernel(given).map_err(|source| ConfigError::Kernel { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -185,6 +64,8 @@ mod tests {
     use std::io::Write as _;
 
     use flate2::{Compression, write::GzEncoder};
+
+    use cma::check::{Arch, Rules, SizeSelection};
 
     use super::*;
 
@@ -272,10 +153,10 @@ mod tests {
                 "is no configuration of a kernel: it has no line that begins with CONFIG_; give a .config",
             ),
             (b"\x1f\x8bgarbage", "is no configuration of a kernel: it has no line"),
-            (b"CONFIG_CMA=y\n", "it sets none of CONFIG_ARM64, CONFIG_ARM, CONFIG_RISCV and CONFIG_X86_64"),
+            (b"CONFIG_CMA=y\n", ": it sets none of CONFIG_ARM64, CONFIG_ARM, CONFIG_RISCV and CONFIG_X86_64"),
             (
                 b"CONFIG_ARM64=y\nCONFIG_CMA_AREAS=many\x1b\n",
-                "has CONFIG_CMA_AREAS=many\\u{1b}, which is no number",
+                "it has CONFIG_CMA_AREAS=many\\u{1b}, which is no number",
             ),
             (b"CONFIG_ARM=y\nCONFIG_PAGE_SIZE_64KB=y\n", "the page size of arm must be 4K, not 64K"),
         ] {
