@@ -211,6 +211,14 @@ impl Diagnosis {
             ));
         }
         diagnosis.missing.extend(missing(board, &diagnosis.cases));
+        if let Some(pages) = question.pages
+            && !diagnosis.cases.iter().any(|case| case.count == 0)
+        {
+            let what = "the pages in use of a window, in debugfs or in a list after a failed request";
+            diagnosis
+                .missing
+                .push(format!("{what}, so nothing is said about a request for {}", plural(pages)));
+        }
         diagnosis.summary = diagnosis.summarise(board);
         diagnosis
     }
@@ -361,7 +369,8 @@ fn in_the_tree(check: &Report) -> Vec<String> {
 /// What is missing for a full judgement.
 fn missing(board: &Board, cases: &[Case]) -> Vec<String> {
     let mut missing = Vec::new();
-    if cases.iter().any(|case| case.state == Moment::None) {
+    let unlisted = board.log.failures.iter().any(|failure| failure.listing.is_none());
+    if unlisted && cases.iter().any(|case| case.state == Moment::None) {
         missing.push(
             "the free pages at the failure: up to 6.11 only kernels with CONFIG_CMA_DEBUG=y list them; the bitmap in debugfs \
              shows them at another moment"

@@ -19,8 +19,12 @@ pub(super) fn kernel(board: &Board, assumed: &mut Vec<String>) -> Option<Kernel>
         assume(format!("the configuration of Debian's kernel {}", board.rules));
         return Some(debian);
     };
+    // The release says more than the header of the configuration, which can be missing.
+    let header =
+        board.release.iter().map(|release| format!("# Linux/board {release} Kernel Configuration\n"));
+    let config = header.collect::<String>() + config;
     let given = Given { rules: Some(board.rules), arch: Some(arch), page_size: Some(board.page_size) };
-    Config::read(config).kernel(given).ok().or(Some(debian))
+    Config::read(&config).kernel(given).ok().or(Some(debian))
 }
 
 /// What Linux makes of the board's device tree. None without a tree.

@@ -197,3 +197,14 @@ fn files_of_two_boards_are_refused() {
         error.to_string().starts_with("the files are of two boards or boots: line 4 of the log is about")
     );
 }
+
+#[test]
+fn a_question_without_an_answer_is_said() {
+    let board = Board::of_log(WINDOW.trim())
+        .map(|board| Diagnosis::of(&board, &Question { pages: Some(300), ..Question::default() }));
+    let missing = board.unwrap().missing;
+    assert!(
+        missing.iter().any(|what| what.ends_with("so nothing is said about a request for 300 pages")),
+        "{missing:?}"
+    );
+}
