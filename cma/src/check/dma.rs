@@ -40,6 +40,23 @@ pub(super) fn reach(tree: &Tree<'_>, bus: usize) -> Option<Ranges> {
     (!reach.is_empty()).then_some(reach)
 }
 
+/// The highest address that all devices can reach, by every `dma-ranges` of the tree (drivers/of/address.c,
+/// of_dma_get_max_cpu_address). u64::MAX if there is none.
+pub(super) fn max_cpu_address(tree: &Tree<'_>) -> u64 {
+    let last = |bus| {
+        let ranges = tuples(tree, bus)?;
+        let ends = ranges.filter_map(|(_, parent, size)| {
+            Some(translate(tree, bus, parent)?.saturating_add(size).saturating_sub(1))
+        });
+        Some(ends.max().unwrap_or(0))
+    };
+    let buses =
+        tree.nodes().filter(|node| tree.property(*node, "dma-ranges").is_some_and(|value| !value.is_empty()));
+    // A node that is not available is not walked into; the root's status does not matter.
+    let walked = buses.filter(|bus| tree.ancestors(*bus).all(|node| node == ROOT || tree.is_available(node)));
+    walked.filter_map(last).min().unwrap_or(u64::MAX)
+}
+
 /// Translates `address`, on the bus above `bus`, to an address of the CPU. A missing or empty `dma-ranges` changes nothing
 /// (drivers/of/address.c, of_translate_one).
 fn translate(tree: &Tree<'_>, bus: usize, mut address: u64) -> Option<u64> {

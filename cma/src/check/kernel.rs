@@ -114,7 +114,7 @@ pub struct Kernel {
     pub page_size: u64,
     /// Maximum number of CMA areas, MAX_CMA_AREAS (include/linux/cma.h): CONFIG_CMA_AREAS, with 6.1 one more.
     pub cma_areas: usize,
-    /// The end of low memory on 32-bit Arm; null for 760 MiB above the start of RAM.
+    /// The end of low memory on 32-bit Arm; null for what the kernel calculates, 768 MiB above the start of RAM without `vmalloc=`.
     pub lowmem_end: Option<u64>,
     /// The options of its configuration.
     pub options: Options,
@@ -234,6 +234,22 @@ impl Kernel {
         Self::new(rules, arch, page_size, 16, options)?.with_pageblock(pageblock)
     }
 
+    /// Whether physical addresses have 32 bits: on 32-bit Arm without LPAE, which huge pages require there.
+    pub(super) fn has_32_bit_addresses(&self) -> bool {
+        self.arch == Arch::Arm && !self.options.hugetlb
+    }
+
+    /// A number of the tree as the kernel stores it, as a physical address (phys_addr_t).
+    pub(super) fn address(&self, number: u64) -> u64 {
+        if self.has_32_bit_addresses() { number & 0xffff_ffff } else { number }
+    }
+
+    /// The range of `size` bytes at `base`, limited to physical addresses (mm/memblock.c, memblock_cap_size).
+    pub(super) fn range(&self, base: u64, size: u64) -> Range<u64> {
+        let end = if self.has_32_bit_addresses() { 0xffff_ffff } else { u64::MAX };
+        base..base.saturating_add(size).min(end).max(base)
+    }
+
     /// The same kernel with another pageblock, in bytes.
     ///
     /// # Errors
@@ -263,7 +279,7 @@ pub(super) fn assumed(kernel: &Kernel, boot: &Boot) -> String {
         "Rules of Linux {rules}, {arch}, pageblock {pageblock}, page {page_size}, at most {cma_areas} CMA areas"
     );
     if options.dma_cma {
-        let mbytes = format!("{}M", options.cma_size_mbytes);
+        let mbytes = size::format(options.cma_size_mbytes << 20);
         let percentage = format!("{} % of RAM", options.cma_size_percentage);
         let size = match options.cma_size_selection {
             SizeSelection::Mbytes => mbytes,

@@ -2,9 +2,21 @@
 //!
 //! The rules are transcribed from the kernel, version by version: each finding names its source file and function.
 
+mod activate;
+mod cmdline;
 pub mod config;
+mod cycles;
+mod default_window;
 mod dma;
 mod kernel;
+mod memblock;
+mod misplaced;
+mod names;
+mod order;
+mod overlap;
+mod place;
+mod print;
+mod ram;
 mod ranges;
 mod references;
 mod regions;
@@ -18,21 +30,22 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use default_window::{DefaultWindow, Origin};
+
 pub use kernel::{Arch, ArchError, Boot, Kernel, KernelError, Options, SizeSelection};
 pub use tree::{Tree, TreeError};
 
 pub use crate::area::{Rules, RulesError};
-use crate::size;
 
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// Good to know.
+    /// Nothing happens: good to know.
     Note,
-    /// It works, but perhaps not as intended.
+    /// Memory is lost, or it works, but perhaps not as intended; or it depends on what the boot loader does.
     Warning,
-    /// It will not work.
+    /// The boot fails, or a device gets nothing.
     Error,
 }
 
@@ -103,6 +116,9 @@ pub struct Region {
     pub base: Option<u64>,
     /// Its size in bytes, from the first tuple of `reg` or from `size`; null without both.
     pub size: Option<u64>,
+    /// The address that the kernel likely chooses; null if it chooses none. It avoids the kernel, the initrd and the tree, which
+    /// can lie anywhere.
+    pub placed: Option<u64>,
     /// Whether it is the window of devices without a window of their own (linux,cma-default).
     pub default: bool,
     /// Other findings.
@@ -114,6 +130,8 @@ pub struct Region {
 pub struct Reference {
     /// The number of the entry, from 0: the index for of_reserved_mem_device_init_by_idx.
     pub index: usize,
+    /// Its name in `memory-region-names`; null without one.
+    pub name: Option<String>,
     /// The path of the node that it refers to; null if no node has the phandle.
     pub target: Option<String>,
     /// The return value of of_reserved_mem_device_init_by_idx: 0 or a negative error code.
@@ -131,6 +149,8 @@ pub struct User {
     pub node: String,
     /// Whether Linux creates a device: the `status` of the node and of its parents permits it.
     pub enabled: bool,
+    /// The findings on all of them.
+    pub findings: Vec<Finding>,
     /// The entries.
     pub references: Vec<Reference>,
 }
@@ -150,6 +170,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// The children of /reserved-memory, in the order of the tree.
     pub regions: Vec<Region>,
+    /// The default window.
+    pub default_window: DefaultWindow,
+    /// Whether the kernel panics at boot.
+    pub panics: bool,
     /// The nodes with a `memory-region`, in the order of the tree.
     pub users: Vec<User>,
 }
@@ -159,7 +183,10 @@ impl Report {
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         let regions = self.regions.iter().flat_map(|region| &region.findings);
         let references = self.users.iter().flat_map(|user| &user.references);
-        self.findings.iter().chain(regions).chain(references.flat_map(|reference| &reference.findings))
+        let users = self.users.iter().flat_map(|user| &user.findings);
+        let window = &self.default_window.findings;
+        let own = self.findings.iter().chain(regions).chain(window).chain(users);
+        own.chain(references.flat_map(|reference| &reference.findings))
     }
 
     /// The number of findings with `level`.
@@ -171,8 +198,9 @@ impl Report {
 /// Applies the rules of `kernel` to a tree, with what the boot adds to it.
 pub fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot) -> Report {
     let mut findings = Vec::new();
-    let regions = regions::check(tree, kernel, &mut findings);
-    let users = references::check(tree, &regions);
+    let regions::Outcome { mut regions, window, panics } = regions::check(tree, kernel, boot, &mut findings);
+    regions.iter_mut().for_each(|region| misplaced::look_at_region(tree, region));
+    let users = references::check(tree, kernel, &regions);
     let regions = regions.into_iter().map(|region| region.region).collect();
     Report {
         rules: format!("Linux {}", kernel.rules),
@@ -181,6 +209,8 @@ pub fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot) -> Report {
         assumed: kernel::assumed(kernel, boot),
         findings,
         regions,
+        default_window: window,
+        panics,
         users,
     }
 }
@@ -196,72 +226,5 @@ impl fmt::Display for Level {
             Self::Warning => "warning",
             Self::Error => "error",
         })
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ({})", self.level, self.text, self.source)
-    }
-}
-
-impl fmt::Display for Region {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_rule = |finding: &&Finding| finding.text == self.rule;
-        write!(f, "{}\n  ", self.node)?;
-        if let Some(finding) = self.findings.iter().find(is_rule) {
-            write!(f, "{}: ", finding.level)?;
-        }
-        write!(f, "{}", self.outcome)?;
-        match (self.base, self.size) {
-            (Some(base), Some(size)) => write!(f, ", {} at {base:#x}", size::format(size))?,
-            (None, Some(size)) => write!(f, ", {} where the kernel finds room", size::format(size))?,
-            (_, None) => {}
-        }
-        let default = if self.default { ", the default window" } else { "" };
-        write!(f, "{default}: {} ({})", self.rule, self.source)?;
-        let mut others = self.findings.iter().filter(|finding| !is_rule(finding));
-        others.try_for_each(|finding| write!(f, "\n  {finding}"))
-    }
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { index, target, errno, gets, findings } = self;
-        write!(f, "memory-region {index}: {}: ", target.as_deref().unwrap_or("nothing"))?;
-        match index {
-            0 => write!(f, "of_reserved_mem_device_init() ")?,
-            _ => write!(f, "of_reserved_mem_device_init_by_idx() with {index} ")?,
-        }
-        match gets {
-            Some(pool) => write!(f, "gives it the {pool}")?,
-            None if *errno == 0 => write!(f, "returns 0 without a pool")?,
-            None => write!(f, "returns {errno}")?,
-        }
-        findings.iter().try_for_each(|finding| write!(f, "\n    {finding}"))
-    }
-}
-
-impl fmt::Display for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.node, if self.enabled { "" } else { " (disabled)" })?;
-        self.references.iter().try_for_each(|reference| write!(f, "\n  {reference}"))
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.assumed)?;
-        self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))?;
-        self.regions.iter().try_for_each(|region| writeln!(f, "\n{region}"))?;
-        self.users.iter().try_for_each(|user| writeln!(f, "\n{user}"))?;
-        let [errors, warnings, notes] =
-            [(Level::Error, "error"), (Level::Warning, "warning"), (Level::Note, "note")].map(
-                |(level, word)| {
-                    let count = self.count(level);
-                    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
-                },
-            );
-        write!(f, "\n{errors}, {warnings}, {notes}")
     }
 }

@@ -8,7 +8,7 @@ pub(super) fn at(base: u64, size: u64) -> Range<u64> {
 }
 
 /// A set of addresses. Adjacent ranges are merged.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
@@ -26,11 +26,38 @@ impl Ranges {
         self.0.insert(start, end);
     }
 
+    pub(super) fn remove(&mut self, range: &Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        while let Some((start, end)) = self
+            .0
+            .range(..range.end)
+            .next_back()
+            .map(|(start, end)| (*start, *end))
+            .filter(|(_, end)| *end > range.start)
+        {
+            self.0.remove(&start);
+            if end > range.end {
+                self.0.insert(range.end, end);
+            }
+            if start < range.start {
+                self.0.insert(start, range.start);
+            }
+        }
+    }
+
+    /// Keeps only what is in `range`.
+    pub(super) fn keep(&mut self, range: &Range<u64>) {
+        self.remove(&(0..range.start));
+        self.remove(&(range.end..u64::MAX));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = Range<u64>> + '_ {
         self.0.iter().map(|(start, end)| *start..*end)
     }
 
@@ -44,24 +71,43 @@ impl Ranges {
         self.0.range(..=range.start).next_back().is_some_and(|(_, end)| *end >= range.end)
     }
 
-    /// The size of the largest range in `within` that begins at a multiple of `align` and is in the set, but not in `taken`.
-    pub(super) fn room(&self, taken: &Self, align: u64, within: &Range<u64>) -> u64 {
-        let mut largest = 0;
-        let mut look = |start: u64, end: u64| {
-            if let Some(start) = start.checked_next_multiple_of(align) {
-                largest = largest.max(end.saturating_sub(start));
-            }
-        };
+    /// The end of the range with `address`.
+    pub(super) fn end_of(&self, address: u64) -> Option<u64> {
+        self.0.range(..=address).next_back().map(|(_, end)| *end).filter(|end| *end > address)
+    }
+
+    /// The parts that are in none of `others`, ascending.
+    pub(super) fn without(&self, others: &[&Self]) -> Vec<Range<u64>> {
+        let mut taken = Self::default();
+        others.iter().flat_map(|other| other.iter()).for_each(|range| taken.insert(range));
+        let mut taken = taken.iter().peekable();
+        let mut parts = Vec::new();
         for range in self.iter() {
-            let end = range.end.min(within.end);
-            let mut start = range.start.max(within.start);
-            for other in taken.iter().filter(|other| other.end > range.start && other.start < range.end) {
-                look(start, other.start.min(end));
+            let mut start = range.start;
+            while let Some(other) = taken.next_if(|other| other.end <= range.end) {
+                if other.start > start {
+                    parts.push(start..other.start);
+                }
                 start = start.max(other.end);
             }
-            look(start, end);
+            let end = taken.peek().map_or(range.end, |other| other.start.clamp(start, range.end));
+            if start < end {
+                parts.push(start..end);
+            }
         }
-        largest
+        parts
+    }
+
+    /// The bytes of `within` that are in the set.
+    pub(super) fn bytes(&self, within: &Range<u64>) -> u64 {
+        if within.is_empty() {
+            return 0;
+        }
+        let before = self.0.range(..within.start).next_back().map(|(start, end)| *start..*end);
+        let inside = self.0.range(within.clone()).map(|(start, end)| *start..*end);
+        let part =
+            |range: Range<u64>| range.end.min(within.end).saturating_sub(range.start.max(within.start));
+        before.into_iter().chain(inside).map(part).sum()
     }
 }
 
@@ -78,7 +124,7 @@ mod tests {
         fn as_a_list_of_addresses_would_be(
             parts in prop::collection::vec((0u64..60, 0u64..12), 0..8),
             taken in prop::collection::vec((0u64..60, 0u64..12), 0..8),
-            (base, size, align) in (0u64..60, 1u64..12, 1u64..9),
+            (base, size) in (0u64..60, 1u64..12),
         ) {
             let make = |parts: &[(u64, u64)]| {
                 let mut set = Ranges::default();
@@ -86,17 +132,19 @@ mod tests {
                 let list: BTreeSet<u64> = parts.iter().flat_map(|(base, size)| at(*base, *size)).collect();
                 (set, list)
             };
-            let ((set, list), (taken, taken_list)) = (make(&parts), make(&taken));
+            let ((mut set, list), (taken, taken_list)) = (make(&parts), make(&taken));
             let range = at(base, size);
             prop_assert_eq!(set.overlaps(&range), range.clone().any(|at| list.contains(&at)));
             prop_assert_eq!(set.covers(&range), range.clone().all(|at| list.contains(&at)));
-            let within = 5..70;
-            let free = |at| list.contains(&at) && !taken_list.contains(&at);
-            let starts = within.clone().filter(|start| start % align == 0);
-            let room = starts.map(|start| (start..within.end).take_while(|at| free(*at)).count() as u64).max();
-            prop_assert_eq!(Some(set.room(&taken, align, &within)), room);
+            prop_assert_eq!(set.bytes(&range), range.clone().filter(|at| list.contains(at)).count() as u64);
+            let free: Vec<u64> = set.without(&[&taken]).into_iter().flatten().collect();
+            let expected: Vec<u64> = list.difference(&taken_list).copied().collect();
+            prop_assert_eq!(free, expected);
             let ranges: Vec<_> = set.iter().collect();
             prop_assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
+            set.remove(&range);
+            let left: Vec<u64> = set.iter().flatten().collect();
+            prop_assert_eq!(left, list.into_iter().filter(|at| !range.contains(at)).collect::<Vec<_>>());
         }
     }
 }

@@ -1,14 +1,20 @@
 //! The result of of_reserved_mem_device_init() in a driver, for each entry of each `memory-region`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
-    Level, NodeOutcome, Reference, User, dma, finding, ranges::Ranges, regions::Checked, tree::Tree,
+    Level, NodeOutcome, Reference, User, cycles, dma, finding, kernel::Kernel, ranges::Ranges,
+    regions::Checked, tree::Tree,
 };
+use crate::area::Rules;
 
 const DEVICE_INIT: &str = "drivers/of/of_reserved_mem.c, of_reserved_mem_device_init_by_idx";
 const ASSIGN: &str = "kernel/dma/coherent.c, dma_assign_coherent_memory";
+const BY_NAME: &str = "drivers/of/of_reserved_mem.c, of_reserved_mem_device_init_by_name";
 const PARSE_PHANDLE: &str = "drivers/of/base.c, of_parse_phandle";
+
+/// The property with the names of a device's regions.
+const NAMES: &str = "memory-region-names";
 
 /// The error codes of Linux (include/uapi/asm-generic/errno-base.h).
 const ENODEV: i32 = -19;
@@ -19,51 +25,87 @@ const EINVAL: i32 = -22;
 const FIRST_MASK_END: u64 = 4 << 30;
 
 /// The nodes with a `memory-region`, in the order of the tree.
-pub(super) fn check(tree: &Tree<'_>, regions: &[Checked]) -> Vec<User> {
+pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, regions: &[Checked]) -> Vec<User> {
     let by_node: BTreeMap<usize, &Checked> = regions.iter().map(|region| (region.node, region)).collect();
-    // __find_rmem returns the first one in the kernel's order.
+    // The kernel takes the first one of its list.
     let mut saved: Vec<&Checked> = regions.iter().filter(|region| region.rank.is_some()).collect();
     saved.sort_by_key(|region| std::cmp::Reverse(region.rank));
-    let by_phandle: BTreeMap<u32, &Checked> =
-        saved.iter().filter_map(|region| Some((tree.phandle(region.node)?, *region))).collect();
-    let mut known = Known {
-        tree,
-        by_node,
-        by_phandle,
-        reachable: reachable(&edges(tree, &saved)),
-        reach: BTreeMap::new(),
+    let phandles = saved.iter().filter_map(|region| Some((tree.phandle(region.node)?, *region)));
+    let names = saved.iter().map(|region| (tree.name(region.node), *region));
+    let (by_phandle, by_name) = match kernel.rules {
+        Rules::V6_1 => (phandles.collect(), BTreeMap::new()),
+        Rules::V6_12 | Rules::V7_2 => (BTreeMap::new(), names.collect()),
     };
+    let circles = cycles::circles(&edges(tree, &saved));
+    let mut known = Known { tree, by_node, by_phandle, by_name, circles, reach: BTreeMap::new() };
     let mut users = Vec::new();
     for node in tree.nodes() {
-        let Some(value) = tree.property(node, "memory-region") else { continue };
+        let value = tree.property(node, "memory-region");
+        if value.is_none() && !tree.has(node, NAMES) || tree.is_meta(node) {
+            continue;
+        }
         let enabled = tree.ancestors(node).all(|node| tree.is_available(node));
+        let names: Vec<&[u8]> = tree.strings(node, NAMES).collect();
         let mut references = Vec::new();
-        for (index, cell) in value.chunks(4).enumerate() {
+        let mut has_carveout = false;
+        for (index, cell) in value.unwrap_or_default().chunks(4).enumerate() {
             let mut reference = known.reference(node, index, cell);
-            let is_carveout = |reference: &Reference| reference.gets == Some(NodeOutcome::CoherentCarveout);
-            if is_carveout(&reference) && references.iter().any(is_carveout) {
+            reference.name = names.get(index).map(|name| name.escape_ascii().to_string());
+            let is_carveout = reference.gets == Some(NodeOutcome::CoherentCarveout);
+            if is_carveout && has_carveout {
                 let text = "a device can have one carveout: this one is refused if the earlier one is assigned (-EBUSY)";
                 reference.findings.push(finding(Level::Note, ASSIGN, text));
             }
+            has_carveout |= is_carveout;
             if !enabled {
                 // No driver calls it for a disabled device.
                 reference.findings.iter_mut().for_each(|finding| finding.level = Level::Note);
             }
             references.push(reference);
         }
-        if !references.is_empty() {
-            users.push(User { node: tree.path(node), enabled, references });
-        }
+        let level = if enabled { Level::Warning } else { Level::Note };
+        let findings = look_at_names(tree, node, &names, references.len())
+            .into_iter()
+            .map(|text| finding(level, BY_NAME, text))
+            .collect();
+        users.push(User { node: tree.path(node), enabled, findings, references });
     }
+    users.retain(|user| !user.references.is_empty() || !user.findings.is_empty());
     users
+}
+
+/// What is wrong with the names of a device's regions.
+fn look_at_names(tree: &Tree<'_>, node: usize, names: &[&[u8]], entries: usize) -> Vec<String> {
+    if !tree.has(node, NAMES) {
+        return Vec::new();
+    }
+    let mut wrong = Vec::new();
+    if entries == 0 {
+        wrong.push(format!("{NAMES} has no effect without memory-region"));
+    } else if names.len() != entries {
+        wrong.push(format!(
+            "{NAMES} has {} names for {entries} entries of memory-region: an entry without a name is found by its number only, \
+             and a name without an entry gives -ENODEV",
+            names.len()
+        ));
+    }
+    let mut sorted = names.to_vec();
+    sorted.sort_unstable();
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        wrong.push(format!("{NAMES} has the name {} twice: the first one is found", pair[0].escape_ascii()));
+    }
+    wrong
 }
 
 struct Known<'t, 'a> {
     tree: &'t Tree<'a>,
     by_node: BTreeMap<usize, &'t Checked>,
+    /// The regions that 6.1 keeps.
     by_phandle: BTreeMap<u32, &'t Checked>,
-    /// For each region that Linux keeps: the region, and those that it refers to by `memory-region`, directly or indirectly.
-    reachable: BTreeMap<usize, BTreeSet<usize>>,
+    /// The regions that 6.12 and 7.2 keep.
+    by_name: BTreeMap<&'t str, &'t Checked>,
+    /// For each region that Linux keeps, its circle of `memory-region`.
+    circles: BTreeMap<usize, usize>,
     /// The memory that devices on a bus can reach, for the buses examined so far.
     reach: BTreeMap<usize, Option<Ranges>>,
 }
@@ -80,6 +122,7 @@ impl Known<'_, '_> {
         let target = phandle.and_then(|phandle| tree.find(phandle));
         let mut reference = Reference {
             index,
+            name: None,
             target: target.map(|target| tree.path(target)),
             errno: ENODEV,
             gets: None,
@@ -108,25 +151,30 @@ impl Known<'_, '_> {
             reference.errno = 0;
             return reference;
         }
-        if self.reachable.get(&target).is_some_and(|nodes| nodes.contains(&user)) {
+        if self.circles.get(&target).is_some_and(|circle| self.circles.get(&user) == Some(circle)) {
             let text = "it refers back to this node by its own memory-region: a region cannot contain itself, and Linux does \
                         not follow the loop";
             say(Level::Warning, DEVICE_INIT, text.into());
         }
         reference.errno = EINVAL;
-        let Some(found) = self.by_phandle.get(&phandle).copied() else {
+        let found = self.by_phandle.get(&phandle).or_else(|| self.by_name.get(tree.name(target))).copied();
+        let Some(found) = found else {
             match self.by_node.get(&target) {
+                Some(found) if found.is_placeholder => say(
+                    Level::Warning,
+                    DEVICE_INIT,
+                    "Linux keeps no record of it, unless the boot loader completes it (-EINVAL)".into(),
+                ),
                 Some(found) => say(
                     Level::Error,
                     DEVICE_INIT,
                     format!("Linux keeps no record of it, because it is {} (-EINVAL)", found.region.outcome),
                 ),
                 None => {
-                    say(
-                        Level::Warning,
-                        DEVICE_INIT,
-                        "it is not a child of /reserved-memory (-EINVAL)".into(),
-                    );
+                    let is_pool = |name| tree.is_compatible(target, name);
+                    let is_meant = is_pool("shared-dma-pool") || is_pool("restricted-dma-pool");
+                    let level = if is_meant { Level::Error } else { Level::Warning };
+                    say(level, DEVICE_INIT, "it is not a child of /reserved-memory (-EINVAL)".into());
                 }
             }
             return reference;
@@ -134,8 +182,9 @@ impl Known<'_, '_> {
         let region = &found.region;
         match region.outcome {
             NodeOutcome::Refused | NodeOutcome::Ignored => {
+                let level = if found.is_placeholder { Level::Warning } else { Level::Error };
                 say(
-                    Level::Error,
+                    level,
                     DEVICE_INIT,
                     format!("it is not a pool, because it is {} (-EINVAL)", region.outcome),
                 );
@@ -145,15 +194,15 @@ impl Known<'_, '_> {
                     "it is not a pool (-EINVAL): a driver can use it only by finding and mapping it itself";
                 say(Level::Note, "drivers/of/of_reserved_mem.c, of_reserved_mem_lookup", text.into());
             }
-            NodeOutcome::CoherentCarveout if !found.usable => {
+            NodeOutcome::CoherentCarveout | NodeOutcome::RestrictedDmaPool if !found.usable => {
                 say(
                     Level::Error,
                     "kernel/dma/coherent.c, rmem_dma_device_init",
-                    "it cannot be mapped (-EINVAL); see the error of that node".into(),
+                    "it cannot be used (-EINVAL); see the finding of that node".into(),
                 );
             }
             pool => {
-                let range = region.base.zip(region.size).map(|(base, size)| super::ranges::at(base, size));
+                let range = found.range.clone();
                 let bus = dma::bus(tree, user);
                 let reach = bus
                     .and_then(|bus| self.reach.entry(bus).or_insert_with(|| dma::reach(tree, bus)).as_ref());
@@ -183,25 +232,14 @@ impl Known<'_, '_> {
 }
 
 /// The regions that Linux keeps, each with the regions that its own `memory-region` names.
-fn edges(tree: &Tree<'_>, saved: &[&Checked]) -> BTreeMap<usize, BTreeSet<usize>> {
-    let nodes: BTreeSet<usize> = saved.iter().map(|region| region.node).collect();
-    let targets = |node| {
-        let value = tree.property(node, "memory-region").unwrap_or_default();
+fn edges(tree: &Tree<'_>, saved: &[&Checked]) -> BTreeMap<usize, Vec<usize>> {
+    let mut edges: BTreeMap<usize, Vec<usize>> =
+        saved.iter().map(|region| (region.node, Vec::new())).collect();
+    for region in saved {
+        let value = tree.property(region.node, "memory-region").unwrap_or_default();
         let targets = value.chunks(4).filter_map(|cell| tree.find(phandle(cell)?));
-        targets.filter(|target| nodes.contains(target)).collect()
-    };
-    nodes.iter().map(|node| (*node, targets(*node))).collect()
-}
-
-/// The regions that each region of `edges` leads to, directly or indirectly.
-fn reachable(edges: &BTreeMap<usize, BTreeSet<usize>>) -> BTreeMap<usize, BTreeSet<usize>> {
-    let follow = |start: &usize| {
-        let mut seen = BTreeSet::from([*start]);
-        let mut open = vec![*start];
-        while let Some(node) = open.pop() {
-            open.extend(edges[&node].iter().filter(|target| seen.insert(**target)));
-        }
-        (*start, seen)
-    };
-    edges.keys().map(follow).collect()
+        let targets: Vec<usize> = targets.filter(|target| edges.contains_key(target)).collect();
+        edges.insert(region.node, targets);
+    }
+    edges
 }

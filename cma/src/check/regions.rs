@@ -1,32 +1,44 @@
-//! The handling of the children of /reserved-memory in early boot, in the kernel's order.
+//! The early boot: reserves and sets up the children of /reserved-memory, in the order of the kernel's version.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use super::{
-    Finding, Kernel, Level, NodeOutcome, Region, finding,
+    Finding, Level, NodeOutcome, Region,
+    cmdline::Cmdline,
+    default_window::DefaultWindow,
+    finding,
+    kernel::{Arch, Boot, Kernel},
+    memblock::{Holder, Memblock},
+    misplaced, order, overlap,
+    ram::Ram,
     ranges::{Ranges, at},
-    tree::{ROOT, Tree, number},
+    tree::{ROOT, Tree, number, tuples},
 };
+use crate::area::Rules;
 
-/// Maximum number of regions that are kept for set-up (drivers/of/of_reserved_mem.c, MAX_RESERVED_REGIONS).
+/// Maximum number of regions that are kept for set-up by 6.1, and of regions without an address since
+/// (include/linux/of_reserved_mem.h, MAX_RESERVED_REGIONS).
 const MAX_REGIONS: usize = 64;
 
-const CHECK_ROOT: &str = "drivers/of/fdt.c, __reserved_mem_check_root";
-const SCAN: &str = "drivers/of/fdt.c, fdt_scan_reserved_mem";
-const RESERVE_REG: &str = "drivers/of/fdt.c, __reserved_mem_reserve_reg";
-pub(super) const RESERVE: &str = "drivers/of/fdt.c, early_init_dt_reserve_memory";
+const SCAN: &str = "drivers/of/of_reserved_mem.c, fdt_scan_reserved_mem";
+const CHECK_ROOT: &str = "drivers/of/of_reserved_mem.c, __reserved_mem_check_root";
+const RESERVE_REG: &str = "drivers/of/of_reserved_mem.c, __reserved_mem_reserve_reg";
+pub(super) const RESERVE: &str = "drivers/of/of_reserved_mem.c, early_init_dt_reserve_memory";
 const SAVE_NODE: &str = "drivers/of/of_reserved_mem.c, fdt_reserved_mem_save_node";
-const OVERLAP: &str = "drivers/of/of_reserved_mem.c, __rmem_check_for_overlap";
 pub(super) const CMA_SETUP: &str = "kernel/dma/contiguous.c, rmem_cma_setup";
 
 /// A region and its node in the tree.
 pub(super) struct Checked {
     pub(super) node: usize,
     pub(super) region: Region,
-    /// Its position in the kernel's list, which the kernel searches for phandles. None if it is not in the list.
+    /// Its position in the kernel's list, which the kernel searches for a device. None if it is not in the list.
     pub(super) rank: Option<usize>,
     /// Whether a device can use it, if it is a pool.
     pub(super) usable: bool,
+    /// Whether a boot loader may still make it work: it fills in `reg`, or adds RAM.
+    pub(super) is_placeholder: bool,
+    /// Its addresses, if they are known.
+    pub(super) range: Option<Range<u64>>,
 }
 
 impl Checked {
@@ -40,121 +52,136 @@ impl Checked {
         self.region.source = source;
     }
 
-    /// Like [`Self::end`], with an error.
-    pub(super) fn fail(&mut self, outcome: NodeOutcome, source: &'static str, rule: impl Into<String>) {
+    /// Like [`Self::end`], with a finding.
+    pub(super) fn fail(
+        &mut self,
+        level: Level,
+        outcome: NodeOutcome,
+        source: &'static str,
+        rule: impl Into<String>,
+    ) {
         let rule = rule.into();
-        self.say(Level::Error, source, rule.clone());
+        self.say(level, source, rule.clone());
         self.end(outcome, source, rule);
-    }
-
-    pub(super) fn range(&self) -> Option<Range<u64>> {
-        Some(at(self.region.base?, self.region.size?))
     }
 }
 
-/// The state while regions are set up.
-pub(super) struct Boot<'t, 'a> {
+/// The state of the early boot.
+pub(super) struct Early<'t, 'a> {
     pub(super) tree: &'t Tree<'a>,
     pub(super) kernel: &'t Kernel,
     /// The root's cells of an address and of a size.
     pub(super) cells: (usize, usize),
-    /// The RAM by the tree. Empty if a boot loader fills it in.
-    pub(super) ram: Ranges,
-    /// The RAM of each NUMA node, by the node's number.
-    pub(super) nodes: BTreeMap<u64, Ranges>,
-    /// The memory that memblock has reserved.
-    pub(super) reserved: Ranges,
-    /// The memory that memblock does not map.
-    pub(super) unmapped: Ranges,
-    /// Whether the kernel's command line has `cma=`.
-    pub(super) cmdline: bool,
-    pub(super) cma_areas: usize,
+    pub(super) ram: Ram,
+    pub(super) memblock: Memblock,
+    pub(super) cmdline: Cmdline,
+    /// The paths of the regions.
+    pub(super) paths: Vec<String>,
+    /// Memory that is reserved for something else than a region, with its name.
+    others: Vec<(&'static str, Ranges)>,
+    /// The regions that have been set up.
+    pub(super) done: Vec<Range<u64>>,
+    /// The CMA areas in the kernel's order: the number of the region, or None for the default window; and the addresses, if known.
+    pub(super) areas: Vec<(Option<usize>, Option<Range<u64>>)>,
+    /// The region that is the default window.
+    pub(super) default: Option<usize>,
+    /// The regions that were the default window before.
+    pub(super) replaced: Vec<usize>,
+    /// The last region with `linux,dma-default`.
+    pub(super) dma_default: Option<usize>,
+    pub(super) window: DefaultWindow,
 }
 
-/// Examines the children of /reserved-memory in the order of the tree. `findings` receives findings on all of them.
-pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, findings: &mut Vec<Finding>) -> Vec<Checked> {
-    let Some(parent) = tree.top_level("reserved-memory") else {
-        findings.push(finding(
-            Level::Note,
-            SCAN,
-            "there is no /reserved-memory: Linux reserves nothing for devices",
-        ));
-        return Vec::new();
-    };
-    let mut regions: Vec<Checked> = tree.children(parent).map(|node| untouched(tree, node)).collect();
-    let cells = match check_root(tree, parent, findings) {
-        Ok(cells) => cells,
-        Err(rule) => {
-            findings.push(finding(
-                Level::Error,
-                CHECK_ROOT,
-                format!("{rule}; Linux ignores all of /reserved-memory"),
-            ));
-            for region in &mut regions {
-                region.end(NodeOutcome::Ignored, CHECK_ROOT, "Linux ignores all of /reserved-memory");
-            }
-            return regions;
-        }
-    };
-    let (ram, nodes) = memory(tree, cells);
-    let mut boot = Boot {
+/// The result of the early boot.
+pub(super) struct Outcome {
+    /// The children of /reserved-memory in the order of the tree.
+    pub(super) regions: Vec<Checked>,
+    pub(super) window: DefaultWindow,
+    /// Whether the kernel panics.
+    pub(super) panics: bool,
+}
+
+/// How the first pass leaves a region.
+enum Scanned {
+    /// Its memory is reserved.
+    Static,
+    /// Linux has to find memory for it.
+    Dynamic,
+    /// Linux does nothing more.
+    Done,
+}
+
+/// Examines the children of /reserved-memory. `findings` receives findings on the tree as a whole.
+pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot, findings: &mut Vec<Finding>) -> Outcome {
+    let bootargs = tree.chosen().and_then(|chosen| tree.text(chosen, "bootargs"));
+    let text = boot.cmdline.as_ref().map_or(bootargs.unwrap_or_default(), |text| text.as_bytes());
+    let cmdline = Cmdline::read(text, kernel.arch);
+    for other in &cmdline.others {
+        let text =
+            format!("{other}= on the command line is not judged: it also reserves memory or changes the RAM");
+        findings.push(finding(Level::Note, "Documentation/admin-guide/kernel-parameters.txt", text));
+    }
+    let parent = tree.top_level("reserved-memory");
+    let root = root_cells(tree);
+    let ram = Ram::read(tree, (kernel, boot, &cmdline), root.as_ref().ok().copied(), findings);
+    misplaced::check(tree, parent, findings);
+
+    let mut memblock = Memblock::default();
+    memblock.memory = ram.memory.clone();
+    if !ram.is_known() {
+        memblock.memory.insert(0..u64::MAX);
+    }
+    let mut early = Early {
         tree,
         kernel,
-        cells,
+        cells: root.as_ref().copied().unwrap_or((1, 1)),
         ram,
-        nodes,
-        reserved: Ranges::default(),
-        unmapped: Ranges::default(),
-        cmdline: has_cmdline_cma(tree),
-        cma_areas: 0,
+        memblock,
+        cmdline,
+        paths: Vec::new(),
+        others: Vec::new(),
+        done: Vec::new(),
+        areas: Vec::new(),
+        default: None,
+        replaced: Vec::new(),
+        dma_default: None,
+        window: DefaultWindow::default(),
     };
-    if boot.ram.is_empty() && !regions.is_empty() {
-        findings.push(finding(
-            Level::Note,
-            "drivers/of/fdt.c, early_init_dt_scan_memory",
-            "no memory node has a size, because a boot loader fills it in: the check assumes that regions are in RAM",
-        ));
-    }
-    tree.reservations().iter().for_each(|range| boot.reserved.insert(range.clone()));
-    let mut count = 0;
-    let mut order = Vec::new();
-    for (index, region) in regions.iter_mut().enumerate() {
-        if boot.scan(region) {
-            count += 1;
-            if count <= MAX_REGIONS {
-                order.push(index);
-            } else {
-                let rule = format!(
-                    "it is number {count} and there is room for {MAX_REGIONS} (\"not enough space for all defined regions\"): its \
-                     memory is reserved, but nothing can use it"
-                );
-                region.fail(NodeOutcome::Refused, SAVE_NODE, rule);
+    early.reserve_initrd();
+    let mut regions: Vec<Checked> = Vec::new();
+    let is_read = match parent {
+        None => {
+            let text = "there is no /reserved-memory: Linux reserves nothing for devices";
+            findings.push(finding(Level::Note, SCAN, text));
+            false
+        }
+        Some(parent) => {
+            regions = tree.children(parent).map(|node| untouched(tree, node)).collect();
+            early.paths = regions.iter().map(|region| region.region.node.clone()).collect();
+            match root.and_then(|cells| check_parent(tree, parent, cells, findings)) {
+                Ok(()) => true,
+                Err(rule) => {
+                    let text = format!("{rule}; Linux ignores all of /reserved-memory");
+                    findings.push(finding(Level::Error, CHECK_ROOT, text));
+                    for region in &mut regions {
+                        region.end(NodeOutcome::Ignored, CHECK_ROOT, "Linux ignores all of /reserved-memory");
+                    }
+                    false
+                }
             }
         }
+    };
+    if is_read {
+        early.boot(&mut regions);
+    } else {
+        early.reserve_others();
+        early.reserve_default_window();
     }
-    // Regions without an address come first (__rmem_cmp).
-    order.sort_by_key(|index| {
-        let region = &regions[*index].region;
-        region.base.map_or((0, 0), |base| (base, region.size.unwrap_or(0)))
-    });
-    for (rank, index) in order.iter().enumerate() {
-        regions[*index].rank = Some(rank);
-        boot.set_up(&mut regions[*index]);
-    }
-    let place: Vec<_> = order.iter().map(|index| regions[*index].range()).collect();
-    for (later, index) in order.iter().enumerate() {
-        for earlier in 0..later {
-            if let (Some(one), Some(other)) = (&place[earlier], &place[later])
-                && other.start < one.end
-                && !other.is_empty()
-            {
-                overlap(&mut regions, order[earlier], *index, later - earlier == 1);
-            }
-        }
-    }
-    one_default(&mut regions, &order);
+    let panics = early.activate(&mut regions);
+    overlap::check(&mut regions);
+    early.name_default(&mut regions);
     same_phandle(tree, &mut regions);
-    regions
+    Outcome { regions, window: early.window, panics }
 }
 
 fn untouched(tree: &Tree<'_>, node: usize) -> Checked {
@@ -165,26 +192,37 @@ fn untouched(tree: &Tree<'_>, node: usize) -> Checked {
         source: SCAN,
         base: None,
         size: None,
+        placed: None,
         default: false,
         findings: Vec::new(),
     };
-    Checked { node, region, rank: None, usable: true }
+    Checked { node, region, rank: None, usable: true, is_placeholder: false, range: None }
 }
 
-/// The root's cells, if /reserved-memory is valid. Otherwise the error.
-fn check_root(tree: &Tree<'_>, parent: usize, findings: &mut Vec<Finding>) -> Result<(usize, usize), String> {
-    let cells = ["#address-cells", "#size-cells"].map(|name| (name, tree.cell(ROOT, name).unwrap_or(1)));
-    for (name, cells) in cells {
-        if ![1, 2].contains(&cells) {
-            return Err(format!("the root has {name} = {cells}; it must be 1 or 2"));
-        }
+/// The root's cells of an address and of a size.
+fn root_cells(tree: &Tree<'_>) -> Result<(usize, usize), String> {
+    let cells = |name| match tree.cell(ROOT, name).unwrap_or(1) {
+        cells @ (1 | 2) => Ok(cells as usize),
+        cells => Err(format!("the root has {name} = {cells}; it must be 1 or 2")),
+    };
+    Ok((cells("#address-cells")?, cells("#size-cells")?))
+}
+
+/// The error if Linux ignores /reserved-memory.
+fn check_parent(
+    tree: &Tree<'_>,
+    parent: usize,
+    (address, size): (usize, usize),
+    findings: &mut Vec<Finding>,
+) -> Result<(), String> {
+    for (name, cells) in [("#address-cells", address), ("#size-cells", size)] {
         match tree.cell(parent, name) {
             None => {
                 return Err(format!(
                     "/reserved-memory has no {name}; it must be the same as the root's, {cells}"
                 ));
             }
-            Some(own) if own != cells => {
+            Some(own) if own as usize != cells => {
                 return Err(format!(
                     "/reserved-memory has {name} = {own}; it must be the same as the root's, {cells}"
                 ));
@@ -202,138 +240,311 @@ fn check_root(tree: &Tree<'_>, parent: usize, findings: &mut Vec<Finding>) -> Re
              reg",
         )),
     }
-    Ok((cells[0].1 as usize, cells[1].1 as usize))
+    Ok(())
 }
 
-/// The complete tuples of a property of addresses and sizes.
-pub(super) fn tuples(value: &[u8], (address, size): (usize, usize)) -> impl Iterator<Item = (u64, u64)> {
-    let tuples = value.chunks_exact(4 * (address + size));
-    tuples.map(move |tuple| (number(&tuple[..4 * address]), number(&tuple[4 * address..])))
-}
-
-/// The RAM by the memory nodes (drivers/of/fdt.c, early_init_dt_scan_memory), and the RAM of each NUMA node (drivers/of/of_numa.c,
-/// of_numa_parse_memory_nodes).
-fn memory(tree: &Tree<'_>, cells: (usize, usize)) -> (Ranges, BTreeMap<u64, Ranges>) {
-    let (mut ram, mut nodes) = (Ranges::default(), BTreeMap::<u64, Ranges>::new());
-    for node in tree.children(ROOT) {
-        let is_memory = tree.strings(node, "device_type").next() == Some(b"memory");
-        if is_memory && tree.is_available(node) {
-            let reg = tree.property(node, "linux,usable-memory").or_else(|| tree.property(node, "reg"));
-            let id = tree.property(node, "numa-node-id").filter(|id| id.len() == 4).map(number);
-            for (base, size) in tuples(reg.unwrap_or_default(), cells) {
-                ram.insert(at(base, size));
-                if let Some(id) = id {
-                    nodes.entry(id).or_default().insert(at(base, size));
-                }
-            }
-        }
-    }
-    (ram, nodes)
-}
-
-/// Whether the command line in /chosen has cma=, from which kernel/dma/contiguous.c (early_cma) makes the default window.
-fn has_cmdline_cma(tree: &Tree<'_>) -> bool {
-    let chosen = tree.top_level("chosen");
-    let cmdline = chosen.and_then(|chosen| tree.strings(chosen, "bootargs").next()).unwrap_or_default();
-    cmdline.split(u8::is_ascii_whitespace).any(|word| word.starts_with(b"cma="))
-}
-
-impl Boot<'_, '_> {
+impl Early<'_, '_> {
     pub(super) fn is_pool(&self, node: usize) -> bool {
         self.tree.is_compatible(node, "shared-dma-pool")
     }
 
-    /// Whether any of `range` is RAM. True if the RAM is unknown.
-    pub(super) fn in_ram(&self, range: &Range<u64>) -> bool {
-        self.ram.is_empty() || self.ram.overlaps(range)
+    /// Whether a node asks for a CMA window.
+    pub(super) fn asks_for_cma(&self, node: usize) -> bool {
+        self.is_pool(node) && self.tree.has(node, "reusable") && !self.tree.has(node, "no-map")
     }
 
-    /// Whether some of `range` is not RAM. False if the RAM is unknown.
-    pub(super) fn lies_outside_ram(&self, range: &Range<u64>) -> bool {
-        !self.ram.is_empty() && !self.ram.covers(range)
+    /// Whether `cma=` replaces a node that would be the default window.
+    pub(super) fn is_bypassed(&self, node: usize) -> bool {
+        self.kernel.options.dma_cma && self.cmdline.cma.is_some() && self.tree.has(node, "linux,cma-default")
     }
 
-    /// The first pass: reserves a region that has an address. True if the region is kept for the second pass.
-    fn scan(&mut self, region: &mut Checked) -> bool {
+    /// The names of what else than regions is reserved in `range`.
+    pub(super) fn others_in(&self, range: &Range<u64>) -> Vec<&'static str> {
+        self.others.iter().filter(|(_, ranges)| ranges.overlaps(range)).map(|(name, _)| *name).collect()
+    }
+
+    fn reserve_other(&mut self, name: &'static str, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        self.memblock.reserve(range.clone(), Holder::Other(name));
+        match self.others.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, ranges)) => ranges.insert(range),
+            None => {
+                let mut ranges = Ranges::default();
+                ranges.insert(range);
+                self.others.push((name, ranges));
+            }
+        }
+    }
+
+    /// Reserves the initrd, where /chosen says that it is (drivers/of/fdt.c, early_init_dt_check_for_initrd).
+    fn reserve_initrd(&mut self) {
+        let Some(chosen) = self.tree.chosen() else { return };
+        let address = |name| self.tree.property(chosen, name).map(number);
+        if let (Some(start), Some(end)) = (address("linux,initrd-start"), address("linux,initrd-end")) {
+            self.reserve_other("the initrd", start..end);
+        }
+    }
+
+    /// Reserves the ELF header of a crash dump kernel (drivers/of/fdt.c, fdt_reserve_elfcorehdr).
+    fn reserve_elfcorehdr(&mut self) {
+        let header = self.tree.chosen().and_then(|chosen| self.tree.property(chosen, "linux,elfcorehdr"));
+        let header = header.and_then(|header| tuples(header, self.cells).next());
+        if let Some(range) =
+            header.map(|(base, size)| at(base, size)).filter(|range| !self.memblock.is_reserved(range))
+        {
+            self.reserve_other("the ELF header of the crashed kernel", range);
+        }
+    }
+
+    fn reserve_memreserve(&mut self) {
+        for range in self.tree.reservations() {
+            self.reserve_other("/memreserve/", range.clone());
+        }
+    }
+
+    /// Reserves what is not a region (drivers/of/fdt.c, early_init_fdt_scan_reserved_mem).
+    fn reserve_others(&mut self) {
+        self.reserve_memreserve();
+        self.reserve_elfcorehdr();
+    }
+
+    fn boot(&mut self, regions: &mut [Checked]) {
+        if self.kernel.rules == Rules::V6_1 { self.boot_6_1(regions) } else { self.boot_since_6_12(regions) }
+    }
+
+    /// All regions are set up in the order of their addresses; those without an address come first (drivers/of/fdt.c,
+    /// fdt_scan_reserved_mem; drivers/of/of_reserved_mem.c, fdt_init_reserved_mem).
+    fn boot_6_1(&mut self, regions: &mut [Checked]) {
+        self.reserve_memreserve();
+        let mut saved = Vec::new();
+        for (index, region) in regions.iter_mut().enumerate() {
+            if !matches!(self.scan(index, region), Scanned::Done) {
+                saved.push(index);
+            }
+        }
+        for (count, index) in saved.iter().enumerate().skip(MAX_REGIONS) {
+            let rule = format!(
+                "it is number {} and there is room for {MAX_REGIONS} (\"not enough space for all defined regions\"): its \
+                 memory is reserved, but nothing can use it",
+                count + 1
+            );
+            regions[*index].fail(Level::Error, NodeOutcome::Refused, SAVE_NODE, rule);
+        }
+        saved.truncate(MAX_REGIONS);
+        self.reserve_elfcorehdr();
+        order::sort(&mut saved, |index| {
+            let region = &regions[*index].region;
+            region.base.map_or((0, 0), |base| (base, region.size.unwrap_or(0)))
+        });
+        for (rank, index) in saved.into_iter().enumerate() {
+            let region = &mut regions[index];
+            region.rank = Some(rank);
+            let has_memory = region.region.base.is_some() && region.region.size.is_some_and(|size| size > 0);
+            if has_memory || self.allocate(index, region) {
+                self.set_up(index, region);
+            }
+        }
+        self.reserve_default_window();
+    }
+
+    /// Regions without an address are set up in the order of the tree, then /memreserve/ is read, and the other regions are set up
+    /// later, in the order of the tree (drivers/of/of_reserved_mem.c, fdt_scan_reserved_mem and fdt_scan_reserved_mem_reg_nodes, in
+    /// 7.2 fdt_scan_reserved_mem_late).
+    fn boot_since_6_12(&mut self, regions: &mut [Checked]) {
+        self.reserve_elfcorehdr();
+        let (mut fixed, mut dynamic) = (Vec::new(), Vec::new());
+        for (index, region) in regions.iter_mut().enumerate() {
+            match self.scan(index, region) {
+                Scanned::Static => fixed.push(index),
+                Scanned::Dynamic => dynamic.push(index),
+                Scanned::Done => {}
+            }
+        }
+        for (count, index) in dynamic.iter().enumerate().skip(MAX_REGIONS) {
+            let rule = format!(
+                "it is number {} without an address and there is room for {MAX_REGIONS} (\"too many defined dynamic regions\"): \
+                 Linux reserves nothing",
+                count + 1
+            );
+            regions[*index].fail(Level::Error, NodeOutcome::Refused, SCAN, rule);
+        }
+        dynamic.truncate(MAX_REGIONS);
+        let mut rank = 0;
+        for index in dynamic {
+            if self.allocate(index, &mut regions[index]) {
+                regions[index].rank = Some(rank);
+                rank += 1;
+                self.set_up(index, &mut regions[index]);
+            }
+        }
+        self.reserve_memreserve();
+        // 32-bit Arm and RISC-V reserve the default window before they read the tree a second time.
+        let is_early = matches!(self.kernel.arch, Arch::Arm | Arch::Riscv);
+        if is_early {
+            self.reserve_default_window();
+        }
+        for index in fixed {
+            if regions[index].region.size.is_some_and(|size| size > 0) {
+                regions[index].rank = Some(rank);
+                rank += 1;
+                self.set_up(index, &mut regions[index]);
+            }
+        }
+        if !is_early {
+            self.reserve_default_window();
+        }
+    }
+
+    /// The first pass: reserves a region that has an address.
+    fn scan(&mut self, index: usize, region: &mut Checked) -> Scanned {
         let (tree, node) = (self.tree, region.node);
         if !tree.is_available(node) {
-            region.end(
-                NodeOutcome::Ignored,
-                SCAN,
-                "its status is neither \"okay\" nor \"ok\", so Linux reserves nothing",
-            );
-            return false;
+            let rule = "its status is neither \"okay\" nor \"ok\", so Linux reserves nothing";
+            region.end(NodeOutcome::Ignored, SCAN, rule);
+            return Scanned::Done;
         }
-        let Some(reg) = tree.property(node, "reg") else {
-            if tree.has(node, "size") {
-                return true;
-            }
-            region.fail(NodeOutcome::Ignored, SCAN, "it has neither reg nor size, so Linux reserves nothing");
-            return false;
-        };
         let tuple = 4 * (self.cells.0 + self.cells.1);
-        if reg.is_empty() || !reg.len().is_multiple_of(tuple) {
-            let rule = format!(
-                "its reg has {} bytes; a tuple of address and size has {tuple} (\"invalid reg property\")",
-                reg.len()
-            );
-            region.fail(NodeOutcome::Ignored, RESERVE_REG, rule);
-            return false;
+        let mut wrong = None;
+        if let Some(reg) = tree.property(node, "reg") {
+            if !reg.is_empty() && reg.len().is_multiple_of(tuple) {
+                return self.scan_reg(index, region, reg);
+            }
+            if reg.is_empty() && self.kernel.rules == Rules::V6_12 {
+                return self.scan_empty_reg(region, reg);
+            }
+            let rule = format!("its reg has {} bytes; a tuple of address and size has {tuple}", reg.len());
+            if self.kernel.rules != Rules::V7_2 {
+                let message = if reg.is_empty() { "" } else { " (\"invalid reg property\")" };
+                region.fail(Level::Error, NodeOutcome::Ignored, RESERVE_REG, rule + message);
+                return Scanned::Done;
+            }
+            wrong = Some(rule);
         }
-        self.reserve(region, reg);
-        true
+        if tree.has(node, "size") {
+            if let Some(rule) = wrong {
+                region.say(Level::Warning, RESERVE_REG, rule + ": Linux ignores reg, and uses size");
+            }
+            return Scanned::Dynamic;
+        }
+        let rule = wrong.unwrap_or_else(|| "it has neither reg nor size".to_owned());
+        region.fail(Level::Error, NodeOutcome::Ignored, SCAN, rule + ", so Linux reserves nothing");
+        Scanned::Done
     }
 
-    fn reserve(&mut self, region: &mut Checked, reg: &[u8]) {
+    /// 6.12 does not look at the length of an empty `reg` when it reads the first tuple (fdt_scan_reserved_mem_reg_nodes).
+    fn scan_empty_reg(&self, region: &mut Checked, reg: &[u8]) -> Scanned {
+        let length = 4 * (self.cells.0 + self.cells.1);
+        let read = self.tree.bytes_from(reg, length).and_then(|bytes| tuples(bytes, self.cells).next());
+        let Some((base, size)) = read.filter(|(_, size)| *size > 0) else {
+            let rule = "its reg has 0 bytes, so Linux reserves nothing";
+            region.fail(Level::Error, NodeOutcome::Ignored, RESERVE_REG, rule);
+            return Scanned::Done;
+        };
+        let (base, size) = (self.kernel.address(base), self.kernel.address(size));
+        let text = format!(
+            "its reg has 0 bytes: Linux reads what follows it in the tree, {size:#x} bytes at {base:#x}"
+        );
+        region.say(Level::Error, "drivers/of/of_reserved_mem.c, fdt_scan_reserved_mem_reg_nodes", text);
+        (region.region.base, region.region.size) = (Some(base), Some(size));
+        region.range = Some(self.kernel.range(base, size));
+        Scanned::Static
+    }
+
+    fn scan_reg(&mut self, index: usize, region: &mut Checked, reg: &[u8]) -> Scanned {
+        let kernel = self.kernel;
+        let current = kernel.rules == Rules::V7_2;
+        let all: Vec<_> = tuples(reg, self.cells)
+            .map(|(base, size)| (kernel.address(base), kernel.address(size)))
+            .collect();
+        let Some((base, size)) = all.first().copied() else { return Scanned::Done };
+        (region.region.base, region.region.size) = (Some(base), Some(size));
+        region.range = Some(kernel.range(base, size));
+        self.look_at_reg(region, reg, &all);
+        if current && self.asks_for_cma(region.node) && self.is_bypassed(region.node) {
+            let rule =
+                "cma= on the command line makes the default window instead (-EBUSY); Linux reserves nothing";
+            region.fail(
+                Level::Warning,
+                NodeOutcome::Refused,
+                "kernel/dma/contiguous.c, rmem_cma_validate",
+                rule,
+            );
+            return Scanned::Done;
+        }
         let no_map = self.tree.has(region.node, "no-map");
-        let (mut busy, mut empty, mut more) = (None, false, 0);
-        for (index, (base, size)) in tuples(reg, self.cells).enumerate() {
-            if index == 0 {
-                (region.region.base, region.region.size) = (Some(base), Some(size));
-            } else {
-                more += 1;
-            }
-            let range = at(base, size);
-            if size == 0 {
-                empty |= index > 0;
+        let (mut busy, mut empty) = (None, false);
+        for (number, (base, size)) in all.iter().enumerate().take(if current { 1 } else { all.len() }) {
+            let range = kernel.range(*base, *size);
+            if *size == 0 {
+                empty |= number > 0;
             } else if !no_map {
-                self.reserved.insert(range);
-            } else if self.in_ram(&range) && self.reserved.overlaps(&range) {
+                self.memblock.reserve(range, Holder::Region(index));
+            } else if self.ram.overlaps(&range) && self.memblock.is_reserved(&range) {
                 busy = busy.or(Some(range));
                 // A carveout would need a second mapping.
-                region.usable &= index > 0;
+                region.usable &= number > 0;
             } else {
-                self.unmapped.insert(range);
+                self.memblock.unmap(range, Holder::Region(index));
             }
         }
         if empty {
-            region.say(
-                Level::Error,
-                RESERVE_REG,
-                "a tuple of its reg after the first has size zero (\"failed to reserve memory\")",
-            );
+            let text = "a tuple of its reg after the first has size zero (\"failed to reserve memory\")";
+            region.say(Level::Error, RESERVE_REG, text);
         }
         if let Some(range) = busy {
-            region.say(
-                Level::Error,
-                RESERVE,
-                format!(
-                    "{range:#x?} stays mapped in spite of no-map: an earlier node has reserved it, or \
-                     /memreserve/ (-EBUSY, \"failed to reserve memory\")"
-                ),
+            let earlier = if kernel.rules == Rules::V6_1 { ", or /memreserve/" } else { "" };
+            let text = format!(
+                "{range:#x?} stays mapped in spite of no-map: an earlier node has reserved it{earlier} (-EBUSY, \"failed to \
+                 reserve memory\")"
             );
+            region.say(Level::Error, RESERVE, text);
         }
-        if more > 0 {
-            let pool = self.is_pool(region.node);
-            let (level, loss) =
-                if pool { (Level::Warning, "; the other memory is lost") } else { (Level::Note, "") };
-            let text = format!("devices see only the first of {} tuples of its reg{loss}", more + 1);
+        if (base, size) == (0, 0) {
+            let rule = "its reg is zero: unless the boot loader fills it in, Linux reserves nothing";
+            region.is_placeholder = true;
+            region.fail(Level::Warning, NodeOutcome::Ignored, RESERVE_REG, rule);
+            return Scanned::Done;
+        }
+        if size == 0 && kernel.rules != Rules::V6_1 {
+            let rule = "its reg has size zero (\"failed to reserve memory\"), so Linux reserves nothing";
+            region.fail(Level::Error, NodeOutcome::Ignored, RESERVE_REG, rule);
+        }
+        Scanned::Static
+    }
+
+    /// Findings on a valid `reg`.
+    fn look_at_reg(&self, region: &mut Checked, reg: &[u8], all: &[(u64, u64)]) {
+        if all.len() > 1 {
+            let count = all.len();
+            let (level, text) = if self.kernel.rules == Rules::V7_2 {
+                let text = format!(
+                    "Linux reserves only the first of {count} tuples of its reg: the others are ordinary memory"
+                );
+                (Level::Warning, text)
+            } else if self.is_pool(region.node) {
+                let text = format!(
+                    "devices see only the first of {count} tuples of its reg; the other memory is lost"
+                );
+                (Level::Warning, text)
+            } else {
+                (Level::Note, format!("devices see only the first of {count} tuples of its reg"))
+            };
             region.say(level, RESERVE_REG, text);
+        }
+        let cut = tuples(reg, self.cells).zip(all).find(|(given, kept)| given != *kept);
+        if let Some(((base, size), (kept_base, kept_size))) = cut {
+            let text = format!(
+                "its reg has {size:#x} bytes at {base:#x}, but addresses have 32 bits: Linux takes {kept_size:#x} bytes at \
+                 {kept_base:#x}"
+            );
+            region.say(Level::Error, RESERVE_REG, text);
         }
         let address =
             self.tree.name(region.node).split_once('@').map(|(_, address)| address.replace(',', ""));
         let address = address.and_then(|address| u64::from_str_radix(&address, 16).ok());
-        if let (Some(address), Some(base)) = (address, region.region.base)
+        if let (Some(address), Some((base, _))) = (address, tuples(reg, self.cells).next())
             && address != base
         {
             let text = format!(
@@ -341,30 +552,6 @@ impl Boot<'_, '_> {
             );
             region.say(Level::Warning, RESERVE_REG, text);
         }
-    }
-}
-
-/// Reports an overlap. The kernel compares only neighbours in the order of addresses.
-fn overlap(regions: &mut [Checked], earlier: usize, later: usize, neighbours: bool) {
-    let pool = [earlier, later].iter().any(|index| regions[*index].region.outcome.is_pool());
-    let level = if pool { Level::Error } else { Level::Warning };
-    let seen = if neighbours { "Linux logs it (\"OVERLAP DETECTED!\")" } else { "Linux does not notice" };
-    let done = if pool { "and gives the same memory to both" } else { "and continues" };
-    let other = regions[earlier].region.node.clone();
-    regions[later].say(level, OVERLAP, format!("it overlaps {other}: {seen} {done}"));
-}
-
-/// Keeps the default mark of the last window in the kernel's order, and reports the others.
-fn one_default(regions: &mut [Checked], order: &[usize]) {
-    let defaults: Vec<usize> = order.iter().copied().filter(|index| regions[*index].region.default).collect();
-    let Some((last, others)) = defaults.split_last() else { return };
-    let winner = regions[*last].region.node.clone();
-    for index in others {
-        regions[*index].region.default = false;
-        let text = format!(
-            "it has linux,cma-default, but {winner} is the default window, because Linux sets it up last"
-        );
-        regions[*index].say(Level::Warning, CMA_SETUP, text);
     }
 }
 

@@ -1,15 +1,13 @@
-//! The second pass over the regions: addresses for regions without one, and the creation of pools.
+//! Makes a pool of a region that has memory, as its `compatible` requests (drivers/of/of_reserved_mem.c, __reserved_mem_init_node).
 
 use super::{
     Level, NodeOutcome,
-    ranges::{Ranges, at},
-    regions::{Boot, CMA_SETUP, Checked, RESERVE, tuples},
-    tree::number,
+    kernel::Arch,
+    ranges::at,
+    regions::{CMA_SETUP, Checked, Early, RESERVE},
 };
-use crate::size;
+use crate::{area::Rules, size};
 
-/// The end of ZONE_DMA32 on x86_64 and on aarch64.
-const ZONE_BORDER: u64 = 4 << 30;
 /// `compatible` of regions that a specific driver sets up if it is built in (RESERVEDMEM_OF_DECLARE).
 const DRIVERS: [(&str, &str); 4] = [
     ("fsl,qman-fqd", "drivers/soc/fsl/qbman/qman_ccsr.c, qman_fqd"),
@@ -18,36 +16,37 @@ const DRIVERS: [(&str, &str); 4] = [
     ("nvidia,tegra210-emc-table", "drivers/memory/tegra/tegra210-emc-table.c, tegra210_emc_table_init"),
 ];
 
-const ALLOC_SIZE: &str = "drivers/of/of_reserved_mem.c, __reserved_mem_alloc_size";
 const DMA_SETUP: &str = "kernel/dma/coherent.c, rmem_dma_setup";
 const DMA_INIT: &str = "kernel/dma/coherent.c, dma_init_coherent_memory; kernel/iomem.c, memremap";
 const SWIOTLB_SETUP: &str = "kernel/dma/swiotlb.c, rmem_swiotlb_setup";
 const CMA_INIT: &str = "mm/cma.c, cma_init_reserved_mem";
-const CMA_ACTIVATE: &str = "mm/cma.c, cma_activate_area";
 
 /// A pool: its kind, its source in the kernel, and the rule.
 type Made = (NodeOutcome, &'static str, String);
-/// A refusal: its severity, its source in the kernel, and the reason.
-type Refusal = (Level, &'static str, String);
 
-impl Boot<'_, '_> {
-    /// Checks that there is room for a region without an address, and creates the pool that its `compatible` requests.
-    pub(super) fn set_up(&mut self, region: &mut Checked) {
-        let has_place = region.region.size.is_some_and(|size| size > 0);
-        if !has_place && let Err(rule) = self.allocate(region) {
-            region.fail(NodeOutcome::Refused, ALLOC_SIZE, rule);
-            return;
-        }
-        match self.make_pool(region) {
+/// Why a driver makes no pool.
+struct Refusal {
+    level: Level,
+    source: &'static str,
+    text: String,
+    /// Whether 7.2 then asks the next driver, and keeps the memory reserved if all refuse so (-ENODEV).
+    asks_next: bool,
+}
+
+fn refuse(source: &'static str, text: impl Into<String>) -> Result<Made, Refusal> {
+    Err(Refusal { level: Level::Error, source, text: text.into(), asks_next: false })
+}
+
+impl Early<'_, '_> {
+    /// Makes the pool, and says what becomes of the region.
+    pub(super) fn set_up(&mut self, index: usize, region: &mut Checked) {
+        self.done.extend(region.range.clone().filter(|range| !range.is_empty()));
+        match self.make_pool(index, region) {
             Some(Ok((outcome, source, rule))) => {
                 region.end(outcome, source, rule);
-                self.look_at_pool(region);
+                self.look_at_pool(index, region);
             }
-            Some(Err((level, source, rule))) => {
-                let rule = format!("{rule}; Linux frees its memory");
-                region.say(level, source, rule.clone());
-                region.end(NodeOutcome::Refused, source, rule);
-            }
+            Some(Err(refusal)) => self.refused(region, refusal),
             None => {
                 let (outcome, rule) = if self.tree.has(region.node, "no-map") {
                     (NodeOutcome::NoMap, "it has no-map, and its compatible does not request a pool")
@@ -60,177 +59,266 @@ impl Boot<'_, '_> {
         }
     }
 
-    /// Checks that memblock would find room for this region alone. The addresses of the kernel and the initrd are unknown
-    /// here. The error says why the region gets no address.
-    fn allocate(&self, region: &mut Checked) -> Result<(), String> {
-        let (tree, node) = (self.tree, region.node);
-        let (address, size) = (4 * self.cells.0, 4 * self.cells.1);
-        let length = |name: &str, unit: usize, value: &[u8]| {
-            let found = value.len();
-            Err(format!(
-                "its {name} has {found} bytes; by the root's cells it must have {unit} (\"invalid {name} property\")"
-            ))
-        };
-        let wanted = match tree.property(node, "size") {
-            None => return Err("its reg has size zero, and it has no size property".to_owned()),
-            Some(value) if value.len() != size => return length("size", size, value),
-            Some(value) => number(value),
-        };
-        (region.region.base, region.region.size) = (None, Some(wanted));
-        let mut align = match tree.property(node, "alignment") {
-            None => 1,
-            Some(value) if value.len() != address => return length("alignment", address, value),
-            Some(value) => number(value).max(1),
-        };
-        if !align.is_power_of_two() {
-            let text = format!("its alignment {align:#x} is not a power of two, which memblock requires");
-            region.say(Level::Error, "mm/memblock.c, __memblock_find_range_top_down", text);
+    fn refused(&mut self, region: &mut Checked, refusal: Refusal) {
+        let Refusal { level, source, text, asks_next } = refusal;
+        if self.kernel.rules == Rules::V7_2 && asks_next {
+            region.fail(
+                level,
+                NodeOutcome::Refused,
+                source,
+                format!("{text}; Linux keeps its memory reserved"),
+            );
+            return;
         }
-        if self.is_pool(node) && tree.has(node, "reusable") && !tree.has(node, "no-map") {
-            align = align.max(self.kernel.pageblock);
-        }
-        let (ranges, within) = match tree.property(node, "alloc-ranges") {
-            None => (vec![0..u64::MAX], "RAM"),
-            Some(value) if !value.len().is_multiple_of(address + size) => {
-                return length("alloc-ranges", address + size, value);
+        region.fail(level, NodeOutcome::Refused, source, format!("{text}; Linux frees its memory"));
+        let Some(range) = region.range.clone() else { return };
+        if self.tree.has(region.node, "no-map") {
+            self.memblock.map(&range);
+        } else {
+            let others = self.others_in(&range);
+            if !others.is_empty() {
+                let text = format!(
+                    "with its memory, Linux frees what is reserved for {} in {range:#x?}",
+                    others.join(" and ")
+                );
+                region.say(Level::Error, "mm/memblock.c, memblock_phys_free", text);
             }
-            Some(value) => {
-                (tuples(value, self.cells).map(|(base, size)| at(base, size)).collect(), "its alloc-ranges")
-            }
-        };
-        let mut taken = Ranges::default();
-        self.reserved.iter().chain(self.unmapped.iter()).for_each(|range| taken.insert(range));
-        let mut anywhere = Ranges::default();
-        anywhere.insert(0..u64::MAX);
-        let ram = if self.ram.is_empty() { &anywhere } else { &self.ram };
-        let room = ranges.iter().map(|range| ram.room(&taken, align, range)).max().unwrap_or(0);
-        if wanted <= room {
-            return Ok(());
+            self.memblock.free(&range);
         }
-        let [wanted, align, room] = [wanted, align, room].map(size::format);
-        Err(format!(
-            "there is no room for {wanted} at a multiple of {align} in {within}, only for {room} (-ENOMEM, \"failed to \
-             allocate memory\")"
-        ))
     }
 
-    /// The pool that its `compatible` requests. None if it requests no pool.
-    ///
-    /// The kernel tries the kinds in the order of kernel/dma/Makefile until one succeeds (__reserved_mem_init_node).
-    fn make_pool(&mut self, region: &Checked) -> Option<Result<Made, Refusal>> {
-        let node = region.node;
-        let mut made = None;
-        if self.is_pool(node) {
-            let cma = self.make_cma(region);
-            // A reusable region cannot be a carveout either. The reason why it is not a CMA pool is more useful.
-            let is_carveout = cma.is_err() && !self.tree.has(node, "reusable");
-            made = Some(if is_carveout { Ok(self.make_carveout(node)) } else { cma });
+    /// The pool that its `compatible` requests. None if it requests none that this kernel knows.
+    fn make_pool(&mut self, index: usize, region: &Checked) -> Option<Result<Made, Refusal>> {
+        let (node, options) = (region.node, &self.kernel.options);
+        let (cma, coherent) = (options.dma_cma, options.dma_declare_coherent);
+        let restricted = options.dma_restricted_pool && self.tree.is_compatible(node, "restricted-dma-pool");
+        let is_pool = self.is_pool(node);
+        let mut first: Option<Refusal> = None;
+        // The order of kernel/dma/Makefile.
+        for driver in 0..3 {
+            let made = match driver {
+                0 if is_pool && cma => self.make_cma(index, region),
+                1 if is_pool && coherent => self.make_carveout(node),
+                2 if restricted => self.make_restricted(node),
+                _ => continue,
+            };
+            match made {
+                Ok(made) => return Some(Ok(made)),
+                Err(refusal) => {
+                    let is_last = self.kernel.rules == Rules::V7_2 && !refusal.asks_next;
+                    // The reason of the pool that its properties ask for is more useful than that of the other kind.
+                    first = Some(match first {
+                        Some(first) if !is_last && self.tree.has(node, "reusable") => first,
+                        _ => refusal,
+                    });
+                    if is_last {
+                        break;
+                    }
+                }
+            }
         }
-        if !matches!(made, Some(Ok(_))) && self.tree.is_compatible(node, "restricted-dma-pool") {
-            made = Some(self.make_restricted(node));
-        }
-        made
+        first.map(Err)
     }
 
-    fn make_cma(&mut self, region: &Checked) -> Result<Made, Refusal> {
-        let (tree, node) = (self.tree, region.node);
-        let refuse = |source, text: String| Err((Level::Error, source, text));
-        if self.cmdline && tree.has(node, "linux,cma-default") {
+    fn make_cma(&mut self, index: usize, region: &Checked) -> Result<Made, Refusal> {
+        let (tree, node, rules) = (self.tree, region.node, self.kernel.rules);
+        if self.is_bypassed(node) && (rules != Rules::V7_2 || self.asks_for_cma(node)) {
             let text = "cma= on the command line makes the default window (-EBUSY, \"bypass ... node, using cmdline CMA \
                         params instead\")";
-            return Err((Level::Warning, CMA_SETUP, text.to_owned()));
+            return Err(Refusal {
+                level: Level::Warning,
+                source: CMA_SETUP,
+                text: text.to_owned(),
+                asks_next: false,
+            });
         }
-        if !tree.has(node, "reusable") || tree.has(node, "no-map") {
-            let text = "reusable and no-map exclude each other: the kernel must map CMA memory to use it meanwhile (-EINVAL)";
-            return refuse(CMA_SETUP, text.to_owned());
-        }
-        let (base, size) = (region.region.base.unwrap_or(0), region.region.size.unwrap_or(0));
-        if size == 0 {
-            return refuse(CMA_INIT, "its size is zero (-EINVAL)".to_owned());
+        if !self.asks_for_cma(node) {
+            let text = if tree.has(node, "reusable") {
+                "reusable and no-map exclude each other: the kernel must map CMA memory to use it meanwhile (-EINVAL)"
+            } else {
+                "shared-dma-pool without reusable, which CMA requires (-EINVAL)"
+            };
+            return Err(Refusal {
+                level: Level::Error,
+                source: CMA_SETUP,
+                text: text.to_owned(),
+                asks_next: true,
+            });
         }
         let pageblock = self.kernel.pageblock;
+        // An address that Linux chooses is a multiple, unless its alignment is no power of two.
+        let base = region.range.as_ref().map_or(0, |range| range.start);
+        let size = region.region.size.unwrap_or(0);
         for (what, value) in [("base", base), ("size", size)] {
             if !value.is_multiple_of(pageblock) {
-                let nearest =
-                    value.checked_next_multiple_of(pageblock).unwrap_or(value / pageblock * pageblock);
-                let pageblock = size::format(pageblock);
-                let text = format!(
-                    "its {what} {value:#x} is not a multiple of the pageblock of {pageblock}; {nearest:#x} is \
-                     (-EINVAL, \"incorrect alignment of CMA region\")"
-                );
-                return refuse(CMA_SETUP, text);
+                return refuse(CMA_SETUP, self.misaligned(region, what, value));
             }
         }
-        if self.cma_areas == self.kernel.cma_areas {
+        let full = self.areas.len() >= self.kernel.cma_areas;
+        let no_slot = || {
             let text = format!(
                 "there are {} CMA areas before it and no slot for another (-ENOSPC, \"Not enough slots for CMA reserved \
                  regions!\"); CONFIG_CMA_AREAS must be larger",
-                self.cma_areas
+                self.areas.len()
             );
+            refuse(CMA_INIT, text)
+        };
+        if full && rules != Rules::V7_2 {
+            return no_slot();
+        }
+        if size == 0 {
+            return refuse(CMA_INIT, "its size is zero (-EINVAL)");
+        }
+        if region.range.as_ref().is_some_and(|range| !self.memblock.is_reserved(range)) {
+            let text = "its memory is not reserved any more, because Linux freed it with that of another node (-EINVAL, \
+                        \"unable to setup CMA region\")";
             return refuse(CMA_INIT, text);
         }
-        self.cma_areas += 1;
+        if full {
+            return no_slot();
+        }
+        self.areas.push((Some(index), region.range.clone()));
         let text = "shared-dma-pool with reusable and without no-map, aligned to the pageblock";
         Ok((NodeOutcome::CmaPool, CMA_SETUP, text.to_owned()))
     }
 
-    fn make_carveout(&self, node: usize) -> Made {
-        let text = if self.tree.has(node, "no-map") {
+    /// Why a base or a size is refused, and what would be right.
+    fn misaligned(&self, region: &Checked, what: &str, value: u64) -> String {
+        let pageblock = self.kernel.pageblock;
+        let nearest =
+            |value: u64| value.checked_next_multiple_of(pageblock).unwrap_or(value / pageblock * pageblock);
+        let text = format!(
+            "its {what} {value:#x} is not a multiple of the pageblock of {}; {:#x} is (-EINVAL, \"incorrect alignment of CMA \
+             region\")",
+            size::format(pageblock),
+            nearest(value)
+        );
+        // What the advice leads to.
+        let (Some(base), Some(size)) = (region.region.base, region.region.size) else { return text };
+        let advised = at(nearest(base), nearest(size));
+        match self.ram.lack(&advised) {
+            Some(lack) => format!(
+                "{text}; aligned, it would make the kernel panic, because {lack}: for memory that is not RAM use no-map without \
+                 reusable, or let the driver map it"
+            ),
+            None => text,
+        }
+    }
+
+    fn make_carveout(&self, node: usize) -> Result<Made, Refusal> {
+        if self.tree.has(node, "reusable") {
+            let text = "reusable needs CONFIG_DMA_CMA, which this kernel does not have (-EINVAL, \"compatible matching fail\")";
+            return Err(Refusal {
+                level: Level::Error,
+                source: DMA_SETUP,
+                text: text.to_owned(),
+                asks_next: true,
+            });
+        }
+        let no_map = self.tree.has(node, "no-map");
+        if self.kernel.arch == Arch::Arm && !no_map {
+            let text = "a carveout must have no-map on 32-bit Arm (-EINVAL, \"regions without no-map are not yet supported\"); for \
+                        a CMA pool add reusable";
+            return refuse(DMA_SETUP, text);
+        }
+        let text = if no_map {
             "shared-dma-pool with no-map and without reusable"
         } else {
             "shared-dma-pool without reusable, which CMA requires"
         };
-        (NodeOutcome::CoherentCarveout, DMA_SETUP, text.to_owned())
+        Ok((NodeOutcome::CoherentCarveout, DMA_SETUP, text.to_owned()))
     }
 
     fn make_restricted(&self, node: usize) -> Result<Made, Refusal> {
         for name in ["reusable", "linux,cma-default", "linux,dma-default", "no-map"] {
             if self.tree.has(node, name) {
-                let text = format!("a restricted-dma-pool cannot have {name} (-EINVAL)");
-                return Err((Level::Error, SWIOTLB_SETUP, text));
+                return refuse(SWIOTLB_SETUP, format!("a restricted-dma-pool cannot have {name} (-EINVAL)"));
             }
         }
-        let text = "restricted-dma-pool, if CONFIG_DMA_RESTRICTED_POOL is set";
+        let text = "restricted-dma-pool, with CONFIG_DMA_RESTRICTED_POOL";
         Ok((NodeOutcome::RestrictedDmaPool, SWIOTLB_SETUP, text.to_owned()))
     }
 
     /// Findings on a pool.
-    fn look_at_pool(&self, region: &mut Checked) {
+    fn look_at_pool(&mut self, index: usize, region: &mut Checked) {
         let (tree, node, outcome) = (self.tree, region.node, region.region.outcome);
-        let default = tree.has(node, "linux,cma-default");
-        region.region.default = default && outcome == NodeOutcome::CmaPool;
-        if default && !region.region.default {
-            let text = "linux,cma-default does not make it the default window, because it is not a CMA pool";
-            region.say(Level::Error, CMA_SETUP, text);
+        let is_cma = outcome == NodeOutcome::CmaPool;
+        if tree.has(node, "linux,cma-default") {
+            if is_cma {
+                if let Some(before) = self.default.replace(index) {
+                    self.replaced.push(before);
+                }
+            } else {
+                let text =
+                    "linux,cma-default does not make it the default window, because it is not a CMA pool";
+                region.say(Level::Error, CMA_SETUP, text);
+            }
         }
-        let range = region.range();
-        let carveout = outcome == NodeOutcome::CoherentCarveout;
-        if let Some(range) = &range
-            && !carveout
-            && self.lies_outside_ram(range)
-        {
+        self.look_at_dma_default(index, region);
+        let Some(range) = region.range.clone() else { return };
+        let others = self.others_in(&range);
+        if outcome != NodeOutcome::CoherentCarveout && !others.is_empty() {
             let text = format!(
-                "no memory node covers all of {range:#x?}: Linux cannot allocate memory that is not RAM"
+                "it overlaps what is reserved for {}: Linux gives this memory to both",
+                others.join(" and ")
             );
-            region.say(Level::Warning, CMA_ACTIVATE, text);
+            let level = if others == ["/memreserve/"] { Level::Warning } else { Level::Error };
+            region.say(level, CMA_SETUP, text);
         }
-        if carveout && !tree.has(node, "no-map") && range.as_ref().is_none_or(|range| self.in_ram(range)) {
-            let text = "no device can use it: it is mapped as RAM, and Linux does not map RAM again uncached (-EINVAL, \
-                        \"memremap attempted on ram\"); for a CMA pool add reusable, for a carveout no-map";
-            region.say(Level::Error, DMA_INIT, text);
+        if outcome == NodeOutcome::RestrictedDmaPool {
+            if let Some(lack) = self.ram.lack(&range) {
+                let text = format!("{lack}: Linux crashes when a device uses it");
+                region.say(Level::Error, "kernel/dma/swiotlb.c, rmem_swiotlb_device_init", text);
+            } else if self.kernel.arch == Arch::Arm && range.start >= self.ram.low_end {
+                let text = "no device can use it: it is not in low memory (-EINVAL)";
+                region.say(Level::Warning, "kernel/dma/swiotlb.c, rmem_swiotlb_device_init", text);
+                region.usable = false;
+            }
+        }
+        if outcome == NodeOutcome::CoherentCarveout && !tree.has(node, "no-map") && self.ram.overlaps(&range)
+        {
+            let advice = if range.start.is_multiple_of(self.kernel.pageblock)
+                && range.end.is_multiple_of(self.kernel.pageblock)
+            {
+                String::new()
+            } else {
+                format!(" at whole pageblocks of {}", size::format(self.kernel.pageblock))
+            };
+            let text = format!(
+                "no device can use it: it is mapped as RAM, and Linux does not map RAM again uncached (-EINVAL, \"memremap attempted \
+                 on ram\"), so that its memory is lost; for a CMA pool{advice} add reusable, for a carveout no-map"
+            );
+            region.say(Level::Warning, DMA_INIT, text);
             region.usable = false;
         }
-        let of_nodes = |range| self.nodes.values().filter(|ram| ram.overlaps(range)).count();
-        if outcome == NodeOutcome::CmaPool && range.as_ref().map_or(0, of_nodes) > 1 {
-            let text =
-                "it lies in more than one NUMA node, in two zones (\"CMA area ... could not be activated\")";
-            region.say(Level::Error, CMA_ACTIVATE, text);
+    }
+
+    /// Findings on `linux,dma-default`.
+    fn look_at_dma_default(&mut self, index: usize, region: &mut Checked) {
+        if !self.tree.has(region.node, "linux,dma-default") {
+            return;
         }
-        let crosses = range.is_some_and(|range| range.start < ZONE_BORDER && range.end > ZONE_BORDER);
-        if outcome == NodeOutcome::CmaPool && crosses {
-            let text =
-                "it lies on both sides of 4 GiB, in two zones (\"CMA area ... could not be activated\")";
-            region.say(Level::Error, CMA_ACTIVATE, text);
+        if region.region.outcome != NodeOutcome::CoherentCarveout {
+            let text = "linux,dma-default has no effect, because it is not a coherent carveout";
+            region.say(Level::Warning, DMA_SETUP, text);
+            return;
+        }
+        let before = self.dma_default.replace(index);
+        let text = if self.kernel.options.dma_global_pool {
+            "linux,dma-default makes it the default pool of coherent memory".to_owned()
+        } else {
+            "linux,dma-default makes it the default pool of coherent memory only with CONFIG_DMA_GLOBAL_POOL (Arm without an MMU, \
+             RISC-V RZ/Five), which this kernel does not have: here it has no effect"
+                .to_owned()
+        };
+        region.say(Level::Note, DMA_SETUP, text);
+        if let Some(before) = before {
+            let text = format!(
+                "it has linux,dma-default like {}: with CONFIG_DMA_GLOBAL_POOL the last one is the default (\"region for default DMA \
+                 coherent area is redefined\")",
+                self.paths[before]
+            );
+            region.say(Level::Warning, DMA_SETUP, text);
         }
     }
 
@@ -240,18 +328,23 @@ impl Boot<'_, '_> {
         if let Some((name, source)) = DRIVERS.into_iter().find(|(name, _)| tree.is_compatible(node, name)) {
             region.say(Level::Note, source, format!("the driver of {name} uses it, if it is built in"));
         }
-        for name in ["reusable", "linux,cma-default"] {
+        if tree.is_compatible(node, "restricted-dma-pool") {
+            let text = "restricted-dma-pool needs CONFIG_DMA_RESTRICTED_POOL, which this kernel does not have: it is no pool, and its \
+                        memory is lost";
+            region.say(Level::Warning, SWIOTLB_SETUP, text);
+        }
+        for name in ["reusable", "linux,cma-default", "linux,dma-default"] {
             if tree.has(node, name) {
                 let text = format!("{name} has no effect without compatible = \"shared-dma-pool\"");
                 region.say(Level::Warning, CMA_SETUP, text);
             }
         }
-        let Some(range) = region.range() else { return };
-        if region.region.outcome == NodeOutcome::Reserved && self.lies_outside_ram(&range) {
-            let text = format!(
-                "no memory node covers all of {range:#x?}: memory that is not RAM needs no reservation"
-            );
-            region.say(Level::Warning, RESERVE, text);
+        let Some(range) = region.range.clone() else { return };
+        if region.region.outcome == NodeOutcome::Reserved
+            && let Some(lack) = self.ram.lack(&range)
+        {
+            let text = format!("{lack}: unless the boot loader adds RAM there, it has no effect");
+            region.say(Level::Note, RESERVE, text);
         }
         let page = self.kernel.page_size;
         if !range.start.is_multiple_of(page) || !range.end.is_multiple_of(page) {
@@ -260,6 +353,19 @@ impl Boot<'_, '_> {
                 "{range:#x?} does not consist of whole pages of {page}: Linux reserves the whole pages at its ends"
             );
             region.say(Level::Note, RESERVE, text);
+        }
+    }
+
+    /// Marks the default window, and reports the nodes that would be, too.
+    pub(super) fn name_default(&mut self, regions: &mut [Checked]) {
+        let Some(index) = self.default else { return };
+        let winner = regions[index].region.node.clone();
+        regions[index].region.default = true;
+        for other in &self.replaced {
+            let text = format!(
+                "it has linux,cma-default, but {winner} is the default window, because Linux sets it up last"
+            );
+            regions[*other].say(Level::Warning, CMA_SETUP, text);
         }
     }
 }

@@ -123,7 +123,11 @@ impl Board {
     }
 
     fn check(&self) -> Report {
-        check(&Tree::read(&self.blob()).unwrap(), &kernel(), &Boot::default())
+        self.check_by(&kernel())
+    }
+
+    fn check_by(&self, kernel: &Kernel) -> Report {
+        check(&Tree::read(&self.blob()).unwrap(), kernel, &Boot::default())
     }
 }
 
@@ -133,6 +137,11 @@ fn kernel() -> Kernel {
     kernel.options.dma_restricted_pool = true;
     kernel.options.cma_size_mbytes = 0;
     kernel
+}
+
+/// The same with other rules.
+fn of(rules: Rules) -> Kernel {
+    Kernel { rules, ..kernel() }
 }
 
 /// Asserts that there is one finding above the notes and that it contains `part`, or no finding if `part` is empty.
@@ -188,12 +197,12 @@ fn what_becomes_of_one_region() {
             "isp@40000000",
             at(0x4000_0000, 64 * M),
             CmaPool,
-            Warning,
-            "no memory node covers all of 0x40000000",
+            Error,
+            "no memory node covers all of 0x40000000..0x44000000: Linux makes the window, and panics at boot",
         ),
         // rmem_dma_setup and its consequences.
-        ("isp@90000000", vec![pool(), reg(0x9000_0000, M)], CoherentCarveout, Error, "mapped as RAM"),
-        ("isp", vec![pool(), wide("size", &[M])], CoherentCarveout, Error, "mapped as RAM"),
+        ("isp@90000000", vec![pool(), reg(0x9000_0000, M)], CoherentCarveout, Warning, "mapped as RAM"),
+        ("isp", vec![pool(), wide("size", &[M])], CoherentCarveout, Warning, "mapped as RAM"),
         ("sram@40000000", vec![pool(), reg(0x4000_0000, M)], CoherentCarveout, Error, ""),
         (
             "isp@90000000",
@@ -213,7 +222,7 @@ fn what_becomes_of_one_region() {
             Warning,
             "reusable has no effect",
         ),
-        ("log@40000000", vec![reg(0x4000_0000, M)], Reserved, Warning, "no memory node covers"),
+        ("log@40000000", vec![reg(0x4000_0000, M)], Reserved, Error, ""),
         ("tz@40000000", vec![flag("no-map"), reg(0x4000_0000, M)], NoMap, Error, ""),
         // __reserved_mem_reserve_reg.
         (
@@ -242,7 +251,7 @@ fn what_becomes_of_one_region() {
             "size has 4 bytes; by the root's cells it must have 8",
         ),
         ("isp", with(size(64 * M), cells("alignment", &[4])), Refused, Error, "alignment has 4 bytes"),
-        ("isp", with(size(64 * M), wide("alignment", &[3 * M])), CmaPool, Error, "not a power of two"),
+        ("isp", with(size(64 * M), wide("alignment", &[3 * M])), CmaPool, Error, ""),
         ("isp", with(size(64 * M), wide("alloc-ranges", &[0])), Refused, Error, "alloc-ranges has 8 bytes"),
         ("isp", with(size(64 * M), wide("alloc-ranges", &[0x8800_0000, 64 * M])), CmaPool, Error, ""),
         (
@@ -515,6 +524,351 @@ fn what_a_bus_reaches() {
     let report = board.check();
     assert!(report.users[0].references[1].findings[0].text.contains("(-EBUSY)"), "{report}");
     one_finding(&report, Level::Error, "");
+}
+
+#[test]
+fn rules_that_differ_between_versions() {
+    use Level::{Error, Warning};
+    use NodeOutcome::{CmaPool, Ignored, NoMap, Refused};
+    let reusable = || vec![pool(), flag("reusable")];
+    let with = |more: Vec<Property>| [reusable(), more].concat();
+    let size = || wide("size", &[64 * M]);
+    for (properties, results) in [
+        // A reg of a wrong length, beside a size.
+        (
+            with(vec![cells("reg", &[1]), size()]),
+            [
+                (Ignored, Error, "reg has 4 bytes"),
+                (Ignored, Error, "reg has 4 bytes"),
+                (CmaPool, Warning, "Linux ignores reg, and uses size"),
+            ],
+        ),
+        // An empty one.
+        (
+            with(vec![flag("reg"), size()]),
+            [
+                (Ignored, Error, "reg has 0 bytes"),
+                (Refused, Error, ""),
+                (CmaPool, Warning, "Linux ignores reg, and uses size"),
+            ],
+        ),
+        // A wrong length of alloc-ranges.
+        (
+            with(vec![size(), wide("alloc-ranges", &[0])]),
+            [
+                (Refused, Error, "alloc-ranges has 8 bytes"),
+                (Refused, Error, "alloc-ranges has 8 bytes"),
+                (CmaPool, Warning, "Linux ignores it"),
+            ],
+        ),
+        // Both reusable and no-map.
+        (
+            with(vec![reg(0x9000_0000, 64 * M), flag("no-map")]),
+            [
+                (Refused, Error, "exclude each other"),
+                (Refused, Error, "Linux frees its memory"),
+                (Refused, Error, "Linux keeps its memory reserved"),
+            ],
+        ),
+        // Several tuples.
+        (
+            vec![flag("no-map"), wide("reg", &[0x9000_0000, M, 0xa000_0000, M])],
+            [(NoMap, Error, ""), (NoMap, Error, ""), (NoMap, Warning, "the others are ordinary memory")],
+        ),
+        // Size zero, and a reg that a boot loader fills in.
+        (
+            with(vec![reg(0x9000_0000, 0)]),
+            [
+                (Refused, Error, "it has no size property"),
+                (Ignored, Error, "its reg has size zero"),
+                (Ignored, Error, "its reg has size zero"),
+            ],
+        ),
+        (with(vec![reg(0, 0)]), [(Ignored, Warning, "unless the boot loader"); 3]),
+    ] {
+        for (rules, (outcome, level, part)) in Rules::ALL.into_iter().zip(results) {
+            let report = Board::region("isp", properties.clone()).check_by(&of(rules));
+            assert_eq!(report.regions[0].outcome, outcome, "{rules}: {report}");
+            if outcome != Refused || !part.is_empty() {
+                one_finding(&report, level, part);
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_is_taken_in_the_order_of_each_version() {
+    // Two regions want the same 64 MiB, and /memreserve/ has a page of other 64 MiB.
+    let dynamic = |base: u64, size: u64| {
+        vec![flag("no-map"), wide("size", &[size]), wide("alloc-ranges", &[base, 64 * M])]
+    };
+    let board = Board {
+        reservations: vec![(0xa000_0000, 4096)],
+        regions: vec![
+            ("a".into(), dynamic(0x9000_0000, 48 * M)),
+            ("b".into(), dynamic(0x9000_0000, 48 * M)),
+            ("c".into(), dynamic(0xa000_0000, 64 * M)),
+        ],
+        ..Board::default()
+    };
+    for (rules, got) in [
+        (Rules::V6_1, [false, true, false]),
+        (Rules::V6_12, [true, false, true]),
+        (Rules::V7_2, [true, false, true]),
+    ] {
+        let report = board.check_by(&of(rules));
+        let placed: Vec<bool> = report.regions.iter().map(|region| region.placed.is_some()).collect();
+        assert_eq!(placed, got, "{rules}: {report}");
+    }
+    let report = board.check_by(&of(Rules::V6_12));
+    assert!(
+        report.regions[1].rule.contains("memory there went to /reserved-memory/a (48M at 0x91000000)"),
+        "{report}"
+    );
+    assert_eq!(report.count(Level::Error), 1, "{report}");
+
+    // A region at the end of an earlier one is placed from the bottom.
+    let beside = |rules| {
+        let mut board =
+            Board::region("a", vec![wide("size", &[16 * M]), wide("alloc-ranges", &[0x9000_0000, 16 * M])]);
+        let after = vec![wide("size", &[16 * M]), wide("alloc-ranges", &[0x9100_0000, 64 * M])];
+        board.regions.push(("b".into(), after));
+        board.check_by(&of(rules)).regions[1].placed
+    };
+    assert_eq!(Rules::ALL.map(beside), [0x9400_0000, 0x9100_0000, 0x9100_0000].map(Some));
+
+    // 64 regions without an address, of which the last is refused since 6.12, too.
+    let many: Vec<_> = (0..65).map(|index| (format!("r{index}"), vec![wide("size", &[4096])])).collect();
+    let board = Board { regions: many, ..Board::default() };
+    one_finding(&board.check_by(&of(Rules::V7_2)), Level::Error, "it is number 65 without an address");
+}
+
+#[test]
+fn the_end_of_a_range_wraps() {
+    let region = |base: u64, size: u64| {
+        vec![pool(), flag("reusable"), wide("size", &[64 * M]), wide("alloc-ranges", &[base, size])]
+    };
+    // The sum is 0, which stands for any end, and 0x1000_0000.
+    for (base, size, outcome) in [
+        (0x9000_0000, 0_u64.wrapping_sub(0x9000_0000), NodeOutcome::CmaPool),
+        (0xa000_0000, 0x1000_0000_u64.wrapping_sub(0xa000_0000), NodeOutcome::Refused),
+    ] {
+        let report = Board::region("isp", region(base, size)).check();
+        assert_eq!(report.regions[0].outcome, outcome, "{report}");
+    }
+    // 32-bit Arm ignores the upper half of an address.
+    let kernel = Kernel::debian(Rules::V6_12, Arch::Arm, 4096).unwrap();
+    let board = Board::region("log@100001000", vec![reg(0x1_0000_1000, 4096)]);
+    one_finding(
+        &board.check_by(&kernel),
+        Level::Error,
+        "addresses have 32 bits: Linux takes 0x1000 bytes at 0x1000",
+    );
+}
+
+#[test]
+fn the_default_window_of_the_command_line() {
+    let report = |cmdline, rules| Board { cmdline, ..Board::default() }.check_by(&of(rules));
+    for (cmdline, rules, origin, part) in [
+        ("cma=64M", Rules::V6_12, Origin::Cmdline, ""),
+        ("cma=0", Rules::V6_12, Origin::None, ""),
+        ("cma=64M@0x90000000", Rules::V6_1, Origin::Cmdline, ""),
+        ("cma=64M@0x90200000", Rules::V6_1, Origin::None, "is not a multiple of the pageblock of 4M"),
+        ("cma=2G", Rules::V6_12, Origin::Cmdline, ""),
+        (
+            "cma=2052M",
+            Rules::V6_12,
+            Origin::None,
+            "no room for 2052M in one piece below 0x100000000, only for 2G",
+        ),
+        ("cma=64M@0x13e000000", Rules::V6_12, Origin::None, "reaches beyond 0x140000000"),
+        ("cma=64M@0x13e000000", Rules::V7_2, Origin::None, "\"exceeds limit\""),
+        ("cma=64M@0x90000000-0xa0000000", Rules::V6_12, Origin::Cmdline, ""),
+        (
+            "cma=64M@0x60000000",
+            Rules::V6_12,
+            Origin::Cmdline,
+            "no memory node covers all of 0x60000000..0x64000000",
+        ),
+        // Above 4 GiB only 7.2 does what the command line says.
+        ("cma=64M@0x100000000-0x140000000", Rules::V6_12, Origin::None, "\"exceeds limit\""),
+        ("cma=64M@0x100000000-0x140000000", Rules::V7_2, Origin::Cmdline, ""),
+    ] {
+        let report = report(cmdline, rules);
+        assert_eq!(report.default_window.origin, origin, "{cmdline}: {report}");
+        one_finding(&report, Level::Error, part);
+        assert_eq!(report.panics, part.contains("no memory node"), "{report}");
+    }
+
+    let board =
+        Board { cmdline: "cma=64M@0x90000000", ..Board::region("tz@90000000", vec![reg(0x9000_0000, M)]) };
+    one_finding(
+        &board.check(),
+        Level::Error,
+        "is already reserved for /reserved-memory/tz@90000000 (-EBUSY)",
+    );
+    // A window of the configuration; without CONFIG_DMA_CMA there is none.
+    let mut kernel = Kernel::debian(Rules::V6_12, Arch::Arm64, 4096).unwrap();
+    let board = Board::region("isp@90000000", window(0x9000_0000));
+    let size = |kernel: &Kernel| board.check_by(kernel).default_window.size;
+    assert_eq!(size(&kernel), Some(64 * M));
+    kernel.options.cma_size_percentage = 10;
+    kernel.options.cma_size_selection = SizeSelection::Max;
+    assert_eq!(size(&kernel), Some(308 * M));
+    kernel.options.cma_size_selection = SizeSelection::Min;
+    assert_eq!(size(&kernel), Some(64 * M));
+    kernel.options.dma_cma = false;
+    one_finding(&board.check_by(&kernel), Level::Error, "reusable needs CONFIG_DMA_CMA");
+    let board = Board { cmdline: "cma=64M", ..Board::default() };
+    one_finding(&board.check_by(&kernel), Level::Warning, "has no effect without CONFIG_DMA_CMA");
+}
+
+#[test]
+fn what_the_boot_adds() {
+    let board = Board { cmdline: "cma=64M", ..Board::region("isp@90000000", window(0x9000_0000)) };
+    let blob = board.blob();
+    let checked = |ram: &[(u64, u64)], cmdline: Option<&str>| {
+        let ram = ram.iter().map(|(base, size)| *base..base + size).collect();
+        let boot = Boot { ram, cmdline: cmdline.map(str::to_owned) };
+        check(&Tree::read(&blob).unwrap(), &kernel(), &boot)
+    };
+    one_finding(&checked(&[(0x8000_0000, 1024 * M)], None), Level::Error, "");
+    let report = checked(&[(0x4000_0000, 1024 * M)], Some(""));
+    one_finding(
+        &report,
+        Level::Error,
+        "no --ram covers all of 0x90000000..0x94000000: Linux makes the window, and panics",
+    );
+    assert!(report.panics && report.default_window.origin == Origin::None, "{report}");
+    let report = checked(&[], Some("crashkernel=64M mem=192M"));
+    one_finding(&report, Level::Error, "mem= limits RAM, so that not all of 0x90000000..0x94000000 is RAM");
+    assert!(report.findings[0].text.contains("crashkernel= on the command line is not judged"), "{report}");
+}
+
+#[test]
+fn a_window_with_a_hole() {
+    // RAM ends in the middle of a section of 128 MiB: Linux has page structures for the rest of it.
+    let board = |base: u64, end: u64| Board {
+        memory: vec![(0x8000_0000, end - 0x8000_0000)],
+        ..Board::region(&format!("isp@{base:x}"), window(base))
+    };
+    let report = board(0x9000_0000, 0x9200_0000).check();
+    one_finding(&report, Level::Error, "crashes when it first uses a page without memory");
+    assert!(!report.panics);
+    let report = board(0x9400_0000, 0x9000_0000).check();
+    one_finding(&report, Level::Error, "panics at boot");
+    assert!(report.panics);
+    let report = board(0x9600_0000, 0x9700_0000).check();
+    one_finding(&report, Level::Error, "panics at boot");
+}
+
+#[test]
+fn a_window_of_zone_dma() {
+    // All devices below /soc reach 1 GiB, which ends ZONE_DMA at 0xc0000000.
+    let mut board = Board::region("isp@be000000", window(0xbe00_0000));
+    board.soc.push(wide("dma-ranges", &[0, 0x8000_0000, 0x4000_0000]));
+    one_finding(
+        &board.check_by(&of(Rules::V6_12)),
+        Level::Error,
+        "both sides of 0xc0000000, the end of ZONE_DMA",
+    );
+    // 6.1 takes a number of address bits.
+    one_finding(&board.check_by(&of(Rules::V6_1)), Level::Error, "");
+    // A window that Linux places depends on the RAM that the boot loader describes.
+    board.soc.pop();
+    board.soc.push(wide("dma-ranges", &[0, 0x8000_0000, 0xbe00_0000]));
+    board.regions[0] = ("isp".into(), vec![pool(), flag("reusable"), wide("size", &[64 * M])]);
+    one_finding(&board.check_by(&of(Rules::V6_12)), Level::Warning, "");
+}
+
+#[test]
+fn memory_that_is_freed_with_that_of_another_node() {
+    // a is refused, and its memory, which is also that of b, is freed.
+    let mut board = Board::region("a@90000000", vec![pool(), flag("reusable"), reg(0x9000_0000, 65 * M)]);
+    board.regions.push(("b@90400000".into(), vec![pool(), flag("reusable"), reg(0x9040_0000, 4 * M)]));
+    let report = board.check();
+    assert!(report.regions[1].rule.contains("is not reserved any more"), "{report}");
+    let board = Board {
+        reservations: vec![(0x9000_0000, 4096)],
+        ..Board::region("a@90000000", board.regions[0].1.clone())
+    };
+    let report = board.check();
+    assert!(report.to_string().contains("Linux frees what is reserved for /memreserve/"), "{report}");
+}
+
+#[test]
+fn options_of_the_kernel() {
+    let restricted = vec![text("compatible", "restricted-dma-pool"), reg(0x9000_0000, M)];
+    let debian = Kernel::debian(Rules::V6_12, Arch::Arm64, 4096).unwrap();
+    let board = Board::region("isp@90000000", restricted);
+    one_finding(&board.check_by(&debian), Level::Warning, "needs CONFIG_DMA_RESTRICTED_POOL");
+    assert_eq!(board.check_by(&debian).regions[0].outcome, NodeOutcome::Reserved);
+
+    let carveout = |base| vec![pool(), flag("no-map"), flag("linux,dma-default"), reg(base, M)];
+    let mut board = Board::region("a@90000000", carveout(0x9000_0000));
+    let report = board.check();
+    one_finding(&report, Level::Error, "");
+    assert!(report.to_string().contains("only with CONFIG_DMA_GLOBAL_POOL"), "{report}");
+    board.regions.push(("b@91000000".into(), carveout(0x9100_0000)));
+    one_finding(&board.check(), Level::Warning, "region for default DMA coherent area is redefined");
+    let window = [window(0x9000_0000), vec![flag("linux,dma-default")]].concat();
+    one_finding(
+        &Board::region("isp@90000000", window).check(),
+        Level::Warning,
+        "linux,dma-default has no effect",
+    );
+}
+
+#[test]
+fn names_that_linux_does_not_read() {
+    let misspelt = [window(0x9000_0000), vec![flag("linux,cma_default"), flag("my-own")]].concat();
+    let report = Board::region("isp@90000000", misspelt).check();
+    one_finding(
+        &report,
+        Level::Warning,
+        "does not read its property linux,cma_default; linux,cma-default is meant",
+    );
+    assert!(report.to_string().contains("note: not judged: my-own"), "{report}");
+    let poll = vec![text("compatible", "shared-dma-poll"), reg(0x9000_0000, M)];
+    one_finding(&Board::region("isp@90000000", poll).check(), Level::Warning, "\"shared-dma-pool\" is meant");
+
+    let refer = || cells("memory-region", &[1]);
+    for (properties, level, part) in [
+        (
+            vec![cells("memory-regions", &[1])],
+            Level::Warning,
+            "the property memory-regions, which Linux does not read",
+        ),
+        (vec![refer(), text("memory-region-names", "isp")], Level::Warning, ""),
+        (vec![text("memory-region-names", "isp")], Level::Warning, "has no effect without memory-region"),
+        (
+            vec![cells("memory-region", &[1, 0]), text("memory-region-names", "isp")],
+            Level::Warning,
+            "has 1 names for 2 entries",
+        ),
+        (
+            vec![cells("memory-region", &[1, 0]), text("memory-region-names", "isp\0isp")],
+            Level::Warning,
+            "has the name isp twice",
+        ),
+        (vec![pool(), reg(0, 0)], Level::Error, "/soc/camera is not a child of /reserved-memory"),
+    ] {
+        one_finding(&Board::device(properties).check(), level, part);
+    }
+    let report = Board::device(vec![refer(), text("memory-region-names", "isp")]).check();
+    assert!(
+        report.to_string().contains("memory-region 0 (isp): /reserved-memory/isp@90000000: "),
+        "{report}"
+    );
+}
+
+#[test]
+fn regions_are_found_by_phandle_or_by_name() {
+    // A node elsewhere with the name of a region: since 6.12 Linux looks for the name.
+    let mut board = Board::device(vec![cells("memory-region", &[2])]);
+    board.devices.push(("isp@90000000", vec![cells("phandle", &[2])]));
+    let errno = |rules| board.check_by(&of(rules)).users[0].references[0].errno;
+    assert_eq!(Rules::ALL.map(errno), [-22, 0, 0]);
 }
 
 /// A tree with all kinds of nodes.

@@ -66,6 +66,8 @@ pub enum TreeError {
 struct Node<'a> {
     name: String,
     parent: usize,
+    /// The index after that of its last descendant.
+    end: usize,
     /// Names and values, in the order of the blob.
     properties: Vec<(&'a [u8], &'a [u8])>,
 }
@@ -73,6 +75,8 @@ struct Node<'a> {
 /// A device tree. Nodes are indices in the order of the blob: parents come before their children.
 #[derive(Debug)]
 pub struct Tree<'a> {
+    /// The structure block, from the start of the blob to its end.
+    blob: &'a [u8],
     nodes: Vec<Node<'a>>,
     /// The first node with each phandle.
     phandles: BTreeMap<u32, usize>,
@@ -105,7 +109,12 @@ impl<'a> Tree<'a> {
         let end = end.filter(|end| *end <= blob.len() && start <= *end && start.is_multiple_of(4));
         let end =
             end.ok_or(broken(8, "the structure block lies outside the blob, or not at a multiple of 4"))?;
-        let mut tree = Self { nodes: Vec::new(), phandles: BTreeMap::new(), reservations: Vec::new() };
+        let mut tree = Self {
+            blob: &blob[..end],
+            nodes: Vec::new(),
+            phandles: BTreeMap::new(),
+            reservations: Vec::new(),
+        };
         tree.read_reservations(blob, header(16)? as usize)?;
         tree.read_nodes(Reader { blob: &blob[..end], at: start }, strings)?;
         for node in 0..tree.nodes.len() {
@@ -167,12 +176,13 @@ impl<'a> Tree<'a> {
                     let parent = around.last().copied().unwrap_or(ROOT);
                     around.push(self.nodes.len());
                     let name = name.escape_ascii().to_string();
-                    self.nodes.push(Node { name, parent, properties: Vec::new() });
+                    self.nodes.push(Node { name, parent, end: 0, properties: Vec::new() });
                 }
                 END_NODE => {
-                    if around.pop().is_none() {
+                    let Some(node) = around.pop() else {
                         return Err(broken(self, &around, "a node ends that did not begin"));
-                    }
+                    };
+                    self.nodes[node].end = self.nodes.len();
                 }
                 PROPERTY => {
                     let property = reader.property(strings);
@@ -235,12 +245,35 @@ impl<'a> Tree<'a> {
     }
 
     pub(super) fn children(&self, parent: usize) -> impl Iterator<Item = usize> + '_ {
-        (parent + 1..self.nodes.len()).filter(move |node| self.nodes[*node].parent == parent)
+        let end = self.nodes[parent].end;
+        let next = move |node: usize| Some(node).filter(|node| *node < end);
+        std::iter::successors(next(parent + 1), move |node| next(self.nodes[*node].end))
+    }
+
+    /// The parent; the root itself for the root.
+    pub(super) fn parent(&self, node: usize) -> usize {
+        self.nodes[node].parent
+    }
+
+    /// The name without its unit address.
+    pub(super) fn base_name(&self, node: usize) -> &str {
+        self.name(node).split('@').next().unwrap_or_default()
     }
 
     /// The root's first child of that name, with or without a unit address, as fdt_path_offset (libfdt) finds it.
     pub(super) fn top_level(&self, name: &str) -> Option<usize> {
-        self.children(ROOT).find(|node| self.name(*node).split('@').next() == Some(name))
+        self.children(ROOT).find(|node| self.base_name(*node) == name)
+    }
+
+    /// The node /chosen.
+    pub(super) fn chosen(&self) -> Option<usize> {
+        self.top_level("chosen")
+    }
+
+    /// Whether a node belongs to what dtc adds for overlays (`__symbols__`, `__local_fixups__`): it describes no hardware.
+    pub(super) fn is_meta(&self, node: usize) -> bool {
+        let top = self.ancestors(node).filter(|node| *node != ROOT).last();
+        top.is_some_and(|top| self.name(top).starts_with("__"))
     }
 
     /// Names and values, in the order of the blob.
@@ -263,6 +296,17 @@ impl<'a> Tree<'a> {
         word(self.property(node, name)?, 0)
     }
 
+    /// `length` bytes that the blob has from the start of a property's value. They can reach into what comes after it.
+    pub(super) fn bytes_from(&self, value: &[u8], length: usize) -> Option<&'a [u8]> {
+        let at = value.as_ptr().addr().checked_sub(self.blob.as_ptr().addr())?;
+        self.blob.get(at..at.checked_add(length)?)
+    }
+
+    /// The first string of a property, without the zero at its end.
+    pub(super) fn text(&self, node: usize, name: &str) -> Option<&'a [u8]> {
+        self.property(node, name)?.split(|byte| *byte == 0).next()
+    }
+
     /// The strings of a property.
     pub(super) fn strings(&self, node: usize, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let value = self.property(node, name).unwrap_or_default();
@@ -276,8 +320,7 @@ impl<'a> Tree<'a> {
 
     /// Whether `status` permits its use (drivers/of/fdt.c, of_fdt_device_is_available).
     pub(super) fn is_available(&self, node: usize) -> bool {
-        let status = self.property(node, "status").map(|value| value.split(|byte| *byte == 0).next());
-        status.is_none_or(|status| matches!(status, Some(b"ok" | b"okay")))
+        self.text(node, "status").is_none_or(|status| matches!(status, b"ok" | b"okay"))
     }
 
     /// Its phandle, which is not zero (drivers/of/fdt.c, populate_properties).
@@ -295,6 +338,12 @@ impl<'a> Tree<'a> {
 /// The last 64 bits of a number of any number of cells (include/linux/of.h, of_read_number).
 pub(super) fn number(cells: &[u8]) -> u64 {
     cells.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// The complete tuples of a property of addresses and sizes.
+pub(super) fn tuples(value: &[u8], (address, size): (usize, usize)) -> impl Iterator<Item = (u64, u64)> {
+    let tuples = value.chunks_exact(4 * (address + size));
+    tuples.map(move |tuple| (number(&tuple[..4 * address]), number(&tuple[4 * address..])))
 }
 
 /// A big-endian word at a place in `bytes`.

@@ -1,8 +1,8 @@
 //! The benchmarks, run by `cargo bench`: camera DMA compared with memcpy, the rate of a sensor, the ISP, the cost of fault points,
-//! boot time, memory overhead, files on their way out, allocations of the CMA model.
+//! boot time, memory overhead, files on their way out, allocations of the CMA model, checks of device trees.
 //!
 //! Prints tables, and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- faults`, `-- boot`,
-//! `-- files` and `-- model` run a part.
+//! `-- files`, `-- model` and `-- check` run a part.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -17,6 +17,7 @@ use serde::Serialize;
 
 mod boot;
 mod camera;
+mod check;
 mod faults;
 mod files;
 mod isp;
@@ -72,6 +73,7 @@ struct BenchReport {
     boot: Option<boot::Figures>,
     files: Option<files::Figures>,
     model: Option<Vec<model::Figures>>,
+    check: Option<Vec<check::Figures>>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -102,6 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         boot: wanted("boot").then(|| boot::run(release, &folder)).transpose()?,
         files: wanted("files").then(|| files::run(&folder)).transpose()?,
         model: wanted("model").then(model::run).transpose()?,
+        check: wanted("check").then(check::run).transpose()?,
     };
     let path = folder.join("report.json");
     fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")?;

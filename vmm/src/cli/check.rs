@@ -35,7 +35,7 @@ pub struct CheckArgs {
         "Options",
     ])]
     pub file: Option<PathBuf>,
-    /// Print JSON: an object with rules, kernel, boot, assumed, findings, regions and users
+    /// Print JSON: an object with rules, kernel, boot, assumed, findings, regions, default_window, panics and users
     #[arg(long)]
     json: bool,
     /// The version of Linux: 6.1, 6.12 or 7.2 [default: 6.12; for a guest that of its image]
@@ -62,7 +62,7 @@ pub struct CheckArgs {
     /// An overlay (.dtbo or .dtso) that the boot loader applies to FILE; may be repeated, and needs fdtoverlay
     #[arg(long, value_name = "OVERLAY", requires = "file")]
     overlay: Vec<PathBuf>,
-    /// End of low memory on 32-bit Arm [default: 760 MiB above the start of RAM]
+    /// End of low memory on 32-bit Arm [default: 768 MiB above the start of RAM]
     #[arg(long, value_name = "ADDRESS", value_parser = size::parse, requires = "file")]
     lowmem_end: Option<u64>,
 }
@@ -381,13 +381,17 @@ mod tests {
             }],
             "regions": [{
                 "node": "/reserved-memory/isp@90000000", "outcome": "refused", "rule": rule, "source": source,
-                "base": 0x9000_0000_u32, "size": 0, "default": false,
+                "base": 0x9000_0000_u32, "size": 0, "placed": null, "default": false,
                 "findings": [{"level": "error", "text": rule, "source": source}],
             }],
+            "default_window": {
+                "origin": "config", "node": null, "base": null, "size": 64 << 20, "findings": [],
+            },
+            "panics": false,
             "users": [{
-                "node": "/isp", "enabled": true,
+                "node": "/isp", "enabled": true, "findings": [],
                 "references": [{
-                    "index": 0, "target": "/reserved-memory/isp@90000000", "errno": -22, "gets": null,
+                    "index": 0, "name": null, "target": "/reserved-memory/isp@90000000", "errno": -22, "gets": null,
                     "findings": [no_pool],
                 }],
             }],

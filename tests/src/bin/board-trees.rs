@@ -1,0 +1,95 @@
+//! Checks all device trees of kernel packages, and prints each error as a row of a table, with the reason why it is one.
+//!
+//! The rows are those of tests/field-cases/DEBIAN.md, which says how to get the trees. The exit status is 1 if an error has no reason.
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use cma::check::{Arch, Boot, Kernel, Level, Rules, Tree, check};
+
+const USAGE: &str = "give RULES:ARCH:FOLDER for each package, as in 6.12:arm64:/tmp/linux-image";
+
+/// Why an error is one: the beginning of the file's name, a part of the sentence, and the reason, which was found by reading the source
+/// of the tree.
+const REASONS: [(&str, &str, &str); 3] = [
+    (
+        "meson-gxl-s805x-",
+        "there is no room for 256M",
+        "512 MiB of RAM. The firmware's regions at 0x5000000, 0x5300000 and 0x10000000 leave no 256 MiB in one piece: the board has no \
+         default window",
+    ),
+    (
+        "sm6125-sony-xperia-seine-pdx201",
+        "Linux does not read /reserved_memory",
+        "The node has an underscore in its name. Linux reserves nothing for its children: a framebuffer of the boot loader and others. \
+         Later kernels spell it correctly",
+    ),
+    (
+        "imx8qxp-mek",
+        "it overlaps /reserved-memory/dsp@92400000",
+        "The no-map region of the DSP covers its own buffers for RPMsg, which are pools of other nodes: the same memory is given to both",
+    ),
+];
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let begun = Instant::now();
+    let (mut trees, mut missing) = (0, false);
+    println!("| package | tree | error | why it is one |\n|---|---|---|---|");
+    for argument in env::args().skip(1) {
+        let mut parts = argument.splitn(3, ':');
+        let (Some(rules), Some(arch), Some(folder)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(USAGE.into());
+        };
+        let (rules, arch): (Rules, Arch) = (rules.parse()?, arch.parse()?);
+        let kernel = Kernel::debian(rules, arch, cma::PAGE_SIZE)?;
+        let mut files = Vec::new();
+        find(Path::new(folder), &mut files)?;
+        files.sort();
+        for file in &files {
+            trees += 1;
+            missing |= !rows(&kernel, file)?;
+        }
+    }
+    if trees == 0 {
+        return Err(USAGE.into());
+    }
+    println!("\n{trees} trees in {:.1} s.", begun.elapsed().as_secs_f64());
+    Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints the errors of a tree. False if one has no reason.
+fn rows(kernel: &Kernel, file: &Path) -> Result<bool, Box<dyn Error>> {
+    let blob = fs::read(file)?;
+    let report = check(&Tree::read(&blob)?, kernel, &Boot::default());
+    // The text for people is made, too: it must not fail.
+    let _ = report.to_string();
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let mut known = true;
+    for finding in report.findings().filter(|finding| finding.level == Level::Error) {
+        let mut reasons = REASONS.iter();
+        let reason = reasons.find(|(begin, part, _)| name.starts_with(begin) && finding.text.contains(part));
+        known &= reason.is_some();
+        let reason = reason.map_or("not looked at", |(_, _, reason)| reason);
+        println!("| {} {} | `{name}` | {} | {reason}. |", kernel.rules, kernel.arch, finding.text);
+    }
+    Ok(known)
+}
+
+/// The flattened trees below a folder.
+fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.is_symlink() {
+            find(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "dtb") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
