@@ -181,7 +181,7 @@ pub fn differences(report: &Report, tree: &Tree, answer: &Answer) -> Vec<Differe
 
 /// Whether the prediction is that the kernel does not boot.
 pub(super) fn panics(report: &Report) -> bool {
-    report.findings().any(|finding| finding.text.contains("panic"))
+    report.panics
 }
 
 fn of_region(region: &Region, known: Option<&Known>) -> Option<String> {
