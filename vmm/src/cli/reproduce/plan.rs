@@ -55,6 +55,8 @@ struct Guest {
     rules: Rules,
     page_size: u64,
     pageblock: u64,
+    /// An image whose kernel is nearer to the board's, and which is not built.
+    nearer: Option<String>,
 }
 
 impl Plan {
@@ -153,6 +155,7 @@ fn guest(board: &Board, image: Option<&str>) -> Result<Guest, ReproduceError> {
             rules,
             page_size: if large { 16 * PAGE_SIZE } else { PAGE_SIZE },
             pageblock: found.pageblock,
+            nearer: None,
         })
     };
     if let Some(name) = image {
@@ -186,7 +189,11 @@ fn guest(board: &Board, image: Option<&str>) -> Result<Guest, ReproduceError> {
     kinds.sort_by_key(distance);
     let built = kinds.iter().find_map(|kind| find(*kind).ok());
     match (built, kinds.first()) {
-        (Some(guest), _) => Ok(guest),
+        (Some(guest), Some(nearest)) => {
+            let nearer = Some(nearest.name()).filter(|nearest| *nearest != guest.image);
+            Ok(Guest { nearer, ..guest })
+        }
+        (Some(guest), None) => Ok(guest),
         (None, Some(kind)) => Ok(find(*kind)?),
         (None, None) => Ok(find(Kind::DEFAULT)?),
     }
@@ -202,12 +209,15 @@ fn rules_of(release: Release) -> Rules {
 }
 
 fn kernel_differences(board: &Board, guest: &Guest) -> Vec<String> {
+    let nearer = guest.nearer.as_ref().map_or_else(String::new, |image| {
+        format!("; {image} is nearer, and `minivmm image build {image}` builds it")
+    });
     let release = board
         .release
         .as_deref()
         .map_or_else(|| format!("Linux {}", board.rules), |release| format!("Linux {release}"));
     let mut differences = vec![format!(
-        "the kernel: {release} on the board, our Linux {} in the guest (image {})",
+        "the kernel: {release} on the board, our Linux {} in the guest (image {}){nearer}",
         guest.rules, guest.image
     )];
     if let Some(machine) = board.machine.as_deref().filter(|machine| *machine != arch::NAME) {
@@ -384,6 +394,7 @@ mod tests {
             rules: Rules::V6_1,
             page_size: PAGE_SIZE,
             pageblock: 4 << 20,
+            nearer: None,
         };
         let whole = rounded(pages, &guest, &mut differences);
         assert_eq!(whole.window_pages(), 2048);
