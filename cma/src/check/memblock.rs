@@ -53,7 +53,7 @@ impl Memblock {
         self.held.push((range, holder));
     }
 
-    /// Ends the reservation of memory, whoever reserved it.
+    /// Ends all reservations of a range, also those of other nodes.
     pub(super) fn free(&mut self, range: &Range<u64>) {
         self.reserved.remove(range);
     }

@@ -27,13 +27,13 @@ const REASONS: [(&str, &str, &str); 3] = [
     (
         "sm6125-sony-xperia-seine-pdx201",
         "Linux does not read /reserved_memory",
-        "The node has an underscore in its name. Linux reserves nothing for its children: a framebuffer of the boot loader and others. \
-         Later kernels spell it correctly",
+        "The node has an underscore in its name. Linux reserves nothing for its children: memory of the firmware, and ramoops. The tree \
+         of 6.12 spells it correctly",
     ),
     (
         "imx8qxp-mek",
         "it overlaps /reserved-memory/dsp@92400000",
-        "The no-map region of the DSP covers its own buffers for RPMsg, which are pools of other nodes: the same memory is given to both",
+        "dsp@92400000 has 32 MiB and no-map, and covers memory@94300000, the pool of the DSP's buffers: the same memory is given to both",
     ),
 ];
 
