@@ -178,7 +178,7 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot, findings: &mu
         early.reserve_default_window();
     }
     let panics = early.activate(&mut regions);
-    overlap::check(&mut regions);
+    overlap::check(tree, &mut regions);
     early.name_default(&mut regions);
     same_phandle(tree, &mut regions);
     Outcome { regions, window: early.window, panics }

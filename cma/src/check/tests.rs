@@ -326,6 +326,17 @@ fn several_regions() {
     board.regions.push(("b@93000000".into(), window(0x9300_0000)));
     one_finding(&board.check(), Level::Error, "it overlaps /reserved-memory/a@90000000: Linux logs it");
 
+    // A device can have buffers in the memory of its own firmware.
+    let carveout = |base| vec![pool(), flag("no-map"), reg(base, M), cells("phandle", &[2])];
+    let firmware = vec![flag("no-map"), reg(0x9000_0000, 8 * M), cells("phandle", &[1])];
+    let mut dsp = Board::region("firmware@90000000", firmware);
+    dsp.regions.push(("buffers@90100000".into(), carveout(0x9010_0000)));
+    dsp.devices = vec![("dsp", vec![cells("memory-region", &[1, 2])])];
+    let overlap = |board: &Board| board.check().regions[1].findings[0].clone();
+    assert!(overlap(&dsp).level == Level::Warning && overlap(&dsp).text.contains("both are of /soc/dsp"));
+    dsp.devices.push(("gpu", vec![cells("memory-region", &[1])]));
+    assert_eq!(overlap(&dsp).level, Level::Error);
+
     // Adjacent regions are valid. Plain ones may overlap, which Linux logs.
     board.regions[1] = ("b@94000000".into(), window(0x9400_0000));
     one_finding(&board.check(), Level::Error, "");

@@ -17,7 +17,7 @@ const USAGE: &str = "give RULES:ARCH:FOLDER for each package, as in 6.12:arm64:/
 
 /// Why an error is one: the beginning of the file's name, a part of the sentence, and the reason, which was found by reading the source
 /// of the tree.
-const REASONS: [(&str, &str, &str); 3] = [
+const REASONS: [(&str, &str, &str); 2] = [
     (
         "meson-gxl-s805x-",
         "there is no room for 256M",
@@ -29,11 +29,6 @@ const REASONS: [(&str, &str, &str); 3] = [
         "Linux does not read /reserved_memory",
         "The node has an underscore in its name. Linux reserves nothing for its children: memory of the firmware, and ramoops. The tree \
          of 6.12 spells it correctly",
-    ),
-    (
-        "imx8qxp-mek",
-        "it overlaps /reserved-memory/dsp@92400000",
-        "dsp@92400000 has 32 MiB and no-map, and covers memory@94300000, the pool of the DSP's buffers: the same memory is given to both",
     ),
 ];
 

@@ -25,6 +25,8 @@ use crate::{bare_metal::BareMetal, guest, programs};
 
 /// The longest time from the event that ends a machine to its end. minivmm has a limit of 20 s for each part of it.
 const LIMIT: Duration = Duration::from_secs(60);
+/// A machine that takes longer to end after its stop has a part that is stuck, or nearly so. It is recorded where its threads wait.
+const LONG: Duration = Duration::from_secs(10);
 
 /// The most of a stream that is kept, in bytes.
 const KEPT: usize = 256 << 10;
@@ -110,7 +112,8 @@ pub(super) fn run(plan: &Plan, place: &Place, folder: &Folder) -> io::Result<Ran
     let [out, err] = plan.readers;
     let stdout = child.stdout.take().map(|stream| Stream::new(stream, out));
     let stderr = child.stderr.take().map(|stream| Stream::new(stream, err));
-    let mut machine = Machine { child, folder, begun, signals: Vec::new(), shifted: 0, ctl: Vec::new() };
+    let mut machine =
+        Machine { child, folder, begun, signals: Vec::new(), waits: None, shifted: 0, ctl: Vec::new() };
     let (end, stopped) = machine.live(plan);
     let took = begun.elapsed();
     let mut problems = Vec::new();
@@ -119,7 +122,13 @@ pub(super) fn run(plan: &Plan, place: &Place, folder: &Folder) -> io::Result<Ran
     }
     let injected = injected.map(Injected::end).unwrap_or_default();
     machine.restore_clock();
-    let Machine { signals, ctl, .. } = machine;
+    let Machine { signals, waits, ctl, .. } = machine;
+    if let (Some(waits), Some((how, after))) = (waits, &stopped)
+        && *after > LONG
+        && end != End::Hang
+    {
+        problems.push(format!("it took {} s to end after {how}: {waits}", after.as_secs()));
+    }
     for (verb, mut client) in ctl {
         if !end_client(&mut client) {
             problems.push(format!("ctl {verb} does not end after its machine"));
@@ -191,6 +200,8 @@ struct Machine<'a> {
     folder: &'a Folder,
     begun: Instant,
     signals: Vec<Signal>,
+    /// Where its threads waited, if it took long to end.
+    waits: Option<String>,
     /// By how many seconds the clock was moved.
     shifted: i64,
     ctl: Vec<(&'static str, Child)>,
@@ -215,6 +226,10 @@ impl Machine<'_> {
                     };
                     stopped = Some((how, Instant::now()));
                 }
+            }
+            if stopped.as_ref().is_some_and(|(_, at)| at.elapsed() > LONG) {
+                let pid = self.child.id();
+                self.waits.get_or_insert_with(|| guest::waits(pid));
             }
             match &mut stopped {
                 Some((_, at)) if at.elapsed() > LIMIT => {

@@ -1,9 +1,11 @@
 //! The differences between architectures. Every architecture's module offers the same items, and no code outside this folder
 //! asks for the architecture.
 
+mod create;
 mod exit;
 mod fitness;
 
+pub use create::create_vm;
 pub use exit::VcpuEnd;
 
 #[cfg(target_arch = "aarch64")]

@@ -132,7 +132,7 @@ impl Machine {
     ) -> Result<Self, MachineError> {
         let Loaded { memory, kernel, compression, windows, devices: entries, faults, .. } = loaded;
 
-        let vm = kvm_fd.create_vm().map_err(kvm("a virtual machine"))?;
+        let vm = arch::create_vm(kvm_fd).map_err(kvm("a virtual machine"))?;
         arch::set_up_vm(&vm).map_err(kvm("a virtual machine"))?;
         memory::register(&vm, &memory).map_err(kvm("guest memory"))?;
         let controllers =

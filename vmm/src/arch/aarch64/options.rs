@@ -5,6 +5,8 @@ use kvm_bindings::{
 };
 use kvm_ioctls::Kvm;
 
+use crate::arch::create::create_vm;
+
 /// A version of Arm's Generic Interrupt Controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Gic {
@@ -35,7 +37,7 @@ impl Gic {
     /// Whether KVM gives a guest one.
     fn offered(self, kvm: &Kvm) -> bool {
         let mut device = kvm_create_device { type_: self.device_type(), fd: 0, flags: 0 };
-        kvm.create_vm().and_then(|vm| vm.create_device(&mut device)).is_ok()
+        create_vm(kvm).and_then(|vm| vm.create_device(&mut device)).is_ok()
     }
 }
 

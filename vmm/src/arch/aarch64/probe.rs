@@ -6,7 +6,10 @@ use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::vcpu;
-use crate::{arch::fitness::accept, boot::memory};
+use crate::{
+    arch::{create::create_vm, fitness::accept},
+    boot::memory,
+};
 
 /// The mode that a kernel runs in, its level, and the instruction that leads to it.
 pub const KERNEL_MODE: &str = "EL1";
@@ -78,7 +81,7 @@ pub fn probe(kvm: &Kvm) -> Result<(), String> {
         .and_then(|()| memory.write_slice(&bytes[vector..], GuestAddress(VECTORS + LOWER_EL_SYNC)))
         .map_err(|error| error.to_string())?;
     let ioctl = |error: kvm_ioctls::Error| format!("KVM refused a small virtual machine: {error}");
-    let vm = kvm.create_vm().map_err(ioctl)?;
+    let vm = create_vm(kvm).map_err(ioctl)?;
     memory::register(&vm, &memory).map_err(ioctl)?;
     let mut vcpu = vm.create_vcpu(0).map_err(ioctl)?;
     vcpu::init(&vm, &vcpu, 0).map_err(ioctl)?;

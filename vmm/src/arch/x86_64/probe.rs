@@ -6,7 +6,10 @@ use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry, kvm_regs, kvm_seg
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use crate::{arch::fitness::accept, boot::memory};
+use crate::{
+    arch::{create::create_vm, fitness::accept},
+    boot::memory,
+};
 
 /// The mode that a kernel runs in, its level, and the instruction that leads to it.
 pub const KERNEL_MODE: &str = "ring 0";
@@ -85,7 +88,7 @@ fn run(kvm: &Kvm) -> Result<(), String> {
     let memory = memory::create(&[0..0x20_0000], false).map_err(|error| error.to_string())?;
     write_memory(&memory, bytes).map_err(|error| error.to_string())?;
     let ioctl = |error: kvm_ioctls::Error| format!("KVM refused a small virtual machine: {error}");
-    let vm = kvm.create_vm().map_err(ioctl)?;
+    let vm = create_vm(kvm).map_err(ioctl)?;
     memory::register(&vm, &memory).map_err(ioctl)?;
     let mut vcpu = vm.create_vcpu(0).map_err(ioctl)?;
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(ioctl)?;
