@@ -73,7 +73,12 @@ fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
         Ok(board) => {
             // The bitmaps of large windows are slow to draw, and not wrong.
             if board.windows.iter().any(|window| window.size > 1 << 32)
-                || board.log.failures.iter().filter_map(|failure| failure.listing.as_ref()?.total).any(|pages| pages > 1 << 20)
+                || board
+                    .log
+                    .failures
+                    .iter()
+                    .filter_map(|failure| failure.listing.as_ref()?.total)
+                    .any(|pages| pages > 1 << 20)
             {
                 return;
             }
