@@ -23,7 +23,7 @@ const BORDER: u64 = 4 << 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// Nothing: there is none.
+    /// No window.
     #[default]
     None,
     /// A node with linux,cma-default.
@@ -144,7 +144,7 @@ impl Early<'_, '_> {
         }
     }
 
-    /// The base, if it is known, and the size of the window. The error says why there is none.
+    /// The base, if it is known, and the size of the window. The error is the reason for a kernel without a window.
     fn declare(&self, wanted: &Wanted) -> Result<(Option<u64>, u64), String> {
         let kernel = self.kernel;
         let current = kernel.rules == Rules::V7_2;

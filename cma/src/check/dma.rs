@@ -41,7 +41,7 @@ pub(super) fn reach(tree: &Tree<'_>, bus: usize) -> Option<Ranges> {
 }
 
 /// The highest address that all devices can reach, by every `dma-ranges` of the tree (drivers/of/address.c,
-/// of_dma_get_max_cpu_address). u64::MAX if there is none.
+/// of_dma_get_max_cpu_address). u64::MAX without a limit.
 pub(super) fn max_cpu_address(tree: &Tree<'_>) -> u64 {
     let last = |bus| {
         let ranges = tuples(tree, bus)?;

@@ -277,7 +277,7 @@ fn limit_by_usable_range(tree: &Tree<'_>, cells: Option<(usize, usize)>, memory:
     true
 }
 
-/// Limits RAM by `mem=`. False if there is none that limits it.
+/// Limits RAM by `mem=`. Returns whether an option on the command line does so.
 fn limit_by_mem(kernel: &Kernel, cmdline: &Cmdline, memory: &mut Ranges) -> bool {
     let page_mask = !(kernel.page_size - 1);
     let (Some((last, _)), Some(start)) = (cmdline.mem.last(), memory.iter().next().map(|range| range.start))

@@ -304,7 +304,7 @@ impl Early<'_, '_> {
         }
     }
 
-    /// Reserves what is not a region (drivers/of/fdt.c, early_init_fdt_scan_reserved_mem).
+    /// Makes the reservations that are not regions (drivers/of/fdt.c, early_init_fdt_scan_reserved_mem).
     fn reserve_others(&mut self) {
         self.reserve_memreserve();
         self.reserve_elfcorehdr();

@@ -718,7 +718,7 @@ fn the_default_window_of_the_command_line() {
         Level::Error,
         "is already reserved for /reserved-memory/tz@90000000 (-EBUSY)",
     );
-    // A window of the configuration; without CONFIG_DMA_CMA there is none.
+    // The configuration makes a window, and with CONFIG_DMA_CMA=n it makes no window.
     let mut kernel = Kernel::debian(Rules::V6_12, Arch::Arm64, 4096).unwrap();
     let board = Board::region("isp@90000000", window(0x9000_0000));
     let size = |kernel: &Kernel| board.check_by(kernel).default_window.size;

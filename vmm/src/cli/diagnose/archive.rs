@@ -92,7 +92,7 @@ pub fn read(path: &Path, limits: Limits) -> Result<Contents, ArchiveError> {
 fn read_all(from: impl io::Read, path: &Path, limits: Limits) -> Result<Vec<u8>, ArchiveError> {
     let mut bytes = Vec::new();
     let error = |source| ArchiveError::Read { path: path.to_owned(), source };
-    // One byte more than is allowed shows that there is too much.
+    // One byte beyond the limit shows that the file is too large.
     from.take(limits.bytes + 1).read_to_end(&mut bytes).map_err(error)?;
     if bytes.len() as u64 > limits.bytes { Err(too_large(path, limits)) } else { Ok(bytes) }
 }
