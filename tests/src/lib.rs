@@ -17,5 +17,6 @@ pub mod reserved;
 pub mod scenario;
 pub mod schema;
 pub mod soak;
+pub mod supervision;
 
 pub use vmm::lab;

@@ -18,10 +18,10 @@ use vmm::machine::config::DeviceRequest;
 
 use super::{
     host::{Folder, Place},
-    inject::{Injected, Injection},
+    inject,
     plan::{Action, COMMANDS, Guest, Plan, Reader},
 };
-use crate::{bare_metal::BareMetal, guest, programs};
+use crate::{bare_metal::BareMetal, guest, programs, supervision::Supervised};
 
 /// The longest time from the event that ends a machine to its end. minivmm has a limit of 20 s for each part of it.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -99,14 +99,14 @@ pub(super) fn run(plan: &Plan, place: &Place, folder: &Folder) -> io::Result<Ran
         None => None,
     };
     // It is the last: its filter holds up further calls until the command has started.
-    let injection = plan.injection.map(|_| Injection::prepare(&mut command)).transpose()?;
+    let supervision = plan.injection.map(|_| inject::prepare(&mut command)).transpose()?;
     let begun = Instant::now();
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     // With it go our ends of its descriptors.
     drop(command);
     let mut child = child?;
-    let injected = match (injection, plan.injection) {
-        (Some(injection), Some(chances)) => Some(injection.begin(chances)?),
+    let injected = match (supervision, plan.injection) {
+        (Some(supervision), Some(chances)) => Some(inject::begin(supervision, chances)?),
         _ => None,
     };
     let [out, err] = plan.readers;
@@ -120,7 +120,7 @@ pub(super) fn run(plan: &Plan, place: &Place, folder: &Folder) -> io::Result<Ran
     if end == End::Hang {
         problems.push(format!("no end within {} s: {}", LIMIT.as_secs(), machine.kill()));
     }
-    let injected = injected.map(Injected::end).unwrap_or_default();
+    let injected = injected.and_then(Supervised::end).map(|injector| injector.counts).unwrap_or_default();
     machine.restore_clock();
     let Machine { signals, waits, ctl, .. } = machine;
     if let (Some(waits), Some((how, after))) = (waits, &stopped)

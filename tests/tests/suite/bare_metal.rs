@@ -3,7 +3,10 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    os::{fd::AsFd, unix::process::CommandExt as _},
+    os::{
+        fd::AsFd,
+        unix::process::{CommandExt as _, ExitStatusExt as _},
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::LazyLock,
@@ -20,6 +23,7 @@ use tests::{
     harness::{Group, Place, Test},
     programs,
     pty::Pty,
+    supervision::Supervision,
     tests,
 };
 use vmm::{
@@ -34,6 +38,7 @@ pub(crate) fn group() -> Group {
     // These depend on no architecture: they test the host's side of streams.
     let same = tests![
         a_signal_ends_a_machine_that_nobody_reads_from,
+        a_signal_at_any_time_of_the_start_ends_the_machine,
         a_request_stops_a_machine_that_nobody_reads_from,
         a_guest_that_provokes_warnings_stops_nothing,
         a_part_that_does_not_end_is_named,
@@ -260,6 +265,44 @@ fn a_signal_ends_a_machine_that_nobody_reads_from() {
     kill_process(pid, Signal::TERM).unwrap();
     wait("the machine's end", || machine.try_wait().unwrap().is_some());
     assert_eq!(machine.wait().unwrap().code(), Some(143));
+}
+
+/// It comes at each call of the start that installs a handler or makes a socket, an eventfd or a thread.
+fn a_signal_at_any_time_of_the_start_ends_the_machine() {
+    const CALLS: [libc::c_long; 4] =
+        [libc::SYS_rt_sigaction, libc::SYS_socketpair, libc::SYS_eventfd2, libc::SYS_clone3];
+    const LIFE: Duration = Duration::from_secs(2);
+    let folder = tempfile::tempdir().unwrap();
+    let mut ends = Vec::new();
+    for moment in 1.. {
+        let mut command = minivmm("spin", folder.path());
+        command.args(["--timeout", "2"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let supervision = Supervision::prepare(&mut command, &CALLS).unwrap();
+        let mut machine = guest::spawn(&mut command);
+        drop(command);
+        let pid = Pid::from_raw(machine.id().cast_signed()).unwrap();
+        let begun = Instant::now();
+        let supervised = supervision.begin((0, None), move |(calls, sent), _| {
+            *calls += 1;
+            if *calls == moment {
+                let _ = kill_process(pid, Signal::QUIT);
+                *sent = Some(begun.elapsed());
+            }
+            0
+        });
+        let status = machine.wait().unwrap();
+        let (_, sent) = supervised.unwrap().end().unwrap();
+        // The call belongs to the end of a machine that has run for its whole life.
+        if sent.is_none_or(|sent| sent >= LIFE) {
+            assert_eq!(status.code(), Some(124));
+            break;
+        }
+        ends.push(status.code().or(status.signal().map(|signal| -signal)));
+    }
+    // Before minivmm has its handlers, the signal kills it.
+    let first = ends.iter().position(|end| *end != Some(-libc::SIGQUIT)).unwrap();
+    assert!(first > 0 && ends.len() > first + 10, "{ends:?}");
+    assert!(ends[first..].iter().all(|end| *end == Some(128 + libc::SIGQUIT)), "{ends:?}");
 }
 
 /// Neither its standard output nor its console log is read.

@@ -54,10 +54,11 @@ impl Signals {
     /// # Errors
     /// If the host refuses a socket or a handler.
     pub fn take_over() -> io::Result<Self> {
-        let ended = ended()?;
         let (read, write) = UnixStream::pair()?;
         let delivery =
             SignalDelivery::with_pipe(read, write, SignalOnly, ENDING.into_iter().chain([SIGWINCH]))?;
+        // Last: a signal that only set the flag would wake nobody, and the machine would run on.
+        let ended = ended()?;
         Ok(Self { delivery, ended })
     }
 
@@ -95,6 +96,10 @@ impl Signals {
             } else {
                 end = end.or(Some(signal));
             }
+        }
+        if end.is_some() {
+            // It came before the flag had its handlers.
+            self.give_up();
         }
         (end, resized)
     }
