@@ -13,11 +13,10 @@ use super::{
 const ACTIVATE: &str = "mm/cma.c, cma_activate_area";
 
 impl Early<'_, '_> {
-    /// Activates all areas, and says which fail. True if the kernel panics.
-    pub(super) fn activate(&mut self, regions: &mut [Checked]) -> bool {
-        let mut panics = false;
+    /// Activates all areas, and says which fail.
+    pub(super) fn activate(&mut self, regions: &mut [Checked]) {
         for (index, range) in std::mem::take(&mut self.areas) {
-            let Some(text) = range.and_then(|range| self.failure(&range, &mut panics)) else { continue };
+            let Some(text) = range.and_then(|range| self.failure(&range)) else { continue };
             match index {
                 // Linux chooses the address, so that it depends on RAM.
                 Some(index) if regions[index].region.base.is_none() && self.ram.may_grow() => {
@@ -43,11 +42,10 @@ impl Early<'_, '_> {
             self.window.node = Some(region.node.clone());
             (self.window.base, self.window.size) = (region.base, region.size);
         }
-        panics
     }
 
     /// Why the window at `range` fails. None if it does not.
-    fn failure(&self, range: &Range<u64>, panics: &mut bool) -> Option<String> {
+    fn failure(&mut self, range: &Range<u64>) -> Option<String> {
         if let Some(lack) = self.ram.lack(range) {
             let advice = if self.ram.may_grow() {
                 "; --ram tells where RAM is if the boot loader adds some"
@@ -60,9 +58,10 @@ impl Early<'_, '_> {
                 ));
             }
             let ends = if self.is_in_sections_of_ram(range) {
+                self.may_panic = true;
                 "crashes when it first uses a page without memory"
             } else {
-                *panics = true;
+                self.panics = true;
                 "panics at boot when it activates it (\"Unable to handle kernel paging request\")"
             };
             return Some(format!("{lack}: Linux makes the window, and {ends}{advice}"));

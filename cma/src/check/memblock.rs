@@ -75,6 +75,11 @@ impl Memblock {
         held
     }
 
+    /// The RAM without the memory that is marked no-map, ascending.
+    pub(super) fn mapped(&self) -> Vec<Range<u64>> {
+        self.memory.without(&[&self.unmapped])
+    }
+
     /// The free memory.
     pub(super) fn free_memory(&self) -> Free {
         Free(self.memory.without(&[&self.reserved, &self.unmapped]))
@@ -92,6 +97,10 @@ impl Memblock {
 pub(super) struct Free(Vec<Range<u64>>);
 
 impl Free {
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Range<u64>> {
+        self.0.iter()
+    }
+
     /// The address that an allocation gets (memblock_find_in_range_node). An alignment that is not a power of two is used as a mask,
     /// as the kernel does.
     pub(super) fn find(&self, kernel: &Kernel, request: &Request) -> Option<u64> {

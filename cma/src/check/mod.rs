@@ -9,6 +9,7 @@ mod cycles;
 mod default_window;
 mod dma;
 mod kernel;
+mod mapping;
 mod memblock;
 mod misplaced;
 mod names;
@@ -174,6 +175,9 @@ pub struct Report {
     pub default_window: DefaultWindow,
     /// Whether the kernel panics at boot.
     pub panics: bool,
+    /// Whether Linux may crash later, when it uses certain memory. A finding says why.
+    #[serde(skip)]
+    pub may_panic: bool,
     /// The nodes with a `memory-region`, in the order of the tree.
     pub users: Vec<User>,
 }
@@ -198,7 +202,8 @@ impl Report {
 /// Applies the rules of `kernel` to a tree, with what the boot adds to it.
 pub fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot) -> Report {
     let mut findings = Vec::new();
-    let regions::Outcome { mut regions, window, panics } = regions::check(tree, kernel, boot, &mut findings);
+    let regions::Outcome { mut regions, window, panics, may_panic } =
+        regions::check(tree, kernel, boot, &mut findings);
     regions.iter_mut().for_each(|region| misplaced::look_at_region(tree, region));
     let users = references::check(tree, kernel, &regions);
     let regions = regions.into_iter().map(|region| region.region).collect();
@@ -211,6 +216,7 @@ pub fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot) -> Report {
         regions,
         default_window: window,
         panics,
+        may_panic,
         users,
     }
 }

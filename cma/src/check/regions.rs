@@ -74,6 +74,8 @@ pub(super) struct Early<'t, 'a> {
     pub(super) cells: (usize, usize),
     pub(super) ram: Ram,
     pub(super) memblock: Memblock,
+    /// The memory in the kernel's linear map.
+    pub(super) linear: Ranges,
     pub(super) cmdline: Cmdline,
     /// The paths of the regions.
     pub(super) paths: Vec<String>,
@@ -90,6 +92,10 @@ pub(super) struct Early<'t, 'a> {
     /// The last region with `linux,dma-default`.
     pub(super) dma_default: Option<usize>,
     pub(super) window: DefaultWindow,
+    /// Whether the kernel panics at boot.
+    pub(super) panics: bool,
+    /// Whether it may crash later.
+    pub(super) may_panic: bool,
 }
 
 /// The result of the early boot.
@@ -97,8 +103,10 @@ pub(super) struct Outcome {
     /// The children of /reserved-memory in the order of the tree.
     pub(super) regions: Vec<Checked>,
     pub(super) window: DefaultWindow,
-    /// Whether the kernel panics.
+    /// Whether the kernel panics at boot.
     pub(super) panics: bool,
+    /// Whether it may crash later.
+    pub(super) may_panic: bool,
 }
 
 /// How the first pass leaves a region.
@@ -137,6 +145,7 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot, findings: &mu
         cells: root.as_ref().copied().unwrap_or((1, 1)),
         ram,
         memblock,
+        linear: Ranges::default(),
         cmdline,
         paths: Vec::new(),
         others: Vec::new(),
@@ -146,6 +155,8 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot, findings: &mu
         replaced: Vec::new(),
         dma_default: None,
         window: DefaultWindow::default(),
+        panics: false,
+        may_panic: false,
     };
     early.reserve_initrd();
     let mut regions: Vec<Checked> = Vec::new();
@@ -177,11 +188,12 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot, findings: &mu
         early.reserve_others();
         early.reserve_default_window();
     }
-    let panics = early.activate(&mut regions);
+    early.activate(&mut regions);
+    early.look_at_carveouts(&mut regions);
     overlap::check(tree, &mut regions);
     early.name_default(&mut regions);
     same_phandle(tree, &mut regions);
-    Outcome { regions, window: early.window, panics }
+    Outcome { regions, window: early.window, panics: early.panics, may_panic: early.may_panic }
 }
 
 fn untouched(tree: &Tree<'_>, node: usize) -> Checked {
@@ -379,6 +391,7 @@ impl Early<'_, '_> {
                 self.set_up(index, &mut regions[index]);
             }
         }
+        self.map_memory();
         self.reserve_memreserve();
         // 32-bit Arm and RISC-V reserve the default window before they read the tree a second time.
         let is_early = matches!(self.kernel.arch, Arch::Arm | Arch::Riscv);
@@ -392,6 +405,7 @@ impl Early<'_, '_> {
                 self.set_up(index, &mut regions[index]);
             }
         }
+        self.look_at_free_memory(regions);
         if !is_early {
             self.reserve_default_window();
         }

@@ -17,7 +17,6 @@ const DRIVERS: [(&str, &str); 4] = [
 ];
 
 const DMA_SETUP: &str = "kernel/dma/coherent.c, rmem_dma_setup";
-const DMA_INIT: &str = "kernel/dma/coherent.c, dma_init_coherent_memory; kernel/iomem.c, memremap";
 const SWIOTLB_SETUP: &str = "kernel/dma/swiotlb.c, rmem_swiotlb_setup";
 const CMA_INIT: &str = "mm/cma.c, cma_init_reserved_mem";
 
@@ -70,8 +69,11 @@ impl Early<'_, '_> {
             );
             return;
         }
-        region.fail(level, NodeOutcome::Refused, source, format!("{text}; Linux frees its memory"));
-        let Some(range) = region.range.clone() else { return };
+        let range = region.range.clone();
+        let is_unmapped = range.as_ref().is_some_and(|range| self.was_left_unmapped(range));
+        let end = if is_unmapped { ", which it has not mapped, and crashes when it uses it" } else { "" };
+        region.fail(level, NodeOutcome::Refused, source, format!("{text}; Linux frees its memory{end}"));
+        let Some(range) = range else { return };
         if self.tree.has(region.node, "no-map") {
             self.memblock.map(&range);
         } else {
@@ -274,22 +276,6 @@ impl Early<'_, '_> {
                 region.say(Level::Warning, "kernel/dma/swiotlb.c, rmem_swiotlb_device_init", text);
                 region.usable = false;
             }
-        }
-        if outcome == NodeOutcome::CoherentCarveout && !tree.has(node, "no-map") && self.ram.overlaps(&range)
-        {
-            let advice = if range.start.is_multiple_of(self.kernel.pageblock)
-                && range.end.is_multiple_of(self.kernel.pageblock)
-            {
-                String::new()
-            } else {
-                format!(" at whole pageblocks of {}", size::format(self.kernel.pageblock))
-            };
-            let text = format!(
-                "no device can use it: it is mapped as RAM, and Linux does not map RAM again uncached (-EINVAL, \"memremap attempted \
-                 on ram\"), so that its memory is lost; for a CMA pool{advice} add reusable, for a carveout no-map"
-            );
-            region.say(Level::Warning, DMA_INIT, text);
-            region.usable = false;
         }
     }
 

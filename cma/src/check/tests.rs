@@ -997,6 +997,58 @@ fn use_all(blob: &[u8]) {
     }
 }
 
+/// The page in which no-map memory begins stays unmapped in 6.12, which then panics; the others use it, so that a carveout in it cannot be
+/// mapped (booted: Debian's 6.1.192, 6.12.117 and 7.2.13).
+#[test]
+fn carveouts_that_begin_within_a_page() {
+    let carveout = |properties: &[Property]| {
+        let all = [&[pool(), cells("phandle", &[1])], properties].concat();
+        let device = ("camera", vec![cells("memory-region", &[1])]);
+        Board { devices: vec![device], memory: vec![(0x8000_0000, 1024 * M)], ..Board::region("isp", all) }
+    };
+    let errno = |report: &Report| report.users[0].references[0].errno;
+    let small = |size| carveout(&[flag("no-map"), wide("size", &[size])]);
+    for rules in [Rules::V6_1, Rules::V6_12, Rules::V7_2] {
+        let kernel = of(rules);
+        let report = small(5000).check_by(&kernel);
+        assert_eq!(report.regions[0].placed, Some(0xbfff_ec40), "{report}");
+        assert_eq!((report.panics, errno(&report)), (rules == Rules::V6_12, -22), "{report}");
+        let part = "it begins at 0xbfffec40, in the middle of a page of which Linux uses the rest";
+        assert!(report.regions[0].findings.iter().any(|finding| finding.text.contains(part)), "{report}");
+        let report = small(8192).check_by(&kernel);
+        assert_eq!((report.panics, errno(&report)), (false, 0), "{report}");
+        // The rest of its last page is below much free memory.
+        let report = carveout(&[flag("no-map"), reg(0x9000_0000, 5000)]).check_by(&kernel);
+        assert_eq!((report.panics, errno(&report)), (false, 0), "{report}");
+        let report = small(0).check_by(&kernel);
+        assert_eq!((report.panics, errno(&report)), (false, -22), "{report}");
+        let part = "no device can use it: its size is zero";
+        assert!(report.regions[0].findings.iter().any(|finding| finding.text.contains(part)), "{report}");
+        // A carveout without no-map in memory that another node does not map.
+        let mut board = carveout(&[reg(0x9000_0000, M)]);
+        assert_eq!(errno(&board.check_by(&kernel)), -22);
+        board.regions.insert(0, ("tz".to_owned(), vec![flag("no-map"), reg(0x9000_0000, 4 * M)]));
+        assert_eq!(errno(&board.check_by(&kernel)), 0);
+    }
+}
+
+/// 6.12 frees the memory of a refused no-map node with an address, and has not mapped it (booted: Debian's 6.12.117).
+#[test]
+fn freed_memory_that_is_not_mapped() {
+    let refused = |base| {
+        let region = vec![pool(), flag("reusable"), flag("no-map"), reg(base, 4 * M)];
+        Board { memory: vec![(0x8000_0000, 1024 * M)], ..Board::region("isp", region) }
+    };
+    let crashes = |base, rules| {
+        let report = refused(base).check_by(&of(rules));
+        (report.panics, report.may_panic)
+    };
+    assert_eq!(crashes(0xbfc0_0000, Rules::V6_12), (true, false));
+    assert_eq!(crashes(0x9000_0000, Rules::V6_12), (false, true));
+    assert_eq!(crashes(0xbfc0_0000, Rules::V6_1), (false, false));
+    assert_eq!(crashes(0xbfc0_0000, Rules::V7_2), (false, false));
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {

@@ -138,11 +138,6 @@ impl Tree {
         tree
     }
 
-    /// The children of /reserved-memory.
-    pub fn regions(&self) -> &[Node] {
-        &self.regions
-    }
-
     /// Whether the guest's module drives the device called `name`.
     pub fn is_asked(&self, name: &str) -> bool {
         let compatible = Value::Strings(vec![USER]);

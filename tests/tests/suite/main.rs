@@ -29,6 +29,7 @@ mod out_disk;
 mod own_driver;
 mod pages;
 mod promises;
+mod reserved;
 mod sandbox;
 mod scenarios;
 mod schemas;
@@ -83,6 +84,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         own_driver::group(),
         pages::group(),
         promises::group(),
+        reserved::group(),
         sandbox::group(),
         sandbox::linux(),
         scenarios::group(arch),
