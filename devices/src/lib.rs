@@ -26,7 +26,8 @@ pub mod virtio;
 pub use media;
 
 /// The devices that `--device NAME` adds to a machine, each by one line.
-pub static REGISTRY: &[&platform::Registration] = &[&camera::REGISTRATION, &msgdma::REGISTRATION];
+pub static REGISTRY: &[&platform::Registration] =
+    &[&camera::REGISTRATION, &msgdma::REGISTRATION, &virtio::block::REGISTRATION];
 
 /// What can go wrong with the devices, for the parser of plans of faults.
 pub fn fault_tables() -> Vec<&'static faults::Table> {

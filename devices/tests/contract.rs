@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use devices::{
     platform::{DeviceSpec, Parts, PlatformDevice, Registration, options},
 };
 use proptest::prelude::*;
+use tempfile::NamedTempFile;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// RAM of the tests, in bytes from address 0.
@@ -22,8 +23,24 @@ const RAM: usize = 1 << 20;
 /// The longest that a device takes to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The file of a disk.
+static DISK: LazyLock<NamedTempFile> = LazyLock::new(|| {
+    let file = NamedTempFile::new().unwrap();
+    file.as_file().set_len(4096).unwrap();
+    file
+});
+
+/// The options that a device needs.
+fn needed(registration: &Registration) -> String {
+    match registration.name {
+        "disk" => format!("file={},ro", DISK.path().display()),
+        _ => String::new(),
+    }
+}
+
 fn spec(registration: &Registration) -> Arc<dyn DeviceSpec> {
-    (registration.parse)("").unwrap_or_else(|error| panic!("{} without options: {error}", registration.name))
+    let parsed = (registration.parse)(&needed(registration));
+    parsed.unwrap_or_else(|error| panic!("{}: {error}", registration.name))
 }
 
 /// The device as a machine with the default options builds it.

@@ -181,6 +181,15 @@ pub trait DeviceSpec: Specification {
     /// # Errors
     /// A sentence for the user: which file, thread or value the host refused, and what would be right.
     fn build(&self, parts: Parts) -> Result<Arc<dyn PlatformDevice>, BuildError>;
+
+    /// Checks the files of the host that the device needs, and keeps others from them until the returned value is dropped. Without
+    /// it the device can be built.
+    ///
+    /// # Errors
+    /// A sentence for the user, as that of [`build`](Self::build).
+    fn reserve(&self) -> Result<Option<Box<dyn Send>>, String> {
+        Ok(None)
+    }
 }
 
 /// Why a device was not built.

@@ -5,16 +5,18 @@ use crate::{
     faults::{FaultPoint as _, Ids, Table, fault_point},
 };
 
+/// The faults of the devices that every machine has.
+pub(crate) static FAULTS: Table = table("Virtio devices", Ids::Named(&["console", "entropy"]));
+
+/// The faults of disks.
+pub(super) static DISK_FAULTS: Table = table("Disks", Ids::Numbered("disk"));
+
 /// The points of a virtio device. The transfers are those of the buffers of requests; the rings have no faults. The registers
 /// have none either: KVM takes the notifications, and the rest is set-up.
-pub(crate) static FAULTS: Table = Table {
-    title: "Virtio devices",
-    ids: Ids::Named(&["console", "entropy"]),
-    windows: false,
-    channels: 16,
-    channel_names: &[],
-    points: &[Queue::POINT, ReadFault::POINT, WriteFault::POINT],
-};
+const fn table(title: &'static str, ids: Ids) -> Table {
+    let points = &[Queue::POINT, ReadFault::POINT, WriteFault::POINT];
+    Table { title, ids, windows: false, channels: 16, channel_names: &[], points }
+}
 
 fault_point! {
     /// The device is about to give a request back to the guest's driver.

@@ -2,7 +2,7 @@
 //!
 //! A device is a [`VirtioDevice`]: its type, and its processing of a queue. [`mmio::MmioTransport`] is everything
 //! else: the registers, the negotiation, the queues' set-up, notifications and interrupts. A device's work happens on the
-//! event loop's thread, that of a [`block::Disk`] on a thread of its own. vCPU threads only touch registers.
+//! event loop's thread, that of a [`block::Disk`] on threads of its own. vCPU threads only touch registers.
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -12,6 +12,7 @@ mod faults;
 pub mod mmio;
 mod platform;
 pub mod queue;
+pub mod request;
 pub mod rng;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The queues as a device sees them: chains of buffers that are checked before it touches them.
 
-use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer, desc::split::Descriptor};
 
-use super::faults;
+use super::{faults, request::Request};
 use crate::{
     dma::DmaPort,
     faults::{Event, FaultHandle},
@@ -105,18 +105,9 @@ impl<'a> Queues<'a> {
     /// # Errors
     /// If the rings or the chain are malformed. A chain that is returned is finite, and its buffers are memory.
     pub fn pop(&mut self, index: usize) -> Result<Option<Chain<'a>>, QueueError> {
-        if !self.running || !self.queues[index].ready() {
-            return Ok(None);
-        }
-        if self.budget == 0 {
-            self.outcome.again = true;
-            return Ok(None);
-        }
         let malformed = |reason| QueueError { queue: index, reason };
-        let Some(chain) = self.next(index).map_err(|error| malformed(error.into()))? else {
-            return Ok(None);
-        };
-        check(chain.clone(), self.queues[index].size()).map_err(malformed)?;
+        let Some(chain) = self.take(index)? else { return Ok(None) };
+        walk(chain.clone(), self.queues[index].size(), |_| ()).map_err(malformed)?;
         let head = chain.head_index();
         let reader = chain.clone().reader(self.buffers).map_err(|_| malformed(Malformed::Memory))?;
         let writer = chain.writer(self.buffers).map_err(|_| malformed(Malformed::Memory))?;
@@ -127,6 +118,43 @@ impl<'a> Queues<'a> {
         }
         self.budget = self.budget.saturating_sub(bytes + CHAIN_COST);
         Ok(Some(Chain { head, reader, writer }))
+    }
+
+    /// Takes the next chain as [`pop`](Self::pop) does, for a device that carries it out later; every request must be given back
+    /// by [`push_request`](Self::push_request). The request has a copy of the descriptors, which the driver cannot change.
+    ///
+    /// # Errors
+    /// As [`pop`](Self::pop).
+    pub fn pop_request(&mut self, index: usize) -> Result<Option<Request>, QueueError> {
+        let malformed = |reason| QueueError { queue: index, reason };
+        let Some(chain) = self.take(index)? else { return Ok(None) };
+        let mut request = Request::new(chain.head_index());
+        let mut is_memory = true;
+        walk(chain, self.queues[index].size(), |descriptor| {
+            let (address, length) = (descriptor.addr().0, descriptor.len());
+            is_memory &= self.buffers.check(address, length.into()).is_ok();
+            let is_writable = descriptor.is_write_only();
+            let buffers = if is_writable { &mut request.writable } else { &mut request.readable };
+            buffers.add(address, length);
+        })
+        .map_err(malformed)?;
+        if !is_memory {
+            return Err(malformed(Malformed::Memory));
+        }
+        self.budget = self.budget.saturating_sub(CHAIN_COST);
+        Ok(Some(request))
+    }
+
+    /// The next chain of queue `index`, unless the pass has taken its share.
+    fn take(&mut self, index: usize) -> Result<Option<DescriptorChain<&'a DmaPort>>, QueueError> {
+        if !self.running || !self.queues[index].ready() {
+            return Ok(None);
+        }
+        if self.budget == 0 {
+            self.outcome.again = true;
+            return Ok(None);
+        }
+        self.next(index).map_err(|error| QueueError { queue: index, reason: error.into() })
     }
 
     fn next(&mut self, index: usize) -> Result<Option<DescriptorChain<&'a DmaPort>>, virtio_queue::Error> {
@@ -144,6 +172,26 @@ impl<'a> Queues<'a> {
     /// # Errors
     /// If the rings are malformed.
     pub fn push(&mut self, index: usize, chain: &Chain<'_>) -> Result<(), QueueError> {
+        self.give_back(index, chain.head, chain.writer.bytes_written() as u64)
+    }
+
+    /// Gives a request back to the driver that was taken from queue `index`. A device that stopped meanwhile gives nothing back.
+    ///
+    /// # Errors
+    /// If the rings are malformed.
+    pub fn push_request(&mut self, index: usize, request: &Request) -> Result<(), QueueError> {
+        if !self.running {
+            return Ok(());
+        }
+        self.give_back(index, request.head, request.writable.used())
+    }
+
+    /// The way to the buffers of requests.
+    pub fn memory(&self) -> &'a DmaPort {
+        self.buffers
+    }
+
+    fn give_back(&mut self, index: usize, head: u16, written: u64) -> Result<(), QueueError> {
         let fault = self.faults.consult(Event::PLAIN.on_channel(index));
         let is_reported = match fault.map(|fault| fault.action) {
             None => true,
@@ -153,9 +201,9 @@ impl<'a> Queues<'a> {
         self.buffers.finish_slices();
         let queue = &mut self.queues[index];
         // Fits: a chain has at most MAX_CHAIN_BYTES.
-        let written = u32::try_from(chain.writer.bytes_written()).unwrap_or(u32::MAX);
+        let written = u32::try_from(written).unwrap_or(u32::MAX);
         let notify = queue
-            .add_used(self.rings, chain.head, written)
+            .add_used(self.rings, head, written)
             .and_then(|()| queue.needs_notification(self.rings))
             .map_err(|error| QueueError { queue: index, reason: error.into() })?;
         self.outcome.interrupt |= notify && is_reported;
@@ -173,8 +221,12 @@ impl<'a> Queues<'a> {
     }
 }
 
-/// Walks `chain` to see that it is finite and orderly.
-fn check(chain: DescriptorChain<&DmaPort>, queue_size: u16) -> Result<(), Malformed> {
+/// Walks `chain`, which has to be finite and orderly, and hands over `each` descriptor.
+fn walk(
+    chain: DescriptorChain<&DmaPort>,
+    queue_size: u16,
+    mut each: impl FnMut(Descriptor),
+) -> Result<(), Malformed> {
     let mut bytes = 0;
     let mut last = None;
     for (count, descriptor) in chain.enumerate() {
@@ -187,6 +239,7 @@ fn check(chain: DescriptorChain<&DmaPort>, queue_size: u16) -> Result<(), Malfor
             return Err(Malformed::Order);
         }
         last = Some((writable, descriptor.has_next()));
+        each(descriptor);
     }
     match last {
         Some((_, false)) => Ok(()),

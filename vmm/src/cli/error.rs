@@ -80,7 +80,9 @@ impl CliError {
             | Self::ReadPlan { .. }
             | Self::Plan { .. }
             | Self::Socket(_)
-            | Self::Machine(MachineError::Out { .. } | MachineError::ConsoleLog { .. }) => Reason::BadRequest,
+            | Self::Machine(
+                MachineError::Out { .. } | MachineError::ConsoleLog { .. } | MachineError::File { .. },
+            ) => Reason::BadRequest,
             Self::Host(error) => error.reason(),
             Self::Check(error) => error.reason(),
             Self::Model(error) => error.reason(),

@@ -76,6 +76,9 @@ pub(super) struct MachineArgs {
     #[arg(long, value_name = "SPEC", value_parser = parse_camera, long_help = camera_help(),
         help = "A camera, short for --device camera,SPEC; `none` for no camera; may be repeated")]
     pub(super) camera: Vec<Option<DeviceRequest>>,
+    #[arg(long, value_name = "FILE", value_parser = parse_disk, long_help = disk_help(),
+        help = "A disk: FILE[,ro][,format=qcow2], short for --device disk,file=FILE; may be repeated")]
+    pub(super) disk: Vec<DeviceRequest>,
     /// Seed of everything random: the entropy device, the camera's noise, fault injection
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) seed: Option<u64>,
@@ -124,6 +127,8 @@ pub(super) enum DeviceArg {
 
 /// The device of the short form `--camera SPEC`, and of a machine without either option.
 const CAMERA: &str = "camera";
+/// The device of the short form `--disk FILE`.
+const DISK: &str = "disk";
 
 fn cma_help() -> String {
     format!(
@@ -163,6 +168,15 @@ fn camera_help() -> String {
     )
 }
 
+fn disk_help() -> String {
+    let keys = registered(DISK).map_or_else(|error| error, |disk| options::help(disk.keys));
+    format!(
+        "A disk, short for --device disk,file=FILE,...: the file, and these fields with commas between them; may be repeated\n\
+         The guest's first disk is /dev/vda. Everything that a guest wrote and flushed is in the file, also after a crash of minivmm.\n\
+         A file with a comma in its name cannot be given.\n{keys}"
+    )
+}
+
 fn parse_window(text: &str) -> Result<WindowSpec, String> {
     let window: WindowSpec = text.parse().map_err(|error: SpecError| error.to_string())?;
     match likely_size(window.size) {
@@ -175,6 +189,10 @@ fn parse_window(text: &str) -> Result<WindowSpec, String> {
 
 fn parse_camera(text: &str) -> Result<Option<DeviceRequest>, String> {
     if text == "none" { Ok(None) } else { DeviceRequest::new(CAMERA, text).map(Some) }
+}
+
+fn parse_disk(text: &str) -> Result<DeviceRequest, String> {
+    DeviceRequest::new(DISK, &format!("file={text}"))
 }
 
 fn parse_device(text: &str) -> Result<DeviceArg, String> {
@@ -222,7 +240,8 @@ pub(super) fn config(
         DeviceArg::List | DeviceArg::Keys(_) => None,
     });
     let is_default = args.camera.is_empty();
-    let mut devices: Vec<DeviceRequest> = args.camera.into_iter().flatten().chain(others).collect();
+    let mut devices: Vec<DeviceRequest> =
+        args.camera.into_iter().flatten().chain(others).chain(args.disk).collect();
     // Without --camera, and without a camera among --device, the machine has one camera. `--camera none` prevents that.
     if is_default && !devices.iter().any(|device| device.registration.name == CAMERA) {
         devices.insert(0, DeviceRequest::new(CAMERA, "").map_err(CliError::Device)?);

@@ -30,7 +30,7 @@ use crate::{
         Machine, MachineError, Streams,
         config::Config,
         kvm::{self, KvmError},
-        prepare_places,
+        prepare_places, reserve_files,
         signals::{self, Signals},
         watch::{self, Watch},
     },
@@ -137,6 +137,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let timeline_file = args.timeline.as_deref().map(ReportFile::open).transpose()?;
 
     let console_log = prepare_places(&config)?;
+    let reserved = reserve_files(&config)?;
     // In a lab the host has the socket's file, and this machine one of its own, which goes before the bridge to the host's.
     let mut bridge = args.api_socket.as_ref().and_then(|_| Bridge::find());
     let api = args.api_socket.as_deref().map(|path| bridge.as_ref().map_or(path, Bridge::socket));
@@ -145,7 +146,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let opened = match lab::place(args.host, opened, !args.any_host)? {
         Place::Here(kvm) => kvm,
         Place::Lab(reason) => {
-            // The minivmm in the lab opens all of them again.
+            // The minivmm in the lab opens all of them again. The files of devices stay reserved: the lab has no locks of this host.
             drop((loaded, report_file, trace_file, timeline_file, console_log, api));
             log.begin();
             return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory)?));
@@ -165,6 +166,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let streams = streams(console_log, api, args.timeout, &log, failed)
         .map_err(|source| MachineError::Host { what: "signal handlers or threads", source })?;
     let watch = streams.watch.clone();
+    drop(reserved);
     let machine = Machine::start(&opened, &config, loaded, streams)?;
     let faults = machine.faults();
     let mut report = machine.run()?;

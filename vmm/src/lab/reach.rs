@@ -4,7 +4,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    os::unix::ffi::OsStrExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::FileTypeExt as _},
     path::{Path, PathBuf},
 };
 
@@ -21,9 +21,14 @@ const SOCKET: &str = "--api-socket";
 const READ: [&str; 4] = ["--kernel", "--initrd", "--module", "--faults"];
 /// The option whose value is HOST:GUEST, with a file or folder of the host that is read.
 const ADDED: &str = "--add";
-/// Options whose value is a list of KEY=VALUE, and the key whose value is a file that is written.
+/// Options whose value is a list of KEY=VALUE, and the keys whose value is a file: one that is written, and a disk.
 const DEVICES: [&str; 2] = ["--camera", "--device"];
 const RECORDING: &str = "record";
+const DISK_FILE: &str = "file";
+/// The option whose value is a disk's file, followed by such a list.
+const DISK: &str = "--disk";
+/// The fields of a disk that is only read.
+const READ_ONLY: [&str; 2] = ["ro", "ro=yes"];
 
 /// Where a lab has its own: nothing there is the host's.
 const OF_THE_LAB: [&str; 3] = ["/dev", "/proc", "/sys"];
@@ -58,7 +63,28 @@ pub fn is_written(option: &str) -> bool {
 
 /// Whether the value of `option` is a place that minivmm reads.
 pub fn is_read(option: &str) -> bool {
-    READ.contains(&option) || option == ADDED
+    READ.contains(&option) || option == ADDED || option == DISK
+}
+
+/// The files of disks, and whether each is only read.
+fn disks(words: &[OsString]) -> impl Iterator<Item = (&OsStr, bool)> {
+    values(words).filter_map(|(option, value)| {
+        let mut fields = value.as_bytes().split(|byte| *byte == b',');
+        let file = if option == DISK {
+            fields.next()
+        } else if DEVICES.iter().any(|device| option == *device) {
+            fields.clone().find_map(|field| value_of(DISK_FILE, field))
+        } else {
+            None
+        };
+        let is_read_only = fields.any(|field| READ_ONLY.iter().any(|known| field == known.as_bytes()));
+        Some((OsStr::from_bytes(file?), is_read_only))
+    })
+}
+
+/// The value of the key `key`, if `field` is `key=value`.
+fn value_of<'a>(key: &str, field: &'a [u8]) -> Option<&'a [u8]> {
+    field.strip_prefix(key.as_bytes())?.strip_prefix(b"=")
 }
 
 /// The options that have values: `--option value` and `--option=value`.
@@ -87,11 +113,23 @@ fn written(words: &[OsString]) -> Result<Vec<PathBuf>, LabError> {
             folders.extend(parent(value.as_ref())?);
         } else if DEVICES.iter().any(|device| option == *device) {
             for field in value.as_bytes().split(|byte| *byte == b',') {
-                let file = field.strip_prefix(RECORDING.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+                let file = value_of(RECORDING, field);
                 folders.extend(
                     file.map(OsStr::from_bytes).map(|file| parent(file.as_ref())).transpose()?.flatten(),
                 );
             }
+        }
+    }
+    for (file, is_read_only) in disks(words) {
+        let path = Path::new(file);
+        if fs::metadata(path).is_ok_and(|there| there.file_type().is_block_device()) {
+            return Err(LabError::Request(format!(
+                "{} is a block device, which the lab does not reach; name a file",
+                path.display()
+            )));
+        }
+        if !is_read_only {
+            folders.extend(parent(path)?);
         }
     }
     outermost(&folders)
@@ -106,11 +144,15 @@ fn hidden(words: &[OsString]) -> Vec<PathBuf> {
             _ if READ.iter().any(|read| option == *read) => value.len(),
             _ => return None,
         };
-        let path = fs::canonicalize(OsStr::from_bytes(&value[..end])).ok()?;
+        Some(OsStr::from_bytes(&value[..end]))
+    });
+    let read = read.chain(disks(words).filter(|(_, is_read_only)| *is_read_only).map(|(file, _)| file));
+    let folders = read.filter_map(|file| {
+        let path = fs::canonicalize(file).ok()?;
         let folder = if path.is_dir() { path.clone() } else { path.parent()?.to_owned() };
         EMPTY.iter().any(|empty| path.starts_with(empty)).then_some(folder)
     });
-    read.collect()
+    folders.collect()
 }
 
 /// The folder, which is made unless it exists. If that fails, minivmm reports it.
@@ -168,16 +210,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = fs::canonicalize(folder.path()).unwrap();
         let at = |name: &str| folder.join(name).display().to_string();
-        for name in ["reports", "clips", "apart"] {
+        for name in ["reports", "clips", "apart", "disks", "data"] {
             fs::create_dir(folder.join(name)).unwrap();
         }
         let report = format!("--report={}", at("reports/r.json"));
         let camera = format!("scene=x.png,record={},fps=5", at("clips/c.y4m"));
         let (out, trace) = (at("new/out"), at("new/out/trace"));
+        let disk = format!("--disk={},format=qcow2", at("disks/a.qcow2"));
+        let (read, data) = (at("read/b.img,ro"), format!("disk,queues=1,file={}", at("data/c.img")));
         let found = written(&words(&[
             "--cma", "64M", "--out", &out, &report, "--camera", &camera, "--trace", &trace, "--exec", "true",
+            &disk, "--disk", &read, "--device", &data,
         ]));
-        let expected = ["clips", "new/out", "reports"].map(|name| folder.join(name));
+        let expected = ["clips", "data", "disks", "new/out", "reports"].map(|name| folder.join(name));
         assert_eq!(found.unwrap(), expected);
         let tree = written(&words(&["dtb", "--out", &at("apart/tree.dtb")])).unwrap();
         assert_eq!(tree, [folder.join("apart")]);
@@ -189,6 +234,8 @@ mod tests {
         let at = |name: &str| folder.path().join(name).display().to_string();
         fs::create_dir(at("tests")).unwrap();
         fs::write(at("x.ko"), "").unwrap();
+        fs::write(at("tests/disk"), "").unwrap();
+        let disk = at("tests/disk,ro");
         let added = format!("{}:/opt/tests", at("tests"));
         let found = hidden(&words(&[
             "--add",
@@ -199,8 +246,11 @@ mod tests {
             "/etc/passwd",
             "--cma",
             "/run",
+            "--disk",
+            &disk,
         ]));
-        assert_eq!(found, [folder.path().join("tests"), folder.path().to_owned()]);
+        let tests = folder.path().join("tests");
+        assert_eq!(found, [tests.clone(), folder.path().to_owned(), tests]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use ::devices::{
     platform::{Parts, PlatformDevice},
     serial::SerialDevice,
     virtio::{
-        block::Disk,
+        block::{Disk, DiskFile},
         console::{Console, ConsoleHandle, Sink},
         mmio::MmioTransport,
     },
@@ -202,7 +202,10 @@ impl DeviceBuilder<'_> {
     fn disk(&self, parts: Parts) -> Result<Disk, MachineError> {
         let path = self.config.out.clone().unwrap_or_default();
         let (file, size) = out_disk::create(&path).map_err(|source| MachineError::Out { path, source })?;
-        Ok(Disk::new(file, size, out_disk::SERIAL, parts)?)
+        // No plan of faults applies to it.
+        let parts =
+            Parts { dma: parts.dma.map(|dma| dma.without_faults()), faults: FaultHandle::none(), ..parts };
+        Ok(Disk::new(DiskFile::raw(file, size), out_disk::SERIAL, 1, 1, parts)?)
     }
 
     /// The parts that the device of `entry` is built from.

@@ -43,6 +43,14 @@ pub enum MachineError {
         /// Why.
         source: io::Error,
     },
+    /// A file that a device needs.
+    #[error("the device {kind} cannot be built: {reason}")]
+    File {
+        /// The device's name in the registry.
+        kind: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// A device cannot be built.
     #[error(transparent)]
     Device(#[from] devices::platform::BuildError),

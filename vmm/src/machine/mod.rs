@@ -425,6 +425,19 @@ pub fn prepare_places(config: &Config) -> Result<Option<File>, MachineError> {
     config.console_log.as_ref().map(create).transpose()
 }
 
+/// Checks the files that the devices of `config` need, and keeps others from them until what is returned is dropped. Without it the
+/// machine can be built.
+///
+/// # Errors
+/// The first file that cannot be used.
+pub fn reserve_files(config: &Config) -> Result<Vec<Box<dyn Send>>, MachineError> {
+    let reserved = config.devices.iter().filter_map(|request| {
+        let kind = request.registration.name;
+        request.spec.reserve().map_err(|reason| MachineError::File { kind, reason }).transpose()
+    });
+    reserved.collect()
+}
+
 /// Makes the folder unless it exists, and a file without a name in it: a guest may have left any name there.
 fn check_writable(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;

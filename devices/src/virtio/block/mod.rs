@@ -1,44 +1,43 @@
 //! The block device (virtio 1.2, section 5.2): a disk in a file of the host.
 //!
-//! A [`Disk`] serves its queue on a thread of its own, so that a slow file stops neither a vCPU nor the other devices. A reset by the
-//! guest waits for the requests that the thread has begun.
+//! A request's way: the driver's notification wakes the disk's own event loop ([`Disk`]), [`Block`] takes the request from its queue
+//! and hands it to the pool (`pool`), a worker carries it out on the file (`media`, `content`), and gives it back to the queue. Only
+//! workers wait for the file, and they hold no lock then: a slow file stops neither a vCPU nor other requests. A reset by the guest
+//! waits for the requests that workers are at.
 
-use std::{
-    fs::File,
-    io,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-};
+use std::sync::Arc;
 
-use event_manager::{EventManager, RemoteEndpoint, SubscriberOps as _};
-use tracing::error;
 use virtio_bindings::{
     virtio_blk::{
-        VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX,
-        VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
+        VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO,
+        VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
     },
     virtio_ids::VIRTIO_ID_BLOCK,
 };
 
 use super::{
     VirtioDevice,
-    mmio::MmioTransport,
-    platform,
     queue::{MAX_CHAIN_BYTES, QueueError, Queues},
 };
-use crate::{
-    media::threads::{self, Role},
-    platform::{BuildError, Doorbell, Node, Parts, PlatformDevice, Resources, Specification},
-};
 
-mod request;
+mod content;
+mod disk;
+mod host_file;
+mod media;
+mod open;
+mod pool;
+mod spec;
 #[cfg(test)]
 mod tests;
 
-use request::{Media, RANGE_SECTORS};
+pub use content::Format;
+pub use disk::Disk;
+pub use open::{DiskFile, OpenError};
+pub use spec::{BlockSpec, DiskSpec, REGISTRATION};
+
+use content::Content;
+use media::{Media, RANGE_SECTORS};
+use pool::{Job, Pool};
 
 /// The unit of addresses and lengths, in bytes.
 pub const SECTOR: u64 = 512;
@@ -50,34 +49,40 @@ const SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
 const SEGMENT_BYTES: u32 = 1 << 16;
 const _: () = assert!(SEGMENTS as u64 * (SEGMENT_BYTES as u64) + SECTOR <= MAX_CHAIN_BYTES);
 
+/// How much is copied between the file and the guest at once, in bytes.
+const CHUNK: usize = 256 << 10;
+
+/// The features of every disk.
 const FEATURES: u64 = 1 << VIRTIO_BLK_F_SIZE_MAX
     | 1 << VIRTIO_BLK_F_SEG_MAX
     | 1 << VIRTIO_BLK_F_BLK_SIZE
-    | 1 << VIRTIO_BLK_F_FLUSH
-    | 1 << VIRTIO_BLK_F_DISCARD
-    | 1 << VIRTIO_BLK_F_WRITE_ZEROES;
-
-/// A disk of a machine, which builds it itself: the machine has its file.
-#[derive(Debug)]
-pub struct BlockSpec;
-
-impl Specification for BlockSpec {
-    fn resources(&self) -> Resources {
-        platform::resources()
-    }
-
-    fn node(&self, _id: &str) -> Node {
-        platform::node()
-    }
-}
+    | 1 << VIRTIO_BLK_F_FLUSH;
+/// Those of a disk that can be written.
+const WRITABLE: u64 = 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES;
 
 /// The block device.
-pub struct Block(Media);
+pub struct Block {
+    media: Arc<Media>,
+    queues: u16,
+    work: Work,
+}
+
+/// Who carries out requests.
+enum Work {
+    /// The workers of a [`Disk`].
+    Pool(Arc<Pool>),
+    /// The thread that processes the queue, which has a buffer for it. So a device does the same in every run, and nothing waits.
+    Here(Vec<u8>),
+}
 
 impl Block {
-    /// A disk of `size` bytes in `file`, which has that length. The guest sees the name `serial`, of at most 20 bytes.
-    pub fn new(file: File, size: u64, serial: &str) -> Self {
-        Self(Media::new(file, size, serial))
+    /// A disk without threads in `file`. The guest sees the name `serial`, of at most 20 bytes.
+    pub fn stepped(file: DiskFile, serial: &str, queues: u16) -> Self {
+        Self { media: Arc::new(file.into_media(serial)), queues, work: Work::Here(vec![0; CHUNK]) }
+    }
+
+    fn pooled(media: Arc<Media>, queues: u16, pool: Arc<Pool>) -> Self {
+        Self { media, queues, work: Work::Pool(pool) }
     }
 }
 
@@ -87,127 +92,68 @@ impl VirtioDevice for Block {
     }
 
     fn queue_sizes(&self) -> Vec<u16> {
-        vec![QUEUE_SIZE]
+        vec![QUEUE_SIZE; self.queues.into()]
     }
 
     fn features(&self) -> u64 {
-        FEATURES
+        let writing = if self.media.is_read_only() { 1 << VIRTIO_BLK_F_RO } else { WRITABLE };
+        let several = if self.queues > 1 { 1 << VIRTIO_BLK_F_MQ } else { 0 };
+        FEATURES | writing | several
     }
 
     /// struct virtio_blk_config.
     fn config(&self) -> Vec<u8> {
-        let mut config = self.0.sectors().to_le_bytes().to_vec();
+        let mut config = self.media.sectors().to_le_bytes().to_vec();
         config.extend([SEGMENT_BYTES, SEGMENTS].map(u32::to_le_bytes).concat());
-        // The geometry; the size of a block; the topology, the cache's mode and the number of queues.
+        // The geometry; the size of a block; the topology and the cache's mode; the number of queues.
         config.extend([0; 4]);
         config.extend(u32::try_from(SECTOR).unwrap_or(u32::MAX).to_le_bytes());
-        config.extend([0; 12]);
+        config.extend([0; 10]);
+        config.extend(self.queues.to_le_bytes());
         // Discarding, then writing zeroes: the longest range, the number of ranges, the alignment of discarded ranges.
-        config.extend([RANGE_SECTORS, 1, 1, RANGE_SECTORS, 1].map(u32::to_le_bytes).concat());
-        // Zeroed ranges may be holes in the file.
+        let unit = self.media.unit();
+        config.extend([RANGE_SECTORS, 1, unit, RANGE_SECTORS, 1].map(u32::to_le_bytes).concat());
+        // The space of zeroed ranges may be freed.
         config.extend([1, 0, 0, 0]);
         config
     }
 
     fn start(&mut self, features: u64) {
-        self.0.set_write_through(features & 1 << VIRTIO_BLK_F_FLUSH == 0);
+        self.media.set_write_through(features & 1 << VIRTIO_BLK_F_FLUSH == 0);
+    }
+
+    fn reset(&mut self) {
+        if let Work::Pool(pool) = &self.work {
+            pool.clear();
+        }
     }
 
     fn process_queue(&mut self, index: usize, queues: &mut Queues<'_>) -> Result<(), QueueError> {
-        while let Some(mut chain) = queues.pop(index)? {
+        // What a full pool leaves in the queue is taken when it has given requests back.
+        while !matches!(&self.work, Work::Pool(pool) if pool.is_full(index)) {
+            let Some(mut request) = queues.pop_request(index)? else { break };
             // The last byte is the status.
-            let Some(room) = chain.writer.available_bytes().checked_sub(1) else {
+            if request.writable.left() == 0 {
                 return Err(queues.too_small(index, 1));
-            };
-            self.0
-                .serve(&mut chain.reader, &mut chain.writer, room)
-                .map_err(|_| queues.too_small(index, 1))?;
-            queues.push(index, &chain)?;
+            }
+            match &mut self.work {
+                Work::Pool(pool) => pool.add(index, request),
+                Work::Here(buffer) => {
+                    self.media.carry_out(&mut request, queues.memory(), buffer);
+                    queues.push_request(index, &request)?;
+                }
+            }
         }
         Ok(())
     }
-}
 
-/// A disk in its machine: the device, and the thread that serves its queue.
-pub struct Disk {
-    transport: Arc<MmioTransport<Block>>,
-    worker: Mutex<Option<Worker>>,
-    failure: Arc<OnceLock<io::Error>>,
-}
-
-struct Worker {
-    thread: JoinHandle<()>,
-    ends: Arc<AtomicBool>,
-    endpoint: RemoteEndpoint<Arc<MmioTransport<Block>>>,
-}
-
-impl Disk {
-    /// A disk of `size` bytes in `file`, which has that length. The guest sees the name `serial`, of at most 20 bytes. No plan of
-    /// faults applies to it.
-    ///
-    /// # Errors
-    /// If the host refuses a file descriptor or a thread.
-    pub fn new(file: File, size: u64, serial: &str, mut parts: Parts) -> Result<Self, BuildError> {
-        let (dma, line) = (parts.dma()?.without_faults(), parts.interrupt()?);
-        let block = Block::new(file, size, serial);
-        let failure = block.0.failure();
-        let failed = |error: io::Error| BuildError::new(parts.id.as_str(), error);
-        let transport = MmioTransport::new(block, dma, line).map_err(failed)?;
-        let transport = Arc::new(transport);
-        let mut manager = EventManager::new().map_err(|error| failed(io::Error::other(error.to_string())))?;
-        manager.add_subscriber(transport.clone());
-        let (endpoint, ends) = (manager.remote_endpoint(), Arc::new(AtomicBool::new(false)));
-        let ends_there = ends.clone();
-        let thread = threads::start(Role::Disk, thread::Builder::new().name(parts.id.clone()), move || {
-            while !ends_there.load(Ordering::Acquire) {
-                if let Err(error) = manager.run() {
-                    error!("a disk is not served any more: {error}");
-                    return;
-                }
-            }
-        });
-        let worker = Worker { thread: thread.map_err(failed)?, ends, endpoint };
-        Ok(Self { transport, worker: Mutex::new(Some(worker)), failure })
-    }
-
-    /// The first error of the file. The guest has seen an I/O error, and can have lost data that its programs took for written.
-    pub fn failure(&self) -> Option<&io::Error> {
-        self.failure.get()
-    }
-}
-
-impl PlatformDevice for Disk {
-    fn load(&self, region: usize, offset: u64, data: &mut [u8]) {
-        self.transport.load(region, offset, data);
-    }
-
-    fn store(&self, region: usize, offset: u64, data: &[u8]) {
-        self.transport.store(region, offset, data);
-    }
-
-    fn reset(&self) {
-        self.transport.reset();
-    }
-
-    fn stop(&self) {
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Worker { thread, ends, endpoint }) = worker {
-            ends.store(true, Ordering::Release);
-            // The eventfd takes a count of one.
-            let _ = endpoint.kick();
-            let _ = thread.join();
+    /// A worker has carried out requests.
+    fn process_host_event(&mut self, queues: &mut Queues<'_>) -> Result<(), QueueError> {
+        let Work::Pool(pool) = &self.work else { return Ok(()) };
+        let full: Vec<usize> = (0..self.queues.into()).filter(|queue| pool.is_full(*queue)).collect();
+        for Job { queue, request } in pool.take_done() {
+            queues.push_request(queue, &request)?;
         }
-        self.transport.reset();
-    }
-
-    /// The thread serves them, and not the machine's event loop.
-    fn doorbells(&self) -> Vec<Doorbell<'_>> {
-        self.transport.doorbells()
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.stop();
+        full.into_iter().try_for_each(|queue| self.process_queue(queue, queues))
     }
 }

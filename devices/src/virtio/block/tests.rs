@@ -1,18 +1,24 @@
 //! The block device, in conversation with a driver.
 
 use std::{
+    fs::File,
     io::{Seek as _, SeekFrom, Write as _},
     os::unix::fs::{FileExt as _, MetadataExt as _},
+    thread,
     time::{Duration, Instant},
 };
 
+use imago::{FormatCreateBuilder as _, qcow2::Qcow2};
 use proptest::prelude::*;
 use virtio_bindings::{
     virtio_blk::{
         VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
         VIRTIO_BLK_T_WRITE_ZEROES,
     },
-    virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY,
+    virtio_mmio::{
+        VIRTIO_MMIO_DEVICE_FEATURES, VIRTIO_MMIO_DEVICE_FEATURES_SEL, VIRTIO_MMIO_QUEUE_NOTIFY,
+        VIRTIO_MMIO_STATUS,
+    },
 };
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
@@ -22,6 +28,7 @@ use crate::{
     faults::FaultHandle,
     irq::IrqLine,
     machine_events::MachineEvents,
+    platform::{Parts, PlatformDevice},
     virtio::testing::{BUFFERS, Driver, MEMORY, Part, WRITE},
 };
 
@@ -38,11 +45,14 @@ fn file() -> File {
     file
 }
 
+fn block(file: DiskFile) -> Block {
+    Block::stepped(file, "scratch", 1)
+}
+
 /// A driver of a disk, and the disk's file.
 fn disk() -> (Driver<Block>, File) {
     let file = file();
-    let device = Block(Media::new(file.try_clone().unwrap(), DISK, "scratch"));
-    (Driver::ready(device, 0), file)
+    (Driver::ready(block(DiskFile::raw(file.try_clone().unwrap(), DISK)), 0), file)
 }
 
 fn header(kind: u32, sector: u64) -> Vec<u8> {
@@ -93,6 +103,7 @@ fn the_configuration_is_the_specifications() {
     assert_eq!(driver.load(virtio_bindings::virtio_mmio::VIRTIO_MMIO_DEVICE_ID), 2);
     // capacity, size_max, seg_max, blk_size.
     assert_eq!([load(0, 8), load(8, 4), load(12, 4), load(20, 4)], [DISK / 512, 65536, 254, 512]);
+    assert_eq!(load(34, 2), 1, "num_queues");
     // max_discard_sectors, max_discard_seg, discard_sector_alignment, and for zeroes: sectors, seg, may_unmap.
     let ranges = [load(36, 4), load(40, 4), load(44, 4), load(48, 4), load(52, 4), load(56, 1)];
     assert_eq!(ranges, [32768, 1, 1, 32768, 1, 1]);
@@ -144,8 +155,8 @@ fn ranges_become_holes_and_zeroes() {
 fn zeroes_are_written_where_the_host_has_no_other_way() {
     let file = file();
     file.write_all_at(&vec![1; 768 << 10], 0).unwrap();
-    let mut media = Media::new(file.try_clone().unwrap(), DISK, "");
-    media.write_zeroes(512, (600 << 10) + 512).unwrap();
+    let content = Content::raw(file.try_clone().unwrap(), DISK);
+    content.fill_with_zeroes(512, (600 << 10) + 512).unwrap();
     let mut read = vec![0; 768 << 10];
     file.read_exact_at(&mut read, 0).unwrap();
     let end = 1024 + (600 << 10);
@@ -188,9 +199,9 @@ fn a_file_that_fails_is_an_error_of_the_request() {
     let path = tempfile::NamedTempFile::new().unwrap();
     path.as_file().set_len(DISK).unwrap();
     // It is open for reading only.
-    let media = Media::new(File::open(path.path()).unwrap(), DISK, "");
-    let failure = media.failure();
-    let mut driver = Driver::ready(Block(media), 0);
+    let device = block(DiskFile::raw(File::open(path.path()).unwrap(), DISK));
+    let failure = device.media.failure().clone();
+    let mut driver = Driver::ready(device, 0);
     assert_eq!(status(&mut driver, VIRTIO_BLK_T_OUT, u64::MAX, &[1; 512]), IOERR);
     assert!(failure.get().is_none(), "this error is the guest's");
     for _ in 0..2 {
@@ -228,37 +239,228 @@ proptest! {
     }
 }
 
+/// A qcow2 image of `size` bytes in a new file.
+fn image(size: u64) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let storage = host_file::HostFile::new(file.reopen().unwrap(), 0);
+    Qcow2::<host_file::HostFile>::create_builder(storage).size(size).create().unwrap();
+    file
+}
+
+fn open(file: &tempfile::NamedTempFile, is_read_only: bool) -> DiskFile {
+    DiskFile::open(file.path(), Some(Format::Qcow2), is_read_only).unwrap()
+}
+
 #[test]
-fn a_thread_of_its_own_serves_the_disk_until_it_is_stopped() {
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), usize::try_from(MEMORY).unwrap())]).unwrap();
-    let (memory, line) = (DmaPort::unrestricted(ram), IrqLine::new().unwrap());
-    let parts = Parts {
-        id: "disk".into(),
-        interrupts: vec![line.clone()],
-        dma: Some(memory.clone()),
-        seed: None,
-        faults: FaultHandle::none(),
-        events: Arc::new(MachineEvents::new().unwrap()),
+fn an_image_of_qcow2_keeps_what_was_flushed() {
+    const SIZE: u64 = 64 << 20;
+    let file = image(SIZE);
+    let mut driver = Driver::ready(block(open(&file, false)), 0);
+    let load = |driver: &Driver<Block>, offset: u64| {
+        let mut data = [0; 8];
+        driver.device.load(0, 0x100 + offset, &mut data);
+        u64::from_le_bytes(data)
     };
-    let disk = Disk::new(file(), DISK, "scratch", parts).unwrap();
-    let doorbells = disk.doorbells();
-    assert_eq!(doorbells.len(), 1);
-    let mut driver = Driver::of(disk.transport.clone(), memory, line);
-    driver.set_up(0);
-    driver.offer(0, &[Part::Out(&header(VIRTIO_BLK_T_GET_ID, 0)), Part::In(20), Part::In(1)]);
-    // No event loop of the test runs.
-    doorbells[0].event.write(1).unwrap();
-    let end = Instant::now() + Duration::from_secs(60);
-    let answer = loop {
-        assert!(Instant::now() < end, "no answer");
-        if let Some(answer) = driver.collect(0).pop() {
-            break answer;
+    assert_eq!((load(&driver, 0), load(&driver, 44) & 0xffff_ffff), (SIZE / 512, 128), "a cluster is 64 KiB");
+    let data: Vec<u8> = (0..=254).cycle().take(300 << 10).collect();
+    assert_eq!(status(&mut driver, VIRTIO_BLK_T_OUT, 1000, &data), OK);
+    assert_eq!(ask(&mut driver, VIRTIO_BLK_T_IN, 1001, &[], 1024), (data[512..1536].to_vec(), OK));
+    assert_eq!(
+        ask(&mut driver, VIRTIO_BLK_T_IN, 90_000, &[], 512),
+        (vec![0; 512], OK),
+        "it was never written"
+    );
+    assert_eq!(status(&mut driver, VIRTIO_BLK_T_FLUSH, 0, &[]), OK);
+    // As another program finds the file that a killed minivmm leaves.
+    let copy = tempfile::NamedTempFile::new().unwrap();
+    std::fs::copy(file.path(), copy.path()).unwrap();
+    let mut reader = Driver::ready(block(open(&copy, true)), 0);
+    assert_eq!(ask(&mut reader, VIRTIO_BLK_T_IN, 1000, &[], 300 << 10), (data, OK));
+    // Whole clusters become free, parts of others zero.
+    assert_eq!(status(&mut driver, VIRTIO_BLK_T_DISCARD, 0, &range(1024, 256, 0)), OK);
+    for (flags, sector) in [(0, 1001), (1, 1280)] {
+        let zero = range(sector, 129, flags);
+        assert_eq!(status(&mut driver, VIRTIO_BLK_T_WRITE_ZEROES, 0, &zero), OK);
+        assert_eq!(ask(&mut driver, VIRTIO_BLK_T_IN, sector, &[], 129 * 512), (vec![0; 129 * 512], OK));
+    }
+    assert_ne!(ask(&mut driver, VIRTIO_BLK_T_IN, 1000, &[], 512).0, [0; 512]);
+    assert_eq!(status(&mut driver, VIRTIO_BLK_T_OUT, SIZE / 512 - 1, &[1; 512]), OK);
+    assert_eq!(status(&mut driver, VIRTIO_BLK_T_OUT, SIZE / 512, &[1; 512]), IOERR);
+}
+
+/// It names a file that the command line does not.
+#[test]
+fn an_image_with_a_backing_file_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let storage = host_file::HostFile::new(file.reopen().unwrap(), 0);
+    let builder = Qcow2::<host_file::HostFile>::create_builder(storage).size(1 << 20);
+    builder.backing("/etc/passwd".into(), "raw".into()).create().unwrap();
+    let error = DiskFile::open(file.path(), Some(Format::Qcow2), true).unwrap_err().to_string();
+    assert!(
+        error.contains(": it has the backing file /etc/passwd; ")
+            && error.contains("`qemu-img convert -O qcow2`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_disk_that_is_only_read_says_so_and_is() {
+    let path = tempfile::NamedTempFile::new().unwrap();
+    path.as_file().set_len(DISK).unwrap();
+    let file = DiskFile::open(path.path(), None, true).unwrap();
+    let mut driver = Driver::ready(block(file), 0);
+    driver.store(VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
+    let features = u64::from(driver.load(VIRTIO_MMIO_DEVICE_FEATURES));
+    assert_eq!(features & (WRITABLE | 1 << VIRTIO_BLK_F_RO), 1 << VIRTIO_BLK_F_RO);
+    assert_eq!(status(&mut driver, VIRTIO_BLK_T_OUT, 0, &[1; 512]), IOERR);
+    for kind in [VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES] {
+        assert_eq!(status(&mut driver, kind, 0, &range(0, 1, 0)), IOERR);
+    }
+    assert_eq!(status(&mut driver, VIRTIO_BLK_T_FLUSH, 0, &[]), OK);
+    assert_eq!(ask(&mut driver, VIRTIO_BLK_T_IN, 0, &[], 512), (vec![0; 512], OK));
+}
+
+/// A disk with its threads, and a driver of it. No event loop of the test runs.
+struct Rig {
+    disk: Disk,
+    driver: Driver<Block>,
+}
+
+impl Rig {
+    fn new(file: DiskFile, queues: u16, workers: usize) -> Self {
+        let ram =
+            GuestMemoryMmap::from_ranges(&[(GuestAddress(0), usize::try_from(MEMORY).unwrap())]).unwrap();
+        let (memory, line) = (DmaPort::unrestricted(ram), IrqLine::new().unwrap());
+        let parts = Parts {
+            id: "disk".into(),
+            interrupts: vec![line.clone()],
+            dma: Some(memory.clone()),
+            seed: None,
+            faults: FaultHandle::none(),
+            events: Arc::new(MachineEvents::new().unwrap()),
+        };
+        let disk = Disk::new(file, "scratch", queues, workers, parts).unwrap();
+        assert_eq!(disk.doorbells().len(), usize::from(queues));
+        let mut driver = Driver::of(disk.transport.clone(), memory, line);
+        driver.set_up(0);
+        Self { disk, driver }
+    }
+
+    fn ring(&self, queue: usize) {
+        self.disk.doorbells()[queue].event.write(1).unwrap();
+    }
+
+    /// The next `count` answers of a queue.
+    fn answers(&mut self, queue: usize, count: usize) -> Vec<Vec<u8>> {
+        let end = Instant::now() + Duration::from_secs(60);
+        let mut answers = Vec::new();
+        while answers.len() < count {
+            assert!(Instant::now() < end, "{} of {count} answers", answers.len());
+            answers.extend(self.driver.collect(queue));
+            thread::sleep(Duration::from_millis(1));
         }
+        answers
+    }
+}
+
+#[test]
+fn workers_serve_all_queues_until_the_disk_is_stopped() {
+    let mut rig = Rig::new(DiskFile::raw(file(), DISK), 3, 4);
+    let sector = |number: u64| vec![u8::try_from(number).unwrap(); 512];
+    for queue in 0..3 {
+        for number in queue as u64 * 40..queue as u64 * 40 + 40 {
+            let header = header(VIRTIO_BLK_T_OUT, number);
+            rig.driver.offer(queue, &[Part::Out(&header), Part::Out(&sector(number)), Part::In(1)]);
+        }
+        rig.ring(queue);
+    }
+    for queue in 0..3 {
+        assert_eq!(rig.answers(queue, 40), vec![[OK]; 40]);
+    }
+    assert!(rig.driver.line.take());
+    // Each read comes through another queue than the write.
+    for number in 0..120_u64 {
+        let queue = (number % 3) as usize;
+        rig.driver.offer(queue, &[Part::Out(&header(VIRTIO_BLK_T_IN, number)), Part::In(512), Part::In(1)]);
+        rig.ring(queue);
+        let answer = rig.answers(queue, 1).pop().unwrap();
+        assert!(answer[..512] == sector(number) && answer[512] == OK, "{number}");
+    }
+    let expected = [("reads", 120), ("bytes_read", 120 * 512), ("writes", 120), ("bytes_written", 120 * 512)];
+    assert_eq!(rig.disk.counters()[..4], expected);
+    rig.disk.stop();
+    rig.disk.stop();
+    rig.driver.store(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    assert!(rig.driver.collect(0).is_empty());
+}
+
+/// The driver offers one chain again and again, and does not wait for an answer.
+#[test]
+fn a_driver_that_never_waits_does_not_fill_memory() {
+    let mut rig = Rig::new(DiskFile::raw(file(), DISK), 1, 1);
+    rig.driver.offer(0, &[Part::Out(&header(VIRTIO_BLK_T_IN, 0)), Part::In(512), Part::In(1)]);
+    for _ in 0..3000 {
+        for _ in 0..200 {
+            rig.driver.make_available(0, 0);
+        }
+        rig.ring(0);
+    }
+    // It is either served, or has overrun its ring by itself.
+    let end = Instant::now() + Duration::from_secs(60);
+    while !rig.driver.needs_reset() && rig.disk.counters()[0].1 < 256 {
+        assert!(Instant::now() < end);
         thread::sleep(Duration::from_millis(1));
-    };
-    assert!(answer.starts_with(b"scratch\0") && answer.len() == 21);
-    disk.stop();
-    disk.stop();
-    driver.store(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-    assert!(driver.collect(0).is_empty());
+    }
+    rig.driver.store(VIRTIO_MMIO_STATUS, 0);
+    rig.driver.set_up(0);
+    rig.driver.offer(0, &[Part::Out(&header(VIRTIO_BLK_T_IN, 0)), Part::In(512), Part::In(1)]);
+    rig.ring(0);
+    assert_eq!(rig.answers(0, 1)[0].len(), 513);
+}
+
+/// More requests than a pass of the event loop takes, and than the workers are handed at a time.
+#[test]
+fn a_full_queue_is_served_to_its_end() {
+    let mut rig = Rig::new(DiskFile::raw(file(), DISK), 1, 2);
+    for round in 0..3 {
+        for number in 0..85 {
+            let header = header(VIRTIO_BLK_T_IN, number);
+            rig.driver.offer(0, &[Part::Out(&header), Part::In(512), Part::In(1)]);
+        }
+        rig.ring(0);
+        let answers = rig.answers(0, 85);
+        assert!(answers.iter().all(|answer| answer.len() == 513 && answer[512] == OK), "round {round}");
+    }
+}
+
+/// A request that is at work when the driver resets the device writes nothing afterwards.
+#[test]
+fn a_reset_waits_for_the_workers() {
+    for _ in 0..50 {
+        let mut rig = Rig::new(DiskFile::raw(file(), DISK), 1, 3);
+        for number in 0..40 {
+            rig.driver.offer(0, &[Part::Out(&header(VIRTIO_BLK_T_IN, number)), Part::In(4096), Part::In(1)]);
+        }
+        rig.ring(0);
+        rig.driver.store(VIRTIO_MMIO_STATUS, 0);
+        let zeroes = vec![0xee; 40 * 4200];
+        rig.driver.memory.write_slice(&zeroes, GuestAddress(BUFFERS)).unwrap();
+        thread::sleep(Duration::from_millis(2));
+        let mut now = vec![0; zeroes.len()];
+        rig.driver.memory.read_slice(&mut now, GuestAddress(BUFFERS)).unwrap();
+        assert!(now == zeroes);
+    }
+}
+
+/// The machine ends without a flush of the guest.
+#[test]
+fn a_disk_that_is_stopped_keeps_what_was_written() {
+    let file = image(1 << 20);
+    let mut rig = Rig::new(open(&file, false), 1, 2);
+    rig.driver.offer(0, &[Part::Out(&header(VIRTIO_BLK_T_OUT, 5)), Part::Out(&[7; 512]), Part::In(1)]);
+    rig.ring(0);
+    assert_eq!(rig.answers(0, 1), [[OK]]);
+    drop(rig);
+    let mut driver = Driver::ready(block(open(&file, true)), 0);
+    assert_eq!(ask(&mut driver, VIRTIO_BLK_T_IN, 5, &[], 512), (vec![7; 512], OK));
 }

@@ -5,11 +5,14 @@
 
 use std::{fs::File, os::unix::fs::MetadataExt as _};
 
-use devices::virtio::block::{Block, SECTOR};
+use devices::virtio::block::{Block, DiskFile, SECTOR};
 use fuzz::{Input, Start, virtio};
 
 /// Size of the disk in bytes.
 const SIZE: u64 = 64 * SECTOR;
+
+/// The number of its queues.
+const QUEUES: u8 = 2;
 
 thread_local! {
     static FILE: File = File::from(rustix::fs::memfd_create("disk", rustix::fs::MemfdFlags::CLOEXEC).expect("there is memory"));
@@ -37,7 +40,7 @@ fn seeds() -> Vec<Vec<u8>> {
     for (kind, range) in [(0, &[][..]), (1, &[]), (2, &[]), (3, &[]), (4, &[3, 2, 0, 0]), (5, &[3, 2, 1, 0])]
     {
         let request = [&[kind, 1, 0], range].concat();
-        seeds.extend(virtio::seeds(1, &request));
+        seeds.extend(virtio::seeds(QUEUES, &request));
         // A whole sector to read or write, and the status.
         let mut seed = vec![2, 0x80, 7, 0];
         seed.extend(&request);
@@ -53,7 +56,8 @@ fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
         file.set_len(0).and_then(|()| file.set_len(SIZE)).expect("there is memory");
         file.try_clone().expect("there are descriptors")
     });
-    let mut rig = virtio::drive(Block::new(file, SIZE, "serial"), false, bytes, &header, &mut |_| {});
+    let block = Block::stepped(DiskFile::raw(file, SIZE), "serial", QUEUES.into());
+    let mut rig = virtio::drive(block, false, bytes, &header, &mut |_| {});
     let length = FILE.with(|file| file.metadata().expect("it is open").size());
     assert_eq!(length, SIZE, "the disk keeps its size");
     let get_id = [8_u32, 0, 0, 0].map(u32::to_le_bytes).concat();

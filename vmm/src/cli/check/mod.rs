@@ -31,7 +31,7 @@ const MAX_TREE: u64 = 2 << 20;
 pub struct CheckArgs {
     /// A device tree: flattened (.dtb), or source (.dts), which needs dtc [default: the tree of the machine options]
     #[arg(value_name = "FILE", conflicts_with_all = [
-        "cma", "cma_mode", "memory", "cpus", "numa", "image", "kernel", "initrd", "device", "camera", "seed", "faults",
+        "cma", "cma_mode", "memory", "cpus", "numa", "image", "kernel", "initrd", "device", "disk", "camera", "seed", "faults",
         "Options",
     ])]
     pub file: Option<PathBuf>,
