@@ -13,6 +13,7 @@ pub mod injection;
 pub mod kernels;
 pub mod programs;
 pub mod pty;
+pub mod qcow2;
 pub mod reserved;
 pub mod scenario;
 pub mod schema;

@@ -54,6 +54,7 @@ impl BareMetal {
             ("SERIAL", address("serial")),
             ("EXIT", address("exit")),
             ("CAMERA", address("camera0")),
+            ("DISK", address("disk0")),
             ("CAMERA_IRQ", camera_line.unwrap_or(0).into()),
             ("RAM", ram[0].start),
             ("RAM_END", ram[ram.len() - 1].end),

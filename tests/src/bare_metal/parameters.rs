@@ -5,7 +5,7 @@
 pub(super) const MAGIC: &str = "minivmm: parameters follow here.";
 
 /// The words' names.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 21] = [
     // Addresses of devices and of memory, from the machine's layout. CAMERA_IRQ is the line's number.
     "SERIAL",
     "EXIT",
@@ -25,4 +25,10 @@ pub(super) const NAMES: [&str; 16] = [
     "BUFFERS",
     "WARM_UP",
     "MEASURED",
+    // The address of the disk, and the parameters of disk.c.
+    "DISK",
+    "BLOCKS",
+    "EPOCH",
+    "PREVIOUS",
+    "ACKED",
 ];

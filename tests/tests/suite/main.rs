@@ -14,6 +14,7 @@ mod check;
 mod check_files;
 mod debug_kernel;
 mod demosaic;
+mod disks;
 mod experiments;
 mod faults;
 mod hosts;
@@ -68,6 +69,8 @@ fn groups(arch: &Arch) -> Vec<Group> {
         check_files::group(),
         debug_kernel::group(arch),
         demosaic::group(),
+        disks::group(),
+        disks::linux(),
         experiments::group(),
         faults::group(),
         hosts::group(),
