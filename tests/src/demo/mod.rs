@@ -37,7 +37,7 @@ const SCENE: &str = "scene.png";
 /// The size of the window in KiB, the unit of /proc/meminfo.
 const CMA_KIB: u64 = 256 << 10;
 /// The number of frames that [`GUEST`] streams, their format and size. With RGB24 a frame is a picture without conversion.
-const FRAMES: u64 = 60;
+const FRAMES: u64 = 30;
 const FOURCC: u32 = u32::from_le_bytes(*b"RGB3");
 const SIZE: (u32, u32) = (640, 480);
 /// The index of the frame that is saved as a picture.

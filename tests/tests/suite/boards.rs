@@ -11,7 +11,7 @@ use guest_images::{Arch, Kind};
 use serde_json::Value;
 use tests::{
     guest::{self, text},
-    harness::{Group, Place, Test},
+    harness::{Extent, Group, Place, Test},
     programs, tests,
 };
 
@@ -294,11 +294,14 @@ fn what_cannot_be_reproduced() {
 
 /// The same answer for the same number of pages as on the board, and the same list of free pages.
 fn three_boards_fail_again_in_guests() {
-    for (board, pages, errno) in [
+    let boards = [
         ("camera-fragmented", 1519, -12),
         ("two-windows-misaligned", 256, -12),
         ("busy-and-cut-short", 512, -16),
-    ] {
+    ];
+    // The last has held and busy pages.
+    let count = if Extent::asked() == Extent::Thorough { boards.len() } else { 1 };
+    for (board, pages, errno) in boards.into_iter().rev().take(count) {
         let disk = OnDisk::new(&archive(board));
         let mut command = Command::new(&*MINIVMM);
         command.args(["reproduce", "--json", "board.tar"]).current_dir(&disk.0);

@@ -6,7 +6,7 @@ use guest_images::Kind;
 use tests::{
     compliance,
     guest::{IN_WINDOW, counter, exec, layout, printed, stream, text},
-    harness::{Group, Place, Test},
+    harness::{Extent, Group, Place, Test},
     tests,
 };
 use vmm::observe::frames::{self, FrameError};
@@ -61,7 +61,8 @@ fn every_format_streams_right() {
 
 fn large_frames_and_the_frame_clock() {
     let large = [("YUYV", 160, 120, 70), ("YUYV", 1920, 1080, 5), ("NV12", 3840, 2160, 4)];
-    stream("--cma 256M --camera timing=stall,scene=zone-plate --cpus 2", &large);
+    let cpus = Extent::asked().cpus();
+    stream(&format!("--cma 256M --camera timing=stall,scene=zone-plate --cpus {cpus}"), &large);
     // The frame clock runs on when nobody takes frames: they are dropped, and the sequence counts them.
     let command = "v4l2-ctl --stream-mmap=2 --stream-count=30 --stream-to=- 2> /dev/null | { usleep 500000; cat > /dev/null; }
         in_window cma0; cat /sys/kernel/debug/minivmm-camera/*/counters";

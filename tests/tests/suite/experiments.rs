@@ -62,18 +62,25 @@ fn library() -> Vec<PathBuf> {
     files
 }
 
-/// The experiments that run in this extent. Thorough tests run all. Usual ones run the first at each fault point, and the first without
-/// a fault: the unit tests of the devices compare what each action does, and scenarios run the allocator's cases. Brief ones run those with a fault of the tree, which
-/// each architecture reads with its own code.
+/// The experiments that run in this extent. Thorough tests run all. Usual ones run those at a fault point that no earlier one has, and
+/// the first without a fault: the unit tests of the devices compare what each action does, and scenarios run the allocator's cases.
+/// Brief ones run those with a fault of the tree, which each architecture reads with its own code.
 fn chosen() -> Vec<PathBuf> {
     let mut tried = BTreeSet::new();
     let mut is_chosen = |file: &PathBuf| {
         let cases = Experiment::open(file.clone(), &[]).unwrap().cases;
-        let points: BTreeSet<&str> =
-            cases.iter().flat_map(|case| &case.rules).map(|rule: &Rule| rule.on).collect();
+        let mut points: BTreeSet<Option<&str>> =
+            cases.iter().flat_map(|case| &case.rules).map(|rule: &Rule| Some(rule.on)).collect();
+        if points.is_empty() {
+            points.insert(None);
+        }
         match Extent::asked() {
-            Extent::Brief => points.contains("tree"),
-            Extent::Usual => tried.insert(points),
+            Extent::Brief => points.contains(&Some("tree")),
+            Extent::Usual => {
+                let is_first = !points.is_subset(&tried);
+                tried.extend(points);
+                is_first
+            }
             Extent::Thorough => true,
         }
     };

@@ -6,7 +6,7 @@ use guest_images::{Arch, Kind, Release};
 use tests::{
     compliance,
     guest::{IN_WINDOW, exec, printed, stream, text},
-    harness::{Group, Place, Test},
+    harness::{Extent, Group, Place, Test},
     kernels, tests,
 };
 use vmm::arch;
@@ -129,7 +129,8 @@ fn debian_has_its_window_from_the_tree() {
 
 fn debian_streams_right() {
     let streams = [("YUYV", 640, 480, 10), ("NV12", 1920, 1080, 8)];
-    stream("--image debian --cma 256M --cpus 2 --camera timing=stall", &streams);
+    let cpus = Extent::asked().cpus();
+    stream(&format!("--image debian --cma 256M --cpus {cpus} --camera timing=stall"), &streams);
 }
 
 fn debian_passes_v4l2_compliance() {

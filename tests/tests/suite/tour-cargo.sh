@@ -66,7 +66,7 @@ if [ "$only_parsed" ]; then
         # What follows is another program's.
         if [ "$word" = -- ]; then break; fi
         words+=("$word")
-        case $word in *.toml) ls "$word" > /dev/null ;; esac
+        case $word in *.toml) [ -e "$word" ] ;; esac
     done
     "$PROGRAMS/$program" "${words[@]}" --help > /dev/null
     exit

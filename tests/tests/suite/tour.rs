@@ -43,6 +43,7 @@ const ONLY_PARSED: &[(&str, &str)] = &[
     ("minivmm --image 7.2", "it boots another image"),
     ("cargo lab --arch aarch64", "lab:: boots this lab"),
     ("minivmm reproduce", "reproduce:: boots its guests"),
+    ("cargo run -q -p tests --bin scenario -- run", "scenarios:: runs all"),
     (
         "minivmm experiment run --jobs 1 tests/experiments/",
         "experiments:: runs those that `--thorough` does not name, and `--thorough` all",

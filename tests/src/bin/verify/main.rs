@@ -320,7 +320,8 @@ impl<'scope> Verify<'scope, '_> {
         }
     }
 
-    /// Those tests of the suite that run on this machine and boot labs of their own, if any.
+    /// Those tests of the suite that run on this machine, if any. Some boot labs of their own, one after another. Much of their time
+    /// is waiting, so they run beside as many labs as there are CPUs.
     fn tests_outside_of_labs(self, ready: &Ready, all: &[Ready]) -> Stage<()> {
         let Ready { arch, programs, .. } = ready.clone();
         let stages = self.stages;
@@ -334,9 +335,9 @@ impl<'scope> Verify<'scope, '_> {
                 images.for_each(|(_, image)| _ = image.wait());
                 other.programs.wait();
             }
-            programs.wait().map(|programs| (programs, stages.lab(1)))
+            programs.wait()
         };
-        let run = move |(built, _permit): (TestPrograms, _)| -> Result<(), String> {
+        let run = move |built: TestPrograms| -> Result<(), String> {
             let mut suite = built.suite()?;
             suite.arg("--test-threads=1");
             if !fit {
