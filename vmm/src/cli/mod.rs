@@ -28,11 +28,12 @@ use std::{
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use cma::check::Tree;
+use tracing::Level;
 
 use crate::{
     boot::load::load_with,
     experiment::{self, ExperimentArgs},
-    observe::exit_status,
+    observe::{exit_status, log::Format},
 };
 use check::{CheckArgs, CheckError};
 use collect::CollectArgs;
@@ -94,6 +95,15 @@ impl Cli {
             Some(Command::Run(run)) => Some(&run.machine),
             Some(Command::Dtb { machine, .. } | Command::Check { machine, .. }) => Some(machine),
             Some(_) => None,
+        }
+    }
+
+    /// The form of messages on stderr.
+    fn log_format(&self) -> Format {
+        match &self.command {
+            None => self.run.log_format,
+            Some(Command::Run(run)) => run.log_format,
+            Some(_) => Format::default(),
         }
     }
 }
@@ -164,8 +174,12 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let mut format = asked_format(env::args_os().skip(1));
     let result = match Cli::try_parse() {
-        Ok(cli) => command(cli),
+        Ok(cli) => {
+            format = cli.log_format();
+            command(cli)
+        }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp
             | ErrorKind::DisplayVersion
@@ -175,9 +189,17 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         // A closed stderr is no reason to panic.
-        let _ = writeln!(io::stderr(), "minivmm: {error}");
+        let _ = io::stderr().write_all(format.line(Level::ERROR, &error.to_string()).as_bytes());
         ExitCode::from(error.reason().status(asks_for_a_command(env::args_os().skip(1))))
     })
+}
+
+/// The form of messages that these words ask for (`--log-format`), where they are no valid command line.
+fn asked_format(words: impl Iterator<Item = OsString>) -> Format {
+    let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let is_json = words.iter().any(|word| word == "--log-format=json")
+        || words.windows(2).any(|pair| pair == ["--log-format", "json"]);
+    if is_json { Format::Json } else { Format::Text }
 }
 
 /// Whether these words ask for a guest that runs one command (`--exec`).

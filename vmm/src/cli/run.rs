@@ -36,7 +36,7 @@ use crate::{
     },
     observe::{
         exit_status::Reason,
-        log::Log,
+        log::{self, Log},
         report::{MachineOutcome, Report},
         timeline,
     },
@@ -107,12 +107,22 @@ pub(super) struct RunArgs {
     /// Messages that minivmm logs on stderr: error, warn, info, debug, or module=level,...
     #[arg(long, value_name = "FILTER", default_value = "warn", hide_short_help = true)]
     pub(super) log: String,
+    /// Form of minivmm's own messages on stderr: text for people, or a JSON object in each line
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    pub(super) log_format: log::Format,
 }
 
 /// Boots a guest, and looks after it until it ends.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     signals::ignore_file_size_signal();
-    let mut log = new_log(&args.log)?;
+    let mut log = new_log(&args.log, args.log_format)?;
     let (mut config, image) = config(args.machine, args.guest)?;
     image?;
     config.timeline = args.timeline.is_some();
@@ -149,7 +159,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
             // The minivmm in the lab opens all of them again. The files of devices stay reserved: the lab has no locks of this host.
             drop((loaded, report_file, trace_file, timeline_file, console_log, api));
             log.begin();
-            return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory)?));
+            return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory, args.log_format)?));
         }
     };
     if args.sandbox == sandbox::Mode::On {
@@ -180,7 +190,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         && more + more_changes > 0
     {
         log.say(&format!(
-            "minivmm: the record of faults is full: {more} later firings and {more_changes} later changes are not in it"
+            "the record of faults is full: {more} later firings and {more_changes} later changes are not in it"
         ));
     }
     if let (Some(file), Some(trace)) = (trace_file, &report.faults) {
@@ -195,7 +205,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     {
         file.write(serde_json::to_vec(&timeline::of(faults.devices(), kept.begun, &kept.moments)))?;
         if kept.lost > 0 {
-            log.say(&format!("minivmm: the timeline is full: {} later moments are not in it", kept.lost));
+            log.say(&format!("the timeline is full: {} later moments are not in it", kept.lost));
         }
     }
     // In a lab the answers that are on their way reach their clients.
@@ -217,7 +227,7 @@ fn streams(
     let signals = Signals::take_over()?;
     let lines = log.lines();
     let watch = Watch::start(signals.ended(), watch::LOOKS, move |part| {
-        lines.say(&format!("minivmm: {part} did not end in time, and minivmm ends without it"));
+        lines.say(&format!("{part} did not end in time, and minivmm ends without it"));
         lines.end();
         process::exit(failed.into());
     })?;
@@ -294,22 +304,20 @@ fn explain(report: &Report, config: &Config, log: &Log) {
         MachineOutcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),
         MachineOutcome::Failed { reason } => reason.clone(),
     };
-    log.say(&format!("minivmm: {what}"));
+    log.say(&what);
     if let Some(reason) = &report.boot_failure {
-        log.say(&format!("minivmm: likely reason: {reason}"));
+        log.say(&format!("likely reason: {reason}"));
     }
     // Without a command these lines are on the screen already.
     if config.exec.is_some() && !report.last_console_lines.is_empty() {
-        log.say("minivmm: the last lines of its console:");
-        for line in &report.last_console_lines {
-            log.say(&format!("  {line}"));
-        }
+        let lines = report.last_console_lines.join("\n  ");
+        log.say(&format!("the last lines of its console:\n  {lines}"));
     }
 }
 
 /// The log of minivmm on stderr.
-fn new_log(filter: &str) -> Result<Log, CliError> {
-    Log::new(filter).map_err(|error: ParseError| CliError::LogFilter {
+fn new_log(filter: &str, format: log::Format) -> Result<Log, CliError> {
+    Log::new(filter, format).map_err(|error: ParseError| CliError::LogFilter {
         filter: filter.to_owned(),
         reason: error.to_string(),
     })

@@ -39,7 +39,7 @@ use results::{Done, Fault, Summary};
 use crate::{
     lab::{self, Host, HostError, Place},
     machine::{kvm::open_kvm, signals},
-    observe::{exit_status::Reason, words::counted},
+    observe::{exit_status::Reason, log::Format, words::counted},
 };
 
 /// The file in a run's folder that says that the run is finished, for `--resume`.
@@ -224,7 +224,11 @@ pub fn main(
             if let Place::Lab(reason) = lab::place(args.host, open_kvm(), true)? {
                 // Half of the lab's memory is for guests at a time.
                 let largest = todo.iter().map(|todo| todo.memory).max().unwrap_or(0);
-                return Ok(ExitCode::from(lab::run_in_lab(&reason, largest.saturating_mul(2))?));
+                return Ok(ExitCode::from(lab::run_in_lab(
+                    &reason,
+                    largest.saturating_mul(2),
+                    Format::Text,
+                )?));
             }
             let stop = signals::ended().map_err(ExperimentError::Signals)?;
             run_all(todo, &args, &stop)

@@ -9,11 +9,12 @@ use std::{
 
 use clap::ValueEnum;
 use kvm_ioctls::Kvm;
+use tracing::Level;
 
 use super::{Lab, LabError, Note, is_inside};
 use crate::{
     machine::kvm::{KvmError, check_fit},
-    observe::exit_status::Reason,
+    observe::{exit_status::Reason, log::Format},
 };
 
 /// Where guests are to run.
@@ -88,30 +89,37 @@ pub fn place(host: Host, opened: Result<Kvm, KvmError>, needs_linux: bool) -> Re
     }
 }
 
-/// Prints a line on stderr, which may be closed.
-fn say(what: &str) {
-    let _ = writeln!(io::stderr(), "minivmm: {what}");
+/// Prints a message on stderr, which may be closed.
+fn say(what: &str, format: Format) {
+    let _ = io::stderr().write_all(format.line(Level::INFO, what).as_bytes());
+}
+
+/// Says that the lab is prepared, which takes minutes.
+fn say_that_it_prepares(note: Note, format: Format) {
+    if note == Note::Preparing {
+        say(&note.to_string(), format);
+    }
 }
 
 /// Runs this command once more, in a lab that has room for guests of `memory` bytes, and returns its exit status. It says so, and
-/// the `reason`, on stderr.
+/// the `reason`, on stderr in this `format`.
 ///
 /// # Errors
 /// If there is no lab.
-pub fn run_in_lab(reason: &str, memory: u64) -> Result<u8, HostError> {
+pub fn run_in_lab(reason: &str, memory: u64, format: Format) -> Result<u8, HostError> {
     /// What a lab has for minivmm and files besides guests, in MiB.
     const REST: u64 = 1536;
     /// The least memory of a lab, in MiB.
     const LEAST: u32 = 3072;
-    say(&format!("{reason}; running in the lab, an emulated machine with a full KVM"));
+    say(&format!("{reason}; running in the lab, an emulated machine with a full KVM"), format);
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     let program = env::current_exe().map_err(HostError::Program)?;
     let memory = u32::try_from((memory >> 20).saturating_add(REST)).unwrap_or(u32::MAX);
-    let lab = Lab::new().memory(memory.max(LEAST)).timeout(None).pass_signals().note(|note| {
-        if note == Note::Preparing {
-            say(&note.to_string());
-        }
-    });
+    let say_note: fn(Note) = match format {
+        Format::Text => |note| say_that_it_prepares(note, Format::Text),
+        Format::Json => |note| say_that_it_prepares(note, Format::Json),
+    };
+    let lab = Lab::new().memory(memory.max(LEAST)).timeout(None).pass_signals().note(say_note);
     let lab = lab.for_minivmm(&words)?;
     Ok(lab.run(iter::once(program.into_os_string()).chain(words))?)
 }

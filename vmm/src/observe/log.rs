@@ -12,11 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
 use tracing::{Level, Metadata, callsite::Identifier};
 use tracing_subscriber::{
     Layer as _,
     filter::{ParseError, Targets},
-    fmt::MakeWriter,
+    fmt::{
+        MakeWriter,
+        format::Writer,
+        time::{FormatTime as _, SystemTime},
+    },
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
@@ -32,6 +37,39 @@ const WAITING_MAX: usize = 1024;
 
 /// The longest wait at the end for the reader of stderr.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The form of messages on stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object in each line, with `timestamp`, `level`, `target`, `message`, and the fields of the message.
+    Json,
+}
+
+impl Format {
+    /// The line for a message of minivmm itself, which people see as `minivmm: MESSAGE`.
+    pub fn line(self, level: Level, message: &str) -> String {
+        match self {
+            Self::Text => format!("minivmm: {message}\n"),
+            Self::Json => self.of_module(level, "minivmm", message),
+        }
+    }
+
+    /// The line for a message of the module `target`.
+    fn of_module(self, level: Level, target: &str, message: &str) -> String {
+        if self == Self::Text {
+            return format!("{level:>5} {target}: {message}\n");
+        }
+        let mut timestamp = String::new();
+        // Formatting into a string succeeds.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+        let level = level.as_str();
+        let line = json!({ "timestamp": timestamp, "level": level, "target": target, "message": message });
+        format!("{line}\n")
+    }
+}
 
 /// What the thread that writes takes.
 enum Message {
@@ -52,20 +90,24 @@ impl Log {
     ///
     /// # Errors
     /// If the filter is malformed.
-    pub fn new(filter: &str) -> Result<Self, ParseError> {
+    pub fn new(filter: &str, format: Format) -> Result<Self, ParseError> {
         let targets: Targets = filter.parse()?;
-        let log = Self::to(io::stderr());
-        let lines = tracing_subscriber::fmt::layer().with_writer(log.lines()).without_time();
+        let log = Self::to(io::stderr(), format);
+        let lines = tracing_subscriber::fmt::layer().with_writer(log.lines());
         // A terminal has colours, unless its user has said otherwise (NO_COLOR).
         let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
-        tracing_subscriber::registry().with(lines.with_filter(targets)).init();
+        let lines = match format {
+            Format::Text => lines.without_time().with_filter(targets).boxed(),
+            Format::Json => lines.json().flatten_event(true).with_filter(targets).boxed(),
+        };
+        tracing_subscriber::registry().with(lines).init();
         Ok(log)
     }
 
     /// A log that a thread of its own writes to `stream`.
-    fn to(stream: impl Write + Send + 'static) -> Self {
+    fn to(stream: impl Write + Send + 'static, format: Format) -> Self {
         let (sender, messages) = sync_channel(WAITING_MAX);
-        let lines = Lines { sender, sources: Arc::default() };
+        let lines = Lines { sender, sources: Arc::default(), format };
         Self { lines, waiting: Some((messages, Box::new(stream))) }
     }
 
@@ -78,9 +120,9 @@ impl Log {
         }
     }
 
-    /// Writes a line of minivmm itself, after the messages so far.
-    pub fn say(&self, line: &str) {
-        self.lines.say(line);
+    /// Writes a message of minivmm itself, after the messages so far.
+    pub fn say(&self, message: &str) {
+        self.lines.say(message);
     }
 
     /// A way to the log for another thread, which may outlive the log.
@@ -111,13 +153,15 @@ fn write(messages: Receiver<Message>, mut stream: impl Write) {
 pub struct Lines {
     sender: SyncSender<Message>,
     sources: Arc<Mutex<HashMap<Identifier, Source>>>,
+    format: Format,
 }
 
 /// A place in the program that logs.
 #[derive(Debug)]
 struct Source {
-    /// Its module, and its level.
-    name: String,
+    level: Level,
+    /// Its module.
+    target: String,
     /// Whether it has at most [`MOST`] messages in a period.
     is_limited: bool,
     /// When the period began.
@@ -130,29 +174,33 @@ struct Source {
 
 impl Source {
     fn new(metadata: &Metadata<'_>) -> Self {
-        let name = format!("{:>5} {}", metadata.level(), metadata.target());
-        let is_limited = *metadata.level() <= Level::WARN;
-        Self { name, is_limited, begun: Instant::now(), count: 0, lost: 0 }
+        let (level, target) = (*metadata.level(), metadata.target().to_owned());
+        let is_limited = level <= Level::WARN;
+        Self { level, target, is_limited, begun: Instant::now(), count: 0, lost: 0 }
     }
 
     /// A line with the number of lost messages, if there are any.
-    fn take_lost(&mut self) -> Vec<u8> {
+    fn take_lost(&mut self, format: Format) -> Vec<u8> {
         match std::mem::take(&mut self.lost) {
             0 => Vec::new(),
-            lost => format!("{}: {lost} more messages like this were not printed\n", self.name).into_bytes(),
+            lost => {
+                let message = format!("{lost} more messages like this were not printed");
+                format.of_module(self.level, &self.target, &message).into_bytes()
+            }
         }
     }
 }
 
 impl Lines {
-    /// Writes a line of minivmm itself, after the messages so far.
-    pub fn say(&self, line: &str) {
-        self.send(format!("{line}\n").into_bytes());
+    /// Writes a message of minivmm itself, after the messages so far.
+    pub fn say(&self, message: &str) {
+        self.send(self.format.line(Level::INFO, message).into_bytes());
     }
 
     /// Writes the messages that still wait, and the number of lost messages. Further messages are lost.
     pub fn end(&self) {
-        let lost: Vec<u8> = self.sources().values_mut().flat_map(Source::take_lost).collect();
+        let lost: Vec<u8> =
+            self.sources().values_mut().flat_map(|source| source.take_lost(self.format)).collect();
         if !lost.is_empty() {
             self.send(lost);
         }
@@ -203,7 +251,7 @@ impl Write for Line<'_> {
         }
         source.count += 1;
         let lost = source.lost;
-        let line = [source.take_lost(), text.to_vec()].concat();
+        let line = [source.take_lost(self.lines.format), text.to_vec()].concat();
         if !self.lines.send(line) {
             source.lost = lost + 1;
         }
@@ -243,7 +291,7 @@ mod tests {
             reader.read_to_string(&mut text).unwrap();
             text
         });
-        let mut log = Log::to(stream);
+        let mut log = Log::to(stream, Format::Text);
         log.begin();
         let lines = tracing_subscriber::fmt::layer().with_writer(log.lines()).without_time().with_ansi(false);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || work(&log));
@@ -257,7 +305,7 @@ mod tests {
         let text = logged(|log| {
             (0..COUNT).for_each(|number| tracing::warn!("queue {number}"));
             tracing::warn!("another source");
-            log.say("minivmm: the end");
+            log.say("the end");
             (0..100).for_each(|number| tracing::info!("detail {number}"));
         });
         let printed = text.lines().filter(|line| line.contains("queue ")).count();
@@ -270,6 +318,38 @@ mod tests {
         assert!((1..COUNT / 10).contains(&printed), "{text}");
         assert_eq!(text.lines().filter(|line| line.contains("detail ")).count(), 100, "{text}");
         assert!(text.contains("another source\n") && text.contains("minivmm: the end\n"), "{text}");
+    }
+
+    #[test]
+    fn each_line_of_json_is_an_object() {
+        let (mut reader, stream) = io::pipe().unwrap();
+        let mut log = Log::to(stream, Format::Json);
+        log.begin();
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(log.lines())
+            .with_ansi(false)
+            .json()
+            .flatten_event(true);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            (0..2 * MOST).for_each(|number| tracing::warn!(device = 2, "queue \"{number}\""));
+            log.say("the last lines of its console:\n  one\n  two");
+        });
+        drop(log);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for line in &lines {
+            let names = ["timestamp", "level", "target", "message"];
+            assert!(names.iter().all(|name| line[name].is_string()), "{line}");
+        }
+        assert_eq!((&lines[0]["level"], &lines[0]["message"]), (&"WARN".into(), &"queue \"0\"".into()));
+        assert_eq!(lines[0]["device"], 2);
+        let said = lines.iter().find(|line| line["target"] == "minivmm").unwrap();
+        assert_eq!(said["message"], "the last lines of its console:\n  one\n  two");
+        let lost = lines.last().unwrap();
+        assert_eq!(lost["message"], format!("{MOST} more messages like this were not printed"));
+        assert_eq!((&lost["level"], &lost["target"]), (&"WARN".into(), &lines[0]["target"]));
     }
 
     #[test]
@@ -286,7 +366,7 @@ mod tests {
             }
         }
         let start = Instant::now();
-        let mut log = Log::to(Stuck);
+        let mut log = Log::to(Stuck, Format::Text);
         log.begin();
         (0..2 * WAITING_MAX).for_each(|_| log.say("a line"));
         drop(log);
@@ -304,7 +384,7 @@ mod tests {
                 Ok(())
             }
         }
-        let log = Log::to(Closed);
+        let log = Log::to(Closed, Format::Text);
         log.say("a line");
     }
 }
