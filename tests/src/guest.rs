@@ -118,6 +118,14 @@ pub fn waits(pid: u32) -> String {
     threads.map(|thread| format!("{} {}; ", read(&thread, "comm").trim(), read(&thread, "wchan"))).collect()
 }
 
+/// The time for which the main thread of a process has run; zero if it has ended.
+pub fn main_thread_has_run(pid: u32) -> Duration {
+    // The first number is in nanoseconds (Documentation/scheduler/sched-stats.rst).
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).unwrap_or_default();
+    let ran = text.split(' ').next().and_then(|ran| ran.parse().ok());
+    ran.map(Duration::from_nanos).unwrap_or_default()
+}
+
 /// Sends a signal to a child that has not been waited for.
 ///
 /// # Panics

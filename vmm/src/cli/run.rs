@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::{self, IsTerminal as _, Write},
+    io::{self, BufWriter, IsTerminal as _, Write},
     path::{Path, PathBuf},
     process::{self, ExitCode},
     time::{Duration, Instant},
@@ -10,6 +10,7 @@ use std::{
 
 use clap::Args;
 use devices::faults::Trace;
+use serde::Serialize as _;
 use tracing_subscriber::filter::ParseError;
 
 use super::{
@@ -36,6 +37,7 @@ use crate::{
     },
     observe::{
         exit_status::Reason,
+        json_lines::JsonLines,
         log::{self, Log},
         report::{MachineOutcome, Report},
         timeline,
@@ -183,7 +185,9 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     report.arguments = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     watch.wait_for("the report");
     if let Some(file) = report_file {
-        file.write(serde_json::to_vec_pretty(&report))?;
+        file.write(|writer| {
+            report.serialize(&mut serde_json::Serializer::with_formatter(writer, JsonLines::default()))
+        })?;
     }
     watch.wait_for("the trace");
     if let Some(Trace { more, more_changes, .. }) = &report.faults
@@ -194,16 +198,19 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         ));
     }
     if let (Some(file), Some(trace)) = (trace_file, &report.faults) {
-        let lines: Result<Vec<_>, _> = trace.firings.iter().map(serde_json::to_string).collect();
-        file.write(
-            lines.map(|lines| lines.iter().flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()),
-        )?;
+        file.write(|mut writer| {
+            trace.firings.iter().try_for_each(|firing| {
+                serde_json::to_writer(&mut writer, firing)?;
+                writer.write_all(b"\n").map_err(serde_json::Error::io)
+            })
+        })?;
     }
     watch.wait_for("the timeline");
     if let (Some(file), Some(faults)) = (timeline_file, faults)
         && let Some(kept) = faults.take_timeline()
     {
-        file.write(serde_json::to_vec(&timeline::of(faults.devices(), kept.begun, &kept.moments)))?;
+        let timeline = timeline::of(faults.devices(), kept.begun, &kept.moments);
+        file.write(|writer| serde_json::to_writer(writer, &timeline))?;
         if kept.lost > 0 {
             log.say(&format!("the timeline is full: {} later moments are not in it", kept.lost));
         }
@@ -272,14 +279,17 @@ impl ReportFile {
         }
     }
 
-    fn write(self, json: serde_json::Result<Vec<u8>>) -> Result<(), CliError> {
-        let json = json.map_err(io::Error::from);
+    /// Writes what `json` writes, piece by piece: a report can be much larger than the memory that minivmm promises to take.
+    fn write(self, json: impl FnOnce(&mut dyn Write) -> serde_json::Result<()>) -> Result<(), CliError> {
+        let written = |file: &mut dyn Write| {
+            let mut writer = BufWriter::new(file);
+            json(&mut writer).map_err(io::Error::from).and_then(|()| writer.flush())
+        };
         let (result, path) = match self {
-            Self::Stream(mut file, path) => (json.and_then(|json| file.write_all(&json)), path),
+            Self::Stream(mut file, path) => (written(&mut file), path),
             Self::Whole(mut file, path) => {
-                let written = json.and_then(|json| file.write_all(&json));
                 let name = path.file_name().unwrap_or_default();
-                (written.and_then(|()| file.finish(name)), path)
+                (written(&mut file).and_then(|()| file.finish(name)), path)
             }
         };
         result.map_err(|source| CliError::Report { path, source })

@@ -4,6 +4,7 @@ pub mod boot_failure;
 pub mod capture;
 pub mod exit_status;
 pub mod frames;
+pub mod json_lines;
 pub mod log;
 pub mod report;
 pub mod timeline;
