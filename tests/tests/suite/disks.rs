@@ -156,8 +156,10 @@ fn a_disk_that_is_in_use_is_refused() {
     let parameters = [("BLOCKS", BLOCKS), ("EPOCH", 1)];
     let mut first = minivmm(folder.path(), &disk, &parameters);
     let mut child = guest::spawn(first.stdin(Stdio::null()).stdout(Stdio::piped()));
+    // It stays open: a machine without a reader ends.
+    let mut said = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    said.read_line(&mut line).unwrap();
     assert_eq!(line, "checked\n");
     let file = folder.path().join("disk.raw");
     let refused = |disk: &str| {
