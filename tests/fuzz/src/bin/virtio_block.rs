@@ -82,7 +82,8 @@ fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
         // The last byte decides on the format.
         let is_image = bytes.last().is_some_and(|last| last % 2 == 1);
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let open = |format| DiskFile::open(Path::new(&path), Some(format), false).expect("the file is a disk");
+        let open =
+            |format| DiskFile::open(Path::new(&path), Some(format), false).expect("the file is a disk");
         let disk = if is_image {
             file.set_len(0).and_then(|()| file.write_all_at(&image(), 0)).expect("there is memory");
             open(Format::Qcow2)
@@ -101,7 +102,8 @@ fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
         assert_eq!(rig.ask::<1>(0, &flush), [0]);
         drop(rig);
         if is_image {
-            let mut rig = virtio::drive(Block::stepped(open(Format::Qcow2), "", 1), false, &[], &header, &mut |_| {});
+            let mut rig =
+                virtio::drive(Block::stepped(open(Format::Qcow2), "", 1), false, &[], &header, &mut |_| {});
             assert_eq!(rig.ask::<513>(0, &read), before, "the image has what was flushed");
         } else {
             assert_eq!(file.metadata().expect("it is open").size(), SIZE, "the disk keeps its size");
