@@ -23,6 +23,16 @@ static void print_meminfo(void)
 			printf("%s", line);
 }
 
+static void print_iomem(void)
+{
+	FILE *file = fopen("/proc/iomem", "r");
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (strstr(line, ": System RAM") || strstr(line, ": reserved"))
+			printf("iomem %s", line);
+}
+
 static void print_messages(void)
 {
 	static char record[1 << 14];
@@ -34,6 +44,9 @@ static void print_messages(void)
 		char *text;
 
 		record[length] = 0;
+		/* Facilities but the kernel's are ours. */
+		if (atoi(record) > 7)
+			continue;
 		text = strchr(record, ';');
 		if (text) {
 			text[strcspn(text, "\n")] = 0;
@@ -56,12 +69,17 @@ int main(void)
 	mount("proc", "/proc", "proc", 0, "");
 	mount("dev", "/dev", "devtmpfs", 0, "");
 	console = open("/dev/console", O_RDWR);
+	if (console < 0)
+		console = open("/dev/kmsg", O_WRONLY);
 	dup2(console, 1);
+	/* A line of the log is one write. */
+	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 	puts("BEGIN");
 	fflush(stdout);
 	/* The module does its work when it is loaded, and then refuses to stay. */
 	syscall(SYS_finit_module, module, "", 0);
 	print_meminfo();
+	print_iomem();
 	print_messages();
 	puts("END");
 	fflush(stdout);

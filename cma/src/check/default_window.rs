@@ -112,6 +112,9 @@ impl Early<'_, '_> {
                 (self.window.base, self.window.size) = (base.filter(|_| wanted.fixed), Some(size));
                 let range = base.map(|base| self.kernel.range(base, size));
                 if let Some(range) = range.clone() {
+                    if !wanted.fixed {
+                        self.guessed.insert(range.clone());
+                    }
                     self.memblock.reserve(range, Holder::Other("the default window"));
                 }
                 self.areas.push((None, range.filter(|_| wanted.fixed)));

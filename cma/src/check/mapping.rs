@@ -15,26 +15,46 @@ const MEMREMAP: &str = "kernel/dma/coherent.c, dma_init_coherent_memory; kernel/
 const IOREMAP: &str =
     "kernel/dma/coherent.c, dma_init_coherent_memory; arch/arm64/mm/ioremap.c, __ioremap_prot";
 const MAP_MEM: &str = "arch/arm64/mm/mmu.c, map_mem";
+const INIT_MAPPING: &str = "arch/x86/mm/init.c, init_range_memory_mapping";
 
 /// The smallest request of the early allocator.
 const SMALLEST: u64 = 64;
-/// Room above free memory that is not mapped: with less, the early allocator soon takes the latter.
-const ROOM: u64 = 4 << 20;
+/// Room above free memory that is not mapped: with less, the early allocator surely takes the latter.
+const LITTLE_ROOM: u64 = 128 << 10;
+/// With more room, it surely does not.
+const MUCH_ROOM: u64 = 64 << 20;
 
 impl Early<'_, '_> {
-    /// Keeps what 64-bit Arm maps now that the first pass has ended. Since 6.12 static nodes are set up after this.
+    /// Keeps what the linear map has now that the first pass has ended. Since 6.12 static nodes are set up after this.
     pub(super) fn map_memory(&mut self) {
         let page = self.kernel.page_size;
-        let mut mapped = Ranges::default();
-        for range in self.memblock.mapped() {
-            // 6.12 leaves out the pages in which no-map memory begins or ends; the others map these.
-            mapped.insert(if self.kernel.rules == Rules::V6_12 {
-                whole_pages(&range, page)
-            } else {
-                range.start / page * page..range.end.checked_next_multiple_of(page).unwrap_or(range.end)
-            });
+        let mapped = self.memblock.mapped();
+        let inward = |range: Range<u64>| whole_pages(&range, page);
+        self.linear = match (self.kernel.arch, self.kernel.rules) {
+            // 6.12 leaves out the pages in which no-map memory begins or ends.
+            (Arch::Arm64, Rules::V6_12) => mapped.into_iter().map(inward).collect(),
+            // Also no-map memory, but no page that belongs to two ranges.
+            (Arch::X86_64, _) => mapped.into_iter().chain(self.memblock.unmapped()).map(inward).collect(),
+            _ => mapped.iter().map(|range| outward(range, page)).collect(),
+        };
+        if self.kernel.arch == Arch::X86_64 {
+            // The end of what is mapped limits all later allocations (arch/x86/kernel/setup.c, setup_arch).
+            self.ram.window_limit = self.mapped_end();
         }
-        self.linear = mapped;
+    }
+
+    /// The end of the linear map.
+    fn mapped_end(&self) -> u64 {
+        self.linear.iter().next_back().map_or(0, |range| range.end)
+    }
+
+    /// The memory that /proc/iomem calls System RAM.
+    pub(super) fn system_ram(&self) -> Ranges {
+        let page = self.kernel.page_size;
+        // An e820 map knows nothing of no-map. minivmm's own leaves out what its trees do not map.
+        let is_e820 = self.kernel.arch == Arch::X86_64 && self.ram.given;
+        let parts = if is_e820 { self.memblock.memory.iter().collect() } else { self.memblock.mapped() };
+        parts.iter().map(|part| whole_pages(part, page)).collect()
     }
 
     /// Whether some RAM in `range` is not in the linear map of 64-bit Arm, which has been made.
@@ -46,21 +66,27 @@ impl Early<'_, '_> {
             && !self.linear.covers(range)
     }
 
-    /// Finds free memory that 64-bit Arm has not mapped: beside no-map memory in a page, and no-map memory that is freed. The early
-    /// allocator takes memory from the top, and the page allocator gets the whole pages that are left.
+    /// Finds free memory that is not mapped: beside no-map memory in a page, and no-map memory that is freed. The early allocator takes
+    /// memory from the top, and the page allocator gets the whole pages that are left.
     pub(super) fn look_at_free_memory(&mut self, regions: &mut [Checked]) {
-        if self.kernel.arch != Arch::Arm64 || !self.ram.is_known() {
+        let source = match self.kernel.arch {
+            Arch::Arm64 => MAP_MEM,
+            Arch::X86_64 => INIT_MAPPING,
+            Arch::Arm | Arch::Riscv => return,
+        };
+        if !self.ram.is_known() {
             return;
         }
         let page = self.kernel.page_size;
-        let mut free = Ranges::default();
-        self.memblock.free_memory().parts().for_each(|part| free.insert(part.clone()));
+        let mut free: Ranges = self.memblock.free_memory().parts().cloned().collect();
+        if self.kernel.arch == Arch::X86_64 {
+            free.keep(&(0..self.mapped_end()));
+        }
         let mut room = 0;
+        let unmapped: Ranges = free.without(&[&self.linear]).into_iter().collect();
+        let mapped = free.without(&[&unmapped]).into_iter().map(|part| (part, true));
         let mut parts: Vec<(Range<u64>, bool)> =
-            free.without(&[&self.linear]).into_iter().map(|part| (part, false)).collect();
-        let mut unmapped = Ranges::default();
-        parts.iter().for_each(|(part, _)| unmapped.insert(part.clone()));
-        parts.extend(free.without(&[&unmapped]).into_iter().map(|part| (part, true)));
+            unmapped.iter().map(|part| (part, false)).chain(mapped).collect();
         parts.sort_by_key(|(part, _)| std::cmp::Reverse(part.start));
         for (part, is_mapped) in parts {
             if is_mapped {
@@ -68,13 +94,15 @@ impl Early<'_, '_> {
                 continue;
             }
             let Some(start) = part.start.checked_next_multiple_of(SMALLEST) else { continue };
-            let soon = room < ROOM && start.saturating_add(SMALLEST) <= part.end;
-            if !soon && whole_pages(&part, page).is_empty() {
+            let fits = start.saturating_add(SMALLEST) <= part.end;
+            let soon = fits && room < LITTLE_ROOM;
+            let has_pages = !whole_pages(&part, page).is_empty();
+            if !(has_pages || fits && room < MUCH_ROOM) {
                 continue;
             }
             self.panics |= soon;
             self.may_panic |= !soon;
-            let pages = part.start / page * page..part.end.next_multiple_of(page);
+            let pages = outward(&part, page);
             let touches = |region: &Checked| {
                 self.tree.has(region.node, "no-map")
                     && region
@@ -90,22 +118,21 @@ impl Early<'_, '_> {
             let end = if soon {
                 "panics at boot when it uses it (\"Unable to handle kernel paging request\")"
             } else {
-                "crashes when it uses it"
+                "crashes once it uses it"
             };
             let text = format!(
                 "{part:#x?} is free, but Linux does not map it, because of no-map in the same pages: it {end}"
             );
-            region.say(Level::Error, MAP_MEM, text);
+            let level = if soon || has_pages { Level::Error } else { Level::Warning };
+            region.say(level, source, text);
         }
     }
 
     /// Findings on carveouts, which Linux maps when a device first asks for them.
-    pub(super) fn look_at_carveouts(&self, regions: &mut [Checked]) {
+    pub(super) fn look_at_carveouts(&mut self, regions: &mut [Checked]) {
         let page = self.kernel.page_size;
-        let mut mapped = Ranges::default();
-        self.memblock.mapped().into_iter().for_each(|range| mapped.insert(range));
-        let mut ram = Ranges::default();
-        mapped.iter().for_each(|range| ram.insert(whole_pages(&range, page)));
+        let mapped: Ranges = self.memblock.mapped().into_iter().collect();
+        let ram = self.system_ram();
         for region in
             regions.iter_mut().filter(|region| region.region.outcome == NodeOutcome::CoherentCarveout)
         {
@@ -129,6 +156,12 @@ impl Early<'_, '_> {
                 );
                 (IOREMAP, text)
             } else {
+                if let Some(lack) = self.ram.lack(&range) {
+                    self.may_panic = true;
+                    let text =
+                        format!("{lack}: unless other memory is there, Linux crashes when a device uses it");
+                    region.say(Level::Note, MEMREMAP, text);
+                }
                 continue;
             };
             region.usable = false;
@@ -155,6 +188,11 @@ impl Early<'_, '_> {
              ram\"), so that its memory is lost{advice}"
         )
     }
+}
+
+/// The pages of a range, also those that it has in part.
+fn outward(range: &Range<u64>, page: u64) -> Range<u64> {
+    range.start / page * page..range.end.checked_next_multiple_of(page).unwrap_or(range.end)
 }
 
 /// The whole pages of a range.

@@ -80,6 +80,16 @@ impl Memblock {
         self.memory.without(&[&self.unmapped])
     }
 
+    /// The RAM that is marked no-map, ascending.
+    pub(super) fn unmapped(&self) -> Vec<Range<u64>> {
+        let mapped = self.mapped().into_iter().collect();
+        self.memory.without(&[&mapped])
+    }
+
+    pub(super) fn reserved(&self) -> &Ranges {
+        &self.reserved
+    }
+
     /// The free memory.
     pub(super) fn free_memory(&self) -> Free {
         Free(self.memory.without(&[&self.reserved, &self.unmapped]))

@@ -27,7 +27,7 @@ mod source;
 mod tests;
 mod tree;
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use serde::Serialize;
 
@@ -178,6 +178,9 @@ pub struct Report {
     /// Whether Linux may crash later, when it uses certain memory. A finding says why.
     #[serde(skip)]
     pub may_panic: bool,
+    /// The RAM at the end of the early boot.
+    #[serde(skip)]
+    pub memory: Memory,
     /// The nodes with a `memory-region`, in the order of the tree.
     pub users: Vec<User>,
 }
@@ -199,10 +202,20 @@ impl Report {
     }
 }
 
+/// The RAM at the end of the early boot, as /proc/iomem shows it. If the RAM is unknown, any address is RAM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// What Linux manages ("System RAM"), in whole pages.
+    pub ram: Vec<Range<u64>>,
+    /// What is reserved for regions, by `/memreserve/` and otherwise ("reserved"), in bytes. The default window is missing if Linux chooses
+    /// its place.
+    pub reserved: Vec<Range<u64>>,
+}
+
 /// Applies the rules of `kernel` to a tree, with what the boot adds to it.
 pub fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot) -> Report {
     let mut findings = Vec::new();
-    let regions::Outcome { mut regions, window, panics, may_panic } =
+    let regions::Outcome { mut regions, window, panics, may_panic, memory } =
         regions::check(tree, kernel, boot, &mut findings);
     regions.iter_mut().for_each(|region| misplaced::look_at_region(tree, region));
     let users = references::check(tree, kernel, &regions);
@@ -217,6 +230,7 @@ pub fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot) -> Report {
         default_window: window,
         panics,
         may_panic,
+        memory,
         users,
     }
 }

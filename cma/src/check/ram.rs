@@ -29,7 +29,7 @@ pub(super) struct Ram {
     /// What limits it: `mem=` and `linux,usable-memory-range`.
     limits: Vec<&'static str>,
     /// Whether a boot loader described it, not the tree.
-    given: bool,
+    pub(super) given: bool,
     /// The RAM of each NUMA node, by the node's number.
     pub(super) nodes: BTreeMap<u64, Ranges>,
     /// The addresses at which a zone ends and another one begins, with the name of the lower zone.

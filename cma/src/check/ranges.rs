@@ -11,6 +11,14 @@ pub(super) fn at(base: u64, size: u64) -> Range<u64> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ranges(BTreeMap<u64, u64>);
 
+impl FromIterator<Range<u64>> for Ranges {
+    fn from_iter<T: IntoIterator<Item = Range<u64>>>(ranges: T) -> Self {
+        let mut set = Self::default();
+        ranges.into_iter().for_each(|range| set.insert(range));
+        set
+    }
+}
+
 impl Ranges {
     pub(super) fn insert(&mut self, range: Range<u64>) {
         if range.is_empty() {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    Finding, Level, NodeOutcome, Region,
+    Finding, Level, Memory, NodeOutcome, Region,
     cmdline::Cmdline,
     default_window::DefaultWindow,
     finding,
@@ -92,6 +92,8 @@ pub(super) struct Early<'t, 'a> {
     /// The last region with `linux,dma-default`.
     pub(super) dma_default: Option<usize>,
     pub(super) window: DefaultWindow,
+    /// Where the default window likely is, if Linux chooses its place: other early allocations come first.
+    pub(super) guessed: Ranges,
     /// Whether the kernel panics at boot.
     pub(super) panics: bool,
     /// Whether it may crash later.
@@ -107,6 +109,7 @@ pub(super) struct Outcome {
     pub(super) panics: bool,
     /// Whether it may crash later.
     pub(super) may_panic: bool,
+    pub(super) memory: Memory,
 }
 
 /// How the first pass leaves a region.
@@ -155,6 +158,7 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot, findings: &mu
         replaced: Vec::new(),
         dma_default: None,
         window: DefaultWindow::default(),
+        guessed: Ranges::default(),
         panics: false,
         may_panic: false,
     };
@@ -193,7 +197,9 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot, findings: &mu
     overlap::check(tree, &mut regions);
     early.name_default(&mut regions);
     same_phandle(tree, &mut regions);
-    Outcome { regions, window: early.window, panics: early.panics, may_panic: early.may_panic }
+    let reserved = early.memblock.reserved().without(&[&early.guessed]);
+    let memory = Memory { ram: early.system_ram().iter().collect(), reserved };
+    Outcome { regions, window: early.window, panics: early.panics, may_panic: early.may_panic, memory }
 }
 
 fn untouched(tree: &Tree<'_>, node: usize) -> Checked {
@@ -358,6 +364,8 @@ impl Early<'_, '_> {
                 self.set_up(index, region);
             }
         }
+        self.map_memory();
+        self.look_at_free_memory(regions);
         self.reserve_default_window();
     }
 

@@ -1032,6 +1032,27 @@ fn carveouts_that_begin_within_a_page() {
     }
 }
 
+/// x86_64 has no-map memory in its e820 map, and maps no page that is no-map in part (booted: our 6.1.192).
+#[test]
+fn carveouts_of_x86_64() {
+    let kernel = Kernel::guest(Rules::V6_1, Arch::X86_64, 4096, 4 * M).unwrap();
+    let nodes = |regions: &[Vec<Property>]| {
+        let regions = regions.iter().enumerate().map(|(index, node)| (format!("r{index}"), node.clone()));
+        let device = ("camera", vec![cells("memory-region", &[1])]);
+        let board = Board { devices: vec![device], regions: regions.collect(), ..Board::default() };
+        let boot = Boot { ram: std::iter::once(0x10_0000..0x4000_0000).collect(), cmdline: None };
+        check(&Tree::read(&board.blob()).unwrap(), &kernel, &boot)
+    };
+    let carveout =
+        [vec![pool(), flag("no-map"), cells("phandle", &[1])], vec![wide("size", &[4 * M])]].concat();
+    let small = vec![flag("no-map"), wide("size", &[5000])];
+    let report = nodes(std::slice::from_ref(&carveout));
+    assert_eq!((report.panics, report.users[0].references[0].errno), (false, -22), "{report}");
+    // Beyond the end of what is mapped.
+    assert!(!nodes(std::slice::from_ref(&small)).panics);
+    assert!(nodes(&[carveout, small]).panics);
+}
+
 /// 6.12 frees the memory of a refused no-map node with an address, and has not mapped it (booted: Debian's 6.12.117).
 #[test]
 fn freed_memory_that_is_not_mapped() {

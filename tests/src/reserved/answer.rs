@@ -1,19 +1,20 @@
 //! What a booted kernel says about its reserved memory, and how it differs from a prediction.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
-use cma::check::{NodeOutcome, Origin, Reference, Region, Report};
+use cma::check::{Arch, NodeOutcome, Origin, Reference, Region, Report};
 
 use super::tree::Tree;
 
 /// How a boot ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum End {
     /// The guest's program printed everything.
     Answered,
     /// The kernel panicked.
     Panicked,
     /// Neither.
+    #[default]
     Silent,
 }
 
@@ -46,7 +47,7 @@ pub struct Got {
 }
 
 /// A kernel's answer to a tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     /// How the boot ended.
     pub end: End,
@@ -56,6 +57,10 @@ pub struct Answer {
     pub got: Vec<Got>,
     /// CmaTotal of /proc/meminfo, in bytes.
     pub cma_total: u64,
+    /// The ranges of System RAM in /proc/iomem, ascending.
+    pub ram: Vec<Range<u64>>,
+    /// The reserved ranges in /proc/iomem.
+    pub reserved: Vec<Range<u64>>,
     /// The kernel's messages about reserved memory, or its last lines.
     pub log: Vec<String>,
 }
@@ -75,6 +80,13 @@ impl fmt::Display for Difference {
     }
 }
 
+/// A line of the console without the time of a message of the kernel.
+pub fn plain(line: &str) -> &str {
+    let text = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    text.filter(|(time, _)| time.bytes().all(|byte| matches!(byte, b' ' | b'.' | b'0'..=b'9')))
+        .map_or(line, |(_, text)| text)
+}
+
 impl Answer {
     /// Parses the lines of a boot.
     pub fn parse(lines: &[String]) -> Self {
@@ -83,10 +95,12 @@ impl Answer {
             Some(line) if line.contains("Kernel panic") => End::Panicked,
             _ => End::Silent,
         };
-        let mut answer = Self { end, regions: Vec::new(), got: Vec::new(), cma_total: 0, log: Vec::new() };
+        let mut answer = Self { end, ..Self::default() };
         for line in lines {
             if let Some(words) = line.strip_prefix("log pools: ") {
                 answer.take(&words.split(' ').collect::<Vec<_>>());
+            } else if let Some(resource) = line.strip_prefix("iomem ") {
+                answer.take_resource(resource);
             } else if let Some(size) = line.strip_prefix("CmaTotal:") {
                 let kib: u64 = size.trim().trim_end_matches(" kB").parse().unwrap_or(0);
                 answer.cma_total = kib << 10;
@@ -95,6 +109,23 @@ impl Answer {
             }
         }
         answer
+    }
+
+    /// Takes a line of /proc/iomem.
+    fn take_resource(&mut self, line: &str) {
+        let Some((range, name)) = line.trim_start().split_once(" : ") else { return };
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        let Some((start, last)) =
+            range.split_once('-').and_then(|(start, last)| number(start).zip(number(last)))
+        else {
+            return;
+        };
+        let range = start..last.saturating_add(1);
+        match name {
+            "System RAM" => self.ram.push(range),
+            "reserved" => self.reserved.push(range),
+            _ => {}
+        }
     }
 
     /// Takes the words of a line of the module (tests/guest/pools/pools.c).
@@ -167,7 +198,7 @@ pub fn differences(report: &Report, tree: &Tree, answer: &Answer) -> Vec<Differe
         found.extend(of_region(region, answer.region(&region.node)).map(|text| difference("region", text)));
     }
     for user in report.users.iter().filter(|user| user.enabled) {
-        let name = user.node.trim_start_matches('/');
+        let name = user.node.rsplit('/').next().unwrap_or_default();
         for reference in user.references.iter().filter(|_| tree.is_asked(name)) {
             let got = answer.got.iter().find(|got| got.user == name && got.index == Some(reference.index));
             found.extend(
@@ -175,6 +206,7 @@ pub fn differences(report: &Report, tree: &Tree, answer: &Answer) -> Vec<Differe
             );
         }
     }
+    found.extend(of_memory(report, answer).map(|text| difference("memory", text)));
     found.extend(of_default(report, answer).map(|text| difference("default", text)));
     found
 }
@@ -228,6 +260,48 @@ fn of_reference(user: &str, reference: &Reference, report: &Report, got: Option<
     (!inside).then(|| {
         format!("{predicted}, and the buffer is at {:#x?}, outside of {base:#x} and {size:#x}", got.buffer)
     })
+}
+
+/// Memory below is the machine's.
+const FIRST: u64 = 1 << 20;
+
+/// Differences in /proc/iomem: System RAM is the same, and what the check knows to be reserved is reserved. Linux also reserves memory
+/// for itself. x86_64 shows its e820 map only.
+fn of_memory(report: &Report, answer: &Answer) -> Option<String> {
+    let (expected, ram) = (merged(&report.memory.ram), merged(&answer.ram));
+    if expected != ram {
+        return Some(format!("System RAM is {expected:x?} by the check, and {ram:x?} by the kernel"));
+    }
+    if report.kernel.arch == Arch::X86_64 {
+        return None;
+    }
+    let (page, reserved) = (report.kernel.page_size, merged(&answer.reserved));
+    let pages = report.memory.reserved.iter().map(|range| {
+        range.start / page * page..range.end.checked_next_multiple_of(page).unwrap_or(range.end)
+    });
+    let in_ram = pages.flat_map(|range| {
+        let part = move |ram: &Range<u64>| ram.start.max(range.start)..ram.end.min(range.end);
+        ram.iter().map(part).filter(|part| !part.is_empty()).collect::<Vec<_>>()
+    });
+    let covers =
+        |part: &Range<u64>| reserved.iter().any(|range| range.start <= part.start && part.end <= range.end);
+    let missing = in_ram.into_iter().find(|part| !covers(part))?;
+    Some(format!("{missing:x?} is reserved by the check, and by the kernel only {reserved:x?} is"))
+}
+
+/// Ranges in order, without those that touch, above [`FIRST`].
+fn merged(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted: Vec<Range<u64>> =
+        ranges.iter().filter(|range| range.start >= FIRST && !range.is_empty()).cloned().collect();
+    sorted.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in sorted {
+        match merged.last_mut().filter(|last| range.start <= last.end) {
+            Some(last) => last.end = last.end.max(range.end),
+            None => merged.push(range),
+        }
+    }
+    merged
 }
 
 /// Its address by the prediction.

@@ -1,6 +1,7 @@
 //! A machine of plain QEMU that boots a tree on one of Debian's kernels and returns the kernel's answer.
 
 use std::{
+    error::Error,
     fs, io,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -10,20 +11,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cma::check::{Arch, Kernel};
-use guest_images::{Release, Stock, cpio, debian, stock};
+use cma::check::{Arch, Boot, Kernel};
+use guest_images::{Kind, Release, Stock, cpio, debian, module, stock};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{
-    answer::Answer,
-    tree::{DTB, INITRD, KERNEL, RAM, Tree},
+    answer::{self, Answer},
+    platform::{DTB, INITRD, KERNEL, PC_RAM, Platform, RAM},
+    tree::Tree,
 };
 use crate::{kernels, programs};
 
 /// The Debian packages with QEMU and with the C library for the guest's program.
-const PACKAGES: [&str; 3] = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-system-arm"];
-/// Where a boot begins: instructions that jump to the kernel.
+const ARM64_PACKAGES: [&str; 3] = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-system-arm"];
+const X86_64_PACKAGES: [&str; 3] = ["gcc", "libc6-dev", "qemu-system-x86"];
+/// Where a boot of arm64 begins: instructions that jump to the kernel.
 const START: u64 = 0x4010_0000;
 /// Time limit of a boot: many times what one takes, as the host may be busy.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -35,8 +38,12 @@ const LONGEST: usize = 1 << 20;
 pub struct Machine {
     /// The kernel, as the check knows it.
     pub rules: Kernel,
-    /// The release.
-    pub release: Release,
+    /// What the check cannot read from the tree.
+    pub boot: Boot,
+    /// Its name for messages.
+    pub name: String,
+    /// The machine of QEMU.
+    pub platform: Platform,
     kernel: PathBuf,
     /// The folder with the files that are the same for each boot.
     folder: TempDir,
@@ -54,36 +61,48 @@ impl Drop for Running {
 }
 
 impl Machine {
-    /// The machine with Debian's kernel of `release`. The kernel and the module are downloaded and built if necessary.
+    /// The arm64 machine with Debian's kernel of `release`. The kernel and the module are downloaded and built if necessary.
     ///
     /// # Errors
     /// If something is missing and cannot be installed, downloaded or built.
-    pub fn debian(release: Release) -> Result<Self, Box<dyn std::error::Error>> {
-        debian::install(&PACKAGES)?;
-        let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
-        let Stock { kernel, module, .. } = stock(release, &guest.join("pools"))?;
+    pub fn debian(release: Release) -> Result<Self, Box<dyn Error>> {
+        debian::install(&ARM64_PACKAGES)?;
+        let Stock { kernel, module, .. } = stock(release, &guest().join("pools"))?;
         let folder = tempfile::tempdir()?;
-        let init = folder.path().join("init");
-        let mut compiler = Command::new("aarch64-linux-gnu-gcc");
-        compiler
-            .args(["-O2", "-static", "-s", "-Wall", "-Werror", "-o"])
-            .arg(&init)
-            .arg(guest.join("pools-init.c"));
-        if !compiler.status()?.success() {
-            return Err("the program of the guest cannot be compiled".into());
-        }
-        let mut archive = cpio::Archive::default();
-        archive.file("init", 0o755, fs::read(&init)?);
-        archive.file("pools.ko", 0o644, fs::read(&module)?);
-        let archive = archive.pack();
+        let size = initramfs(folder.path(), "aarch64-linux-gnu-gcc", &module)?;
         let [from, to] = INITRD;
-        if archive.len() as u64 > to - from {
+        if size > to - from {
             return Err(io::Error::other("the initramfs is larger than its place in the guest").into());
         }
-        fs::write(folder.path().join("initramfs"), archive)?;
         fs::write(folder.path().join("start"), start())?;
         let rules = Kernel::debian(kernels::rules(release), Arch::Arm64, cma::PAGE_SIZE)?;
-        Ok(Self { rules, release, kernel, folder })
+        let name = format!("Linux {}", release.name());
+        Ok(Self { rules, boot: Boot::default(), name, platform: Platform::Virt, kernel, folder })
+    }
+
+    /// The x86_64 machine with the kernel of our guest image of `release`, which is built if necessary.
+    ///
+    /// # Errors
+    /// If something is missing and cannot be installed or built.
+    pub fn ours(release: Release) -> Result<Self, Box<dyn Error>> {
+        debian::install(&X86_64_PACKAGES)?;
+        let (arch, kind) = (guest_images::Arch::X86_64, Kind::Default(release));
+        let image = guest_images::build(arch, kind)?;
+        let folder = tempfile::tempdir()?;
+        let work = folder.path().join("module");
+        fs::create_dir(&work)?;
+        for file in ["Kbuild", "pools.c"] {
+            fs::copy(guest().join("pools").join(file), work.join(file))?;
+        }
+        let modules = module::build(arch, kind, &work)?;
+        let size = initramfs(folder.path(), "gcc", &modules[0])?;
+        let sizes: serde_json::Value = serde_json::from_slice(&fs::read(image.dir.join("image.json"))?)?;
+        let pageblock = sizes["pageblock"].as_u64().ok_or("image.json has no pageblock")?;
+        let rules = Kernel::guest(kernels::rules(release), Arch::X86_64, cma::PAGE_SIZE, pageblock)?;
+        let boot = Boot { ram: PC_RAM.map(|[start, end]| start..end).to_vec(), cmdline: None };
+        let name = format!("Linux {} on x86_64", release.name());
+        let platform = Platform::Pc { initrd: pc_initrd(size) };
+        Ok(Self { rules, boot, name, platform, kernel: image.dir.join("bzImage"), folder })
     }
 
     /// Boots `tree`.
@@ -91,30 +110,12 @@ impl Machine {
     /// # Panics
     /// If QEMU cannot be started.
     pub fn boot(&self, tree: &Tree) -> Answer {
-        let file = |name: &str| self.folder.path().join(name);
-        fs::write(file("tree"), tree.blob()).expect("there is room for a tree");
-        let mut qemu = Command::new("qemu-system-aarch64");
-        qemu.args(["-machine", "virt", "-cpu", "cortex-a57", "-smp", "1"]);
-        qemu.args([
-            "-m",
-            &format!("{}M", (RAM[1] - RAM[0]) >> 20),
-            "-nodefaults",
-            "-display",
-            "none",
-            "-no-reboot",
-        ]);
-        qemu.args(["-serial", "stdio"]);
-        let parts = [
-            (&*self.kernel, KERNEL),
-            (&file("initramfs"), INITRD[0]),
-            (&file("tree"), DTB),
-            (&file("start"), START),
-        ];
-        for (path, address) in parts {
-            let path = path.to_string_lossy().replace(',', ",,");
-            qemu.args(["-device", &format!("loader,file={path},addr={address:#x},force-raw=on")]);
-        }
-        qemu.args(["-device", &format!("loader,addr={START:#x},cpu-num=0")]);
+        fs::write(self.file("tree"), tree.blob()).expect("there is room for a tree");
+        let mut qemu = match self.platform {
+            Platform::Virt => self.virt(),
+            Platform::Pc { .. } => self.pc(tree),
+        };
+        qemu.args(["-smp", "1", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]);
         // A group of its own: this program's own end is what ends it.
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         programs::end_with_us(&mut qemu, Signal::KILL);
@@ -134,6 +135,65 @@ impl Machine {
         let _ = reader.join();
         answer
     }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn virt(&self) -> Command {
+        let mut qemu = Command::new("qemu-system-aarch64");
+        qemu.args(["-machine", "virt", "-cpu", "cortex-a57", "-m", &format!("{}M", (RAM[1] - RAM[0]) >> 20)]);
+        let parts = [
+            (&*self.kernel, KERNEL),
+            (&self.file("initramfs"), INITRD[0]),
+            (&self.file("tree"), DTB),
+            (&self.file("start"), START),
+        ];
+        for (path, address) in parts {
+            let path = path.to_string_lossy().replace(',', ",,");
+            qemu.args(["-device", &format!("loader,file={path},addr={address:#x},force-raw=on")]);
+        }
+        qemu.args(["-device", &format!("loader,addr={START:#x},cpu-num=0")]);
+        qemu
+    }
+
+    /// QEMU passes the tree in setup_data.
+    fn pc(&self, tree: &Tree) -> Command {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-machine", "pc,accel=tcg", "-cpu", "max", "-m", "3072M", "-append", tree.bootargs()]);
+        qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(self.file("initramfs"));
+        qemu.arg("-dtb").arg(self.file("tree"));
+        qemu
+    }
+}
+
+/// The folder with the sources for guests.
+fn guest() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("guest")
+}
+
+/// Makes the initramfs in `folder` with the program that `compiler` makes and `module`. Returns its size.
+fn initramfs(folder: &Path, compiler: &str, module: &Path) -> Result<u64, Box<dyn Error>> {
+    let init = folder.join("init");
+    let mut command = Command::new(compiler);
+    command.args(["-O2", "-static", "-s", "-Wall", "-Werror", "-o"]).arg(&init);
+    if !command.arg(guest().join("pools-init.c")).status()?.success() {
+        return Err(format!("{compiler} cannot compile the program of the guest").into());
+    }
+    let mut archive = cpio::Archive::default();
+    archive.file("init", 0o755, fs::read(&init)?);
+    archive.file("pools.ko", 0o644, fs::read(module)?);
+    let archive = archive.pack();
+    fs::write(folder.join("initramfs"), &archive)?;
+    Ok(archive.len() as u64)
+}
+
+/// Where QEMU puts an initramfs of `size` bytes: below the limit that the kernel's header gives (hw/i386/x86.c, x86_load_linux). Linux
+/// reserves whole pages.
+fn pc_initrd(size: u64) -> [u64; 2] {
+    const LAST: u64 = 0x7fff_ffff;
+    let start = (LAST - size) & !(cma::PAGE_SIZE - 1);
+    [start, (start + size).next_multiple_of(cma::PAGE_SIZE)]
 }
 
 /// Reads a boot to its end.
@@ -144,6 +204,7 @@ fn listen(lines: &mpsc::Receiver<String>) -> Answer {
     loop {
         match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(line) => {
+                let line = answer::plain(&line).to_owned();
                 let is_last = line == "END" || line.contains("Kernel panic");
                 length += line.len();
                 text.push(line);

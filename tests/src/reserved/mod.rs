@@ -1,11 +1,12 @@
 //! Compares the rules of `minivmm check` with kernels: random device trees, what the check predicts for each, what a booted kernel does
 //! with it, and the smallest tree that shows a difference.
 //!
-//! The kernels are Debian's unmodified arm64 kernels. Plain QEMU boots them with a small tree of its `virt` machine, in which the nodes
-//! under test are merged. The guest's only program loads a module, which asks for each region as drivers do.
+//! The kernels are Debian's unmodified arm64 kernels and our x86_64 kernel. Plain QEMU boots them with a small tree of its machine, in
+//! which the nodes under test are merged. The guest's only program loads a module, which asks for each region as drivers do.
 
 pub mod answer;
 pub mod machine;
+pub mod platform;
 pub mod random;
 pub mod shrink;
 pub mod tree;
@@ -16,11 +17,14 @@ use cma::check::{Boot, Kernel, Report, Tree as Parsed, check};
 
 use answer::{Answer, Difference};
 use machine::Machine;
+use platform::Platform;
 use tree::{Item, Tree};
 
 /// A tree for which the check and a kernel differ.
 #[derive(Debug)]
 pub struct Mismatch {
+    /// The machine.
+    pub platform: Platform,
     /// The items of the smallest tree found that still shows a difference.
     pub items: Vec<Item>,
     /// The differences of that tree.
@@ -35,7 +39,7 @@ impl fmt::Display for Mismatch {
             writeln!(f, "{difference}")?;
         }
         writeln!(f, "The smallest tree with a difference, after {} boots:", self.boots)?;
-        write!(f, "{}", Tree::new(&self.items).dts())
+        write!(f, "{}", Tree::new(self.platform, &self.items).dts())
     }
 }
 
@@ -46,9 +50,9 @@ pub type Predict<'a> = &'a dyn Fn(&Tree) -> Report;
 ///
 /// # Panics
 /// If the tree is malformed.
-pub fn predict(tree: &Tree, kernel: &Kernel) -> Report {
+pub fn predict(tree: &Tree, kernel: &Kernel, boot: &Boot) -> Report {
     let blob = tree.blob();
-    check(&Parsed::read(&blob).expect("the tree is well-formed"), kernel, &Boot::default())
+    check(&Parsed::read(&blob).expect("the tree is well-formed"), kernel, boot)
 }
 
 /// Compares the prediction for the tree of `items` with the answer of `ask`, a booted kernel. A difference is made smaller with more
@@ -57,6 +61,7 @@ pub fn predict(tree: &Tree, kernel: &Kernel) -> Report {
 /// # Errors
 /// The smallest difference found.
 pub fn compare(
+    platform: Platform,
     items: &[Item],
     predict: Predict<'_>,
     ask: &mut dyn FnMut(&Tree) -> Answer,
@@ -64,7 +69,7 @@ pub fn compare(
     let mut boots = 0;
     let mut differences = |items: &[Item]| {
         boots += 1;
-        let tree = Tree::new(items);
+        let tree = Tree::new(platform, items);
         answer::differences(&predict(&tree), &tree, &ask(&tree))
     };
     let Some(Difference { kind, .. }) = differences(items).into_iter().next() else { return Ok(()) };
@@ -75,7 +80,7 @@ pub fn compare(
         _ => shrink::shrink(items, &mut |items| differences(items).iter().any(is_same)),
     };
     let differences = differences(&smallest);
-    Err(Box::new(Mismatch { items: smallest, differences, boots }))
+    Err(Box::new(Mismatch { platform, items: smallest, differences, boots }))
 }
 
 /// Compares the tree of `items` with what the kernel of `machine` does.
@@ -83,7 +88,8 @@ pub fn compare(
 /// # Errors
 /// The smallest difference found.
 pub fn compare_booted(items: &[Item], machine: &Machine) -> Result<(), Box<Mismatch>> {
-    compare(items, &|tree| predict(tree, &machine.rules), &mut |tree| machine.boot(tree))
+    let predict = |tree: &Tree| predict(tree, &machine.rules, &machine.boot);
+    compare(machine.platform, items, &predict, &mut |tree| machine.boot(tree))
 }
 
 #[cfg(test)]
@@ -101,7 +107,12 @@ mod tests {
     /// The answer of a kernel that does what `report` says.
     fn obedient(report: &Report, tree: &Tree) -> Answer {
         let end = if report.panics { End::Panicked } else { End::Answered };
-        let mut answer = Answer { end, regions: Vec::new(), got: Vec::new(), cma_total: 0, log: Vec::new() };
+        let mut answer = Answer { end, ..Answer::default() };
+        answer.ram.clone_from(&report.memory.ram);
+        // Whole pages.
+        let end = |end: u64| end.checked_next_multiple_of(PAGE_SIZE).unwrap_or(end);
+        let pages = report.memory.reserved.iter().map(|range| range.start & !(PAGE_SIZE - 1)..end(range.end));
+        answer.reserved = pages.collect();
         for region in &report.regions {
             let is_there = region.outcome.is_pool()
                 || matches!(region.outcome, NodeOutcome::NoMap | NodeOutcome::Reserved);
@@ -153,14 +164,18 @@ mod tests {
     #[test]
     fn a_broken_rule_is_found_and_its_tree_becomes_small() {
         let kernel = Kernel::debian(Rules::V6_12, Arch::Arm64, PAGE_SIZE).unwrap();
+        let predict = |tree: &Tree, kernel: &Kernel| predict(tree, kernel, &Boot::default());
         let broken = kernel.clone().with_pageblock(8 << 20).unwrap();
         let mut found = 0;
         for seed in 0..60 {
             let items = random::items(seed);
             let mut ask = |tree: &Tree| obedient(&predict(tree, &kernel), tree);
-            let right = compare(&items, &|tree| predict(tree, &kernel), &mut ask);
+            let right = compare(Platform::Virt, &items, &|tree| predict(tree, &kernel), &mut ask);
             assert!(right.is_ok(), "seed {seed}: {}", right.unwrap_err());
-            let Err(mismatch) = compare(&items, &|tree| predict(tree, &broken), &mut ask) else { continue };
+            let Err(mismatch) = compare(Platform::Virt, &items, &|tree| predict(tree, &broken), &mut ask)
+            else {
+                continue;
+            };
             found += 1;
             assert!(mismatch.items.len() <= 4, "{mismatch}");
         }

@@ -1,6 +1,9 @@
 //! Random trees of reserved memory: right ones, and every mistake that people make.
 
-use super::tree::{Item, Node, RAM, USER, Value, cells};
+use super::{
+    platform::RAM,
+    tree::{Item, Node, USER, Value, cells},
+};
 use crate::differential::Random;
 
 /// The start of the memory that regions use. Below lie the kernel, the initramfs and the tree.

@@ -4,21 +4,10 @@ use std::fmt::Write as _;
 
 use vm_fdt::{FdtReserveEntry, FdtWriter};
 
+use super::platform::Platform;
+
 /// The compatible of the devices that the guest's module drives (tests/guest/pools/pools.c).
 pub const USER: &str = "minivmm,pools";
-
-/// Where the guest's parts lie: all below the memory that trees under test use.
-pub const DTB: u64 = 0x4011_0000;
-/// The kernel.
-pub const KERNEL: u64 = 0x4020_0000;
-/// The initramfs, and its end.
-pub const INITRD: [u64; 2] = [0x4800_0000, 0x4810_0000];
-/// The RAM of the machine.
-pub const RAM: [u64; 2] = [0x4000_0000, 0xc000_0000];
-
-/// The arguments of every kernel: quick, silent but for a panic at any time, and with an end.
-const BOOTARGS: &str = "earlycon=pl011,0x9000000 console=ttyAMA0 loglevel=1 panic=-1 nokaslr mitigations=off kpti=off init_on_alloc=0 audit=0 apparmor=0 \
-                        cryptomgr.notests rdinit=/init";
 
 /// A property's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +47,7 @@ pub enum Item {
 /// A tree for a boot.
 #[derive(Debug, Clone)]
 pub struct Tree {
+    platform: Platform,
     reservations: Vec<(u64, u64)>,
     bootargs: String,
     parent: Vec<(String, Value)>,
@@ -110,11 +100,12 @@ pub fn cells(numbers: &[u64]) -> Vec<u32> {
 }
 
 impl Tree {
-    /// The tree of these items.
-    pub fn new(items: &[Item]) -> Self {
+    /// The tree of these items for a machine. A machine whose RAM no tree describes has no memory nodes.
+    pub fn new(platform: Platform, items: &[Item]) -> Self {
         let mut tree = Self {
+            platform,
             reservations: Vec::new(),
-            bootargs: BOOTARGS.to_owned(),
+            bootargs: platform.bootargs(),
             parent: vec![
                 ("#address-cells".to_owned(), Value::Cells(vec![2])),
                 ("#size-cells".to_owned(), Value::Cells(vec![2])),
@@ -126,6 +117,7 @@ impl Tree {
         for item in items {
             match item {
                 Item::Reservation(base, size) => tree.reservations.push((*base, *size)),
+                Item::Top(node) if platform != Platform::Virt && !is_asked(node) => {}
                 Item::Top(node) => tree.tops.push(node.clone()),
                 Item::Region(node) => tree.regions.push(node.clone()),
                 Item::Word(word) => tree.bootargs += &format!(" {word}"),
@@ -138,80 +130,27 @@ impl Tree {
         tree
     }
 
-    /// Whether the guest's module drives the device called `name`.
-    pub fn is_asked(&self, name: &str) -> bool {
-        let compatible = Value::Strings(vec![USER]);
-        let drives = |node: &Node| {
-            node.name == name && node.properties.contains(&("compatible".to_owned(), compatible.clone()))
-        };
-        self.tops.iter().any(drives)
+    /// The kernel's command line.
+    pub fn bootargs(&self) -> &str {
+        &self.bootargs
     }
 
-    /// The nodes of the machine: CPU, interrupts, timer, console.
-    fn machine(&self) -> Vec<(Node, Vec<Node>)> {
-        let cpu = Node::new("cpu@0")
-            .strings("device_type", &["cpu"])
-            .strings("compatible", &["arm,cortex-a57"])
-            .cells("reg", &[0]);
-        let plain = |node| (node, Vec::new());
-        vec![
-            (Node::new("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]), vec![cpu]),
-            plain(
-                Node::new("psci")
-                    .strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"])
-                    .strings("method", &["hvc"]),
-            ),
-            plain(
-                Node::new("timer")
-                    .strings("compatible", &["arm,armv8-timer"])
-                    .mark("always-on")
-                    .cells("interrupts", &[1, 13, 0x104, 1, 14, 0x104, 1, 11, 0x104, 1, 10, 0x104]),
-            ),
-            plain(
-                Node::new("intc@8000000")
-                    .strings("compatible", &["arm,cortex-a15-gic"])
-                    .cells("#interrupt-cells", &[3])
-                    .mark("interrupt-controller")
-                    .numbers("reg", &[0x800_0000, 0x1_0000, 0x801_0000, 0x1_0000])
-                    .cells("phandle", &[1]),
-            ),
-            plain(
-                Node::new("apb-pclk")
-                    .strings("compatible", &["fixed-clock"])
-                    .cells("#clock-cells", &[0])
-                    .cells("clock-frequency", &[24_000_000])
-                    .cells("phandle", &[2]),
-            ),
-            plain(
-                Node::new("pl011@9000000")
-                    .strings("compatible", &["arm,pl011", "arm,primecell"])
-                    .numbers("reg", &[0x900_0000, 0x1000])
-                    .cells("interrupts", &[0, 1, 4])
-                    .cells("clocks", &[2, 2])
-                    .strings("clock-names", &["uartclk", "apb_pclk"]),
-            ),
-        ]
+    /// Whether the guest's module drives the device called `name`.
+    pub fn is_asked(&self, name: &str) -> bool {
+        self.tops.iter().any(|node| node.name == name && is_asked(node))
     }
 
     /// All nodes below the root, with their children, and the root's properties.
     fn nodes(&self) -> (Node, Vec<(Node, Vec<Node>)>) {
-        let root = Node::new("")
-            .cells("interrupt-parent", &[1])
-            .cells("#address-cells", &[2])
-            .cells("#size-cells", &[2])
-            .strings("compatible", &["linux,dummy-virt"]);
-        let mut nodes = self.machine();
-        let chosen = Node::new("chosen")
-            .strings("stdout-path", &["/pl011@9000000"])
-            .numbers("linux,initrd-start", &[INITRD[0]])
-            .numbers("linux,initrd-end", &[INITRD[1]]);
-        nodes.push((chosen, Vec::new()));
-        nodes.extend(self.tops.iter().map(|node| (node.clone(), Vec::new())));
+        let (devices, others): (Vec<Node>, Vec<Node>) = self.tops.iter().cloned().partition(is_asked);
+        let mut nodes = self.platform.nodes(devices);
+        nodes.push((self.platform.chosen(), Vec::new()));
+        nodes.extend(others.into_iter().map(|node| (node, Vec::new())));
         let parent = Node { name: "reserved-memory".to_owned(), properties: self.parent.clone() };
         if !self.regions.is_empty() {
             nodes.push((parent, self.regions.clone()));
         }
-        (root, nodes)
+        (self.platform.root(), nodes)
     }
 
     /// The flattened tree.
@@ -268,6 +207,11 @@ impl Tree {
         }
         text + "};\n"
     }
+}
+
+/// Whether the guest's module drives a device.
+fn is_asked(node: &Node) -> bool {
+    node.properties.iter().any(|(name, value)| name == "compatible" && *value == Value::Strings(vec![USER]))
 }
 
 fn put(fdt: &mut FdtWriter, node: &Node) {
