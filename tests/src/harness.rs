@@ -283,9 +283,10 @@ fn lab_plans(groups: &[Group], arch: &Arch, extent: Extent) -> Vec<LabPlan> {
                 long.push(LabPlan { images: images.clone(), tests: vec![name] });
                 continue;
             }
-            // A test that boots no image runs in any lab.
+            // A test that boots no image shares a lab with those of the image that is always built.
+            let is_common = |images: &[String]| images.iter().all(|image| *image == Kind::DEFAULT.name());
             let has_room = |plan: &&mut LabPlan| {
-                (plan.images == images || plan.images.is_empty() || images.is_empty())
+                (plan.images == images || is_common(&plan.images) && is_common(&images))
                     && plan.tests.len() < TOGETHER
             };
             match short.iter_mut().rev().find(has_room) {
@@ -377,6 +378,7 @@ mod tests {
         let groups = [
             group("a", Place::Anywhere, vec![test("b")]),
             group("c", Place::OutsideOfLabs, vec![test("d")]),
+            group("k", Place::Linux(vec![Kind::Debian]), vec![test("l")]),
             group(
                 "e",
                 Place::Linux(vec![Kind::DEFAULT]),
@@ -392,7 +394,7 @@ mod tests {
         let plans = |extent| -> Vec<String> {
             lab_plans(&groups, foreign, extent).iter().map(ToString::to_string).collect()
         };
-        assert_eq!(plans(Extent::Brief), ["lab default;e::h", "lab default;a::b,e::g"]);
+        assert_eq!(plans(Extent::Brief), ["lab default;e::h", "lab default;a::b,e::g", "lab debian;k::l"]);
         assert_eq!(plans(Extent::Usual)[1], "lab default;a::b,e::g,e::i");
         assert_eq!(plans(Extent::Thorough)[1], "lab default;a::b,e::g,e::i,e::j");
     }
