@@ -285,7 +285,7 @@ fn a_signal_at_any_time_of_the_start_ends_the_machine() {
         let supervised = supervision.begin((0, None), move |(calls, sent), _| {
             *calls += 1;
             if *calls == moment {
-                let _ = kill_process(pid, Signal::QUIT);
+                let _ = kill_process(pid, Signal::TERM);
                 *sent = Some(begun.elapsed());
             }
             0
@@ -300,9 +300,9 @@ fn a_signal_at_any_time_of_the_start_ends_the_machine() {
         ends.push(status.code().or(status.signal().map(|signal| -signal)));
     }
     // Before minivmm has its handlers, the signal kills it.
-    let first = ends.iter().position(|end| *end != Some(-libc::SIGQUIT)).unwrap();
+    let first = ends.iter().position(|end| *end != Some(-libc::SIGTERM)).unwrap();
     assert!(first > 0 && ends.len() > first + 10, "{ends:?}");
-    assert!(ends[first..].iter().all(|end| *end == Some(128 + libc::SIGQUIT)), "{ends:?}");
+    assert!(ends[first..].iter().all(|end| *end == Some(128 + libc::SIGTERM)), "{ends:?}");
 }
 
 /// Neither its standard output nor its console log is read.
