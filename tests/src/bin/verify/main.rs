@@ -339,7 +339,7 @@ impl<'scope> Verify<'scope, '_> {
         };
         let run = move |built: TestPrograms| -> Result<(), String> {
             let mut suite = built.suite()?;
-            suite.arg("--test-threads=1");
+            suite.arg("--test-threads=1").env(Extent::VARIABLE, self.extent(arch).name());
             if !fit {
                 suite.env(harness::PLAN, "here");
             }
