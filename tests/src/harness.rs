@@ -173,7 +173,7 @@ impl FromStr for LabPlan {
 }
 
 /// How many tests share a lab: each takes some seconds to boot.
-const TOGETHER: usize = 32;
+const TOGETHER: usize = 36;
 
 /// Time limit of the tests that share a lab: several times what they take.
 pub const LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -253,7 +253,11 @@ fn choose(groups: &mut [Group], arguments: &Arguments) {
         }
         group.tests.retain(|test| {
             let name = format!("{}::{}", group.name, test.name);
-            chosen.as_ref().is_none_or(|chosen| chosen.split(',').any(|chosen| chosen == name))
+            let is_chosen = match &chosen {
+                Some(chosen) => chosen.split(',').any(|chosen| chosen == name),
+                None => test.extent <= Extent::asked(),
+            };
+            is_chosen
                 && test.arch.is_none_or(|arch| arch == Arch::host().name)
                 && !arguments.is_filtered_out(&Trial::test(name, || Ok(())))
         });
