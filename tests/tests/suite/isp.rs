@@ -17,14 +17,15 @@ pub(crate) fn group() -> Group {
     let same = tests![
         bad_parameters_are_told_and_change_nothing,
         exposure_and_white_balance_come_by_a_loop_in_the_guest,
-        v4l2_compliance_with_an_isp,
     ];
+    let long = tests![v4l2_compliance_with_an_isp].into_iter().map(Test::only_if_thorough);
     Group {
         name: "isp",
         place: Place::Linux(vec![Kind::DEFAULT]),
         tests: tests![nodes_of_metadata_let_go_while_streaming]
             .into_iter()
             .chain(same.into_iter().map(Test::the_same_everywhere))
+            .chain(long)
             .collect(),
     }
 }
