@@ -48,7 +48,7 @@ impl Content {
     /// An image of qcow2 in a `file` of `size` bytes.
     ///
     /// # Errors
-    /// If it is none, or if it needs other files.
+    /// If the file is no such image, or if the image needs other files.
     pub(super) fn qcow2(file: File, size: u64, is_read_only: bool) -> io::Result<Self> {
         // This opens no other file. An image could name any file of the host.
         let image: Qcow2<HostFile> = Qcow2::open_image(HostFile::new(file, size), !is_read_only)?;
