@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The files and folders of this crate that images are made from.
-const SOURCES: [&str; 3] = ["driver", "init", "kernel"];
+const SOURCES: [&str; 4] = ["driver", "init", "kernel", "udhcpc"];
 
 fn main() {
     let var = |name| PathBuf::from(env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}")));

@@ -9,6 +9,7 @@ pub mod area;
 pub mod board;
 pub mod check;
 pub mod dma;
+pub mod live;
 pub mod map;
 pub mod node;
 pub mod place;

@@ -13,6 +13,7 @@ pub mod camera;
 pub mod dma;
 pub mod exit;
 pub mod faults;
+pub mod helper;
 pub mod irq;
 pub mod machine_events;
 pub mod msgdma;
@@ -20,14 +21,22 @@ pub mod platform;
 pub mod pvpanic;
 pub mod register_table;
 pub mod serial;
+pub mod socket;
 pub mod virtio;
 
 /// Imaging without registers. It is a separate crate, so that an edit of a device does not compile its kernels again.
 pub use media;
 
 /// The devices that `--device NAME` adds to a machine, each by one line.
-pub static REGISTRY: &[&platform::Registration] =
-    &[&camera::REGISTRATION, &msgdma::REGISTRATION, &virtio::block::REGISTRATION];
+pub static REGISTRY: &[&platform::Registration] = &[
+    &camera::REGISTRATION,
+    &msgdma::REGISTRATION,
+    &virtio::block::REGISTRATION,
+    &virtio::vhost_user::share::REGISTRATION,
+    &virtio::vhost_user::REGISTRATION,
+    &virtio::net::REGISTRATION,
+    &virtio::vsock::REGISTRATION,
+];
 
 /// What can go wrong with the devices, for the parser of plans of faults.
 pub fn fault_tables() -> Vec<&'static faults::Table> {

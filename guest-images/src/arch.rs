@@ -45,10 +45,11 @@ impl Arch {
         fragments: &["common.config", "x86_64.config"],
         kernel: "vmlinux",
         boot_image: ("bzImage", "arch/x86/boot/bzImage"),
-        // objtool needs libelf, and kmod has depmod.
+        // objtool needs libelf, kmod has depmod, and dwarves has pahole.
         tools: &[
             "bc",
             "bison",
+            "dwarves",
             "flex",
             "gcc",
             "kmod",
@@ -79,8 +80,8 @@ impl Arch {
         fragments: &["common.config", "aarch64.config"],
         kernel: "Image",
         boot_image: ("Image", "arch/arm64/boot/Image"),
-        // kmod finds the dependencies of modules.
-        tools: &["bc", "bison", "flex", "gcc", "kmod", "libc6-dev", "make", "patch", "xz-utils"],
+        // kmod finds the dependencies of modules, and dwarves has pahole.
+        tools: &["bc", "bison", "dwarves", "flex", "gcc", "kmod", "libc6-dev", "make", "patch", "xz-utils"],
         cross: ("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-"),
         interpreter: "/lib/ld-linux-aarch64.so.1",
     };

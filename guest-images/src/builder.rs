@@ -4,15 +4,16 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::{
-    Error,
     arch::Arch,
     built::{self, Image, link},
     cache::{self, Lock},
-    debian,
+    command, debian,
     driver::Driver,
+    error::Error,
     image::Kind,
     initramfs::Initramfs,
     kernel::{self, Kernel},
@@ -91,15 +92,11 @@ fn make(
         driver.build(lock)?;
         cache::create_whole(&folder, |partial| {
             initramfs.build(&partial.join("initramfs"))?;
-            let unreadable = || Error::io("cannot read the folder", &kernel.folder);
-            // The initramfs contains the modules, which are in a folder.
-            let files = fs::read_dir(&kernel.folder).map_err(unreadable())?;
-            for file in files.filter(|file| file.as_ref().is_ok_and(|file| !file.path().is_dir())) {
-                let file = file.map_err(unreadable())?;
-                fs::hard_link(file.path(), partial.join(file.file_name()))
-                    .map_err(Error::io("cannot link", &file.path()))?;
-            }
-            Ok(())
+            let mut copy = Command::new("cp");
+            copy.args(["--recursive", "--link", "--no-target-directory"]).arg(&kernel.folder).arg(partial);
+            command::output(&mut copy)?;
+            // The initramfs contains the modules.
+            cache::remove_tree(&partial.join("lib"))
         })?;
     }
     Ok(folder)

@@ -3,9 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use crate::{
-    Error,
     arch::Arch,
     cache::{self, Lock, cache_dir},
+    error::Error,
     image::Kind,
     progress::say,
 };
@@ -14,7 +14,9 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Image {
     /// Its folder. In addition to the kernel and the initramfs it contains the kernel's configuration (`config`), the sizes
-    /// of its pages and pageblocks in bytes (`image.json`), and other forms of the kernel.
+    /// of its pages and pageblocks in bytes (`image.json`), other forms of the kernel and, for our own kernels, the debug
+    /// information: `vmlinux.debug` for gdb, `vmlinux.debug-gdb.py` with the kernel's commands for gdb (`lx-dmesg`), and
+    /// `vmlinux.btf` with the types.
     pub dir: PathBuf,
     /// The kernel that minivmm boots: `vmlinux` on x86_64, `Image` on aarch64.
     pub kernel: PathBuf,

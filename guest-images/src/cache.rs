@@ -9,7 +9,7 @@ use std::{
     process::Stdio,
 };
 
-use crate::Error;
+use crate::error::Error;
 
 /// The mode bit that lets every user write.
 const OTHERS_WRITE: u32 = 0o002;

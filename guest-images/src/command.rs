@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Runs `command` to its end and returns its standard output as text.
 ///

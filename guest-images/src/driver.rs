@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::{
-    Error, cache,
+    cache,
     cache::Lock,
+    error::Error,
     kernel::{self, Kernel},
     recipe::{Recipe, sorted_files},
     sources,

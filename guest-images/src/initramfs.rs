@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Error, arch::Arch, command, cpio, debian::Archive, driver::Driver, progress::Step, recipe::Recipe,
+    arch::Arch, command, cpio, debian::Archive, driver::Driver, error::Error, progress::Step, recipe::Recipe,
     sources,
 };
 
@@ -32,6 +32,9 @@ const PROGRAMS: [&str; 5] =
 
 /// The guest's first program, in this crate's folder.
 const INIT: &str = "init";
+
+/// What busybox's udhcpc calls with a server's answer, in this crate's folder and in the initramfs.
+const DHCP: (&str, &str) = ("udhcpc", "etc/udhcpc/default.script");
 
 /// Empty folders, and their permissions.
 const FOLDERS: [(&str, u32); 7] = [
@@ -76,7 +79,8 @@ impl<'a> Initramfs<'a> {
             .with(include_str!("initramfs.rs"))
             .with(include_str!("cpio.rs"))
             .with(&driver.name)
-            .with_file(&sources::folder()?.join(INIT))?;
+            .with_file(&sources::folder()?.join(INIT))?
+            .with_file(&sources::folder()?.join(DHCP.0))?;
         let name = packages.iter().fold(recipe, Recipe::with).name();
         Ok(Self { arch, driver, archive, packages, name })
     }
@@ -99,6 +103,7 @@ impl<'a> Initramfs<'a> {
             content.file(name, 0o644, text.into());
         }
         content.file("init", 0o755, read(&sources::folder()?.join(INIT))?);
+        content.file(DHCP.1, 0o755, read(&sources::folder()?.join(DHCP.0))?);
         let modules = &self.driver.folder;
         let unreadable = || Error::io("cannot read the folder", modules);
         for entry in fs::read_dir(modules).map_err(unreadable())? {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    Error, arch::Arch, builder, built, image::Kind, kernel::Kernel, recipe::sorted_files, versions::Versions,
+    arch::Arch, builder, built, error::Error, image::Kind, kernel::Kernel, recipe::sorted_files,
+    versions::Versions,
 };
 
 /// Builds the module whose Kbuild file and sources are in `folder`, in that folder, for the kernel of the image `kind` for

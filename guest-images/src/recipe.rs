@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::Error;
+use crate::error::Error;
 
 /// A hash of the inputs of a build result. Each input is preceded by its length, so different lists of inputs cannot give the
 /// same bytes.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    Error,
     cache::{self, Lock, cache_dir},
+    error::Error,
     recipe::Recipe,
 };
 

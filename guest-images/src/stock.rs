@@ -9,12 +9,12 @@ use std::{
 };
 
 use crate::{
-    Error,
     arch::Arch,
     built,
     cache::{self, Lock},
     command,
     debian::{self, Archive},
+    error::Error,
     progress::{Step, say},
     recipe::{Recipe, sorted_files},
     release::Release,

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, progress::say};
+use crate::{error::Error, progress::say};
 
 /// The recorded versions.
 pub(crate) struct Versions {

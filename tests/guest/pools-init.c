@@ -1,14 +1,19 @@
 /* The only program of a guest of tests/src/reserved: loads the module of tests/guest/pools, and prints what it and the kernel say. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
+
+/* Action of syslog(2). */
+#define SYSLOG_ACTION_CONSOLE_LEVEL 8
 
 /* Parts of the kernel's messages about reserved memory. */
 static const char *const parts[] = { "pools", "eserved", "cma", "CMA", "OF: ", "DMA pool", "swiotlb", "WARNING", "BUG" };
@@ -31,6 +36,44 @@ static void print_iomem(void)
 	while (file && fgets(line, sizeof(line), file))
 		if (strstr(line, ": System RAM") || strstr(line, ": reserved"))
 			printf("iomem %s", line);
+}
+
+/* The number in a file of debugfs, or 0. */
+static unsigned long long number_in(const char *area, const char *name)
+{
+	char path[512];
+	unsigned long long number = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/debug/cma/%s/%s", area, name);
+	file = fopen(path, "r");
+	if (file) {
+		if (fscanf(file, "%llu", &number) != 1)
+			number = 0;
+		fclose(file);
+	}
+	return number;
+}
+
+/* The CMA areas in debugfs. An area has its base in a folder of its range since 6.15. */
+static void print_areas(void)
+{
+	DIR *folder = opendir("/debug/cma");
+	struct dirent *entry;
+
+	if (!folder)
+		return;
+	puts("areas");
+	while ((entry = readdir(folder))) {
+		unsigned long long base;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		base = number_in(entry->d_name, "base_pfn");
+		if (!base)
+			base = number_in(entry->d_name, "ranges/0/base_pfn");
+		printf("area %s %llu %llu\n", entry->d_name, base, number_in(entry->d_name, "count"));
+	}
 }
 
 static void print_messages(void)
@@ -68,8 +111,13 @@ int main(void)
 	mkdir("/dev", 0755);
 	mount("proc", "/proc", "proc", 0, "");
 	mount("dev", "/dev", "devtmpfs", 0, "");
+	mkdir("/debug", 0700);
+	mount("debug", "/debug", "debugfs", 0, "");
 	console = open("/dev/console", O_RDWR);
-	if (console < 0)
+	/* From here on, only a panic is on the console. Without one, the log is the output. */
+	if (console >= 0)
+		klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, NULL, 1);
+	else
 		console = open("/dev/kmsg", O_WRONLY);
 	dup2(console, 1);
 	/* A line of the log is one write. */
@@ -80,6 +128,7 @@ int main(void)
 	syscall(SYS_finit_module, module, "", 0);
 	print_meminfo();
 	print_iomem();
+	print_areas();
 	print_messages();
 	puts("END");
 	fflush(stdout);

@@ -5,12 +5,16 @@
 
 use std::{
     env, fmt,
-    process::ExitCode,
+    fs::OpenOptions,
+    io::Write as _,
+    process::{self, ExitCode},
     str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,7 +23,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::{
     guest,
-    host::{self, CHOSEN},
+    host::{self, CHOSEN, PASSED},
     lab::IN_LAB,
 };
 
@@ -177,6 +181,9 @@ const TOGETHER: usize = 36;
 
 /// Time limit of the tests that share a lab: several times what they take.
 pub const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// Time limit of a test in a lab: several times as long as the longest takes that is not thorough.
+const TEST_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// What a test's time begins with.
 const TOOK: &str = "took ";
@@ -343,14 +350,35 @@ fn run(arguments: &Arguments, groups: &[Group]) -> ExitCode {
             // Until it has ended well; a panic unwinds past what follows.
             failed.store(stop_at_failure, Ordering::Relaxed);
             let start = Instant::now();
+            let ended = within_limit(&name);
             run();
+            drop(ended);
             failed.store(false, Ordering::Relaxed);
             println!("{TOOK}{:.1} s: {name}", start.elapsed().as_secs_f64());
+            if let Some(file) = env::var_os(PASSED) {
+                let file = OpenOptions::new().append(true).create(true).open(file);
+                file.and_then(|mut file| writeln!(file, "{name}")).map_err(|error| error.to_string())?;
+            }
             Ok(())
         })
     };
     let trials = groups.iter().flat_map(|group| group.tests.iter().map(|test| trial(group, test))).collect();
     libtest_mimic::run(arguments, trials).exit_code()
+}
+
+/// Ends this program if the test `name` hangs in a lab: until the result is dropped, it has [`TEST_LIMIT`].
+fn within_limit(name: &str) -> mpsc::Sender<()> {
+    let (ended, hangs) = mpsc::channel();
+    if env::var_os(IN_LAB).is_some() && Extent::asked() != Extent::Thorough {
+        let name = name.to_owned();
+        thread::spawn(move || {
+            if hangs.recv_timeout(TEST_LIMIT) == Err(RecvTimeoutError::Timeout) {
+                println!("{name} panicked at its time limit of {} s", TEST_LIMIT.as_secs());
+                process::exit(101);
+            }
+        });
+    }
+    ended
 }
 
 #[cfg(test)]

@@ -1,6 +1,14 @@
 //! Where guests run: on this host, if its KVM is fit, else in the lab.
 
-use std::{env, ffi::OsString, iter, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::VecDeque,
+    env,
+    ffi::OsString,
+    fs, iter,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use vmm::machine::kvm::{check_fit, open_kvm};
 
@@ -22,6 +30,9 @@ pub fn without_kvm() -> Option<String> {
 /// The tests of the test program that are to run in a lab, with commas between: it has not as many filters.
 pub const CHOSEN: &str = "MINIVMM_TESTS";
 
+/// The file to which the test program appends the name of each test that passes.
+pub const PASSED: &str = "MINIVMM_PASSED";
+
 /// Runs the tests of this program that `labs` has in labs, and says so on stderr. Whether all passed.
 ///
 /// # Panics
@@ -29,11 +40,11 @@ pub const CHOSEN: &str = "MINIVMM_TESTS";
 pub fn run_in_labs(labs: &[LabPlan], limit: Duration) -> bool {
     let Some(reason) = unfit().or_else(without_kvm).filter(|_| !labs.is_empty()) else { return true };
     eprintln!("Guests run in the lab host: {reason}.");
-    let run = |tests: &[String]| {
+    let run = |tests: &[String], passed: &Path| {
         let program = env::current_exe().map(PathBuf::into_os_string);
         let program = program.unwrap_or_else(|error| panic!("this program cannot be found again: {error}"));
-        let chosen = OsString::from(format!("{CHOSEN}={}", tests.join(",")));
-        in_lab(&reason, [OsString::from("env"), chosen, program], limit) == 0
+        let words = iter::once(OsString::from("env")).chain(chosen(tests, passed)).chain([program]);
+        in_lab(&reason, words, passed.parent(), limit) == 0
     };
     let failed: Vec<String> = labs.iter().flat_map(|plan| run_twice(&plan.tests, run)).collect();
     let lost = failed.len();
@@ -46,21 +57,54 @@ pub fn run_in_labs(labs: &[LabPlan], limit: Duration) -> bool {
     failed.is_empty()
 }
 
-/// Lets `run` run `tests` in a lab and, if one of them fails, each by itself in a second lab: an emulated KVM is not without
-/// faults. That tests needed a second lab is said loudly. Returns those that failed in both.
-pub fn run_twice(tests: &[String], run: impl Fn(&[String]) -> bool) -> Vec<String> {
-    if run(tests) {
-        return Vec::new();
-    }
-    eprintln!("{} FAILED IN A LAB: each once more, in one of its own.", tests.join(" or "));
-    let fails_again = |test: &&String| {
-        let passed = run(std::slice::from_ref(*test));
-        if passed {
-            eprintln!("{test} PASSED IN THE SECOND LAB; what the first said is above.");
+/// The environment of a test program that runs `tests` and notes those that pass in the file `passed`.
+pub fn chosen(tests: &[String], passed: &Path) -> [OsString; 2] {
+    let mut file = OsString::from(format!("{PASSED}="));
+    file.push(passed);
+    [format!("{CHOSEN}={}", tests.join(",")).into(), file]
+}
+
+/// How many tests of a lab run a second time: more failures are not the emulated KVM's.
+const SECOND_LABS: usize = 3;
+
+/// Lets `run` run `tests` in a lab, where the first failure ends them. The failed test runs once more in a lab of its own, because
+/// an emulated KVM can fail by itself, and those after it run together in the next lab. Each second lab is announced loudly.
+/// `run` gets a file for the names of the tests that pass, in a folder that the lab may write. Returns the tests that failed in
+/// both labs, and those that were not run.
+///
+/// # Panics
+/// If there is no temporary folder.
+pub fn run_twice(tests: &[String], run: impl Fn(&[String], &Path) -> bool) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("passed");
+    // Those of `tests` that did not pass, of which the first is the one that failed.
+    let run = |tests: &[String]| -> VecDeque<String> {
+        if run(tests, &file) {
+            return VecDeque::new();
         }
-        !passed
+        let passed = fs::read_to_string(&file).unwrap_or_default();
+        let rest: VecDeque<String> =
+            tests.iter().filter(|test| passed.lines().all(|line| line != *test)).cloned().collect();
+        if rest.is_empty() { tests.iter().cloned().collect() } else { rest }
     };
-    tests.iter().filter(fails_again).cloned().collect()
+    let mut failed = Vec::new();
+    let mut rest = run(tests);
+    for _ in 0..SECOND_LABS {
+        let Some(test) = rest.pop_front() else { return failed };
+        eprintln!("{test} FAILED IN A LAB: once more, in one of its own.");
+        if run(std::slice::from_ref(&test)).is_empty() {
+            eprintln!("{test} PASSED IN THE SECOND LAB; what the first said is above.");
+        } else {
+            failed.push(test);
+        }
+        if !rest.is_empty() {
+            rest = run(rest.make_contiguous());
+        }
+    }
+    if !rest.is_empty() {
+        eprintln!("NOT RUN, because too many tests failed before: {}", rest.make_contiguous().join(", "));
+    }
+    failed.into_iter().chain(rest).collect()
 }
 
 /// Runs this program again in the lab, with the same arguments, if this host cannot run Linux guests; says so on stderr.
@@ -73,7 +117,8 @@ pub fn move_to_lab_if_unfit(limit: Duration) -> Option<ExitCode> {
     eprintln!("Linux guests run in the lab host: {reason}.");
     let status = match env::current_exe() {
         Ok(program) => {
-            in_lab(&reason, iter::once(program.into_os_string()).chain(env::args_os().skip(1)), limit)
+            let words = iter::once(program.into_os_string()).chain(env::args_os().skip(1));
+            in_lab(&reason, words, None, limit)
         }
         Err(error) => {
             eprintln!("this program cannot be found again: {error}");
@@ -83,10 +128,19 @@ pub fn move_to_lab_if_unfit(limit: Duration) -> Option<ExitCode> {
     Some(status.into())
 }
 
-/// Runs a command in the lab; its exit status.
-fn in_lab(reason: &str, command: impl IntoIterator<Item = OsString>, limit: Duration) -> u8 {
+/// Runs a command in the lab, which may write the folder `writable`; its exit status.
+fn in_lab(
+    reason: &str,
+    command: impl IntoIterator<Item = OsString>,
+    writable: Option<&Path>,
+    limit: Duration,
+) -> u8 {
     assert!(!lab::is_inside(), "the lab's KVM is unfit: {reason}");
-    let lab = Lab::new().timeout(Some(limit)).pass_signals().note(|note| eprintln!("{note}"));
+    let mut lab =
+        Lab::new().network(Vec::new()).timeout(Some(limit)).pass_signals().note(|note| eprintln!("{note}"));
+    if let Some(folder) = writable {
+        lab = lab.writable(folder);
+    }
     match lab.run(command) {
         Ok(status) => status,
         Err(error) => {
@@ -98,13 +152,33 @@ fn in_lab(reason: &str, command: impl IntoIterator<Item = OsString>, limit: Dura
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, fs::OpenOptions, io::Write as _};
+
     use super::*;
 
     #[test]
-    fn each_test_of_a_lab_that_failed_has_a_second_one() {
-        let tests = ["a", "b", "c"].map(String::from);
-        assert_eq!(run_twice(&tests, |_| true), [""; 0]);
+    fn a_test_that_fails_in_a_lab_has_a_second_one() {
+        let tests = ["a", "b", "c", "d", "e", "f"].map(String::from);
+        // What each lab was asked to run, and those that were lost in the end, when a lab fails at the tests of `bad`.
+        let run = |bad: &dyn Fn(&str, usize) -> bool| {
+            let labs = RefCell::new(Vec::new());
+            let lost = run_twice(&tests, |tests, file| {
+                labs.borrow_mut().push(tests.concat());
+                let passed = tests.iter().take_while(|test| !bad(test, tests.len()));
+                let passed: Vec<String> = passed.map(|test| format!("{test}\n")).collect();
+                let mut file = OpenOptions::new().append(true).create(true).open(file).unwrap();
+                file.write_all(passed.concat().as_bytes()).unwrap();
+                passed.len() == tests.len()
+            });
+            (labs.into_inner().join(" "), lost.concat())
+        };
+        let results = |labs: &str, lost: &str| (labs.to_owned(), lost.to_owned());
+        assert_eq!(run(&|_, _| false), results("abcdef", ""));
         // Together they fail, and b alone does, too.
-        assert_eq!(run_twice(&tests, |tests| tests.len() == 1 && tests[0] != "b"), ["b"]);
+        assert_eq!(run(&|test, _| test == "b"), results("abcdef b cdef", "b"));
+        // An emulated KVM that fails once, and at the last test.
+        assert_eq!(run(&|test, together| test == "c" && together > 1), results("abcdef c def", ""));
+        assert_eq!(run(&|test, _| test == "f"), results("abcdef f", "f"));
+        assert_eq!(run(&|_, _| true), results("abcdef a bcdef b cdef c def", "abcdef"));
     }
 }

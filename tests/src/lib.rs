@@ -3,12 +3,14 @@
 pub mod bare_metal;
 pub mod colours;
 pub mod compliance;
+pub mod core_dump;
 pub mod cross;
 pub mod demo;
 pub mod differential;
 pub mod guest;
 pub mod harness;
 pub mod host;
+pub mod imports;
 pub mod injection;
 pub mod kernels;
 pub mod programs;

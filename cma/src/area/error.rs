@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::{MAX_PAGES, MAX_RANGES, Rules};
+use super::{
+    limits::{MAX_PAGES, MAX_RANGES},
+    rules::Rules,
+};
 use crate::PAGE_SIZE;
 
 /// Why an area cannot exist.

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Area, AreaError, Rules};
-use crate::map::{PageError, Pages};
+use super::{allocator::Area, error::AreaError, rules::Rules};
+use crate::map::pages::{PageError, Pages};
 
 /// The texts of the files in /sys/kernel/debug/cma/NAME (mm/cma_debug.c, cma_debugfs_add_one).
 #[derive(Debug, Clone, Copy)]

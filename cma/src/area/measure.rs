@@ -4,7 +4,10 @@ use std::{fmt, ops::Range};
 
 use serde::Serialize;
 
-use super::{Area, MemRange, Rules};
+use super::{
+    allocator::{Area, MemRange},
+    rules::Rules,
+};
 
 /// Free space of an area, in pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,8 +1,11 @@
 //! Compares the allocator with hand-checked numbers, and with a reference that examines every bit.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::PAGE_SIZE;
 
 /// 64 MiB at 1 GiB.
 fn window() -> Area {

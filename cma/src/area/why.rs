@@ -4,7 +4,11 @@ use std::{fmt, ops::Range};
 
 use serde::Serialize;
 
-use super::{Area, MemRange, Reason, Request, measure::plural};
+use super::{
+    allocator::{Area, MemRange, Request},
+    error::Reason,
+    measure::plural,
+};
 use crate::PAGE_SIZE;
 
 /// The answer to a request, and what would make it succeed. A field that does not apply is null. Counts are in pages.

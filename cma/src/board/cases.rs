@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use super::{
-    Board, KnownWindow,
-    diagnosis::{Case, Cause, Moment, Question},
+    case::{Case, Moment, Question},
+    cause::Cause,
+    facts::Board,
     log::{Failure, Listing},
     remedies::Refused,
+    windows::KnownWindow,
 };
 use crate::{
     area::{Area, Rules, Why, plural},

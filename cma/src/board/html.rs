@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Diagnosis;
+use super::diagnosis::Diagnosis;
 use crate::{map::Map, size};
 
 const STYLE: &str = "body{font:15px/1.5 'DejaVu Sans','Helvetica Neue',Arial,sans-serif;color:#1d2733;max-width:64em;\

@@ -1,6 +1,6 @@
 //! The kernel and the boot of a board, for the check of its device tree.
 
-use super::Board;
+use super::facts::Board;
 use crate::check::{
     Arch, Boot, Kernel, Report, Tree, TreeError, check,
     config::{Config, Given},

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use vm_fdt::{Error, FdtWriter};
 
-use super::Files;
+use super::files::Files;
 
 /// The folder's name, in an archive and in /proc.
 const FOLDER: &str = "device-tree/";

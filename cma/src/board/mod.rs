@@ -2,9 +2,13 @@
 //!
 //! [`Board`] gathers the facts, [`Diagnosis`] judges them. `minivmm diagnose` prints a diagnosis, as text, JSON or a page.
 
+mod case;
 mod cases;
+mod cause;
 mod diagnosis;
+mod error;
 mod facts;
+mod files;
 mod html;
 mod kernel;
 mod live_tree;
@@ -13,12 +17,11 @@ mod remedies;
 mod text;
 mod windows;
 
-use std::collections::BTreeMap;
-
-pub use diagnosis::{Case, Cause, Diagnosis, Moment, Question, WindowState};
-pub use facts::{Board, BoardError};
+pub use case::{Case, Moment, Question};
+pub use cause::Cause;
+pub use diagnosis::{Diagnosis, WindowState};
+pub use error::BoardError;
+pub use facts::Board;
+pub use files::Files;
 pub use remedies::{Effort, Remedy};
 pub use windows::KnownWindow;
-
-/// The files of a board, by their paths.
-pub type Files = BTreeMap<String, Vec<u8>>;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{diagnosis::Cause, log::Origin};
+use super::{cause::Cause, log::Origin};
 use crate::{
     area::{Why, plural},
     map::human,

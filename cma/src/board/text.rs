@@ -2,7 +2,10 @@
 
 use std::{fmt, ops::Range};
 
-use super::{Case, Diagnosis, Moment};
+use super::{
+    case::{Case, Moment},
+    diagnosis::Diagnosis,
+};
 use crate::size;
 
 /// The most messages of drivers that are printed.

@@ -3,7 +3,8 @@
 use crate::{
     area::{Area, Debugfs, Rules},
     board::{
-        BoardError, Files,
+        error::BoardError,
+        files::Files,
         log::{Log, Origin},
     },
 };

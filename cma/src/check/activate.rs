@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::{
-    Level,
-    default_window::Origin,
-    finding,
+    early::{Checked, Early},
+    finding::{Level, finding},
     kernel::Arch,
-    regions::{Checked, Early},
+    ranges::Ranges,
+    report::Origin,
 };
 
 const ACTIVATE: &str = "mm/cma.c, cma_activate_area";
@@ -15,17 +15,24 @@ const ACTIVATE: &str = "mm/cma.c, cma_activate_area";
 impl Early<'_, '_> {
     /// Activates all areas, and says which fail.
     pub(super) fn activate(&mut self, regions: &mut [Checked]) {
+        // The memory of the areas before, which the page allocator has, also where their activation failed.
+        let mut given = Ranges::default();
         for (index, range) in std::mem::take(&mut self.areas) {
-            let Some(text) = range.and_then(|range| self.failure(&range)) else { continue };
-            match index {
-                // Linux chooses the address, so that it depends on RAM.
-                Some(index) if regions[index].region.base.is_none() && self.ram.may_grow() => {
-                    let text =
-                        format!("with the RAM of the tree {text}; with other RAM, its place is another");
-                    regions[index].say(Level::Warning, ACTIVATE, text);
+            let Some(range) = range else { continue };
+            let failure = self.failure(&range);
+            let crash = if self.panics { None } else { self.crash(&range, &given) };
+            given.insert(range);
+            for text in failure.into_iter().chain(crash) {
+                match index {
+                    // Linux chooses the address, so that it depends on RAM.
+                    Some(index) if regions[index].region.base.is_none() && self.ram.may_grow() => {
+                        let text =
+                            format!("with the RAM of the tree {text}; with other RAM, its place is another");
+                        regions[index].say(Level::Warning, ACTIVATE, text);
+                    }
+                    Some(index) => regions[index].say(Level::Error, ACTIVATE, text),
+                    None => self.window.findings.push(finding(Level::Error, ACTIVATE, text)),
                 }
-                Some(index) => regions[index].say(Level::Error, ACTIVATE, text),
-                None => self.window.findings.push(finding(Level::Error, ACTIVATE, text)),
             }
         }
         if let Some(index) = self.default {
@@ -79,6 +86,35 @@ impl Early<'_, '_> {
             "it lies on both sides of {end}, the end of {zone}, in two zones (\"CMA area ... could not be activated\"): devices get \
              nothing from it"
         ))
+    }
+
+    /// Why Linux crashes when it uses a page of the window at `range`. The areas before it have the memory `given`. None if it does not.
+    fn crash(&mut self, range: &Range<u64>, given: &Ranges) -> Option<String> {
+        if !self.ram.is_known() || self.ram.lack(range).is_some() {
+            return None;
+        }
+        if given.overlaps(range) {
+            // The finding about the overlap says so.
+            self.may_panic = true;
+            return None;
+        }
+        let free = Ranges::from_iter([range.clone()]).without(&[self.memblock.reserved()]);
+        let mut unmapped = Ranges::from_iter(self.memblock.unmapped());
+        unmapped.keep(range);
+        let text = if let Some(free) = free.first() {
+            format!(
+                "{free:#x?} in it is free, because Linux freed it with the memory of a region that it refuses: the page allocator \
+                 gets it twice, and Linux crashes when it uses it"
+            )
+        } else {
+            let unmapped = unmapped.iter().next()?;
+            format!(
+                "{unmapped:#x?} in it is not mapped, because of a region with no-map: the page allocator gets it, and Linux crashes \
+                 when it uses it"
+            )
+        };
+        self.may_panic = true;
+        Some(text)
     }
 
     /// Whether all of `range` is in sections with some RAM: Linux has page structures for whole sections (mm/sparse.c).

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Arch, Kernel, KernelError, Options, Rules, SizeSelection};
-use crate::PAGE_SIZE;
+use super::kernel::{Arch, Kernel, KernelError, Options, SizeSelection};
+use crate::{PAGE_SIZE, area::Rules};
 
 /// The options that name an architecture.
 const ARCHITECTURES: [(&str, Arch); 4] =
@@ -124,6 +124,7 @@ impl<'a> Config<'a> {
             cma_size_mbytes: self.number("CMA_SIZE_MBYTES")?.unwrap_or(0),
             cma_size_percentage: self.number("CMA_SIZE_PERCENTAGE")?.unwrap_or(0),
             cma_size_selection: selection.unwrap_or(SizeSelection::Mbytes),
+            cma_size_pernuma: self.has("CMA_SIZE_PERNUMA"),
             cma_alignment: self.number("CMA_ALIGNMENT")?.unwrap_or(ALIGNMENT),
             dma_declare_coherent: self.has("DMA_DECLARE_COHERENT"),
             dma_global_pool: self.has("DMA_GLOBAL_POOL"),

@@ -1,73 +1,24 @@
 //! The window of devices without a window of their own: a node's, that of `cma=`, or that of the kernel's configuration
 //! (kernel/dma/contiguous.c, dma_contiguous_reserve; mm/cma.c, cma_declare_contiguous_nid).
 
-use std::{fmt, ops::Range};
-
-use serde::Serialize;
+use std::ops::Range;
 
 use super::{
-    Finding, Level, finding,
-    kernel::SizeSelection,
+    early::{Checked, Early},
+    finding::{Level, finding},
+    kernel::{Arch, SizeSelection},
     memblock::{Holder, Request},
-    regions::Early,
+    ranges::Ranges,
+    report::Origin,
 };
 use crate::{area::Rules, size};
 
 pub(super) const RESERVE: &str = "kernel/dma/contiguous.c, dma_contiguous_reserve";
+const NUMA_RESERVE: &str = "kernel/dma/contiguous.c, dma_numa_cma_reserve";
 const DECLARE: &str = "mm/cma.c, cma_declare_contiguous_nid";
 
 /// The end of 32-bit addresses.
 const BORDER: u64 = 4 << 30;
-
-/// What makes the default window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// No window.
-    #[default]
-    None,
-    /// A node with linux,cma-default.
-    Node,
-    /// `cma=` on the command line.
-    Cmdline,
-    /// CONFIG_CMA_SIZE_*.
-    Config,
-}
-
-/// The default window.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct DefaultWindow {
-    /// What makes it.
-    pub origin: Origin,
-    /// The path of its node; null without one.
-    pub node: Option<String>,
-    /// Its first address; null if the kernel chooses it, or if there is no window.
-    pub base: Option<u64>,
-    /// Its size in bytes; null if there is no window.
-    pub size: Option<u64>,
-    /// The findings.
-    pub findings: Vec<Finding>,
-}
-
-impl fmt::Display for DefaultWindow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by = match self.origin {
-            Origin::None => "none",
-            Origin::Node => self.node.as_deref().unwrap_or_default(),
-            Origin::Cmdline => "by cma= on the command line",
-            Origin::Config => "by CONFIG_CMA_SIZE_*",
-        };
-        write!(f, "Default window: {by}")?;
-        if let Some(size) = self.size.filter(|_| self.node.is_none()) {
-            write!(f, ", {}", size::format(size))?;
-            match self.base {
-                Some(base) => write!(f, " at {base:#x}")?,
-                None => write!(f, " where the kernel finds room")?,
-            }
-        }
-        self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
-    }
-}
 
 /// A request for the default window.
 struct Wanted {
@@ -79,15 +30,49 @@ struct Wanted {
 }
 
 impl Early<'_, '_> {
-    /// Reserves the default window, unless a node is it already.
-    pub(super) fn reserve_default_window(&mut self) {
+    /// Reserves the default window, unless a node is it already, and those of NUMA nodes.
+    pub(super) fn reserve_default_window(&mut self, regions: &[Checked]) {
+        if self.reserve_one_window() {
+            self.reserve_numa_windows(regions);
+        }
+    }
+
+    /// Reserves a window of the default window's size in each of several NUMA nodes (kernel/dma/contiguous.c, dma_numa_cma_reserve).
+    fn reserve_numa_windows(&mut self, regions: &[Checked]) {
+        let is_configured = self.kernel.rules == Rules::V7_2 && self.kernel.options.cma_size_pernuma;
+        let size = match self.default {
+            Some(index) => regions[index].region.size,
+            None => self.window.size,
+        };
+        let (Some(size), true, true) = (size, is_configured, self.ram.nodes.len() > 1) else { return };
+        let wanted = Wanted { base: 0, size, limit: 0, fixed: false };
+        for ram in self.ram.nodes.clone().into_values() {
+            // Linux goes on without it.
+            let Ok((Some(base), size)) = self.declare(&wanted, Some(&ram)) else { continue };
+            let range = self.kernel.range(base, size);
+            self.guessed.insert(range.clone());
+            self.memblock.reserve(range.clone(), Holder::Other("a NUMA node's default window"));
+            self.areas.push((None, None));
+            self.numa.push(range);
+        }
+        let text = format!(
+            "Linux also reserves {} in {} of {} NUMA nodes (CONFIG_CMA_SIZE_PERNUMA)",
+            size::format(size),
+            self.numa.len(),
+            self.ram.nodes.len()
+        );
+        self.window.findings.push(finding(Level::Note, NUMA_RESERVE, text));
+    }
+
+    /// Reserves the default window, unless a node is it already. False if that fails.
+    fn reserve_one_window(&mut self) -> bool {
         let options = &self.kernel.options;
         if !options.dma_cma {
             if self.cmdline.cma.is_some() {
                 let text = "cma= on the command line has no effect without CONFIG_DMA_CMA";
                 self.window.findings.push(finding(Level::Warning, RESERVE, text));
             }
-            return;
+            return false;
         }
         let limit = self.ram.window_limit;
         let (origin, wanted) = match self.cmdline.cma {
@@ -104,13 +89,14 @@ impl Early<'_, '_> {
             None => (Origin::Config, Wanted { base: 0, size: self.configured_size(), limit, fixed: false }),
         };
         if wanted.size == 0 || self.default.is_some() {
-            return;
+            return true;
         }
-        match self.declare(&wanted) {
+        match self.declare(&wanted, None) {
             Ok((base, size)) => {
                 self.window.origin = origin;
                 (self.window.base, self.window.size) = (base.filter(|_| wanted.fixed), Some(size));
                 let range = base.map(|base| self.kernel.range(base, size));
+                self.beside.clone_from(&range);
                 if let Some(range) = range.clone() {
                     if !wanted.fixed {
                         self.guessed.insert(range.clone());
@@ -118,6 +104,7 @@ impl Early<'_, '_> {
                     self.memblock.reserve(range, Holder::Other("the default window"));
                 }
                 self.areas.push((None, range.filter(|_| wanted.fixed)));
+                true
             }
             Err(text) => {
                 let level = if origin == Origin::Cmdline { Level::Error } else { Level::Warning };
@@ -128,8 +115,21 @@ impl Early<'_, '_> {
                     wanted.size >> 20
                 );
                 self.window.findings.push(finding(level, DECLARE, text));
+                false
             }
         }
+    }
+
+    /// Where the first page table of the linear map is, which Linux allocates before the default window is reserved
+    /// (arch/arm64/mm/mmu.c, early_pgtable_alloc). None if that is unknown, or later on this architecture.
+    fn page_table(&self) -> Option<u64> {
+        let kernel = self.kernel;
+        if kernel.arch != Arch::Arm64 || !self.ram.is_known() {
+            return None;
+        }
+        let (size, align) = (kernel.page_size, kernel.page_size);
+        let request = Request { size, align, within: 0..self.ram.end(), bottom_up: false };
+        self.memblock.free_memory().find(kernel, &request)
     }
 
     fn configured_size(&self) -> u64 {
@@ -147,8 +147,8 @@ impl Early<'_, '_> {
         }
     }
 
-    /// The base, if it is known, and the size of the window. The error is the reason for a kernel without a window.
-    fn declare(&self, wanted: &Wanted) -> Result<(Option<u64>, u64), String> {
+    /// The base, if it is known, and the size of the window, in the RAM of a NUMA node or anywhere. The error is the reason for a kernel without a window.
+    fn declare(&self, wanted: &Wanted, node: Option<&Ranges>) -> Result<(Option<u64>, u64), String> {
         let kernel = self.kernel;
         let current = kernel.rules == Rules::V7_2;
         let block = kernel.pageblock;
@@ -200,12 +200,19 @@ impl Early<'_, '_> {
                 let holder = holder.unwrap_or_else(|| "another region".to_owned());
                 return Err(format!("{range:#x?} is already reserved for {holder} (-EBUSY)"));
             }
+            if let Some(table) = self.page_table().filter(|table| range.contains(table)) {
+                let other = if self.ram.may_grow() { "; with other RAM they are elsewhere" } else { "" };
+                return Err(format!(
+                    "Linux allocates its page tables before, at the end of free RAM, and {table:#x} is in {range:#x?} \
+                     (-EBUSY){other}"
+                ));
+            }
             return Ok((Some(base), size));
         }
         if !self.ram.is_known() {
             return Ok((None, size));
         }
-        let free = self.memblock.free_memory();
+        let free = node.map_or_else(|| self.memblock.free_memory(), |ram| self.memblock.free_memory_in(ram));
         let find = |within: Range<u64>, bottom_up| {
             free.find(kernel, &Request { size, align: block, within, bottom_up })
         };

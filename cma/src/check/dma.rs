@@ -45,10 +45,11 @@ pub(super) fn reach(tree: &Tree<'_>, bus: usize) -> Option<Ranges> {
 pub(super) fn max_cpu_address(tree: &Tree<'_>) -> u64 {
     let last = |bus| {
         let ranges = tuples(tree, bus)?;
-        let ends = ranges.filter_map(|(_, parent, size)| {
-            Some(translate(tree, bus, parent)?.saturating_add(size).saturating_sub(1))
-        });
-        Some(ends.max().unwrap_or(0))
+        // An address that no bus above has is the largest number, and the sum wraps.
+        let end = |(_, parent, size): (u64, u64, u64)| {
+            translate(tree, bus, parent).unwrap_or(u64::MAX).wrapping_add(size)
+        };
+        Some(ranges.map(end).fold(0, |last, end| if end > last { end.wrapping_sub(1) } else { last }))
     };
     let buses =
         tree.nodes().filter(|node| tree.property(*node, "dma-ranges").is_some_and(|value| !value.is_empty()));

@@ -83,6 +83,8 @@ pub struct Options {
     pub cma_size_percentage: u64,
     /// CONFIG_CMA_SIZE_SEL_*.
     pub cma_size_selection: SizeSelection,
+    /// CONFIG_CMA_SIZE_PERNUMA: each of several NUMA nodes also gets a window of the default window's size.
+    pub cma_size_pernuma: bool,
     /// CONFIG_CMA_ALIGNMENT: the largest order to which a buffer is aligned.
     pub cma_alignment: u32,
     /// CONFIG_DMA_DECLARE_COHERENT.
@@ -204,6 +206,7 @@ impl Kernel {
             cma_size_mbytes: mbytes,
             cma_size_percentage: 0,
             cma_size_selection: SizeSelection::Mbytes,
+            cma_size_pernuma: current && arch != Arch::Arm,
             cma_alignment: 8,
             dma_declare_coherent: true,
             dma_global_pool: false,
@@ -227,6 +230,7 @@ impl Kernel {
         let options = Options {
             dma_cma: true,
             cma_size_mbytes: 0,
+            cma_size_pernuma: false,
             hugetlb: rules == Rules::V7_2,
             zone_dma: arch == Arch::Arm64,
             ..debian.options

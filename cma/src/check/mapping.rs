@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::{
-    Level, NodeOutcome,
+    early::{Checked, Early},
+    finding::Level,
     kernel::Arch,
     ranges::Ranges,
-    regions::{Checked, Early},
+    report::NodeOutcome,
 };
 use crate::{area::Rules, size};
 
@@ -14,11 +15,17 @@ const DMA_INIT: &str = "kernel/dma/coherent.c, dma_init_coherent_memory";
 const MEMREMAP: &str = "kernel/dma/coherent.c, dma_init_coherent_memory; kernel/iomem.c, memremap";
 const IOREMAP: &str =
     "kernel/dma/coherent.c, dma_init_coherent_memory; arch/arm64/mm/ioremap.c, __ioremap_prot";
+const X86_IOREMAP: &str =
+    "kernel/dma/coherent.c, dma_init_coherent_memory; arch/x86/mm/ioremap.c, __ioremap_caller";
 const MAP_MEM: &str = "arch/arm64/mm/mmu.c, map_mem";
 const INIT_MAPPING: &str = "arch/x86/mm/init.c, init_range_memory_mapping";
 
+/// The end of the addresses that a page table of 64-bit Arm and x86 can have.
+const LARGEST: u64 = 1 << 52;
 /// The smallest request of the early allocator.
 const SMALLEST: u64 = 64;
+/// The bytes of a region in the kernel's list (include/linux/of_reserved_mem.h, struct reserved_mem).
+const ENTRY: u64 = 48;
 /// Room above free memory that is not mapped: with less, the early allocator surely takes the latter.
 const LITTLE_ROOM: u64 = 128 << 10;
 /// With more room, it surely does not.
@@ -69,20 +76,33 @@ impl Early<'_, '_> {
     /// Finds free memory that is not mapped: beside no-map memory in a page, and no-map memory that is freed. The early allocator takes
     /// memory from the top, and the page allocator gets the whole pages that are left.
     pub(super) fn look_at_free_memory(&mut self, regions: &mut [Checked]) {
+        self.look_at_unmapped(regions, SMALLEST, true);
+    }
+
+    /// The same before static nodes are set up, which can free memory: since 6.12 Linux first allocates its list of `count` regions
+    /// (drivers/of/of_reserved_mem.c, alloc_reserved_mem_array). Returns whether it panics then.
+    pub(super) fn look_at_list(&mut self, regions: &mut [Checked], count: usize) -> bool {
+        let size = (ENTRY * count as u64).next_multiple_of(SMALLEST);
+        count > 0 && self.look_at_unmapped(regions, size, false)
+    }
+
+    /// Finds free memory that is not mapped, in which a request of `size` bytes fits. The memory that `is_last` is what the page
+    /// allocator gets. Returns whether Linux surely uses it.
+    fn look_at_unmapped(&mut self, regions: &mut [Checked], size: u64, is_last: bool) -> bool {
         let source = match self.kernel.arch {
             Arch::Arm64 => MAP_MEM,
             Arch::X86_64 => INIT_MAPPING,
-            Arch::Arm | Arch::Riscv => return,
+            Arch::Arm | Arch::Riscv => return false,
         };
         if !self.ram.is_known() {
-            return;
+            return false;
         }
         let page = self.kernel.page_size;
         let mut free: Ranges = self.memblock.free_memory().parts().cloned().collect();
         if self.kernel.arch == Arch::X86_64 {
             free.keep(&(0..self.mapped_end()));
         }
-        let mut room = 0;
+        let (mut room, mut panics) = (0, false);
         let unmapped: Ranges = free.without(&[&self.linear]).into_iter().collect();
         let mapped = free.without(&[&unmapped]).into_iter().map(|part| (part, true));
         let mut parts: Vec<(Range<u64>, bool)> =
@@ -94,12 +114,14 @@ impl Early<'_, '_> {
                 continue;
             }
             let Some(start) = part.start.checked_next_multiple_of(SMALLEST) else { continue };
-            let fits = start.saturating_add(SMALLEST) <= part.end;
+            let fits = start.saturating_add(size) <= part.end;
             let soon = fits && room < LITTLE_ROOM;
             let has_pages = !whole_pages(&part, page).is_empty();
-            if !(has_pages || fits && room < MUCH_ROOM) {
+            let later = is_last && (has_pages || fits && room < MUCH_ROOM);
+            if !(soon || later) {
                 continue;
             }
+            panics |= soon;
             self.panics |= soon;
             self.may_panic |= !soon;
             let pages = outward(&part, page);
@@ -126,6 +148,7 @@ impl Early<'_, '_> {
             let level = if soon || has_pages { Level::Error } else { Level::Warning };
             region.say(level, source, text);
         }
+        panics
     }
 
     /// Findings on carveouts, which Linux maps when a device first asks for them.
@@ -155,6 +178,12 @@ impl Early<'_, '_> {
                     size::format(page)
                 );
                 (IOREMAP, text)
+            } else if matches!(self.kernel.arch, Arch::Arm64 | Arch::X86_64) && range.end > LARGEST {
+                let text = format!(
+                    "no device can use it: addresses have at most 52 bits, and it ends at {:#x} (-EINVAL)",
+                    range.end
+                );
+                (if self.kernel.arch == Arch::Arm64 { IOREMAP } else { X86_IOREMAP }, text)
             } else {
                 if let Some(lack) = self.ram.lack(&range) {
                     self.may_panic = true;

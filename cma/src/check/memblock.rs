@@ -95,6 +95,12 @@ impl Memblock {
         Free(self.memory.without(&[&self.reserved, &self.unmapped]))
     }
 
+    /// The free memory in `ram`.
+    pub(super) fn free_memory_in(&self, ram: &Ranges) -> Free {
+        let elsewhere = self.memory.without(&[ram]).into_iter().collect();
+        Free(self.memory.without(&[&self.reserved, &self.unmapped, &elsewhere]))
+    }
+
     /// What would be free if all of `more` were RAM.
     pub(super) fn free_memory_with(&self, more: &[Range<u64>]) -> Free {
         let mut memory = self.memory.clone();

@@ -1,8 +1,9 @@
 //! Nodes and properties that are meant for reserved memory and that Linux does not read: at another place, or misspelt.
 
 use super::{
-    Finding, Level, finding, names,
-    regions::Checked,
+    early::Checked,
+    finding::{Finding, Level, finding},
+    names,
     tree::{ROOT, Tree},
 };
 

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
 };
 
-use super::{Level, NodeOutcome, regions::Checked, tree::Tree};
+use super::{early::Checked, finding::Level, report::NodeOutcome, tree::Tree};
 
 const OVERLAP: &str = "drivers/of/of_reserved_mem.c, __rmem_check_for_overlap";
 
@@ -71,6 +71,11 @@ fn report(regions: &mut [Checked], earlier: usize, later: usize, seen: bool, dev
     let done = match device {
         Some(device) => {
             format!("and continues; both are of {device}, whose driver or firmware has to know it")
+        }
+        None if outcomes == [NodeOutcome::CmaPool; 2] => {
+            "and gives the same memory to both: the page allocator gets it twice, \
+                                                         and Linux crashes when it uses it"
+                .to_owned()
         }
         None if pool => "and gives the same memory to both".to_owned(),
         None => "and continues".to_owned(),

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::{
-    Level, NodeOutcome,
+    early::{Checked, Early},
+    finding::Level,
     memblock::{Free, Holder, Request},
-    regions::{Checked, Early},
+    report::NodeOutcome,
     tree::{number, tuples},
 };
 use crate::{area::Rules, size};

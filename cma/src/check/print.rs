@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Finding, Level, Reference, Region, Report, User};
+use super::{
+    finding::{Finding, Level},
+    report::{DefaultWindow, Origin, Reference, Region, Report, User},
+};
 use crate::size;
 
 impl fmt::Display for Finding {
@@ -38,7 +41,7 @@ impl fmt::Display for Region {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { index, name, target, errno, gets, findings } = self;
+        let Self { index, name, target, errno, gets, pool, findings } = self;
         let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
         write!(f, "memory-region {index}{name}: {}: ", target.as_deref().unwrap_or("nothing"))?;
         match index {
@@ -46,7 +49,12 @@ impl fmt::Display for Reference {
             _ => write!(f, "of_reserved_mem_device_init_by_idx() with {index} ")?,
         }
         match gets {
-            Some(pool) => write!(f, "gives it the {pool}")?,
+            Some(kind) => {
+                write!(f, "gives it the {kind}")?;
+                if let Some(other) = pool.as_ref().filter(|_| pool != target) {
+                    write!(f, " of {other}")?;
+                }
+            }
             None if *errno == 0 => write!(f, "returns 0 without a pool")?,
             None => write!(f, "returns {errno}")?,
         }
@@ -79,5 +87,25 @@ impl fmt::Display for Report {
                 },
             );
         write!(f, "\n{errors}, {warnings}, {notes}")
+    }
+}
+
+impl fmt::Display for DefaultWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.origin {
+            Origin::None => "none",
+            Origin::Node => self.node.as_deref().unwrap_or_default(),
+            Origin::Cmdline => "by cma= on the command line",
+            Origin::Config => "by CONFIG_CMA_SIZE_*",
+        };
+        write!(f, "Default window: {by}")?;
+        if let Some(size) = self.size.filter(|_| self.node.is_none()) {
+            write!(f, ", {}", size::format(size))?;
+            match self.base {
+                Some(base) => write!(f, " at {base:#x}")?,
+                None => write!(f, " where the kernel finds room")?,
+            }
+        }
+        self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
     }
 }

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use super::{
-    Finding, Level,
     cmdline::Cmdline,
-    dma, finding,
+    dma,
+    finding::{Finding, Level, finding},
     kernel::{Arch, Boot, Kernel},
     ranges::{Ranges, at},
     tree::{ROOT, Tree, number, tuples},
@@ -295,9 +295,12 @@ fn limit_by_mem(kernel: &Kernel, cmdline: &Cmdline, memory: &mut Ranges) -> bool
             }
             return true;
         }
-        // The last address (arch/x86/kernel/e820.c, parse_memopt).
+        // Each removes what is beyond; zero does nothing (arch/x86/kernel/e820.c, parse_memopt).
         Arch::X86_64 => {
-            memory.keep(&(0..*last));
+            let Some(least) = cmdline.mem.iter().map(|(size, _)| *size).filter(|size| *size > 0).min() else {
+                return false;
+            };
+            memory.keep(&(0..least));
             return true;
         }
         Arch::Arm64 => last & page_mask,
@@ -346,6 +349,8 @@ mod tests {
             (Arch::Arm, "mem=768M", (true, vec![(0x4000_0000, 768)])),
             (Arch::Arm, "mem=16M@1G mem=16M@2G", (true, vec![(0x4000_0000, 16), (0x8000_0000, 16)])),
             (Arch::X86_64, "mem=0x50000000", (true, vec![(0x4000_0000, 256)])),
+            (Arch::X86_64, "mem=0x50000000 mem=0 mem=2G", (true, vec![(0x4000_0000, 256)])),
+            (Arch::X86_64, "mem=0", (false, all.clone())),
         ] {
             assert_eq!(limited(arch, text), expected, "{arch} {text}");
         }

@@ -86,9 +86,17 @@ impl Ranges {
 
     /// The parts that are in none of `others`, ascending.
     pub(super) fn without(&self, others: &[&Self]) -> Vec<Range<u64>> {
-        let mut taken = Self::default();
-        others.iter().flat_map(|other| other.iter()).for_each(|range| taken.insert(range));
-        let mut taken = taken.iter().peekable();
+        // Ascending lists, which a stable sort merges.
+        let mut taken: Vec<Range<u64>> = others.iter().flat_map(|other| other.iter()).collect();
+        taken.sort_by_key(|range| range.start);
+        taken.dedup_by(|later, earlier| {
+            let is_one = later.start <= earlier.end;
+            if is_one {
+                earlier.end = earlier.end.max(later.end);
+            }
+            is_one
+        });
+        let mut taken = taken.into_iter().peekable();
         let mut parts = Vec::new();
         for range in self.iter() {
             let mut start = range.start;

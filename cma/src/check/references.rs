@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Level, NodeOutcome, Reference, User, cycles, dma, finding, kernel::Kernel, ranges::Ranges,
-    regions::Checked, tree::Tree,
+    cycles, dma,
+    early::Checked,
+    finding::{Level, finding},
+    kernel::Kernel,
+    ranges::Ranges,
+    report::{NodeOutcome, Reference, User},
+    tree::Tree,
 };
 use crate::area::Rules;
 
@@ -126,6 +131,7 @@ impl Known<'_, '_> {
             target: target.map(|target| tree.path(target)),
             errno: ENODEV,
             gets: None,
+            pool: None,
             findings: Vec::new(),
         };
         let mut say = |level, source, text: String| reference.findings.push(finding(level, source, text));
@@ -224,7 +230,7 @@ impl Known<'_, '_> {
                     _ => {}
                 }
                 reference.errno = 0;
-                reference.gets = Some(pool);
+                (reference.gets, reference.pool) = (Some(pool), Some(region.node.clone()));
             }
         }
         reference

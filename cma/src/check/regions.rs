@@ -3,15 +3,15 @@
 use std::ops::Range;
 
 use super::{
-    Finding, Level, Memory, NodeOutcome, Region,
     cmdline::Cmdline,
-    default_window::DefaultWindow,
-    finding,
+    early::{Checked, Early, RESERVE},
+    finding::{Finding, Level, finding},
     kernel::{Arch, Boot, Kernel},
     memblock::{Holder, Memblock},
     misplaced, order, overlap,
     ram::Ram,
     ranges::{Ranges, at},
+    report::{DefaultWindow, Memory, NodeOutcome, Region},
     tree::{ROOT, Tree, number, tuples},
 };
 use crate::area::Rules;
@@ -23,82 +23,7 @@ const MAX_REGIONS: usize = 64;
 const SCAN: &str = "drivers/of/of_reserved_mem.c, fdt_scan_reserved_mem";
 const CHECK_ROOT: &str = "drivers/of/of_reserved_mem.c, __reserved_mem_check_root";
 const RESERVE_REG: &str = "drivers/of/of_reserved_mem.c, __reserved_mem_reserve_reg";
-pub(super) const RESERVE: &str = "drivers/of/of_reserved_mem.c, early_init_dt_reserve_memory";
 const SAVE_NODE: &str = "drivers/of/of_reserved_mem.c, fdt_reserved_mem_save_node";
-pub(super) const CMA_SETUP: &str = "kernel/dma/contiguous.c, rmem_cma_setup";
-
-/// A region and its node in the tree.
-pub(super) struct Checked {
-    pub(super) node: usize,
-    pub(super) region: Region,
-    /// Its position in the kernel's list, which the kernel searches for a device. None if it is not in the list.
-    pub(super) rank: Option<usize>,
-    /// Whether a device can use it, if it is a pool.
-    pub(super) usable: bool,
-    /// Whether a boot loader may still make it work: it fills in `reg`, or adds RAM.
-    pub(super) is_placeholder: bool,
-    /// Its addresses, if they are known.
-    pub(super) range: Option<Range<u64>>,
-}
-
-impl Checked {
-    pub(super) fn say(&mut self, level: Level, source: &'static str, text: impl Into<String>) {
-        self.region.findings.push(finding(level, source, text));
-    }
-
-    pub(super) fn end(&mut self, outcome: NodeOutcome, source: &'static str, rule: impl Into<String>) {
-        self.region.outcome = outcome;
-        self.region.rule = rule.into();
-        self.region.source = source;
-    }
-
-    /// Like [`Self::end`], with a finding.
-    pub(super) fn fail(
-        &mut self,
-        level: Level,
-        outcome: NodeOutcome,
-        source: &'static str,
-        rule: impl Into<String>,
-    ) {
-        let rule = rule.into();
-        self.say(level, source, rule.clone());
-        self.end(outcome, source, rule);
-    }
-}
-
-/// The state of the early boot.
-pub(super) struct Early<'t, 'a> {
-    pub(super) tree: &'t Tree<'a>,
-    pub(super) kernel: &'t Kernel,
-    /// The root's cells of an address and of a size.
-    pub(super) cells: (usize, usize),
-    pub(super) ram: Ram,
-    pub(super) memblock: Memblock,
-    /// The memory in the kernel's linear map.
-    pub(super) linear: Ranges,
-    pub(super) cmdline: Cmdline,
-    /// The paths of the regions.
-    pub(super) paths: Vec<String>,
-    /// Memory that is reserved for something else than a region, with its name.
-    others: Vec<(&'static str, Ranges)>,
-    /// The regions that have been set up.
-    pub(super) done: Vec<Range<u64>>,
-    /// The CMA areas in the kernel's order: the number of the region, or None for the default window; and the addresses, if known.
-    pub(super) areas: Vec<(Option<usize>, Option<Range<u64>>)>,
-    /// The region that is the default window.
-    pub(super) default: Option<usize>,
-    /// The regions that were the default window before.
-    pub(super) replaced: Vec<usize>,
-    /// The last region with `linux,dma-default`.
-    pub(super) dma_default: Option<usize>,
-    pub(super) window: DefaultWindow,
-    /// Where the default window likely is, if Linux chooses its place: other early allocations come first.
-    pub(super) guessed: Ranges,
-    /// Whether the kernel panics at boot.
-    pub(super) panics: bool,
-    /// Whether it may crash later.
-    pub(super) may_panic: bool,
-}
 
 /// The result of the early boot.
 pub(super) struct Outcome {
@@ -159,6 +84,8 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot, findings: &mu
         dma_default: None,
         window: DefaultWindow::default(),
         guessed: Ranges::default(),
+        beside: None,
+        numa: Vec::new(),
         panics: false,
         may_panic: false,
     };
@@ -190,15 +117,17 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, boot: &Boot, findings: &mu
         early.boot(&mut regions);
     } else {
         early.reserve_others();
-        early.reserve_default_window();
+        early.reserve_default_window(&regions);
     }
     early.activate(&mut regions);
+    early.look_at_elfcorehdr(findings);
     early.look_at_carveouts(&mut regions);
     overlap::check(tree, &mut regions);
     early.name_default(&mut regions);
     same_phandle(tree, &mut regions);
     let reserved = early.memblock.reserved().without(&[&early.guessed]);
-    let memory = Memory { ram: early.system_ram().iter().collect(), reserved };
+    let memory =
+        Memory { ram: early.system_ram().iter().collect(), reserved, window: early.beside, numa: early.numa };
     Outcome { regions, window: early.window, panics: early.panics, may_panic: early.may_panic, memory }
 }
 
@@ -262,40 +191,6 @@ fn check_parent(
 }
 
 impl Early<'_, '_> {
-    pub(super) fn is_pool(&self, node: usize) -> bool {
-        self.tree.is_compatible(node, "shared-dma-pool")
-    }
-
-    /// Whether a node asks for a CMA window.
-    pub(super) fn asks_for_cma(&self, node: usize) -> bool {
-        self.is_pool(node) && self.tree.has(node, "reusable") && !self.tree.has(node, "no-map")
-    }
-
-    /// Whether `cma=` replaces a node that would be the default window.
-    pub(super) fn is_bypassed(&self, node: usize) -> bool {
-        self.kernel.options.dma_cma && self.cmdline.cma.is_some() && self.tree.has(node, "linux,cma-default")
-    }
-
-    /// The names of what else than regions is reserved in `range`.
-    pub(super) fn others_in(&self, range: &Range<u64>) -> Vec<&'static str> {
-        self.others.iter().filter(|(_, ranges)| ranges.overlaps(range)).map(|(name, _)| *name).collect()
-    }
-
-    fn reserve_other(&mut self, name: &'static str, range: Range<u64>) {
-        if range.is_empty() {
-            return;
-        }
-        self.memblock.reserve(range.clone(), Holder::Other(name));
-        match self.others.iter_mut().find(|(other, _)| *other == name) {
-            Some((_, ranges)) => ranges.insert(range),
-            None => {
-                let mut ranges = Ranges::default();
-                ranges.insert(range);
-                self.others.push((name, ranges));
-            }
-        }
-    }
-
     /// Reserves the initrd, where /chosen says that it is (drivers/of/fdt.c, early_init_dt_check_for_initrd).
     fn reserve_initrd(&mut self) {
         let Some(chosen) = self.tree.chosen() else { return };
@@ -307,12 +202,35 @@ impl Early<'_, '_> {
 
     /// Reserves the ELF header of a crash dump kernel (drivers/of/fdt.c, fdt_reserve_elfcorehdr).
     fn reserve_elfcorehdr(&mut self) {
-        let header = self.tree.chosen().and_then(|chosen| self.tree.property(chosen, "linux,elfcorehdr"));
-        let header = header.and_then(|header| tuples(header, self.cells).next());
-        if let Some(range) =
-            header.map(|(base, size)| at(base, size)).filter(|range| !self.memblock.is_reserved(range))
-        {
+        if let Some(range) = self.elfcorehdr().filter(|range| !self.memblock.is_reserved(range)) {
             self.reserve_other("the ELF header of the crashed kernel", range);
+        }
+    }
+
+    /// The ELF header of the crashed kernel.
+    fn elfcorehdr(&self) -> Option<Range<u64>> {
+        let header = self.tree.chosen().and_then(|chosen| self.tree.property(chosen, "linux,elfcorehdr"));
+        let (base, size) = header.and_then(|header| tuples(header, self.cells).next())?;
+        (size > 0).then(|| at(base, size))
+    }
+
+    /// Whether Linux can read the ELF header of the crashed kernel, as it does without a check on 64-bit Arm and RISC-V.
+    fn look_at_elfcorehdr(&mut self, findings: &mut Vec<Finding>) {
+        let is_read = matches!(self.kernel.arch, Arch::Arm64 | Arch::Riscv) && self.ram.is_known();
+        let Some(header) = self.elfcorehdr().filter(|_| is_read) else { return };
+        let mapped = if self.linear.is_empty() {
+            self.memblock.mapped().into_iter().collect()
+        } else {
+            self.linear.clone()
+        };
+        if !mapped.covers(&(header.start..header.start + 1)) {
+            self.panics = true;
+            let text = format!(
+                "the ELF header of the crashed kernel (linux,elfcorehdr) at {:#x} is not in mapped RAM: Linux panics at boot when it \
+                 reads it",
+                header.start
+            );
+            findings.push(finding(Level::Error, "arch/arm64/kernel/crash_dump.c, elfcorehdr_read", text));
         }
     }
 
@@ -360,13 +278,16 @@ impl Early<'_, '_> {
             let region = &mut regions[index];
             region.rank = Some(rank);
             let has_memory = region.region.base.is_some() && region.region.size.is_some_and(|size| size > 0);
+            if region.is_placeholder {
+                continue;
+            }
             if has_memory || self.allocate(index, region) {
                 self.set_up(index, region);
             }
         }
         self.map_memory();
         self.look_at_free_memory(regions);
-        self.reserve_default_window();
+        self.reserve_default_window(regions);
     }
 
     /// Regions without an address are set up in the order of the tree, then /memreserve/ is read, and the other regions are set up
@@ -403,8 +324,9 @@ impl Early<'_, '_> {
         self.reserve_memreserve();
         // 32-bit Arm and RISC-V reserve the default window before they read the tree a second time.
         let is_early = matches!(self.kernel.arch, Arch::Arm | Arch::Riscv);
+        let has_panicked = self.look_at_list(regions, rank + fixed.len());
         if is_early {
-            self.reserve_default_window();
+            self.reserve_default_window(regions);
         }
         for index in fixed {
             if regions[index].region.size.is_some_and(|size| size > 0) {
@@ -413,9 +335,11 @@ impl Early<'_, '_> {
                 self.set_up(index, &mut regions[index]);
             }
         }
-        self.look_at_free_memory(regions);
+        if !has_panicked {
+            self.look_at_free_memory(regions);
+        }
         if !is_early {
-            self.reserve_default_window();
+            self.reserve_default_window(regions);
         }
     }
 
@@ -527,7 +451,8 @@ impl Early<'_, '_> {
             let rule = "its reg is zero: unless the boot loader fills it in, Linux reserves nothing";
             region.is_placeholder = true;
             region.fail(Level::Warning, NodeOutcome::Ignored, RESERVE_REG, rule);
-            return Scanned::Done;
+            // 6.1 keeps a record of it, which takes part in its sort.
+            return if kernel.rules == Rules::V6_1 { Scanned::Static } else { Scanned::Done };
         }
         if size == 0 && kernel.rules != Rules::V6_1 {
             let rule = "its reg has size zero (\"failed to reserve memory\"), so Linux reserves nothing";

@@ -1,10 +1,11 @@
 //! Makes a pool of a region that has memory, as its `compatible` requests (drivers/of/of_reserved_mem.c, __reserved_mem_init_node).
 
 use super::{
-    Level, NodeOutcome,
+    early::{CMA_SETUP, Checked, Early, RESERVE},
+    finding::Level,
     kernel::Arch,
     ranges::at,
-    regions::{CMA_SETUP, Checked, Early, RESERVE},
+    report::NodeOutcome,
 };
 use crate::{area::Rules, size};
 

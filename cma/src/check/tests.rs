@@ -48,6 +48,8 @@ struct Board {
     numa: bool,
     reservations: Vec<(u64, u64)>,
     cmdline: &'static str,
+    /// The address of a crashed kernel's ELF header.
+    elfcorehdr: Option<u64>,
     parent: Vec<Property>,
     regions: Vec<(String, Vec<Property>)>,
     /// Properties of /soc, a bus with two address and two size cells.
@@ -65,6 +67,7 @@ impl Default for Board {
             numa: false,
             reservations: Vec::new(),
             cmdline: "quiet",
+            elfcorehdr: None,
             parent: [&own[..], &[flag("ranges")]].concat(),
             regions: Vec::new(),
             soc: own.to_vec(),
@@ -98,7 +101,9 @@ impl Board {
             node
         };
         let root = begin(&mut fdt, "", &self.root);
-        let chosen = begin(&mut fdt, "chosen", &[text("bootargs", self.cmdline)]);
+        let mut chosen = vec![text("bootargs", self.cmdline)];
+        chosen.extend(self.elfcorehdr.map(|base| wide("linux,elfcorehdr", &[base, 4096])));
+        let chosen = begin(&mut fdt, "chosen", &chosen);
         fdt.end_node(chosen).unwrap();
         for (index, (base, size)) in (0..).zip(&self.memory) {
             let mut properties = vec![text("device_type", "memory"), reg(*base, *size)];
@@ -512,6 +517,28 @@ fn a_window_is_in_one_numa_node() {
     one_finding(&board(0x9e00_0000, true).check(), Level::Error, "lies in more than one NUMA node");
 }
 
+/// 7.2 also reserves a window in each of several NUMA nodes (CONFIG_CMA_SIZE_PERNUMA).
+#[test]
+fn a_default_window_in_each_numa_node() {
+    let memory = vec![(0x8000_0000, 512 * M), (0xa000_0000, 512 * M)];
+    for (rules, numa, cmdline, windows) in [
+        (Rules::V7_2, true, "cma=16M", vec![0x9f00_0000..0xa000_0000, 0xbe00_0000..0xbf00_0000]),
+        // One that finds no room, one of a single node, and one without a default window.
+        (Rules::V7_2, true, "cma=300M", vec![0x8d40_0000..0xa000_0000]),
+        (Rules::V7_2, false, "cma=16M", vec![]),
+        (Rules::V7_2, true, "cma=0", vec![]),
+        (Rules::V6_12, true, "cma=16M", vec![]),
+    ] {
+        let board = Board { memory: memory.clone(), numa, cmdline, ..Board::default() };
+        let mut kernel = of(rules);
+        kernel.options.cma_size_pernuma = true;
+        let report = board.check_by(&kernel);
+        assert_eq!(report.memory.numa, windows, "{rules} {cmdline} {report}");
+        let is_said = report.to_string().contains("of 2 NUMA nodes (CONFIG_CMA_SIZE_PERNUMA)");
+        assert_eq!(is_said, !windows.is_empty(), "{report}");
+    }
+}
+
 #[test]
 fn what_a_bus_reaches() {
     let refer = || vec![cells("memory-region", &[1])];
@@ -718,6 +745,18 @@ fn the_default_window_of_the_command_line() {
         Level::Error,
         "is already reserved for /reserved-memory/tz@90000000 (-EBUSY)",
     );
+    // The end of RAM has the first page table.
+    let at_the_end = |base| Board {
+        cmdline: base,
+        memory: vec![(0x8000_0000, 1024 * M)],
+        ..Board::region("tz@90000000", vec![reg(0x9000_0000, M)])
+    };
+    one_finding(
+        &at_the_end("cma=64M@0xbc000000").check(),
+        Level::Error,
+        "Linux allocates its page tables before, at the end of free RAM, and 0xbffff000 is in",
+    );
+    one_finding(&at_the_end("cma=64M@0xb8000000").check(), Level::Error, "");
     // The configuration makes a window, and with CONFIG_DMA_CMA=n it makes no window.
     let mut kernel = Kernel::debian(Rules::V6_12, Arch::Arm64, 4096).unwrap();
     let board = Board::region("isp@90000000", window(0x9000_0000));
@@ -792,6 +831,20 @@ fn a_window_of_zone_dma() {
     one_finding(&board.check_by(&of(Rules::V6_12)), Level::Warning, "");
 }
 
+/// The address of an inner bus that the outer one does not have counts as the largest number, so that the end of the zone wraps
+/// (drivers/of/address.c, of_dma_get_max_cpu_address).
+#[test]
+fn a_bus_in_a_bus_that_has_no_such_address() {
+    for (parent, origin) in [(0, Origin::Cmdline), (0x8000_0000, Origin::None)] {
+        let mut board = Board { cmdline: "cma=64M", ..Board::default() };
+        let own = [cells("#address-cells", &[2]), cells("#size-cells", &[2])];
+        board.soc.push(wide("dma-ranges", &[0, 0x8000_0000, 0x8000_0000]));
+        board.devices = vec![("bus", [&own[..], &[wide("dma-ranges", &[0, parent, 0x2000_0000])]].concat())];
+        let report = board.check_by(&of(Rules::V6_12));
+        assert_eq!(report.default_window.origin, origin, "{report}");
+    }
+}
+
 #[test]
 fn memory_that_is_freed_with_that_of_another_node() {
     // a is refused, and its memory, which is also that of b, is freed.
@@ -805,6 +858,69 @@ fn memory_that_is_freed_with_that_of_another_node() {
     };
     let report = board.check();
     assert!(report.to_string().contains("Linux frees what is reserved for /memreserve/"), "{report}");
+}
+
+/// Linux gives the pages of a window to the page allocator a second time if it freed some of them with a region in it that it refuses.
+#[test]
+fn a_window_with_memory_that_is_freed() {
+    let inner = vec![pool(), flag("reusable"), reg(0x9100_0000, 3 * M)];
+    let mut board = Board::region("isp@90000000", window(0x9000_0000));
+    board.regions.push(("tz@91000000".into(), inner));
+    for rules in [Rules::V6_1, Rules::V6_12, Rules::V7_2] {
+        let report = board.check_by(&of(rules));
+        assert!(report.may_panic && !report.panics, "{report}");
+        assert!(report.to_string().contains("0x91000000..0x91300000 in it is free"), "{report}");
+    }
+    // Valid, and beside it.
+    board.regions[1] = ("tz@94000000".into(), vec![pool(), flag("reusable"), reg(0x9400_0000, 3 * M)]);
+    assert!(!board.check().may_panic);
+}
+
+#[test]
+fn the_pool_of_a_shared_phandle_is_named() {
+    let plain = vec![reg(0x8ec0_0000, 2 * M), cells("phandle", &[1])];
+    let pool = vec![pool(), flag("reusable"), wide("size", &[32 * M]), cells("phandle", &[1])];
+    let board = Board {
+        regions: vec![("r0@8ec00000".into(), plain), ("r7".into(), pool)],
+        devices: vec![("camera", vec![cells("memory-region", &[1])])],
+        ..Board::default()
+    };
+    let report = board.check_by(&of(Rules::V6_1));
+    let reference = &report.users[0].references[0];
+    assert_eq!(reference.target.as_deref(), Some("/reserved-memory/r0@8ec00000"));
+    assert_eq!(reference.pool.as_deref(), Some("/reserved-memory/r7"));
+    assert!(report.to_string().contains("gives it the CMA pool of /reserved-memory/r7"), "{report}");
+}
+
+#[test]
+fn a_node_of_zeros_takes_part_in_the_sort() {
+    // As a booted kernel of 6.1 places them: without the node of zeros, the last one would be above the first.
+    let dynamic = || vec![wide("size", &[0x1_0000])];
+    let nodes = [dynamic(), vec![reg(0, 0)], vec![reg(0x87e0_0000, M)], vec![reg(0x8fe0_0000, M)], dynamic()];
+    let regions =
+        ["r0", "r16", "r17@87e00000", "r18@8fe00000", "r19"].map(str::to_owned).into_iter().zip(nodes);
+    let board = Board { regions: regions.collect(), ..Board::default() };
+    let report = board.check_by(&of(Rules::V6_1));
+    let place = |index: usize| report.regions[index].placed.unwrap();
+    assert!(place(0) > place(4), "{report}");
+}
+
+#[test]
+fn a_window_with_memory_that_is_not_mapped_or_is_given_twice() {
+    let mut board = Board::region("isp@90000000", window(0x9000_0000));
+    board.regions.push(("vpu@90000000".into(), window(0x9000_0000)));
+    let report = board.check();
+    assert!(report.may_panic && report.to_string().contains("the page allocator gets it twice"), "{report}");
+    // The last tuple is lost for the pool, but not mapped.
+    let unmapped =
+        vec![flag("no-map"), cells("reg", &[0, 0x8000_0000, 0, 0x1000, 0, 0x9000_0000, 0, 0x1000])];
+    let mut board = Board::region("tz@80000000", unmapped);
+    board.regions.push(("isp@90000000".into(), window(0x9000_0000)));
+    let report = board.check();
+    assert!(
+        report.may_panic && report.to_string().contains("0x90000000..0x90001000 in it is not mapped"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -1032,7 +1148,92 @@ fn carveouts_that_begin_within_a_page() {
     }
 }
 
+/// Linux maps a carveout that is not RAM when a device asks for it, and crashes when the device uses it, unless other memory is there: the
+/// request itself is granted (booted: Debian's 6.1.192, 6.12.117 and 7.2.13).
+#[test]
+fn carveouts_that_are_not_ram() {
+    const BASE: u64 = 0xc000_0000 - M;
+    let board = |base, cmdline| {
+        let region = vec![pool(), flag("no-map"), reg(base, 2 * M), cells("phandle", &[1])];
+        let device = ("camera", vec![cells("memory-region", &[1])]);
+        let memory = vec![(0x8000_0000, 1024 * M)];
+        Board { devices: vec![device], memory, cmdline, ..Board::region("isp", region) }
+    };
+    let ram = |end| Boot { ram: std::iter::once(0x8000_0000..end).collect(), cmdline: None };
+    for rules in [Rules::V6_1, Rules::V6_12, Rules::V7_2] {
+        let said = |board: &Board, boot: &Boot| {
+            let report = check(&Tree::read(&board.blob()).unwrap(), &of(rules), boot);
+            let reference = &report.users[0].references[0];
+            assert_eq!(
+                (report.regions[0].outcome, reference.errno),
+                (NodeOutcome::CoherentCarveout, 0),
+                "{report}"
+            );
+            assert_eq!(reference.gets, Some(NodeOutcome::CoherentCarveout), "{report}");
+            assert!(!report.panics, "{report}");
+            let end = "unless other memory is there, Linux crashes when a device uses it";
+            let findings: Vec<_> =
+                report.findings().filter(|finding| finding.text.ends_with(end)).cloned().collect();
+            assert_eq!(report.may_panic, !findings.is_empty(), "{report}");
+            assert!(findings.iter().all(|finding| finding.level == Level::Note), "{report}");
+            findings.first().map(|finding| finding.text.split(": ").next().unwrap_or_default().to_owned())
+        };
+        let none = Boot::default();
+        let range = |base: u64| format!("all of {base:#x}..{:#x}", base + 2 * M);
+        // Whole outside of RAM, and in part.
+        for base in [0x4000_0000, BASE, 0xc000_0000] {
+            let expected = format!("no memory node covers {}", range(base));
+            assert_eq!(said(&board(base, "quiet"), &none), Some(expected));
+        }
+        assert_eq!(said(&board(0x9000_0000, "quiet"), &none), None);
+        // What the boot loader adds, and what the command line takes away.
+        assert_eq!(said(&board(BASE, "quiet"), &ram(0xd000_0000)), None);
+        assert_eq!(
+            said(&board(BASE, "quiet"), &ram(0xc000_0000)),
+            Some(format!("no --ram covers {}", range(BASE)))
+        );
+        let limited = Some(format!("mem= limits RAM, so that not {} is RAM", range(0xb000_0000)));
+        assert_eq!(said(&board(0xb000_0000, "mem=512M"), &none), limited);
+    }
+}
+
 /// x86_64 has no-map memory in its e820 map, and maps no page that is no-map in part (booted: our 6.1.192).
+/// Linux reads the header of a crashed kernel through its map of RAM.
+#[test]
+fn the_elf_header_of_a_crashed_kernel() {
+    let board = |base: u64| {
+        let no_map = ("tz@90000000".to_owned(), vec![flag("no-map"), reg(0x9000_0000, M)]);
+        Board { elfcorehdr: Some(base), regions: vec![no_map], ..Board::default() }
+    };
+    for rules in [Rules::V6_1, Rules::V6_12, Rules::V7_2] {
+        // Since 6.12 it is reserved first, and the node is refused.
+        for (base, panics) in [(0xa000_0000, false), (0x9000_0000, rules == Rules::V6_1), (0x4000_0000, true)]
+        {
+            let report = board(base).check_by(&of(rules));
+            assert_eq!(report.panics, panics, "{report}");
+            assert_eq!(report.to_string().contains("is not in mapped RAM"), panics, "{report}");
+        }
+    }
+}
+
+/// No page table has their address, and no RAM is there, so that nothing crashes.
+#[test]
+fn carveouts_beyond_all_addresses() {
+    for (base, errno) in [(0xffff_ffff_ffe0_0000, -22), (0xf_ffff_fff0_0000, -22), (0x4000_0000, 0)] {
+        let region = vec![pool(), flag("no-map"), reg(base, 2 * M), cells("phandle", &[1])];
+        let device = ("camera", vec![cells("memory-region", &[1])]);
+        let board = Board { devices: vec![device], ..Board::region("isp", region) };
+        for rules in [Rules::V6_1, Rules::V6_12, Rules::V7_2] {
+            let report = board.check_by(&of(rules));
+            assert_eq!(
+                (report.users[0].references[0].errno, report.may_panic),
+                (errno, errno == 0),
+                "{report}"
+            );
+        }
+    }
+}
+
 #[test]
 fn carveouts_of_x86_64() {
     let kernel = Kernel::guest(Rules::V6_1, Arch::X86_64, 4096, 4 * M).unwrap();
@@ -1068,6 +1269,22 @@ fn freed_memory_that_is_not_mapped() {
     assert_eq!(crashes(0x9000_0000, Rules::V6_12), (false, true));
     assert_eq!(crashes(0xbfc0_0000, Rules::V6_1), (false, false));
     assert_eq!(crashes(0xbfc0_0000, Rules::V7_2), (false, false));
+}
+
+/// 6.12 allocates its list of regions before it frees the memory of a refused node, and the room below that memory is not mapped
+/// (booted: Debian's 6.12.117).
+#[test]
+fn the_list_of_regions_comes_before_freed_memory() {
+    let mut board = Board::region("small", vec![flag("no-map"), wide("size", &[5000])]);
+    board.memory = vec![(0x8000_0000, 1024 * M)];
+    board.regions.push(("isp@90100000".into(), vec![pool(), flag("reusable"), reg(0x9010_0000, 767 * M)]));
+    for (rules, panics) in [(Rules::V6_1, false), (Rules::V6_12, true), (Rules::V7_2, false)] {
+        let report = board.check_by(&of(rules));
+        assert_eq!((report.regions[1].outcome, report.panics), (NodeOutcome::Refused, panics), "{report}");
+    }
+    // Whole pages leave nothing unmapped.
+    board.regions[0].1[1] = wide("size", &[8192]);
+    assert!(!board.check_by(&of(Rules::V6_12)).panics);
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! Maps of a CMA window: the allocated pages, their owners, and the pages that devices wrote.
 
-mod pages;
+pub(crate) mod pages;
 mod svg;
 mod text;
 
@@ -9,6 +9,10 @@ use std::ops::Range;
 pub use pages::{PageError, Pages};
 
 use crate::{PAGE_SIZE, Window, area::Area};
+
+/// The meaning of the characters of a map as text.
+pub const LEGEND: &str = ". free  + partly allocated  # allocated  w partly, W wholly allocated and written by a device  \
+                          - free, written before";
 
 /// A named range of a window, for example a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +140,7 @@ impl Map {
     }
 
     /// "600 of 65536 pages allocated (0.9 %), largest free run 64512 pages (252 MiB)"
-    fn statistics(&self) -> String {
+    pub fn statistics(&self) -> String {
         let (used, pages, hole) = (self.allocated.count(), self.pages(), self.largest_free_run());
         let hole = hole.end - hole.start;
         #[expect(clippy::cast_precision_loss, reason = "a percentage")]
@@ -175,7 +179,7 @@ enum Cell {
 }
 
 /// A size in the largest unit in which it is at least 1, with one decimal if it is not a whole number.
-pub(crate) fn human(bytes: u64) -> String {
+pub fn human(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     let (shift, unit) = units.into_iter().find(|(shift, _)| bytes >> shift > 0).unwrap_or((0, "bytes"));
     let tenths = (u128::from(bytes) * 10) >> shift;

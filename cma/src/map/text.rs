@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{Cell, Map, human};
+use super::{Cell, LEGEND, Map, human};
 use crate::area::plural;
 
 /// Number of cells in a line.
-const COLUMNS: u64 = 64;
+const COLUMNS: usize = 64;
 /// Maximum number of lines.
 const ROWS: u64 = 32;
 
@@ -16,28 +16,21 @@ impl Map {
     pub fn to_text(&self) -> String {
         let mut text =
             format!("{} at {:#x}, {}: {}\n", self.name, self.base, human(self.size), self.statistics());
-        let pages_per_cell = self.pages().div_ceil(COLUMNS * ROWS).next_power_of_two();
-        let _ = writeln!(
-            text,
-            "a character is {}: . free  + partly allocated  # allocated  w partly, W wholly allocated and written \
-             by a device  - free, written before",
-            human(pages_per_cell * self.page_size)
-        );
-        let mut last = String::new();
+        let (pages_per_cell, symbols) = self.symbols(COLUMNS as u64 * ROWS);
+        let _ = writeln!(text, "a character is {}: {LEGEND}", human(pages_per_cell * self.page_size));
+        let mut last: &[char] = &[];
         let mut left_out = false;
-        let row_pages = COLUMNS * pages_per_cell;
-        for row in 0..self.pages().div_ceil(row_pages) {
-            let start = row * row_pages;
-            let end = (start + row_pages).min(self.pages());
-            let cells = (start..end).step_by(usize::try_from(pages_per_cell).unwrap_or(usize::MAX));
-            let line: String = cells.map(|page| symbol(self.cell(page..page + pages_per_cell))).collect();
-            if line == last && end < self.pages() {
+        let lines = symbols.chunks(COLUMNS);
+        let count = lines.len();
+        for (row, line) in lines.enumerate() {
+            if line == last && row + 1 < count {
                 if !left_out {
                     text.push_str("*\n");
                 }
                 left_out = true;
             } else {
-                let _ = writeln!(text, "{:#012x} {line}", self.address(start));
+                let page = (row * COLUMNS) as u64 * pages_per_cell;
+                let _ = writeln!(text, "{:#012x} {}", self.address(page), line.iter().collect::<String>());
                 (last, left_out) = (line, false);
             }
         }
@@ -47,6 +40,15 @@ impl Map {
                 writeln!(text, "{:#012x} {}, {}", self.address(owner.pages.start), owner.name, plural(pages));
         }
         text
+    }
+
+    /// The map as at most `most` characters, which [`LEGEND`] explains. Each is for the same number of pages, a power of two, which
+    /// is returned before them.
+    pub fn symbols(&self, most: u64) -> (u64, Vec<char>) {
+        let pages_per_cell = self.pages().div_ceil(most.max(1)).max(1).next_power_of_two();
+        let cells = self.pages().div_ceil(pages_per_cell);
+        let cell = |index: u64| self.cell(index * pages_per_cell..(index + 1) * pages_per_cell);
+        (pages_per_cell, (0..cells).map(|index| symbol(cell(index))).collect())
     }
 }
 

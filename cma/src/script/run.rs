@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, slice};
 
 use serde::Serialize;
 
-use super::{Script, Step, Verb};
+use super::steps::{Script, Step, Verb};
 use crate::{
     PAGE_SIZE,
     area::{Area, Reason, Rules, Statistics, permille, plural},
@@ -139,8 +139,15 @@ struct Last {
     errno: i32,
 }
 
+impl Script {
+    /// Runs it on an empty window: yields an event for each line, in order.
+    pub fn run(&self) -> Run<'_> {
+        Run::new(self)
+    }
+}
+
 impl<'a> Run<'a> {
-    pub(super) fn new(script: &'a Script) -> Self {
+    fn new(script: &'a Script) -> Self {
         let (area, steps) = (script.area.clone(), script.steps.iter());
         Self { script, area, steps, buffers: HashMap::new(), last: None }
     }

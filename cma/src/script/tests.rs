@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{parse::form, *};
 use crate::area::Reason;
 
 fn texts(script: &str) -> Vec<String> {

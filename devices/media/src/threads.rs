@@ -15,6 +15,12 @@ pub enum Role {
     Device,
     /// It reads and writes a file that is open.
     Disk,
+    /// It talks to a program of the host by a socket that is open.
+    Backend,
+    /// It moves data between open sockets, or a tap device, and the guest.
+    Network,
+    /// As [`Network`](Self::Network), and it connects to sockets in this folder.
+    Sockets(PathBuf),
     /// It creates, writes and removes files in this folder.
     Recording(PathBuf),
 }

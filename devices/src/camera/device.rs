@@ -1,7 +1,6 @@
 //! The camera as an object: its thread, and the guest's accesses on the bus.
 
 use std::{
-    io,
     sync::{Arc, Mutex, PoisonError},
     thread::{Builder, JoinHandle},
     time::Instant,
@@ -9,6 +8,7 @@ use std::{
 
 use super::{
     counters::Counters,
+    error::CameraError,
     faults::DmaFaults,
     registers::RegisterFile,
     source::Source,
@@ -16,33 +16,14 @@ use super::{
     stepper::Stepper,
     worker::{Shared, Time, Worker},
 };
-use crate::{
-    bus::BusDevice,
-    dma::DmaPort,
-    faults::FaultHandle,
-    irq::IrqLine,
-    media::{
-        Recorder, RecordingError, SceneFileError,
-        threads::{self, Role},
-    },
+use crate::{bus::BusDevice, dma::DmaPort, faults::FaultHandle, irq::IrqLine};
+use media::{
+    Recorder,
+    threads::{self, Role},
 };
 
 /// The stack of the camera's thread, in bytes. The default of 2 MiB can become a huge page at the first access.
 const STACK: usize = 256 << 10;
-
-/// Why a camera cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum CameraError {
-    /// The file of its scene.
-    #[error(transparent)]
-    SceneFile(#[from] SceneFileError),
-    /// Its recording.
-    #[error(transparent)]
-    Recording(#[from] RecordingError),
-    /// Its thread.
-    #[error("the camera's thread: {0}")]
-    Thread(#[from] io::Error),
-}
 
 /// A camera with its thread.
 ///

@@ -1,6 +1,6 @@
 //! The configuration of one frame of a channel, as the guest programmed it.
 
-use crate::media::MAX_PLANES;
+use media::MAX_PLANES;
 
 /// The values of a channel's registers (`CH_*`) at a commit. Nothing is checked yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

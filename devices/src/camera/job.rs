@@ -6,7 +6,7 @@ use super::{
     channels::CHANNELS, frame_config::FrameConfig, sensor_registers::SensorRegisters, transfer::Refusal,
     uapi::ParamsFault,
 };
-use crate::media::{Exposure, SceneSettings};
+use media::{Exposure, SceneSettings};
 
 /// A frame to make.
 #[derive(Debug, Clone, Copy, PartialEq)]

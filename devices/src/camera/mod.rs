@@ -11,6 +11,7 @@ mod channels;
 mod clock;
 mod counters;
 mod device;
+mod error;
 mod faults;
 mod frame_config;
 mod job;
@@ -27,7 +28,8 @@ pub mod uapi;
 mod worker;
 
 pub use counters::Counters;
-pub use device::{Camera, CameraError};
+pub use device::Camera;
+pub use error::CameraError;
 pub use platform::REGISTRATION;
 pub use spec::{CameraSpec, Timing};
 pub use stepper::Stepper;

@@ -10,12 +10,12 @@ use super::{
 };
 use crate::{
     bus::BusDevice,
-    media::{Captured, FrameSource},
     platform::{
         BuildError, Counters, DeviceSpec, Interrupt, Node, Parts, PlatformDevice, Region, Registration,
         Resources, Specification, Trigger, options::DMA_KEYS,
     },
 };
+use media::{Captured, FrameSource};
 
 /// The names of the camera's counters.
 const COUNTERS: [&str; 9] = [

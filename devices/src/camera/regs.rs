@@ -2,10 +2,8 @@
 //!
 #![doc = include_str!("regs.md")]
 
-use crate::{
-    media::{FORMATS, Format, LARGEST_FRAME, Pattern, SMALLEST_FRAME},
-    register_table::{Constant, Register, constants, constants_page, registers, registers_page},
-};
+use crate::register_table::{Constant, Register, constants, constants_page, registers, registers_page};
+use media::{FORMATS, Format, LARGEST_FRAME, Pattern, SMALLEST_FRAME};
 
 registers! {
     ID = 0x000, Ro, ID_VALUE, "Always ID_VALUE.";

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::regs;
-use crate::media::{Exposure, LARGEST_FRAME};
+use media::{Exposure, LARGEST_FRAME};
 
 /// The values of the registers, all within their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,13 +4,13 @@ use std::sync::atomic::AtomicBool;
 
 use super::{
     channels::FRAME_CHANNELS,
-    device::CameraError,
+    error::CameraError,
     job::Job,
     spec::CameraSpec,
     transfer::Transfer,
     uapi::{self, Made, ParamsFault, STATISTICS_SIZE},
 };
-use crate::media::{Exposure, FrameSettings, Pipeline, TestPattern, isp::Pool};
+use media::{Exposure, FrameSettings, Pipeline, TestPattern, isp::Pool};
 
 /// What frames are made from.
 pub(super) enum Source {

@@ -2,13 +2,11 @@
 
 use std::str::FromStr;
 
-use crate::{
-    media::{Pattern, Recording, SensorSpec},
-    platform::{
-        DmaNeeds, Key,
-        options::{self, DMA_KEYS, Given, OptionError},
-    },
+use crate::platform::{
+    DmaNeeds, Key,
+    options::{self, DMA_KEYS, Given, OptionError},
 };
+use media::{Pattern, Recording, SensorSpec};
 
 /// When a frame begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -65,8 +65,8 @@ mod tests {
         dma::DmaPort,
         faults::FaultHandle,
         irq::IrqLine,
-        media::{Layout, stamp},
     };
+    use media::{Layout, stamp};
 
     #[test]
     fn a_frame_begins_when_its_time_has_come_and_is_written_when_it_is_finished() {

@@ -6,10 +6,8 @@ use crc32fast::Hasher;
 use vm_memory::Bytes;
 
 use super::{frame_config::FrameConfig, regs};
-use crate::{
-    dma::{DmaPort, DmaWrite},
-    media::{Layout, LayoutError, MAX_PLANES, PlaneLayout, TestFrame, isp::Rect, stamp},
-};
+use crate::dma::{DmaPort, DmaWrite};
+use media::{Layout, LayoutError, MAX_PLANES, PlaneLayout, TestFrame, isp::Rect, stamp};
 
 /// The number of bytes that are copied between two looks at the abort flag. They take a fraction of a millisecond. With more
 /// bytes libc's memcpy would bypass the caches, which would slow down the next reader of the frame.

@@ -21,10 +21,8 @@ use super::{
     transfer::{Refusal, Transfer},
     uapi::{PARAMS_MAX, STATISTICS_SIZE},
 };
-use crate::{
-    dma::{DmaPort, DmaWrite},
-    media::{Captured, Layout, MAX_PLANES, Recorder},
-};
+use crate::dma::{DmaPort, DmaWrite};
+use media::{Captured, Layout, MAX_PLANES, Recorder};
 
 /// Where a camera takes the time from.
 pub(super) enum Time {

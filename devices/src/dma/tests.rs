@@ -1,9 +1,9 @@
 //! Tests of the DMA port.
 
-use vm_memory::Bytes;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::*;
-use crate::faults::{Faults, testing};
+use crate::faults::{FaultHandle, Faults, testing};
 
 fn memory() -> GuestMemoryMmap {
     GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000), (GuestAddress(0x1_0000_0000), 0x1_0000)])

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 use super::{
-    DmaError, DmaPort, DmaRefusal,
     faults::{PendingFlip, Wrong},
+    port::{DmaError, DmaPort, DmaRefusal},
 };
 
 /// A stretch of guest memory that a device writes. Threads may share it.

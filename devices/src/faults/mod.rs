@@ -76,8 +76,6 @@ pub use read::rules;
 pub use reference::reference;
 pub use registers::{MmioRead, MmioWrite, RegisterWrite};
 pub use table::{
-    BITS, FaultPoint, Ids, Parameter, Point, Row, SEVERAL, SIGNED, Scope, Shown, Table, UNSIGNED,
+    BITS, FaultPoint, Ids, Parameter, Point, Row, SEVERAL, SIGNED, Scope, Shown, Table, UNSIGNED, fault_point,
 };
 pub use timeline::{Happening, Moment, Occurrence, Timeline};
-
-pub use crate::fault_point;

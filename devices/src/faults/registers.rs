@@ -4,10 +4,10 @@ use super::{
     bits::flip_word,
     event::Event,
     handle::FaultHandle,
-    table::{BITS, UNSIGNED},
+    table::{BITS, UNSIGNED, fault_point},
 };
 
-crate::fault_point! {
+fault_point! {
     /// The guest reads a register.
     pub enum MmioRead = "mmio.read" [access] {
         /// The register reads as all ones, like a register behind a dead link.
@@ -19,7 +19,7 @@ crate::fault_point! {
     }
 }
 
-crate::fault_point! {
+fault_point! {
     /// The guest writes a register.
     pub enum MmioWrite = "mmio.write" [access] {
         /// The register keeps its value.

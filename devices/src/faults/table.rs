@@ -339,7 +339,7 @@ macro_rules! fault_point {
                 scope: $crate::faults::Scope::NONE$(.$scope($($label)?))*,
                 actions: &[$($crate::faults::Row {
                     name: $action_name,
-                    parameter: $crate::fault_point!(@parameter $($parameter $permitted)?),
+                    parameter: $crate::faults::fault_point!(@parameter $($parameter $permitted)?),
                     meaning: ::core::concat!($($effect),+),
                 }),*],
             };
@@ -355,6 +355,8 @@ macro_rules! fault_point {
         }
     };
 }
+
+pub use fault_point;
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,9 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use super::{Msgdma, faults::FAULTS, regs};
+use super::{faults::FAULTS, regs};
 use crate::platform::{
-    BuildError, DeviceSpec, DmaNeeds, Interrupt, Key, Node, Parts, PlatformDevice, Region, Registration,
-    Resources, Specification, Trigger, WindowChoice,
+    DmaNeeds, Interrupt, Key, Node, Region, Registration, Resources, Specification, Trigger, WindowChoice,
     options::{self, COHERENT_KEY, Given, NODE_KEY, OptionError},
 };
 
@@ -121,12 +120,6 @@ impl Specification for MsgdmaSpec {
     fn node(&self, _id: &str) -> Node {
         // Documentation/devicetree/bindings/dma/altr,msgdma.yaml. A client's cell is the number of the channel.
         Node::new("dma-controller").compatible(&["altr,socfpga-msgdma"]).number("#dma-cells", 1)
-    }
-}
-
-impl DeviceSpec for MsgdmaSpec {
-    fn build(&self, parts: Parts) -> Result<Arc<dyn PlatformDevice>, BuildError> {
-        Ok(Arc::new(Msgdma::new(self, parts)?))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The engine with its worker and fake memory, as a driver uses it; then hostile use.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -10,7 +13,7 @@ use crate::{
     dma::DmaPort,
     irq::IrqLine,
     machine_events::MachineEvents,
-    platform::{PlatformDevice, Trigger},
+    platform::{Parts, PlatformDevice, Trigger},
 };
 
 /// RAM of the tests: low, and behind a gap.

@@ -143,14 +143,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, path::Path, sync::Arc};
 
 use event_manager::EventSubscriber;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::{
-    dma::DmaPort, faults::FaultHandle, irq::IrqLine, machine_events::MachineEvents, media::FrameSource,
-};
+use crate::{dma::DmaPort, faults::FaultHandle, irq::IrqLine, machine_events::MachineEvents};
+use media::FrameSource;
 
 mod node;
 pub mod options;
@@ -182,6 +181,11 @@ pub trait DeviceSpec: Specification {
     /// A sentence for the user: which file, thread or value the host refused, and what would be right.
     fn build(&self, parts: Parts) -> Result<Arc<dyn PlatformDevice>, BuildError>;
 
+    /// The folder from which the machine removes a socket of the device at its end.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
+
     /// Checks the files of the host that the device needs, and keeps others from them until the returned value is dropped. Without
     /// it the device can be built.
     ///
@@ -189,6 +193,11 @@ pub trait DeviceSpec: Specification {
     /// A sentence for the user, as that of [`build`](Self::build).
     fn reserve(&self) -> Result<Option<Box<dyn Send>>, String> {
         Ok(None)
+    }
+
+    /// A name that the device has in the guest, and that no other device of the machine can have, as text for an error.
+    fn name_in_guest(&self) -> Option<String> {
+        None
     }
 }
 
@@ -200,12 +209,23 @@ pub struct BuildError {
     pub id: String,
     /// Why.
     pub source: Box<dyn std::error::Error + Send + Sync>,
+    /// Whether what an option of the device names is at fault, and not the host.
+    pub is_request: bool,
 }
 
 impl BuildError {
     /// The device `id` cannot be built because of `source`.
     pub fn new(id: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { id: id.into(), source: source.into() }
+        Self { id: id.into(), source: source.into(), is_request: false }
+    }
+
+    /// The device `id` cannot be built because of `source`, which concerns what one of its options names: a file that is missing, a
+    /// socket that another program has.
+    pub fn request(
+        id: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { is_request: true, ..Self::new(id, source) }
     }
 }
 

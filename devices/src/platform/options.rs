@@ -86,6 +86,15 @@ pub fn read<'a>(
     Ok(options)
 }
 
+/// `text` with `KEY=yes` in place of the short form `KEY` of the key `flag`.
+pub fn spell_out(text: &str, flag: &str) -> String {
+    let parts = text.split(',').map(|part| match part.trim() {
+        part if part == flag => format!("{flag}=yes"),
+        part => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join(",")
+}
+
 fn distinct(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     let mut distinct = Vec::new();
     for name in names {

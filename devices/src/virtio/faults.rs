@@ -11,6 +11,12 @@ pub(crate) static FAULTS: Table = table("Virtio devices", Ids::Named(&["console"
 /// The faults of disks.
 pub(super) static DISK_FAULTS: Table = table("Disks", Ids::Numbered("disk"));
 
+/// The faults of network devices.
+pub(super) static NET_FAULTS: Table = table("Network devices", Ids::Numbered("net"));
+
+/// The faults of socket devices.
+pub(super) static VSOCK_FAULTS: Table = table("Socket devices", Ids::Numbered("vsock"));
+
 /// The points of a virtio device. The transfers are those of the buffers of requests; the rings have no faults. The registers
 /// have none either: KVM takes the notifications, and the rest is set-up.
 const fn table(title: &'static str, ids: Ids) -> Table {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use event_manager::EventSubscriber;
 
 use super::{
-    VirtioDevice,
+    device::VirtioDevice,
     mmio::{self, MmioTransport, QUEUE_NOTIFY},
 };
 use crate::{

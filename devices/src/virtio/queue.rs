@@ -1,6 +1,12 @@
 //! The queues as a device sees them: chains of buffers that are checked before it touches them.
 
+use std::{
+    slice,
+    sync::atomic::{Ordering, fence},
+};
+
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer, desc::split::Descriptor};
+use vm_memory::{Address as _, Bytes as _, GuestAddress};
 
 use super::{faults, request::Request};
 use crate::{
@@ -172,7 +178,7 @@ impl<'a> Queues<'a> {
     /// # Errors
     /// If the rings are malformed.
     pub fn push(&mut self, index: usize, chain: &Chain<'_>) -> Result<(), QueueError> {
-        self.give_back(index, chain.head, chain.writer.bytes_written() as u64)
+        self.give_back(index, &[(chain.head, chain.writer.bytes_written() as u64)])
     }
 
     /// Gives a request back to the driver that was taken from queue `index`. A device that stopped meanwhile gives nothing back.
@@ -180,10 +186,19 @@ impl<'a> Queues<'a> {
     /// # Errors
     /// If the rings are malformed.
     pub fn push_request(&mut self, index: usize, request: &Request) -> Result<(), QueueError> {
+        self.push_requests(index, slice::from_ref(request))
+    }
+
+    /// Gives several requests back as [`push_request`](Self::push_request) does. The driver sees all of them at once, or none.
+    ///
+    /// # Errors
+    /// If the rings are malformed.
+    pub fn push_requests(&mut self, index: usize, requests: &[Request]) -> Result<(), QueueError> {
         if !self.running {
             return Ok(());
         }
-        self.give_back(index, request.head, request.writable.used())
+        let used: Vec<_> = requests.iter().map(|request| (request.head, request.writable.used())).collect();
+        self.give_back(index, &used)
     }
 
     /// The way to the buffers of requests.
@@ -191,7 +206,8 @@ impl<'a> Queues<'a> {
         self.buffers
     }
 
-    fn give_back(&mut self, index: usize, head: u16, written: u64) -> Result<(), QueueError> {
+    /// Gives chains back, of which each has its head and the number of bytes that were written to it.
+    fn give_back(&mut self, index: usize, chains: &[(u16, u64)]) -> Result<(), QueueError> {
         let fault = self.faults.consult(Event::PLAIN.on_channel(index));
         let is_reported = match fault.map(|fault| fault.action) {
             None => true,
@@ -199,15 +215,15 @@ impl<'a> Queues<'a> {
             Some(faults::Queue::Stall) => return Ok(()),
         };
         self.buffers.finish_slices();
-        let queue = &mut self.queues[index];
-        // Fits: a chain has at most MAX_CHAIN_BYTES.
-        let written = u32::try_from(written).unwrap_or(u32::MAX);
-        let notify = queue
-            .add_used(self.rings, head, written)
-            .and_then(|()| queue.needs_notification(self.rings))
+        let notify = publish(&mut self.queues[index], self.rings, chains)
             .map_err(|error| QueueError { queue: index, reason: error.into() })?;
         self.outcome.interrupt |= notify && is_reported;
         Ok(())
+    }
+
+    /// Has the device called again after others, although it has not taken its share.
+    pub fn come_again(&mut self) {
+        self.outcome.again = true;
     }
 
     /// Tells the driver that the configuration space changed.
@@ -219,6 +235,34 @@ impl<'a> Queues<'a> {
     pub fn too_small(&self, index: usize, bytes: usize) -> QueueError {
         QueueError { queue: index, reason: Malformed::TooSmall(bytes) }
     }
+}
+
+/// Puts chains into the used ring, and then counts them all as used at once. Returns whether the driver wants an interrupt.
+fn publish(queue: &mut Queue, rings: &DmaPort, chains: &[(u16, u64)]) -> Result<bool, virtio_queue::Error> {
+    // Fits: a chain has at most MAX_CHAIN_BYTES.
+    let length = |written: u64| u32::try_from(written).unwrap_or(u32::MAX);
+    let Some(((last, written), others)) = chains.split_last() else { return Ok(false) };
+    let overflow = || virtio_queue::Error::AddressOverflow;
+    let first = queue.next_used();
+    for (head, written) in others {
+        // The elements follow two fields of 16 bits: the flags and the index.
+        let offset = 4 + 8 * u64::from(queue.next_used() % queue.size());
+        let at = GuestAddress(queue.used_ring()).checked_add(offset).ok_or_else(overflow)?;
+        let element = [u32::from(*head), length(*written)].map(u32::to_le_bytes).concat();
+        rings.write_slice(&element, at).map_err(virtio_queue::Error::GuestMemory)?;
+        queue.set_next_used(queue.next_used().wrapping_add(1));
+    }
+    // This stores the index.
+    queue.add_used(rings, *last, length(*written))?;
+    fence(Ordering::SeqCst);
+    if !queue.event_idx_enabled() {
+        return Ok(true);
+    }
+    // The driver's used_event follows the ring of available chains. It asks for the interrupt when that element is used.
+    let offset = 4 + 2 * u64::from(queue.size());
+    let at = GuestAddress(queue.avail_ring()).checked_add(offset).ok_or_else(overflow)?;
+    let event = u16::from_le(rings.load(at, Ordering::Relaxed).map_err(virtio_queue::Error::GuestMemory)?);
+    Ok(event.wrapping_sub(first) < queue.next_used().wrapping_sub(first))
 }
 
 /// Walks `chain`, which has to be finite and orderly, and hands over `each` descriptor.
@@ -251,12 +295,12 @@ fn walk(
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicBool, Ordering},
+        sync::atomic::AtomicBool,
         thread,
         time::{Duration, Instant},
     };
 
-    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+    use vm_memory::GuestMemoryMmap;
 
     use super::*;
     use crate::virtio::testing::{INDIRECT, NEXT, describe_at};

@@ -10,7 +10,7 @@ use tracing::error;
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 
 use super::{
-    VirtioDevice,
+    device::VirtioDevice,
     mmio::MmioTransport,
     platform,
     queue::{QueueError, Queues},

@@ -12,7 +12,7 @@ use virtio_bindings::{
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::{VirtioDevice, mmio::MmioTransport};
+use super::{device::VirtioDevice, mmio::MmioTransport};
 use crate::{bus::BusDevice, dma::DmaPort, faults::FaultHandle, irq::IrqLine};
 
 pub(super) const READY: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE

@@ -6,12 +6,12 @@ use std::{
     process::Command,
 };
 
-use super::{apt, privilege};
+use super::apt::{apt, privilege};
 use crate::{
-    Error,
     arch::Arch,
     cache::{self, Lock, cache_dir},
     command,
+    error::Error,
     progress::say,
 };
 

@@ -2,10 +2,12 @@
 
 use std::{path::PathBuf, process::Command};
 
-use crate::{Error, command, progress::say};
+use crate::{command, error::Error, progress::say};
 
+mod apt;
 mod archive;
 
+use apt::{apt, privilege};
 pub use archive::Archive;
 
 /// The `packages` that are not installed.
@@ -114,25 +116,6 @@ pub fn version(package: &str) -> Result<String, Error> {
 /// If apt knows no such package or cannot download it, or if the cache cannot be written.
 pub fn unpacked(package: &str) -> Result<PathBuf, Error> {
     Archive::own().unpacked(package)
-}
-
-/// The words to put before a command so that it may install packages. None if this process may not install.
-fn privilege() -> Option<&'static [&'static str]> {
-    if rustix::process::geteuid().is_root() {
-        return Some(&[]);
-    }
-    let sudo = Command::new("sudo").args(["-n", "true"]).output();
-    sudo.is_ok_and(|output| output.status.success()).then_some(&["sudo", "-n"])
-}
-
-/// apt's `program` without prompts, prefixed by the words `prefix`.
-fn apt(prefix: &[&str], program: &str) -> Command {
-    let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", program];
-    let mut words = prefix.iter().chain(&environment);
-    let mut command = Command::new(words.next().unwrap_or(&"env"));
-    // As root, apt would download as the user _apt, who cannot write to the cache, and print a warning.
-    command.args(words).args(["-q", "-o", "APT::Sandbox::User=root"]);
-    command
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use std::{
 };
 
 use crate::{
-    Error, arch::Arch, cache, command, debian::Archive, progress::Step, recipe::Recipe, versions::Versions,
+    arch::Arch, cache, command, debian::Archive, error::Error, progress::Step, recipe::Recipe,
+    versions::Versions,
 };
 
 /// The modules that the guest needs in addition to the camera's driver and its dependencies.
-const MODULES: [&str; 5] = ["virtio_mmio", "virtio_console", "virtio_rng", "virtio_blk", "ext4"];
+const MODULES: [&str; 6] = ["virtio_mmio", "virtio_console", "virtio_rng", "virtio_blk", "ext4", "virtiofs"];
 
 /// The package with the programs that build modules, for this machine.
 const KBUILD: &str = "linux-kbuild-6.1";

@@ -8,10 +8,10 @@ use std::{
 };
 
 use crate::{
-    Error,
     arch::Arch,
     cache::{self, Lock},
     command,
+    error::Error,
     image::Kind,
     progress::Step,
     recipe::Recipe,
@@ -20,18 +20,12 @@ use crate::{
 
 mod config;
 mod debian;
+mod make;
 mod ours;
 
+pub(crate) use make::strip;
+use make::{ENVIRONMENT, make};
 pub(crate) use ours::sources;
-
-/// The environment of make, with fixed names and times, so that builds are reproducible.
-const ENVIRONMENT: [(&str, &str); 5] = [
-    ("KBUILD_BUILD_HOST", "minivmm"),
-    ("KBUILD_BUILD_TIMESTAMP", "1970-01-01"),
-    ("KBUILD_BUILD_USER", "minivmm"),
-    ("KBUILD_BUILD_VERSION", "1"),
-    ("LC_ALL", "C"),
-];
 
 /// A kernel to build.
 pub(crate) struct Kernel {
@@ -61,6 +55,7 @@ impl Kernel {
         let mut recipe = Recipe::new("kernel")
             .with(include_str!("mod.rs"))
             .with(include_str!("config.rs"))
+            .with(include_str!("make.rs"))
             .with(arch.name)
             .with(compiler);
         for (variable, value) in ENVIRONMENT {
@@ -121,26 +116,4 @@ impl Kernel {
             Origin::Debian(packages) => packages.modules(driver, work),
         }
     }
-}
-
-/// The make command for a kernel, without variables of the environment that would affect it.
-fn make(arch: &Arch, source: &Path, objects: &Path) -> Command {
-    let mut make = Command::new("make");
-    for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LLVM", "KCFLAGS", "INSTALL_MOD_PATH"] {
-        make.env_remove(name);
-    }
-    let mut output = OsString::from("O=");
-    output.push(objects);
-    make.envs(ENVIRONMENT)
-        .current_dir(source)
-        .arg(format!("ARCH={}", arch.kernel_arch))
-        .arg(format!("CROSS_COMPILE={}", arch.prefix()))
-        .arg(output);
-    make
-}
-
-/// Copies an ELF file for `arch` without debug information.
-pub(crate) fn strip(arch: &Arch, from: &Path, to: &Path) -> Result<(), Error> {
-    let mut objcopy = Command::new(format!("{}objcopy", arch.prefix()));
-    command::output(objcopy.arg("--strip-debug").args([from, to])).map(drop)
 }

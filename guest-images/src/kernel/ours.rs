@@ -8,13 +8,16 @@ use std::{
     thread,
 };
 
-use super::{config::refused_options, make, strip};
+use super::{
+    config::refused_options,
+    make::{make, strip},
+};
 use crate::{
-    Error,
     arch::Arch,
     cache::{self, Lock},
     command,
     debian::Archive,
+    error::Error,
     image::Kind,
     progress::Step,
     recipe::{Recipe, sorted_files},
@@ -22,6 +25,9 @@ use crate::{
     sources,
     versions::Versions,
 };
+
+/// The folder of the kernel's Python modules for gdb, which vmlinux-gdb.py expects beside itself.
+const GDB_MODULES: &str = "scripts/gdb/linux";
 
 /// The inputs of a kernel of ours, and its folders.
 pub(super) struct Source {
@@ -97,8 +103,8 @@ impl Source {
         recipe.with(include_str!("ours.rs")).with(source.as_encoded_bytes()).with(&self.fragment)
     }
 
-    /// Copies the kernel called `name` to `folder`: `vmlinux`, the boot image, the configuration and its modules,
-    /// below `lib/modules` as modprobe expects them.
+    /// Copies the kernel called `name` to `folder`: `vmlinux`, the boot image, the configuration, the debug information, and its
+    /// modules below `lib/modules` as modprobe expects them.
     pub(super) fn build(&self, name: &str, lock: &Lock, folder: &Path) -> Result<(), Error> {
         self.compile(name, lock)?;
         strip(self.arch, &self.objects.join("vmlinux"), &folder.join("vmlinux"))?;
@@ -107,7 +113,29 @@ impl Source {
             let from = self.objects.join(from);
             fs::copy(&from, folder.join(to)).map_err(Error::io("cannot copy", &from))?;
         }
+        self.keep_debug_information(folder)?;
         self.install_modules(folder)
+    }
+
+    /// Puts what debuggers need in `folder`: `vmlinux.debug`, the symbols and types for gdb; `vmlinux.debug-gdb.py`, which gdb loads
+    /// with it, and its modules in `scripts`; `vmlinux.btf`, the types in the kernel's own format.
+    fn keep_debug_information(&self, folder: &Path) -> Result<(), Error> {
+        let vmlinux = self.objects.join("vmlinux");
+        let mut objcopy = Command::new(format!("{}objcopy", self.arch.prefix()));
+        objcopy.args(["--only-keep-debug", "--compress-debug-sections"]);
+        command::output(objcopy.arg(&vmlinux).arg(folder.join("vmlinux.debug")))?;
+        let mut pahole = Command::new("pahole");
+        pahole.arg("--btf_encode_detached").arg(folder.join("vmlinux.btf"));
+        command::output(pahole.arg(&vmlinux))?;
+        let copy =
+            |from: &Path, to: &Path| fs::copy(from, to).map(drop).map_err(Error::io("cannot copy", from));
+        copy(&self.objects.join("vmlinux-gdb.py"), &folder.join("vmlinux.debug-gdb.py"))?;
+        let (from, to) = (self.objects.join(GDB_MODULES), folder.join(GDB_MODULES));
+        fs::create_dir_all(&to).map_err(Error::io("cannot create the folder", &to))?;
+        for module in sorted_files(&from, "py")? {
+            copy(&module, &to.join(module.file_name().unwrap_or_default()))?;
+        }
+        Ok(())
     }
 
     /// Installs the kernel's own modules (`m` in its configuration) in `folder`, with depmod's lists.
@@ -148,7 +176,7 @@ impl Source {
             let step = Step::begin("kernel", self.release.lines_of_make());
             let jobs = thread::available_parallelism().map_or(1, usize::from);
             let mut make = self.make();
-            make.arg(format!("-j{jobs}")).args(["vmlinux", self.arch.boot_image.0, "modules"]);
+            make.arg(format!("-j{jobs}")).args(["vmlinux", self.arch.boot_image.0, "modules", "scripts_gdb"]);
             command::follow(&mut make, lock.share()?, &self.log, |line| step.advance(line))?;
             fs::write(&stamp, name).map_err(Error::io("cannot write", &stamp))?;
             step.done();

@@ -47,6 +47,8 @@ static int pools_probe(struct platform_device *pdev)
 	int length = of_property_count_u32_elems(dev->of_node, "memory-region");
 	int index;
 
+	/* Pools can be anywhere. */
+	dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
 	if (length <= 0)
 		show_allocation(dev, name, -1);
 	for (index = 0; index < length; index++) {

@@ -92,6 +92,8 @@ impl BareMetal {
             signals: None,
             watch: Watch::default(),
             api: None,
+            gdb: None,
+            dump: None,
         };
         let loaded = load(&self.config).expect("the machine can be loaded");
         let report = Machine::start(&kvm, &self.config, loaded, streams)

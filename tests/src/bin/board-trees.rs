@@ -1,6 +1,7 @@
 //! Checks all device trees of kernel packages, and prints each error as a row of a table, with the reason why it is one.
 //!
-//! The rows are those of tests/field-cases/DEBIAN.md, which says how to get the trees. The exit status is 1 if an error has no reason.
+//! Without arguments the packages are those of Debian's kernels, which are downloaded to the cache, where they take 2 GB. The rows are
+//! those of tests/field-cases/DEBIAN.md. The exit status is 1 if an error has no reason.
 
 use std::{
     env,
@@ -12,8 +13,19 @@ use std::{
 };
 
 use cma::check::{Arch, Boot, Kernel, Level, Rules, Tree, check};
+use guest_images::{Release, device_trees};
+use tests::kernels;
 
-const USAGE: &str = "give RULES:ARCH:FOLDER for each package, as in 6.12:arm64:/tmp/linux-image";
+const USAGE: &str = "give RULES:ARCH:FOLDER for each package, as in 6.12:arm64:/tmp/linux-image, or nothing for Debian's packages";
+
+/// The packages of Debian: the kernel's release, and its architecture as Debian names it and as the check does.
+const DEBIAN: [(Release, &str, Arch); 5] = [
+    (Release::V6_1, "arm64", Arch::Arm64),
+    (Release::V6_12, "arm64", Arch::Arm64),
+    (Release::V7_2, "arm64", Arch::Arm64),
+    (Release::V6_12, "armhf", Arch::Arm),
+    (Release::V6_12, "riscv64", Arch::Riscv),
+];
 
 /// Why an error is one: the beginning of the file's name, a part of the sentence, and the reason, which was found by reading the source
 /// of the tree.
@@ -33,18 +45,15 @@ const REASONS: [(&str, &str, &str); 2] = [
 ];
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let given: Vec<String> = env::args().skip(1).collect();
+    let packages = if given.is_empty() { downloaded()? } else { read(&given)? };
     let begun = Instant::now();
     let (mut trees, mut missing) = (0, false);
     println!("| package | tree | error | why it is one |\n|---|---|---|---|");
-    for argument in env::args().skip(1) {
-        let mut parts = argument.splitn(3, ':');
-        let (Some(rules), Some(arch), Some(folder)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(USAGE.into());
-        };
-        let (rules, arch): (Rules, Arch) = (rules.parse()?, arch.parse()?);
+    for (rules, arch, folder) in packages {
         let kernel = Kernel::debian(rules, arch, cma::PAGE_SIZE)?;
         let mut files = Vec::new();
-        find(Path::new(folder), &mut files)?;
+        find(&folder, &mut files)?;
         files.sort();
         for file in &files {
             trees += 1;
@@ -56,6 +65,28 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     println!("\n{trees} trees in {:.1} s.", begun.elapsed().as_secs_f64());
     Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The rules and the architecture of a package, and the folder with its trees.
+type Package = (Rules, Arch, PathBuf);
+
+/// Debian's packages.
+fn downloaded() -> Result<Vec<Package>, Box<dyn Error>> {
+    let package =
+        |(release, debian, arch)| Ok((kernels::rules(release), arch, device_trees(release, debian)?));
+    DEBIAN.into_iter().map(package).collect()
+}
+
+/// The packages that the arguments name.
+fn read(arguments: &[String]) -> Result<Vec<Package>, Box<dyn Error>> {
+    let package = |argument: &String| -> Result<_, Box<dyn Error>> {
+        let mut parts = argument.splitn(3, ':');
+        let (Some(rules), Some(arch), Some(folder)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(USAGE.into());
+        };
+        Ok((rules.parse()?, arch.parse()?, folder.into()))
+    };
+    arguments.iter().map(package).collect()
 }
 
 /// Prints the errors of a tree. False if one has no reason.

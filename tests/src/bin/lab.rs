@@ -84,6 +84,7 @@ fn lab(run: &Run) -> Result<u8, LabError> {
         .unwrap_or_else(|| if io::stdin().is_terminal() && io::stdout().is_terminal() { 0 } else { 600 });
     let mut lab = Lab::new()
         .arch(run.arch)
+        .network(Vec::new())
         .memory(run.memory)
         .cpus(run.cpus)
         .timeout((seconds > 0).then(|| Duration::from_secs(seconds)))

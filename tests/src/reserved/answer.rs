@@ -2,9 +2,9 @@
 
 use std::{fmt, ops::Range};
 
-use cma::check::{Arch, NodeOutcome, Origin, Reference, Region, Report};
+use cma::check::{Arch, Finding, NodeOutcome, Reference, Region, Report};
 
-use super::tree::Tree;
+use super::{platform::INITRD, tree::Tree};
 
 /// How a boot ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,17 @@ pub struct Known {
     pub is_pool: bool,
 }
 
+/// A CMA area in debugfs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Area {
+    /// Its name: that of its node.
+    pub name: String,
+    /// Its first page.
+    pub base_pfn: u64,
+    /// Its pages; 0 if the kernel could not activate it.
+    pub count: u64,
+}
+
 /// What a device got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Got {
@@ -55,13 +66,19 @@ pub struct Answer {
     pub regions: Vec<Known>,
     /// What devices got.
     pub got: Vec<Got>,
+    /// The CMA areas of debugfs. None without debugfs.
+    pub areas: Option<Vec<Area>>,
     /// CmaTotal of /proc/meminfo, in bytes.
     pub cma_total: u64,
     /// The ranges of System RAM in /proc/iomem, ascending.
     pub ram: Vec<Range<u64>>,
     /// The reserved ranges in /proc/iomem.
     pub reserved: Vec<Range<u64>>,
-    /// The kernel's messages about reserved memory, or its last lines.
+    /// What Linux allocated for itself, also if it freed it later.
+    pub own: Vec<Range<u64>>,
+    /// The addresses of the windows that Linux reserved beside the regions.
+    pub windows: Vec<u64>,
+    /// The kernel's messages.
     pub log: Vec<String>,
 }
 
@@ -87,6 +104,11 @@ pub fn plain(line: &str) -> &str {
         .map_or(line, |(_, text)| text)
 }
 
+/// Whether a line is the end of the report of a crash.
+pub fn is_crash(line: &str) -> bool {
+    line.contains("end trace")
+}
+
 impl Answer {
     /// Parses the lines of a boot.
     pub fn parse(lines: &[String]) -> Self {
@@ -96,16 +118,25 @@ impl Answer {
             _ => End::Silent,
         };
         let mut answer = Self { end, ..Self::default() };
+        let mut is_for_region = false;
         for line in lines {
             if let Some(words) = line.strip_prefix("log pools: ") {
                 answer.take(&words.split(' ').collect::<Vec<_>>());
             } else if let Some(resource) = line.strip_prefix("iomem ") {
                 answer.take_resource(resource);
+            } else if line == "areas" {
+                answer.areas = Some(Vec::new());
+            } else if let (Some(area), Some(areas)) = (line.strip_prefix("area "), &mut answer.areas) {
+                areas.extend(self::area(area));
             } else if let Some(size) = line.strip_prefix("CmaTotal:") {
                 let kib: u64 = size.trim().trim_end_matches(" kB").parse().unwrap_or(0);
                 answer.cma_total = kib << 10;
+            } else if line.contains("memblock_") {
+                answer.take_allocation(line, &mut is_for_region);
             } else {
-                answer.log.push(line.strip_prefix("log ").unwrap_or(line).to_owned());
+                let of_log = line.strip_prefix("log ");
+                answer.windows.extend(of_log.and_then(window));
+                answer.log.push(of_log.unwrap_or(line).to_owned());
             }
         }
         answer
@@ -114,17 +145,24 @@ impl Answer {
     /// Takes a line of /proc/iomem.
     fn take_resource(&mut self, line: &str) {
         let Some((range, name)) = line.trim_start().split_once(" : ") else { return };
-        let number = |text: &str| u64::from_str_radix(text, 16).ok();
-        let Some((start, last)) =
-            range.split_once('-').and_then(|(start, last)| number(start).zip(number(last)))
-        else {
-            return;
-        };
-        let range = start..last.saturating_add(1);
+        let Some(range) = hex_range(range) else { return };
         match name {
             "System RAM" => self.ram.push(range),
             "reserved" => self.reserved.push(range),
             _ => {}
+        }
+    }
+
+    /// Takes a message of memblock=debug (mm/memblock.c). One says who asks for memory, and if there is some, the next one says which. What
+    /// Linux allocates for a region is that region's.
+    fn take_allocation(&mut self, line: &str, is_for_region: &mut bool) {
+        if line.contains("memblock_phys_alloc_range: ") {
+            *is_for_region = line.contains("reserved_mem");
+        } else if let Some((_, range)) = line.split_once("memblock_reserve: [") {
+            let is_allocation = range.contains(" memblock_");
+            let range = range.split(']').next().unwrap_or_default().replace("0x", "");
+            self.own.extend(hex_range(&range).filter(|_| is_allocation && !*is_for_region));
+            *is_for_region = false;
         }
     }
 
@@ -169,10 +207,37 @@ impl Answer {
     }
 }
 
+/// `START-LAST`, in hexadecimal digits.
+fn hex_range(text: &str) -> Option<Range<u64>> {
+    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+    let (start, last) = text.split_once('-')?;
+    Some(number(start)?..number(last)?.saturating_add(1))
+}
+
+/// The address in "cma: Reserved 64 MiB at 0x00000000bc000000" (mm/cma.c, cma_declare_contiguous_nid).
+fn window(line: &str) -> Option<u64> {
+    let (_, rest) = line.split_once("cma: Reserved ")?;
+    let digits = rest.split_once(" at 0x")?.1;
+    let end = digits.find(|digit: char| !digit.is_ascii_hexdigit()).unwrap_or(digits.len());
+    u64::from_str_radix(&digits[..end], 16).ok()
+}
+
+/// `NAME BASE_PFN COUNT`, in decimal digits as debugfs has them.
+fn area(line: &str) -> Option<Area> {
+    let mut words = line.split(' ');
+    let name = words.next()?.to_owned();
+    let (base_pfn, count) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Area { name, base_pfn, count })
+}
+
 /// The differences between a prediction for `tree` and a kernel's answer.
 pub fn differences(report: &Report, tree: &Tree, answer: &Answer) -> Vec<Difference> {
     let difference = |kind: &str, text: String| Difference { kind: kind.to_owned(), text };
     match (answer.end, report.panics) {
+        // It crashed, and what waits for the end of the crash hangs.
+        (End::Silent, false) if report.may_panic && answer.log.iter().any(|line| is_crash(line)) => {
+            return Vec::new();
+        }
         (End::Silent, _) => {
             let last = answer.log.last().map_or("nothing", String::as_str);
             return vec![difference(
@@ -184,7 +249,8 @@ pub fn differences(report: &Report, tree: &Tree, answer: &Answer) -> Vec<Differe
         (End::Panicked, false) => {
             let reason =
                 answer.log.last().and_then(|line| line.split("not syncing: ").nth(1)).unwrap_or_default();
-            let text = format!("the check does not say so: {:?}", answer.log);
+            let last = answer.log.len().saturating_sub(40);
+            let text = format!("the check does not say so: {:#?}", &answer.log[last..]);
             return vec![difference(&format!("panic, {reason}"), text)];
         }
         (End::Panicked, true) => return Vec::new(),
@@ -207,6 +273,8 @@ pub fn differences(report: &Report, tree: &Tree, answer: &Answer) -> Vec<Differe
         }
     }
     found.extend(of_memory(report, answer).map(|text| difference("memory", text)));
+    found.extend(of_window(report, answer).map(|text| difference("window", text)));
+    found.extend(of_areas(report, answer).map(|text| difference("areas", text)));
     found.extend(of_default(report, answer).map(|text| difference("default", text)));
     found
 }
@@ -227,7 +295,8 @@ fn of_region(region: &Region, known: Option<&Known>) -> Option<String> {
             (place || size).then(|| {
                 format!(
                     "{predicted} of {:#x?} at {:#x?} by the check, and the kernel has {known:x?}",
-                    region.size, region.base
+                    region.size,
+                    base_of(region)
                 )
             })
         }
@@ -250,23 +319,33 @@ fn of_reference(user: &str, reference: &Reference, report: &Report, got: Option<
     if got.errno != *errno || got.kind != kind {
         return Some(format!("{predicted}, and the kernel {} and {}", got.errno, got.kind));
     }
-    let region = report.regions.iter().find(|region| region.node == target)?;
+    let region = report.regions.iter().find(|region| Some(&region.node) == reference.pool.as_ref())?;
     let (base, size) = (base_of(region)?, region.size?);
     // Smaller pools have no room for the buffer.
-    if gets.is_none() || size < 0x2000 {
+    if size < 0x2000 {
         return None;
     }
     let inside = got.buffer.is_some_and(|buffer| buffer >= base && buffer - base < size);
-    (!inside).then(|| {
-        format!("{predicted}, and the buffer is at {:#x?}, outside of {base:#x} and {size:#x}", got.buffer)
+    let expected = *gets != Some(NodeOutcome::CmaPool) || is_active(&region.findings);
+    let place = if inside { "inside" } else { "outside" };
+    (inside != expected).then(|| {
+        format!("{predicted}, and the buffer is at {:#x?}, {place} of {base:#x} and {size:#x}", got.buffer)
     })
+}
+
+/// Whether Linux gives the pages of a window to the page allocator, by the findings on it.
+pub fn is_active(findings: &[Finding]) -> bool {
+    !findings.iter().any(|finding| finding.text.contains("could not be activated"))
 }
 
 /// Memory below is the machine's.
 const FIRST: u64 = 1 << 20;
 
-/// Differences in /proc/iomem: System RAM is the same, and what the check knows to be reserved is reserved. Linux also reserves memory
-/// for itself. x86_64 shows its e820 map only.
+/// From here on, whatever is reserved has a reason in the tree, or Linux allocated it.
+const KNOWN: u64 = INITRD[0];
+
+/// Differences in /proc/iomem: System RAM is the same, and the same is reserved but for what Linux allocates for itself. x86_64 shows its
+/// e820 map only.
 fn of_memory(report: &Report, answer: &Answer) -> Option<String> {
     let (expected, ram) = (merged(&report.memory.ram), merged(&answer.ram));
     if expected != ram {
@@ -275,18 +354,74 @@ fn of_memory(report: &Report, answer: &Answer) -> Option<String> {
     if report.kernel.arch == Arch::X86_64 {
         return None;
     }
-    let (page, reserved) = (report.kernel.page_size, merged(&answer.reserved));
-    let pages = report.memory.reserved.iter().map(|range| {
-        range.start / page * page..range.end.checked_next_multiple_of(page).unwrap_or(range.end)
-    });
-    let in_ram = pages.flat_map(|range| {
-        let part = move |ram: &Range<u64>| ram.start.max(range.start)..ram.end.min(range.end);
-        ram.iter().map(part).filter(|part| !part.is_empty()).collect::<Vec<_>>()
-    });
-    let covers =
-        |part: &Range<u64>| reserved.iter().any(|range| range.start <= part.start && part.end <= range.end);
-    let missing = in_ram.into_iter().find(|part| !covers(part))?;
-    Some(format!("{missing:x?} is reserved by the check, and by the kernel only {reserved:x?} is"))
+    let page = report.kernel.page_size;
+    let pages = |ranges: &[Range<u64>]| {
+        let outward = |range: &Range<u64>| {
+            range.start / page * page..range.end.checked_next_multiple_of(page).unwrap_or(range.end)
+        };
+        within(&merged(&ranges.iter().map(outward).collect::<Vec<_>>()), &ram)
+    };
+    let (predicted, reserved, own) =
+        (pages(&report.memory.reserved), pages(&answer.reserved), pages(&answer.own));
+    if let Some(missing) = without(&predicted, &reserved).into_iter().next() {
+        return Some(format!(
+            "{missing:x?} is reserved by the check, and by the kernel only {reserved:x?} is"
+        ));
+    }
+    let more = without(&without(&reserved, &predicted), &own).into_iter().find(|range| range.end > KNOWN)?;
+    Some(format!("{more:x?} is reserved by the kernel, and by the check only {predicted:x?} is"))
+}
+
+/// The parts of `ranges` that are in `others`. Both are ascending.
+fn within(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
+    let part =
+        |range: &Range<u64>, other: &Range<u64>| range.start.max(other.start)..range.end.min(other.end);
+    let parts = ranges.iter().flat_map(|range| others.iter().map(move |other| part(range, other)));
+    parts.filter(|part| !part.is_empty()).collect()
+}
+
+/// The parts of `ranges` that are not in `others`. Both are ascending.
+fn without(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
+    let starts = std::iter::once(0).chain(others.iter().map(|other| other.end));
+    let ends = others.iter().map(|other| other.start).chain([u64::MAX]);
+    let gaps: Vec<Range<u64>> = starts.zip(ends).map(|(start, end)| start..end).collect();
+    within(ranges, &gaps)
+}
+
+/// A difference in the place of the window that Linux reserves beside the regions. Linux allocates other memory before it, so that the
+/// window may be elsewhere than the check says. Each place between is then in use.
+fn of_window(report: &Report, answer: &Answer) -> Option<String> {
+    let expected = report.memory.window.as_ref();
+    let (count, all) = (report.memory.numa.len() + usize::from(expected.is_some()), &answer.windows);
+    if all.len() != count {
+        return Some(format!(
+            "the check expects {count} windows beside the regions, and the kernel has {all:x?}"
+        ));
+    }
+    let (expected, found) = (expected?, *all.first()?);
+    if expected.start == found {
+        return None;
+    }
+    if report.default_window.base.is_some() {
+        return Some(format!(
+            "the window beside the regions is at {expected:x?} by the check, and at {found:#x}"
+        ));
+    }
+    let Range { start, end } = expected.clone();
+    let (size, block) = (end - start, report.kernel.pageblock);
+    let used = merged(&[&answer.own[..], &report.memory.reserved].concat());
+    let used = without(&used, &[found..found + size]);
+    let is_free = |base: &u64| {
+        let place = *base..base + size;
+        let place = std::slice::from_ref(&place);
+        without(place, &report.memory.ram).is_empty() && within(place, &used).is_empty()
+    };
+    let candidates = if start > found { found + block..start + block } else { start..found };
+    let candidates = (candidates.start..candidates.end).step_by(usize::try_from(block).ok()?);
+    let free = candidates.chain([start]).find(is_free)?;
+    Some(format!(
+        "the window beside the regions is at {start:#x} by the check, and at {found:#x}, although {free:#x} is free"
+    ))
 }
 
 /// Ranges in order, without those that touch, above [`FIRST`].
@@ -309,17 +444,50 @@ fn base_of(region: &Region) -> Option<u64> {
     region.base.or(region.placed)
 }
 
-/// The size of a default window by the configuration of Debian's kernels, which also exists where a node is the default window that
-/// Linux sets up later.
-const CONFIGURED: u64 = 64 << 20;
+/// Differences in the CMA areas of debugfs: those of nodes by name, place and size, and the number of others, of which there is the
+/// default window.
+fn of_areas(report: &Report, answer: &Answer) -> Option<String> {
+    let page = report.kernel.page_size;
+    let Some(areas) = &answer.areas else {
+        // Debian's kernels for arm64 do not have it (CONFIG_CMA_DEBUGFS).
+        return (report.kernel.arch == Arch::X86_64)
+            .then(|| "the guest has no CMA areas in debugfs".to_owned());
+    };
+    let areas: Vec<&Area> = areas.iter().filter(|area| area.count > 0).collect();
+    let pools: Vec<&Region> = pools(report).collect();
+    let is_of = |region: &Region, area: &Area| {
+        region.node.rsplit('/').next() == Some(area.name.as_str())
+            && region.size == Some(area.count * page)
+            && base_of(region).is_none_or(|base| base == area.base_pfn * page)
+    };
+    if let Some(missing) = pools.iter().find(|region| !areas.iter().any(|area| is_of(region, area))) {
+        return Some(format!("{} is a CMA pool by the check, and debugfs has {areas:?}", missing.node));
+    }
+    let others = areas.iter().filter(|area| !pools.iter().any(|region| is_of(region, area))).count();
+    let expected = usize::from(own_window(report) > 0) + report.memory.numa.len();
+    (others != expected).then(|| {
+        format!("the check expects {expected} CMA areas beside those of nodes, and debugfs has {areas:?}")
+    })
+}
+
+/// The CMA pools that Linux gives to the page allocator.
+fn pools(report: &Report) -> impl Iterator<Item = &Region> + Clone {
+    let is_pool = |region: &&Region| region.outcome == NodeOutcome::CmaPool && is_active(&region.findings);
+    report.regions.iter().filter(is_pool)
+}
+
+/// The bytes of the window that Linux reserves beside the regions and gives to the page allocator.
+fn own_window(report: &Report) -> u64 {
+    let window = report.memory.window.as_ref().filter(|_| is_active(&report.default_window.findings));
+    window.map_or(0, |window| window.end - window.start)
+}
 
 fn of_default(report: &Report, answer: &Answer) -> Option<String> {
     let window = &report.default_window;
-    let pools = report.regions.iter().filter(|region| region.outcome == NodeOutcome::CmaPool);
-    let by_node = window.origin == Origin::Node;
-    let own = if by_node { 0 } else { window.size.unwrap_or(0) };
-    let total = own + pools.clone().filter_map(|region| region.size).sum::<u64>();
-    if answer.cma_total != total && !(by_node && answer.cma_total == total + CONFIGURED) {
+    let pools = pools(report);
+    let numa: u64 = report.memory.numa.iter().map(|range| range.end - range.start).sum();
+    let total = own_window(report) + numa + pools.clone().filter_map(|region| region.size).sum::<u64>();
+    if answer.cma_total != total {
         return Some(format!(
             "by the check all windows have {total:#x} bytes, and by the kernel {:#x}",
             answer.cma_total
@@ -328,8 +496,11 @@ fn of_default(report: &Report, answer: &Answer) -> Option<String> {
     let got = answer.got.iter().find(|got| got.index.is_none())?;
     let within =
         |base: u64, size: u64| got.buffer.is_some_and(|buffer| buffer >= base && buffer - base < size);
-    let node = pools.clone().find(|region| Some(&region.node) == window.node.as_ref());
-    let place = node.map_or(window.base, base_of).zip(window.size);
+    let base = match &window.node {
+        Some(node) => pools.clone().find(|region| region.node == *node).and_then(base_of),
+        None => window.base.filter(|_| own_window(report) > 0),
+    };
+    let place = base.zip(window.size);
     let right = match place {
         Some((base, size)) => within(base, size),
         // No node's window serves it.
@@ -338,4 +509,19 @@ fn of_default(report: &Report, answer: &Answer) -> Option<String> {
             .any(|(base, size)| within(base, size)),
     };
     (!right).then(|| format!("the check says {window}, and the kernel's buffer is at {:#x?}", got.buffer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn areas_of_debugfs_are_read() {
+        let lines =
+            ["areas", "area r1@50000000 327680 1024", "area reserved 400000 0", "END"].map(str::to_owned);
+        let area = |name: &str, base_pfn, count| Area { name: name.to_owned(), base_pfn, count };
+        let expected = vec![area("r1@50000000", 327_680, 1024), area("reserved", 400_000, 0)];
+        assert_eq!(Answer::parse(&lines).areas, Some(expected));
+        assert_eq!(Answer::parse(&["END".to_owned()]).areas, None);
+    }
 }

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::{
     answer::{self, Answer},
-    platform::{DTB, INITRD, KERNEL, PC_RAM, Platform, RAM},
+    platform::{DTB, HIGH_RAM, INITRD, KERNEL, PC_RAM, Platform, RAM},
     tree::Tree,
 };
 use crate::{kernels, programs};
@@ -30,6 +30,12 @@ const X86_64_PACKAGES: [&str; 3] = ["gcc", "libc6-dev", "qemu-system-x86"];
 const START: u64 = 0x4010_0000;
 /// Time limit of a boot: many times what one takes, as the host may be busy.
 const LIMIT: Duration = Duration::from_secs(90);
+/// The CPU time without which a boot may last longer, up to [`BUSY_LIMIT`].
+const LEAST_CPU: Duration = Duration::from_secs(15);
+/// Time limit of a boot on a host that has hardly any time for it.
+const BUSY_LIMIT: Duration = Duration::from_secs(900);
+/// Time limit of a boot after a crash, of which Linux waits for the end without an end, perhaps.
+const CRASHED_LIMIT: Duration = Duration::from_secs(15);
 /// The longest answer in bytes.
 const LONGEST: usize = 1 << 20;
 
@@ -129,7 +135,7 @@ impl Machine {
                 }
             }
         });
-        let answer = listen(&lines);
+        let answer = listen(&lines, running.0.id());
         drop(running);
         // Its pipe is closed.
         let _ = reader.join();
@@ -142,7 +148,14 @@ impl Machine {
 
     fn virt(&self) -> Command {
         let mut qemu = Command::new("qemu-system-aarch64");
-        qemu.args(["-machine", "virt", "-cpu", "cortex-a57", "-m", &format!("{}M", (RAM[1] - RAM[0]) >> 20)]);
+        qemu.args([
+            "-machine",
+            "virt",
+            "-cpu",
+            "cortex-a57",
+            "-m",
+            &format!("{}M", (HIGH_RAM[1] - RAM[0]) >> 20),
+        ]);
         let parts = [
             (&*self.kernel, KERNEL),
             (&self.file("initramfs"), INITRD[0]),
@@ -196,21 +209,39 @@ fn pc_initrd(size: u64) -> [u64; 2] {
     [start, (start + size).next_multiple_of(cma::PAGE_SIZE)]
 }
 
-/// Reads a boot to its end.
-fn listen(lines: &mpsc::Receiver<String>) -> Answer {
-    let end = Instant::now() + LIMIT;
+/// The CPU time of a process (proc_pid_stat(5)). Zero if it has ended.
+fn cpu_time(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(1000 * ticks / rustix::param::clock_ticks_per_second())
+}
+
+/// Reads a boot to its end. `process` is QEMU.
+fn listen(lines: &mpsc::Receiver<String>, process: u32) -> Answer {
+    let start = Instant::now();
+    let mut end = start + LIMIT;
     let mut text = Vec::new();
-    let mut length = 0;
+    let (mut length, mut has_crashed) = (0, false);
     loop {
         match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 let line = answer::plain(&line).to_owned();
                 let is_last = line == "END" || line.contains("Kernel panic");
                 length += line.len();
+                if answer::is_crash(&line) {
+                    has_crashed = true;
+                    end = end.min(Instant::now() + CRASHED_LIMIT);
+                }
                 text.push(line);
                 if is_last || length > LONGEST {
                     return Answer::parse(&text);
                 }
+            }
+            Err(RecvTimeoutError::Timeout)
+                if !has_crashed && start.elapsed() < BUSY_LIMIT && cpu_time(process) < LEAST_CPU =>
+            {
+                end = Instant::now() + CRASHED_LIMIT;
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Answer::parse(&text),
         }

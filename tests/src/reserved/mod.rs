@@ -5,10 +5,14 @@
 //! which the nodes under test are merged. The guest's only program loads a module, which asks for each region as drivers do.
 
 pub mod answer;
+pub mod contest;
 pub mod machine;
+#[cfg(test)]
+mod obedient;
 pub mod platform;
 pub mod random;
 pub mod shrink;
+pub mod surroundings;
 pub mod tree;
 
 use std::fmt;
@@ -96,68 +100,10 @@ pub fn compare_booted(items: &[Item], machine: &Machine) -> Result<(), Box<Misma
 mod tests {
     use cma::{
         PAGE_SIZE,
-        check::{Arch, NodeOutcome, Origin, Rules},
+        check::{Arch, Rules},
     };
 
-    use super::{
-        answer::{End, Got, Known},
-        *,
-    };
-
-    /// The answer of a kernel that does what `report` says.
-    fn obedient(report: &Report, tree: &Tree) -> Answer {
-        let end = if report.panics { End::Panicked } else { End::Answered };
-        let mut answer = Answer { end, ..Answer::default() };
-        answer.ram.clone_from(&report.memory.ram);
-        // Whole pages.
-        let end = |end: u64| end.checked_next_multiple_of(PAGE_SIZE).unwrap_or(end);
-        let pages = report.memory.reserved.iter().map(|range| range.start & !(PAGE_SIZE - 1)..end(range.end));
-        answer.reserved = pages.collect();
-        for region in &report.regions {
-            let is_there = region.outcome.is_pool()
-                || matches!(region.outcome, NodeOutcome::NoMap | NodeOutcome::Reserved);
-            let name = region.node.rsplit('/').next().unwrap().to_owned();
-            if let (true, Some(size)) = (is_there, region.size) {
-                let base = region.base.or(region.placed).unwrap_or(0x7777_0000);
-                answer.regions.push(Known { name, base, size, is_pool: region.outcome.is_pool() });
-            }
-        }
-        for user in report.users.iter().filter(|user| user.enabled && tree.is_asked(&user.node[1..])) {
-            for reference in &user.references {
-                let kind = match reference.gets {
-                    Some(NodeOutcome::CmaPool) => "cma",
-                    Some(NodeOutcome::CoherentCarveout) => "coherent",
-                    None if reference.errno < 0 => "-",
-                    _ => "other",
-                };
-                let target =
-                    report.regions.iter().find(|region| Some(&region.node) == reference.target.as_ref());
-                answer.got.push(Got {
-                    user: user.node[1..].to_owned(),
-                    index: Some(reference.index),
-                    errno: reference.errno,
-                    kind: kind.to_owned(),
-                    buffer: target.and_then(|region| region.base.or(region.placed)),
-                });
-            }
-        }
-        let window = &report.default_window;
-        let pools = report.regions.iter().filter(|region| region.outcome == NodeOutcome::CmaPool);
-        answer.cma_total = pools.filter_map(|region| region.size).sum();
-        if window.origin != Origin::Node {
-            answer.cma_total += window.size.unwrap_or(0);
-        }
-        let node = report.regions.iter().find(|region| Some(&region.node) == window.node.as_ref());
-        let default = node.map_or(window.base, |region| region.base.or(region.placed));
-        answer.got.push(Got {
-            user: "plain".to_owned(),
-            index: None,
-            errno: 0,
-            kind: "none".to_owned(),
-            buffer: default,
-        });
-        answer
-    }
+    use super::{obedient::obedient, *};
 
     /// A kernel that does what the check says has no difference. If a rule is broken, here the pageblock, trees with a difference are
     /// found, and few items of each remain.
@@ -180,5 +126,88 @@ mod tests {
             assert!(mismatch.items.len() <= 4, "{mismatch}");
         }
         assert!(found > 10, "{found}");
+    }
+
+    /// What the check says where one of its rules decides, for any kernel.
+    const RULES: [&str; 62] = [
+        "status is neither",
+        "its reg has 0 bytes",
+        "(\"invalid reg property\")",
+        "Linux ignores reg, and uses size",
+        "it has neither reg nor size",
+        "Linux reads what follows it in the tree",
+        "(-EBUSY, \"failed to reserve memory\")",
+        "a tuple of its reg after the first has size zero",
+        "its reg is zero",
+        "its reg has size zero",
+        "Linux reserves only the first of",
+        "devices see only the first of",
+        "and there is room for 64 (\"not enough space",
+        "\"too many defined dynamic regions\"",
+        "instead (-EBUSY); Linux reserves nothing",
+        "bypass ... node",
+        "exclude each other",
+        "Linux keeps its memory reserved",
+        "Linux frees its memory",
+        "its base 0x",
+        "its size 0x",
+        "no slot for another (-ENOSPC",
+        "is not reserved any more",
+        "Linux frees what is reserved for /memreserve/",
+        "invalid size property",
+        "invalid alignment property",
+        "invalid alloc-ranges property",
+        "its alloc-ranges has",
+        "is not a power of two: Linux uses it as a mask",
+        "there is no room for",
+        "panics at boot when it activates it",
+        "crashes when it first uses a page without memory",
+        "more than one NUMA node",
+        "lies on both sides of",
+        "in it is free, because",
+        "because of no-map in the same pages: it panics",
+        "because of no-map in the same pages: it crashes",
+        "no device can use it: its size is zero",
+        "it is mapped as RAM",
+        "in the middle of a page of which",
+        "unless other memory is there",
+        "(\"must be aligned\")",
+        "(\"exceeds limit\")",
+        "is already reserved for",
+        "CMA areas and no slot for another (\"Failed",
+        "(-ENOMEM) (\"Failed",
+        "is not at the root: Linux does not take it for RAM",
+        "no device_type = \"memory\"",
+        "status that is not \"okay\": Linux does not take it for RAM",
+        "which are no whole tuples of",
+        "is a second /reserved-memory",
+        "no node has the phandle",
+        "is not \"okay\": the call succeeds",
+        "Linux keeps no record of it, because",
+        "it is not a pool, because",
+        "it is not a pool (-EINVAL)",
+        "it cannot be used (-EINVAL)",
+        "is not a child of /reserved-memory (-EINVAL)",
+        "references lead to that node",
+        "is the default window, because Linux sets it up last",
+        "it must be the same as the root's",
+        "limits RAM, so that not all of",
+    ];
+
+    /// The random trees show each rule of the check.
+    #[test]
+    fn random_trees_reach_every_rule() {
+        let mut left = RULES.to_vec();
+        for rules in [Rules::V6_1, Rules::V6_12, Rules::V7_2] {
+            let kernel = Kernel::debian(rules, Arch::Arm64, PAGE_SIZE).unwrap();
+            for seed in 0..400 {
+                let tree = Tree::new(Platform::Virt, &random::items(seed));
+                let report = predict(&tree, &kernel, &Boot::default());
+                let mut texts: Vec<&str> = report.findings().map(|finding| finding.text.as_str()).collect();
+                texts.extend(report.regions.iter().map(|region| region.rule.as_str()));
+                left.retain(|rule| !texts.iter().any(|text| text.contains(rule)));
+            }
+        }
+        assert!(left.is_empty(), "{left:#?}");
     }
 }

@@ -8,15 +8,17 @@ pub const DTB: u64 = 0x4011_0000;
 pub const KERNEL: u64 = 0x4020_0000;
 /// The initramfs of the arm64 guest, and its end.
 pub const INITRD: [u64; 2] = [0x4800_0000, 0x4810_0000];
-/// The RAM of the arm64 guest.
+/// The RAM of the arm64 guest below 4 GiB.
 pub const RAM: [u64; 2] = [0x4000_0000, 0xc000_0000];
+/// The RAM of the arm64 guest above 4 GiB, which few trees describe.
+pub const HIGH_RAM: [u64; 2] = [0x1_0000_0000, 0x1_4000_0000];
 /// The RAM of the x86_64 guest by its e820 map.
 pub const PC_RAM: [[u64; 2]; 2] = [[0x1000, 0x9_f000], [0x10_0000, 0xbffe_0000]];
 
 /// The arguments of every kernel: quick, and with an end.
 const BOOTARGS: &str = "panic=-1 nokaslr mitigations=off rdinit=/init";
-/// Those of arm64. The console is silent but for a panic at any time.
-const VIRT_BOOTARGS: &str = "earlycon=pl011,0x9000000 console=ttyAMA0 loglevel=1 kpti=off init_on_alloc=0 audit=0 apparmor=0 cryptomgr.notests";
+/// Those of arm64. The console has all that Linux reserves, which its log has no room for.
+const VIRT_BOOTARGS: &str = "earlycon=pl011,0x9000000 console=ttyAMA0 loglevel=8 kpti=off init_on_alloc=0 audit=0 apparmor=0 cryptomgr.notests memblock=debug";
 /// Those of x86_64. The log is the console: our kernel expects serial ports only where a tree has them.
 const PC_BOOTARGS: &str = "earlycon=uart8250,io,0x3f8,115200 keep_bootcon loglevel=5 printk.devkmsg=on";
 

@@ -1,49 +1,78 @@
 //! Random trees of reserved memory: right ones, and every mistake that people make.
 
 use super::{
-    platform::RAM,
+    contest,
+    platform::{INITRD, RAM},
+    surroundings,
     tree::{Item, Node, USER, Value, cells},
 };
 use crate::differential::Random;
 
 /// The start of the memory that regions use. Below lie the kernel, the initramfs and the tree.
-const FREE: u64 = 0x5000_0000;
-const K: u64 = 1 << 10;
-const M: u64 = 1 << 20;
+pub const FREE: u64 = 0x5000_0000;
+/// A kibibyte.
+pub const K: u64 = 1 << 10;
+/// A mebibyte.
+pub const M: u64 = 1 << 20;
+/// Near the end of 64-bit addresses.
+const TOP: u64 = 0xffff_ffff_ffe0_0000;
+/// The compatible of a pool.
+const POOL: &str = "shared-dma-pool";
 /// The phandle of the first region.
 const PHANDLE: u32 = 0x100;
+/// The phandle of a node that is no region, but has the name of one.
+const NAMESAKE: u32 = 0x80;
 
-fn chance(random: &mut Random, percent: u64) -> bool {
+/// True in this percentage of cases.
+pub fn chance(random: &mut Random, percent: u64) -> bool {
     random.below(100) < percent
 }
 
-fn pick<T: Copy>(random: &mut Random, of: &[T]) -> T {
+/// One of these.
+pub fn pick<T: Copy>(random: &mut Random, of: &[T]) -> T {
     of[usize::try_from(random.below(of.len() as u64)).unwrap_or(0)]
+}
+
+/// The regions that a tree has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Regions {
+    /// A few of any kind.
+    Few,
+    /// More than the kernel's list has room for, of any kind.
+    Many,
+    /// The same, all without an address.
+    Dynamic,
+    /// More CMA pools than Linux has areas.
+    Pools,
 }
 
 /// The items of the tree with this seed.
 pub fn items(seed: u64) -> Vec<Item> {
     let random = &mut Random::new(seed);
-    let mut items = memory(random);
+    let mut items = surroundings::memory(random);
+    surroundings::buses(random, &mut items);
     for _ in 0..pick(random, &[0, 0, 0, 1, 2]) {
         let base = FREE + random.below(RAM[1] - FREE) / M * M;
-        let entry = Item::Reservation(base, pick(random, &[4 * K, M, 16 * M]).min(RAM[1] - base));
-        let overlaps = |item: &Item| matches!(item, Item::Reservation(other, size) if base < other + size && *other < base + 16 * M);
-        if !items.iter().any(overlaps) {
-            items.push(entry);
-        }
+        contest::reserve(&mut items, base, pick(random, &[4 * K, M, 16 * M]));
     }
-    let many = chance(random, 4);
-    let count = if many { 58 + random.below(12) } else { 2 + random.below(12) };
+    let (regions, count) = match random.below(100) {
+        0..2 => (Regions::Many, 60 + random.below(10)),
+        2..4 => (Regions::Dynamic, 62 + random.below(8)),
+        4..7 => (Regions::Pools, 18 + random.below(8)),
+        _ => (Regions::Few, random.below(13)),
+    };
     let mut users = Vec::new();
     let mut taken = Vec::new();
     for index in 0..count {
-        let region = region(random, index, many, &mut taken);
-        items.push(Item::Region(region));
+        let region = region(random, index, regions, &mut taken);
+        let namesake =
+            chance(random, 2).then(|| Node::new(region.name.clone()).cells("phandle", &[NAMESAKE]));
+        users.extend(namesake.map(Item::Top));
+        items.push(if chance(random, 1) { Item::Second(region) } else { Item::Region(region) });
         let phandle = PHANDLE + u32::try_from(index).unwrap_or(0);
         let mut references = vec![phandle];
-        if chance(random, 8) {
-            references.push(pick(random, &[PHANDLE, phandle, 0x999]));
+        if chance(random, 12) {
+            references.push(pick(random, &[PHANDLE, phandle, 0x999, 0, NAMESAKE]));
         }
         let mut user = Node::new(format!("user{index}")).strings("compatible", &[USER]);
         if chance(random, 4) {
@@ -53,76 +82,36 @@ pub fn items(seed: u64) -> Vec<Item> {
     }
     items.extend(users);
     items.push(Item::Top(Node::new("plain").strings("compatible", &[USER])));
-    if chance(random, 3) {
-        items.push(match random.below(4) {
+    if chance(random, 8) {
+        items.push(match random.below(5) {
             0 => Item::Parent("ranges", None),
             1 => Item::Parent("#address-cells", Some(Value::Cells(vec![1]))),
             2 => Item::Parent("#size-cells", None),
+            3 => Item::Parent("#size-cells", Some(Value::Cells(vec![1]))),
             _ => Item::Parent("ranges", Some(Value::Cells(vec![0, 0, 0, 0, 0, 0]))),
         });
     }
-    items.extend(words(random).map(Item::Word));
+    surroundings::chosen(random, &mut items);
+    surroundings::words(random, &mut items);
+    for number in 0..pick(random, &[0, 0, 1, 1, 2, 3]) {
+        contest::contest(random, &mut items, number);
+    }
     items
 }
 
-fn words(random: &mut Random) -> impl Iterator<Item = String> {
-    let cma = chance(random, 25).then(|| {
-        let words = [
-            "cma=64M",
-            "cma=16M@0x60000000",
-            "cma=0",
-            "cma=1M",
-            "cma=6M@0x70100000",
-            "cma=1M@0x50100000",
-            "cma=512M",
-            "cma=3G",
-            "cma=32M@0x58000000-0x60000000",
-            "cma=32M@0-0x60000000",
-            "cma=64M@0x20000000",
-        ];
-        pick(random, &words).to_owned()
-    });
-    let mem = chance(random, 4).then(|| pick(random, &["mem=1G", "mem=1536M", "mem=512M"]).to_owned());
-    cma.into_iter().chain(mem)
-}
-
-/// The memory nodes, and nodes that look like some.
-fn memory(random: &mut Random) -> Vec<Item> {
-    let node = |base: u64, size: u64| {
-        Node::new(format!("memory@{base:x}"))
-            .strings("device_type", &["memory"])
-            .numbers("reg", &[base, size])
-    };
-    let [start, end] = RAM;
-    let mut nodes = match random.below(10) {
-        0 => vec![node(start, 0x4000_0000), node(0x8000_0000, end - 0x8000_0000)],
-        1 => vec![node(start, 0x3000_0000), node(0x9000_0000, end - 0x9000_0000)],
-        2 => vec![
-            Node::new("memory")
-                .strings("device_type", &["memory"])
-                .numbers("reg", &[start, 0x2000_0000, 0x8000_0000, 0x1000_0000]),
-        ],
-        3 => vec![node(start, 0x6000_0000)],
-        4 => vec![
-            node(start, 0x4000_0000),
-            Node::new("memory@80000000").numbers("reg", &[0x8000_0000, 0x4000_0000]),
-        ],
-        5 => vec![node(start, 0x4000_0000), node(0x8000_0000, 0x4000_0000).strings("status", &["disabled"])],
-        _ => vec![node(start, end - start)],
-    };
-    if chance(random, 2) {
-        nodes.push(node(0xb000_0000, 0));
-    }
-    nodes.into_iter().map(Item::Top).collect()
-}
-
 /// A region. `taken` has the memory of those with an address: two CMA pools in the same memory make a kernel fail anywhere.
-fn region(random: &mut Random, index: u64, many: bool, taken: &mut Vec<(u64, u64)>) -> Node {
-    let size = if many { pick(random, &[64 * K, 2 * M]) } else { size(random) };
-    let dynamic = chance(random, 45);
+fn region(random: &mut Random, index: u64, regions: Regions, taken: &mut Vec<(u64, u64)>) -> Node {
+    let few = regions == Regions::Few;
+    let size = match regions {
+        Regions::Few => size(random),
+        Regions::Pools => pick(random, &[2 * M, 4 * M]),
+        Regions::Many | Regions::Dynamic => pick(random, &[64 * K, 2 * M]),
+    };
+    let dynamic = regions == Regions::Dynamic || chance(random, 45);
     let mut base = None;
     if !dynamic {
-        let step = pick(random, &[2 * M, 4 * M, 4 * M, M, 4 * K]);
+        let step =
+            if regions == Regions::Pools { 4 * M } else { pick(random, &[2 * M, 4 * M, 4 * M, M, 4 * K]) };
         for _ in 0..16 {
             let candidate = FREE + random.below(RAM[1] - FREE) / step * step;
             let overlaps =
@@ -132,24 +121,40 @@ fn region(random: &mut Random, index: u64, many: bool, taken: &mut Vec<(u64, u64
                 break;
             }
         }
-        if chance(random, 1) {
-            base = Some(pick(random, &[0x2000_0000, RAM[1] - 2 * M, RAM[1], 0x1_0000_0000]));
+        if chance(random, 4) {
+            let elsewhere =
+                [0x2000_0000, RAM[1] - 2 * M, RAM[1], 0xffe0_0000, 0x1_0000_0000, 0x1_1000_0000, TOP];
+            base = Some(pick(random, &elsewhere));
         }
     }
     let name = base.map_or_else(|| format!("r{index}"), |base| format!("r{index}@{base:x}"));
-    let mut node = compatible(random, Node::new(name));
+    let mut node = Node::new(name);
+    node = if regions == Regions::Pools {
+        node.strings("compatible", &[POOL])
+    } else {
+        compatible(random, node)
+    };
     node = match base {
+        Some(TOP) => node.numbers("reg", &[TOP, size]),
         Some(base) => {
             taken.push((base, size));
             addressed(random, node, base, size)
         }
-        None => sized(random, node, size),
+        None if few => sized(random, node, size),
+        None => node.numbers("size", &[size]),
     };
-    node = marks(random, node);
-    if chance(random, 5) {
+    node = if regions == Regions::Pools { node.mark("reusable") } else { marks(random, node) };
+    if few && chance(random, 5) {
         node = node.strings("status", &[pick(random, &["disabled", "okay", "ok", "fail"])]);
     }
-    node.cells("phandle", &[PHANDLE + u32::try_from(index).unwrap_or(0)])
+    let own = PHANDLE + u32::try_from(index).unwrap_or(0);
+    match random.below(100) {
+        // The first region's, too.
+        0..3 => node.cells("phandle", &[PHANDLE]),
+        3..6 => node.cells("linux,phandle", &[own]),
+        6 => node.cells("phandle", &[0]).cells("linux,phandle", &[own]),
+        _ => node.cells("phandle", &[own]),
+    }
 }
 
 fn size(random: &mut Random) -> u64 {
@@ -173,9 +178,9 @@ fn size(random: &mut Random) -> u64 {
 
 fn compatible(random: &mut Random, node: Node) -> Node {
     match random.below(20) {
-        0..14 => node.strings("compatible", &["shared-dma-pool"]),
+        0..14 => node.strings("compatible", &[POOL]),
         14 => node.strings("compatible", &["restricted-dma-pool"]),
-        15 => node.strings("compatible", &["example,pool", "shared-dma-pool"]),
+        15 => node.strings("compatible", &["example,pool", POOL]),
         16 => node.strings("compatible", &["example,framebuffer"]),
         17 => node.strings(
             "compatible",
@@ -189,7 +194,10 @@ fn addressed(random: &mut Random, node: Node, base: u64, size: u64) -> Node {
     match random.below(40) {
         0 => node.numbers("reg", &[base, size, base + 64 * M, M]),
         1 => node.with("reg", Value::Cells(cells(&[base, size])[1..].to_vec())),
-        // An empty reg is left out: 6.12 takes the bytes that follow it in the tree for an address.
+        6 => node.with("reg", Value::Cells(cells(&[base, size])[1..].to_vec())).numbers("size", &[size]),
+        9 => node.with("reg", Value::Mark).numbers("size", &[size]),
+        7 => node.numbers("reg", &[0, 0]),
+        8 => node.numbers("reg", &[base, size, base + 64 * M, 0]),
         2 => node.numbers("reg", &[base, size / 2]),
         3 => node.numbers("reg", &[base, 0]).numbers("size", &[size]),
         4 => node.numbers("reg", &[base, size]).numbers("size", &[2 * size]),
@@ -214,7 +222,12 @@ fn sized(random: &mut Random, node: Node, size: u64) -> Node {
         _ => {}
     }
     match random.below(20) {
-        0..5 => {
+        0 | 1 => {
+            // Beside what other such regions get.
+            let start = pick(random, &[0x6000_0000, 0x6080_0000, 0x6100_0000]);
+            node = node.numbers("alloc-ranges", &[start, pick(random, &[8 * M, 16 * M, 64 * M])]);
+        }
+        2..5 => {
             let start = FREE + random.below(0x6000_0000) / M * M;
             node = node.numbers("alloc-ranges", &[start, pick(random, &[16 * M, 64 * M, 512 * M])]);
         }
@@ -223,6 +236,12 @@ fn sized(random: &mut Random, node: Node, size: u64) -> Node {
         7 => node = node.numbers("alloc-ranges", &[0x1_0000_0000, 0x1000_0000]),
         8 if random.below(2) == 0 => node = node.cells("alloc-ranges", &[0, 0x6000_0000, 0x1000_0000]),
         9 if random.below(2) == 0 => node = node.with("alloc-ranges", Value::Mark),
+        // The end is 0, which stands for any.
+        10 if random.below(2) == 0 => {
+            node = node.numbers("alloc-ranges", &[0x8000_0000, 0x8000_0000_u64.wrapping_neg()]);
+        }
+        // Beside the initramfs.
+        11 => node = node.numbers("alloc-ranges", &[INITRD[0] - M, INITRD[1] + M - INITRD[0]]),
         _ => {}
     }
     node

@@ -34,10 +34,14 @@ pub struct Node {
 pub enum Item {
     /// An entry of /memreserve/: address and size.
     Reservation(u64, u64),
-    /// A child of the root.
+    /// A child of the root. A name with a slash is that of a child of another one.
     Top(Node),
     /// A child of /reserved-memory.
     Region(Node),
+    /// A child of a second /reserved-memory.
+    Second(Node),
+    /// A property of /chosen.
+    Chosen(&'static str, Value),
     /// A property of /reserved-memory, in the place of the right one of that name; none with None.
     Parent(&'static str, Option<Value>),
     /// A word of the kernel's command line.
@@ -51,7 +55,9 @@ pub struct Tree {
     reservations: Vec<(u64, u64)>,
     bootargs: String,
     parent: Vec<(String, Value)>,
+    chosen: Vec<(String, Value)>,
     regions: Vec<Node>,
+    second: Vec<Node>,
     tops: Vec<Node>,
 }
 
@@ -100,7 +106,8 @@ pub fn cells(numbers: &[u64]) -> Vec<u32> {
 }
 
 impl Tree {
-    /// The tree of these items for a machine. A machine whose RAM no tree describes has no memory nodes.
+    /// The tree of these items for a machine. A machine whose RAM no tree describes has no memory nodes, and reads none of /chosen but
+    /// the initramfs.
     pub fn new(platform: Platform, items: &[Item]) -> Self {
         let mut tree = Self {
             platform,
@@ -111,7 +118,9 @@ impl Tree {
                 ("#size-cells".to_owned(), Value::Cells(vec![2])),
                 ("ranges".to_owned(), Value::Mark),
             ],
+            chosen: Vec::new(),
             regions: Vec::new(),
+            second: Vec::new(),
             tops: Vec::new(),
         };
         for item in items {
@@ -120,6 +129,12 @@ impl Tree {
                 Item::Top(node) if platform != Platform::Virt && !is_asked(node) => {}
                 Item::Top(node) => tree.tops.push(node.clone()),
                 Item::Region(node) => tree.regions.push(node.clone()),
+                Item::Second(node) => tree.second.push(node.clone()),
+                Item::Chosen(..) if platform != Platform::Virt => {}
+                Item::Chosen(name, value) => {
+                    tree.chosen.retain(|(known, _)| known != name);
+                    tree.chosen.push(((*name).to_owned(), value.clone()));
+                }
                 Item::Word(word) => tree.bootargs += &format!(" {word}"),
                 Item::Parent(name, value) => {
                     tree.parent.retain(|(known, _)| known != name);
@@ -144,11 +159,31 @@ impl Tree {
     fn nodes(&self) -> (Node, Vec<(Node, Vec<Node>)>) {
         let (devices, others): (Vec<Node>, Vec<Node>) = self.tops.iter().cloned().partition(is_asked);
         let mut nodes = self.platform.nodes(devices);
-        nodes.push((self.platform.chosen(), Vec::new()));
-        nodes.extend(others.into_iter().map(|node| (node, Vec::new())));
+        let mut chosen = self.platform.chosen();
+        chosen.properties.extend(self.chosen.iter().cloned());
+        nodes.push((chosen, Vec::new()));
+        let (inner, outer): (Vec<Node>, Vec<Node>) =
+            others.into_iter().partition(|node| node.name.contains('/'));
+        nodes.extend(outer.into_iter().map(|node| {
+            let name = |child: &Node| {
+                child
+                    .name
+                    .split_once('/')
+                    .filter(|(parent, _)| *parent == node.name)
+                    .map(|(_, name)| name.to_owned())
+            };
+            let children =
+                inner.iter().filter_map(|child| Some(Node { name: name(child)?, ..child.clone() }));
+            let children = children.collect();
+            (node, children)
+        }));
         let parent = Node { name: "reserved-memory".to_owned(), properties: self.parent.clone() };
         if !self.regions.is_empty() {
-            nodes.push((parent, self.regions.clone()));
+            nodes.push((parent.clone(), self.regions.clone()));
+        }
+        if !self.second.is_empty() {
+            let parent = Node { name: "reserved-memory@0".to_owned(), ..parent };
+            nodes.push((parent, self.second.clone()));
         }
         (self.platform.root(), nodes)
     }
@@ -196,7 +231,7 @@ impl Tree {
             let _ = writeln!(text, "\t{} {{", node.name);
             write_properties(&mut text, node, 2);
             if node.name == "chosen" {
-                let _ = writeln!(text, "\t\tbootargs = \"{}\";", self.bootargs);
+                let _ = writeln!(text, "\t\tbootargs = \"{}\";", self.bootargs.replace('"', "\\\""));
             }
             for child in children {
                 let _ = writeln!(text, "\t\t{} {{", child.name);

@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Write as _,
+    net::{TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
@@ -33,6 +34,7 @@ pub(crate) fn group() -> Group {
         plans_of_faults,
         experiments,
         places_that_cannot_be_written,
+        ports_that_are_taken,
         hosts_without_kvm,
         an_unfit_host_is_told_of_the_lab,
     ];
@@ -355,6 +357,7 @@ fn options() {
         2,
         &["--png and --follow are for the verb capture"],
     );
+    refused(&["ctl", "/no/socket", "status", "--from", "agent"], 2, &["--from is for the verb cma; omit it"]);
     refused(&["ctl", "/no/socket", "status", "--svg", "x"], 2, &["--svg and --window are for the verb cma"]);
 }
 
@@ -382,7 +385,7 @@ fn short_and_long_help() {
     for option in ["--cma ", "--memory ", "--faults ", "--json"] {
         assert!(check.contains(&format!("\n      {option}")), "{option} is missing in {check}");
     }
-    for option in ["exec", "hugepages", "timeout", "report", "log", "share", "out", "api-socket"] {
+    for option in ["exec", "hugepages", "timeout", "report", "log", "out", "api-socket"] {
         assert!(
             !check.contains(&format!("\n      --{option} "))
                 && !check.contains(&format!("\n      --{option}\n")),
@@ -494,8 +497,22 @@ fn places_that_cannot_be_written() {
         ("--report", "cannot be written"),
         ("--api-socket", "the API socket"),
         ("--dump-dtb", "cannot be written"),
+        ("--dump-on-panic", "cannot be written"),
     ] {
         refused(&[&base[..], &[option, &below]].concat(), 125, &[part, "below"]);
+    }
+}
+
+fn ports_that_are_taken() {
+    let tcp_socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp_socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let [tcp, udp] =
+        [tcp_socket.local_addr(), udp_socket.local_addr()].map(|address| address.unwrap().port());
+    for (forward, protocol, port) in
+        [(format!("{tcp}:22"), "TCP", tcp), (format!("udp:{udp}:53"), "UDP", udp)]
+    {
+        let why = format!("the {protocol} port {port} of 127.0.0.1 cannot be used: Address already in use");
+        refused(&["--net", &format!("user,forward={forward}")], 2, &[&why, "name another port"]);
     }
 }
 

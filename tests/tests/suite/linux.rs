@@ -17,6 +17,7 @@ use guest_images::{Arch, Kind};
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::{
+    core_dump::{CoreDump, symbols},
     guest::{self, IN_WINDOW, end_within, exec, kill, printed, run, text, waits},
     harness::{Extent, Group, Place, Test},
     tests,
@@ -169,12 +170,38 @@ fn files_and_modules_go_in() {
 }
 
 fn a_panic_ends_with_123_and_the_last_lines() {
-    let output = exec("--cma 256M", "echo c > /proc/sysrq-trigger");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("core");
+    let cpus = Extent::asked().cpus();
+    let arguments = format!("--cma 256M --cpus {cpus} --dump-on-panic {}", path.display());
+    let output = exec(&arguments, "echo c > /proc/sysrq-trigger");
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(123), "{stderr}");
     assert!(stderr.contains("the guest's kernel panicked"), "{stderr}");
     assert!(stderr.contains("Kernel panic - not syncing: sysrq triggered crash"), "{stderr}");
     assert!(output.stdout.is_empty());
+    assert!(stderr.contains(&format!("its memory is in {}", path.display())), "{stderr}");
+    check_dump(&path, cpus);
+}
+
+/// The dump in `path` has the registers of all vCPUs, and the memory of a guest of 1 GiB at the kernel's addresses.
+fn check_dump(path: &Path, cpus: u8) {
+    let dump = CoreDump::open(path);
+    let image = guest_images::current(Arch::host(), Kind::DEFAULT).expect("the image is built");
+    let names = ["_stext", "_etext", "saved_command_line", "cma_area_count", "panic_cpu"];
+    let [start, end, cmdline, areas, panic_cpu] = symbols(&image.dir.join("vmlinux.debug"), names);
+    let cmdline = dump.read(dump.number(cmdline), 32).expect("the dump has the command line");
+    assert!(text(&cmdline).starts_with("console=ttyS0 panic=-1"), "{cmdline:?}");
+    assert_eq!(dump.number(areas) & 0xffff_ffff, 1);
+    assert_eq!(dump.registers.len(), usize::from(cpus));
+    // The vCPU that panicked stands in the kernel, with its stack in the dump.
+    let (pc, sp) = if cfg!(target_arch = "x86_64") { (16, 19) } else { (32, 31) };
+    let registers = &dump.registers[usize::try_from(dump.number(panic_cpu) & 0xff).unwrap()];
+    assert!((start..end).contains(&registers[pc]), "{registers:#x?}");
+    assert!(dump.read(registers[sp], 64).is_some(), "{registers:#x?}");
+    assert!(dump.vmcoreinfo.starts_with("OSRELEASE=6.1."), "{}", dump.vmcoreinfo);
+    let (length, blocks) = dump.sizes();
+    assert!(length > 1 << 30 && blocks < 256 << 20, "{length} bytes in {blocks}");
 }
 
 fn reboot_and_halt_end_the_machine() {
@@ -385,8 +412,10 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
     assert!(counts.try_iter().count() > 0, "what was on its way when it paused");
     std::thread::sleep(10 * gap.max(Duration::from_millis(200)));
     assert_eq!(counts.try_iter().collect::<Vec<_>>(), Vec::<String>::new());
-    for verb in ["cma", "capture"] {
-        let refused = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg(verb));
+    // minivmm reads guest memory then, and the agent does not answer.
+    assert_eq!(ctl(&socket, "cma")["cma"][0]["read_by"], "memory");
+    for request in [&["cma", "--from", "agent"][..], &["capture"]] {
+        let refused = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).args(request));
         assert_eq!(refused.status.code(), Some(1));
         assert!(text(&refused.stderr).contains("the machine is paused"), "{refused:?}");
     }
@@ -422,7 +451,8 @@ fn ctl_asks_pauses_and_stops_a_running_guest() {
         assert!(start.elapsed() < guest::LIMIT);
         std::thread::sleep(Duration::from_millis(20));
     }
-    let without = run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).arg("cma"));
+    let without =
+        run(Command::new(guest::minivmm()).arg("ctl").arg(&socket).args(["cma", "--from", "agent"]));
     assert_eq!(without.status.code(), Some(1));
     assert!(text(&without.stderr).contains("the guest has no agent on its virtio port"), "{without:?}");
     kill(child.id(), Signal::TERM);
@@ -625,7 +655,16 @@ fn runs_leave_nothing_behind() {
             vmm::guest::output::Output::new(std::io::sink()).unwrap(),
         );
         let (watch, console_log) = (vmm::machine::watch::Watch::default(), None);
-        let streams = vmm::machine::Streams { stdout, stderr, console_log, signals: None, watch, api: None };
+        let streams = vmm::machine::Streams {
+            stdout,
+            stderr,
+            console_log,
+            signals: None,
+            watch,
+            api: None,
+            gdb: None,
+            dump: None,
+        };
         let report =
             vmm::machine::Machine::start(&kvm, &config, loaded, streams).and_then(vmm::machine::Machine::run);
         let report = report.unwrap_or_else(|error| panic!("run {run}: {error}"));

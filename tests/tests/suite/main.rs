@@ -17,14 +17,18 @@ mod demosaic;
 mod disks;
 mod experiments;
 mod faults;
+mod gdb;
 mod hosts;
 mod images;
+mod imports;
 mod isp;
+mod kernel_memory;
 mod lab;
 mod lessons;
 mod linux;
 mod model;
 mod msgdma;
+mod networks;
 mod other_kernels;
 mod out_disk;
 mod own_driver;
@@ -34,7 +38,9 @@ mod reserved;
 mod sandbox;
 mod scenarios;
 mod schemas;
+mod shares;
 mod soak;
+mod top;
 mod tour;
 mod tree;
 mod words;
@@ -54,7 +60,7 @@ fn main() -> ExitCode {
 /// All tests for guests of `arch`. If the environment names a release of our kernel, only the tests of that release.
 fn groups(arch: &Arch) -> Vec<Group> {
     if let Some(release) = kernels::chosen() {
-        return vec![model::group(), other_kernels::of_release(release)];
+        return vec![kernel_memory::group(), model::group(), other_kernels::of_release(release)];
     }
     vec![
         anywhere::group(),
@@ -71,11 +77,16 @@ fn groups(arch: &Arch) -> Vec<Group> {
         demosaic::group(),
         disks::group(),
         disks::linux(),
+        networks::linux(),
         experiments::group(),
         faults::group(),
+        gdb::group(),
+        gdb::linux(),
         hosts::group(),
         images::group(),
+        imports::group(),
         isp::group(),
+        kernel_memory::group(),
         lab::group(),
         lessons::group(),
         linux::group(),
@@ -92,7 +103,10 @@ fn groups(arch: &Arch) -> Vec<Group> {
         sandbox::linux(),
         scenarios::group(arch),
         schemas::group(),
+        shares::group(),
+        shares::mistakes(),
         soak::group(),
+        top::group(),
         tour::group(),
         tree::group(),
         words::group(),

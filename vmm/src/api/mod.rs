@@ -3,6 +3,7 @@
 //! `{"verb": "status"}` is a request, `{"status": {...}}` its answer. The machine answers a client's requests one after the
 //! other. The answer to an invalid request, or to one that the machine cannot execute, is `{"error": "..."}`.
 
+pub mod client;
 pub mod server;
 
 use devices::faults::RuleStatus;
@@ -33,6 +34,27 @@ pub struct Request {
     /// `capture` means the first device that makes frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// For the verb `cma`: who reads the areas. Without it minivmm reads guest memory if it knows the kernel's symbols and types, and else
+    /// asks the guest's agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Reader>,
+}
+
+impl Request {
+    /// The request that is only a verb.
+    pub fn new(verb: Verb) -> Self {
+        Self { verb, faults: None, frames: None, device: None, from: None }
+    }
+}
+
+/// Who reads the kernel's CMA areas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Reader {
+    /// minivmm, from guest memory, without the guest's help
+    Memory,
+    /// The guest's agent, from debugfs
+    Agent,
 }
 
 /// A change of the frame clocks of devices: `{"verb": "frames", "frames": {"step": 1}}`.
@@ -70,7 +92,7 @@ pub enum Verb {
     /// Show the counters of the devices, or of one with --device
     #[value(alias = "camera")]
     Devices,
-    /// Draw the CMA windows with their bitmaps, which the guest's agent reads from debugfs
+    /// Draw the CMA windows with their bitmaps, from guest memory, or as the guest's agent reads them from debugfs
     Cma,
     /// Control fault injection: list the rules; add FILE, a plan; remove NAME, a rule; trigger NAME, a rule, at its next event
     Faults,
@@ -120,6 +142,8 @@ pub struct Status {
     pub paused: bool,
     /// Number of vCPUs.
     pub cpus: u8,
+    /// How often a vCPU has left the guest for minivmm: the returns of KVM_RUN. KVM handles most of a guest's exits itself.
+    pub exits: u64,
     /// Guest memory.
     pub memory: u64,
     /// The windows, as the options have them.
@@ -146,6 +170,8 @@ pub struct GuestWindow {
     pub runs_allocated: Vec<(u64, u64)>,
     /// The pages that devices wrote to since the start, in the same form.
     pub runs_written: Vec<(u64, u64)>,
+    /// Who read the area.
+    pub read_by: Reader,
 }
 
 #[cfg(test)]
@@ -155,7 +181,7 @@ mod tests {
     #[test]
     fn the_names_in_json_are_stable() {
         let request: Request = serde_json::from_str(r#"{"verb": "stop"}"#).unwrap();
-        assert_eq!(request, Request { verb: Verb::Stop, faults: None, frames: None, device: None });
+        assert_eq!(request, Request::new(Verb::Stop));
         let text = r#"{"verb":"faults","faults":{"trigger":"torn"}}"#;
         let request: Request = serde_json::from_str(text).unwrap();
         assert_eq!(request.faults, Some(FaultsRequest::Trigger("torn".into())));

@@ -4,6 +4,8 @@
 mod create;
 mod exit;
 mod fitness;
+pub mod stops;
+pub mod tables;
 
 pub use create::create_vm;
 pub use exit::VcpuEnd;

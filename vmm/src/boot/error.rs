@@ -101,6 +101,16 @@ pub enum LoadError {
         /// The number in the request.
         count: usize,
     },
+    /// Two devices with one name in the guest.
+    #[error("{second} has {name}, which {first} has; give one of them another")]
+    SameName {
+        /// The first device.
+        first: String,
+        /// The second.
+        second: String,
+        /// What they have in common.
+        name: String,
+    },
     /// More devices than the interrupt controller has lines for.
     #[error(
         "no interrupt line is left for {device}, because the machine has {lines} lines; omit some devices"

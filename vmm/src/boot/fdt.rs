@@ -55,18 +55,18 @@ pub fn generate(
         write_agent(&mut fdt, command, config.out.is_some())?;
     }
 
-    arch::write_cpus(&mut fdt, config)?;
+    arch::write_cpus(&mut fdt, config.cpus, config.numa)?;
     for (node, range) in nodes {
         let memory = fdt.begin_node(&format!("memory@{:x}", range.start))?;
         fdt.property_string("device_type", "memory")?;
         fdt.property_array_u64("reg", &[range.start, range.end - range.start])?;
-        numa::write_id(&mut fdt, config, *node)?;
+        numa::write_id(&mut fdt, config.numa, *node)?;
         fdt.end_node(memory)?;
     }
-    numa::write_distances(&mut fdt, config)?;
+    numa::write_distances(&mut fdt, config.numa)?;
     cma::node::write(&mut fdt, &reserved_memory(config, windows, phandles, faults))?;
     let exit = phandles.get(platform::EXIT_LABEL).unwrap_or_default();
-    arch::write_root_nodes(&mut fdt, config, exit)?;
+    arch::write_root_nodes(&mut fdt, config.cpus, &config.arch, exit)?;
     for node in clock_nodes(clocks) {
         write_node(&mut fdt, &node, phandles)?;
     }

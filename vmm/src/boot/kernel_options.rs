@@ -7,29 +7,8 @@ use std::{
 
 use flate2::read::GzDecoder;
 
+use super::kernel_option::KernelOption;
 use crate::arch;
-
-/// A kernel option that a guest needs to come up.
-#[derive(Debug, Clone, Copy)]
-pub struct KernelOption {
-    /// Its name without `CONFIG_`.
-    pub name: &'static str,
-    /// Whether the initramfs may load it as a module.
-    pub may_be_module: bool,
-    /// What it does in the guest.
-    pub purpose: &'static str,
-}
-
-impl KernelOption {
-    /// An option that has to be built in.
-    pub(crate) const fn built_in(name: &'static str, purpose: &'static str) -> Self {
-        Self { name, may_be_module: false, purpose }
-    }
-
-    const fn module(name: &'static str, purpose: &'static str) -> Self {
-        Self { name, may_be_module: true, purpose }
-    }
-}
 
 /// The options that a guest needs on every architecture. The architecture adds [`arch::KERNEL_OPTIONS`].
 const OPTIONS: [KernelOption; 12] = [
@@ -49,6 +28,14 @@ const OPTIONS: [KernelOption; 12] = [
 
 /// The options that CMA windows need besides.
 const CMA_OPTIONS: [&str; 2] = ["CMA", "DMA_CMA"];
+
+/// The options of minivmm that need more of the kernel, and the kernel's options, which may be modules.
+const USES: [(&str, &[&str]); 4] = [
+    ("CMA windows", &CMA_OPTIONS),
+    ("--disk, and for files of --out that are larger than guest memory", &["VIRTIO_BLK", "EXT4_FS"]),
+    ("--net", &["INET", "PACKET", "VIRTIO_NET"]),
+    ("--vsock", &["VSOCKETS", "VIRTIO_VSOCKETS"]),
+];
 
 /// A compression of an initramfs.
 #[derive(Debug, PartialEq, Eq)]
@@ -141,6 +128,17 @@ pub fn missing(config: &str) -> Vec<&'static KernelOption> {
     options().filter(|option| !has(config, option.name, option.may_be_module)).collect()
 }
 
+/// The options that `config` lacks for uses of minivmm: each such use, and the names.
+pub fn missing_for_uses(config: &str) -> Vec<(&'static str, Vec<&'static str>)> {
+    let lacking = |options: &[&'static str]| {
+        options.iter().copied().filter(|name| !has(config, name, true)).collect::<Vec<_>>()
+    };
+    USES.iter()
+        .map(|(what, options)| (*what, lacking(options)))
+        .filter(|(_, names)| !names.is_empty())
+        .collect()
+}
+
 /// Whether a kernel of this `config` unpacks an initramfs of this compression.
 pub fn unpacks(config: &str, compression: &Compression) -> bool {
     has(config, compression.option, false)
@@ -188,6 +186,8 @@ mod tests {
         assert_eq!(names(&all.replace("CONFIG_VIRTIO_MMIO=y", "CONFIG_VIRTIO_MMIO=m")), [""; 0]);
         assert_eq!(names(&all.replace("CONFIG_DEVMEM=y", "CONFIG_DEVMEM=m")), ["DEVMEM"]);
         assert_eq!(missing("").len(), options().count());
+        let net = "CONFIG_CMA=y\nCONFIG_DMA_CMA=y\nCONFIG_VIRTIO_BLK=m\nCONFIG_EXT4_FS=m\nCONFIG_VSOCKETS=m\nCONFIG_VIRTIO_VSOCKETS=m\n";
+        assert_eq!(missing_for_uses(net), [("--net", vec!["INET", "PACKET", "VIRTIO_NET"])]);
     }
 
     #[test]

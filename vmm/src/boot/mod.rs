@@ -6,6 +6,7 @@ pub mod fdt;
 pub mod images;
 mod initrd;
 pub mod kernel_file;
+pub mod kernel_option;
 pub mod kernel_options;
 pub mod load;
 pub mod memory;

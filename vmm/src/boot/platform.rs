@@ -127,10 +127,17 @@ pub fn place(config: &Config, windows: &[Window]) -> Result<Platform, LoadError>
     placing.add("console", "console", Maker::Console, &ConsoleSpec)?;
     let entropy: Arc<dyn DeviceSpec> = Arc::new(EntropySpec);
     placing.add("entropy", "entropy", Maker::Spec(entropy.clone()), &*entropy)?;
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
     for request in &config.devices {
         let kind = request.registration.name;
         let number = placing.devices.iter().filter(|entry| entry.kind == kind).count();
-        placing.add(&format!("{kind}{number}"), kind, Maker::Spec(request.spec.clone()), &*request.spec)?;
+        let id = format!("{kind}{number}");
+        if let Some(name) = request.spec.name_in_guest()
+            && let Some(first) = names.insert(name.clone(), id.clone())
+        {
+            return Err(LoadError::SameName { first, second: id, name });
+        }
+        placing.add(&id, kind, Maker::Spec(request.spec.clone()), &*request.spec)?;
         if number >= request.registration.most {
             let count = config.devices.iter().filter(|other| other.registration.name == kind).count();
             return Err(LoadError::TooMany { kind, most: request.registration.most, count });

@@ -2,9 +2,8 @@
 
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -14,7 +13,10 @@ use cma::{Window, map::Map, size};
 use devices::faults::{Plan, PlanError, RuleStatus};
 
 use crate::{
-    api::{Answer, FaultsRequest, FramesRequest, GuestWindow, Request, Status, Verb},
+    api::{
+        Answer, FaultsRequest, FramesRequest, GuestWindow, Reader, Request, Status, Verb,
+        client::{Client, ClientError},
+    },
     boot::tree_faults::fault_tables,
     guest::terminal,
     observe::{
@@ -27,8 +29,6 @@ use crate::{
 
 /// How long to wait for an answer. A machine answers within 10 s, if only with an error.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longest answer in bytes: more than any machine sends.
-const ANSWER_MAX: u64 = 1 << 30;
 
 /// The arguments of `minivmm ctl`.
 #[derive(Debug, Args)]
@@ -50,6 +50,9 @@ pub struct CtlArgs {
     /// For cma: only the window whose name begins with this
     #[arg(long, value_name = "NAME")]
     window: Option<String>,
+    /// For cma: who reads the windows: memory, for minivmm itself, or the guest's agent
+    #[arg(long, value_name = "READER", value_enum, hide_possible_values = true)]
+    from: Option<Reader>,
     /// For cma: also draw the window into this file, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -64,30 +67,12 @@ pub struct CtlArgs {
 /// Why no answer was printed.
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
-    /// There is no socket, or no machine listens on it.
-    #[error("no machine listens on {}: {source}; name the --api-socket of a running machine", path.display())]
-    Connect {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The connection broke.
-    #[error("the machine at {} did not answer: {source}; it may have ended", path.display())]
-    Connection {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The answer does not have the form of minivmm's.
-    #[error("the program that listens on {} is not minivmm: {source}; name the --api-socket of a machine", path.display())]
-    NoAnswer {
-        /// The socket.
-        path: PathBuf,
-        /// The mistake.
-        source: serde_json::Error,
-    },
+    /// The machine cannot be asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// --from with another verb than cma.
+    #[error("--from is for the verb cma; omit it")]
+    NoReader,
     /// --svg or --window with another verb than cma.
     #[error("--svg and --window are for the verb cma; omit them")]
     NoWindows,
@@ -144,9 +129,9 @@ impl CtlError {
     /// The reason for minivmm's exit status.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Connect { .. }
-            | Self::NoAnswer { .. }
-            | Self::NoWindows
+            Self::Client(error) => client_reason(error),
+            Self::NoWindows
+            | Self::NoReader
             | Self::NoCapture
             | Self::NoDevice
             | Self::Windows { .. }
@@ -154,8 +139,16 @@ impl CtlError {
             | Self::ReadPlan { .. }
             | Self::Plan { .. }
             | Self::Write { .. } => Reason::BadRequest,
-            Self::Connection { .. } | Self::Capture(_) | Self::Refused(_) => Reason::Failed,
+            Self::Capture(_) | Self::Refused(_) => Reason::Failed,
         }
+    }
+}
+
+/// The reason for minivmm's exit status when a machine cannot be asked.
+pub(super) fn client_reason(error: &ClientError) -> Reason {
+    match error {
+        ClientError::Connect { .. } | ClientError::NoAnswer { .. } => Reason::BadRequest,
+        ClientError::Connection { .. } => Reason::Failed,
     }
 }
 
@@ -166,6 +159,9 @@ impl CtlError {
 pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
     if args.verb != Verb::Cma && (args.svg.is_some() || args.window.is_some()) {
         return Err(CtlError::NoWindows);
+    }
+    if args.verb != Verb::Cma && args.from.is_some() {
+        return Err(CtlError::NoReader);
     }
     if args.verb != Verb::Capture && (args.png.is_some() || args.follow) {
         return Err(CtlError::NoCapture);
@@ -185,10 +181,14 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
 
 /// Sends the request; the text to print.
 fn answer_text(args: &CtlArgs) -> Result<String, CtlError> {
-    let line = ask(&args.socket, &request(args)?)?;
-    let answer = serde_json::from_str(&line)
-        .map_err(|source| CtlError::NoAnswer { path: args.socket.clone(), source })?;
-    Ok(match answer {
+    let request = request(args)?;
+    let mut client = Client::connect(&args.socket)?;
+    client.send(&request)?;
+    let line = client.line(PATIENCE)?.ok_or_else(|| ClientError::Connection {
+        path: args.socket.clone(),
+        source: io::ErrorKind::TimedOut.into(),
+    })?;
+    Ok(match client.answer(&line)? {
         Answer::Error(sentence) => return Err(CtlError::Refused(sentence)),
         Answer::Cma(windows) => {
             let text = windows_text(&windows, args)?;
@@ -206,7 +206,7 @@ fn answer_text(args: &CtlArgs) -> Result<String, CtlError> {
 /// The request that the verb and the words behind it make.
 fn request(args: &CtlArgs) -> Result<Request, CtlError> {
     let words: Vec<&str> = args.more.iter().map(String::as_str).collect();
-    let request = Request { verb: args.verb, faults: None, frames: None, device: args.device.clone() };
+    let request = Request { device: args.device.clone(), from: args.from, ..Request::new(args.verb) };
     Ok(match (args.verb, &words[..]) {
         (Verb::Faults, words) => Request { faults: Some(faults_request(words)?), ..request },
         (Verb::Frames, words) => Request { frames: Some(frames_request(words)?), ..request },
@@ -285,23 +285,6 @@ fn rules_text(rules: &[RuleStatus]) -> Result<String, CtlError> {
         .collect()
 }
 
-/// Sends a request, and returns the line of the answer.
-fn ask(path: &Path, request: &Request) -> Result<String, CtlError> {
-    let mut stream =
-        UnixStream::connect(path).map_err(|source| CtlError::Connect { path: path.to_owned(), source })?;
-    let mut ask = || {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut line = serde_json::to_vec(&request)?;
-        line.push(b'\n');
-        stream.write_all(&line)?;
-        let mut answer = String::new();
-        BufReader::new(&stream).take(ANSWER_MAX).read_line(&mut answer)?;
-        if answer.ends_with('\n') { Ok(answer) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-    };
-    ask().map_err(|source| CtlError::Connection { path: path.to_owned(), source })
-}
-
 /// The windows' maps as text. With `--svg` one of them goes into a file as well.
 fn windows_text(windows: &[GuestWindow], args: &CtlArgs) -> Result<String, CtlError> {
     let named = |window: &&GuestWindow| {
@@ -322,10 +305,16 @@ fn windows_text(windows: &[GuestWindow], args: &CtlArgs) -> Result<String, CtlEr
     if chosen.is_empty() {
         return Ok("the guest has no CMA windows\n".to_owned());
     }
-    Ok(chosen.into_iter().map(|window| map(window).to_text()).collect::<Vec<_>>().join("\n"))
+    let read_by = match chosen[0].read_by {
+        Reader::Memory => "minivmm, from guest memory",
+        Reader::Agent => "the guest's agent, from debugfs",
+    };
+    let maps = chosen.into_iter().map(|window| map(window).to_text()).collect::<Vec<_>>().join("\n");
+    Ok(format!("{maps}read by {read_by}\n"))
 }
 
-fn map(window: &GuestWindow) -> Map {
+/// The map of a window.
+pub(super) fn map(window: &GuestWindow) -> Map {
     let (base, size) = (window.base, window.size);
     let mut map = Map::new(&Window { name: window.name.clone(), base, size, ..Default::default() });
     for (first, count) in &window.runs_allocated {

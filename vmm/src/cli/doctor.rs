@@ -1,13 +1,20 @@
 //! `minivmm doctor`: whether this host is fit to run Linux guests, and what to do if not.
 
-use std::{fmt::Write as _, fs};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum};
 use guest_images::{Arch, debian};
 
 use crate::{
     arch,
-    boot::images,
+    boot::{
+        images,
+        kernel_options::{config_in, missing, missing_for_uses},
+    },
     lab,
     machine::kvm::{API_VERSION, DEV_KVM, check_fit, open_kvm},
     sandbox::landlock_abi,
@@ -22,6 +29,50 @@ pub struct DoctorArgs {
     /// image)`
     #[arg(long, value_name = "PURPOSE")]
     pub packages: Option<Purpose>,
+    /// Examine this kernel instead of the host: say which options a guest needs that it lacks
+    ///
+    /// FILE is a kernel, its .config, or the folder where Linux was built. A kernel that embeds no configuration (CONFIG_IKCONFIG)
+    /// needs its .config, or config-VERSION, beside it.
+    #[arg(long, value_name = "FILE", conflicts_with = "packages")]
+    pub kernel: Option<PathBuf>,
+}
+
+/// Examines the kernel `path`. Returns a line for each finding, and whether guests boot it.
+///
+/// # Errors
+/// If it has no configuration: a sentence.
+pub fn examine_kernel(path: &Path) -> Result<(String, bool), String> {
+    let config = config_of(path).ok_or_else(|| {
+        format!(
+            "{} has no configuration: it embeds none (CONFIG_IKCONFIG), and there is no .config or config-VERSION beside it",
+            path.display()
+        )
+    })?;
+    let mut report = String::new();
+    let lacking = missing(&config);
+    for option in &lacking {
+        let kind = if option.may_be_module { "=y or =m" } else { "=y" };
+        let _ = writeln!(report, "BAD  it lacks CONFIG_{}{kind}: {}", option.name, option.purpose);
+    }
+    if lacking.is_empty() {
+        report += "ok   it has the options that every guest needs\n";
+    }
+    for (what, names) in missing_for_uses(&config) {
+        let _ = writeln!(report, "note it lacks CONFIG_{} for {what}", names.join(" and CONFIG_"));
+    }
+    Ok((report, lacking.is_empty()))
+}
+
+/// The configuration of a kernel: in the file, or beside it.
+fn config_of(path: &Path) -> Option<String> {
+    let read = |path: &Path| fs::read(path).ok().and_then(|file| config_in(&file));
+    if path.is_dir() {
+        return read(&path.join(".config"));
+    }
+    let folder = path.parent()?;
+    let version = path.file_name()?.to_str()?.split_once('-').map(|(_, version)| version);
+    let beside = version.map(|version| folder.join(format!("config-{version}")));
+    read(path).or_else(|| beside.and_then(|beside| read(&beside))).or_else(|| read(&folder.join(".config")))
 }
 
 /// What Debian packages are for.
@@ -129,5 +180,32 @@ fn packages_of_the_lab() -> Finding {
         }
         Ok(packages) => (false, format!("for the lab {}", guest_images::Error::Missing { packages })),
         Err(error) => (false, format!("the lab needs Debian's packages: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernels_configuration_is_in_it_or_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("vmlinuz-6.1.0-1"), b"MZ no configuration").unwrap();
+        let error = examine_kernel(&path("vmlinuz-6.1.0-1")).unwrap_err();
+        assert!(error.contains("vmlinuz-6.1.0-1 has no configuration: it embeds none"), "{error}");
+        let all: String = missing("").iter().map(|option| format!("CONFIG_{}=y\n", option.name)).collect();
+        fs::write(path("config-6.1.0-1"), &all).unwrap();
+        let (report, is_fit) = examine_kernel(&path("vmlinuz-6.1.0-1")).unwrap();
+        assert!(is_fit && report.starts_with("ok   it has the options"), "{report}");
+        assert!(
+            report.contains("note it lacks CONFIG_INET and CONFIG_PACKET and CONFIG_VIRTIO_NET for --net\n")
+        );
+        fs::write(path(".config"), all.replace("CONFIG_DEVMEM=y", "# CONFIG_DEVMEM is not set")).unwrap();
+        for place in [folder.path().to_owned(), path(".config")] {
+            let (report, is_fit) = examine_kernel(&place).unwrap();
+            assert!(!is_fit);
+            assert!(report.starts_with("BAD  it lacks CONFIG_DEVMEM=y: writes the boot mark\n"), "{report}");
+        }
     }
 }

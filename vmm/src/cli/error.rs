@@ -6,14 +6,14 @@ use devices::faults::PlanError;
 
 use super::{
     check::CheckError, ctl::CtlError, diagnose::DiagnoseError, image, model::ModelError, replay::ReplayError,
-    reproduce::ReproduceError,
+    reproduce::ReproduceError, top::TopError,
 };
 use crate::{
     api::server::SocketError,
     boot::{error::LoadError, images::ImageError},
     experiment::ExperimentError,
     lab::HostError,
-    machine::{MachineError, kvm::KvmError},
+    machine::{MachineError, gdb::link::LinkError, kvm::KvmError},
     observe::exit_status::Reason,
 };
 
@@ -47,7 +47,11 @@ pub(super) enum CliError {
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]
+    Gdb(#[from] LinkError),
+    #[error(transparent)]
     Ctl(CtlError),
+    #[error(transparent)]
+    Top(TopError),
     #[error(transparent)]
     Experiment(ExperimentError),
     #[error(transparent)]
@@ -80,13 +84,16 @@ impl CliError {
             | Self::ReadPlan { .. }
             | Self::Plan { .. }
             | Self::Socket(_)
+            | Self::Gdb(_)
             | Self::Machine(
                 MachineError::Out { .. } | MachineError::ConsoleLog { .. } | MachineError::File { .. },
             ) => Reason::BadRequest,
+            Self::Machine(MachineError::Device(error)) if error.is_request => Reason::BadRequest,
             Self::Host(error) => error.reason(),
             Self::Check(error) => error.reason(),
             Self::Model(error) => error.reason(),
             Self::Ctl(error) => error.reason(),
+            Self::Top(error) => error.reason(),
             Self::Diagnose(error) => error.reason(),
             Self::Reproduce(error) => error.reason(),
             Self::Experiment(error) => error.reason(),

@@ -16,7 +16,10 @@ use devices::{
     platform::{Registration, options},
 };
 
-use super::error::CliError;
+use super::{
+    environment::{Variable, with_variables},
+    error::CliError,
+};
 use crate::{
     arch,
     boot::{
@@ -74,11 +77,27 @@ pub(super) struct MachineArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_device)]
     pub(super) device: Vec<DeviceArg>,
     #[arg(long, value_name = "SPEC", value_parser = parse_camera, long_help = camera_help(),
-        help = "A camera, short for --device camera,SPEC; `none` for no camera; may be repeated")]
+        help = "A camera, as of --device camera; `none` for none; may be repeated")]
     pub(super) camera: Vec<Option<DeviceRequest>>,
     #[arg(long, value_name = "FILE", value_parser = parse_disk, long_help = disk_help(),
-        help = "A disk: FILE[,ro][,format=qcow2], short for --device disk,file=FILE; may be repeated")]
+        help = "A disk: FILE[,ro][,format=raw|qcow2][,queues=N]; may be repeated")]
     pub(super) disk: Vec<DeviceRequest>,
+    #[arg(long, value_name = "DIR", value_parser = parse_share, long_help = share_help(),
+        help = "A folder for the guest: DIR[:TAG][,ro], at /mnt/TAG; may be repeated")]
+    pub(super) share: Vec<DeviceRequest>,
+    /// Run commands in this userland: `/`, or another folder that is a root
+    ///
+    /// A tree of debootstrap is such a folder. The guest sees the folder as it is on the host, and its changes stay in the guest's memory. Our init starts as without the option;
+    /// the command of --exec and the shell have the folder as root, with /dev, /proc, /sys and the folders of --share. The init of the
+    /// folder does not run. It is short for --device share,dir=DIR,tag=root,root=yes.
+    #[arg(long, value_name = "DIR", value_parser = parse_root)]
+    pub(super) root: Option<DeviceRequest>,
+    #[arg(long, value_name = "WHERE", value_parser = parse_net, long_help = net_help(),
+        help = "A network: user[,forward=PORT:PORT], tap=NAME or none; may be repeated")]
+    pub(super) net: Vec<Option<DeviceRequest>>,
+    #[arg(long, value_name = "SOCKET", value_parser = parse_vsock, long_help = vsock_help(),
+        help = "A Unix socket for streams to and from programs of the guest")]
+    pub(super) vsock: Option<DeviceRequest>,
     /// Seed of everything random: the entropy device, the camera's noise, fault injection
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) seed: Option<u64>,
@@ -92,18 +111,23 @@ pub(super) struct MachineArgs {
 /// The options of a guest that say nothing about its reserved memory.
 #[derive(Debug, Default, Args)]
 pub(super) struct GuestArgs {
-    /// Run one command in the guest instead of a shell, and end with its exit status
+    /// Run one command in the guest, and end with its exit status
     ///
-    /// The command reads minivmm's standard input, unless that is a terminal. Its output and errors are minivmm's.
+    /// Without the option, the guest has a shell. The command reads minivmm's standard input, unless that is a terminal. Its output and errors are minivmm's.
     #[arg(long, value_name = "CMD")]
     pub(super) exec: Option<String>,
+    /// Set a variable for the command of --exec; may be repeated
+    ///
+    /// NAME alone takes the value that the variable has here.
+    #[arg(long, value_name = "NAME[=VALUE]", requires = "exec", hide_short_help = true)]
+    pub(super) env: Vec<Variable>,
     /// Put a file or folder of this host into the guest; may be repeated
     ///
     /// GUEST is an absolute path. A file goes into the folder GUEST if that ends with a slash. Permissions, and the links in a
     /// folder, are kept.
     #[arg(long, value_name = "HOST:GUEST")]
     pub(super) add: Vec<Addition>,
-    /// Load this kernel module before the command or the shell starts; may be repeated
+    /// Load this kernel module before the command starts; may be repeated
     ///
     /// The init of our guest images loads the modules in the order of the options, and before the camera's driver. If one does not
     /// load, a guest of --exec ends with status 123. `minivmm image module` builds a module for the kernel of an image.
@@ -129,6 +153,12 @@ pub(super) enum DeviceArg {
 const CAMERA: &str = "camera";
 /// The device of the short form `--disk FILE`.
 const DISK: &str = "disk";
+/// The device of the short form `--share DIR`.
+const SHARE: &str = "share";
+/// The device of the short form `--net WHERE`.
+const NET: &str = "net";
+/// The device of the short form `--vsock SOCKET`.
+const VSOCK: &str = "vsock";
 
 fn cma_help() -> String {
     format!(
@@ -154,7 +184,10 @@ fn long_numa_help() -> String {
 }
 
 fn kernel_help() -> String {
-    format!("Kernel: {}, instead of a guest image's", arch::KERNEL_FORMATS)
+    format!(
+        "Kernel: {}, or the folder where Linux was built, instead of a guest image's",
+        arch::KERNEL_FORMATS
+    )
 }
 
 fn long_kernel_help() -> String {
@@ -177,6 +210,34 @@ fn disk_help() -> String {
     )
 }
 
+fn share_help() -> String {
+    let keys = registered(SHARE).map_or_else(|error| error, |share| options::help(share.keys));
+    format!(
+        "A folder of the host, short for --device share,dir=DIR,tag=TAG,...: DIR or DIR:TAG, and these fields with commas between \
+         them; may be repeated\n\
+         init mounts it at /mnt/TAG; TAG is the folder's name by default. If it is the working directory, as in --share ., the command \
+         and the shell start in it. Files have the rights that they have on the host. minivmm starts virtiofsd for it, and ends it.\n\
+         A folder with a comma in its name cannot be given.\n{keys}"
+    )
+}
+
+fn net_help() -> String {
+    let keys = registered(NET).map_or_else(|error| error, |net| options::help(net.keys));
+    format!(
+        "A network, short for --device net,WHERE: `none`, or these fields with commas between them; may be repeated\n\
+         The init of our guest images asks for an address by DHCP.\n{keys}"
+    )
+}
+
+fn vsock_help() -> String {
+    let keys = registered(VSOCK).map_or_else(|error| error, |vsock| options::help(vsock.keys));
+    format!(
+        "A Unix socket for streams to programs of the guest, short for --device vsock,socket=SOCKET,...\n\
+         A program of this host connects to it and sends `CONNECT PORT`, a line; it reads `OK PORT` when the guest's program has accepted.\n\
+         {keys}"
+    )
+}
+
 fn parse_window(text: &str) -> Result<WindowSpec, String> {
     let window: WindowSpec = text.parse().map_err(|error: SpecError| error.to_string())?;
     match likely_size(window.size) {
@@ -193,6 +254,25 @@ fn parse_camera(text: &str) -> Result<Option<DeviceRequest>, String> {
 
 fn parse_disk(text: &str) -> Result<DeviceRequest, String> {
     DeviceRequest::new(DISK, &format!("file={text}"))
+}
+
+fn parse_share(text: &str) -> Result<DeviceRequest, String> {
+    let (place, more) = text.split_once(',').unwrap_or((text, ""));
+    let place =
+        place.rsplit_once(':').map_or_else(|| place.to_owned(), |(dir, tag)| format!("{dir},tag={tag}"));
+    DeviceRequest::new(SHARE, &format!("dir={place},{more}"))
+}
+
+fn parse_root(text: &str) -> Result<DeviceRequest, String> {
+    DeviceRequest::new(SHARE, &format!("dir={text},tag=root,root=yes"))
+}
+
+fn parse_net(text: &str) -> Result<Option<DeviceRequest>, String> {
+    if text == "none" { Ok(None) } else { DeviceRequest::new(NET, text).map(Some) }
+}
+
+fn parse_vsock(text: &str) -> Result<DeviceRequest, String> {
+    DeviceRequest::new(VSOCK, &format!("socket={text}"))
 }
 
 fn parse_device(text: &str) -> Result<DeviceArg, String> {
@@ -228,7 +308,11 @@ pub(super) fn config(
 ) -> Result<(Config, Result<(), ImageError>), CliError> {
     let faults = args.faults.as_deref().map(read_plan).transpose()?;
     let image_name = args.kernel.is_none().then(|| args.image.clone());
-    let own = args.kernel.map(|kernel| Image { kernel, initrd: None, pageblock: arch::PAGEBLOCK });
+    let own = args.kernel.map(|kernel| Image {
+        kernel: kernel_of(kernel),
+        initrd: None,
+        pageblock: arch::PAGEBLOCK,
+    });
     let (image, found) = match own.map_or_else(|| images::find(&args.image), Ok) {
         Ok(image) => (image, Ok(())),
         Err(error) => {
@@ -240,8 +324,17 @@ pub(super) fn config(
         DeviceArg::List | DeviceArg::Keys(_) => None,
     });
     let is_default = args.camera.is_empty();
-    let mut devices: Vec<DeviceRequest> =
-        args.camera.into_iter().flatten().chain(others).chain(args.disk).collect();
+    let mut devices: Vec<DeviceRequest> = args
+        .camera
+        .into_iter()
+        .flatten()
+        .chain(others)
+        .chain(args.disk)
+        .chain(args.share)
+        .chain(args.root)
+        .chain(args.net.into_iter().flatten())
+        .chain(args.vsock)
+        .collect();
     // Without --camera, and without a camera among --device, the machine has one camera. `--camera none` prevents that.
     if is_default && !devices.iter().any(|device| device.registration.name == CAMERA) {
         devices.insert(0, DeviceRequest::new(CAMERA, "").map_err(CliError::Device)?);
@@ -264,11 +357,21 @@ pub(super) fn config(
         cma_mode: args.cma_mode,
         devices,
         faults,
-        exec: guest.exec,
+        exec: guest.exec.map(|command| with_variables(&guest.env, command)),
         seed: args.seed,
         ..Config::default()
     };
     Ok((config, found))
+}
+
+/// The kernel that was built in a folder, or the file itself.
+fn kernel_of(path: PathBuf) -> PathBuf {
+    if !path.is_dir() {
+        return path;
+    }
+    let mut built = arch::KERNELS_OF_TREE.iter().map(|file| path.join(file));
+    // If none of the files exists, the error names the first.
+    built.clone().find(|file| file.is_file()).or_else(|| built.next()).unwrap_or(path)
 }
 
 /// Reads a plan of faults from a file.
@@ -276,4 +379,22 @@ fn read_plan(path: &Path) -> Result<Plan, CliError> {
     let text =
         fs::read_to_string(path).map_err(|source| CliError::ReadPlan { path: path.to_owned(), source })?;
     Plan::read(&text, &fault_tables()).map_err(|error| CliError::Plan { path: path.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_stands_for_the_kernel_that_was_built_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [.., last] = arch::KERNELS_OF_TREE else { panic!("there is one") };
+        let place = |file: &str| folder.path().join(file);
+        assert_eq!(kernel_of(place("no such file")), place("no such file"));
+        assert_eq!(kernel_of(folder.path().to_owned()), place(arch::KERNELS_OF_TREE[0]), "it is missed");
+        fs::create_dir_all(place(last).parent().unwrap()).unwrap();
+        fs::write(place(last), "").unwrap();
+        assert_eq!(kernel_of(folder.path().to_owned()), place(last));
+        assert_eq!(kernel_of(place(last)), place(last));
+    }
 }

@@ -6,20 +6,22 @@ pub mod ctl;
 pub mod diagnose;
 pub mod doctor;
 mod duration;
+mod environment;
 mod error;
 pub mod image;
 mod machine_args;
 pub mod model;
+mod output;
 pub mod pages;
 pub mod replay;
 pub mod reproduce;
 mod run;
+mod top;
 mod usage;
 
 use std::{
     env,
     ffi::OsString,
-    fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -44,9 +46,11 @@ use error::CliError;
 use image::ImageArgs;
 use machine_args::{GuestArgs, MachineArgs, config, device_help};
 use model::ModelArgs;
+use output::{print, write};
 use replay::ReplayArgs;
 use reproduce::ReproduceArgs;
 use run::{RunArgs, run};
+use top::TopArgs;
 
 /// Boots a Linux guest with CMA windows and DMA devices, such as a camera that writes frames into a window.
 #[derive(Debug, Parser)]
@@ -137,7 +141,10 @@ enum Command {
     Model(ModelArgs),
     /// Send a request to a running machine, through its --api-socket
     Ctl(CtlArgs),
-    /// Run the machine of a --report again with the same faults, and compare the faults that fired
+    /// Watch a running machine in the terminal: its CMA windows, devices and faults
+    #[command(after_long_help = top::HELP)]
+    Top(TopArgs),
+    /// Run the machine of a report again with the same faults, and compare which fired
     Replay(ReplayArgs),
     /// Test a guest's driver by fault injection, and judge the results
     Experiment(ExperimentArgs),
@@ -222,9 +229,10 @@ fn command(cli: Cli) -> Result<ExitCode, CliError> {
         Some(Command::Check { check, machine }) => self::check(&check, machine),
         Some(Command::Model(args)) => model::main(&args).map_err(CliError::Model),
         Some(Command::Ctl(args)) => ctl::main(&args).map_err(CliError::Ctl),
+        Some(Command::Top(args)) => top::main(&args).map(|text| print(&text)).map_err(CliError::Top),
         Some(Command::Replay(args)) => replay::main(&args).map_err(CliError::Replay),
         Some(Command::Experiment(args)) => experiment::main(args, machine_of).map_err(CliError::Experiment),
-        Some(Command::Doctor(args)) => Ok(doctor(&args)),
+        Some(Command::Doctor(args)) => doctor(&args),
         Some(Command::Image(args)) => image::main(&args).map(|text| print(&text)).map_err(CliError::Builder),
         Some(Command::Collect(args)) => collect(&args),
         Some(Command::Reproduce(args)) => reproduce::main(&args).map_err(CliError::Reproduce),
@@ -236,20 +244,16 @@ fn command(cli: Cli) -> Result<ExitCode, CliError> {
     }
 }
 
-/// Prints `text` on standard output.
-fn print(text: &str) -> ExitCode {
-    // A reader may close the pipe early.
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
-}
-
-fn doctor(args: &DoctorArgs) -> ExitCode {
+fn doctor(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     if let Some(purpose) = args.packages {
-        return print(&doctor::packages(purpose));
+        return Ok(print(&doctor::packages(purpose)));
     }
-    let (report, boots) = doctor::examine();
+    let (report, boots) = match &args.kernel {
+        Some(kernel) => doctor::examine_kernel(kernel).map_err(CliError::Usage)?,
+        None => doctor::examine(),
+    };
     print(&report);
-    if boots { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if boots { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn collect(args: &CollectArgs) -> Result<ExitCode, CliError> {
@@ -296,11 +300,6 @@ fn print_source(tree: &[u8]) -> Result<(), CliError> {
         .map_err(|source| CliError::Check(CheckError::Tree { path: "of these options".into(), source }))?;
     print(&tree.to_source());
     Ok(())
-}
-
-/// Writes a file.
-fn write(path: &Path, data: &[u8]) -> Result<(), CliError> {
-    fs::write(path, data).map_err(|source| CliError::Write { path: path.to_owned(), source })
 }
 
 /// The machine of an experiment, which has these options and those that the experiment adds.

@@ -93,7 +93,7 @@ pub fn main(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
 
 /// The words of a command line without the options that a replay sets itself, and without the files of recordings.
 fn machine(arguments: &[String]) -> Vec<String> {
-    const OWN: [&str; 9] = [
+    const OWN: [&str; 11] = [
         "--faults",
         "--trace",
         "--timeline",
@@ -102,7 +102,9 @@ fn machine(arguments: &[String]) -> Vec<String> {
         "--out",
         "--console-log",
         "--api-socket",
+        "--gdb",
         "--dump-dtb",
+        "--dump-on-panic",
     ];
     let mut words = Vec::new();
     let mut arguments = arguments.iter();

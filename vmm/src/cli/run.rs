@@ -17,7 +17,7 @@ use super::{
     duration,
     error::CliError,
     machine_args::{GuestArgs, MachineArgs, config},
-    write,
+    output::write,
 };
 use crate::{
     api::server::Server,
@@ -30,6 +30,7 @@ use crate::{
     machine::{
         Machine, MachineError, Streams,
         config::Config,
+        gdb::link::{GdbOption, GdbPlace, Link},
         kvm::{self, KvmError},
         prepare_places, reserve_files,
         signals::{self, Signals},
@@ -39,6 +40,7 @@ use crate::{
         exit_status::Reason,
         json_lines::JsonLines,
         log::{self, Log},
+        memory_dump::MemoryDump,
         report::{MachineOutcome, Report},
         timeline,
     },
@@ -88,6 +90,19 @@ pub(super) struct RunArgs {
     /// Create this socket, through which `minivmm ctl` controls the machine
     #[arg(long, value_name = "FILE")]
     pub(super) api_socket: Option<PathBuf>,
+    /// Serve gdb's remote protocol at this Unix socket, or at tcp:PORT
+    ///
+    /// The port is one of 127.0.0.1. The guest waits for the debugger before its first instruction, or with `,nowait` at the end runs at once. In gdb, `target
+    /// remote FILE` attaches, each vCPU is a thread, and addresses are those of the guest's page tables. After `detach`, and when the
+    /// debugger's connection breaks, the guest runs without breakpoints.
+    #[arg(long, value_name = "FILE")]
+    pub(super) gdb: Option<GdbOption>,
+    /// Write the guest's memory and registers to this file if its kernel panics: an ELF core for gdb and drgn
+    ///
+    /// Pages of zeroes are holes in the file. With the kernel's symbols, as a guest image has them in `vmlinux.debug`, the core has the
+    /// kernel's virtual addresses too. The file is for this user alone.
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(super) dump_on_panic: Option<PathBuf>,
     #[arg(long, value_name = "WHERE", value_enum, default_value_t, hide_possible_values = true, help = lab::HELP)]
     pub(super) host: Host,
     /// Boot on this host's KVM even where `minivmm doctor` says that Linux cannot run, for bare-metal guests
@@ -147,35 +162,49 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let report_file = args.report.as_deref().map(ReportFile::open).transpose()?;
     let trace_file = args.trace.as_deref().map(ReportFile::open).transpose()?;
     let timeline_file = args.timeline.as_deref().map(ReportFile::open).transpose()?;
+    let dump = args.dump_on_panic.as_deref().map(|path| {
+        MemoryDump::open(path).map_err(|source| CliError::Write { path: path.to_owned(), source })
+    });
+    let dump = dump.transpose()?;
 
     let console_log = prepare_places(&config)?;
     let reserved = reserve_files(&config)?;
     // In a lab the host has the socket's file, and this machine one of its own, which goes before the bridge to the host's.
-    let mut bridge = args.api_socket.as_ref().and_then(|_| Bridge::find());
-    let api = args.api_socket.as_deref().map(|path| bridge.as_ref().map_or(path, Bridge::socket));
+    let mut api_bridge = args.api_socket.as_ref().and_then(|_| Bridge::find(lab::API));
+    let api = args.api_socket.as_deref().map(|path| api_bridge.as_ref().map_or(path, Bridge::socket));
     let api = api.map(Server::bind).transpose()?;
+    let mut gdb_bridge = args.gdb.as_ref().and_then(|_| Bridge::find(lab::GDB));
+    let gdb = args.gdb.as_ref().map(|option| {
+        let inside = gdb_bridge.as_ref().map(|bridge| GdbPlace::Unix(bridge.socket().to_owned()));
+        Link::bind(inside.as_ref().unwrap_or(&option.place)).map(|link| (link, option.waits))
+    });
+    let gdb = gdb.transpose()?;
 
     let opened = match lab::place(args.host, opened, !args.any_host)? {
         Place::Here(kvm) => kvm,
         Place::Lab(reason) => {
             // The minivmm in the lab opens all of them again. The files of devices stay reserved: the lab has no locks of this host.
-            drop((loaded, report_file, trace_file, timeline_file, console_log, api));
+            drop((loaded, report_file, trace_file, timeline_file, dump, console_log, api, gdb));
             log.begin();
             return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory, args.log_format)?));
         }
     };
     if args.sandbox == sandbox::Mode::On {
         let reports = [&report_file, &trace_file, &timeline_file].into_iter().flatten();
-        let folders = reports.filter_map(ReportFile::hand_over).chain(api.as_ref().map(Server::folder));
-        sandbox::begin(folders.map(Path::to_owned).collect()).map_err(MachineError::Sandbox)?;
+        let sockets = [api.as_ref().map(Server::folder), gdb.as_ref().and_then(|(link, _)| link.folder())];
+        let folders = reports.filter_map(ReportFile::hand_over).chain(sockets.into_iter().flatten());
+        let folders = folders.chain(dump.as_ref().map(MemoryDump::hand_over));
+        let folders = folders.chain(config.devices.iter().filter_map(|device| device.spec.folder()));
+        let work = sandbox::Work { debugger: gdb.is_some(), dump: dump.is_some() };
+        sandbox::begin(folders.map(Path::to_owned).collect(), work).map_err(MachineError::Sandbox)?;
     }
     // Each thread that starts from here on is confined.
     log.begin();
-    if let Some(bridge) = &mut bridge {
+    for bridge in [&mut api_bridge, &mut gdb_bridge].into_iter().flatten() {
         bridge.begin().map_err(|source| MachineError::Host { what: "the lab's socket", source })?;
     }
     let failed = Reason::Failed.status(config.exec.is_some());
-    let streams = streams(console_log, api, args.timeout, &log, failed)
+    let streams = streams((console_log, dump), (api, gdb), args.timeout, &log, failed)
         .map_err(|source| MachineError::Host { what: "signal handlers or threads", source })?;
     let watch = streams.watch.clone();
     drop(reserved);
@@ -217,7 +246,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     }
     // In a lab the answers that are on their way reach their clients.
     watch.wait_for("the lab's socket");
-    drop(bridge);
+    drop((api_bridge, gdb_bridge));
     watch.end();
     explain(&report, &config, &log);
     Ok(ExitCode::from(report.exit.status))
@@ -225,8 +254,8 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
 
 /// The streams and signals of this process, and the watch that ends it with the status `failed` if a part does not end.
 fn streams(
-    console_log: Option<fs::File>,
-    api: Option<Server>,
+    (console_log, dump): (Option<fs::File>, Option<MemoryDump>),
+    (api, gdb): (Option<Server>, Option<(Link, bool)>),
     time_limit: Option<Duration>,
     log: &Log,
     failed: u8,
@@ -247,7 +276,7 @@ fn streams(
         Some(file) => Some(Output::new(signals.writer(&file, until)?)?),
         None => None,
     };
-    Ok(Streams { stdout, stderr, console_log, signals: Some(signals), watch, api })
+    Ok(Streams { stdout, stderr, console_log, signals: Some(signals), watch, api, gdb, dump })
 }
 
 /// The destination of `--report`. A file appears whole or stays as it was, and is never written through a link that a guest left in
@@ -315,6 +344,9 @@ fn explain(report: &Report, config: &Config, log: &Log) {
         MachineOutcome::Failed { reason } => reason.clone(),
     };
     log.say(&what);
+    if let Some(path) = &report.memory_dump {
+        log.say(&format!("its memory is in {path}"));
+    }
     if let Some(reason) = &report.boot_failure {
         log.say(&format!("likely reason: {reason}"));
     }

@@ -273,6 +273,7 @@ mod tests {
                 more: 0,
                 more_changes: 0,
             }),
+            memory_dump: None,
             boot_failure: None,
             last_console_lines: Vec::new(),
         };

@@ -71,6 +71,11 @@ impl WholeFile {
         }
     }
 
+    /// The file, for those who write it not from its start to its end.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Gives the file its `name` in the folder. It replaces a file of that name, and also a link, which is not followed.
     ///
     /// # Errors

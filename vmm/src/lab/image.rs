@@ -18,7 +18,7 @@ use guest_images::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{LabError, Note, recipe::Recipe};
+use super::{error::LabError, recipe::Recipe, settings::Note};
 
 const INIT: &str = include_str!("init.sh");
 /// The folder of a lab's image that lies above this machine's root.
@@ -75,15 +75,22 @@ fn make(recipe: &Recipe, foreign: bool, folder: &Path) -> Result<(), LabError> {
     let busybox = packages.unpacked(recipe.busybox)?.join("bin/busybox");
     let initramfs = folder.join("initramfs");
     let mut archive = cpio::Archive::default();
-    for name in ["bin", "dev", "lab", "modules", "proc", "sys"] {
+    for name in ["bin", "dev", "lab", "modules", "modules/network", "proc", "sys"] {
         archive.folder(name, 0o755);
     }
     archive.file("init", 0o755, INIT.into());
     archive.file("bin/busybox", 0o755, fs::read(&busybox).map_err(LabError::io("cannot read", &busybox))?);
-    for (index, module) in modules(recipe, &unpacked, version, folder)?.iter().enumerate() {
+    let always = modules(recipe.modules, &unpacked, version, folder)?;
+    let network = modules(recipe.network, &unpacked, version, folder)?;
+    for (index, module) in always.iter().chain(&network).enumerate() {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         let data = fs::read(module).map_err(LabError::io("cannot read", module))?;
-        archive.file(&format!("modules/{index:02}-{name}"), 0o644, data);
+        let place = match always.iter().position(|loaded| loaded == module) {
+            Some(place) if place == index => "modules",
+            Some(_) => continue,
+            None => "modules/network",
+        };
+        archive.file(&format!("{place}/{index:02}-{name}"), 0o644, data);
     }
     fs::write(&initramfs, archive.pack()).map_err(LabError::io("cannot write", &initramfs))?;
     if foreign { lay_out(recipe.userland, &packages, &folder.join(USERLAND)) } else { Ok(()) }
@@ -130,8 +137,8 @@ fn unwrap_kernel(image: Vec<u8>) -> Result<Vec<u8>, LabError> {
     }
 }
 
-/// The files of the recipe's modules and of what they depend on, in the order in which to load them.
-fn modules(recipe: &Recipe, unpacked: &Path, version: &str, folder: &Path) -> Result<Vec<PathBuf>, LabError> {
+/// The files of modules and of what they depend on, in the order in which to load them.
+fn modules(names: &[&str], unpacked: &Path, version: &str, folder: &Path) -> Result<Vec<PathBuf>, LabError> {
     // depmod writes beside the modules: it gets a tree of links, for the package's is not ours.
     let tree = tempfile::tempdir_in(folder).map_err(LabError::io("cannot create a folder in", folder))?;
     let links = tree.path().join("lib/modules").join(version);
@@ -143,7 +150,7 @@ fn modules(recipe: &Recipe, unpacked: &Path, version: &str, folder: &Path) -> Re
     }
     capture(Command::new("/sbin/depmod").arg("-b").arg(tree.path()).arg(version), None)?;
     let mut files: Vec<PathBuf> = Vec::new();
-    for module in recipe.modules {
+    for module in names {
         let mut modprobe = Command::new("/sbin/modprobe");
         modprobe.arg("-d").arg(tree.path()).args(["-S", version, "--show-depends", module]);
         let shown = capture(&mut modprobe, None)?;

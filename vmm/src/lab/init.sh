@@ -26,9 +26,12 @@ port() {
     done
 }
 
-for module in /modules/*; do
-    insmod "$module" || echo "lab: cannot load $module"
-done
+load() {
+    for module in "$@"; do
+        insmod "$module" || echo "lab: cannot load $module"
+    done
+}
+load /modules/*.ko*
 exec 3<>"$(port control)"
 
 # KVM keeps the TSC's frequency as it was known when kvm was loaded (max_tsc_khz); a second later the kernel has measured
@@ -78,6 +81,24 @@ shares
 echo always >/sys/kernel/mm/transparent_hugepage/shmem_enabled
 hostname lab
 ifconfig lo 127.0.0.1
+# The emulator's network, which leads to that of the host's user (its options are in qemu.rs).
+if [ "$network" ]; then
+    load /modules/network/*
+    ifconfig eth0 10.0.3.15 netmask 255.255.255.0
+    route add default gw 10.0.3.2
+    # Connections to ports of the host's 127.0.0.1 come for 127.0.0.1 here.
+    echo 1 >/proc/sys/net/ipv4/conf/eth0/route_localnet
+    # Every user may send ping, as where systemd is.
+    echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
+    rm -f /new/etc/resolv.conf
+    echo "nameserver 10.0.3.3" >/new/etc/resolv.conf
+fi
+
+# A process in a chroot may not make user namespaces, which some programs use to confine themselves: the command's root is that of a
+# mount namespace.
+cat >/lab/enter <<'END'
+cd /new && mount --move . / && exec chroot . "$@"
+END
 
 # Each output ends with the host's mark, so that the host knows when it has all of it.
 if [ "$terminal" ]; then

@@ -11,7 +11,11 @@ use clap::ValueEnum;
 use kvm_ioctls::Kvm;
 use tracing::Level;
 
-use super::{Lab, LabError, Note, is_inside};
+use super::{
+    error::LabError,
+    inside::is_inside,
+    settings::{Lab, Note},
+};
 use crate::{
     machine::kvm::{KvmError, check_fit},
     observe::{exit_status::Reason, log::Format},

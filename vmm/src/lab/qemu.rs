@@ -5,31 +5,20 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, OwnedFd},
         unix::{net::UnixStream, process::CommandExt as _},
     },
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
-use rustix::{
-    io::{FdFlags, fcntl_setfd},
-    process::{Signal, getpid, getppid, set_parent_process_death_signal},
-    thread::{CpuSet, sched_setaffinity},
-};
+use devices::{helper::Helper, virtio::net::Forward};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::recipe::Recipe;
 
 /// A running emulator; dropping it ends it. It also ends when the thread that started it ends, however that ends.
-pub(super) struct Qemu(Child);
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+pub(super) struct Qemu(#[expect(dead_code, reason = "it is dropped")] Helper);
 
 /// The emulator's arguments, and the descriptors that it inherits.
 pub(super) struct Builder {
@@ -75,6 +64,18 @@ impl Builder {
         self.add(["-device", &format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}")]);
     }
 
+    /// The network of this user. The ports of this host's 127.0.0.1 lead to the lab's; a port is one of TCP, or of UDP.
+    pub(super) fn network(&mut self, ports: &[Forward]) {
+        let forwards = ports.iter().map(|Forward { is_udp, host: port, .. }| {
+            let protocol = if *is_udp { "udp" } else { "tcp" };
+            format!(",hostfwd={protocol}:127.0.0.1:{port}-127.0.0.1:{port}")
+        });
+        let forwards: String = forwards.collect();
+        // Guests in the lab have addresses of 10.0.2.0/24.
+        self.add(["-netdev", &format!("user,id=network,net=10.0.3.0/24,ipv6=off{forwards}")]);
+        self.add(["-device", "virtio-net-pci,netdev=network,romfile="]);
+    }
+
     /// The port `name`, which Linux finds by that name; returns our end.
     pub(super) fn port(&mut self, name: &str) -> io::Result<UnixStream> {
         let ours = self.socket(name)?;
@@ -104,28 +105,14 @@ impl Builder {
         self.add(["-serial", "chardev:log"]);
         let errors = self.inherited.last().expect("the log was just added").try_clone()?;
         let mut command = Command::new(self.program);
-        // A group of its own: Ctrl-C at the terminal is for us to see, not for the emulator.
-        command.args(self.arguments).process_group(0);
+        command.args(self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(errors));
-        let parent = getpid();
-        let inherited = self.inherited;
-        let prepare = move || {
-            set_parent_process_death_signal(Some(Signal::KILL))?;
-            if getppid() != Some(parent) {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            if let Some(cpus) = &cpus {
-                sched_setaffinity(None, cpus)?;
-            }
-            for fd in &inherited {
-                fcntl_setfd(fd.as_fd(), FdFlags::empty())?;
-            }
-            Ok(())
-        };
-        // SAFETY: the closure makes system calls that are safe between fork and exec, and nothing else.
-        unsafe { command.pre_exec(prepare) };
-        // The command goes with this function, and with it our copies of the emulator's ends.
-        command.spawn().map(|child| (Qemu(child), log))
+        if let Some(cpus) = cpus {
+            // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
+            unsafe { command.pre_exec(move || Ok(sched_setaffinity(None, &cpus)?)) };
+        }
+        // The command goes there, and with it our copies of the emulator's ends.
+        Helper::start(command, self.inherited).map(|helper| (Qemu(helper), log))
     }
 }
 

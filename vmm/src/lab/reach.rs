@@ -8,17 +8,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Lab, LabError};
+use devices::virtio::net::{Forward, NetSpec, Network};
+
+use super::{
+    error::LabError,
+    relay::{API, GDB},
+    settings::Lab,
+};
 
 /// Options whose value is a file that is written.
-const FILES: [&str; 7] =
-    ["--report", "--trace", "--timeline", "--console-log", "--dump-dtb", "--svg", "--png"];
+const FILES: [&str; 8] =
+    ["--report", "--trace", "--timeline", "--console-log", "--dump-dtb", "--dump-on-panic", "--svg", "--png"];
 /// The option whose value is a folder that is written; of `minivmm dtb`, a file.
 const FOLDER: &str = "--out";
-/// The option whose value is a socket.
-const SOCKET: &str = "--api-socket";
+/// Options whose value is a socket, with the names of the sockets.
+const SOCKETS: [(&str, &str); 2] = [("--api-socket", API), (DEBUGGER, GDB)];
+/// The option whose value is a socket or a TCP port.
+const DEBUGGER: &str = "--gdb";
 /// Options whose value is a file that is read.
-const READ: [&str; 4] = ["--kernel", "--initrd", "--module", "--faults"];
+const READ: [&str; 5] = ["--kernel", "--initrd", "--module", "--faults", "--root"];
 /// The option whose value is HOST:GUEST, with a file or folder of the host that is read.
 const ADDED: &str = "--add";
 /// Options whose value is a list of KEY=VALUE, and the keys whose value is a file: one that is written, and a disk.
@@ -27,8 +35,19 @@ const RECORDING: &str = "record";
 const DISK_FILE: &str = "file";
 /// The option whose value is a disk's file, followed by such a list.
 const DISK: &str = "--disk";
-/// The fields of a disk that is only read.
+/// The option whose value is a shared folder, followed by such a list, and the key of such a folder.
+const SHARE: &str = "--share";
+const SHARED_FOLDER: &str = "dir";
+/// The key of a device's socket.
+const DEVICE_SOCKET: &str = "socket";
+/// The fields of a disk or folder that is only read.
 const READ_ONLY: [&str; 2] = ["ro", "ro=yes"];
+
+/// The option whose value is a socket of the guest's programs, and the device with that option.
+const GUEST_SOCKET: &str = "--vsock";
+const GUEST_SOCKET_DEVICE: &[u8] = b"vsock,";
+/// The option whose value is a network.
+const NETWORK: &str = "--net";
 
 /// Where a lab has its own: nothing there is the host's.
 const OF_THE_LAB: [&str; 3] = ["/dev", "/proc", "/sys"];
@@ -49,36 +68,114 @@ impl Lab {
         for folder in outermost(&folders)? {
             self = self.writable(folder);
         }
-        if let Some((_, socket)) = values(words).find(|(option, _)| *option == SOCKET) {
-            self = self.socket(socket);
+        if let Some(forwards) = network(words)? {
+            self = self.network(forwards);
+        }
+        let is_guest_socket = |(option, value): &(&OsStr, &OsStr)| {
+            *option == GUEST_SOCKET
+                || *option == DEVICES[1] && value.as_bytes().starts_with(GUEST_SOCKET_DEVICE)
+        };
+        if values(words).any(|option| is_guest_socket(&option)) {
+            return Err(LabError::Request(
+                "the socket of --vsock is for programs of this host, which the lab does not reach; --net user works there"
+                    .to_owned(),
+            ));
+        }
+        for (option, name) in SOCKETS {
+            let Some((_, socket)) = values(words).find(|(found, _)| *found == option) else { continue };
+            let mut file = socket.as_bytes();
+            if option == DEBUGGER {
+                file = file.strip_suffix(b",nowait").unwrap_or(file);
+                if file.starts_with(b"tcp:") {
+                    let port = socket.display();
+                    return Err(LabError::Request(format!(
+                        "the guest boots in a lab, which has no TCP ports for --gdb {port}; name a file instead"
+                    )));
+                }
+            }
+            self = self.socket(name, OsStr::from_bytes(file));
         }
         Ok(self)
     }
 }
 
+/// The ports of the host that lead to guests, if one has a network.
+fn network(words: &[OsString]) -> Result<Option<Vec<Forward>>, LabError> {
+    let mut found: Option<Vec<Forward>> = None;
+    for (option, value) in values(words) {
+        let value = value.to_string_lossy();
+        let spec = if option == NETWORK {
+            Some(&*value)
+        } else if DEVICES.iter().any(|device| option == *device) {
+            value.strip_prefix("net,")
+        } else {
+            None
+        };
+        // What is wrong with the value is reported by minivmm.
+        let Some(Ok(NetSpec { network, .. })) = spec.map(str::parse) else { continue };
+        match network {
+            Network::User(forwards) => found.get_or_insert_default().extend(forwards),
+            Network::Socket(path) => {
+                let path = path.display();
+                return Err(LabError::Request(format!(
+                    "the socket {path} of a network is on this host, which the lab does not reach; write --net user"
+                )));
+            }
+            Network::Tap(name) => {
+                return Err(LabError::Request(format!(
+                    "the tap device {name} is on this host, which the lab does not reach; write --net user"
+                )));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Whether the value of `option` is a place that minivmm writes to.
 pub fn is_written(option: &str) -> bool {
-    FILES.contains(&option) || option == FOLDER || option == SOCKET
+    FILES.contains(&option)
+        || option == FOLDER
+        || option == GUEST_SOCKET
+        || SOCKETS.iter().any(|(socket, _)| option == *socket)
 }
 
 /// Whether the value of `option` is a place that minivmm reads.
 pub fn is_read(option: &str) -> bool {
-    READ.contains(&option) || option == ADDED || option == DISK
+    READ.contains(&option) || option == ADDED || option == DISK || option == SHARE
 }
 
-/// The files of disks, and whether each is only read.
-fn disks(words: &[OsString]) -> impl Iterator<Item = (&OsStr, bool)> {
-    values(words).filter_map(|(option, value)| {
+/// The values of the option `short`, which begin with a place, and those of the key `key` of devices; and whether each is only read.
+fn places<'a>(
+    words: &'a [OsString],
+    short: &'static str,
+    key: &'static str,
+) -> impl Iterator<Item = (&'a OsStr, bool)> {
+    values(words).filter_map(move |(option, value)| {
         let mut fields = value.as_bytes().split(|byte| *byte == b',');
-        let file = if option == DISK {
+        let place = if option == short {
             fields.next()
         } else if DEVICES.iter().any(|device| option == *device) {
-            fields.clone().find_map(|field| value_of(DISK_FILE, field))
+            fields.clone().find_map(|field| value_of(key, field))
         } else {
             None
         };
         let is_read_only = fields.any(|field| READ_ONLY.iter().any(|known| field == known.as_bytes()));
-        Some((OsStr::from_bytes(file?), is_read_only))
+        Some((OsStr::from_bytes(place?), is_read_only))
+    })
+}
+
+/// The files of disks, and whether each is only read.
+fn disks(words: &[OsString]) -> impl Iterator<Item = (&OsStr, bool)> {
+    places(words, DISK, DISK_FILE)
+}
+
+/// The folders that are shared, and whether each is only read.
+fn shares(words: &[OsString]) -> impl Iterator<Item = (&OsStr, bool)> {
+    places(words, SHARE, SHARED_FOLDER).map(|(place, is_read_only)| {
+        let bytes = place.as_bytes();
+        // Before the last colon, as minivmm reads it.
+        let end = bytes.iter().rposition(|byte| *byte == b':').unwrap_or(bytes.len());
+        (OsStr::from_bytes(&bytes[..end]), is_read_only)
     })
 }
 
@@ -132,6 +229,17 @@ fn written(words: &[OsString]) -> Result<Vec<PathBuf>, LabError> {
             folders.extend(parent(path)?);
         }
     }
+    for (folder, _) in shares(words).filter(|(_, is_read_only)| !is_read_only) {
+        folders.push(folder.into());
+    }
+    let is_socket = |field: &[u8]| value_of(DEVICE_SOCKET, field).is_some();
+    let mut devices = values(words).filter(|(option, _)| DEVICES.iter().any(|device| option == device));
+    if devices.any(|(_, value)| value.as_bytes().split(|byte| *byte == b',').any(is_socket)) {
+        return Err(LabError::Request(
+            "the lab does not reach the socket of a program on this host; run the program and minivmm in one lab"
+                .to_owned(),
+        ));
+    }
     outermost(&folders)
 }
 
@@ -146,7 +254,8 @@ fn hidden(words: &[OsString]) -> Vec<PathBuf> {
         };
         Some(OsStr::from_bytes(&value[..end]))
     });
-    let read = read.chain(disks(words).filter(|(_, is_read_only)| *is_read_only).map(|(file, _)| file));
+    let used = disks(words).chain(shares(words)).filter(|(_, is_read_only)| *is_read_only);
+    let read = read.chain(used.map(|(place, _)| place));
     let folders = read.filter_map(|file| {
         let path = fs::canonicalize(file).ok()?;
         let folder = if path.is_dir() { path.clone() } else { path.parent()?.to_owned() };
@@ -251,6 +360,18 @@ mod tests {
         ]));
         let tests = folder.path().join("tests");
         assert_eq!(found, [tests.clone(), folder.path().to_owned(), tests]);
+    }
+
+    #[test]
+    fn a_network_is_the_labs_with_the_ports_of_all_guests() {
+        let found = |list: &[&str]| network(&words(list)).map(|found| found.map(|ports| ports.len()));
+        assert_eq!(found(&["--net", "none", "--device", "disk,file=net"]).unwrap(), None);
+        assert_eq!(found(&["--net=user"]).unwrap(), Some(0));
+        let both = ["--net", "user,forward=2222:22+udp:53:53", "--device", "net,user,forward=80:80"];
+        assert_eq!(found(&both).unwrap(), Some(3));
+        let error = found(&["--net", "tap=tap0"]).unwrap_err().to_string();
+        assert!(error.contains("tap0 is on this host, which the lab does not reach"), "{error}");
+        assert!(found(&["--net", "socket=/run/x"]).unwrap_err().to_string().contains("/run/x"));
     }
 
     #[test]

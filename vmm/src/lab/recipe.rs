@@ -19,6 +19,8 @@ pub(super) struct Recipe {
     pub busybox: &'static str,
     /// Kernel modules to load, in this order, each after what it depends on.
     pub modules: &'static [&'static str],
+    /// The modules of a lab with a network, which are loaded later.
+    pub network: &'static [&'static str],
     /// The kernel's command line.
     pub cmdline: &'static str,
     /// Where this machine's own programs do not run: Debian packages, and what of each lies above this machine's root,
@@ -50,6 +52,7 @@ pub(super) const X86_64: Recipe = Recipe {
     kernel: "linux-image-amd64",
     busybox: "busybox-static",
     modules: &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "kvm-amd"],
+    network: &["virtio_net", "tun"],
     // tsc=reliable: the emulated TSCs are one counter, which Linux cannot know; without it guests get no stable
     // kvmclock. init_on_alloc=0: an emulated CPU is slow at zeroing memory that nobody asked to be zero.
     // cryptomgr.notests: self-tests of ciphers cost half a second.
@@ -77,6 +80,7 @@ pub(super) const AARCH64: Recipe = Recipe {
     busybox: "busybox-static",
     // KVM is built in.
     modules: &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"],
+    network: &["virtio_net", "tun"],
     cmdline: "console=ttyAMA0 quiet panic=-1 mitigations=off nokaslr kpti=off init_on_alloc=0 \
               cryptomgr.notests=1 apparmor=0 audit=0",
     userland: &[
@@ -87,9 +91,29 @@ pub(super) const AARCH64: Recipe = Recipe {
         // What the tests run beyond busybox's commands, and the libraries of these.
         ("device-tree-compiler", &["usr/bin/dtc"]),
         ("util-linux", &["usr/bin/setpriv", "usr/bin/unshare"]),
+        ("qemu-system-common", &["usr/lib/qemu/virtiofsd", "usr/bin/qemu-storage-daemon"]),
+        ("passt", &["usr/bin/passt"]),
+        ("libaio1", &["usr/lib"]),
         ("libc6", &["lib"]),
         ("libcap-ng0", &["lib"]),
         ("libfdt1", &["usr/lib"]),
+        ("libffi8", &["usr/lib"]),
+        ("libfuse3-3", &["lib"]),
+        ("libglib2.0-0", &["usr/lib"]),
+        ("libgmp10", &["usr/lib"]),
+        ("libgnutls30", &["usr/lib"]),
+        ("libhogweed6", &["usr/lib"]),
+        ("libidn2-0", &["usr/lib"]),
+        ("libnettle8", &["usr/lib"]),
+        ("libnuma1", &["usr/lib"]),
+        ("libp11-kit0", &["usr/lib"]),
+        ("libpcre2-8-0", &["usr/lib"]),
+        ("libseccomp2", &["usr/lib"]),
+        ("libtasn1-6", &["usr/lib"]),
+        ("libunistring2", &["usr/lib"]),
+        ("liburing2", &["usr/lib"]),
         ("libyaml-0-2", &["usr/lib"]),
+        ("libzstd1", &["usr/lib"]),
+        ("zlib1g", &["lib"]),
     ],
 };

@@ -8,12 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::IN_LAB;
+use super::inside::IN_LAB;
 
 /// One run of a command, as the lab's init sees it.
 pub(super) struct Script<'a> {
     pub command: &'a [OsString],
     pub directory: &'a Path,
+    /// Whether there is a network.
+    pub network: bool,
     /// Whether the share `userland` hides programs of the host's.
     pub userland: bool,
     pub environment: &'a [(OsString, OsString)],
@@ -31,11 +33,12 @@ impl Script<'_> {
     /// The fragment's text.
     pub(super) fn text(&self) -> Vec<u8> {
         let mut text = format!(
-            "mark={}\nterminal='{}'\nerrors={}\nuserland={}\nshares() {{\n:\n",
+            "mark={}\nterminal='{}'\nerrors={}\nuserland={}\nnetwork={}\nshares() {{\n:\n",
             self.mark,
             self.terminal.unwrap_or_default(),
             if self.errors { "1" } else { "" },
             if self.userland { "1" } else { "" },
+            if self.network { "1" } else { "" },
         )
         .into_bytes();
         for (index, folder) in self.writable.iter().enumerate() {
@@ -44,7 +47,7 @@ impl Script<'_> {
             text.push(b'\n');
         }
         // env(1) of the host: it accepts names that a shell does not, and its errors are familiar.
-        text.extend(b"}\ncommand() {\nexec $leader chroot /new /usr/bin/env -i --chdir=");
+        text.extend(b"}\ncommand() {\nexec $leader unshare -m sh /lab/enter /usr/bin/env -i --chdir=");
         quote(&mut text, self.directory.as_os_str());
         for (name, value) in self.environment {
             text.push(b' ');
@@ -116,6 +119,7 @@ mod tests {
             command: &words,
             directory: Path::new("/it's here"),
             userland: true,
+            network: true,
             environment: &[("FUNC%%".into(), "x'y".into())],
             writable: &["/a b".into()],
             mark: "0",
@@ -135,8 +139,10 @@ mod tests {
         let mut expected = vec![
             "share0",
             "/a b",
-            "chroot",
-            "/new",
+            "unshare",
+            "-m",
+            "sh",
+            "/lab/enter",
             "/usr/bin/env",
             "-i",
             "--chdir=/it's here",

@@ -20,16 +20,17 @@ use signal_hook::{
 };
 
 use super::{
-    Lab, LabError, Note, Output,
+    error::LabError,
     flow::{Flow, Sink},
     host_cpu::HostCpu,
     image, qemu,
     recipe::Recipe,
     relay::{self, Side},
     script::{self, Script},
+    settings::{Lab, Note, Output},
     terminal::{self, Escape, RawTerminal},
 };
-use crate::api::server::Socket;
+use crate::api::server::{Socket, WHAT};
 
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
@@ -66,6 +67,7 @@ pub(super) fn run(
     let text = Script {
         command,
         directory: &env::current_dir().map_err(failed("cannot find the working directory"))?,
+        network: lab.network.is_some(),
         userland: image.userland.is_some(),
         environment: &script::environment(lab.programs.as_deref()).map_err(failed("cannot make a PATH"))?,
         writable: &writable,
@@ -91,10 +93,14 @@ pub(super) fn run(
     if let Some(folder) = &image.userland {
         machine.share("userland", folder, false);
     }
+    if let Some(ports) = &lab.network {
+        machine.network(ports);
+    }
     for (index, folder) in writable.iter().enumerate() {
         machine.share(&format!("share{index}"), folder, true);
     }
-    let clients = lab.socket.as_deref().map(Socket::bind).transpose()?;
+    let bound = lab.sockets.iter().map(|(_, path)| Socket::bind(WHAT, path));
+    let clients = bound.collect::<Result<Vec<_>, _>>()?;
     let socket = failed("cannot make a socket for the lab");
     let ports = (|| {
         let stdio = if terminal {
@@ -105,20 +111,22 @@ pub(super) fn run(
         };
         let stderr = if errors { Some(machine.port("stderr")?) } else { None };
         // When the lab's init has found the control port, it has all.
-        let api = if clients.is_some() { Some(machine.port(relay::PORT)?) } else { None };
-        io::Result::Ok((stdio.0, stdio.1, stderr, api, machine.port("control")?))
+        let relayed =
+            lab.sockets.iter().map(|(name, _)| machine.port(name)).collect::<io::Result<Vec<_>>>()?;
+        io::Result::Ok((stdio.0, stdio.1, stderr, relayed, machine.port("control")?))
     })();
-    let (in_port, out_port, err_port, api, control) = ports.map_err(socket)?;
+    let (in_port, out_port, err_port, relayed, control) = ports.map_err(socket)?;
     let mut signals = if lab.pass_signals || terminal {
         Some(signals(terminal).map_err(failed("cannot watch for signals"))?)
     } else {
         None
     };
-    // It ends with the emulator, which therefore goes before it, whatever way this function ends.
-    let relay = clients
-        .zip(api)
+    // They end with the emulator, which therefore goes before them, whatever way this function ends.
+    let relays = clients
+        .into_iter()
+        .zip(relayed)
         .map(|(clients, port)| Relay::begin(clients, port))
-        .transpose()
+        .collect::<io::Result<Vec<_>>>()
         .map_err(failed("cannot serve the lab's socket"))?;
     (lab.note)(Note::Booting);
     let (qemu, log) = machine
@@ -148,14 +156,14 @@ pub(super) fn run(
         session.outputs.push(Flow::from_port(port, &mark, sink(stderr.as_fd())));
     }
     let output = session.run(signals.as_mut());
-    if let (Some(relay), true) = (&relay, output.is_ok()) {
-        relay.wait(LAST_ANSWERS);
+    if output.is_ok() {
+        relays.iter().for_each(|relay| relay.wait(LAST_ANSWERS));
     }
     drop(qemu);
     output
 }
 
-/// The host's end of the connections to the socket of the machine in the lab.
+/// The host's end of the connections to a socket of the machine in the lab.
 struct Relay {
     thread: Option<JoinHandle<io::Result<()>>>,
     _socket: Socket,
@@ -166,7 +174,7 @@ impl Relay {
         port.set_nonblocking(true)?;
         let port = File::from(OwnedFd::from(port));
         let listener = socket.listener.try_clone()?;
-        let thread = thread::Builder::new().name("api relay".into());
+        let thread = thread::Builder::new().name("relay".into());
         #[expect(clippy::disallowed_methods, reason = "this process runs no machine")]
         let thread = thread.spawn(move || relay::run(Side::Host(listener), port))?;
         Ok(Self { thread: Some(thread), _socket: socket })

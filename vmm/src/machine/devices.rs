@@ -27,8 +27,10 @@ use kvm_ioctls::{IoEventAddress, VmFd};
 use vm_memory::GuestMemoryMmap;
 
 use super::{
-    Streams, Subscriber,
+    config::Config,
     error::{MachineError, host, kvm},
+    streams::Streams,
+    wakeups::Subscriber,
 };
 use crate::{
     arch,
@@ -40,8 +42,7 @@ use crate::{
         out_disk,
         serial_log::SerialSink,
     },
-    machine::config::Config,
-    observe::report::{DeviceReport, since_process_start},
+    observe::{process::since_process_start, report::DeviceReport},
 };
 
 /// The console's port that is the guest's terminal.

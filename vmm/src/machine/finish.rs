@@ -1,25 +1,29 @@
 //! The end of a machine: stops the guest, collects the data that is still on its way, and makes the report.
 
-use std::{io, ops::Range};
+use std::io;
 
 use ::devices::platform::PlatformDevice as _;
+use vm_memory::{Bytes as _, GuestAddress};
 
 use super::{
-    Machine,
     devices::Devices,
     error::{MachineError, host},
+    running::Machine,
 };
 use crate::{
+    boot::kernel_options::embedded_config,
     guest::{files::Files, output::Output},
     observe::{
+        boot_failure::Evidence,
         exit_status::ExitStatus,
-        report::{FORMAT_VERSION, MachineOutcome, Report, WindowReport, overhead, runs, since_process_start},
+        process::{overhead, since_process_start},
+        report::{FORMAT_VERSION, MachineOutcome, Report, WindowReport},
     },
     sandbox::{self, violation},
 };
 
 /// The number of console lines in a report.
-pub(super) const LAST_LINES: usize = 40;
+const LAST_LINES: usize = 40;
 
 impl Machine {
     /// Stops the guest, collects the data that is still on its way, and makes the report.
@@ -44,6 +48,13 @@ impl Machine {
         self.watch.wait_for("the console log");
         // The reason of a failed boot may be in the last lines.
         self.serial_log.pump().map_err(host("writing the console log"))?;
+        if let Some(mut debugger) = self.debugger.take() {
+            let status = if let MachineOutcome::Exit { status } = outcome { status } else { 1 };
+            debugger.end(&mut self.manager, status);
+        }
+        self.watch.wait_for("the memory dump");
+        let dump = self.dump.take().filter(|_| outcome == MachineOutcome::Panic);
+        let memory_dump = dump.and_then(|dump| self.dump_memory(dump));
         let boot_failure = self.failed_to_boot(&outcome).then(|| self.boot_failure());
         let Self { vcpus, devices, manager, mut serial_log, windows, stdout, outputs, watch, .. } = self;
         watch.limit("the vCPUs");
@@ -89,7 +100,7 @@ impl Machine {
             return Err(MachineError::Stdout(error));
         }
         let faults = faults.map(|faults| faults.trace()).filter(|trace| !trace.plan.is_empty());
-        let windows = windows.into_iter().map(|window| window_report(window, &written)).collect();
+        let windows = windows.into_iter().map(|window| WindowReport::new(window, &written)).collect();
 
         let ended_well = matches!(outcome, MachineOutcome::Exit { .. });
         Ok(Report {
@@ -108,6 +119,7 @@ impl Machine {
             out,
             faults,
             boot_failure,
+            memory_dump,
             sandbox: sandbox::report(),
             last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },
         })
@@ -115,6 +127,19 @@ impl Machine {
 }
 
 impl Machine {
+    /// The likely reason for a guest that has not come up.
+    pub(super) fn boot_failure(&self) -> String {
+        let length = usize::try_from(self.kernel.end - self.kernel.start).unwrap_or(0);
+        let mut image = vec![0; length];
+        // A part that cannot be read stays zero.
+        let _ = self.memory.read(&mut image, GuestAddress(self.kernel.start));
+        let config = embedded_config(&image);
+        let console = self.serial_log.last_lines(LAST_LINES);
+        let evidence =
+            Evidence { config: config.as_deref(), compression: self.compression, console: &console };
+        evidence.likely_reason()
+    }
+
     /// Whether the guest failed before its boot mark. A guest without a command may be one that makes no mark.
     fn failed_to_boot(&self, outcome: &MachineOutcome) -> bool {
         let failed = match outcome {
@@ -123,19 +148,5 @@ impl Machine {
             _ => false,
         };
         failed && !self.devices.is_up()
-    }
-}
-
-/// A window with the pages of it that devices wrote to.
-pub(super) fn window_report(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> WindowReport {
-    let bitmap = written.iter().find(|(range, _)| *range == window.range()).map(|(_, bitmap)| &bitmap[..]);
-    let runs_written = runs(bitmap.unwrap_or_default());
-    WindowReport {
-        name: window.name,
-        base: window.base,
-        size: window.size,
-        node: window.node,
-        pages_written: runs_written.iter().map(|(_, count)| count).sum(),
-        runs_written,
     }
 }

@@ -4,7 +4,7 @@ use std::{fs::OpenOptions, io, os::fd::IntoRawFd};
 
 use kvm_ioctls::Kvm;
 
-use crate::{arch, lab};
+use crate::{arch, lab::inside};
 
 /// The device that KVM is behind.
 pub const DEV_KVM: &str = "/dev/kvm";
@@ -65,7 +65,7 @@ pub fn open_kvm() -> Result<Kvm, KvmError> {
 /// # Errors
 /// If it cannot: the reason.
 pub fn check_fit(kvm: &Kvm) -> Result<(), KvmError> {
-    if lab::is_inside() {
+    if inside::is_inside() {
         return Ok(());
     }
     arch::probe(kvm).map_err(KvmError::Unfit)

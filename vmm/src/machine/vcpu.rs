@@ -7,14 +7,14 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, channel},
     },
-    thread::JoinHandle,
-    time::Duration,
+    thread::{JoinHandle, Thread},
+    time::{Duration, Instant},
 };
 
-use devices::bus::Bus;
+use devices::{bus::Bus, machine_events::MachineEvents};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::{
@@ -22,6 +22,7 @@ use vmm_sys_util::{
     signal::{SIGRTMIN, register_signal_handler},
 };
 
+use super::holds::Holds;
 use crate::{
     arch::{self, VcpuEnd},
     sandbox::{self, Kind},
@@ -49,28 +50,81 @@ struct Shared {
     waiting: AtomicUsize,
     /// Number of vCPUs that found themselves halted for good since the last look.
     halted: AtomicUsize,
+    /// Number of returns of KVM_RUN.
+    exits: AtomicU64,
+    /// The vCPUs that a debugger holds.
+    holds: Holds,
+    /// The record in which a panic is the last thing that the guest does. None if it runs on.
+    until_panic: Option<Arc<MachineEvents>>,
     /// Wakes the event loop when a vCPU has sent its end, or waits.
     event: EventFd,
 }
 
 impl Shared {
-    /// Waits in a vCPU's thread until the end of the pause, or of the machine.
-    fn wait(&self) {
+    /// Whether the vCPU `index` has to wait.
+    fn must_wait(&self, index: usize) -> bool {
+        self.pause.load(Ordering::SeqCst)
+            || self.holds.is_held(index)
+            || self.until_panic.as_ref().is_some_and(|events| events.reported().panicked)
+    }
+
+    /// Waits in the thread of the vCPU `index` until it may run, or the machine ends. Works for a debugger meanwhile.
+    fn wait(&self, index: usize, vcpu: &mut VcpuFd) -> Result<(), kvm_ioctls::Error> {
+        self.holds.end_step(index, vcpu)?;
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.holds.waits(index, true);
         let _ = self.event.write(1);
-        while self.pause.load(Ordering::SeqCst) && !self.stop.load(Ordering::Relaxed) {
+        while self.must_wait(index) && !self.stop.load(Ordering::Relaxed) {
+            self.holds.work(index, vcpu);
             std::thread::park();
         }
+        self.holds.waits(index, false);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// What a debugger does with the vCPUs. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Hands {
+    shared: Arc<Shared>,
+    threads: Vec<Thread>,
+}
+
+impl Hands {
+    /// The vCPUs, as a debugger has them.
+    pub fn holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
+    /// Has the thread of the vCPU `index`, which waits, do `job`. None if it does not wait, or takes too long.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        index: usize,
+        job: impl FnOnce(&mut VcpuFd) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.shared.holds.ask(index, self.threads.get(index)?, job)
+    }
+
+    /// Lets the vCPU `index` run.
+    pub fn let_go(&self, index: usize) {
+        self.shared.holds.hold(index, false);
+        self.threads[index].unpark();
     }
 }
 
 impl Vcpus {
-    /// Starts a thread for each of `vcpus`. They wait for [`resume`](Self::resume).
+    /// Starts a thread for each of `vcpus`. They wait for [`resume`](Self::resume), and again after a panic that is recorded in
+    /// `until_panic`.
     ///
     /// # Errors
     /// If the host refuses a thread, a signal handler or a file descriptor.
-    pub fn start(vcpus: Vec<VcpuFd>, memory: &GuestMemoryMmap, bus: &Arc<Bus>) -> io::Result<Self> {
+    pub fn start(
+        vcpus: Vec<VcpuFd>,
+        memory: &GuestMemoryMmap,
+        bus: &Arc<Bus>,
+        until_panic: Option<Arc<MachineEvents>>,
+    ) -> io::Result<Self> {
         // The signal only makes KVM_RUN return with EINTR.
         extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         register_signal_handler(SIGRTMIN(), nothing).map_err(io::Error::from)?;
@@ -81,6 +135,9 @@ impl Vcpus {
             pause: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
             halted: AtomicUsize::new(0),
+            exits: AtomicU64::new(0),
+            holds: Holds::new(vcpus.len()),
+            until_panic,
             event: EventFd::new(EFD_NONBLOCK)?,
         });
         let (ready, all_ready) = channel::<()>();
@@ -91,7 +148,8 @@ impl Vcpus {
             let run = move || {
                 start_threads_of_kvm(&mut vcpu);
                 drop(ready);
-                let ran = panic::catch_unwind(AssertUnwindSafe(|| run(&mut vcpu, &memory, &bus, &shared)));
+                let ran =
+                    panic::catch_unwind(AssertUnwindSafe(|| run(index, &mut vcpu, &memory, &bus, &shared)));
                 let end = ran.unwrap_or_else(|_| {
                     Some(VcpuEnd::Failed("a vCPU thread panicked, which is a bug of minivmm".to_owned()))
                 });
@@ -126,7 +184,7 @@ impl Vcpus {
     ///
     /// In a pause it only sends the signal again, because a thread that was about to run may have missed it.
     pub fn look_for_halt(&mut self) -> bool {
-        if self.is_pausing() {
+        if self.is_pausing() || (0..self.threads.len()).any(|index| self.shared.holds.is_held(index)) {
             self.kick();
             return false;
         }
@@ -140,6 +198,21 @@ impl Vcpus {
     pub fn pause(&self) {
         self.shared.pause.store(true, Ordering::SeqCst);
         self.kick();
+    }
+
+    /// Lets the vCPUs leave the guest, and returns when all wait. False if they do not within `patience`.
+    pub fn pause_within(&self, patience: Duration) -> bool {
+        let begun = Instant::now();
+        self.pause();
+        while !self.are_paused() {
+            if begun.elapsed() > patience {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            // A thread that was about to run may have missed the signal.
+            self.kick();
+        }
+        true
     }
 
     /// Lets the vCPUs continue.
@@ -159,6 +232,23 @@ impl Vcpus {
     /// Whether all vCPUs wait, so that the guest does not run.
     pub fn are_paused(&self) -> bool {
         self.is_pausing() && self.shared.waiting.load(Ordering::SeqCst) == self.threads.len()
+    }
+
+    /// How often a vCPU has left the guest for minivmm.
+    pub fn exits(&self) -> u64 {
+        self.shared.exits.load(Ordering::Relaxed)
+    }
+
+    /// The vCPUs for a debugger.
+    pub fn hands(&self) -> Hands {
+        let threads = self.threads.iter().map(|thread| thread.thread().clone()).collect();
+        Hands { shared: self.shared.clone(), threads }
+    }
+
+    /// Lets the vCPUs leave the guest for a debugger, each at its next exit, and wait.
+    pub fn hold(&self) {
+        (0..self.threads.len()).for_each(|index| self.shared.holds.hold(index, true));
+        self.kick();
     }
 
     fn unpark(&self) {
@@ -199,15 +289,25 @@ fn start_threads_of_kvm(vcpu: &mut VcpuFd) {
 }
 
 /// Runs the guest until it ends. None if the machine stops it before.
-fn run(vcpu: &mut VcpuFd, memory: &GuestMemoryMmap, bus: &Bus, shared: &Shared) -> Option<VcpuEnd> {
+fn run(
+    index: usize,
+    vcpu: &mut VcpuFd,
+    memory: &GuestMemoryMmap,
+    bus: &Bus,
+    shared: &Shared,
+) -> Option<VcpuEnd> {
     let end = loop {
-        if shared.pause.load(Ordering::SeqCst) {
-            shared.wait();
+        if shared.must_wait(index)
+            && let Err(error) = shared.wait(index, vcpu)
+        {
+            break failed(vcpu, &format!("the end of a step: {error}"));
         }
         if shared.stop.load(Ordering::Relaxed) {
             return None;
         }
-        match vcpu.run() {
+        let left = vcpu.run();
+        shared.exits.fetch_add(1, Ordering::Relaxed);
+        match left {
             Ok(VcpuExit::MmioRead(address, data)) => {
                 if !bus.read(address, data) {
                     tracing::debug!("load of {} bytes from {address:#x}, which no device has", data.len());
@@ -224,11 +324,25 @@ fn run(vcpu: &mut VcpuFd, memory: &GuestMemoryMmap, bus: &Bus, shared: &Shared) 
                     break failed(vcpu, &exit);
                 }
             }
-            Ok(exit) => match arch::handle_exit(exit) {
-                ControlFlow::Continue(()) => {}
-                ControlFlow::Break(Ok(end)) => break end,
-                ControlFlow::Break(Err(exit)) => break failed(vcpu, &exit),
-            },
+            Ok(VcpuExit::Debug(exit)) => {
+                if let Err(error) = shared.holds.stop(index, vcpu, &exit) {
+                    break failed(vcpu, &format!("a stop for the debugger: {error}"));
+                }
+            }
+            Ok(exit) => {
+                let may_be_trap = shared.holds.may_be_trap(&exit);
+                let handled = arch::handle_exit(exit);
+                match if may_be_trap { shared.holds.trap(index, vcpu) } else { Ok(false) } {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => break failed(vcpu, &format!("a stop for the debugger: {error}")),
+                }
+                match handled {
+                    ControlFlow::Continue(()) => {}
+                    ControlFlow::Break(Ok(end)) => break end,
+                    ControlFlow::Break(Err(exit)) => break failed(vcpu, &exit),
+                }
+            }
             Err(error) if error.errno() == libc::EINTR || error.errno() == libc::EAGAIN => {
                 if arch::halted_for_good(vcpu).unwrap_or(false) {
                     shared.halted.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,14 @@
 //! The wakeups of the event loop, apart from devices' queues: notes which descriptors are ready, and leaves the work to the loop.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::{
+    os::fd::{AsRawFd, RawFd},
+    sync::Arc,
+};
 
-use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use event_manager::{EventOps, EventSet, EventSubscriber, Events, MutEventSubscriber};
+
+/// What the event loop calls: this file's subscriber, and those of devices and of the API socket.
+pub(super) type Subscriber = Arc<dyn EventSubscriber>;
 
 /// The cause of a wakeup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

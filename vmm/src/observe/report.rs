@@ -1,11 +1,6 @@
 //! The report of a run: the JSON of `--report`.
 
-use std::{
-    fs::File,
-    os::unix::fs::FileExt as _,
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::ops::Range;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -103,6 +98,23 @@ pub struct WindowReport {
     pub runs_written: Vec<(u64, u64)>,
 }
 
+impl WindowReport {
+    /// The report of `window`. `written` has a bitmap of the pages that devices wrote to for each range of addresses.
+    pub(crate) fn new(window: cma::Window, written: &[(Range<u64>, Vec<u64>)]) -> Self {
+        let bitmap =
+            written.iter().find(|(range, _)| *range == window.range()).map(|(_, bitmap)| &bitmap[..]);
+        let runs_written = runs(bitmap.unwrap_or_default());
+        Self {
+            name: window.name,
+            base: window.base,
+            size: window.size,
+            node: window.node,
+            pages_written: runs_written.iter().map(|(_, count)| count).sum(),
+            runs_written,
+        }
+    }
+}
+
 /// The counters of a device by their names.
 pub type Counters = IndexMap<String, u64>;
 
@@ -156,6 +168,8 @@ pub struct Report {
     pub out: Option<OutReport>,
     /// The fault injection; null without a plan.
     pub faults: Option<devices::faults::Trace>,
+    /// The memory dump of a guest that panicked; null without `--dump-on-panic`, and if it could not be written.
+    pub memory_dump: Option<String>,
     /// The likely reason, in a sentence, if a guest failed before its boot mark; else null.
     pub boot_failure: Option<String>,
     /// The sandbox of minivmm; null with `--sandbox off`, or if another program started the machine.
@@ -172,45 +186,6 @@ impl Report {
         let device = self.devices.iter().find(|device| device.id == id)?;
         device.counters.get(counter).copied()
     }
-}
-
-/// Resident memory of this process without shared memory, which guest memory is: anonymous and file pages (VmRSS - RssShmem,
-/// proc(5)).
-pub fn overhead() -> u64 {
-    let status = status_of_main_thread();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()
-    };
-    (field("RssAnon").unwrap_or(0) + field("RssFile").unwrap_or(0)) * 1024
-}
-
-/// The main thread's status (proc_pid_status(5)). The file stays open after the first call, because a thread in the sandbox opens no
-/// files.
-pub(crate) fn status_of_main_thread() -> String {
-    static STATUS: LazyLock<Option<File>> = LazyLock::new(|| File::open("/proc/self/status").ok());
-    // The kernel writes it anew for each read from its start.
-    let mut text = vec![0; 16 << 10];
-    let length = STATUS.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
-    String::from_utf8_lossy(&text[..length]).into_owned()
-}
-
-/// Time since this process was started. The first call reads the kernel's record of it.
-pub fn since_process_start() -> Option<Duration> {
-    static START: LazyLock<Option<Instant>> = LazyLock::new(|| Instant::now().checked_sub(age()?));
-    START.as_ref().map(Instant::elapsed)
-}
-
-/// Time since this process was started, by the kernel's record (proc_pid_stat(5), starttime).
-fn age() -> Option<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // These are the fields after the command's name in parentheses. The first of them is field 3; starttime is field 22.
-    let start_ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?.parse().ok()?;
-    // SAFETY: sysconf reads no memory of ours.
-    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
-    let uptime: f64 =
-        std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
-    Duration::try_from_secs_f64(uptime - start_ticks as f64 / per_second as f64).ok()
 }
 
 /// The set bits of `bitmap` as runs of (first, count).
@@ -236,11 +211,5 @@ mod tests {
     fn runs_cross_words() {
         assert_eq!(runs(&[0b0110 | 1 << 63, 0b1011]), [(1, 2), (63, 3), (67, 1)]);
         assert_eq!(runs(&[]), []);
-    }
-
-    #[test]
-    fn this_process_has_memory_and_an_age() {
-        assert!(overhead() > 100 << 10);
-        assert!(since_process_start().unwrap() < Duration::from_secs(3600));
     }
 }

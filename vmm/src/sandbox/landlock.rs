@@ -10,7 +10,7 @@ use landlock::{
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope, make_bitflags,
 };
 
-use super::Kind;
+use super::kind::Kind;
 
 /// The newest version of the ABI whose rights are known here. The crate uses as much of it as the kernel has.
 const KNOWN: Version = Version::V9;
@@ -44,11 +44,13 @@ fn allowed(kind: Kind) -> BitFlags<AccessFs> {
             ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
         }),
         Kind::Recording => make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | RemoveFile}),
-        // The API's socket in a lab.
-        Kind::Relay => AccessFs::ResolveUnix.into(),
+        // The API's socket in a lab, and those of programs that wait for a guest.
+        Kind::Relay | Kind::Sockets => AccessFs::ResolveUnix.into(),
         Kind::Vcpu
         | Kind::Device
         | Kind::Disk
+        | Kind::Backend
+        | Kind::Network
         | Kind::Output
         | Kind::Log
         | Kind::Input

@@ -15,6 +15,7 @@
 //! [`begin`]; `minivmm run` does. Without that call all functions here do nothing, and the library can run many machines.
 
 mod credentials;
+mod kind;
 mod landlock;
 mod seccomp;
 pub mod violation;
@@ -34,8 +35,11 @@ use schemars::JsonSchema;
 use seccompiler::BpfProgram;
 use serde::{Deserialize, Serialize};
 
-pub use self::landlock::abi as landlock_abi;
-use crate::observe::report::status_of_main_thread;
+pub use self::{
+    kind::{Kind, Work},
+    landlock::abi as landlock_abi,
+};
+use crate::observe::process::status_of_main_thread;
 
 /// Whether a machine is confined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -45,71 +49,6 @@ pub enum Mode {
     On,
     /// They keep all rights, as a debugger needs it
     Off,
-}
-
-/// What a thread is for. It decides what the thread may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The event loop and the end of the run: reports are renamed to their names, the API's socket is removed.
-    Main,
-    /// Runs a vCPU.
-    Vcpu,
-    /// Serves a device.
-    Device,
-    /// Reads and writes the disk for the guest's /out.
-    Disk,
-    /// Writes a recording.
-    Recording,
-    /// Unpacks the guest's files into the folder of `--out`.
-    Files,
-    /// Writes to standard output, standard error or the console log.
-    Output,
-    /// Writes minivmm's own messages.
-    Log,
-    /// Reads standard input.
-    Input,
-    /// Makes PNGs of frames.
-    Capture,
-    /// In a lab, connects clients on the host to the API's socket.
-    Relay,
-    /// Ends the process if a part of it does not end.
-    Watch,
-}
-
-impl Kind {
-    /// All kinds, in the order of their numbers.
-    const ALL: [Self; 12] = [
-        Self::Main,
-        Self::Vcpu,
-        Self::Device,
-        Self::Disk,
-        Self::Recording,
-        Self::Files,
-        Self::Output,
-        Self::Log,
-        Self::Input,
-        Self::Capture,
-        Self::Relay,
-        Self::Watch,
-    ];
-
-    /// Its name in messages and reports.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Main => "main",
-            Self::Vcpu => "vCPU",
-            Self::Device => "device",
-            Self::Disk => "disk",
-            Self::Recording => "recording",
-            Self::Files => "files",
-            Self::Output => "output",
-            Self::Log => "log",
-            Self::Input => "input",
-            Self::Capture => "capture",
-            Self::Relay => "relay",
-            Self::Watch => "watch",
-        }
-    }
 }
 
 /// Why a machine cannot be confined.
@@ -158,12 +97,13 @@ pub struct SandboxReport {
 }
 
 /// Prepares the sandbox of this process, in which one machine is about to start. Threads that [`start`] starts from now on, and the
-/// threads of devices, confine themselves. In `folders` the main thread may replace and remove files.
+/// threads of devices, confine themselves. In `folders` the main thread may replace and remove files. The threads may do
+/// what this `work` needs.
 ///
 /// # Errors
 /// If the host lacks a part that every Linux host has.
-pub fn begin(folders: Vec<PathBuf>) -> Result<(), SandboxError> {
-    let filters = Kind::ALL.into_iter().map(|kind| Ok((kind, seccomp::filter(kind)?)));
+pub fn begin(folders: Vec<PathBuf>, work: Work) -> Result<(), SandboxError> {
+    let filters = Kind::ALL.into_iter().map(|kind| Ok((kind, seccomp::filter(kind, work)?)));
     let filters = filters.collect::<Result<_, seccompiler::BackendError>>()?;
     violation::watch()?;
     warm_allocator_up()?;
@@ -177,6 +117,9 @@ pub fn begin(folders: Vec<PathBuf>) -> Result<(), SandboxError> {
     threads::confine_with(|role| match role {
         Role::Device => enter(Kind::Device, &[]),
         Role::Disk => enter(Kind::Disk, &[]),
+        Role::Backend => enter(Kind::Backend, &[]),
+        Role::Network => enter(Kind::Network, &[]),
+        Role::Sockets(folder) => enter(Kind::Sockets, slice::from_ref(folder)),
         Role::Recording(folder) => enter(Kind::Recording, slice::from_ref(folder)),
     });
     Ok(())

@@ -11,7 +11,7 @@ use seccompiler::{
     SeccompRule,
 };
 
-use super::Kind;
+use super::kind::{Kind, Work};
 use crate::arch;
 
 /// Every thread: its open files, memory, locks, time, signals and end.
@@ -69,8 +69,9 @@ const CREATE: &[c_long] = &[
 const EVENTS: &[c_long] =
     &[libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_ppoll, libc::SYS_recvfrom, libc::SYS_shutdown];
 
-/// The files of the main thread in /proc, which stay open.
-const MAIN: &[c_long] = &[libc::SYS_accept4, libc::SYS_pread64];
+/// The files of the main thread in /proc, which stay open, and the end of programs that minivmm started.
+const MAIN: &[c_long] =
+    &[libc::SYS_accept4, libc::SYS_pidfd_send_signal, libc::SYS_pread64, libc::SYS_waitid];
 
 const DISK: &[c_long] = &[
     libc::SYS_epoll_ctl,
@@ -81,27 +82,54 @@ const DISK: &[c_long] = &[
     libc::SYS_pwrite64,
 ];
 
+/// Messages and events of a connection that is open, and the status of its program.
+const BACKEND: &[c_long] = &[
+    libc::SYS_ppoll,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_shutdown,
+    libc::SYS_waitid,
+];
+const NETWORK: &[c_long] =
+    &[libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_ppoll, libc::SYS_recvfrom, libc::SYS_waitid];
+
+/// Guest memory, whose holes are skipped, and the file that it is written to.
+const DUMP: &[c_long] = &[libc::SYS_lseek, libc::SYS_pwrite64];
+
 const OUTPUT: &[c_long] = &[libc::SYS_ppoll];
 
 /// The calls that a kind may make besides those of [`EVERY`] and [`conditional`].
-fn calls(kind: Kind) -> &'static [&'static [c_long]] {
+fn calls(kind: Kind, work: Work) -> &'static [&'static [c_long]] {
     match kind {
+        Kind::Main if work.dump => &[MAIN, EVENTS, REPLACE, DUMP],
         Kind::Main => &[MAIN, EVENTS, REPLACE],
         Kind::Disk => &[DISK],
+        Kind::Backend => &[BACKEND],
+        // It closes the connection to a backend that does not answer.
+        Kind::Vcpu => &[&[libc::SYS_shutdown]],
+        Kind::Network => &[NETWORK],
+        Kind::Sockets => &[EVENTS, &[libc::SYS_accept4, libc::SYS_connect]],
         Kind::Recording | Kind::Files => &[CREATE, REPLACE],
         Kind::Output => &[OUTPUT],
         Kind::Relay => &[EVENTS, &[libc::SYS_connect]],
-        Kind::Vcpu | Kind::Device | Kind::Log | Kind::Input | Kind::Capture | Kind::Watch => &[],
+        Kind::Device | Kind::Log | Kind::Input | Kind::Capture | Kind::Watch => &[],
     }
 }
 
 /// The requests of ioctl(2) that a kind may make.
-fn requests(kind: Kind) -> Vec<u64> {
+fn requests(kind: Kind, work: Work) -> Vec<u64> {
     match kind {
-        Kind::Vcpu => arch::vcpu_requests(),
+        Kind::Vcpu => {
+            let mut requests = arch::vcpu_requests();
+            requests.extend(work.debugger.then(arch::debug_requests).into_iter().flatten());
+            requests.extend(work.dump.then(arch::core_requests).into_iter().flatten());
+            requests
+        }
         // The terminal's mode and size, and clients of the API that never wait.
         Kind::Main => vec![libc::TCGETS, libc::TCSETS, libc::TIOCGWINSZ, libc::FIONBIO],
-        Kind::Relay => vec![libc::FIONBIO],
+        Kind::Network => vec![devices::virtio::net::AGREE_REQUEST()],
+        Kind::Relay | Kind::Sockets => vec![libc::FIONBIO],
         _ => Vec::new(),
     }
 }
@@ -114,7 +142,7 @@ fn equals(argument: u8, value: u64) -> Condition {
 }
 
 /// The calls that a kind may make with certain arguments only.
-fn conditional(kind: Kind) -> Vec<(c_long, Condition)> {
+fn conditional(kind: Kind, work: Work) -> Vec<(c_long, Condition)> {
     let no_code = (2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0);
     let mut calls = vec![
         (libc::SYS_mmap, no_code.clone()),
@@ -127,8 +155,8 @@ fn conditional(kind: Kind) -> Vec<(c_long, Condition)> {
         // The standard library checks descriptors in debug builds before it closes them.
         (libc::SYS_fcntl, equals(1, libc::F_GETFD as u64)),
     ];
-    calls.extend(requests(kind).into_iter().map(|request| (libc::SYS_ioctl, equals(1, request))));
-    if kind == Kind::Relay {
+    calls.extend(requests(kind, work).into_iter().map(|request| (libc::SYS_ioctl, equals(1, request))));
+    if matches!(kind, Kind::Relay | Kind::Sockets) {
         calls.push((libc::SYS_socket, equals(0, libc::AF_UNIX as u64)));
     }
     calls
@@ -138,13 +166,13 @@ fn conditional(kind: Kind) -> Vec<(c_long, Condition)> {
 ///
 /// # Errors
 /// If it is malformed.
-pub(super) fn filter(kind: Kind) -> Result<BpfProgram, BackendError> {
+pub(super) fn filter(kind: Kind, work: Work) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in calls(kind).iter().copied().chain([EVERY]).flatten() {
+    for call in calls(kind, work).iter().copied().chain([EVERY]).flatten() {
         let older = arch::OLDER_CALLS.iter().filter(|(newer, ..)| newer == call).map(|(_, older, _)| *older);
         rules.extend(older.chain([*call]).map(|call| (call, Vec::new())));
     }
-    for (call, (argument, length, comparison, value)) in conditional(kind) {
+    for (call, (argument, length, comparison, value)) in conditional(kind, work) {
         let condition = SeccompCondition::new(argument, length, comparison, value)?;
         rules.entry(call).or_default().push(SeccompRule::new(vec![condition])?);
     }
@@ -156,9 +184,11 @@ pub(super) fn filter(kind: Kind) -> Result<BpfProgram, BackendError> {
 mod tests {
     use super::*;
 
+    const ALL_WORK: Work = Work { debugger: true, dump: true };
+
     fn may(kind: Kind, call: c_long) -> bool {
-        calls(kind).iter().copied().chain([EVERY]).flatten().any(|allowed| *allowed == call)
-            || conditional(kind).iter().any(|(allowed, _)| *allowed == call)
+        calls(kind, ALL_WORK).iter().copied().chain([EVERY]).flatten().any(|allowed| *allowed == call)
+            || conditional(kind, ALL_WORK).iter().any(|(allowed, _)| *allowed == call)
     }
 
     fn kinds_with(call: c_long) -> Vec<Kind> {
@@ -169,7 +199,9 @@ mod tests {
     fn the_filters_can_be_made() {
         for kind in Kind::ALL {
             // Each comparison of a call takes a few instructions; the kernel has room for 4096.
-            assert!((100..1000).contains(&filter(kind).unwrap().len()), "{kind:?}");
+            for work in [Work::default(), ALL_WORK] {
+                assert!((100..1000).contains(&filter(kind, work).unwrap().len()), "{kind:?}");
+            }
         }
     }
 
@@ -202,18 +234,26 @@ mod tests {
     fn few_kinds_open_files_or_sockets() {
         assert_eq!(kinds_with(libc::SYS_openat), [Kind::Recording, Kind::Files]);
         assert_eq!(kinds_with(libc::SYS_renameat2), [Kind::Main, Kind::Recording, Kind::Files]);
-        assert_eq!(kinds_with(libc::SYS_socket), [Kind::Relay]);
-        assert_eq!(kinds_with(libc::SYS_accept4), [Kind::Main]);
-        assert_eq!(kinds_with(libc::SYS_ioctl), [Kind::Main, Kind::Vcpu, Kind::Relay]);
+        assert_eq!(kinds_with(libc::SYS_socket), [Kind::Sockets, Kind::Relay]);
+        assert_eq!(kinds_with(libc::SYS_accept4), [Kind::Main, Kind::Sockets]);
+        assert_eq!(kinds_with(libc::SYS_sendmsg), [Kind::Backend]);
+        assert_eq!(
+            kinds_with(libc::SYS_ioctl),
+            [Kind::Main, Kind::Vcpu, Kind::Network, Kind::Sockets, Kind::Relay]
+        );
     }
 
     /// The rules of a call without conditions would be lost if it had others too.
     #[test]
     fn a_call_has_conditions_or_none() {
         for kind in Kind::ALL {
-            for (call, _) in conditional(kind) {
-                let free =
-                    calls(kind).iter().copied().chain([EVERY]).flatten().any(|allowed| *allowed == call);
+            for (call, _) in conditional(kind, ALL_WORK) {
+                let free = calls(kind, ALL_WORK)
+                    .iter()
+                    .copied()
+                    .chain([EVERY])
+                    .flatten()
+                    .any(|allowed| *allowed == call);
                 assert!(!free, "{kind:?}: {call}");
             }
         }
@@ -222,7 +262,23 @@ mod tests {
     #[test]
     fn a_vcpu_makes_the_requests_of_kvm() {
         // KVM_RUN, KVM_GET_MP_STATE (Documentation/virt/kvm/api.rst).
-        assert_eq!(requests(Kind::Vcpu)[0], 0xae80);
-        assert!(requests(Kind::Vcpu).contains(&0x8004_ae98));
+        assert_eq!(requests(Kind::Vcpu, Work::default())[0], 0xae80);
+        assert!(requests(Kind::Vcpu, Work::default()).contains(&0x8004_ae98));
+        // KVM_SET_GUEST_DEBUG.
+        let debugs = |debugger| {
+            let work = Work { debugger, dump: true };
+            requests(Kind::Vcpu, work).iter().any(|request| request & 0xffff == 0xae9b)
+        };
+        assert!(debugs(true) && !debugs(false));
+    }
+
+    #[test]
+    fn the_main_thread_writes_at_any_place_for_a_dump_alone() {
+        let may = |dump, call: c_long| {
+            calls(Kind::Main, Work { debugger: true, dump }).iter().any(|calls| calls.contains(&call))
+        };
+        for call in [libc::SYS_lseek, libc::SYS_pwrite64] {
+            assert!(may(true, call) && !may(false, call), "{call}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 /// What a thread of `kind` sees of the calls of `work`.
 fn confined<T: Send + 'static>(kind: Kind, work: impl FnOnce() -> T + Send + 'static) -> T {
     violation::handle().unwrap();
-    let filter = seccomp::filter(kind).unwrap();
+    let filter = seccomp::filter(kind, Work::default()).unwrap();
     let run = move || {
         violation::this_thread_is(kind);
         seccompiler::apply_filter(&filter).unwrap();

@@ -15,7 +15,7 @@ use vmm_sys_util::{
     signal::register_signal_handler,
 };
 
-use super::Kind;
+use super::kind::Kind;
 use crate::arch;
 
 /// Set in [`FIRST`], so that no call is 0.

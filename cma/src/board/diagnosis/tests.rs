@@ -1,7 +1,7 @@
 //! What is said of logs.
 
 use super::*;
-use crate::board::{BoardError, Effort};
+use crate::board::{BoardError, Cause, Effort};
 
 fn diagnose(log: &str) -> Diagnosis {
     Diagnosis::of(&Board::of_log(log).unwrap(), &Question::default())

@@ -1,46 +1,9 @@
 //! The messages of a boot: the kernel, the board, the windows that it placed, and those that it did not make.
 
-use serde::Serialize;
-
-use super::{Log, MOST, line::number_after};
-
-/// How a window came to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// A node of the device tree.
-    Tree,
-    /// `cma=` on the command line, or the kernel's configuration.
-    Kernel,
-}
-
-/// A window that the boot placed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Placed {
-    /// The line of the log, from 1.
-    pub line: usize,
-    /// The name, if the log has it.
-    pub name: Option<String>,
-    /// The first address; null for a window of several ranges.
-    pub base: Option<u64>,
-    /// The size in bytes.
-    pub size: u64,
-    /// How it came to be.
-    pub origin: Origin,
-}
-
-/// A message of the boot about a window that it did not make.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BootNote {
-    /// The line of the log, from 1.
-    pub line: usize,
-    /// The message as printed, without its prefix.
-    pub text: String,
-    /// What it means.
-    pub meaning: &'static str,
-    /// The source file and function of the kernel.
-    pub source: &'static str,
-}
+use super::{
+    contents::{BootNote, Log, MOST, Origin, Placed},
+    line::number_after,
+};
 
 /// The beginnings of such messages, what they mean, and where they come from.
 const MEANINGS: [(&str, &str, &str); 13] = [

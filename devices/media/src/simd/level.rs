@@ -69,8 +69,8 @@ macro_rules! kernel {
     ) => {
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments, reason = "slices that are arguments are known not to overlap")]
-        pub(super) fn $name(level: crate::simd::Level, $($argument: $type),*) {
-            use crate::simd::{Kind, vector};
+        pub(super) fn $name(level: $crate::simd::Level, $($argument: $type),*) {
+            use $crate::simd::{Kind, vector};
 
             #[allow(clippy::too_many_arguments, reason = "as above")]
             #[inline(always)]
@@ -104,7 +104,7 @@ macro_rules! kernel {
         }
     };
     ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
-        crate::simd::kernel! {
+        $crate::simd::kernel! {
             $(#[$attribute])* fn $name<V>($($argument: $type),*) $body
         }
     };

@@ -18,8 +18,8 @@ use crate::{
     },
     dma::DmaPort,
     faults::{Change, Event, Fault, FaultHandle, flip_bits},
-    media::Exposure,
 };
+use media::Exposure;
 
 /// What goes wrong with frames on their way to memory.
 pub(in crate::camera) struct DmaFaults {

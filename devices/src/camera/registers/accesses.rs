@@ -12,8 +12,8 @@ use crate::{
         spec::Timing,
     },
     faults::RegisterWrite,
-    media::{MAX_PLANES, Pattern},
 };
+use media::{MAX_PLANES, Pattern};
 
 /// The bits of all channels.
 pub(super) const CHANNEL_BITS: u32 = (1 << regs::CHANNELS) - 1;

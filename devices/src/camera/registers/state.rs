@@ -22,8 +22,8 @@ use crate::{
     },
     faults::FaultHandle,
     irq::IrqLine,
-    media::SceneSettings,
 };
+use media::SceneSettings;
 
 /// The state that a reset restores.
 #[derive(Debug)]

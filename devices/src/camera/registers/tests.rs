@@ -20,9 +20,9 @@ use crate::{
     },
     faults::FaultHandle,
     irq::IrqLine,
-    media::Exposure,
     register_table::Access,
 };
+use media::Exposure;
 
 struct Rig {
     registers: RegisterFile,

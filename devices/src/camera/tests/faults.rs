@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{Layout, Rig, layout, regs, stamp};
-use crate::{
-    faults::{Faults, Trace, testing},
-    media::FrameSource as _,
-};
+use crate::faults::{Faults, Trace, testing};
+use media::FrameSource as _;
 
 const BUFFERS: [u32; 2] = [0x50_0000, 0x60_0000];
 const DONE: u32 = regs::IRQ_DONE;

@@ -7,10 +7,8 @@ use super::{
     regs::{self, CHANNEL_PARAMS, CHANNEL_STATISTICS},
     uapi::{FLAG_DISABLE, PARAMS_FOURCC, ParamsFault, STATISTICS_FOURCC, STATISTICS_SIZE},
 };
-use crate::{
-    faults::{Faults, testing},
-    media::isp::GAIN_ONE,
-};
+use crate::faults::{Faults, testing};
+use media::isp::GAIN_ONE;
 
 const FRAME: u32 = 0x40_0000;
 const STATISTICS: u32 = 0x60_0000;

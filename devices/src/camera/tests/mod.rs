@@ -11,8 +11,8 @@ use crate::{
     dma::DmaPort,
     faults::{FaultHandle, Faults},
     irq::IrqLine,
-    media::{FORMATS, Layout, stamp},
 };
+use media::{FORMATS, Layout, stamp};
 
 mod faults;
 mod metadata;

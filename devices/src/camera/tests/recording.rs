@@ -13,7 +13,7 @@ use std::{
 use y4m::Colorspace;
 
 use super::*;
-use crate::media::{Format, SceneFile};
+use media::{Format, SceneFile};
 
 /// The frames of a clip: its header, and the planes of each frame.
 fn clip(path: &Path) -> (Vec<u8>, Colorspace, Vec<[Vec<u8>; 3]>) {

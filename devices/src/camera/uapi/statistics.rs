@@ -1,7 +1,7 @@
 //! The writer of buffers of statistics.
 
 use super::table::{STATISTICS, STATISTICS_VERSION};
-use crate::media::{UsedSettings, isp::Statistics};
+use media::{UsedSettings, isp::Statistics};
 
 /// The number of bytes of a buffer of statistics.
 pub const STATISTICS_SIZE: usize = STATISTICS.size();
@@ -54,7 +54,7 @@ mod tests {
         super::table::{Field, Kind, Struct, ZONE},
         *,
     };
-    use crate::media::{Exposure, isp::Zone};
+    use media::{Exposure, isp::Zone};
 
     /// Element `index` of a field, at its place in the table.
     fn element(bytes: &[u8], of: &Struct, name: &str, index: usize) -> u64 {

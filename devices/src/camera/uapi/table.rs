@@ -1,6 +1,6 @@
 //! The table of the layouts: each structure with its fields, their ranges and meanings, and the constants.
 
-use crate::media::isp::{DIGITAL_GAIN_MAX, MESH, TONE_POINTS, ZONES};
+use media::isp::{DIGITAL_GAIN_MAX, MESH, TONE_POINTS, ZONES};
 
 /// `V4L2_META_FMT_MINIVMM_STATS`: `CH_FORMAT` of the statistics.
 pub const STATISTICS_FOURCC: u32 = u32::from_le_bytes(*b"MVMS");

@@ -8,7 +8,10 @@ use std::{
 
 use imago::{FormatAccess, format::drivers::FormatDriverInstance as _, qcow2::Qcow2};
 
-use super::{CHUNK, SECTOR, host_file::HostFile};
+use super::{
+    host_file::HostFile,
+    limits::{CHUNK, SECTOR},
+};
 
 /// The format of a disk's file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -2,22 +2,16 @@
 
 use std::{
     io,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread::{self, JoinHandle},
 };
 
-use event_manager::{EventManager, RemoteEndpoint, SubscriberOps as _};
-use tracing::error;
-
-use super::{Block, DiskFile, Pool, media::Media};
+use super::{device::Block, media::Media, open::DiskFile, pool::Pool};
 use crate::{
-    media::threads::{self, Role},
     platform::{BuildError, Counters, Doorbell, Parts, PlatformDevice},
-    virtio::mmio::MmioTransport,
+    virtio::{event_thread::EventThread, mmio::MmioTransport},
 };
+use media::threads::{self, Role};
 
 /// A disk in its machine. Dropping it stops it.
 pub struct Disk {
@@ -30,9 +24,7 @@ pub struct Disk {
 struct Threads {
     pool: Arc<Pool>,
     workers: Vec<JoinHandle<()>>,
-    event_loop: JoinHandle<()>,
-    ends: Arc<AtomicBool>,
-    endpoint: RemoteEndpoint<Arc<MmioTransport<Block>>>,
+    event_loop: EventThread,
 }
 
 impl Disk {
@@ -54,36 +46,22 @@ impl Disk {
         let block = Block::pooled(media.clone(), queues, pool.clone());
         let transport = MmioTransport::new(block, dma.clone(), line).map_err(failed)?;
         let transport = Arc::new(transport.with_faults(parts.faults.clone()));
-        let mut manager = EventManager::new().map_err(|error| failed(io::Error::other(error.to_string())))?;
-        manager.add_subscriber(transport.clone());
-        let (endpoint, ends) = (manager.remote_endpoint(), Arc::new(AtomicBool::new(false)));
-        let start = |work: Box<dyn FnOnce() + Send>| {
-            threads::start(Role::Disk, thread::Builder::new().name(parts.id.clone()), work).map_err(failed)
-        };
-        let ends_there = ends.clone();
-        let event_loop = start(Box::new(move || {
-            while !ends_there.load(Ordering::Acquire) {
-                if let Err(error) = manager.run() {
-                    error!("a disk is not served any more: {error}");
-                    return;
-                }
-            }
-        }))?;
+        let event_loop = EventThread::start(&parts.id, Role::Disk, transport.clone()).map_err(failed)?;
         let mut disk = Self {
             transport,
             media,
-            threads: Mutex::new(Some(Threads { pool, workers: Vec::new(), event_loop, ends, endpoint })),
+            threads: Mutex::new(Some(Threads { pool, workers: Vec::new(), event_loop })),
         };
         // A worker that does not start ends the others, as the disk is dropped then.
         for _ in 0..workers {
             let (transport, media) = (disk.transport.clone(), disk.media.clone());
             // The faults of one worker's transfers are apart from those of another's.
             let memory = dma.without_faults().with_faults(parts.faults.clone());
-            let Some(threads) = disk.threads.get_mut().unwrap_or_else(PoisonError::into_inner) else { break };
-            let pool = threads.pool.clone();
-            threads.workers.push(start(Box::new(move || {
-                pool.work(&media, &memory, || give_back(&transport));
-            }))?);
+            let Some(running) = disk.threads.get_mut().unwrap_or_else(PoisonError::into_inner) else { break };
+            let pool = running.pool.clone();
+            let work = move || pool.work(&media, &memory, || give_back(&transport));
+            let builder = thread::Builder::new().name(parts.id.clone());
+            running.workers.push(threads::start(Role::Disk, builder, work).map_err(failed)?);
         }
         Ok(disk)
     }
@@ -122,10 +100,8 @@ impl PlatformDevice for Disk {
     fn stop(&self) {
         self.transport.reset();
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Threads { pool, workers, event_loop, ends, endpoint }) = threads {
-            ends.store(true, Ordering::Release);
-            // The eventfd takes a count of one.
-            let _ = endpoint.kick();
+        if let Some(Threads { pool, workers, event_loop }) = threads {
+            let event_loop = event_loop.end();
             pool.end();
             // A panic of a thread was printed when it happened.
             workers.into_iter().chain([event_loop]).for_each(|thread| drop(thread.join()));

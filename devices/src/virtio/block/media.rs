@@ -14,7 +14,10 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 
-use super::{CHUNK, SECTOR, content::Content};
+use super::{
+    content::Content,
+    limits::{CHUNK, SECTOR},
+};
 use crate::{dma::DmaPort, platform::Counters, virtio::request::Request};
 
 /// The longest range that is discarded or zeroed, in sectors: 16 MiB, so that a request takes a short time where the file system of

@@ -7,7 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Content, Format, Media, SECTOR};
+use super::{
+    content::{Content, Format},
+    limits::SECTOR,
+    media::Media,
+};
 
 /// What an image of qcow2 begins with.
 const QCOW2_MAGIC: [u8; 4] = *b"QFI\xfb";

@@ -9,7 +9,10 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{CHUNK, QUEUE_SIZE, media::Media};
+use super::{
+    limits::{CHUNK, QUEUE_SIZE},
+    media::Media,
+};
 use crate::{dma::DmaPort, virtio::request::Request};
 
 /// A request and the number of its queue.

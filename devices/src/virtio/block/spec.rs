@@ -2,7 +2,12 @@
 
 use std::{path::PathBuf, str::FromStr, sync::Arc};
 
-use super::{Disk, DiskFile, Format, OpenError, media::COUNTERS};
+use super::{
+    content::Format,
+    disk::Disk,
+    media::COUNTERS,
+    open::{DiskFile, OpenError},
+};
 use crate::{
     platform::{
         BuildError, DeviceSpec, Key, Node, Parts, PlatformDevice, Registration, Resources, Specification,
@@ -101,11 +106,7 @@ impl FromStr for DiskSpec {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let mut spec = Self { file: PathBuf::new(), format: None, is_read_only: false, queues: 4 };
-        let parts = text.split(',').map(|part| match part.trim() {
-            READ_ONLY => "ro=yes",
-            part => part,
-        });
-        let text = parts.collect::<Vec<_>>().join(",");
+        let text = options::spell_out(text, READ_ONLY);
         for (key, value) in options::read(NAME, REGISTRATION.keys, &text)? {
             let given = Given { device: NAME, key, value };
             match key {
@@ -137,7 +138,7 @@ impl Specification for DiskSpec {
 
 impl DeviceSpec for DiskSpec {
     fn build(&self, parts: Parts) -> Result<Arc<dyn PlatformDevice>, BuildError> {
-        let file = self.open().map_err(|error| BuildError::new(parts.id.as_str(), error))?;
+        let file = self.open().map_err(|error| BuildError::request(parts.id.as_str(), error))?;
         let serial = parts.id.clone();
         Ok(Arc::new(Disk::new(file, &serial, self.queues, WORKERS, parts)?))
     }

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{Seek as _, SeekFrom, Write as _},
     os::unix::fs::{FileExt as _, MetadataExt as _},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -12,8 +13,8 @@ use imago::{FormatCreateBuilder as _, qcow2::Qcow2};
 use proptest::prelude::*;
 use virtio_bindings::{
     virtio_blk::{
-        VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
-        VIRTIO_BLK_T_WRITE_ZEROES,
+        VIRTIO_BLK_F_RO, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN,
+        VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
     },
     virtio_mmio::{
         VIRTIO_MMIO_DEVICE_FEATURES, VIRTIO_MMIO_DEVICE_FEATURES_SEL, VIRTIO_MMIO_QUEUE_NOTIFY,
@@ -22,7 +23,7 @@ use virtio_bindings::{
 };
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
-use super::*;
+use super::{content::Content, device::WRITABLE, *};
 use crate::{
     dma::DmaPort,
     faults::FaultHandle,

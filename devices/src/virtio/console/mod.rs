@@ -11,7 +11,8 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{
-    VirtioDevice, platform,
+    device::VirtioDevice,
+    platform,
     queue::{QueueError, Queues},
 };
 use crate::platform::{Node, Resources, Specification};

@@ -2,8 +2,9 @@
 
 use std::{
     io,
+    os::fd::{AsRawFd as _, RawFd},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -16,17 +17,17 @@ use virtio_bindings::{
         VIRTIO_CONFIG_S_FAILED, VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_VERSION_1,
     },
     virtio_mmio::*,
-    virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC},
+    virtio_ring::VIRTIO_RING_F_EVENT_IDX,
 };
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{
-    VirtioDevice,
+    device::VirtioDevice,
     queue::{Outcome, Queues},
 };
-use crate::{bus::BusDevice, dma::DmaPort, faults::FaultHandle, irq::IrqLine};
+use crate::{bus::BusDevice, dma::DmaPort, faults::FaultHandle, irq::IrqLine, platform::Counters};
 
 /// The size of a device's range, in bytes.
 pub const SIZE: u64 = 0x200;
@@ -40,10 +41,6 @@ const VERSION: u32 = 2;
 /// "mnvm", little-endian.
 const VENDOR: u32 = 0x6d76_6e6d;
 
-/// What the transport and the rings can do, for every device.
-const FEATURES: u64 =
-    1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
-
 /// The bits of the status register that the driver sets, in the order in which it must.
 const STEPS: [u32; 4] = [
     VIRTIO_CONFIG_S_ACKNOWLEDGE,
@@ -54,14 +51,21 @@ const STEPS: [u32; 4] = [
 
 /// Distinguishes the host's event from those of the queues.
 const HOST_EVENT: u32 = u32::MAX;
+/// The same for the descriptor that the device polls.
+const HOST_POLL: u32 = u32::MAX - 1;
 
 /// The interrupt: a line, and the register that says why.
-struct Interrupt {
+pub(super) struct Interrupt {
     status: AtomicU32,
     line: IrqLine,
 }
 
 impl Interrupt {
+    /// The device has used buffers.
+    pub(super) fn used_buffers(&self) {
+        self.raise(VIRTIO_MMIO_INT_VRING);
+    }
+
     fn raise(&self, cause: u32) {
         self.status.fetch_or(cause, Ordering::SeqCst);
         self.line.raise();
@@ -107,9 +111,10 @@ struct State<D> {
 /// ```
 pub struct MmioTransport<D> {
     state: Mutex<State<D>>,
-    interrupt: Interrupt,
+    interrupt: Arc<Interrupt>,
     queue_events: Vec<EventFd>,
     host_event: Option<EventFd>,
+    host_poll: Option<RawFd>,
 }
 
 impl<D: VirtioDevice> MmioTransport<D> {
@@ -127,7 +132,12 @@ impl<D: VirtioDevice> MmioTransport<D> {
             .map(|size| Queue::new(size).expect("a device's queue size is a power of two"))
             .collect();
         let queue_events = queues.iter().map(|_| EventFd::new(EFD_NONBLOCK)).collect::<io::Result<_>>()?;
-        let host_event = device.host_event().map(EventFd::try_clone).transpose()?;
+        let host_poll = device.host_poll();
+        let host_event = match device.host_event() {
+            Some(event) => Some(event.try_clone()?),
+            // A pass that took its share goes on by it.
+            None => host_poll.map(|_| EventFd::new(EFD_NONBLOCK)).transpose()?,
+        };
         let state = State {
             device,
             rings: memory.without_faults(),
@@ -143,9 +153,10 @@ impl<D: VirtioDevice> MmioTransport<D> {
         };
         Ok(Self {
             state: Mutex::new(state),
-            interrupt: Interrupt { status: AtomicU32::new(0), line },
+            interrupt: Arc::new(Interrupt { status: AtomicU32::new(0), line }),
             queue_events,
             host_event,
+            host_poll,
         })
     }
 
@@ -162,12 +173,27 @@ impl<D: VirtioDevice> MmioTransport<D> {
         &self.queue_events
     }
 
+    /// The interrupt, for a device whose buffers are used elsewhere.
+    pub(super) fn interrupt(&self) -> Arc<Interrupt> {
+        self.interrupt.clone()
+    }
+
+    /// The device cannot go on, for this reason. It says that it needs a reset.
+    pub(super) fn fail(&self, reason: &str) {
+        self.state().fail(&self.interrupt, reason);
+    }
+
     /// Processes what the driver made available until now. To be called when the vCPUs have stopped, so that the
     /// guest's last output is not lost.
     pub fn drain(&self) {
         for index in 0..self.queue_events.len() {
             while self.process_queue(index) {}
         }
+    }
+
+    /// What the device counts.
+    pub(super) fn counters(&self) -> Counters {
+        self.state().device.counters()
     }
 
     fn state(&self) -> MutexGuard<'_, State<D>> {
@@ -252,8 +278,9 @@ impl<D: VirtioDevice> MmioTransport<D> {
         }
         let mut state = self.state();
         if state.advance(value) {
-            let features = state.driver_features;
-            state.device.start(features);
+            let state = &mut *state;
+            state.device.hand_over(&state.queues);
+            state.device.start(state.driver_features);
             // What came before is noticed now.
             self.queue_events.iter().for_each(notify);
         }
@@ -269,7 +296,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
 
 impl<D: VirtioDevice> State<D> {
     fn features(&self) -> u64 {
-        self.device.features() | FEATURES
+        self.device.features() | self.device.ring_features()
     }
 
     fn running(&self) -> bool {
@@ -433,8 +460,11 @@ impl<D: VirtioDevice> BusDevice for MmioTransport<D> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) {
-        // No device here has a configuration that the driver writes.
-        if let (Ok(offset), Ok(value)) = (u32::try_from(offset), data.try_into().map(u32::from_le_bytes)) {
+        if let Some(offset) = offset.checked_sub(VIRTIO_MMIO_CONFIG.into()) {
+            self.state().device.write_config(offset, data);
+        } else if let (Ok(offset), Ok(value)) =
+            (u32::try_from(offset), data.try_into().map(u32::from_le_bytes))
+        {
             self.write_register(offset, value);
         }
     }
@@ -443,8 +473,10 @@ impl<D: VirtioDevice> BusDevice for MmioTransport<D> {
 impl<D: VirtioDevice> EventSubscriber for MmioTransport<D> {
     fn init(&self, ops: &mut EventOps) {
         let queues = (0..).zip(&self.queue_events);
-        for (data, event) in queues.chain(self.host_event.iter().map(|event| (HOST_EVENT, event))) {
-            if let Err(error) = ops.add(Events::with_data(event, data, EventSet::IN)) {
+        let events = queues.chain(self.host_event.iter().map(|event| (HOST_EVENT, event)));
+        let polled = self.host_poll.iter().map(|fd| (HOST_POLL, *fd));
+        for (data, fd) in events.map(|(data, event)| (data, event.as_raw_fd())).chain(polled) {
+            if let Err(error) = ops.add(Events::with_data_raw(fd, data, EventSet::IN)) {
                 error!(
                     "a virtio device cannot be served, as the event loop does not take its event: {error}"
                 );
@@ -453,7 +485,13 @@ impl<D: VirtioDevice> EventSubscriber for MmioTransport<D> {
     }
 
     fn process(&self, events: Events, _ops: &mut EventOps) {
-        if events.data() == HOST_EVENT {
+        if events.data() == HOST_POLL {
+            if self.process_host_event()
+                && let Some(event) = &self.host_event
+            {
+                notify(event);
+            }
+        } else if events.data() == HOST_EVENT {
             if let Some(event) = &self.host_event {
                 self.serve(event, || self.process_host_event());
             }

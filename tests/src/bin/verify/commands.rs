@@ -1,7 +1,7 @@
 //! The commands that stages run: each line of their output has the stage's subject before it, and they do not outlive us.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _},
     os::unix::process::CommandExt as _,
@@ -21,11 +21,22 @@ const NICENESS: i32 = 10;
 thread_local! {
     /// Time of CPUs that this thread's commands have used.
     static CPU_TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// The first panics that this thread's commands have printed.
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
+
+/// How many lines of a panic are kept, and how many lines of all panics.
+const PANIC_LINES: usize = 6;
+const MOST_LINES: usize = 40;
 
 /// Time of CPUs that the commands of this thread have used, with all programs that they waited for.
 pub(crate) fn cpu_time() -> Duration {
     CPU_TIME.get()
+}
+
+/// The first panics that the commands of this thread have printed, as lines.
+pub(crate) fn panics() -> Vec<String> {
+    PANICS.take()
 }
 
 /// A command that builds: it stands back for the tests that run meanwhile.
@@ -41,10 +52,29 @@ pub(crate) fn run(who: &str, command: Command, mut line: impl FnMut(&str)) -> Re
     let error = |error: io::Error| format!("{who} cannot be heard: {error}");
     let (printed, writer) = io::pipe().map_err(error)?;
     let stdout = writer.try_clone().map_err(error)?;
+    let mut lines_of_panic = 0;
     follow(command, stdout.into(), writer.into(), printed, |text| {
         eprintln!("{who}: {text}");
+        if text.contains(" panicked at ") {
+            lines_of_panic = PANIC_LINES;
+        }
+        if lines_of_panic > 0 && !text.starts_with("stack backtrace:") {
+            lines_of_panic -= 1;
+            keep_line(text);
+        } else {
+            lines_of_panic = 0;
+        }
         line(text);
     })
+}
+
+/// Keeps a line of a panic.
+fn keep_line(text: &str) {
+    PANICS.with_borrow_mut(|lines| {
+        if lines.len() < MOST_LINES {
+            lines.push(text.to_owned());
+        }
+    });
 }
 
 /// Runs `command` to its end as [`run`] does, but returns its standard output.

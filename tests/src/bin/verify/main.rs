@@ -39,10 +39,14 @@ const PACKAGES: &[&str] = &[
     "e2fsprogs",
     "g++",
     "gcc",
+    "gdb",
     "git",
+    "iproute2",
     "libc6-dev",
     "mmdebstrap",
+    "passt",
     "python3-jsonschema",
+    "tmux",
     "util-linux",
 ];
 
@@ -314,7 +318,7 @@ impl<'scope> Verify<'scope, '_> {
                 words.extend(
                     built.units().flat_map(|unit| [unit.folder.clone().into(), unit.program.clone().into()]),
                 );
-                commands::run(arch.name, in_lab(arch, words)?, |_| ())
+                commands::run(arch.name, in_lab(arch, None, words)?, |_| ())
             };
             stages.begin(self.scope, name, needs, run);
         }
@@ -450,14 +454,13 @@ impl<'scope> Verify<'scope, '_> {
             Some((built, stages.lab(turn)))
         };
         let run = move |(built, _permit): (TestPrograms, _)| -> Result<(), String> {
-            let run = |tests: &[String]| {
-                let chosen = OsString::from(format!("{}={}", host::CHOSEN, tests.join(",")));
+            let run = |tests: &[String], passed: &Path| {
                 let release = self.release.map(|release| format!("{}={}", kernels::VARIABLE, release.name()));
                 let extent = OsString::from(format!("{}={}", Extent::VARIABLE, self.extent(arch).name()));
-                let words = [OsString::from("env"), chosen, extent];
-                let words = words.into_iter().chain(release.map(Into::into));
+                let words = [OsString::from("env"), extent].into_iter();
+                let words = words.chain(host::chosen(tests, passed)).chain(release.map(Into::into));
                 let run = built.suite_path().and_then(|suite| {
-                    let command = in_lab(arch, words.chain([suite.into()]).collect())?;
+                    let command = in_lab(arch, passed.parent(), words.chain([suite.into()]).collect())?;
                     commands::run(arch.name, command, |line| self.keep_time(arch, line))
                 });
                 run.inspect_err(|error| eprintln!("{}: {error}", arch.name)).is_ok()
@@ -488,12 +491,15 @@ impl<'scope> Verify<'scope, '_> {
     }
 }
 
-/// The command that runs `words` in a lab.
-fn in_lab(arch: &Arch, words: Vec<OsString>) -> Result<Command, String> {
+/// The command that runs `words` in a lab, which may write the folder `writable`.
+fn in_lab(arch: &Arch, writable: Option<&Path>, words: Vec<OsString>) -> Result<Command, String> {
     let folder = ::tests::programs::folder().map_err(|error| error.to_string())?;
     let mut lab = without_cargo(&folder.join("lab"));
-    lab.args(["run", "--arch", arch.name, "--timeout", &harness::LIMIT.as_secs().to_string(), "--"])
-        .args(words);
+    lab.args(["run", "--arch", arch.name, "--timeout", &harness::LIMIT.as_secs().to_string()]);
+    if let Some(folder) = writable {
+        lab.arg("--writable").arg(folder);
+    }
+    lab.arg("--").args(words);
     Ok(lab)
 }
 

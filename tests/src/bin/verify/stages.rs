@@ -30,10 +30,11 @@ impl<T: Clone> Stage<T> {
 }
 
 /// How a stage ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum StageEnd {
     Passed,
-    Failed,
+    /// The error, and the first panics in its output.
+    Failed(String),
     /// A stage that it needs has failed.
     NotRun,
 }
@@ -134,7 +135,10 @@ impl Stages {
             None => eprintln!("verify: {name} passed in {} s", took.as_secs()),
             Some(error) => eprintln!("verify: {name} FAILED in {} s: {error}", took.as_secs()),
         }
-        let end = if error.is_none() { StageEnd::Passed } else { StageEnd::Failed };
+        let panics = commands::panics();
+        let end = error.map_or(StageEnd::Passed, |error| {
+            StageEnd::Failed([error.to_owned()].into_iter().chain(panics).collect::<Vec<_>>().join("\n"))
+        });
         let cpus = commands::cpu_time();
         lock(&self.rows).push(Row { name: name.to_owned(), begun: start - self.begun, took, cpus, end });
     }

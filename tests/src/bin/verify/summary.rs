@@ -1,4 +1,4 @@
-//! The end of the output: how long each stage and the slowest tests took, and what failed.
+//! The end of the output: how long each stage and the slowest tests took, what failed, and why.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -31,7 +31,7 @@ impl Display for Summary {
         for Row { name, begun, took, cpus, end } in &self.rows {
             let end = match end {
                 StageEnd::Passed => "",
-                StageEnd::Failed => "  FAILED",
+                StageEnd::Failed(_) => "  FAILED",
                 StageEnd::NotRun => "  NOT RUN",
             };
             writeln!(f, "{:>8}{:>9}{:>9}  {name}{end}", begun.as_secs(), took.as_secs(), cpus.as_secs())?;
@@ -41,6 +41,12 @@ impl Display for Summary {
         writeln!(f, "\n  took s  the slowest of {} tests that were timed", self.tests.len())?;
         for (name, took) in self.tests.iter().take(SLOWEST) {
             writeln!(f, "{:>8.1}  {name}", took.as_secs_f64())?;
+        }
+        for row in &self.rows {
+            if let StageEnd::Failed(error) = &row.end {
+                writeln!(f, "\n{} FAILED:", row.name)?;
+                error.lines().try_for_each(|line| writeln!(f, "  {line}"))?;
+            }
         }
         Ok(())
     }

@@ -1,40 +1,24 @@
 //! The socket of `--api-socket`, which the event loop serves: takes lines from clients and hands answers back. No client can make
 //! it wait or grow.
 
-mod socket;
-
 use std::{
     io::{self, Read, Write},
     os::{fd::AsRawFd, unix::net::UnixStream},
-    path::{Path, PathBuf},
+    path::Path,
     time::Instant,
 };
 
+pub use devices::socket::{Socket, SocketError};
+
 use super::{Answer, REQUEST_MAX, Request};
+use crate::guest::whole_file::folder_of;
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
-pub use socket::Socket;
+
+/// The name of the socket in messages.
+pub const WHAT: &str = "API socket";
 
 /// The most clients at a time. A further client takes the place of the one that was silent for the longest time.
 const CLIENTS_MAX: usize = 16;
-
-/// Why the socket cannot be created.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// A program listens on it.
-    #[error("a program already listens on the API socket {}; stop that machine, or choose another path", .0.display())]
-    InUse(PathBuf),
-    /// The path is a file or a folder.
-    #[error("the API socket {} exists and is not a socket; choose another path", .0.display())]
-    NotASocket(PathBuf),
-    /// The host refused it.
-    #[error("the API socket {} cannot be created: {source}; choose a path of at most 107 bytes in a writable folder", path.display())]
-    Host {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
 
 /// A client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,12 +122,12 @@ impl Server {
     /// # Errors
     /// If the path is taken, or the host refuses it.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        Ok(Self { socket: Socket::bind(path)?, clients: Vec::new(), next: 0 })
+        Ok(Self { socket: Socket::bind(WHAT, path)?, clients: Vec::new(), next: 0 })
     }
 
     /// The folder of the socket, from which it is removed at the end.
     pub fn folder(&self) -> &Path {
-        self.socket.folder()
+        folder_of(self.socket.path())
     }
 
     /// The next request, with its client. The client's next request comes after the [`answer`](Self::answer) to this one. A line

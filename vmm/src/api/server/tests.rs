@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };

@@ -8,9 +8,12 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::layout;
 use crate::boot::kernel_file::{Bootable, Format, KernelError, KernelFile};
 
+/// Name of the architecture, as in the cache of guest images and in rustc's targets.
+pub const NAME: &str = "aarch64";
+
 /// The format of kernels that this machine boots, for a person to read.
 pub const KERNEL_FORMATS: &str = "an uncompressed arm64 boot Image";
-const BOOTABLE: Bootable = Bootable { machine: super::NAME, formats: KERNEL_FORMATS };
+const BOOTABLE: Bootable = Bootable { machine: NAME, formats: KERNEL_FORMATS };
 /// EM_AARCH64 (ELF for the Arm 64-bit Architecture).
 const ELF_MACHINE: u16 = 183;
 

@@ -8,9 +8,9 @@ use super::{
         GIC_CPU_INTERFACE, GIC_CPU_INTERFACE_SIZE, GIC_DISTRIBUTOR, GIC_DISTRIBUTOR_SIZE,
         GIC_REDISTRIBUTOR_SIZE, GIC_REDISTRIBUTORS,
     },
-    options::Gic,
+    options::{Gic, Options},
 };
-use crate::{boot::numa, machine::config::Config};
+use crate::boot::numa;
 
 /// The phandle of the interrupt controller that devices' interrupts go to.
 pub const INTERRUPT_PARENT: u32 = 1;
@@ -47,18 +47,18 @@ fn affinity(index: u8) -> u32 {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_cpus(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
+pub fn write_cpus(fdt: &mut FdtWriter, cpus: u8, numa: u8) -> Result<(), Error> {
     let parent = fdt.begin_node("cpus")?;
     fdt.property_u32("#address-cells", 1)?;
     fdt.property_u32("#size-cells", 0)?;
-    for index in 0..config.cpus {
+    for index in 0..cpus {
         let affinity = affinity(index);
         let node = fdt.begin_node(&format!("cpu@{affinity:x}"))?;
         fdt.property_string("device_type", "cpu")?;
         fdt.property_string("compatible", "arm,armv8")?;
         fdt.property_string("enable-method", "psci")?;
         fdt.property_u32("reg", affinity)?;
-        numa::write_id(fdt, config, numa::node_of_cpu(config, index))?;
+        numa::write_id(fdt, numa, numa::node_of_cpu(cpus, numa, index))?;
         fdt.end_node(node)?;
     }
     fdt.end_node(parent)
@@ -68,21 +68,21 @@ pub fn write_cpus(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_root_nodes(fdt: &mut FdtWriter, config: &Config, _exit: u32) -> Result<(), Error> {
+pub fn write_root_nodes(fdt: &mut FdtWriter, cpus: u8, options: &Options, _exit: u32) -> Result<(), Error> {
     let psci = fdt.begin_node("psci")?;
     let versions = ["arm,psci-1.0", "arm,psci-0.2"];
     fdt.property_string_list("compatible", versions.iter().map(ToString::to_string).collect())?;
     fdt.property_string("method", "hvc")?;
     fdt.end_node(psci)?;
 
-    write_timer(fdt, config)?;
+    let gic = options.gic();
+    write_timer(fdt, cpus, gic)?;
 
-    let gic = config.arch.gic();
     let controller = fdt.begin_node(&format!("interrupt-controller@{GIC_DISTRIBUTOR:x}"))?;
     let (compatible, second, second_size) = match gic {
         Gic::V2 => ("arm,cortex-a15-gic", GIC_CPU_INTERFACE, GIC_CPU_INTERFACE_SIZE),
         Gic::V3 => {
-            let size = GIC_REDISTRIBUTOR_SIZE * u64::from(config.cpus);
+            let size = GIC_REDISTRIBUTOR_SIZE * u64::from(cpus);
             ("arm,gic-v3", GIC_REDISTRIBUTORS, size)
         }
     };
@@ -97,11 +97,11 @@ pub fn write_root_nodes(fdt: &mut FdtWriter, config: &Config, _exit: u32) -> Res
 
 /// The four timers' interrupts (Documentation/devicetree/bindings/timer/arm,arch_timer.yaml): secure and non-secure
 /// physical, virtual, hypervisor.
-fn write_timer(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
+fn write_timer(fdt: &mut FdtWriter, cpus: u8, gic: Gic) -> Result<(), Error> {
     const TIMERS: [u32; 4] = [13, 14, 11, 10];
     // A GICv2's third cell also says which CPUs have it.
-    let flags = match config.arch.gic() {
-        Gic::V2 => IRQ_TYPE_LEVEL_HIGH | ((1 << config.cpus) - 1) << 8,
+    let flags = match gic {
+        Gic::V2 => IRQ_TYPE_LEVEL_HIGH | ((1 << cpus) - 1) << 8,
         Gic::V3 => IRQ_TYPE_LEVEL_HIGH,
     };
     let interrupts: Vec<u32> = TIMERS.into_iter().flat_map(|timer| [GIC_PPI, timer, flags]).collect();

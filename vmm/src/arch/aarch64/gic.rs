@@ -11,9 +11,8 @@ use kvm_ioctls::{DeviceFd, VmFd};
 
 use super::{
     layout::{GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, IRQ_LINES},
-    options::Gic,
+    options::{Gic, Options},
 };
-use crate::machine::config::Config;
 
 /// Interrupts that each CPU has for itself: SGIs and PPIs.
 const PRIVATE_IRQS: u32 = 32;
@@ -29,8 +28,8 @@ impl InterruptControllers {
     ///
     /// # Errors
     /// Those of the ioctls.
-    pub fn create(vm: &VmFd, config: &Config) -> Result<Self, kvm_ioctls::Error> {
-        let gic = config.arch.gic();
+    pub fn create(vm: &VmFd, cpus: u8, options: &Options) -> Result<Self, kvm_ioctls::Error> {
+        let gic = options.gic();
         let mut device = kvm_create_device { type_: gic.device_type(), fd: 0, flags: 0 };
         let controller = Self(vm.create_device(&mut device)?);
         match gic {
@@ -40,7 +39,7 @@ impl InterruptControllers {
             }
             Gic::V3 => {
                 controller.set_address(KVM_VGIC_V3_ADDR_TYPE_DIST, GIC_DISTRIBUTOR)?;
-                let redistributors = GIC_REDISTRIBUTORS | u64::from(config.cpus) << REDISTRIBUTORS_SHIFT;
+                let redistributors = GIC_REDISTRIBUTORS | u64::from(cpus) << REDISTRIBUTORS_SHIFT;
                 controller.set_address(KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION, redistributors)?;
             }
         }

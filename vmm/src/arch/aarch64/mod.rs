@@ -2,8 +2,11 @@
 
 mod boot;
 mod cache;
+mod core;
+mod debug;
 mod fdt;
 mod gic;
+mod kernel_map;
 mod layout;
 mod mmio;
 mod numa;
@@ -14,13 +17,20 @@ mod vcpu;
 
 use devices::dma::CleanCaches;
 
-use crate::boot::kernel_options::KernelOption;
+use crate::boot::kernel_option::KernelOption;
 
-pub use boot::{CMDLINE_MAX, KERNEL_FORMATS, LoadedKernel, load_kernel, write_boot_data};
+pub use boot::{CMDLINE_MAX, KERNEL_FORMATS, LoadedKernel, NAME, load_kernel, write_boot_data};
+pub use core::{CORE_REGISTERS, ELF_MACHINE, core_registers, core_requests, vmcoreinfo};
+pub use debug::{
+    GdbArch, GdbRegisters, Stepping, breakpoint_of, debug_requests, end_step, facilities, inject_breakpoint,
+    may_be_trap, physical, read_registers, set_stops, show_instructions, stand_at_trap, stop_of,
+    write_registers,
+};
 pub use fdt::{
     BUS_COMPATIBLE, CLOCKS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes,
 };
 pub use gic::InterruptControllers;
+pub use kernel_map::{KERNEL_TABLES, KernelMap, kernel_page_bits};
 pub use layout::{
     GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START,
     PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,
@@ -32,11 +42,11 @@ pub use probe::{KERNEL_LEVEL, KERNEL_MODE, SYSCALL, probe};
 pub use sandbox::{OLDER_CALLS, return_from_call, vcpu_requests};
 pub use vcpu::{NEEDED, halted_for_good, handle_exit, pc, set_up_vcpu};
 
-/// Name of the architecture, as in the cache of guest images and in rustc's targets.
-pub const NAME: &str = "aarch64";
-
 /// The kernel in a guest image that this machine boots.
 pub const KERNEL_FILE: &str = "Image";
+
+/// The kernels that a build of Linux leaves in its folder.
+pub const KERNELS_OF_TREE: &[&str] = &["arch/arm64/boot/Image"];
 
 /// This architecture's part of the kernel command line.
 pub const CMDLINE: &str = "";

@@ -87,7 +87,7 @@ pub fn probe(kvm: &Kvm) -> Result<(), String> {
     vcpu::init(&vm, &vcpu, 0).map_err(ioctl)?;
 
     vcpu::start_at(&vcpu, CODE, 0).map_err(ioctl)?;
-    accept(run_to_result(&mut vcpu)?)
+    accept(run_to_result(&mut vcpu)?, KERNEL_LEVEL, SYSCALL)
 }
 
 fn run_to_result(vcpu: &mut VcpuFd) -> Result<u8, String> {

@@ -10,7 +10,7 @@ use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::GuestAddress;
 
 use super::layout;
-use crate::arch::VcpuEnd;
+use crate::arch::exit::VcpuEnd;
 
 /// The capabilities that minivmm needs of KVM.
 pub const NEEDED: &[(Cap, &str)] = &[
@@ -26,7 +26,7 @@ pub const NEEDED: &[(Cap, &str)] = &[
 
 /// The name that KVM_GET_ONE_REG and KVM_SET_ONE_REG have for a core register at this offset of user_pt_regs
 /// (Documentation/virt/kvm/api.rst, 4.68: in units of 32 bits).
-const fn core(offset: usize) -> u64 {
+pub(super) const fn core(offset: usize) -> u64 {
     KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE as u64 | (offset / 4) as u64
 }
 
@@ -95,7 +95,7 @@ pub fn pc(vcpu: &VcpuFd) -> Result<u64, kvm_ioctls::Error> {
 
 /// Lets the vCPU go on at `pc`.
 pub(super) fn set_pc(vcpu: &VcpuFd, pc: u64) -> Result<(), kvm_ioctls::Error> {
-    vcpu.set_one_reg(PC, &pc.to_le_bytes()).map(drop)
+    set_one_register(vcpu, PC, pc)
 }
 
 /// General register `number`, 0 to 30.
@@ -105,7 +105,7 @@ pub(super) fn register(vcpu: &VcpuFd, number: u8) -> Result<u64, kvm_ioctls::Err
 
 /// Puts `value` into general register `number`, 0 to 30.
 pub(super) fn set_register(vcpu: &VcpuFd, number: u8, value: u64) -> Result<(), kvm_ioctls::Error> {
-    vcpu.set_one_reg(general(number), &value.to_le_bytes()).map(drop)
+    set_one_register(vcpu, general(number), value)
 }
 
 /// The register of 64 bits that KVM_GET_ONE_REG calls `name`.
@@ -113,6 +113,11 @@ pub(super) fn one_register(vcpu: &VcpuFd, name: u64) -> Result<u64, kvm_ioctls::
     let mut bytes = [0; 8];
     vcpu.get_one_reg(name, &mut bytes)?;
     Ok(u64::from_le_bytes(bytes))
+}
+
+/// Puts `value` into the register of 64 bits that KVM_SET_ONE_REG calls `name`.
+pub(super) fn set_one_register(vcpu: &VcpuFd, name: u64, value: u64) -> Result<(), kvm_ioctls::Error> {
+    vcpu.set_one_reg(name, &value.to_le_bytes()).map(drop)
 }
 
 /// Handles this architecture's own exits: the guest goes on, or it ends, or KVM cannot run it any further (then the exit, for a

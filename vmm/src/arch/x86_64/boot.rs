@@ -27,9 +27,12 @@ pub struct LoadedKernel {
     header: Option<setup_header>,
 }
 
+/// Name of the architecture, as in the cache of guest images and in rustc's targets.
+pub const NAME: &str = "x86_64";
+
 /// The formats of kernels that this machine boots, for a person to read.
 pub const KERNEL_FORMATS: &str = "an ELF vmlinux or a bzImage";
-const BOOTABLE: Bootable = Bootable { machine: super::NAME, formats: KERNEL_FORMATS };
+const BOOTABLE: Bootable = Bootable { machine: NAME, formats: KERNEL_FORMATS };
 /// EM_X86_64 (System V ABI, AMD64 supplement).
 const ELF_MACHINE: u16 = 62;
 

@@ -3,7 +3,8 @@
 use devices::platform::Trigger;
 use vm_fdt::{Error, FdtWriter};
 
-use crate::{boot::numa, machine::config::Config};
+use super::options::Options;
+use crate::boot::numa;
 
 /// The phandle of the interrupt controller that devices' interrupts go to.
 pub const INTERRUPT_PARENT: u32 = 1;
@@ -36,17 +37,17 @@ pub fn interrupt_specifier(irq: u32, trigger: Trigger) -> [u32; 2] {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_cpus(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
+pub fn write_cpus(fdt: &mut FdtWriter, cpus: u8, numa: u8) -> Result<(), Error> {
     let parent = fdt.begin_node("cpus")?;
     fdt.property_u32("#address-cells", 1)?;
     fdt.property_u32("#size-cells", 0)?;
-    for index in 0..config.cpus {
+    for index in 0..cpus {
         let apic_id = u32::from(index);
         let node = fdt.begin_node(&format!("cpu@{apic_id:x}"))?;
         fdt.property_string("device_type", "cpu")?;
         fdt.property_string("compatible", "intel,ce4100")?;
         fdt.property_u32("reg", apic_id)?;
-        numa::write_id(fdt, config, numa::node_of_cpu(config, index))?;
+        numa::write_id(fdt, numa, numa::node_of_cpu(cpus, numa, index))?;
         fdt.end_node(node)?;
     }
     fdt.end_node(parent)
@@ -57,7 +58,7 @@ pub fn write_cpus(fdt: &mut FdtWriter, config: &Config) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_root_nodes(fdt: &mut FdtWriter, _: &Config, exit: u32) -> Result<(), Error> {
+pub fn write_root_nodes(fdt: &mut FdtWriter, _cpus: u8, _options: &Options, exit: u32) -> Result<(), Error> {
     let lapic = fdt.begin_node(&format!("interrupt-controller@{LAPIC_ADDRESS:x}"))?;
     fdt.property_string("compatible", "intel,ce4100-lapic")?;
     fdt.property_array_u64("reg", &[LAPIC_ADDRESS, 0x1000])?;

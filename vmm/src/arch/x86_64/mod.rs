@@ -1,7 +1,11 @@
 //! x86_64: a KVM guest with the in-kernel interrupt controllers, booted in 64-bit mode, described by a tree alone.
 
 mod boot;
+mod core;
+mod debug;
+mod debug_probe;
 mod fdt;
+mod kernel_map;
 mod layout;
 mod numa;
 mod options;
@@ -11,12 +15,19 @@ mod vcpu;
 
 use devices::dma::CleanCaches;
 
-use crate::boot::kernel_options::KernelOption;
+use crate::boot::kernel_option::KernelOption;
 
-pub use boot::{CMDLINE_MAX, KERNEL_FORMATS, LoadedKernel, load_kernel, write_boot_data};
+pub use boot::{CMDLINE_MAX, KERNEL_FORMATS, LoadedKernel, NAME, load_kernel, write_boot_data};
+pub use core::{CORE_REGISTERS, ELF_MACHINE, core_registers, core_requests, vmcoreinfo};
+pub use debug::{
+    GdbArch, GdbRegisters, Stepping, breakpoint_of, debug_requests, end_step, inject_breakpoint, may_be_trap,
+    physical, read_registers, set_stops, show_instructions, stand_at_trap, stop_of, write_registers,
+};
+pub use debug_probe::facilities;
 pub use fdt::{
     BUS_COMPATIBLE, CLOCKS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes,
 };
+pub use kernel_map::{KERNEL_TABLES, KernelMap, kernel_page_bits};
 pub use layout::{
     INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START, PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,
 };
@@ -29,11 +40,11 @@ pub use vcpu::{
     set_up_vm,
 };
 
-/// Name of the architecture, as in the cache of guest images and in rustc's targets.
-pub const NAME: &str = "x86_64";
-
 /// The kernel in a guest image that this machine boots.
 pub const KERNEL_FILE: &str = "vmlinux";
+
+/// The kernels that a build of Linux leaves in its folder, the preferred one first.
+pub const KERNELS_OF_TREE: &[&str] = &["vmlinux", "arch/x86/boot/bzImage"];
 
 /// This architecture's part of the kernel command line: a reset by a triple fault, which KVM reports.
 pub const CMDLINE: &str = "reboot=t";

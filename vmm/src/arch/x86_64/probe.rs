@@ -22,7 +22,8 @@ pub const SYSCALL: &str = "SYSCALL";
 const PVM: &str = "/sys/module/kvm_pvm";
 const PAGE_TABLES: u64 = 0x1000;
 const GDT: u64 = 0x4000;
-const CODE: u64 = 0x5000;
+/// Where the code lies.
+pub(super) const CODE: u64 = 0x5000;
 const RESULT_PORT: u16 = 0x10;
 /// Kernel code, kernel data, user code (32-bit, unused), user data, user code: SYSCALL takes the first two.
 const DESCRIPTORS: [u64; 6] = [
@@ -96,7 +97,7 @@ fn run(kvm: &Kvm) -> Result<(), String> {
     set_msrs(&vcpu, CODE + handler).map_err(ioctl)?;
 
     set_registers(&vcpu, CODE, 3).map_err(ioctl)?;
-    accept(run_to_result(&mut vcpu)? & 3)?;
+    accept(run_to_result(&mut vcpu)? & 3, KERNEL_LEVEL, SYSCALL)?;
 
     // KVM does not emulate this instruction: where it interprets ring 0, it gives up with KVM_EXIT_INTERNAL_ERROR.
     set_registers(&vcpu, CODE + sse2, 0).map_err(ioctl)?;
@@ -105,7 +106,8 @@ fn run(kvm: &Kvm) -> Result<(), String> {
         .map_err(|error| format!("its {KERNEL_MODE} does not run SSE2: {error}"))
 }
 
-fn write_memory(memory: &GuestMemoryMmap, code: &[u8]) -> Result<(), vm_memory::GuestMemoryError> {
+/// Page tables, descriptors and `code` at [`CODE`].
+pub(super) fn write_memory(memory: &GuestMemoryMmap, code: &[u8]) -> Result<(), vm_memory::GuestMemoryError> {
     const PRESENT_WRITABLE_USER: u64 = 0b111;
     const LARGE: u64 = 1 << 7;
     memory.write_obj((PAGE_TABLES + 0x1000) | PRESENT_WRITABLE_USER, GuestAddress(PAGE_TABLES))?;
@@ -132,7 +134,8 @@ fn set_msrs(vcpu: &VcpuFd, handler: u64) -> Result<(), kvm_ioctls::Error> {
     Ok(())
 }
 
-fn set_registers(vcpu: &VcpuFd, rip: u64, level: u8) -> Result<(), kvm_ioctls::Error> {
+/// Lets the vCPU start at `rip`, in ring `level`.
+pub(super) fn set_registers(vcpu: &VcpuFd, rip: u64, level: u8) -> Result<(), kvm_ioctls::Error> {
     const CR0_PE_PG: u64 = 1 | 1 << 31;
     const CR4_PAE_OSFXSR: u64 = 1 << 5 | 1 << 9;
     const EFER_SCE_LME_LMA: u64 = 1 | 1 << 8 | 1 << 10;

@@ -10,8 +10,8 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use super::layout;
-use crate::{arch::VcpuEnd, machine::config::Config};
+use super::{layout, options::Options};
+use crate::arch::exit::VcpuEnd;
 
 /// The capabilities that minivmm needs of KVM.
 pub const NEEDED: &[(Cap, &str)] = &[
@@ -47,7 +47,7 @@ impl InterruptControllers {
     ///
     /// # Errors
     /// Those of the ioctls.
-    pub fn create(vm: &VmFd, _: &Config) -> Result<Self, kvm_ioctls::Error> {
+    pub fn create(vm: &VmFd, _cpus: u8, _options: &Options) -> Result<Self, kvm_ioctls::Error> {
         vm.create_irq_chip()?;
         Ok(Self)
     }

@@ -84,7 +84,7 @@ mod tests {
         (
             Rules::V7_2,
             "# Linux/arm64 7.2.13 Kernel Configuration\nCONFIG_ARM64=y\nCONFIG_PAGE_SIZE_4KB=y\nCONFIG_ARCH_FORCE_MAX_ORDER=10\n\
-             CONFIG_PAGE_BLOCK_MAX_ORDER=10\nCONFIG_CMA_AREAS=20\n",
+             CONFIG_PAGE_BLOCK_MAX_ORDER=10\nCONFIG_CMA_AREAS=20\nCONFIG_CMA_SIZE_PERNUMA=y\n",
         ),
     ];
     const SAME: &str = "CONFIG_CMA=y\nCONFIG_DMA_CMA=y\nCONFIG_CMA_SIZE_MBYTES=64\nCONFIG_CMA_SIZE_SEL_MBYTES=y\n\

@@ -31,7 +31,8 @@ const MAX_TREE: u64 = 2 << 20;
 pub struct CheckArgs {
     /// A device tree: flattened (.dtb), or source (.dts), which needs dtc [default: the tree of the machine options]
     #[arg(value_name = "FILE", conflicts_with_all = [
-        "cma", "cma_mode", "memory", "cpus", "numa", "image", "kernel", "initrd", "device", "disk", "camera", "seed", "faults",
+        "cma", "cma_mode", "memory", "cpus", "numa", "image", "kernel", "initrd", "device", "disk", "share", "root", "net", "vsock",
+        "camera", "seed", "faults",
         "Options",
     ])]
     pub file: Option<PathBuf>,
@@ -368,7 +369,7 @@ mod tests {
                 "rules": "6.1", "arch": "arm64", "pageblock": 2 << 20, "page_size": 4096, "cma_areas": 20, "lowmem_end": null,
                 "options": {
                     "dma_cma": true, "cma_size_mbytes": 64, "cma_size_percentage": 0, "cma_size_selection": "mbytes",
-                    "cma_alignment": 8, "dma_declare_coherent": true, "dma_global_pool": false,
+                    "cma_size_pernuma": false, "cma_alignment": 8, "dma_declare_coherent": true, "dma_global_pool": false,
                     "dma_restricted_pool": false, "hugetlb": true, "max_order": 10, "zone_dma": true, "highmem": false,
                 },
             },
@@ -392,7 +393,7 @@ mod tests {
                 "node": "/isp", "enabled": true, "findings": [],
                 "references": [{
                     "index": 0, "name": null, "target": "/reserved-memory/isp@90000000", "errno": -22, "gets": null,
-                    "findings": [no_pool],
+                    "pool": null, "findings": [no_pool],
                 }],
             }],
         });

@@ -5,16 +5,13 @@ use std::{fmt, str::FromStr};
 
 use cma::{
     PAGE_SIZE, Window,
-    area::{AllocError, Area, Reason, Rules, dma_alignment},
+    area::{AllocError, Area, AreaError, Reason, Rules, dma_alignment},
     script::DEFAULT_BASE,
     spec::WindowSpec,
 };
 use serde::Serialize;
 
-use super::{
-    ModelError,
-    formats::{Format, FormatError},
-};
+use super::formats::{Format, FormatError};
 use crate::observe::words::counted;
 
 /// The most buffers of a queue (include/media/videobuf2-core.h, VB2_MAX_FRAME).
@@ -43,6 +40,20 @@ pub struct Frame {
 
 /// The most planes of a format.
 const MAX_BUFFERS_OF_A_FRAME: usize = 3;
+
+/// Why frames cannot be counted.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The window is not possible.
+    #[error(transparent)]
+    Window(#[from] AreaError),
+    /// Too many frames of several buffers fit.
+    #[error(
+        "more than {MAX_SEPARATE} frames of {0}, whose planes are separate buffers, fit in the window; give a smaller window, or \
+         larger frames"
+    )]
+    TooMany(&'static str),
+}
 
 /// Why a text does not name a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -223,13 +234,13 @@ pub struct InVain {
 const MAX_PATTERN: u64 = 4096;
 
 /// The most frames of several buffers that are counted one by one.
-pub const MAX_SEPARATE: u64 = 1 << 16;
+const MAX_SEPARATE: u64 = 1 << 16;
 
 /// Allocates buffers for `frame` in the empty window until one is refused, then frees some in vain for each of `others`.
 ///
 /// # Errors
 /// If the window is not possible, or if too many frames of several buffers fit.
-pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) -> Result<Fit, ModelError> {
+pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) -> Result<Fit, FitError> {
     let window = Window {
         name: window.name.clone().unwrap_or_else(|| "cma0".to_owned()),
         base: window.base.unwrap_or(DEFAULT_BASE),
@@ -238,7 +249,7 @@ pub fn fit(frame: Frame, others: &[Frame], window: &WindowSpec, rules: Rules) ->
     };
     let mut area = Area::of_window(&window, 0, rules)?;
     let mut empty = area.clone();
-    let fits = fill(&mut area, frame).ok_or(ModelError::TooManyFrames(frame.format))?;
+    let fits = fill(&mut area, frame).ok_or(FitError::TooMany(frame.format))?;
     let mut full = area.clone();
     let refused = frame.requests().find_map(|(pages, align)| full.alloc(pages, align).err());
     let refused = refused.expect("as many as fit are there");

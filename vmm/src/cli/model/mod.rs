@@ -16,14 +16,14 @@ use std::{
 
 use clap::Args;
 use cma::{
-    area::{AreaError, Rules},
+    area::Rules,
     map::Map,
     script::{EventKind, Run, Script, ScriptError},
     spec::WindowSpec,
 };
 use serde::Serialize;
 
-use frames::Frame;
+use frames::{FitError, Frame};
 use import::BoardError;
 
 use crate::observe::exit_status::Reason;
@@ -126,15 +126,9 @@ pub enum ModelError {
     /// Standard output cannot be written to.
     #[error("standard output cannot be written: {0}")]
     Print(#[from] io::Error),
-    /// The window is not possible.
+    /// The frames cannot be counted.
     #[error(transparent)]
-    Window(#[from] AreaError),
-    /// Too many frames of several buffers fit.
-    #[error(
-        "more than {max} frames of {0}, whose planes are separate buffers, fit in the window; give a smaller window, or larger frames",
-        max = frames::MAX_SEPARATE
-    )]
-    TooManyFrames(&'static str),
+    Fit(#[from] FitError),
     /// The folder does not describe a board's window.
     #[error(transparent)]
     Board(#[from] BoardError),
@@ -149,8 +143,7 @@ impl ModelError {
             | Self::TooLarge(_)
             | Self::Script { .. }
             | Self::Svg { .. }
-            | Self::Window(_)
-            | Self::TooManyFrames(_)
+            | Self::Fit(_)
             | Self::Board(_) => Reason::BadRequest,
         }
     }

@@ -1,5 +1,6 @@
 //! `minivmm reproduce`: makes a board's failed request fail again in a guest, whose window has the board's pages in use.
 
+mod error;
 mod plan;
 mod steps;
 
@@ -18,12 +19,9 @@ use cma::board::{
 };
 use serde::Serialize;
 
-use super::diagnose::{self, DiagnoseError};
-use crate::{
-    boot::images::ImageError,
-    lab::{self, Host},
-    observe::exit_status::Reason,
-};
+use super::diagnose;
+use crate::lab::{self, Host};
+pub use error::ReproduceError;
 use plan::Plan;
 
 /// The program that runs in the guest.
@@ -68,61 +66,6 @@ Examples:
 The guest's window has the same pages in use as the board's, held by buffers of a dma-buf heap. Where pages were busy, pages in
 pipes take their place. The guest then makes the same request.
 Exit status: 0 if the guest's kernel gives the board's answer; 1 if not; 2 for a bad request.";
-
-/// Why a failure could not be reproduced.
-#[derive(Debug, thiserror::Error)]
-pub enum ReproduceError {
-    /// The board cannot be read.
-    #[error(transparent)]
-    Diagnose(#[from] DiagnoseError),
-    /// No request failed.
-    #[error("{} has no failed request{}; give a log with a line \"alloc failed, req-size:\", or --request with debugfs files",
-        path.display(), pages.map_or_else(String::new, |pages| format!(" for {pages} pages")))]
-    NoCase {
-        /// The archive.
-        path: PathBuf,
-        /// The requested number of pages.
-        pages: Option<u64>,
-    },
-    /// The failure depends on more than the window.
-    #[error("the failed request for {case} cannot be reproduced: {what}")]
-    Impossible {
-        /// The request.
-        case: String,
-        /// Why.
-        what: String,
-    },
-    /// There is no image.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// The guest did not run to its end.
-    #[error("the guest ended with status {status}: {said}")]
-    Guest {
-        /// minivmm's status.
-        status: i32,
-        /// Its last message.
-        said: String,
-    },
-    /// Something on the host failed.
-    #[error("{what}: {source}")]
-    Host {
-        /// What could not be done.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl ReproduceError {
-    /// The reason for minivmm's exit status.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::Diagnose(error) => error.reason(),
-            Self::NoCase { .. } | Self::Impossible { .. } | Self::Image(_) => Reason::BadRequest,
-            Self::Guest { .. } | Self::Host { .. } => Reason::Failed,
-        }
-    }
-}
 
 /// What the guest did.
 #[derive(Debug, Serialize)]

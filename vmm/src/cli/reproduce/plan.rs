@@ -10,7 +10,7 @@ use cma::{
 use guest_images::{Arch, Kind, Release};
 use serde::Serialize;
 
-use super::{ReproduceError, steps};
+use super::{error::ReproduceError, steps};
 use crate::{
     arch,
     boot::images::{self, ImageError},

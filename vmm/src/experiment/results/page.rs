@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Done, Fault, Summary, escaped};
+use super::{
+    escape::escaped,
+    summary::{Done, Fault, Summary},
+};
 
 const STYLE: &str = "body{font:15px sans-serif;margin:2em;max-width:80em}table{border-collapse:collapse;margin-bottom:2em}\
     td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left;vertical-align:top}ul{margin:0;padding-left:1.2em}\
@@ -94,7 +97,7 @@ fn faults(faults: &[Fault]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::results::tests::summary;
+    use crate::experiment::results::summary::tests::summary;
 
     #[test]
     fn the_page_has_verdicts_and_captioned_pictures() {

@@ -23,10 +23,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::sandbox::{self, Kind};
 
-/// The name of the lab's port that has the stream.
-pub(super) const PORT: &str = "api";
-/// The socket of the machine in the lab: at its own path there may be the host's, in a folder that both have.
-const SOCKET: &str = "/run/minivmm-api.sock";
+/// The name of the API socket: that of the lab's port that has the stream.
+pub const API: &str = "api";
+/// The name of the debugger's socket.
+pub const GDB: &str = "gdb";
 
 /// The most data of a message.
 const PIECE: usize = 1 << 16;
@@ -307,20 +307,23 @@ fn connect(socket: &Path) -> io::Result<UnixStream> {
 /// machine's socket has to be gone by then.
 pub struct Bridge {
     device: PathBuf,
+    /// The socket of the machine in the lab: at its own path there may be the host's, in a folder that both have.
+    socket: PathBuf,
     end: Option<UnixStream>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Bridge {
-    /// The relay of a lab whose host has a socket for us; none elsewhere.
-    pub fn find() -> Option<Self> {
-        let device = device().filter(|_| super::is_inside())?;
-        Some(Self { device, end: None, thread: None })
+    /// The relay of a lab whose host has a socket of this `name` for us; none elsewhere.
+    pub fn find(name: &str) -> Option<Self> {
+        let device = device(name).filter(|_| super::inside::is_inside())?;
+        let socket = format!("/run/minivmm-{name}.sock").into();
+        Some(Self { device, socket, end: None, thread: None })
     }
 
     /// Where the machine's own socket belongs.
     pub fn socket(&self) -> &Path {
-        Path::new(SOCKET)
+        &self.socket
     }
 
     /// Begins to relay. The machine listens on its socket already.
@@ -331,9 +334,9 @@ impl Bridge {
         let non_blocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let port = File::options().read(true).write(true).custom_flags(non_blocking).open(&self.device)?;
         let (end, far) = UnixStream::pair()?;
-        let side = Side::Lab { socket: SOCKET.into(), end: far };
-        let builder = thread::Builder::new().name("api relay".into());
-        let folder = Path::new(SOCKET).parent();
+        let side = Side::Lab { socket: self.socket.clone(), end: far };
+        let builder = thread::Builder::new().name("relay".into());
+        let folder = self.socket.parent();
         self.thread = Some(sandbox::start(Kind::Relay, folder, builder, move || run(side, port))?);
         self.end = Some(end);
         Ok(())
@@ -350,11 +353,11 @@ impl Drop for Bridge {
     }
 }
 
-/// The device of the port, if there is one.
-fn device() -> Option<PathBuf> {
+/// The device of the port of this `name`, if there is one.
+fn device(wanted: &str) -> Option<PathBuf> {
     let ports = fs::read_dir("/sys/class/virtio-ports").ok()?.flatten();
     let is_ours = |port: &fs::DirEntry| {
-        fs::read_to_string(port.path().join("name")).is_ok_and(|name| name.trim() == PORT)
+        fs::read_to_string(port.path().join("name")).is_ok_and(|name| name.trim() == wanted)
     };
     ports.into_iter().find(is_ours).map(|port| Path::new("/dev").join(port.file_name()))
 }

@@ -1,7 +1,7 @@
 //! The parser of buffers of parameters. It checks every field, and takes a buffer as a whole or not at all.
 
 use super::table::{BLOCKS, Block, BlockType, FLAG_DISABLE, FLAG_ENABLE, HEADER, Kind, PARAMS_VERSION};
-use crate::media::isp::{DefectPixel, Detail, Overrides, Params, ToneCurve};
+use media::isp::{DefectPixel, Detail, Overrides, Params, ToneCurve};
 
 /// The number of bytes of a buffer with all blocks.
 pub const PARAMS_MAX: usize = {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::{isp::MESH, sensor};
+use media::{isp::MESH, sensor};
 
 /// The elements of a block with the values of `params`.
 fn body(kind: BlockType, params: &Params) -> Vec<u16> {

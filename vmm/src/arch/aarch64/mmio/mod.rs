@@ -6,7 +6,7 @@
 //! (KVM_CAP_ARM_NISV_TO_USER): we fetch the instruction at the program counter, carry it out, and go on behind it.
 
 mod instruction;
-mod translation;
+pub(super) mod translation;
 
 use devices::bus::Bus;
 use kvm_bindings::{KVM_CAP_ARM_NISV_TO_USER, KVM_EXIT_ARM_NISV, kvm_enable_cap};

@@ -7,7 +7,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::arch::aarch64::vcpu;
 
-const SCTLR_EL1: u64 = system_register(1, 0, 0);
+/// The register with [`SCTLR_M`].
+pub(in crate::arch::aarch64) const SCTLR_EL1: u64 = system_register(1, 0, 0);
 const TTBR0_EL1: u64 = system_register(2, 0, 0);
 const TTBR1_EL1: u64 = system_register(2, 0, 1);
 const TCR_EL1: u64 = system_register(2, 0, 2);
@@ -17,18 +18,18 @@ const SCTLR_M: u64 = 1;
 /// The bit of a virtual address that selects the table of the upper half.
 const UPPER_HALF: u32 = 55;
 /// The bits of a table's entry, or of a TTBR, that hold an address.
-const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+pub(in crate::arch::aarch64) const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 /// As [`ADDRESS`], of a TTBR: a first table may be smaller than a page.
 const FIRST_TABLE: u64 = 0x0000_ffff_ffff_fffe;
 
 /// The name that KVM_GET_ONE_REG has for the system register with op0 3, op1 0 and these.
-const fn system_register(crn: u64, crm: u64, op2: u64) -> u64 {
+pub(in crate::arch::aarch64) const fn system_register(crn: u64, crm: u64, op2: u64) -> u64 {
     KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM64_SYSREG as u64 | 3 << 14 | crn << 7 | crm << 3 | op2
 }
 
 /// A vCPU's registers of address translation.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Translation {
+pub(in crate::arch::aarch64) struct Translation {
     sctlr: u64,
     tcr: u64,
     lower: u64,
@@ -37,7 +38,7 @@ pub(super) struct Translation {
 
 impl Translation {
     /// As `vcpu` has it now.
-    pub(super) fn of(vcpu: &VcpuFd) -> Result<Self, kvm_ioctls::Error> {
+    pub(in crate::arch::aarch64) fn of(vcpu: &VcpuFd) -> Result<Self, kvm_ioctls::Error> {
         let read = |register| vcpu::one_register(vcpu, register);
         Ok(Self {
             sctlr: read(SCTLR_EL1)?,
@@ -47,8 +48,19 @@ impl Translation {
         })
     }
 
+    /// For addresses in the upper half of `address_bits` bits alone, with a first table at the physical address `tables`.
+    pub(in crate::arch::aarch64) fn of_kernel(
+        tables: u64,
+        address_bits: u32,
+        page_bits: u32,
+    ) -> Option<Self> {
+        let granule: u64 = [(12, 2), (14, 1), (16, 3)].iter().find(|(bits, _)| *bits == page_bits)?.1;
+        let unused_bits = u64::from(64_u32.checked_sub(address_bits)?) & 0x3f;
+        Some(Self { sctlr: SCTLR_M, tcr: granule << 30 | unused_bits << 16, lower: 0, upper: tables })
+    }
+
     /// The guest-physical address of a virtual one, if it is mapped.
-    pub(super) fn physical(&self, memory: &GuestMemoryMmap, address: u64) -> Option<u64> {
+    pub(in crate::arch::aarch64) fn physical(&self, memory: &GuestMemoryMmap, address: u64) -> Option<u64> {
         if self.sctlr & SCTLR_M == 0 {
             return Some(address);
         }

@@ -1,4 +1,4 @@
-//! The file of `--api-socket`: a listening Unix socket for this user alone, which goes when its owner goes.
+//! A listening Unix socket for this user alone, whose file goes when its owner goes.
 
 use std::{
     fs, io,
@@ -14,8 +14,36 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
 };
 
-use super::SocketError;
-use crate::guest::whole_file::folder_of;
+/// Why the socket cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// A program listens on it.
+    #[error("a program already listens on the {what} {}; stop that machine, or choose another path", path.display())]
+    InUse {
+        /// What the socket is for.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The path is a file or a folder.
+    #[error("the {what} {} exists and is not a socket; choose another path", path.display())]
+    NotASocket {
+        /// What the socket is for.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The host refused it.
+    #[error("the {what} {} cannot be created: {source}; choose a path of at most 107 bytes in a writable folder", path.display())]
+    Host {
+        /// What the socket is for.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
 
 /// A listening socket, which never waits. Dropping it removes its file.
 #[derive(Debug)]
@@ -28,19 +56,19 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket, for this user alone. A socket on which nobody listens any more is replaced.
+    /// Makes the socket `path`, for this user alone; messages name it by `what`, as in `API socket`. A socket on which nobody listens any more is replaced.
     ///
     /// # Errors
     /// If the path is taken, or the host refuses it.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        let host = |source| SocketError::Host { path: path.to_owned(), source };
+    pub fn bind(what: &'static str, path: &Path) -> Result<Self, SocketError> {
+        let host = |source| SocketError::Host { what, path: path.to_owned(), source };
         if let Ok(there) = fs::symlink_metadata(path) {
             if !there.file_type().is_socket() {
-                return Err(SocketError::NotASocket(path.to_owned()));
+                return Err(SocketError::NotASocket { what, path: path.to_owned() });
             }
             match UnixStream::connect(path) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Ok(_) => return Err(SocketError::InUse(path.to_owned())),
+                Ok(_) => return Err(SocketError::InUse { what, path: path.to_owned() }),
                 Err(source) => return Err(host(source)),
             }
             fs::remove_file(path).map_err(host)?;
@@ -59,9 +87,9 @@ impl Socket {
         Ok(Self { listener, path: path.to_owned(), file: (made.dev(), made.ino()) })
     }
 
-    /// The folder of its file.
-    pub fn folder(&self) -> &Path {
-        folder_of(&self.path)
+    /// The path of its file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

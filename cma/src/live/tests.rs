@@ -1,0 +1,175 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Types in the kernel's format.
+#[derive(Default)]
+struct Builder {
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    count: u32,
+}
+
+impl Builder {
+    fn name(&mut self, name: &str) -> u32 {
+        if self.strings.is_empty() {
+            self.strings.push(0);
+        }
+        if name.is_empty() {
+            return 0;
+        }
+        let at = u32::try_from(self.strings.len()).unwrap();
+        self.strings.extend(name.bytes().chain([0]));
+        at
+    }
+
+    /// A structure (4) or a union (5) with members of (name, type, offset in bytes).
+    fn add(&mut self, kind: u32, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+        let name = self.name(name);
+        let words = [name, kind << 24 | u32::try_from(members.len()).unwrap(), size];
+        self.types.extend(words.into_iter().flat_map(u32::to_le_bytes));
+        for (name, of, offset) in members {
+            let words = [self.name(name), *of, offset * 8];
+            self.types.extend(words.into_iter().flat_map(u32::to_le_bytes));
+        }
+        self.count += 1;
+        self.count
+    }
+
+    fn build(&self) -> Vec<u8> {
+        let (types, strings) = (u32::try_from(self.types.len()), u32::try_from(self.strings.len()));
+        let (types, strings) = (types.unwrap(), strings.unwrap());
+        let header = [0x0001_eb9f, 24, 0, types, types, strings];
+        let header = header.into_iter().flat_map(u32::to_le_bytes);
+        header.chain(self.types.iter().copied()).chain(self.strings.iter().copied()).collect()
+    }
+}
+
+fn old() -> CmaLayout {
+    let mut types = Builder::default();
+    types.add(4, "other", 8, &[("count", 0, 0)]);
+    let members =
+        [("base_pfn", 0, 0), ("count", 0, 8), ("bitmap", 0, 16), ("order_per_bit", 0, 24), ("name", 0, 32)];
+    types.add(4, "cma", 128, &members);
+    CmaLayout::of(&types.build()).unwrap()
+}
+
+fn new() -> CmaLayout {
+    let mut types = Builder::default();
+    let union = types.add(5, "", 8, &[("early_pfn", 0, 0), ("bitmap", 0, 0)]);
+    types.add(4, "cma_memrange", 24, &[("base_pfn", 0, 0), ("count", 0, 8), ("", union, 16)]);
+    let members =
+        [("count", 0, 0), ("order_per_bit", 0, 16), ("name", 0, 24), ("nranges", 0, 88), ("ranges", 0, 96)];
+    types.add(4, "cma", 160, &members);
+    CmaLayout::of(&types.build()).unwrap()
+}
+
+/// Memory with these 64-bit words.
+fn memory(words: &[(u64, u64)]) -> impl Fn(u64, &mut [u8]) -> bool {
+    let words: BTreeMap<u64, u64> = words.iter().copied().collect();
+    move |at, to: &mut [u8]| {
+        for (at, byte) in (at..).zip(to) {
+            let word = words.get(&(at & !7)).copied().unwrap_or(0);
+            *byte = word.to_le_bytes()[usize::try_from(at & 7).unwrap()];
+        }
+        true
+    }
+}
+
+const NAME: u64 = u64::from_le_bytes(*b"isp\0abcd");
+
+#[test]
+fn an_area_has_its_pages_and_its_bitmap() {
+    let words = [
+        (0x100, 2),
+        // The second area: 80 pages from page 0x400.
+        (0x1080, 0x400),
+        (0x1088, 80),
+        (0x1090, 0x5000),
+        (0x10a0, NAME),
+        (0x5000, 7 | 1 << 63),
+        (0x5008, 1 << 15),
+        // The first has none.
+    ];
+    let found = areas(&memory(&words), &old(), 0x1000, 0x100, 100);
+    // The first is one of no pages, which cannot exist.
+    assert!(matches!(found, Err(LiveError::Area(_))), "{found:?}");
+    let found = areas(&memory(&words), &old(), 0x1080, 0x100, 100);
+    assert!(found.is_err());
+    let words: Vec<_> = words.into_iter().chain([(0x100, 1)]).collect();
+    let found = areas(&memory(&words), &old(), 0x1080, 0x100, 100).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].name(), found[0].count()), ("isp", 80));
+    assert_eq!(found[0].allocated().runs().collect::<Vec<_>>(), [0..3, 63..64, 79..80]);
+    let error = areas(&memory(&words), &old(), 0x1080, 0x100, 79).unwrap_err();
+    assert_eq!(error, LiveError::Number { what: "an area whose pages are", number: 80 });
+}
+
+#[test]
+fn an_area_has_ranges() {
+    let words = [
+        (0x100, 1),
+        (0x1018, NAME),
+        (0x1058, 2),
+        (0x1060, 0x400),
+        (0x1068, 64),
+        (0x1070, 0x5000),
+        (0x1078, 0x800),
+        (0x1080, 64),
+        (0x1088, 0x6000),
+        (0x6000, 1),
+    ];
+    let found = areas(&memory(&words), &new(), 0x1000, 0x100, 128).unwrap();
+    assert_eq!(found[0].ranges().collect::<Vec<_>>(), [0x400..0x440, 0x800..0x840]);
+    assert_eq!(found[0].allocated().runs().collect::<Vec<_>>(), [64..65]);
+}
+
+#[test]
+fn what_is_no_kernel_has_a_sentence() {
+    let nothing = |_: u64, _: &mut [u8]| false;
+    let error = areas(&nothing, &old(), 0, 0x100, 1).unwrap_err().to_string();
+    assert!(error.starts_with("the kernel's memory cannot be read at 0x100; "), "{error}");
+    let error = areas(&memory(&[(0, 5000)]), &old(), 0, 0, 1).unwrap_err().to_string();
+    assert!(error.starts_with("the kernel's memory has a number of areas, 5000; "), "{error}");
+    assert_eq!(CmaLayout::of(b"").unwrap_err(), LiveError::Types("it has not the form of BTF"));
+    assert_eq!(CmaLayout::of(&Builder::default().build()).unwrap_err(), LiveError::Layout("struct cma"));
+    assert!(elf::Elf::read(&nothing).is_err());
+}
+
+/// A file from bytes.
+fn file(bytes: &[u8]) -> impl Fn(u64, &mut [u8]) -> bool + '_ {
+    |at, to: &mut [u8]| {
+        let there = usize::try_from(at).ok().and_then(|at| bytes.get(at..at.checked_add(to.len())?));
+        there.map(|there| to.copy_from_slice(there)).is_some()
+    }
+}
+
+#[test]
+fn symbols_and_sections_are_found_in_this_program() {
+    let bytes = std::fs::read("/proc/self/exe").unwrap();
+    let file = file(&bytes);
+    let elf = elf::Elf::read(&file).unwrap();
+    assert!(elf.section(".text").is_some_and(|text| !text.is_empty()));
+    assert!(elf.section(".txt").is_none());
+    let [main, none] = elf.symbols(["main", "no such symbol"]).unwrap();
+    assert!(main.is_some() && none.is_none());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), start in 0..4_usize) {
+        let mut bytes = bytes;
+        let starts: [&[u8]; 4] = [b"", b"\x9f\xeb\x01\x00\x18\x00\x00\x00", b"\x7fELF\x02\x01", b""];
+        bytes.splice(..starts[start].len().min(bytes.len()), starts[start].iter().copied());
+        let _ = CmaLayout::of(&bytes);
+        let file = file(&bytes);
+        if let Ok(elf) = elf::Elf::read(&file) {
+            let _ = (elf.section(".BTF"), elf.symbols(["cma_areas"]));
+        }
+        for layout in [old(), new()] {
+            let _ = areas(&file, &layout, 8, 0, 1 << 20);
+        }
+    }
+}

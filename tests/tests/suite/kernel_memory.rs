@@ -1,0 +1,99 @@
+//! The CMA areas that minivmm reads from guest memory are those that the guest's debugfs has.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use guest_images::Kind;
+use tests::{
+    guest,
+    harness::{Extent, Group, Place},
+    kernels, tests,
+};
+use vmm::api::{Answer, GuestWindow, Reader};
+
+/// The tests.
+pub(crate) fn group() -> Group {
+    Group {
+        name: "kernel_memory",
+        place: Place::Linux(vec![Kind::Default(kernels::release())]),
+        tests: tests![memory_and_debugfs_agree_after_each_operation],
+    }
+}
+
+/// Asks the machine for its areas, as `reader` has them.
+fn areas(socket: &mut BufReader<UnixStream>, reader: &str) -> Vec<GuestWindow> {
+    writeln!(socket.get_mut(), "{{\"verb\": \"cma\", \"from\": \"{reader}\"}}").unwrap();
+    match answer(socket) {
+        Answer::Cma(windows) => windows,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn answer(socket: &mut BufReader<UnixStream>) -> Answer {
+    let mut line = String::new();
+    socket.read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+fn connect(path: &Path) -> BufReader<UnixStream> {
+    let begun = Instant::now();
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return BufReader::new(stream),
+            Err(error) => assert!(begun.elapsed() < guest::LIMIT, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The guest allocates from two areas and frees, after each line on its standard input. Its agent's answer is what debugfs has.
+fn memory_and_debugfs_agree_after_each_operation() {
+    let operations = if Extent::asked() == Extent::Thorough { 1000 } else { 30 };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("api");
+    let mut minivmm = Command::new(guest::minivmm());
+    minivmm.args(kernels::image(Kind::Default(kernels::release())).split_whitespace());
+    minivmm.args(["--cma", "16M,name=one", "--cma", "size=8M,name=two", "--camera", "none", "--api-socket"]);
+    minivmm.arg(&path).args(["--exec"]).arg(
+        "cd /sys/kernel/debug/cma; echo ready
+        while read area file pages; do echo $pages 2> /dev/null > $(echo $area*)/$file; echo done; done",
+    );
+    let mut child = guest::spawn(minivmm.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let mut input = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let mut socket = connect(&path);
+    let mut allocated = Vec::new();
+    let mut state = 7_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    for operation in 0..operations {
+        let area = ["one", "two"][usize::try_from(random(2)).unwrap()];
+        let file = if random(5) < 3 { "alloc" } else { "free" };
+        writeln!(input, "{area} {file} {}", 1 + random(60)).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "done");
+        let mut memory = areas(&mut socket, "memory");
+        let agent = areas(&mut socket, "agent");
+        assert!(memory.iter().all(|window| window.read_by == Reader::Memory));
+        assert!(agent.len() == 2 && agent.iter().all(|window| window.read_by == Reader::Agent));
+        memory.iter_mut().for_each(|window| window.read_by = Reader::Agent);
+        assert_eq!(memory, agent, "after operation {operation}");
+        allocated.push(agent.iter().map(|window| window.pages_allocated).sum::<u64>());
+    }
+    assert!(allocated.iter().any(|pages| *pages > 50), "{allocated:?}");
+    // The agent is silent in a pause. minivmm is not.
+    writeln!(socket.get_mut(), "{{\"verb\": \"pause\"}}").unwrap();
+    assert!(matches!(answer(&mut socket), Answer::Done {}));
+    let paused = areas(&mut socket, "memory");
+    assert_eq!(Some(&paused.iter().map(|window| window.pages_allocated).sum()), allocated.last());
+    writeln!(socket.get_mut(), "{{\"verb\": \"stop\"}}").unwrap();
+    child.wait().unwrap();
+}
