@@ -22,8 +22,8 @@ pub(super) struct Checked {
     pub(super) region: Region,
     /// Its position in the kernel's list, which the kernel searches for a device. None if it is not in the list.
     pub(super) rank: Option<usize>,
-    /// Whether a device can use it, if it is a pool.
-    pub(super) usable: bool,
+    /// The error for a device that asks for it, if it is a pool; 0 if it can be used.
+    pub(super) use_error: i32,
     /// Whether a boot loader may still make it work: it fills in `reg`, or adds RAM.
     pub(super) is_placeholder: bool,
     /// Its addresses, if they are known.

@@ -7,7 +7,7 @@ use super::{
     finding::Level,
     kernel::Arch,
     ranges::Ranges,
-    report::NodeOutcome,
+    report::{EINVAL, ENOMEM, NodeOutcome},
 };
 use crate::{area::Rules, size};
 
@@ -156,14 +156,18 @@ impl Early<'_, '_> {
         let page = self.kernel.page_size;
         let mapped: Ranges = self.memblock.mapped().into_iter().collect();
         let ram = self.system_ram();
+        // What kmalloc gives for a bitmap.
+        let most = page << self.kernel.options.max_order.min(40);
         for region in
             regions.iter_mut().filter(|region| region.region.outcome == NodeOutcome::CoherentCarveout)
         {
-            let was_said = !region.usable;
-            region.usable = true;
+            let was_said = region.use_error != 0;
+            region.use_error = 0;
             let Some(range) = region.range.clone() else { continue };
             let no_map = self.tree.has(region.node, "no-map");
             let first = range.start / page * page;
+            let pages = (range.end - range.start) / page;
+            let mut error = EINVAL;
             let (source, text) = if range.is_empty() {
                 (DMA_INIT, "no device can use it: its size is zero (-EINVAL)".to_owned())
             } else if ram.overlaps(&range) {
@@ -184,6 +188,15 @@ impl Early<'_, '_> {
                     range.end
                 );
                 (if self.kernel.arch == Arch::Arm64 { IOREMAP } else { X86_IOREMAP }, text)
+            } else if pages.div_ceil(64) * 8 > most {
+                error = ENOMEM;
+                let text = format!(
+                    "no device can use it: its bitmap has a bit for each page, and more than {}, which is the most that kmalloc gives \
+                     (-ENOMEM); it can have {}",
+                    size::format(most),
+                    size::format(most.saturating_mul(8 * page))
+                );
+                (DMA_INIT, text)
             } else {
                 if let Some(lack) = self.ram.lack(&range) {
                     self.may_panic = true;
@@ -193,7 +206,7 @@ impl Early<'_, '_> {
                 }
                 continue;
             };
-            region.usable = false;
+            region.use_error = error;
             if !was_said {
                 region.say(Level::Warning, source, text);
             }

@@ -8,7 +8,7 @@ use super::{
     finding::{Level, finding},
     kernel::Kernel,
     ranges::Ranges,
-    report::{NodeOutcome, Reference, User},
+    report::{EINVAL, ENODEV, ENOMEM, NodeOutcome, Reference, User},
     tree::Tree,
 };
 use crate::area::Rules;
@@ -20,10 +20,6 @@ const PARSE_PHANDLE: &str = "drivers/of/base.c, of_parse_phandle";
 
 /// The property with the names of a device's regions.
 const NAMES: &str = "memory-region-names";
-
-/// The error codes of Linux (include/uapi/asm-generic/errno-base.h).
-const ENODEV: i32 = -19;
-const EINVAL: i32 = -22;
 
 /// The end of the addresses that a device can reach if its driver sets no DMA mask (drivers/of/platform.c,
 /// of_platform_device_create_pdata).
@@ -200,12 +196,11 @@ impl Known<'_, '_> {
                     "it is not a pool (-EINVAL): a driver can use it only by finding and mapping it itself";
                 say(Level::Note, "drivers/of/of_reserved_mem.c, of_reserved_mem_lookup", text.into());
             }
-            NodeOutcome::CoherentCarveout | NodeOutcome::RestrictedDmaPool if !found.usable => {
-                say(
-                    Level::Error,
-                    "kernel/dma/coherent.c, rmem_dma_device_init",
-                    "it cannot be used (-EINVAL); see the finding of that node".into(),
-                );
+            NodeOutcome::CoherentCarveout | NodeOutcome::RestrictedDmaPool if found.use_error != 0 => {
+                reference.errno = found.use_error;
+                let name = if found.use_error == ENOMEM { "-ENOMEM" } else { "-EINVAL" };
+                let text = format!("it cannot be used ({name}); see the finding of that node");
+                say(Level::Error, "kernel/dma/coherent.c, rmem_dma_device_init", text);
             }
             pool => {
                 let range = found.range.clone();

@@ -11,7 +11,7 @@ use super::{
     misplaced, order, overlap,
     ram::Ram,
     ranges::{Ranges, at},
-    report::{DefaultWindow, Memory, NodeOutcome, Region},
+    report::{DefaultWindow, EINVAL, Memory, NodeOutcome, Region},
     tree::{ROOT, Tree, number, tuples},
 };
 use crate::area::Rules;
@@ -143,7 +143,7 @@ fn untouched(tree: &Tree<'_>, node: usize) -> Checked {
         default: false,
         findings: Vec::new(),
     };
-    Checked { node, region, rank: None, usable: true, is_placeholder: false, range: None }
+    Checked { node, region, rank: None, use_error: 0, is_placeholder: false, range: None }
 }
 
 /// The root's cells of an address and of a size.
@@ -430,7 +430,9 @@ impl Early<'_, '_> {
             } else if self.ram.overlaps(&range) && self.memblock.is_reserved(&range) {
                 busy = busy.or(Some(range));
                 // A carveout would need a second mapping.
-                region.usable &= number > 0;
+                if number == 0 {
+                    region.use_error = EINVAL;
+                }
             } else {
                 self.memblock.unmap(range, Holder::Region(index));
             }

@@ -9,6 +9,11 @@ use super::{
     kernel::{Boot, Kernel},
 };
 
+/// The error codes of Linux (include/uapi/asm-generic/errno-base.h).
+pub(super) const ENOMEM: i32 = -12;
+pub(super) const ENODEV: i32 = -19;
+pub(super) const EINVAL: i32 = -22;
+
 /// What makes the default window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,7 +5,7 @@ use super::{
     finding::Level,
     kernel::Arch,
     ranges::at,
-    report::NodeOutcome,
+    report::{EINVAL, NodeOutcome},
 };
 use crate::{area::Rules, size};
 
@@ -275,7 +275,7 @@ impl Early<'_, '_> {
             } else if self.kernel.arch == Arch::Arm && range.start >= self.ram.low_end {
                 let text = "no device can use it: it is not in low memory (-EINVAL)";
                 region.say(Level::Warning, "kernel/dma/swiotlb.c, rmem_swiotlb_device_init", text);
-                region.usable = false;
+                region.use_error = EINVAL;
             }
         }
     }

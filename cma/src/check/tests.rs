@@ -1148,6 +1148,27 @@ fn carveouts_that_begin_within_a_page() {
     }
 }
 
+/// A carveout has a bitmap of a bit for each page, for which kmalloc gives at most 4 MiB (booted: Debian's 6.12.117).
+#[test]
+fn carveouts_that_are_too_large_for_their_bitmap() {
+    let answer = |size, kernel: &Kernel| {
+        let region = vec![pool(), flag("no-map"), reg(64 << 30, size), cells("phandle", &[1])];
+        let device = ("camera", vec![cells("memory-region", &[1])]);
+        let board = Board { devices: vec![device], ..Board::region("isp", region) };
+        board.check_by(kernel).users[0].references[0].errno
+    };
+    for rules in [Rules::V6_1, Rules::V6_12, Rules::V7_2] {
+        let kernel = of(rules);
+        assert_eq!([128 << 30, (128 << 30) + 4096].map(|size| answer(size, &kernel)), [0, -12]);
+    }
+    let large = Kernel::debian(Rules::V6_12, Arch::Arm64, 64 << 10).unwrap();
+    assert_eq!(answer(1 << 40, &large), 0);
+    // A configuration may say anything.
+    let mut odd = of(Rules::V6_12);
+    odd.options.max_order = u32::MAX;
+    assert_eq!(answer(1 << 40, &odd), 0);
+}
+
 /// Linux maps a carveout that is not RAM when a device asks for it, and crashes when the device uses it, unless other memory is there: the
 /// request itself is granted (booted: Debian's 6.1.192, 6.12.117 and 7.2.13).
 #[test]

@@ -129,7 +129,7 @@ mod tests {
     }
 
     /// What the check says where one of its rules decides, for any kernel.
-    const RULES: [&str; 62] = [
+    const RULES: [&str; 63] = [
         "status is neither",
         "its reg has 0 bytes",
         "(\"invalid reg property\")",
@@ -170,6 +170,7 @@ mod tests {
         "no device can use it: its size is zero",
         "it is mapped as RAM",
         "in the middle of a page of which",
+        "its bitmap has a bit for each page",
         "unless other memory is there",
         "(\"must be aligned\")",
         "(\"exceeds limit\")",
