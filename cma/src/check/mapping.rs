@@ -198,6 +198,12 @@ impl Early<'_, '_> {
                 );
                 (DMA_INIT, text)
             } else {
+                if first < range.start {
+                    let text = format!(
+                        "it begins in the middle of a page: devices get memory from {first:#x} on, which is not all its own"
+                    );
+                    region.say(Level::Warning, DMA_INIT, text);
+                }
                 if let Some(lack) = self.ram.lack(&range) {
                     self.may_panic = true;
                     let text =

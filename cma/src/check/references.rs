@@ -15,6 +15,7 @@ use crate::area::Rules;
 
 const DEVICE_INIT: &str = "drivers/of/of_reserved_mem.c, of_reserved_mem_device_init_by_idx";
 const ASSIGN: &str = "kernel/dma/coherent.c, dma_assign_coherent_memory";
+const KEEP_PHANDLE: &str = "drivers/of/of_reserved_mem.c, fdt_init_reserved_mem";
 const BY_NAME: &str = "drivers/of/of_reserved_mem.c, of_reserved_mem_device_init_by_name";
 const PARSE_PHANDLE: &str = "drivers/of/base.c, of_parse_phandle";
 
@@ -31,7 +32,7 @@ pub(super) fn check(tree: &Tree<'_>, kernel: &Kernel, regions: &[Checked]) -> Ve
     // The kernel takes the first one of its list.
     let mut saved: Vec<&Checked> = regions.iter().filter(|region| region.rank.is_some()).collect();
     saved.sort_by_key(|region| std::cmp::Reverse(region.rank));
-    let phandles = saved.iter().filter_map(|region| Some((tree.phandle(region.node)?, *region)));
+    let phandles = saved.iter().filter_map(|region| Some((kept_phandle(tree, region.node)?, *region)));
     let names = saved.iter().map(|region| (tree.name(region.node), *region));
     let (by_phandle, by_name) = match kernel.rules {
         Rules::V6_1 => (phandles.collect(), BTreeMap::new()),
@@ -111,6 +112,16 @@ struct Known<'t, 'a> {
     reach: BTreeMap<usize, Option<Ranges>>,
 }
 
+/// The phandle that 6.1 keeps with a region: also a zero, with which no device finds the region ([`KEEP_PHANDLE`]).
+fn kept_phandle(tree: &Tree<'_>, node: usize) -> Option<u32> {
+    let value = ["phandle", "linux,phandle"].into_iter().find_map(|name| tree.property(node, name))?;
+    value
+        .chunks_exact(4)
+        .try_fold(0_u64, |all, cell| Some(all << 32 | u64::from(phandle(cell)?)))?
+        .try_into()
+        .ok()
+}
+
 /// The phandle in a cell. None if the cell is incomplete.
 fn phandle(cell: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(cell.try_into().ok()?))
@@ -166,6 +177,13 @@ impl Known<'_, '_> {
                     Level::Warning,
                     DEVICE_INIT,
                     "Linux keeps no record of it, unless the boot loader completes it (-EINVAL)".into(),
+                ),
+                Some(_) if kept_phandle(tree, target) != Some(phandle) => say(
+                    Level::Error,
+                    KEEP_PHANDLE,
+                    format!(
+                        "Linux keeps its phandle property, which is not {phandle:#x} (-EINVAL); remove it, or linux,phandle"
+                    ),
                 ),
                 Some(found) => say(
                     Level::Error,

@@ -1133,6 +1133,10 @@ fn carveouts_that_begin_within_a_page() {
         assert!(report.regions[0].findings.iter().any(|finding| finding.text.contains(part)), "{report}");
         let report = small(8192).check_by(&kernel);
         assert_eq!((report.panics, errno(&report)), (false, 0), "{report}");
+        // Its device gets pages that begin before it (booted: 7.2.13, seed 300073).
+        let report = carveout(&[flag("no-map"), reg(0xc000_0e00, M)]).check_by(&kernel);
+        let part = "it begins in the middle of a page: devices get memory from 0xc0000000 on";
+        assert!(report.regions[0].findings.iter().any(|finding| finding.text.contains(part)), "{report}");
         // The rest of its last page is below much free memory.
         let report = carveout(&[flag("no-map"), reg(0x9000_0000, 5000)]).check_by(&kernel);
         assert_eq!((report.panics, errno(&report)), (false, 0), "{report}");
@@ -1146,6 +1150,24 @@ fn carveouts_that_begin_within_a_page() {
         board.regions.insert(0, ("tz".to_owned(), vec![flag("no-map"), reg(0x9000_0000, 4 * M)]));
         assert_eq!(errno(&board.check_by(&kernel)), 0);
     }
+}
+
+/// 6.1 keeps the property `phandle` with a region, although it is zero and devices refer to `linux,phandle`. Later kernels find a region by
+/// its name (booted: Debian's 6.1.192, seed 300073).
+#[test]
+fn a_region_with_two_phandles() {
+    let answer = |phandles: [u32; 2], rules| {
+        let handles = [cells("phandle", &phandles[..1]), cells("linux,phandle", &phandles[1..])];
+        let region = [&[pool(), flag("no-map"), reg(0x9000_0000, M)], &handles[..]].concat();
+        let board = Board {
+            devices: vec![("camera", vec![cells("memory-region", &[1])])],
+            ..Board::region("isp", region)
+        };
+        board.check_by(&of(rules)).users[0].references[0].errno
+    };
+    let answers = |phandles| [Rules::V6_1, Rules::V6_12, Rules::V7_2].map(|rules| answer(phandles, rules));
+    assert_eq!(answers([0, 1]), [-22, 0, 0]);
+    assert_eq!(answers([1, 0]), [0, 0, 0]);
 }
 
 /// A carveout has a bitmap of a bit for each page, for which kmalloc gives at most 4 MiB (booted: Debian's 6.12.117).

@@ -320,7 +320,11 @@ fn of_reference(user: &str, reference: &Reference, report: &Report, got: Option<
         return Some(format!("{predicted}, and the kernel {} and {}", got.errno, got.kind));
     }
     let region = report.regions.iter().find(|region| Some(&region.node) == reference.pool.as_ref())?;
-    let (base, size) = (base_of(region)?, region.size?);
+    let (mut base, size) = (base_of(region)?, region.size?);
+    if *gets == Some(NodeOutcome::CoherentCarveout) {
+        // A carveout begins with a whole page (kernel/dma/coherent.c, dma_init_coherent_memory).
+        base = base / report.kernel.page_size * report.kernel.page_size;
+    }
     // Smaller pools have no room for the buffer.
     if size < 0x2000 {
         return None;

@@ -202,6 +202,7 @@ fn addressed(random: &mut Random, node: Node, base: u64, size: u64) -> Node {
         3 => node.numbers("reg", &[base, 0]).numbers("size", &[size]),
         4 => node.numbers("reg", &[base, size]).numbers("size", &[2 * size]),
         5 => node.numbers("reg", &[base, size]).numbers("alignment", &[16 * M]),
+        10 => node.numbers("reg", &[base + 0xe00, size]),
         _ => node.numbers("reg", &[base, size]),
     }
 }
