@@ -113,7 +113,7 @@ impl Memblock {
 pub(super) struct Free(Vec<Range<u64>>);
 
 impl Free {
-    pub(super) fn parts(&self) -> impl Iterator<Item = &Range<u64>> {
+    pub(super) fn parts(&self) -> impl DoubleEndedIterator<Item = &Range<u64>> {
         self.0.iter()
     }
 

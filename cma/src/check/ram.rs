@@ -12,7 +12,8 @@ use super::{
 };
 use crate::area::Rules;
 
-pub(super) const SCAN_MEMORY: &str = "drivers/of/fdt.c, early_init_dt_scan_memory";
+pub(super) const PARSE_MEMORY_NODES: &str = "drivers/of/of_numa.c, of_numa_parse_memory_nodes";
+const SCAN_MEMORY: &str = "drivers/of/fdt.c, early_init_dt_scan_memory";
 
 /// The end of 32-bit addresses.
 const BORDER: u64 = 4 << 30;
@@ -51,9 +52,17 @@ impl Ram {
         let mut memory = Ranges::default();
         let mut nodes = BTreeMap::<u64, Ranges>::new();
         if boot.ram.is_empty() {
-            for (id, range) in described_by(tree, kernel, cells, findings) {
+            let described = described_by(tree, kernel, cells, findings);
+            let reason = without_nodes(tree, cells, &described);
+            if let Some(reason) = &reason
+                && described.iter().any(|(id, _)| id.is_some())
+            {
+                let text = format!("Linux uses no NUMA nodes, because {reason} (\"Faking a node\")");
+                findings.push(finding(Level::Warning, PARSE_MEMORY_NODES, text));
+            }
+            for (id, range) in described {
                 memory.insert(range.clone());
-                if let Some(id) = id {
+                if let (Some(id), None) = (id, &reason) {
                     nodes.entry(id).or_default().insert(range);
                 }
             }
@@ -196,7 +205,32 @@ fn added(kernel: &Kernel, base: u64, size: u64) -> Option<Range<u64>> {
     (!range.is_empty()).then_some(range)
 }
 
-/// The RAM of the memory nodes, each range with its NUMA node (drivers/of/of_numa.c, of_numa_parse_memory_nodes).
+/// Why Linux uses no NUMA nodes: it reads all nodes with device_type = "memory", also those that it does not take for RAM, and the last one
+/// decides. None if it uses them.
+fn without_nodes(
+    tree: &Tree<'_>,
+    cells: Option<(usize, usize)>,
+    described: &[(Option<u64>, Range<u64>)],
+) -> Option<String> {
+    let mut last = Some("no memory node has a numa-node-id".to_owned());
+    for node in tree.nodes().filter(|node| tree.text(*node, "device_type") == Some(b"memory")) {
+        let Some(id) = tree.property(node, "numa-node-id") else {
+            last = Some(format!("the last memory node, {}, has no numa-node-id", tree.path(node)));
+            continue;
+        };
+        let reg = tree.property(node, "reg").unwrap_or_default();
+        let has_address = cells.is_some_and(|cells| tuples(reg, cells).next().is_some());
+        if id.len() < 4 || !has_address {
+            let lack = if has_address { "whole numa-node-id" } else { "address" };
+            return Some(format!("{} has no {lack} (\"bad property in memory node\")", tree.path(node)));
+        }
+        last = None;
+    }
+    let uncovered = described.iter().find(|(id, range)| id.is_none() && !range.is_empty());
+    last.or_else(|| uncovered.map(|(_, range)| format!("the RAM {range:#x?} has no numa-node-id")))
+}
+
+/// The RAM of the memory nodes, each range with its NUMA node ([`PARSE_MEMORY_NODES`]).
 fn described_by(
     tree: &Tree<'_>,
     kernel: &Kernel,
@@ -249,7 +283,7 @@ fn described_by(
                 continue;
             }
         }
-        let id = tree.property(node, "numa-node-id").filter(|id| id.len() == 4).map(number);
+        let id = tree.property(node, "numa-node-id").and_then(|id| id.get(..4)).map(number);
         let ranges = tuples(reg, cells).filter_map(|(base, size)| added(kernel, base, size));
         described.extend(ranges.map(|range| (id, range)));
     }

@@ -517,6 +517,26 @@ fn a_window_is_in_one_numa_node() {
     one_finding(&board(0x9e00_0000, true).check(), Level::Error, "lies in more than one NUMA node");
 }
 
+/// The last memory node of the tree decides whether Linux uses NUMA nodes, wherever it is (booted: Debian's 7.2.13, seed 410093).
+#[test]
+fn a_memory_node_without_a_numa_node_ends_numa() {
+    let report = |last: &[Property]| {
+        let device = ("ram", [&[text("device_type", "memory")], last].concat());
+        let window = Board::region("isp@bf800000", window(0xbf80_0000));
+        let memory = vec![(0x8000_0000, 1024 * M), (0xc000_0000, 1024 * M)];
+        Board { memory, numa: true, devices: vec![device], ..window }.check()
+    };
+    let said =
+        |last: &[Property], part: &str| report(last).findings().any(|finding| finding.text.contains(part));
+    let reason = "Linux uses no NUMA nodes, because the last memory node, /soc/ram, has no numa-node-id";
+    let several = "it lies in more than one NUMA node";
+    assert!(said(&[], reason) && !said(&[], several));
+    let id = cells("numa-node-id", &[1]);
+    assert!(said(std::slice::from_ref(&id), "/soc/ram has no address (\"bad property in memory node\")"));
+    let whole = [id, reg(0, M)];
+    assert!(!said(&whole, "NUMA nodes, because") && said(&whole, several));
+}
+
 /// 7.2 also reserves a window in each of several NUMA nodes (CONFIG_CMA_SIZE_PERNUMA).
 #[test]
 fn a_default_window_in_each_numa_node() {
@@ -757,6 +777,13 @@ fn the_default_window_of_the_command_line() {
         "Linux allocates its page tables before, at the end of free RAM, and 0xbffff000 is in",
     );
     one_finding(&at_the_end("cma=64M@0xb8000000").check(), Level::Error, "");
+    // Each 2 MiB of the linear map have a table of 4 KiB, so 2 GiB have more than 4 MiB of tables (booted: Debian's 6.1.192, 6.12.117,
+    // seed 410095).
+    let large = |cmdline| Board { memory: vec![(0x4000_0000, 2048 * M)], ..at_the_end(cmdline) }.check();
+    one_finding(&large("cma=4M@0xbf800000"), Level::Error, "at the end of free RAM, and 0xbfbff000 is in");
+    one_finding(&large("cma=4M@0xbf400000"), Level::Error, "");
+    let high = Board { memory: vec![(0x4000_0000, 4096 * M)], ..at_the_end("cma=4M@0xbfc00000") };
+    one_finding(&high.check(), Level::Error, "");
     // The configuration makes a window, and with CONFIG_DMA_CMA=n it makes no window.
     let mut kernel = Kernel::debian(Rules::V6_12, Arch::Arm64, 4096).unwrap();
     let board = Board::region("isp@90000000", window(0x9000_0000));

@@ -129,7 +129,7 @@ mod tests {
     }
 
     /// What the check says where one of its rules decides, for any kernel.
-    const RULES: [&str; 64] = [
+    const RULES: [&str; 65] = [
         "status is neither",
         "its reg has 0 bytes",
         "(\"invalid reg property\")",
@@ -182,6 +182,7 @@ mod tests {
         "no device_type = \"memory\"",
         "status that is not \"okay\": Linux does not take it for RAM",
         "which are no whole tuples of",
+        "Linux uses no NUMA nodes, because",
         "is a second /reserved-memory",
         "no node has the phandle",
         "is not \"okay\": the call succeeds",

@@ -70,7 +70,9 @@ pub fn memory(random: &mut Random) -> Vec<Item> {
         }
         _ => vec![node(start, end - start)],
     };
-    if chance(random, 2) {
+    // The last node decides about NUMA.
+    let has_numa = nodes.iter().any(|node| node.properties.iter().any(|(name, _)| name == "numa-node-id"));
+    if chance(random, if has_numa { 25 } else { 2 }) {
         nodes.push(node(0xb800_0000, 0));
     }
     nodes.into_iter().map(Item::Top).chain(others).collect()
