@@ -87,6 +87,26 @@ impl Socket {
         Ok(Self { listener, path: path.to_owned(), file: (made.dev(), made.ino()) })
     }
 
+    /// The next client, whose stream never waits; none if there is no client, or if it has gone already.
+    ///
+    /// # Errors
+    /// The host can take no more clients.
+    pub fn accept(&self) -> io::Result<Option<UnixStream>> {
+        match self.listener.accept() {
+            // A stream that cannot be set so has broken.
+            Ok((stream, _)) => Ok(stream.set_nonblocking(true).is_ok().then_some(stream)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The path of its file.
     pub fn path(&self) -> &Path {
         &self.path

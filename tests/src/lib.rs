@@ -7,6 +7,7 @@ pub mod core_dump;
 pub mod cross;
 pub mod demo;
 pub mod differential;
+pub mod exposition;
 pub mod guest;
 pub mod harness;
 pub mod host;

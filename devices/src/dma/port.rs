@@ -256,6 +256,13 @@ impl DmaPort {
         }
     }
 
+    /// What the port may touch, and whether something was written there since the start. Empty for a port without windows.
+    pub fn touched(&self) -> impl Iterator<Item = (&Range<u64>, bool)> {
+        let is_written =
+            |window: &Window| window.written.iter().any(|word| word.load(Ordering::Relaxed) != 0);
+        self.windows.iter().map(move |window| (&window.range, is_written(window)))
+    }
+
     /// What the port may touch, with a bitmap of the pages written since the start (bit 0 of word 0 is the
     /// window's first page). Empty for a port without windows.
     pub fn written(&self) -> Vec<(Range<u64>, Vec<u64>)> {

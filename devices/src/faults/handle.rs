@@ -91,6 +91,14 @@ impl FaultHandle {
             held.faults.interrupted(&held.source);
         }
     }
+
+    /// Tells those who listen, and the timeline, that the guest resets the device.
+    #[inline]
+    pub fn was_reset(&self) {
+        if let Some(held) = self.held() {
+            held.faults.was_reset(&held.source);
+        }
+    }
 }
 
 impl Held {

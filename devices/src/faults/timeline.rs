@@ -1,4 +1,5 @@
-//! What happened at the points of a plan, and when: for a picture of a run. It is kept only on request.
+//! What happened at the points of a plan, and when: for a picture of a run, and for those who listen meanwhile. It is kept only on
+//! request.
 
 use std::{sync::Arc, time::Instant};
 
@@ -35,11 +36,17 @@ pub enum Happening {
         rule: String,
         /// The number of the event among those that the rule counts.
         number: u64,
+        /// The CMA window, where the event is of a window and of no device.
+        window: Option<Arc<str>>,
+        /// The name of the action.
+        action: String,
     },
     /// The guest made a mark.
     Mark(String),
     /// The device with this id raised its interrupt.
     Interrupt(Arc<str>),
+    /// The guest reset the device with this id.
+    Reset(Arc<str>),
 }
 
 /// An event with its place.

@@ -92,6 +92,7 @@ impl BareMetal {
             signals: None,
             watch: Watch::default(),
             api: None,
+            metrics: None,
             gdb: None,
             dump: None,
         };

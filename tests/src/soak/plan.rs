@@ -140,7 +140,9 @@ impl Plan {
         let guest = guest(&mut choices, able);
         let is_linux = matches!(guest, Guest::Linux(_));
         let mut outputs = vec!["--report"];
-        for (option, number) in [("--console-log", 2), ("--timeline", 3), ("--api-socket", 2)] {
+        for (option, number) in
+            [("--console-log", 2), ("--timeline", 3), ("--api-socket", 2), ("--metrics", 3)]
+        {
             if choices.one_in(number) {
                 outputs.push(option);
             }
@@ -229,7 +231,8 @@ fn actions(choices: &mut Choices, able: Abilities, is_linux: bool, has_api: bool
     }
     if has_api {
         for _ in 0..choices.below(4) {
-            let verb = choices.of(&["status", "devices", "pause", "resume", "capture", "faults", "cma"]);
+            let verb =
+                choices.of(&["status", "devices", "pause", "resume", "capture", "faults", "cma", "events"]);
             put(choices, Action::Ctl(verb));
         }
         if choices.one_in(2) {

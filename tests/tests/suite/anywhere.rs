@@ -15,7 +15,7 @@ use guest_images::{Arch, Kind};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tests::{
-    guest,
+    exposition, guest,
     harness::{Group, Place},
     host, schema, tests,
 };
@@ -87,7 +87,7 @@ fn what_a_guest_leaves_reaches_the_host() {
     let installed = Installed::new();
     let guest = "cat given; grep CmaTotal /proc/meminfo; echo kept > /out/file; v4l2-ctl --stream-mmap=3 --stream-count=5 2> /dev/null; exit 7";
     let words = "run --cma 64M --camera timing=stall,record=clips/clip.y4m --out out --report reports/report.json \
-                 --console-log console.log --dump-dtb tree.dtb --timeline timeline.json --add given:/root/ --exec";
+                 --console-log console.log --dump-dtb tree.dtb --timeline timeline.json --metrics reports/machine.prom --add given:/root/ --exec";
     fs::write(installed.at("given"), "given\n").unwrap();
     for name in ["clips", "reports"] {
         fs::create_dir(installed.at(name)).unwrap();
@@ -105,6 +105,10 @@ fn what_a_guest_leaves_reaches_the_host() {
     assert_eq!(fs::read_to_string(installed.at("out/file")).unwrap(), "kept\n");
     assert_eq!(report(&installed.at("reports/report.json")).outcome, MachineOutcome::Exit { status: 7 });
     schema::check("observe/report.schema.json", &[installed.at("reports/report.json")]);
+    let figures = fs::read_to_string(installed.at("reports/machine.prom")).unwrap();
+    let figures = exposition::samples(&figures).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(exposition::value(&figures, "minivmm_exit_status", &[]), 7.0);
+    assert!(exposition::value(&figures, "minivmm_device_frames_total", &[]) >= 5.0);
     for name in ["console.log", "tree.dtb", "timeline.json", "clips/clip.y4m"] {
         assert!(fs::metadata(installed.at(name)).unwrap().len() > 0, "{name} is empty");
     }
@@ -155,8 +159,7 @@ fn requests_and_signals_reach_the_guest() {
     let socket = installed.at("vm.sock");
     let plan = "[[rule]]\nname = \"torn\"\non = \"frame.dma\"\naction = \"torn\"\nlines = 1\nwhen = { nth = 1000 }\n";
     fs::write(installed.at("plan.toml"), plan).unwrap();
-    let words =
-        "run --cma 64M --camera fps=1 --faults plan.toml --report report.json --api-socket vm.sock --exec";
+    let words = "run --cma 64M --camera fps=1 --faults plan.toml --report report.json --api-socket vm.sock --metrics unix:figures.sock --exec";
     let words: Vec<&str> = words.split_whitespace().chain(["v4l2-ctl --stream-mmap; sleep 1000"]).collect();
     let mut machine = installed.minivmm(&words);
     let machine = guest::spawn(machine.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
@@ -182,12 +185,29 @@ fn requests_and_signals_reach_the_guest() {
         }
     });
     check_answers(&socket, installed.folder.path());
+    check_figures(&installed.at("figures.sock"));
     signal(&machine, Signal::TERM);
     let output = end(machine);
     assert_eq!(output.status.code(), Some(128 + 15), "{}", text(&output.stderr));
     // The machine ended in order, and left its report.
     assert_eq!(report(&installed.at("report.json")).outcome, MachineOutcome::Signal { signal: 15 });
-    assert!(!is_running(emulator) && !socket.exists());
+    assert!(!is_running(emulator) && !socket.exists() && !installed.at("figures.sock").exists());
+}
+
+/// Reads the figures of a machine with Linux as users do.
+fn check_figures(socket: &Path) {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--unix-socket"]).arg(socket);
+    let output = guest::run_within(curl.arg("http://localhost/metrics"), Duration::from_secs(60));
+    let text = guest::printed(&output);
+    let figures = exposition::samples(&text).unwrap_or_else(|error| panic!("{error}"));
+    let of = |name: &str| exposition::value(&figures, name, &[]);
+    assert_eq!((of("minivmm_running"), of("minivmm_window_bytes")), (1.0, f64::from(64 << 20)));
+    assert_eq!(of("minivmm_cma_area_pages"), f64::from(64 << 20 >> 12));
+    // The buffers of the stream.
+    assert!(of("minivmm_cma_area_allocated_pages") > 100.0, "{text}");
+    assert!(exposition::value(&figures, "minivmm_device_frames_total", &[("device", "camera0")]) > 0.0);
+    assert_eq!(exposition::value(&figures, "minivmm_fault_rule_firings_total", &[("rule", "torn")]), 0.0);
 }
 
 /// Sends requests to a machine, and checks them and the answers by their schemas.
@@ -203,6 +223,7 @@ fn check_answers(socket: &Path, folder: &Path) {
         (r#"{"verb":"frames","frames":"resume"}"#, "done"),
         (r#"{"verb":"pause"}"#, "done"),
         (r#"{"verb":"resume"}"#, "done"),
+        (r#"{"verb":"events"}"#, "status"),
     ];
     let mut stream = UnixStream::connect(socket).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();

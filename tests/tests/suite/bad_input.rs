@@ -498,9 +498,15 @@ fn places_that_cannot_be_written() {
         ("--api-socket", "the API socket"),
         ("--dump-dtb", "cannot be written"),
         ("--dump-on-panic", "cannot be written"),
+        ("--metrics", "cannot be written"),
     ] {
         refused(&[&base[..], &[option, &below]].concat(), 125, &[part, "below"]);
     }
+    let socket = format!("unix:{below}");
+    refused(&[&base[..], &["--metrics", &socket]].concat(), 125, &["the metrics socket", "below"]);
+    refused(&["--metrics", "unix:"], 2, &["'unix:' names no file", "write FILE, or unix:FILE"]);
+    let folder = folder.path().display().to_string();
+    refused(&["--kernel", &kernel, "--any-host", "--metrics", &folder], 2, &["it is no regular file"]);
 }
 
 fn ports_that_are_taken() {

@@ -662,6 +662,7 @@ fn runs_leave_nothing_behind() {
             signals: None,
             watch,
             api: None,
+            metrics: None,
             gdb: None,
             dump: None,
         };

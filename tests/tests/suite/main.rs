@@ -15,6 +15,7 @@ mod check_files;
 mod debug_kernel;
 mod demosaic;
 mod disks;
+mod events;
 mod experiments;
 mod faults;
 mod gdb;
@@ -26,6 +27,7 @@ mod kernel_memory;
 mod lab;
 mod lessons;
 mod linux;
+mod metrics;
 mod model;
 mod msgdma;
 mod networks;
@@ -78,6 +80,8 @@ fn groups(arch: &Arch) -> Vec<Group> {
         disks::group(),
         disks::linux(),
         networks::linux(),
+        events::group(),
+        events::linux(),
         experiments::group(),
         faults::group(),
         gdb::group(),
@@ -90,6 +94,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         lab::group(),
         lessons::group(),
         linux::group(),
+        metrics::group(),
         model::group(),
         msgdma::group(),
         other_kernels::debian(arch),
@@ -103,6 +108,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         sandbox::linux(),
         scenarios::group(arch),
         schemas::group(),
+        schemas::of_machines(),
         shares::group(),
         shares::mistakes(),
         soak::group(),

@@ -2,14 +2,17 @@
 //!
 //! `{"verb": "status"}` is a request, `{"status": {...}}` its answer. The machine answers a client's requests one after the
 //! other. The answer to an invalid request, or to one that the machine cannot execute, is `{"error": "..."}`.
+//! `{"verb": "events"}` makes the connection a stream of what happens.
 
 pub mod client;
+mod event;
 pub mod server;
 
 use devices::faults::RuleStatus;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::event::Event;
 use crate::observe::{
     capture::Capture,
     report::{DeviceReport, WindowReport},
@@ -105,15 +108,17 @@ pub enum Verb {
     Pause,
     /// Resume the vCPUs and the devices
     Resume,
+    /// Print what happens in the machine, as it happens, until the machine ends
+    Events,
     /// End the machine in order, as SIGTERM does
     Stop,
 }
 
-/// An answer. Its one field is named after the verb, or is `done` or `error`.
+/// An answer, or a line of the stream of `events`. Its one field is named after the verb, or is `done`, `error` or `event`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// To `status`.
+    /// To `status`; and to `events`, before the first event: the state from which the events start.
     Status(Status),
     /// To `devices`: the devices that have counters, in the order in which the machine has them.
     Devices(Vec<DeviceReport>),
@@ -123,6 +128,8 @@ pub enum Answer {
     Faults(Vec<RuleStatus>),
     /// To `capture`.
     Capture(Capture),
+    /// Something that happened, in the stream of `events`.
+    Event(Event),
     /// The request is done.
     Done {},
     /// An error: a sentence that says why.

@@ -1,4 +1,4 @@
-//! `minivmm ctl SOCKET VERB`: sends a request to a running machine over its API socket, and prints the answer.
+//! `minivmm ctl SOCKET VERB`: sends a request to a running machine over its API socket, and prints the answer, or what happens.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use devices::faults::{Plan, PlanError, RuleStatus};
 
 use crate::{
     api::{
-        Answer, FaultsRequest, FramesRequest, GuestWindow, Reader, Request, Status, Verb,
+        Answer, Event, FaultsRequest, FramesRequest, GuestWindow, Reader, Request, Status, Verb,
         client::{Client, ClientError},
     },
     boot::tree_faults::fault_tables,
@@ -41,7 +41,7 @@ pub struct CtlArgs {
     /// For faults: list, add FILE, remove NAME or trigger NAME [default: list]; for frames: pause, step, step N or resume
     #[arg(value_name = "WORD")]
     more: Vec<String>,
-    /// Print the machine's answer as a line of JSON
+    /// Print the machine's answer as a line of JSON; of events, each
     #[arg(long)]
     json: bool,
     /// For devices, frames and capture: only this device, as in camera0
@@ -169,14 +169,63 @@ pub fn main(args: &CtlArgs) -> Result<ExitCode, CtlError> {
     if args.device.is_some() && !matches!(args.verb, Verb::Devices | Verb::Frames | Verb::Capture) {
         return Err(CtlError::NoDevice);
     }
+    if args.verb == Verb::Events {
+        return print_events(args).map(|()| ExitCode::SUCCESS);
+    }
     loop {
-        let text = answer_text(args)?;
-        // A reader that closed the pipe wants no more.
-        let is_read = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_ok();
+        let is_read = print(&answer_text(args)?);
         if !args.follow || !is_read {
             return Ok(ExitCode::SUCCESS);
         }
     }
+}
+
+/// Prints `text`. Returns false if the reader has closed the pipe: it wants no more.
+fn print(text: &str) -> bool {
+    io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_ok()
+}
+
+/// Prints the state of the machine and what happens in it, until it ends.
+fn print_events(args: &CtlArgs) -> Result<(), CtlError> {
+    let mut client = Client::connect(&args.socket)?;
+    client.send(&request(args)?)?;
+    loop {
+        let Some(line) = client.line(PATIENCE)? else { continue };
+        let answer = client.answer(&line)?;
+        let is_read = match &answer {
+            Answer::Error(sentence) => return Err(CtlError::Refused(sentence.clone())),
+            _ if args.json => print(&line),
+            Answer::Status(status) => print(&state_line(status)),
+            Answer::Event(event) => print(&event_line(event)),
+            // It is no part of the stream.
+            _ => true,
+        };
+        if !is_read || matches!(answer, Answer::Event(Event::End { .. })) {
+            return Ok(());
+        }
+    }
+}
+
+/// A line for an event.
+fn event_line(event: &Event) -> String {
+    let what = match event {
+        Event::BootMark { .. } => "boot mark".to_owned(),
+        // The guest chooses the text, and it is printed on a terminal.
+        Event::Mark { text, .. } => format!("mark {}", text.replace(char::is_control, "?")),
+        Event::Paused { .. } => "paused".to_owned(),
+        Event::Resumed { .. } => "resumed".to_owned(),
+        Event::Fired { device, window, frame, on, rule, event, action, .. } => {
+            let of = device.as_ref().or(window.as_ref()).map_or(String::new(), |of| format!("{of}: "));
+            let frame = frame.map_or(String::new(), |frame| format!(", frame {frame}"));
+            format!("{of}rule {rule} fired: {action} on {on}, event {event}{frame}")
+        }
+        Event::WindowWritten { window, .. } => format!("window {window}: first write by a device"),
+        Event::Reset { device, .. } => format!("{device}: reset"),
+        Event::Panicked { .. } => "the guest's kernel panicked".to_owned(),
+        Event::Lost { count, .. } => format!("{} lost", counted(*count, "event")),
+        Event::End { exit, .. } => format!("end with status {}: {}", exit.status, exit.meaning),
+    };
+    format!("{:10.3} s  {what}\n", event.seconds())
 }
 
 /// Sends the request; the text to print.
@@ -199,7 +248,8 @@ fn answer_text(args: &CtlArgs) -> Result<String, CtlError> {
         Answer::Devices(devices) => devices_text(&devices),
         Answer::Faults(rules) => rules_text(&rules)?,
         Answer::Capture(capture) => capture_text(&capture, args)?,
-        Answer::Done {} => String::new(),
+        // An event comes only in their stream.
+        Answer::Done {} | Answer::Event(_) => String::new(),
     })
 }
 
@@ -326,16 +376,20 @@ pub(super) fn map(window: &GuestWindow) -> Map {
     map
 }
 
-fn status_text(status: &Status) -> String {
+/// The first line of the state.
+fn state_line(status: &Status) -> String {
     let booted = match status.seconds_to_boot_mark {
         Some(seconds) => format!("booted after {seconds:.2} s"),
         None => "not booted yet".to_owned(),
     };
     let paused = if status.paused { ", paused" } else { "" };
+    format!("minivmm {}: running for {:.1} s, {booted}{paused}\n", status.version, status.seconds)
+}
+
+fn status_text(status: &Status) -> String {
     let mut text = format!(
-        "minivmm {}: running for {:.1} s, {booted}{paused}\n{}, {} of memory\n",
-        status.version,
-        status.seconds,
+        "{}{}, {} of memory\n",
+        state_line(status),
         counted(status.cpus.into(), "vCPU"),
         size::format(status.memory)
     );

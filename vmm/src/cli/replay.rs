@@ -93,7 +93,7 @@ pub fn main(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
 
 /// The words of a command line without the options that a replay sets itself, and without the files of recordings.
 fn machine(arguments: &[String]) -> Vec<String> {
-    const OWN: [&str; 11] = [
+    const OWN: [&str; 12] = [
         "--faults",
         "--trace",
         "--timeline",
@@ -102,6 +102,7 @@ fn machine(arguments: &[String]) -> Vec<String> {
         "--out",
         "--console-log",
         "--api-socket",
+        "--metrics",
         "--gdb",
         "--dump-dtb",
         "--dump-on-panic",

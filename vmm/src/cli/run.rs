@@ -41,6 +41,7 @@ use crate::{
         json_lines::JsonLines,
         log::{self, Log},
         memory_dump::MemoryDump,
+        metrics::{file::MetricsFile, output::MetricsOutput, place::MetricsPlace, server::MetricsServer},
         report::{MachineOutcome, Report},
         timeline,
     },
@@ -90,6 +91,12 @@ pub(super) struct RunArgs {
     /// Create this socket, through which `minivmm ctl` controls the machine
     #[arg(long, value_name = "FILE")]
     pub(super) api_socket: Option<PathBuf>,
+    /// Write the machine's figures for Prometheus to this file every 5 s, or serve them at unix:FILE
+    ///
+    /// The file is replaced as a whole, and has the last figures when the machine has ended; a name that ends with `.prom` in the folder of
+    /// node_exporter's textfile collector is collected. `unix:FILE` is a Unix socket: `curl --unix-socket FILE http://localhost/metrics`.
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(super) metrics: Option<MetricsPlace>,
     /// Serve gdb's remote protocol at this Unix socket, or at tcp:PORT
     ///
     /// The port is one of 127.0.0.1. The guest waits for the debugger before its first instruction, or with `,nowait` at the end runs at once. In gdb, `target
@@ -173,6 +180,12 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let mut api_bridge = args.api_socket.as_ref().and_then(|_| Bridge::find(lab::API));
     let api = args.api_socket.as_deref().map(|path| api_bridge.as_ref().map_or(path, Bridge::socket));
     let api = api.map(Server::bind).transpose()?;
+    let mut metrics_bridge = match &args.metrics {
+        Some(MetricsPlace::Socket(_)) => Bridge::find(lab::METRICS),
+        _ => None,
+    };
+    let metrics = args.metrics.as_ref().map(|place| open_metrics(place, metrics_bridge.as_ref()));
+    let metrics = metrics.transpose()?;
     let mut gdb_bridge = args.gdb.as_ref().and_then(|_| Bridge::find(lab::GDB));
     let gdb = args.gdb.as_ref().map(|option| {
         let inside = gdb_bridge.as_ref().map(|bridge| GdbPlace::Unix(bridge.socket().to_owned()));
@@ -184,7 +197,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         Place::Here(kvm) => kvm,
         Place::Lab(reason) => {
             // The minivmm in the lab opens all of them again. The files of devices stay reserved: the lab has no locks of this host.
-            drop((loaded, report_file, trace_file, timeline_file, dump, console_log, api, gdb));
+            drop((loaded, report_file, trace_file, timeline_file, dump, console_log, api, gdb, metrics));
             log.begin();
             return Ok(ExitCode::from(lab::run_in_lab(&reason, config.memory, args.log_format)?));
         }
@@ -194,18 +207,20 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         let sockets = [api.as_ref().map(Server::folder), gdb.as_ref().and_then(|(link, _)| link.folder())];
         let folders = reports.filter_map(ReportFile::hand_over).chain(sockets.into_iter().flatten());
         let folders = folders.chain(dump.as_ref().map(MemoryDump::hand_over));
+        let folders = folders.chain(metrics.as_ref().and_then(MetricsOutput::folder_of_socket));
         let folders = folders.chain(config.devices.iter().filter_map(|device| device.spec.folder()));
         let work = sandbox::Work { debugger: gdb.is_some(), dump: dump.is_some() };
         sandbox::begin(folders.map(Path::to_owned).collect(), work).map_err(MachineError::Sandbox)?;
     }
     // Each thread that starts from here on is confined.
     log.begin();
-    for bridge in [&mut api_bridge, &mut gdb_bridge].into_iter().flatten() {
+    for bridge in [&mut api_bridge, &mut gdb_bridge, &mut metrics_bridge].into_iter().flatten() {
         bridge.begin().map_err(|source| MachineError::Host { what: "the lab's socket", source })?;
     }
     let failed = Reason::Failed.status(config.exec.is_some());
     let streams = streams((console_log, dump), (api, gdb), args.timeout, &log, failed)
         .map_err(|source| MachineError::Host { what: "signal handlers or threads", source })?;
+    let streams = Streams { metrics, ..streams };
     let watch = streams.watch.clone();
     drop(reserved);
     let machine = Machine::start(&opened, &config, loaded, streams)?;
@@ -246,10 +261,23 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     }
     // In a lab the answers that are on their way reach their clients.
     watch.wait_for("the lab's socket");
-    drop((api_bridge, gdb_bridge));
+    drop((api_bridge, gdb_bridge, metrics_bridge));
     watch.end();
     explain(&report, &config, &log);
     Ok(ExitCode::from(report.exit.status))
+}
+
+/// Opens the destination of `--metrics`. In a lab, the machine's own socket goes before the `bridge` to the host's.
+fn open_metrics(place: &MetricsPlace, bridge: Option<&Bridge>) -> Result<MetricsOutput, CliError> {
+    Ok(match place {
+        MetricsPlace::File(path) => {
+            let write = |source| CliError::Write { path: path.clone(), source };
+            MetricsOutput::File(MetricsFile::open(path).map_err(write)?)
+        }
+        MetricsPlace::Socket(path) => {
+            MetricsOutput::Socket(MetricsServer::bind(bridge.map_or(path, Bridge::socket))?)
+        }
+    })
 }
 
 /// The streams and signals of this process, and the watch that ends it with the status `failed` if a part does not end.
@@ -276,7 +304,8 @@ fn streams(
         Some(file) => Some(Output::new(signals.writer(&file, until)?)?),
         None => None,
     };
-    Ok(Streams { stdout, stderr, console_log, signals: Some(signals), watch, api, gdb, dump })
+    let signals = Some(signals);
+    Ok(Streams { stdout, stderr, console_log, signals, watch, api, metrics: None, gdb, dump })
 }
 
 /// The destination of `--report`. A file appears whole or stays as it was, and is never written through a link that a guest left in

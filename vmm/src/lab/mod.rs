@@ -26,7 +26,7 @@ pub use error::LabError;
 pub use inside::{IN_LAB, is_inside};
 pub use place::{HELP, Host, HostError, Place, place, run_in_lab};
 pub use reach::{is_read, is_written};
-pub use relay::{API, Bridge, GDB};
+pub use relay::{API, Bridge, GDB, METRICS};
 pub use settings::{Lab, Note, Output};
 
 /// The Debian packages that a lab for `arch` needs on this machine.

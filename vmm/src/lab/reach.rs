@@ -12,9 +12,10 @@ use devices::virtio::net::{Forward, NetSpec, Network};
 
 use super::{
     error::LabError,
-    relay::{API, GDB},
+    relay::{API, GDB, METRICS},
     settings::Lab,
 };
+use crate::observe::metrics::place::MetricsPlace;
 
 /// Options whose value is a file that is written.
 const FILES: [&str; 8] =
@@ -22,9 +23,11 @@ const FILES: [&str; 8] =
 /// The option whose value is a folder that is written; of `minivmm dtb`, a file.
 const FOLDER: &str = "--out";
 /// Options whose value is a socket, with the names of the sockets.
-const SOCKETS: [(&str, &str); 2] = [("--api-socket", API), (DEBUGGER, GDB)];
+const SOCKETS: [(&str, &str); 3] = [("--api-socket", API), (DEBUGGER, GDB), (FIGURES, METRICS)];
 /// The option whose value is a socket or a TCP port.
 const DEBUGGER: &str = "--gdb";
+/// The option whose value is a socket or a file that is written.
+const FIGURES: &str = "--metrics";
 /// Options whose value is a file that is read.
 const READ: [&str; 5] = ["--kernel", "--initrd", "--module", "--faults", "--root"];
 /// The option whose value is HOST:GUEST, with a file or folder of the host that is read.
@@ -93,10 +96,20 @@ impl Lab {
                     )));
                 }
             }
+            if option == FIGURES {
+                let Some(MetricsPlace::Socket(path)) = figures(socket) else { continue };
+                self = self.socket(name, path);
+                continue;
+            }
             self = self.socket(name, OsStr::from_bytes(file));
         }
         Ok(self)
     }
+}
+
+/// The place that a value of `--metrics` names; none if minivmm will report what is wrong with it.
+fn figures(value: &OsStr) -> Option<MetricsPlace> {
+    value.to_str()?.parse().ok()
 }
 
 /// The ports of the host that lead to guests, if one has a network.
@@ -206,6 +219,10 @@ fn written(words: &[OsString]) -> Result<Vec<PathBuf>, LabError> {
     for (option, value) in values(words) {
         if option == FOLDER && !is_verb("dtb") {
             folders.push(made(value.as_ref()));
+        } else if option == FIGURES {
+            if let Some(MetricsPlace::File(path)) = figures(value) {
+                folders.extend(parent(&path)?);
+            }
         } else if option == FOLDER || FILES.iter().any(|file| option == *file) {
             folders.extend(parent(value.as_ref())?);
         } else if DEVICES.iter().any(|device| option == *device) {
@@ -319,19 +336,38 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = fs::canonicalize(folder.path()).unwrap();
         let at = |name: &str| folder.join(name).display().to_string();
-        for name in ["reports", "clips", "apart", "disks", "data"] {
+        for name in ["reports", "clips", "apart", "disks", "data", "figures", "socket"] {
             fs::create_dir(folder.join(name)).unwrap();
         }
         let report = format!("--report={}", at("reports/r.json"));
         let camera = format!("scene=x.png,record={},fps=5", at("clips/c.y4m"));
         let (out, trace) = (at("new/out"), at("new/out/trace"));
         let disk = format!("--disk={},format=qcow2", at("disks/a.qcow2"));
+        let (metrics, socket) = (at("figures/a.prom"), format!("--metrics=unix:{}", at("socket/m")));
         let (read, data) = (at("read/b.img,ro"), format!("disk,queues=1,file={}", at("data/c.img")));
         let found = written(&words(&[
-            "--cma", "64M", "--out", &out, &report, "--camera", &camera, "--trace", &trace, "--exec", "true",
-            &disk, "--disk", &read, "--device", &data,
+            "--cma",
+            "64M",
+            "--out",
+            &out,
+            &report,
+            "--camera",
+            &camera,
+            "--trace",
+            &trace,
+            "--exec",
+            "true",
+            &disk,
+            "--disk",
+            &read,
+            "--device",
+            &data,
+            "--metrics",
+            &metrics,
+            &socket,
         ]));
-        let expected = ["clips", "data", "disks", "new/out", "reports"].map(|name| folder.join(name));
+        let expected =
+            ["clips", "data", "disks", "figures", "new/out", "reports"].map(|name| folder.join(name));
         assert_eq!(found.unwrap(), expected);
         let tree = written(&words(&["dtb", "--out", &at("apart/tree.dtb")])).unwrap();
         assert_eq!(tree, [folder.join("apart")]);

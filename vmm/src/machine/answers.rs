@@ -31,6 +31,8 @@ enum Reaction {
     Answer(Answer),
     /// The answer comes later.
     Wait(Awaited),
+    /// The answer is ready, and events follow it.
+    Events(Answer),
 }
 
 impl Machine {
@@ -45,6 +47,10 @@ impl Machine {
             match self.react(&requests, request) {
                 Reaction::Answer(answer) => requests.answer(&mut self.manager, client, &answer),
                 Reaction::Wait(awaited) => requests.wait(client, awaited),
+                Reaction::Events(answer) => {
+                    requests.begin_events(&mut self.manager, client, &answer);
+                    self.begin_listening();
+                }
             }
         }
         for mut waiting in std::mem::take(&mut requests.waiting) {
@@ -93,6 +99,7 @@ impl Machine {
                 self.vcpus.resume();
                 Answer::Done {}
             }
+            Verb::Events => return Reaction::Events(Answer::Status(self.status())),
             // The caller ends the machine.
             Verb::Stop => Answer::Done {},
         })
@@ -224,7 +231,8 @@ impl Machine {
         }
     }
 
-    fn status(&self) -> Status {
+    /// The state.
+    pub(super) fn status(&self) -> Status {
         let written = self.devices.written();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

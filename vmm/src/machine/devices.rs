@@ -105,6 +105,16 @@ impl Devices {
         windows
     }
 
+    /// Whether a device has written to each of `windows`.
+    pub(super) fn touched(&self, windows: &[Window]) -> Vec<bool> {
+        let ports = || self.built.iter().filter_map(|built| built.dma.as_ref());
+        let is_touched = |window: &Window| {
+            let range = window.range();
+            ports().flat_map(DmaPort::touched).any(|(known, is_touched)| is_touched && *known == range)
+        };
+        windows.iter().map(is_touched).collect()
+    }
+
     /// The counters of the devices, in the order in which the machine has them.
     pub(super) fn reports(&self) -> Vec<DeviceReport> {
         let report = |built: &Built| DeviceReport::new(built.id.clone(), built.kind, built.device.counters());

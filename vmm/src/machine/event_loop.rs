@@ -42,6 +42,7 @@ impl Machine {
     /// Handles the causes of a wakeup. Returns an outcome if the machine has to end.
     fn look_after(&mut self) -> Result<Option<MachineOutcome>, MachineError> {
         let woken = self.wakeups.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let tick = woken.contains(&Wake::Tick);
         let mut outcome = None;
         for wake in woken {
             match wake {
@@ -80,7 +81,11 @@ impl Machine {
                 }
             }
         }
+        // Before the requests: who listens from now on knows of it already.
+        self.tell_events(tick);
         outcome = outcome.or(self.answer_requests());
+        self.tell_events(false);
+        self.serve_metrics();
         if let Some(debugger) = &mut self.debugger {
             debugger.look(&mut self.manager, &self.vcpus);
         }

@@ -2,15 +2,17 @@
 
 use std::io;
 
-use ::devices::platform::PlatformDevice as _;
+use ::devices::{faults::Faults, platform::PlatformDevice as _};
 use vm_memory::{Bytes as _, GuestAddress};
 
 use super::{
     devices::Devices,
     error::{MachineError, host},
+    events,
     running::Machine,
 };
 use crate::{
+    api::Status,
     boot::kernel_options::embedded_config,
     guest::{files::Files, output::Output},
     observe::{
@@ -56,6 +58,7 @@ impl Machine {
         let dump = self.dump.take().filter(|_| outcome == MachineOutcome::Panic);
         let memory_dump = dump.and_then(|dump| self.dump_memory(dump));
         let boot_failure = self.failed_to_boot(&outcome).then(|| self.boot_failure());
+        let metrics = self.metrics.take().map(|metrics| (metrics, self.status()));
         let Self { vcpus, devices, manager, mut serial_log, windows, stdout, outputs, watch, .. } = self;
         watch.limit("the vCPUs");
         drop(vcpus);
@@ -99,11 +102,12 @@ impl Machine {
         {
             return Err(MachineError::Stdout(error));
         }
-        let faults = faults.map(|faults| faults.trace()).filter(|trace| !trace.plan.is_empty());
+        let plan = faults;
+        let faults = plan.as_ref().map(Faults::trace).filter(|trace| !trace.plan.is_empty());
         let windows = windows.into_iter().map(|window| WindowReport::new(window, &written)).collect();
 
         let ended_well = matches!(outcome, MachineOutcome::Exit { .. });
-        Ok(Report {
+        let report = Report {
             format_version: FORMAT_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             arguments: Vec::new(),
@@ -122,7 +126,19 @@ impl Machine {
             memory_dump,
             sandbox: sandbox::report(),
             last_console_lines: if ended_well { Vec::new() } else { serial_log.last_lines(LAST_LINES) },
-        })
+        };
+        if let Some((metrics, status)) = metrics {
+            let Report { seconds, seconds_to_boot_mark, windows, devices, .. } = &report;
+            let (windows, devices) = (windows.clone(), devices.clone());
+            let (seconds, seconds_to_boot_mark) = (*seconds, *seconds_to_boot_mark);
+            let status = Status { seconds, seconds_to_boot_mark, windows, devices, ..status };
+            watch.wait_for("the metrics");
+            metrics.finish(&status, plan.as_ref(), report.exit.status);
+        }
+        if let Some(requests) = &self.requests {
+            requests.tell_last(events::last(plan.as_ref(), &report));
+        }
+        Ok(report)
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::{
-        Answer, FaultsRequest, Request,
+        Answer, Event, FaultsRequest, Request,
         server::{ClientId, Server},
     },
     boot::tree_faults::fault_tables,
@@ -96,6 +96,35 @@ impl Requests {
         if let Ok(mut ops) = manager.event_ops(self.subscriber) {
             self.server().answer(client, answer, &mut ops);
         }
+    }
+
+    /// Answers `client` by a stream of events that begins with `answer`.
+    pub(super) fn begin_events(
+        &self,
+        manager: &mut EventManager<Subscriber>,
+        client: ClientId,
+        answer: &Answer,
+    ) {
+        if let Ok(mut ops) = manager.event_ops(self.subscriber) {
+            self.server().begin_events(client, answer, &mut ops);
+        }
+    }
+
+    /// Whether a client listens to events.
+    pub(super) fn has_listeners(&self) -> bool {
+        self.server().has_listeners()
+    }
+
+    /// Tells the clients that listen.
+    pub(super) fn tell(&self, manager: &mut EventManager<Subscriber>, events: Vec<Event>) {
+        if let Ok(mut ops) = manager.event_ops(self.subscriber) {
+            self.server().tell(events, &mut ops);
+        }
+    }
+
+    /// Tells the clients that listen the last events, when the event loop has ended.
+    pub(super) fn tell_last(&self, events: Vec<Event>) {
+        self.server().tell_the_end(events);
     }
 
     /// Lists, adds, removes or triggers rules.

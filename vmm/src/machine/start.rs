@@ -16,9 +16,11 @@ use super::{
     error::{MachineError, event_loop, host, kvm},
     gdb::Debugger,
     limits::Limit,
+    metrics::Metrics,
     requests::Requests,
     running::Machine,
     streams::Streams,
+    told::Told,
     vcpu::Vcpus,
     wakeups::{Wake, Wakeups},
 };
@@ -129,6 +131,9 @@ impl Machine {
             None => None,
         };
 
+        let metrics = streams.metrics.map(|output| Metrics::begin(output, &mut manager)).transpose();
+        let metrics = metrics.map_err(host("a thread for metrics"))?;
+
         let is_debugged = streams.gdb.is_some();
         let debugger = streams
             .gdb
@@ -149,6 +154,8 @@ impl Machine {
             input,
             signals,
             requests,
+            told: Told::default(),
+            metrics,
             debugger,
             watch: streams.watch,
             tick,

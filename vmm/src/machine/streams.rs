@@ -1,7 +1,11 @@
 //! Where a machine's streams go on the host, and what looks after the machine there.
 
 use super::{gdb::link::Link, signals::Signals, watch::Watch};
-use crate::{api::server::Server, guest::output::Output, observe::memory_dump::MemoryDump};
+use crate::{
+    api::server::Server,
+    guest::output::Output,
+    observe::{memory_dump::MemoryDump, metrics::output::MetricsOutput},
+};
 
 /// Where a machine's streams go on the host.
 pub struct Streams {
@@ -18,6 +22,8 @@ pub struct Streams {
     pub watch: Watch,
     /// The socket for requests to the machine while it runs.
     pub api: Option<Server>,
+    /// Where the figures of the machine go.
+    pub metrics: Option<MetricsOutput>,
     /// The socket for a debugger, and whether the guest waits for it.
     pub gdb: Option<(Link, bool)>,
     /// The file for the memory of a guest that panics.

@@ -1,4 +1,4 @@
-//! What a run leaves for people and programs to read: the report, the timeline, frames and captures.
+//! What a run leaves for people and programs to read: the report, the timeline, the metrics, frames and captures.
 
 pub mod boot_failure;
 pub mod capture;
@@ -8,6 +8,7 @@ pub mod json_lines;
 pub mod kernel_memory;
 pub mod log;
 pub mod memory_dump;
+pub mod metrics;
 pub mod process;
 pub mod report;
 pub mod timeline;

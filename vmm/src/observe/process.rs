@@ -11,11 +11,18 @@ use std::{
 /// proc(5)).
 pub fn overhead() -> u64 {
     let status = status_of_main_thread();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()
-    };
-    (field("RssAnon").unwrap_or(0) + field("RssFile").unwrap_or(0)) * 1024
+    (field(&status, "RssAnon") + field(&status, "RssFile")) * 1024
+}
+
+/// Resident memory of this process with the guest's (VmRSS), in bytes. Pages of the host's pool of 2 MiB pages do not count.
+pub fn resident() -> u64 {
+    field(&status_of_main_thread(), "VmRSS") * 1024
+}
+
+/// The field `name` of a status, in kB; 0 if it has none.
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 /// The main thread's status (proc_pid_status(5)). The file stays open after the first call, because a thread in the sandbox opens no
@@ -52,7 +59,7 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_an_age() {
-        assert!(overhead() > 100 << 10);
+        assert!(overhead() > 100 << 10 && resident() >= overhead() / 2);
         assert!(since_process_start().unwrap() < Duration::from_secs(3600));
     }
 }

@@ -29,7 +29,7 @@ pub fn of(devices: &[MachineDevice], begun: Instant, moments: &[Moment]) -> Time
     for Moment { at, happening } in moments {
         match happening {
             Happening::Event(occurrence) => writer.event(*at, occurrence),
-            Happening::Fired { at: Occurrence { device, point, event }, rule, number } => {
+            Happening::Fired { at: Occurrence { device, point, event }, rule, number, .. } => {
                 let track = writer.track(device.as_deref(), |channels| channels + 2);
                 let details =
                     json!({ "rule": rule, "event": number, "on": point.name, "frame": event.frame });
@@ -39,6 +39,10 @@ pub fn of(devices: &[MachineDevice], begun: Instant, moments: &[Moment]) -> Time
             Happening::Interrupt(device) => {
                 let track = writer.track(Some(device), |channels| channels + 1);
                 writer.instant(*at, track, "interrupt", &json!({}));
+            }
+            Happening::Reset(device) => {
+                let track = writer.track(Some(device), |channels| channels);
+                writer.instant(*at, track, "reset", &json!({}));
             }
         }
     }
@@ -226,7 +230,17 @@ mod tests {
             at(5, Happening::Event(frame(ends, 0))),
             at(6, Happening::Interrupt("grabber0".into())),
             at(7, Happening::Event(fired())),
-            at(7, Happening::Fired { at: fired(), rule: "lost".into(), number: 2 }),
+            at(
+                7,
+                Happening::Fired {
+                    at: fired(),
+                    rule: "lost".into(),
+                    number: 2,
+                    window: None,
+                    action: "lose".into(),
+                },
+            ),
+            at(8, Happening::Reset("grabber0".into())),
             at(9, Happening::Event(frame(begins, 2))),
         ];
         let json = serde_json::to_value(of(&machine, begun, &moments)).unwrap();
@@ -243,6 +257,7 @@ mod tests {
                 "\"X\" \"frame 0\" 3/0",
                 "\"i\" \"interrupt\" 3/5",
                 "\"i\" \"lost\" 3/6",
+                "\"i\" \"reset\" 3/4",
                 "\"i\" \"frame 1 lost\" 3/0",
                 "\"i\" \"frame 2 lost\" 3/0",
             ]

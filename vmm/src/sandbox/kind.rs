@@ -38,7 +38,9 @@ pub enum Kind {
     Input,
     /// Makes PNGs of frames.
     Capture,
-    /// In a lab, connects clients on the host to the API's socket.
+    /// Replaces the file of `--metrics`.
+    Metrics,
+    /// In a lab, connects clients on the host to the machine's sockets.
     Relay,
     /// Ends the process if a part of it does not end.
     Watch,
@@ -46,7 +48,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Main,
         Self::Vcpu,
         Self::Device,
@@ -60,6 +62,7 @@ impl Kind {
         Self::Log,
         Self::Input,
         Self::Capture,
+        Self::Metrics,
         Self::Relay,
         Self::Watch,
     ];
@@ -80,6 +83,7 @@ impl Kind {
             Self::Log => "log",
             Self::Input => "input",
             Self::Capture => "capture",
+            Self::Metrics => "metrics",
             Self::Relay => "relay",
             Self::Watch => "watch",
         }

@@ -43,6 +43,8 @@ fn allowed(kind: Kind) -> BitFlags<AccessFs> {
         Kind::Files => make_bitflags!(AccessFs::{
             ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
         }),
+        // Files that appear whole, each in place of the one before.
+        Kind::Metrics => make_bitflags!(AccessFs::{WriteFile | MakeReg | RemoveFile}),
         Kind::Recording => make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | RemoveFile}),
         // The API's socket in a lab, and those of programs that wait for a guest.
         Kind::Relay | Kind::Sockets => AccessFs::ResolveUnix.into(),

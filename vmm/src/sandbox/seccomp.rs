@@ -111,6 +111,7 @@ fn calls(kind: Kind, work: Work) -> &'static [&'static [c_long]] {
         Kind::Network => &[NETWORK],
         Kind::Sockets => &[EVENTS, &[libc::SYS_accept4, libc::SYS_connect]],
         Kind::Recording | Kind::Files => &[CREATE, REPLACE],
+        Kind::Metrics => &[&[libc::SYS_openat], REPLACE],
         Kind::Output => &[OUTPUT],
         Kind::Relay => &[EVENTS, &[libc::SYS_connect]],
         Kind::Device | Kind::Log | Kind::Input | Kind::Capture | Kind::Watch => &[],
@@ -232,8 +233,11 @@ mod tests {
 
     #[test]
     fn few_kinds_open_files_or_sockets() {
-        assert_eq!(kinds_with(libc::SYS_openat), [Kind::Recording, Kind::Files]);
-        assert_eq!(kinds_with(libc::SYS_renameat2), [Kind::Main, Kind::Recording, Kind::Files]);
+        assert_eq!(kinds_with(libc::SYS_openat), [Kind::Recording, Kind::Files, Kind::Metrics]);
+        assert_eq!(
+            kinds_with(libc::SYS_renameat2),
+            [Kind::Main, Kind::Recording, Kind::Files, Kind::Metrics]
+        );
         assert_eq!(kinds_with(libc::SYS_socket), [Kind::Sockets, Kind::Relay]);
         assert_eq!(kinds_with(libc::SYS_accept4), [Kind::Main, Kind::Sockets]);
         assert_eq!(kinds_with(libc::SYS_sendmsg), [Kind::Backend]);

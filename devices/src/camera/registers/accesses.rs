@@ -88,7 +88,10 @@ impl RegisterFile {
     /// Writes a register. True if the worker may have work now.
     pub(in crate::camera) fn write(&mut self, offset: u32, value: u32, now: Instant) -> bool {
         match offset {
-            regs::CTRL if value & regs::CTRL_RESET != 0 => self.reset(),
+            regs::CTRL if value & regs::CTRL_RESET != 0 => {
+                self.faults.handle().was_reset();
+                self.reset();
+            }
             regs::CTRL => self.enable(value, now),
             regs::IRQ_ENABLE => {
                 let before = self.read(regs::IRQ_STATUS);

@@ -14,10 +14,12 @@ use sha2::{Digest, Sha256};
 use super::{
     action::Action,
     event::{Event, Firing, RuleStatus, Trace},
+    feed::{Fed, Feed},
     plan::{MachineDevice, Plan, Rule, START},
     table::{Point, interest},
     timeline::{Happening, Occurrence, Timeline},
 };
+use crate::machine_events::MachineEvents;
 
 /// The most firings on record: further ones are only counted.
 const MOST_FIRINGS: usize = 100_000;
@@ -36,6 +38,8 @@ struct Shared {
     /// The interests of all rules. A point without interest does not take the lock.
     interests: AtomicU64,
     state: Mutex<State>,
+    /// For those who listen while the machine runs.
+    feed: Feed,
     /// The devices of the machine, in the order of a trace.
     devices: Vec<MachineDevice>,
 }
@@ -107,7 +111,9 @@ impl Faults {
             more_changes: 0,
         };
         let interests = AtomicU64::new(state.interests());
-        Self { shared: Arc::new(Shared { interests, state: Mutex::new(state), devices }) }
+        Self {
+            shared: Arc::new(Shared { interests, state: Mutex::new(state), feed: Feed::default(), devices }),
+        }
     }
 
     /// Whether a rule may have something to say at `point`.
@@ -118,14 +124,16 @@ impl Faults {
 
     /// The rule that fires at `event`, if one does.
     pub(super) fn consult(&self, source: &Source, point: &'static Point, event: Event) -> Option<Fired> {
-        self.state().consult(source, point, event)
+        self.state().consult(&self.shared.feed, source, point, event)
     }
 
     /// The guest marks where it is.
     pub fn mark(&self, text: &str) {
         let mut state = self.state();
         state.mark = Some(text.to_owned());
-        state.note(|| Happening::Mark(text.to_owned()));
+        let mark = || Happening::Mark(text.to_owned());
+        state.note(mark);
+        self.shared.feed.note(mark);
     }
 
     /// The device of `source` raises its interrupt.
@@ -136,6 +144,32 @@ impl Faults {
         {
             self.state().note(|| Happening::Interrupt(device.clone()));
         }
+    }
+
+    /// The guest resets the device of `source`.
+    pub(super) fn was_reset(&self, source: &Source) {
+        let Some(device) = &source.device else { return };
+        let reset = || Happening::Reset(device.clone());
+        self.shared.feed.note(reset);
+        if self.shared.interests.load(Ordering::Relaxed) == u64::MAX {
+            self.state().note(reset);
+        }
+    }
+
+    /// Somebody listens to what happens from now on: firings, marks and resets. The first moment that
+    /// [`take_moments`](Self::take_moments) has not taken wakes the event loop by `wakes`.
+    pub fn begin_listening(&self, wakes: Arc<MachineEvents>) {
+        self.shared.feed.begin(wakes);
+    }
+
+    /// Nobody listens any more.
+    pub fn end_listening(&self) {
+        self.shared.feed.end();
+    }
+
+    /// What happened since the last call, for those who listen.
+    pub fn take_moments(&self) -> Fed {
+        self.shared.feed.take()
     }
 
     /// What happened so far, if a timeline is kept. It ends here.
@@ -240,7 +274,13 @@ impl State {
         self.rules.iter().map(of).fold(0, |all, one| all | one)
     }
 
-    fn consult(&mut self, source: &Source, point: &'static Point, event: Event) -> Option<Fired> {
+    fn consult(
+        &mut self,
+        feed: &Feed,
+        source: &Source,
+        point: &'static Point,
+        event: Event,
+    ) -> Option<Fired> {
         let occurrence = || Occurrence { device: source.device.clone(), point, event };
         self.note(|| Happening::Event(occurrence()));
         let Self { rules, state, mark, seed, .. } = self;
@@ -264,11 +304,20 @@ impl State {
         if let Some(next) = &rule.next_state {
             self.state.clone_from(next);
         }
-        self.note(|| Happening::Fired { at: occurrence(), rule: rule.name.clone(), number });
+        let window = || source.window.clone().filter(|_| source.device.is_none());
+        let happening = || Happening::Fired {
+            at: occurrence(),
+            rule: rule.name.clone(),
+            number,
+            window: window(),
+            action: rule.action.name().to_owned(),
+        };
+        self.note(happening);
+        feed.note(happening);
         let firing = if self.firings.len() < MOST_FIRINGS {
             self.firings.push(Firing {
                 device: source.device.as_deref().map(ToOwned::to_owned),
-                window: source.window.as_deref().filter(|_| source.device.is_none()).map(ToOwned::to_owned),
+                window: window().as_deref().map(ToOwned::to_owned),
                 frame: event.frame,
                 on: point.name.into(),
                 rule: rule.name.clone(),

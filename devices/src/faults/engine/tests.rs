@@ -117,6 +117,7 @@ fn what_happens_is_on_a_timeline_if_that_is_asked_for() {
     hit(&faults, 0..2);
     faults.mark("here");
     camera(&faults).interrupted();
+    camera(&faults).was_reset();
     let shown = |at: Occurrence| format!("{:?} {} {:?}", at.device, at.point.name, at.event.frame);
     let what: Vec<String> = faults
         .take_timeline()
@@ -125,9 +126,10 @@ fn what_happens_is_on_a_timeline_if_that_is_asked_for() {
         .into_iter()
         .map(|moment| match moment.happening {
             Happening::Event(at) => shown(at),
-            Happening::Fired { at, rule, number } => format!("{} {rule} {number}", shown(at)),
+            Happening::Fired { at, rule, number, .. } => format!("{} {rule} {number}", shown(at)),
             Happening::Mark(text) => text,
             Happening::Interrupt(device) => format!("interrupt of {device}"),
+            Happening::Reset(device) => format!("reset of {device}"),
         })
         .collect();
     assert_eq!(
@@ -138,9 +140,35 @@ fn what_happens_is_on_a_timeline_if_that_is_asked_for() {
             "Some(\"camera0\") frame.dma Some(1) a 2",
             "here",
             "interrupt of camera0",
+            "reset of camera0",
         ]
     );
     assert!(Faults::new(plan(), 1).take_timeline().is_none());
+}
+
+/// Those who listen hear of marks, firings and resets, and not of each event.
+#[test]
+fn those_who_listen_hear_what_happens_meanwhile() {
+    let faults = Faults::new(testing::plan(&rule("a", "")), 1);
+    hit(&faults, 0..1);
+    let events = Arc::new(MachineEvents::new().unwrap());
+    faults.begin_listening(events.clone());
+    hit(&faults, 1..2);
+    faults.mark("here");
+    camera(&faults).interrupted();
+    camera(&faults).was_reset();
+    assert_eq!(events.eventfd().read().unwrap(), 1);
+    let [fired, mark, reset] = &faults.take_moments().moments[..] else { panic!("there are three") };
+    assert!(
+        matches!(&fired.happening, Happening::Fired { at, rule, number: 2, window: None, .. }
+            if rule == "a" && at.event.frame == Some(1)),
+        "{fired:?}"
+    );
+    assert!(matches!(&mark.happening, Happening::Mark(text) if text == "here"), "{mark:?}");
+    assert!(matches!(&reset.happening, Happening::Reset(device) if &**device == "camera0"), "{reset:?}");
+    faults.end_listening();
+    faults.mark("there");
+    assert!(faults.take_moments().moments.is_empty());
 }
 
 #[test]

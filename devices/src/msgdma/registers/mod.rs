@@ -233,7 +233,10 @@ impl Registers {
         let is_whole = lanes.len() == 4;
         match register {
             regs::STATUS if is_whole => self.clear(value),
-            regs::CONTROL if is_whole && value & regs::CONTROL_RESET != 0 => self.reset(),
+            regs::CONTROL if is_whole && value & regs::CONTROL_RESET != 0 => {
+                self.faults.was_reset();
+                self.reset();
+            }
             regs::CONTROL if is_whole => {
                 self.state.control = value & CONTROL_BITS;
                 self.drive_line();

@@ -274,6 +274,12 @@ impl<D: VirtioDevice> MmioTransport<D> {
 
     fn write_status(&self, value: u32) {
         if value == 0 {
+            let state = self.state();
+            // A driver resets a device that it finds, too: only one that was in use has anything to lose.
+            if state.status != 0 {
+                state.faults.was_reset();
+            }
+            drop(state);
             return self.reset();
         }
         let mut state = self.state();

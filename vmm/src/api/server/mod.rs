@@ -1,5 +1,5 @@
-//! The socket of `--api-socket`, which the event loop serves: takes lines from clients and hands answers back. No client can make
-//! it wait or grow.
+//! The socket of `--api-socket`, which the event loop serves: takes lines from clients, and hands answers and events back. No client
+//! can make it wait or grow.
 
 use std::{
     io::{self, Read, Write},
@@ -10,8 +10,8 @@ use std::{
 
 pub use devices::socket::{Socket, SocketError};
 
-use super::{Answer, REQUEST_MAX, Request};
-use crate::guest::whole_file::folder_of;
+use super::{Answer, Event, REQUEST_MAX, Request};
+use crate::{guest::whole_file::folder_of, observe::process::since_process_start};
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
 /// The name of the socket in messages.
@@ -19,6 +19,9 @@ pub const WHAT: &str = "API socket";
 
 /// The most clients at a time. A further client takes the place of the one that was silent for the longest time.
 const CLIENTS_MAX: usize = 16;
+
+/// The most bytes of events that wait for a client. Further events are lost to it.
+const EVENTS_MAX: usize = 256 << 10;
 
 /// A client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,8 @@ struct Client {
     output: Vec<u8>,
     /// Whether its request was handed out and not answered.
     waits: bool,
+    /// Whether it gets events, and the number of those that it missed since its last line.
+    listens: Option<u64>,
     /// Whether no more is read from it.
     ends: bool,
     /// When it last sent something.
@@ -43,15 +48,16 @@ struct Client {
 impl Client {
     /// The end of its next line, if it has one and its last request is finished.
     fn line(&self) -> Option<usize> {
-        let free = !self.waits && self.output.is_empty();
+        let free = !self.waits && self.output.is_empty() && self.listens.is_none();
         self.input.iter().position(|&byte| byte == b'\n').filter(|_| free)
     }
 
-    /// The events to wait for. A client that waits for an answer is not read from: further requests stay in its socket.
+    /// The events to wait for. A client that waits for an answer is not read from: further requests stay in its socket. Nor is one that
+    /// gets events: it sends no more requests, and its end is an event that needs no interest (epoll_ctl(2), EPOLLHUP).
     fn interest(&self) -> EventSet {
         if !self.output.is_empty() {
             EventSet::OUT
-        } else if self.waits || self.ends || self.line().is_some() {
+        } else if self.waits || self.ends || self.listens.is_some() || self.line().is_some() {
             EventSet::empty()
         } else {
             EventSet::IN
@@ -83,15 +89,36 @@ impl Client {
         self.output = line_of(&Answer::Error(sentence));
     }
 
-    /// Writes as much of the answer as it takes. Returns false if the connection broke.
+    /// Writes as much of the answer, or of the events, as it takes. Returns false if the connection broke.
     fn write(&mut self) -> bool {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
-                Ok(count) => drop(self.output.drain(..count)),
-                Err(error) => return may_go_on(&error),
+        loop {
+            while !self.output.is_empty() {
+                match self.stream.write(&self.output) {
+                    Ok(count) => drop(self.output.drain(..count)),
+                    Err(error) => return may_go_on(&error),
+                }
             }
+            // It has caught up: it learns what it missed.
+            let Some(lost @ 1..) = &mut self.listens else { return true };
+            let seconds = since_process_start().unwrap_or_default().as_secs_f64();
+            let count = std::mem::take(lost);
+            self.output = line_of(&Answer::Event(Event::Lost { seconds, count }));
         }
-        true
+    }
+
+    /// Puts the line of an event behind the others, unless too many bytes wait already. An event after a lost one is lost, too, so
+    /// there is one gap.
+    fn tell(&mut self, line: &[u8]) {
+        if self.output.len() + line.len() > EVENTS_MAX {
+            // If the connection broke, its next write notices that, too.
+            self.write();
+        }
+        let Some(lost) = &mut self.listens else { return };
+        if *lost == 0 && self.output.len() + line.len() <= EVENTS_MAX {
+            self.output.extend_from_slice(line);
+        } else {
+            *lost += 1;
+        }
     }
 }
 
@@ -163,12 +190,56 @@ impl Server {
         }
     }
 
+    /// Answers the request of a client by a stream of events that begins with `answer`, if the client is still there.
+    pub fn begin_events(&mut self, id: ClientId, answer: &Answer, ops: &mut EventOps<'_>) {
+        if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
+            client.listens = Some(0);
+            client.input = Vec::new();
+            self.answer(id, answer, ops);
+        }
+    }
+
+    /// Whether a client gets events.
+    pub fn has_listeners(&self) -> bool {
+        self.clients.iter().any(|client| client.listens.is_some())
+    }
+
+    /// Sends events to the clients that get events.
+    pub fn tell(&mut self, events: Vec<Event>, ops: &mut EventOps<'_>) {
+        self.queue(events);
+        let listeners: Vec<ClientId> = self.listeners().map(|client| client.id).collect();
+        for id in listeners {
+            self.settle(id, ops);
+        }
+    }
+
+    /// Sends the last events. The event loop has ended: a client that does not take all of them at once misses the rest.
+    pub fn tell_the_end(&mut self, events: Vec<Event>) {
+        self.queue(events);
+        for client in self.listeners() {
+            client.write();
+        }
+    }
+
+    /// Puts events behind the others of each client that gets events.
+    fn queue(&mut self, events: Vec<Event>) {
+        for event in events {
+            let line = line_of(&Answer::Event(event));
+            self.listeners().for_each(|client| client.tell(&line));
+        }
+    }
+
+    fn listeners(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.clients.iter_mut().filter(|client| client.listens.is_some())
+    }
+
     /// Writes what the client takes, and waits for its next event. Drops a client that is finished.
     fn settle(&mut self, id: ClientId, ops: &mut EventOps<'_>) {
         let Some(index) = self.clients.iter().position(|client| client.id == id) else { return };
         let client = &mut self.clients[index];
         let whole = client.write();
-        let done = client.ends && !client.waits && client.output.is_empty() && client.line().is_none();
+        let is_free = !client.waits && client.listens.is_none() && client.output.is_empty();
+        let done = client.ends && is_free && client.line().is_none();
         let heard = whole && !done && ops.modify(Events::new(&client.stream, client.interest())).is_ok();
         if !heard {
             self.let_go(index, ops);
@@ -181,9 +252,9 @@ impl Server {
     }
 
     fn accept(&mut self, ops: &mut EventOps<'_>) {
-        let stream = match self.socket.listener.accept() {
-            Ok((stream, _)) => stream,
-            Err(error) if may_go_on(&error) || error.kind() == io::ErrorKind::ConnectionAborted => return,
+        let stream = match self.socket.accept() {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return,
             Err(error) => {
                 tracing::warn!("the API socket takes no more clients: {error}");
                 let _ = ops.remove(Events::empty(&self.socket.listener));
@@ -191,20 +262,30 @@ impl Server {
             }
         };
         if self.clients.len() >= CLIENTS_MAX {
-            let silent =
-                self.clients.iter().enumerate().min_by_key(|(_, client)| (client.waits, client.heard));
+            let silent = self
+                .clients
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, client)| (client.waits || client.listens.is_some(), client.heard));
             if let Some((index, _)) = silent {
                 self.let_go(index, ops);
             }
         }
-        let heard =
-            stream.set_nonblocking(true).is_ok() && ops.add(Events::new(&stream, EventSet::IN)).is_ok();
-        if heard {
+        if ops.add(Events::new(&stream, EventSet::IN)).is_ok() {
             let id = ClientId(self.next);
             self.next += 1;
             let (input, output) = (Vec::new(), Vec::new());
             let heard = Instant::now();
-            self.clients.push(Client { id, stream, input, output, waits: false, ends: false, heard });
+            self.clients.push(Client {
+                id,
+                stream,
+                input,
+                output,
+                waits: false,
+                listens: None,
+                ends: false,
+                heard,
+            });
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use event_manager::{EventManager, SubscriberId, SubscriberOps};
 
-use super::*;
+use super::{super::Verb, *};
 
 type Shared = Arc<Mutex<Server>>;
 
@@ -69,6 +69,24 @@ impl Loop {
         }
     }
 
+    /// A client that gets events.
+    fn listen(&mut self) -> UnixStream {
+        let mut client = self.connect();
+        client.write_all(EVENTS).unwrap();
+        self.turn();
+        let mut server = self.server.lock().unwrap();
+        let mut ops = self.manager.event_ops(self.id).unwrap();
+        let (id, request) = server.next_request(&mut ops).unwrap();
+        assert_eq!(request.verb, Verb::Events);
+        server.begin_events(id, &Answer::Done {}, &mut ops);
+        client
+    }
+
+    fn tell(&mut self, event: Event) {
+        let mut ops = self.manager.event_ops(self.id).unwrap();
+        self.server.lock().unwrap().tell(vec![event], &mut ops);
+    }
+
     fn clients(&self) -> usize {
         self.server.lock().unwrap().clients.len()
     }
@@ -81,6 +99,7 @@ fn line(stream: &UnixStream) -> String {
 }
 
 const STATUS: &[u8] = b"{\"verb\":\"status\"}\n";
+const EVENTS: &[u8] = b"{\"verb\":\"events\"}\n";
 const STATUS_ANSWER: &str = "{\"error\":\"Status\"}\n";
 
 #[test]
@@ -177,6 +196,82 @@ fn who_waits_or_does_not_read_harms_nobody() {
     assert_eq!(server.clients(), 2);
     let mut ops = server.manager.event_ops(server.id).unwrap();
     server.server.lock().unwrap().answer(handed_out, &Answer::Done {}, &mut ops);
+}
+
+fn mark(text: &str) -> Event {
+    Event::Mark { seconds: 1.0, text: text.to_owned() }
+}
+
+/// The events that a client has got, without the answer before them.
+fn events(lines: &mut impl Iterator<Item = io::Result<String>>) -> Vec<Event> {
+    let events = lines.map_while(Result::ok).map(|line| match serde_json::from_str(&line).unwrap() {
+        Answer::Event(event) => event,
+        other => panic!("{other:?} is no event"),
+    });
+    events.collect()
+}
+
+#[test]
+fn events_follow_the_answer_until_the_client_leaves() {
+    let mut server = Loop::new();
+    let (mut one, other) = (server.listen(), server.listen());
+    server.tell(mark("first"));
+    // It sends no more requests, whether it says so or not.
+    one.write_all(STATUS).unwrap();
+    other.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(server.serve(), []);
+    server.tell(mark("second"));
+    drop(one);
+    server.turn();
+    assert_eq!(server.clients(), 1);
+    assert!(server.server.lock().unwrap().has_listeners());
+    let end = Event::Paused { seconds: 3.0 };
+    server.server.lock().unwrap().tell_the_end(vec![end.clone()]);
+    let Loop { manager, server, .. } = server;
+    drop((manager, server));
+    let mut lines = BufReader::new(other).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "{\"done\":{}}");
+    assert_eq!(events(&mut lines), [mark("first"), mark("second"), end]);
+}
+
+#[test]
+fn a_slow_client_loses_events_and_learns_how_many() {
+    let mut server = Loop::new();
+    let slow = server.listen();
+    let quick = server.listen();
+    let text = "x".repeat(1000);
+    let mut quick = BufReader::new(quick).lines();
+    quick.next().unwrap().unwrap();
+    let count = 2000;
+    for _ in 0..count {
+        server.tell(mark(&text));
+        assert!(quick.next().unwrap().unwrap().contains(&text));
+    }
+    assert!(server.server.lock().unwrap().clients[0].output.len() <= EVENTS_MAX);
+    // It reads on, and so the next event comes through.
+    slow.set_nonblocking(true).unwrap();
+    let mut got = Vec::new();
+    loop {
+        let before = got.len();
+        let _ = (&slow).read_to_end(&mut got);
+        if server.turn() == 0 && got.len() == before {
+            break;
+        }
+    }
+    server.tell(mark("last"));
+    let _ = (&slow).read_to_end(&mut got);
+    let mut lines = got.lines();
+    lines.next().unwrap().unwrap();
+    let events = events(&mut lines);
+    let lost = events.iter().find_map(|event| match event {
+        Event::Lost { count, .. } => Some(*count),
+        _ => None,
+    });
+    let lost = lost.unwrap();
+    assert!(lost > 1000, "{lost}");
+    assert_eq!(events.len() as u64 - 2 + lost, count);
+    assert_eq!(events.last(), Some(&mark("last")));
+    assert_eq!(server.clients(), 2);
 }
 
 #[test]

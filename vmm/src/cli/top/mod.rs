@@ -184,7 +184,7 @@ fn exchange(
             Answer::Error(sentence) => view.message = Some(sentence),
             // The state shows what a key has done.
             Answer::Done {} => *next = Instant::now(),
-            Answer::Devices(_) | Answer::Capture(_) => {}
+            Answer::Devices(_) | Answer::Capture(_) | Answer::Event(_) => {}
         }
     }
     Ok(())

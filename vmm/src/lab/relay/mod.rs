@@ -3,7 +3,7 @@
 //!
 //! A message on the stream is two little-endian words, the number of a connection and the length of the data, and the
 //! data. The host opens a connection with a first message of length 0; numbers ascend. After that, length 0 says that the side sends no
-//! more on the connection. Connection 0 is the end of the stream: the machine ends.
+//! more on the connection; a second time, from the host, it says that the client takes no more either. Connection 0 is the end of the stream: the machine ends.
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +27,8 @@ use crate::sandbox::{self, Kind};
 pub const API: &str = "api";
 /// The name of the debugger's socket.
 pub const GDB: &str = "gdb";
+/// The name of the metrics' socket.
+pub const METRICS: &str = "metrics";
 
 /// The most data of a message.
 const PIECE: usize = 1 << 16;
@@ -219,6 +221,11 @@ impl Relay {
         }
         // What comes for a client that is gone is dropped.
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.has_ended && data.is_empty() && matches!(self.side, Side::Lab { .. }) {
+            // Without that, the machine would send events to a client that is gone.
+            self.connections.remove(&id);
+            return;
+        }
         connection.has_ended |= data.is_empty();
         connection.pending.extend_from_slice(data);
         if connection.pending.len() > TOO_MUCH || connection.write().is_err() {
@@ -232,7 +239,11 @@ impl Relay {
     }
 
     fn drop_client(&mut self, id: u32) {
-        if self.connections.remove(&id).is_some_and(|connection| !connection.is_read) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        if !connection.is_read {
+            self.send(id, &[]);
+        }
+        if let Side::Host(_) = self.side {
             self.send(id, &[]);
         }
     }

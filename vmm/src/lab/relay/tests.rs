@@ -137,6 +137,24 @@ fn without_a_machine_a_client_is_let_go() {
 }
 
 #[test]
+fn a_client_that_left_is_gone_for_the_machine_too() {
+    let both = Both::begin();
+    let server = both.listen();
+    let mut client = both.connect();
+    client.write_all(b"events\n").unwrap();
+    let (mut stream, _) = server.accept().unwrap();
+    assert_eq!(line(&stream), "events\n");
+    drop(client);
+    let begun = Instant::now();
+    while stream.write_all(b"event\n").is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the machine still has a client");
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop((server, stream));
+    both.end();
+}
+
+#[test]
 fn a_message_is_taken_when_it_is_whole() {
     let mut received = Vec::new();
     let message = [7u32.to_le_bytes(), 3u32.to_le_bytes()].concat();
