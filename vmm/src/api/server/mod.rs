@@ -21,7 +21,7 @@ pub const WHAT: &str = "API socket";
 const CLIENTS_MAX: usize = 16;
 
 /// The most bytes of events that wait for a client. Further events are lost to it.
-const EVENTS_MAX: usize = 256 << 10;
+const EVENTS_MAX: usize = 64 << 10;
 
 /// A client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
