@@ -36,6 +36,7 @@ pub static REGISTRY: &[&platform::Registration] = &[
     &virtio::vhost_user::REGISTRATION,
     &virtio::net::REGISTRATION,
     &virtio::vsock::REGISTRATION,
+    &virtio::balloon::REGISTRATION,
 ];
 
 /// What can go wrong with the devices, for the parser of plans of faults.

@@ -127,6 +127,8 @@ fn devices_describe_themselves() {
         let made_by_the_machine = ["reg", "interrupts", "clocks", "memory-region", "dma-coherent", "phandle"];
         let twice = node.properties.iter().find(|(property, _)| made_by_the_machine.contains(property));
         assert!(twice.is_none(), "{name}: the machine adds {twice:?}");
+        let keys = || registration.keys.iter().copied().flatten().map(|key| key.name);
+        assert!(registration.changeable.iter().all(|name| keys().any(|key| key == *name)), "{name}");
         let help = options::help(registration.keys);
         assert!(
             registration.keys.iter().copied().flatten().all(|key| help.contains(key.name)),
@@ -137,6 +139,11 @@ fn devices_describe_themselves() {
         let device = build(registration);
         let counted: Vec<&str> = device.counters().into_iter().map(|(counter, _)| counter).collect();
         assert_eq!(counted, registration.counters, "{}", registration.name);
+        for key in registration.keys.iter().copied().flatten() {
+            let is_changeable = registration.changeable.contains(&key.name);
+            let error = device.set(key.name, "no such value").unwrap_err();
+            assert_eq!(error.contains("no such value"), is_changeable, "{error}");
+        }
         device.stop();
     }
 }

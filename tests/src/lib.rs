@@ -21,6 +21,7 @@ pub mod reserved;
 pub mod scenario;
 pub mod schema;
 pub mod soak;
+pub mod steps;
 pub mod supervision;
 
 pub use vmm::lab;

@@ -21,6 +21,8 @@ pub enum Role {
     Network,
     /// As [`Network`](Self::Network), and it connects to sockets in this folder.
     Sockets(PathBuf),
+    /// It waits for the guest, and gives memory of the guest back to the host.
+    Memory,
     /// It creates, writes and removes files in this folder.
     Recording(PathBuf),
 }

@@ -36,6 +36,7 @@ pub static REGISTRATION: Registration = Registration {
     summary: "an image sensor with its ISP, or a generator of test patterns, that writes frames",
     most: 8,
     keys: &[CAMERA_KEYS, DMA_KEYS, SENSOR_KEYS],
+    changeable: &[],
     parse: |text| match text.parse::<CameraSpec>() {
         Ok(spec) => Ok(Arc::new(spec)),
         Err(error) => Err(error.to_string()),

@@ -4,6 +4,7 @@
 //! trait for memory behind an IOMMU: virtio queues and `Bytes` accesses work through it unchanged, and every access passes
 //! [`DmaPort::check`] first. The port records the pages that were written, and it is where the faults of a plan hit transfers.
 
+mod discard;
 mod faults;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -12,6 +13,7 @@ mod port;
 mod tests;
 mod write;
 
+pub use discard::DiscardError;
 pub(crate) use faults::{ReadFault, WriteFault};
 pub use port::{CleanCaches, DmaError, DmaPort, DmaRefusal, RECORD_UNIT};
 pub use write::DmaWrite;

@@ -14,6 +14,7 @@ pub static REGISTRATION: Registration = Registration {
     summary: "DMA engine of Altera's FPGAs (altr,socfpga-msgdma): copies memory, as dmatest asks it to",
     most: 8,
     keys: &[KEYS],
+    changeable: &[],
     parse: |text| match text.parse::<MsgdmaSpec>() {
         Ok(spec) => Ok(Arc::new(spec)),
         Err(error) => Err(error.to_string()),

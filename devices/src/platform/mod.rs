@@ -68,6 +68,7 @@
 //!     summary: "rings when the guest stores 1",
 //!     most: 8,
 //!     keys: &[],
+//!     changeable: &[],
 //!     parse: |text| match options::read("bell", &[], text) {
 //!         Ok(_) => Ok(Arc::new(BellSpec)),
 //!         Err(error) => Err(error.to_string()),
@@ -292,6 +293,15 @@ pub trait PlatformDevice: Send + Sync {
     /// Ends the device: work in progress is abandoned, threads end, and nothing is written to guest memory afterwards.
     fn stop(&self);
 
+    /// Gives a key a new value while the machine runs: one of [`Registration::changeable`]. The caller is the event loop, so the
+    /// device does not wait here.
+    ///
+    /// # Errors
+    /// A sentence for the user, as that of [`Registration::parse`].
+    fn set(&self, key: &str, _value: &str) -> Result<(), String> {
+        Err(unchangeable(key))
+    }
+
     /// What the device did since it was built: stable names, and numbers that only grow.
     fn counters(&self) -> Counters {
         Counters::new()
@@ -311,6 +321,11 @@ pub trait PlatformDevice: Send + Sync {
     fn subscriber(self: Arc<Self>) -> Option<Arc<dyn EventSubscriber + Send + Sync>> {
         None
     }
+}
+
+/// The error of [`PlatformDevice::set`] for a key that does not change.
+pub(crate) fn unchangeable(key: &str) -> String {
+    format!("'{key}' does not change while the machine runs; restart the machine")
 }
 
 /// Names and values of a device's counters, in the order in which a report shows them.
@@ -340,6 +355,8 @@ pub struct Registration {
     /// The keys that `--device NAME,KEY=VALUE` takes: the device's own table, and tables that devices share, as
     /// [`options::DMA_KEYS`].
     pub keys: &'static [&'static [Key]],
+    /// Those of its keys whose values can change while the machine runs, by [`PlatformDevice::set`].
+    pub changeable: &'static [&'static str],
     /// Reads the text behind the name.
     pub parse: fn(&str) -> Result<Arc<dyn DeviceSpec>, String>,
     /// The names of its counters, in the order of [`PlatformDevice::counters`]: an experiment that expects a counter is checked

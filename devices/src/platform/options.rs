@@ -159,6 +159,25 @@ impl Given<'_> {
         }
     }
 
+    /// Reads a size in bytes for which `fits` holds: a decimal number, or a hexadecimal one after `0x`, and K, M, G or T after it if
+    /// wanted, in either case (the kernel's memparse, lib/cmdline.c). `valid` says which sizes fit.
+    ///
+    /// # Errors
+    /// For any other value.
+    pub fn size(self, fits: impl Fn(u64) -> bool, valid: &'static str) -> Result<u64, OptionError> {
+        let lower = self.value.to_ascii_lowercase();
+        let suffixes = [('k', 10), ('m', 20), ('g', 30), ('t', 40)];
+        let found = suffixes.iter().find_map(|(suffix, shift)| Some((lower.strip_suffix(*suffix)?, *shift)));
+        let (digits, shift) = found.unwrap_or((&lower, 0));
+        let (digits, radix) = digits.strip_prefix("0x").map_or((digits, 10), |digits| (digits, 16));
+        // `from_str_radix` would take a sign.
+        let number = digits
+            .starts_with(|first: char| first.is_digit(radix))
+            .then(|| u64::from_str_radix(digits, radix));
+        let size = number.and_then(|number| number.ok()?.checked_mul(1 << shift));
+        size.filter(|size| fits(*size)).ok_or_else(|| self.invalid(valid))
+    }
+
     /// Reads a number for which `fits` holds; `valid` says which these are.
     ///
     /// # Errors
@@ -266,6 +285,27 @@ mod tests {
              timing=free|stall  free: the clock runs;\n                   \
              stall: it waits"
         );
+    }
+
+    #[test]
+    fn sizes_have_suffixes() {
+        let size =
+            |value| Given { device: "balloon", key: "size", value }.size(|size| size % 4096 == 0, "4K").ok();
+        for (value, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("64M", 64 << 20),
+            ("0x1000", 4096),
+            ("0xck", 12 << 10),
+            ("1t", 1 << 40),
+        ] {
+            assert_eq!(size(value), Some(bytes), "{value}");
+        }
+        for value in
+            ["", "M", "1", "-4K", "+4K", "0x", "64MB", "1.5M", " 4K", "16777216T", "18446744073709551616"]
+        {
+            assert_eq!(size(value), None, "{value}");
+        }
     }
 
     #[test]

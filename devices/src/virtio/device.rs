@@ -10,7 +10,7 @@ use virtio_queue::Queue;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::queue::{QueueError, Queues};
-use crate::platform::Counters;
+use crate::platform::{Counters, unchangeable};
 
 /// What the transport and the rings can do.
 pub(crate) const RING_FEATURES: u64 =
@@ -76,6 +76,14 @@ pub trait VirtioDevice: Send {
     /// If the content of a queue is malformed.
     fn process_host_event(&mut self, _queues: &mut Queues<'_>) -> Result<(), QueueError> {
         Ok(())
+    }
+
+    /// The user gives a key a new value while the machine runs, which changes the configuration space.
+    ///
+    /// # Errors
+    /// As [`PlatformDevice::set`](crate::platform::PlatformDevice::set).
+    fn set(&mut self, key: &str, _value: &str) -> Result<(), String> {
+        Err(unchangeable(key))
     }
 
     /// What the device counts.

@@ -17,6 +17,14 @@ pub(super) static NET_FAULTS: Table = table("Network devices", Ids::Numbered("ne
 /// The faults of socket devices.
 pub(super) static VSOCK_FAULTS: Table = table("Socket devices", Ids::Numbered("vsock"));
 
+/// The faults of balloons, which read their requests and write to no buffer.
+pub(super) static BALLOON_FAULTS: Table = Table {
+    channels: 5,
+    channel_names: &["inflate", "deflate", "statistics"],
+    points: &[Queue::POINT, ReadFault::POINT],
+    ..table("Balloons", Ids::Numbered("balloon"))
+};
+
 /// The points of a virtio device. The transfers are those of the buffers of requests; the rings have no faults. The registers
 /// have none either: KVM takes the notifications, and the rest is set-up.
 const fn table(title: &'static str, ids: Ids) -> Table {

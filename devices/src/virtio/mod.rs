@@ -5,6 +5,7 @@
 //! event loop's thread, on threads of the device if it uses files or sockets of the host, or in another program
 //! ([`vhost_user::VhostUser`]). vCPU threads only touch registers.
 
+pub mod balloon;
 pub mod block;
 pub mod console;
 mod device;

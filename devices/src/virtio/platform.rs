@@ -49,6 +49,10 @@ impl<D: VirtioDevice + 'static> PlatformDevice for MmioTransport<D> {
         MmioTransport::reset(self);
     }
 
+    fn set(&self, key: &str, value: &str) -> Result<(), String> {
+        MmioTransport::set(self, key, value)
+    }
+
     /// Queue notifications go to the event loop.
     fn doorbells(&self) -> Vec<Doorbell<'_>> {
         let events = self.queue_events().iter().zip(0..);

@@ -113,7 +113,7 @@ impl<'a> Queues<'a> {
     pub fn pop(&mut self, index: usize) -> Result<Option<Chain<'a>>, QueueError> {
         let malformed = |reason| QueueError { queue: index, reason };
         let Some(chain) = self.take(index)? else { return Ok(None) };
-        walk(chain.clone(), self.queues[index].size(), |_| ()).map_err(malformed)?;
+        walk(chain.clone(), self.queues[index].size(), MAX_CHAIN_BYTES, |_| ()).map_err(malformed)?;
         let head = chain.head_index();
         let reader = chain.clone().reader(self.buffers).map_err(|_| malformed(Malformed::Memory))?;
         let writer = chain.writer(self.buffers).map_err(|_| malformed(Malformed::Memory))?;
@@ -132,11 +132,25 @@ impl<'a> Queues<'a> {
     /// # Errors
     /// As [`pop`](Self::pop).
     pub fn pop_request(&mut self, index: usize) -> Result<Option<Request>, QueueError> {
+        self.pop_within(index, MAX_CHAIN_BYTES)
+    }
+
+    /// Takes the next chain as [`pop_request`](Self::pop_request) does, for a device that transfers none of its bytes: the buffers may
+    /// be of any length.
+    ///
+    /// # Errors
+    /// As [`pop`](Self::pop).
+    pub fn pop_extents(&mut self, index: usize) -> Result<Option<Request>, QueueError> {
+        self.pop_within(index, u64::MAX)
+    }
+
+    /// Takes the next chain, of at most `most` bytes, with a copy of its descriptors.
+    fn pop_within(&mut self, index: usize, most: u64) -> Result<Option<Request>, QueueError> {
         let malformed = |reason| QueueError { queue: index, reason };
         let Some(chain) = self.take(index)? else { return Ok(None) };
         let mut request = Request::new(chain.head_index());
         let mut is_memory = true;
-        walk(chain, self.queues[index].size(), |descriptor| {
+        walk(chain, self.queues[index].size(), most, |descriptor| {
             let (address, length) = (descriptor.addr().0, descriptor.len());
             is_memory &= self.buffers.check(address, length.into()).is_ok();
             let is_writable = descriptor.is_write_only();
@@ -187,6 +201,14 @@ impl<'a> Queues<'a> {
     /// If the rings are malformed.
     pub fn push_request(&mut self, index: usize, request: &Request) -> Result<(), QueueError> {
         self.push_requests(index, slice::from_ref(request))
+    }
+
+    /// Gives a request back as [`push_request`](Self::push_request) does, in whose buffers the device has written nothing.
+    ///
+    /// # Errors
+    /// If the rings are malformed.
+    pub fn push_unwritten(&mut self, index: usize, request: &Request) -> Result<(), QueueError> {
+        if self.running { self.give_back(index, &[(request.head, 0)]) } else { Ok(()) }
     }
 
     /// Gives several requests back as [`push_request`](Self::push_request) does. The driver sees all of them at once, or none.
@@ -265,17 +287,18 @@ fn publish(queue: &mut Queue, rings: &DmaPort, chains: &[(u16, u64)]) -> Result<
     Ok(event.wrapping_sub(first) < queue.next_used().wrapping_sub(first))
 }
 
-/// Walks `chain`, which has to be finite and orderly, and hands over `each` descriptor.
+/// Walks `chain`, which has to be finite, orderly and of at most `most` bytes, and hands over `each` descriptor.
 fn walk(
     chain: DescriptorChain<&DmaPort>,
     queue_size: u16,
+    most: u64,
     mut each: impl FnMut(Descriptor),
 ) -> Result<(), Malformed> {
     let mut bytes = 0;
     let mut last = None;
     for (count, descriptor) in chain.enumerate() {
         bytes += u64::from(descriptor.len());
-        if count >= usize::from(queue_size) || bytes > MAX_CHAIN_BYTES {
+        if count >= usize::from(queue_size) || bytes > most {
             return Err(Malformed::TooLong);
         }
         let writable = descriptor.is_write_only();

@@ -60,7 +60,7 @@ impl Buffers {
     /// If the memory cannot be read.
     pub fn read(&mut self, memory: &DmaPort, bytes: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
-        while let Some((address, length)) = self.next(bytes.len() - done) {
+        while let Some((address, length)) = self.take(bytes.len() - done) {
             memory.read_slice(&mut bytes[done..done + length], address).map_err(io::Error::other)?;
             done += length;
         }
@@ -73,15 +73,15 @@ impl Buffers {
     /// If the memory cannot be written.
     pub fn write(&mut self, memory: &DmaPort, bytes: &[u8]) -> io::Result<usize> {
         let mut done = 0;
-        while let Some((address, length)) = self.next(bytes.len() - done) {
+        while let Some((address, length)) = self.take(bytes.len() - done) {
             memory.write_slice(&bytes[done..done + length], address).map_err(io::Error::other)?;
             done += length;
         }
         Ok(done)
     }
 
-    /// Uses the next piece, of at most `most` bytes.
-    fn next(&mut self, most: usize) -> Option<(GuestAddress, usize)> {
+    /// Uses the next piece, of at most `most` bytes; its address and length. None if all is used.
+    pub fn take(&mut self, most: usize) -> Option<(GuestAddress, usize)> {
         let (address, length) = *self.parts.get(self.first).filter(|_| most > 0)?;
         let rest = length - self.used;
         let count = u32::try_from(most).map_or(rest, |most| rest.min(most));

@@ -56,6 +56,10 @@ impl<D: VirtioDevice + 'static> PlatformDevice for Served<D> {
         self.end_thread();
     }
 
+    fn set(&self, key: &str, value: &str) -> Result<(), String> {
+        self.transport.set(key, value)
+    }
+
     fn counters(&self) -> Counters {
         self.transport.counters()
     }

@@ -6,7 +6,7 @@ use crate::guest;
 
 /// Shell functions for scripts in a guest. `window NAME` prints the folder of a CMA area in debugfs, `meminfo NAME` the value of a
 /// line of /proc/meminfo in kB. `fill MIB` fills the page cache, and `said PATTERN` searches the kernel log.
-const PRELUDE: &str = "window() { echo /sys/kernel/debug/cma/$1*; }
+pub(super) const PRELUDE: &str = "window() { echo /sys/kernel/debug/cma/$1*; }
     meminfo() { sed -n \"s/^$1: *\\([0-9]*\\) kB/\\1/p\" /proc/meminfo; }
     fill() {
         mkdir -p /fill && mount -t tmpfs -o size=95% fill /fill && dd if=/dev/zero of=/fill/file bs=1M count=$1 2> /dev/null
@@ -27,6 +27,11 @@ impl Fields {
         let output = guest::exec(arguments, &format!("{PRELUDE}{script}"));
         let printed = guest::text(&output.stdout);
         assert!(output.status.success(), "{arguments}: {printed}{}", guest::text(&output.stderr));
+        Self::read(&printed)
+    }
+
+    /// The values in what a guest printed.
+    pub(super) fn read(printed: &str) -> Self {
         let fields = printed.lines().filter_map(|line| line.split_once('='));
         Self(fields.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect())
     }

@@ -1,6 +1,7 @@
 //! Scenarios: claims about CMA, tested in a real guest, with the model's prediction beside the kernel's answer.
 
 mod allocator;
+mod balloon;
 mod fields;
 mod nodes;
 mod pages;
@@ -70,7 +71,7 @@ pub fn of_windows() -> impl Iterator<Item = &'static Scenario> {
 
 /// What the allocator answers. It does not depend on the architecture.
 pub fn of_requests() -> impl Iterator<Item = &'static Scenario> {
-    [pages::SCENARIOS, allocator::SCENARIOS, requests::SCENARIOS].into_iter().flatten()
+    [pages::SCENARIOS, balloon::SCENARIOS, allocator::SCENARIOS, requests::SCENARIOS].into_iter().flatten()
 }
 
 /// A window in the middle of a guest's memory.

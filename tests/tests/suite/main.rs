@@ -5,6 +5,7 @@
 
 mod anywhere;
 mod bad_input;
+mod balloon;
 mod bare_metal;
 mod bindings;
 mod boards;
@@ -67,6 +68,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
     vec![
         anywhere::group(),
         bad_input::group(),
+        balloon::group(),
         bare_metal::group(),
         bindings::group(),
         boards::group(),

@@ -17,7 +17,7 @@ use tests::{
     harness::{Group, Place, Test},
     schema, tests,
 };
-use vmm::api::{FaultsRequest, FramesRequest, Reader, Request, Verb};
+use vmm::api::{FaultsRequest, FramesRequest, Reader, Request, SetRequest, Verb};
 
 use crate::metrics::streaming;
 
@@ -62,6 +62,11 @@ fn requests(verb: Verb) -> Vec<(Request, &'static str)> {
             (frames(FramesRequest::Resume), "done"),
             (plain, "error"),
         ],
+        // A camera has no key that changes.
+        Verb::Set => {
+            let set = Some(SetRequest { key: "fps".to_owned(), value: "5".to_owned() });
+            vec![(Request { set, ..device }, "error"), (plain, "error")]
+        }
         Verb::Capture => vec![(plain, "capture"), (device, "capture")],
         Verb::Pause | Verb::Resume | Verb::Stop => vec![(plain, "done")],
     }

@@ -33,7 +33,10 @@ pub struct Request {
     /// For the verb `frames`: the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FramesRequest>,
-    /// For the verbs `devices`, `frames` and `capture`: the id of a device. Without it `devices` and `frames` mean all devices, and
+    /// For the verb `set`: the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<SetRequest>,
+    /// For the verb `set`: the id of the device that changes. For the verbs `devices`, `frames` and `capture`: the id of a device. Without it `devices` and `frames` mean all devices, and
     /// `capture` means the first device that makes frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
@@ -46,7 +49,7 @@ pub struct Request {
 impl Request {
     /// The request that is only a verb.
     pub fn new(verb: Verb) -> Self {
-        Self { verb, faults: None, frames: None, device: None, from: None }
+        Self { verb, faults: None, frames: None, set: None, device: None, from: None }
     }
 }
 
@@ -70,6 +73,16 @@ pub enum FramesRequest {
     Step(u32),
     /// Frames begin as before
     Resume,
+}
+
+/// A new value of a key of a device: `{"verb": "set", "device": "balloon0", "set": {"key": "size", "value": "128M"}}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetRequest {
+    /// The key, as in `--device NAME,KEY=VALUE`. It is one of those that can change while the machine runs.
+    pub key: String,
+    /// Its value, as in that option.
+    pub value: String,
 }
 
 /// A request about fault injection: `{"verb": "faults", "faults": {"trigger": "NAME"}}`.
@@ -101,6 +114,8 @@ pub enum Verb {
     Faults,
     /// Control the frame clocks of devices while the guest runs: pause; step, for one frame; step N, for N frames; resume
     Frames,
+    /// Give a key of a device a new value while the guest runs: ID KEY=VALUE, as in balloon0 size=128M
+    Set,
     /// Capture the next frame of a device from guest memory, and draw it, or write it to a file with --png
     #[value(alias = "snapshot")]
     Capture,
@@ -199,6 +214,10 @@ mod tests {
             let request: Request = serde_json::from_str(&text).unwrap();
             assert_eq!((request.frames, serde_json::to_string(&request).unwrap()), (Some(frames), text));
         }
+        let text = r#"{"verb":"set","set":{"key":"size","value":"1M"},"device":"balloon0"}"#;
+        let request: Request = serde_json::from_str(text).unwrap();
+        assert_eq!(request.set, Some(SetRequest { key: "size".into(), value: "1M".into() }));
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
         let request: Request = serde_json::from_str(r#"{"verb": "capture", "device": "grabber1"}"#).unwrap();
         assert_eq!((request.verb, request.device.as_deref()), (Verb::Capture, Some("grabber1")));
         for bad in [r#"{"verb": "stop", "when": "now"}"#, r#"{"verb": "fly"}"#, "{}", "\"stop\""] {

@@ -14,7 +14,7 @@ use devices::faults::{Plan, PlanError, RuleStatus};
 
 use crate::{
     api::{
-        Answer, Event, FaultsRequest, FramesRequest, GuestWindow, Reader, Request, Status, Verb,
+        Answer, Event, FaultsRequest, FramesRequest, GuestWindow, Reader, Request, SetRequest, Status, Verb,
         client::{Client, ClientError},
     },
     boot::tree_faults::fault_tables,
@@ -38,7 +38,8 @@ pub struct CtlArgs {
     /// The request
     #[arg(value_enum)]
     verb: Verb,
-    /// For faults: list, add FILE, remove NAME or trigger NAME [default: list]; for frames: pause, step, step N or resume
+    /// For faults: list, add FILE, remove NAME or trigger NAME [default: list]; for frames: pause, step, step N or resume; for
+    /// set: ID KEY=VALUE
     #[arg(value_name = "WORD")]
     more: Vec<String>,
     /// Print the machine's answer as a line of JSON; of events, each
@@ -260,11 +261,28 @@ fn request(args: &CtlArgs) -> Result<Request, CtlError> {
     Ok(match (args.verb, &words[..]) {
         (Verb::Faults, words) => Request { faults: Some(faults_request(words)?), ..request },
         (Verb::Frames, words) => Request { frames: Some(frames_request(words)?), ..request },
+        (Verb::Set, words) => {
+            let (id, set) = set_request(words)?;
+            Request { device: Some(id), set: Some(set), ..request }
+        }
         (_, []) => request,
         (_, [word, ..]) => {
             return Err(CtlError::Words(format!("unexpected word '{word}'; omit it")));
         }
     })
+}
+
+/// The device, and the key with its value.
+fn set_request(words: &[&str]) -> Result<(String, SetRequest), CtlError> {
+    if let [id, change] = words
+        && let Some((key, value)) = change.split_once('=')
+    {
+        return Ok(((*id).to_owned(), SetRequest { key: key.to_owned(), value: value.to_owned() }));
+    }
+    Err(CtlError::Words(format!(
+        "set needs ID KEY=VALUE, as in balloon0 size=128M, not '{}'",
+        words.join(" ")
+    )))
 }
 
 fn frames_request(words: &[&str]) -> Result<FramesRequest, CtlError> {

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::mpsc::Receiver, time::Instant};
 
-use ::devices::{dma::RECORD_UNIT, media::FrameSource};
+use ::devices::{REGISTRY, dma::RECORD_UNIT, media::FrameSource};
 use cma::{PAGE_SIZE, area::Area};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     running::Machine,
 };
 use crate::{
-    api::{Answer, FramesRequest, GuestWindow, Reader, Request, Status, Verb},
+    api::{Answer, FramesRequest, GuestWindow, Reader, Request, SetRequest, Status, Verb},
     guest::areas::{self, AreasError},
     observe::{
         process::since_process_start,
@@ -88,6 +88,7 @@ impl Machine {
                 Err(sentence) => Answer::Error(sentence),
             },
             Verb::Faults => requests.change_faults(request.faults),
+            Verb::Set => self.set(device, request.set).map_or_else(Answer::Error, |()| Answer::Done {}),
             Verb::Frames => self.step_frames(request.frames, device),
             Verb::Pause => {
                 self.vcpus.pause();
@@ -113,6 +114,26 @@ impl Machine {
             Some(report) => Ok(vec![report.clone()]),
             None => Err(no_device(id, "devices", reports.into_iter().map(|report| report.id))),
         }
+    }
+
+    /// Gives a key of the `device` a new value.
+    fn set(&self, device: Option<&str>, request: Option<SetRequest>) -> Result<(), String> {
+        let (Some(id), Some(SetRequest { key, value })) = (device, request) else {
+            return Err("set needs a device, and a key with its new value".to_owned());
+        };
+        let built = &self.devices.built;
+        let Some(found) = built.iter().find(|built| built.id == id) else {
+            return Err(no_device(id, "devices", built.iter().map(|built| built.id.clone())));
+        };
+        let registration = REGISTRY.iter().find(|registration| registration.name == found.kind);
+        let changeable = registration.map_or(&[][..], |registration| registration.changeable);
+        if changeable.contains(&key.as_str()) {
+            return found.device.set(&key, &value);
+        }
+        let known = if changeable.is_empty() { "none".to_owned() } else { changeable.join(", ") };
+        Err(format!(
+            "'{key}' is not one of the keys of {id} that can change while the machine runs; they are {known}"
+        ))
     }
 
     /// The devices that make frames, or the `device` that is named; at least one.

@@ -26,6 +26,8 @@ pub enum Kind {
     Network,
     /// Moves the data of a vsock.
     Sockets,
+    /// Gives memory of the guest back to the host.
+    Memory,
     /// Writes a recording.
     Recording,
     /// Unpacks the guest's files into the folder of `--out`.
@@ -48,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Main,
         Self::Vcpu,
         Self::Device,
@@ -56,6 +58,7 @@ impl Kind {
         Self::Backend,
         Self::Network,
         Self::Sockets,
+        Self::Memory,
         Self::Recording,
         Self::Files,
         Self::Output,
@@ -77,6 +80,7 @@ impl Kind {
             Self::Backend => "backend",
             Self::Network => "network",
             Self::Sockets => "sockets",
+            Self::Memory => "memory",
             Self::Recording => "recording",
             Self::Files => "files",
             Self::Output => "output",

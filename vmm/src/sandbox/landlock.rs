@@ -53,6 +53,7 @@ fn allowed(kind: Kind) -> BitFlags<AccessFs> {
         | Kind::Disk
         | Kind::Backend
         | Kind::Network
+        | Kind::Memory
         | Kind::Output
         | Kind::Log
         | Kind::Input

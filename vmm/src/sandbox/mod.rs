@@ -119,6 +119,7 @@ pub fn begin(folders: Vec<PathBuf>, work: Work) -> Result<(), SandboxError> {
         Role::Disk => enter(Kind::Disk, &[]),
         Role::Backend => enter(Kind::Backend, &[]),
         Role::Network => enter(Kind::Network, &[]),
+        Role::Memory => enter(Kind::Memory, &[]),
         Role::Sockets(folder) => enter(Kind::Sockets, slice::from_ref(folder)),
         Role::Recording(folder) => enter(Kind::Recording, slice::from_ref(folder)),
     });

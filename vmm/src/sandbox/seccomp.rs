@@ -94,6 +94,9 @@ const BACKEND: &[c_long] = &[
 const NETWORK: &[c_long] =
     &[libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_ppoll, libc::SYS_recvfrom, libc::SYS_waitid];
 
+/// Queues of the guest. That memory goes back is advice (madvise(2)), which every thread gives for its own.
+const MEMORY: &[c_long] = &[libc::SYS_epoll_ctl, libc::SYS_epoll_pwait];
+
 /// Guest memory, whose holes are skipped, and the file that it is written to.
 const DUMP: &[c_long] = &[libc::SYS_lseek, libc::SYS_pwrite64];
 
@@ -109,6 +112,7 @@ fn calls(kind: Kind, work: Work) -> &'static [&'static [c_long]] {
         // It closes the connection to a backend that does not answer.
         Kind::Vcpu => &[&[libc::SYS_shutdown]],
         Kind::Network => &[NETWORK],
+        Kind::Memory => &[MEMORY],
         Kind::Sockets => &[EVENTS, &[libc::SYS_accept4, libc::SYS_connect]],
         Kind::Recording | Kind::Files => &[CREATE, REPLACE],
         Kind::Metrics => &[&[libc::SYS_openat], REPLACE],

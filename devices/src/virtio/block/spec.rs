@@ -22,6 +22,7 @@ pub static REGISTRATION: Registration = Registration {
     summary: "disk in a file or block device of the host (virtio-blk)",
     most: 16,
     keys: &[KEYS],
+    changeable: &[],
     parse: |text| match text.parse::<DiskSpec>() {
         Ok(spec) => Ok(Arc::new(spec)),
         Err(error) => Err(error.to_string()),

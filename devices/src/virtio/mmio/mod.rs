@@ -191,6 +191,14 @@ impl<D: VirtioDevice> MmioTransport<D> {
         }
     }
 
+    /// Gives a key a new value, and tells the driver.
+    pub(super) fn set(&self, key: &str, value: &str) -> Result<(), String> {
+        let mut state = self.state();
+        state.device.set(key, value)?;
+        state.config_changed(&self.interrupt);
+        Ok(())
+    }
+
     /// What the device counts.
     pub(super) fn counters(&self) -> Counters {
         self.state().device.counters()
@@ -327,15 +335,20 @@ impl<D: VirtioDevice> State<D> {
             interrupt.raise(VIRTIO_MMIO_INT_VRING);
         }
         if outcome.config_changed {
-            self.config_generation = self.config_generation.wrapping_add(1);
-            if running {
-                interrupt.raise(VIRTIO_MMIO_INT_CONFIG);
-            }
+            self.config_changed(interrupt);
         }
         if let Err(error) = result {
             self.fail(interrupt, &error.to_string());
         }
         outcome
+    }
+
+    /// The configuration space has changed: a driver that is ready reads it again.
+    fn config_changed(&mut self, interrupt: &Interrupt) {
+        self.config_generation = self.config_generation.wrapping_add(1);
+        if self.running() {
+            interrupt.raise(VIRTIO_MMIO_INT_CONFIG);
+        }
     }
 
     /// The driver violated the protocol: the device does nothing until the driver resets it.

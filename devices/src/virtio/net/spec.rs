@@ -25,6 +25,7 @@ pub static REGISTRATION: Registration = Registration {
     summary: "network device on the host's network or a tap device (virtio-net)",
     most: 8,
     keys: &[KEYS],
+    changeable: &[],
     parse: |text| match text.parse::<NetSpec>() {
         Ok(spec) => Ok(Arc::new(spec)),
         Err(error) => Err(error.to_string()),

@@ -28,6 +28,7 @@ pub static REGISTRATION: Registration = Registration {
     summary: "virtio device that another program serves by vhost-user",
     most: 16,
     keys: &[KEYS],
+    changeable: &[],
     parse: |text| match text.parse::<BackendSpec>() {
         Ok(spec) => Ok(Arc::new(spec)),
         Err(error) => Err(error.to_string()),

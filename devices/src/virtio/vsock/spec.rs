@@ -25,6 +25,7 @@ pub static REGISTRATION: Registration = Registration {
     // Linux has one (net/vmw_vsock/virtio_transport.c, virtio_vsock_probe).
     most: 1,
     keys: &[KEYS],
+    changeable: &[],
     parse: |text| match text.parse::<VsockSpec>() {
         Ok(spec) => Ok(Arc::new(spec)),
         Err(error) => Err(error.to_string()),

@@ -27,6 +27,7 @@ pub static REGISTRATION: Registration = Registration {
     summary: "folder of the host, which virtiofsd serves (virtio-fs)",
     most: 16,
     keys: &[KEYS],
+    changeable: &[],
     parse: |text| match text.parse::<ShareSpec>() {
         Ok(spec) => Ok(Arc::new(spec)),
         Err(error) => Err(error.to_string()),
