@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::{
     early::{Checked, Early},
     finding::{Level, finding},
-    kernel::{Arch, SizeSelection},
+    kernel::SizeSelection,
     memblock::{Holder, Request},
     ranges::Ranges,
     report::Origin,
@@ -120,47 +120,6 @@ impl Early<'_, '_> {
         }
     }
 
-    /// The first page table of the linear map in `range`. Linux allocates them before the default window is reserved, each in the last
-    /// free page (arch/arm64/mm/mmu.c, early_pgtable_alloc). None if that is unknown, or later on this architecture.
-    fn page_table_in(&self, range: &Range<u64>) -> Option<u64> {
-        let page = self.kernel.page_size;
-        if self.kernel.arch != Arch::Arm64 || !self.ram.is_known() {
-            return None;
-        }
-        let mut left = self.page_tables();
-        let free = self.memblock.free_memory();
-        for free in free.parts().rev() {
-            let end = free.end / page * page;
-            let pages = (end.saturating_sub(free.start) / page).min(left);
-            let (first, end) = ((end - pages * page).max(range.start), end.min(range.end));
-            if first < end {
-                return Some((end - 1) / page * page);
-            }
-            left -= pages;
-        }
-        None
-    }
-
-    /// The least number of page tables of the linear map. It maps each page by itself, so that its rights can change (rodata=full,
-    /// arch/arm64/mm/mmu.c, map_mem).
-    fn page_tables(&self) -> u64 {
-        let page = self.kernel.page_size;
-        let entries = page / 8;
-        let mapped = self.memblock.mapped();
-        let spans = std::iter::successors(Some(page * entries), |span| span.checked_mul(entries));
-        // The table of the last level is in the kernel.
-        let tables = spans.take_while(|span| *span < 1 << 48).map(|span| {
-            let (mut tables, mut next) = (0, 0);
-            for range in mapped.iter().filter(|range| !range.is_empty()) {
-                let (first, end) = ((range.start / span).max(next), (range.end - 1) / span + 1);
-                tables += end.saturating_sub(first);
-                next = end.max(next);
-            }
-            tables
-        });
-        tables.sum()
-    }
-
     fn configured_size(&self) -> u64 {
         let options = &self.kernel.options;
         let mbytes = options.cma_size_mbytes << 20;
@@ -229,11 +188,10 @@ impl Early<'_, '_> {
                 let holder = holder.unwrap_or_else(|| "another region".to_owned());
                 return Err(format!("{range:#x?} is already reserved for {holder} (-EBUSY)"));
             }
-            if let Some(table) = self.page_table_in(&range) {
+            if let Some((what, at)) = self.allocated_before_in(&range) {
                 let other = if self.ram.may_grow() { "; with other RAM they are elsewhere" } else { "" };
                 return Err(format!(
-                    "Linux allocates its page tables before, at the end of free RAM, and {table:#x} is in {range:#x?} \
-                     (-EBUSY){other}"
+                    "Linux allocates {what} before, at the end of free RAM, and {at:#x} is in {range:#x?} (-EBUSY){other}"
                 ));
             }
             return Ok((Some(base), size));

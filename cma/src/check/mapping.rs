@@ -108,11 +108,18 @@ impl Early<'_, '_> {
         let mut parts: Vec<(Range<u64>, bool)> =
             unmapped.iter().map(|part| (part, false)).chain(mapped).collect();
         parts.sort_by_key(|(part, _)| std::cmp::Reverse(part.start));
+        // Each NUMA node has data at its end.
+        let nodes = self.ram.nodes.values().filter_map(|ram| ram.iter().next_back());
+        let ends: Vec<u64> =
+            nodes.filter(|_| is_last && self.ram.nodes.len() > 1).map(|ram| ram.end).collect();
         for (part, is_mapped) in parts {
+            let inside = ends.iter().filter(|end| part.start < **end && **end <= part.end);
+            let end = inside.min().copied();
             if is_mapped {
-                room += part.end - part.start;
+                room = end.map_or(room + (part.end - part.start), |end| end - part.start);
                 continue;
             }
+            room = if end.is_some() { 0 } else { room };
             let Some(start) = part.start.checked_next_multiple_of(SMALLEST) else { continue };
             let fits = start.saturating_add(size) <= part.end;
             let soon = fits && room < LITTLE_ROOM;

@@ -3,6 +3,7 @@
 //! The rules are transcribed from the kernel, version by version: each finding names its source file and function.
 
 mod activate;
+mod allocated;
 mod cmdline;
 pub mod config;
 mod cycles;

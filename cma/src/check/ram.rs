@@ -53,7 +53,7 @@ impl Ram {
         let mut nodes = BTreeMap::<u64, Ranges>::new();
         if boot.ram.is_empty() {
             let described = described_by(tree, kernel, cells, findings);
-            let reason = without_nodes(tree, cells, &described);
+            let reason = without_nodes(tree, kernel.rules, cells, &described);
             if let Some(reason) = &reason
                 && described.iter().any(|(id, _)| id.is_some())
             {
@@ -205,17 +205,20 @@ fn added(kernel: &Kernel, base: u64, size: u64) -> Option<Range<u64>> {
     (!range.is_empty()).then_some(range)
 }
 
-/// Why Linux uses no NUMA nodes: it reads all nodes with device_type = "memory", also those that it does not take for RAM, and the last one
-/// decides. None if it uses them.
+/// Why Linux uses no NUMA nodes: it reads all nodes with device_type = "memory", also those that it does not take for RAM, and since 6.12 the
+/// last one decides. None if it uses them.
 fn without_nodes(
     tree: &Tree<'_>,
+    rules: Rules,
     cells: Option<(usize, usize)>,
     described: &[(Option<u64>, Range<u64>)],
 ) -> Option<String> {
     let mut last = Some("no memory node has a numa-node-id".to_owned());
     for node in tree.nodes().filter(|node| tree.text(*node, "device_type") == Some(b"memory")) {
         let Some(id) = tree.property(node, "numa-node-id") else {
-            last = Some(format!("the last memory node, {}, has no numa-node-id", tree.path(node)));
+            if rules != Rules::V6_1 {
+                last = Some(format!("the last memory node, {}, has no numa-node-id", tree.path(node)));
+            }
             continue;
         };
         let reg = tree.property(node, "reg").unwrap_or_default();

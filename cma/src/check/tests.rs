@@ -517,20 +517,36 @@ fn a_window_is_in_one_numa_node() {
     one_finding(&board(0x9e00_0000, true).check(), Level::Error, "lies in more than one NUMA node");
 }
 
-/// The last memory node of the tree decides whether Linux uses NUMA nodes, wherever it is (booted: Debian's 7.2.13, seed 410093).
+/// Each NUMA node has data at its end, where 6.12 does not map a page that is no-map in part (booted: Debian's 6.12.117, seed 430021).
+#[test]
+fn the_end_of_a_numa_node_is_used() {
+    let panics = |numa, rules| {
+        let memory = vec![(0x4000_0000, 1024 * M), (0x8000_0000, 1024 * M)];
+        let region = Board::region("tz", vec![flag("no-map"), reg(0x7fff_e040, 4096)]);
+        Board { memory, numa, ..region }.check_by(&of(rules)).panics
+    };
+    assert!(panics(true, Rules::V6_12));
+    assert!(!panics(false, Rules::V6_12) && !panics(true, Rules::V6_1) && !panics(true, Rules::V7_2));
+}
+
+/// The last memory node of the tree decides whether Linux uses NUMA nodes, wherever it is since 6.12 (booted: Debian's kernels,
+/// seeds 410093, 400160 and 430028).
 #[test]
 fn a_memory_node_without_a_numa_node_ends_numa() {
-    let report = |last: &[Property]| {
+    let report_by = |last: &[Property], kernel: &Kernel| {
         let device = ("ram", [&[text("device_type", "memory")], last].concat());
         let window = Board::region("isp@bf800000", window(0xbf80_0000));
         let memory = vec![(0x8000_0000, 1024 * M), (0xc000_0000, 1024 * M)];
-        Board { memory, numa: true, devices: vec![device], ..window }.check()
+        Board { memory, numa: true, devices: vec![device], ..window }.check_by(kernel)
     };
-    let said =
-        |last: &[Property], part: &str| report(last).findings().any(|finding| finding.text.contains(part));
+    let said_by = |last: &[Property], part: &str, rules| {
+        report_by(last, &of(rules)).findings().any(|finding| finding.text.contains(part))
+    };
+    let said = |last: &[Property], part: &str| said_by(last, part, Rules::V6_12);
     let reason = "Linux uses no NUMA nodes, because the last memory node, /soc/ram, has no numa-node-id";
     let several = "it lies in more than one NUMA node";
     assert!(said(&[], reason) && !said(&[], several));
+    assert!(!said_by(&[], reason, Rules::V6_1) && said_by(&[], several, Rules::V6_1));
     let id = cells("numa-node-id", &[1]);
     assert!(said(std::slice::from_ref(&id), "/soc/ram has no address (\"bad property in memory node\")"));
     let whole = [id, reg(0, M)];
@@ -781,7 +797,31 @@ fn the_default_window_of_the_command_line() {
     // seed 410095).
     let large = |cmdline| Board { memory: vec![(0x4000_0000, 2048 * M)], ..at_the_end(cmdline) }.check();
     one_finding(&large("cma=4M@0xbf800000"), Level::Error, "at the end of free RAM, and 0xbfbff000 is in");
-    one_finding(&large("cma=4M@0xbf400000"), Level::Error, "");
+    // The memory map follows, 2 MiB for each 128 MiB (booted: seed 420025).
+    one_finding(
+        &large("cma=4M@0xbf400000"),
+        Level::Error,
+        "its memory map before, at the end of free RAM, and 0xbf7ff000 is",
+    );
+    one_finding(&large("cma=4M@0xbd400000"), Level::Error, "");
+    let numa = Board {
+        memory: vec![(0x4000_0000, 1024 * M), (0x8000_0000, 1024 * M)],
+        numa: true,
+        ..at_the_end("cma=4M@0x7fc00000")
+    };
+    one_finding(
+        &numa.check(),
+        Level::Error,
+        "its memory map before, at the end of free RAM, and 0x7fdff000 is",
+    );
+    // Memory without a mapping has no tables, but the kernel's image has some.
+    let unmapped = vec![flag("no-map"), reg(0x5aa0_0000, 8 * M)];
+    let board = Board {
+        memory: vec![(0x4000_0000, 2048 * M)],
+        cmdline: "cma=4M@0xbf800000",
+        ..Board::region("tz", unmapped)
+    };
+    one_finding(&board.check(), Level::Error, "at the end of free RAM, and 0xbfbff000 is in");
     let high = Board { memory: vec![(0x4000_0000, 4096 * M)], ..at_the_end("cma=4M@0xbfc00000") };
     one_finding(&high.check(), Level::Error, "");
     // The configuration makes a window, and with CONFIG_DMA_CMA=n it makes no window.

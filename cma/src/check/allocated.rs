@@ -1,0 +1,94 @@
+//! Memory that Linux allocates for itself before it reserves the default window: page tables and the memory map.
+
+use std::ops::Range;
+
+use super::{early::Early, kernel::Arch, ranges::Ranges};
+
+/// Pages that Linux allocates beside the tables of the linear map: the tables for its own image, and the unflattened tree. Debian's kernels
+/// took 28 to 41 pages with a small tree.
+const KERNEL_TABLES: u64 = 24;
+
+/// The memory of a section (arch/arm64/include/asm/sparsemem.h, SECTION_SIZE_BITS), and of its part of the memory map, which is as large
+/// and as aligned as what an entry of a page table of 4 KiB pages maps (mm/sparse.c, section_map_size).
+const SECTION: u64 = 128 << 20;
+const SECTION_MAP: u64 = 2 << 20;
+
+impl Early<'_, '_> {
+    /// What Linux allocates before and that is surely in `range`, and where. None if that is unknown, or later on this architecture.
+    pub(super) fn allocated_before_in(&self, range: &Range<u64>) -> Option<(&'static str, u64)> {
+        if self.kernel.arch != Arch::Arm64 || !self.ram.is_known() {
+            return None;
+        }
+        let page = self.kernel.page_size;
+        let last_page = |taken: &Range<u64>| {
+            let (first, end) = (taken.start.max(range.start), taken.end.min(range.end));
+            (first < end).then(|| (end - 1) / page * page)
+        };
+        let mut free: Ranges = self.memblock.free_memory().parts().cloned().collect();
+        let tables = self.page_tables(&free);
+        if let Some(at) = tables.iter().find_map(last_page) {
+            return Some(("its page tables", at));
+        }
+        tables.iter().for_each(|taken| free.remove(taken));
+        let nodes = &self.ram.nodes;
+        let ram = std::slice::from_ref(&self.ram.memory);
+        let mut all =
+            ram.iter().filter(|_| nodes.len() < 2).chain(nodes.values().filter(|_| nodes.len() > 1));
+        let at = all.find_map(|ram| last_page(&self.memory_map(&free, ram)?))?;
+        Some(("its memory map", at))
+    }
+
+    /// The page tables, each of which takes the last free page (arch/arm64/mm/mmu.c, early_pgtable_alloc).
+    fn page_tables(&self, free: &Ranges) -> Vec<Range<u64>> {
+        let page = self.kernel.page_size;
+        let mut left = self.page_table_count();
+        let mut taken = Vec::new();
+        for free in free.iter().rev() {
+            let end = free.end / page * page;
+            let pages = (end.saturating_sub(free.start) / page).min(left);
+            taken.push(end - pages * page..end);
+            left -= pages;
+        }
+        taken
+    }
+
+    /// The least number of page tables. The linear map maps each page by itself, so that its rights can change (rodata=full,
+    /// arch/arm64/mm/mmu.c, map_mem).
+    fn page_table_count(&self) -> u64 {
+        let page = self.kernel.page_size;
+        let entries = page / 8;
+        let mapped: Ranges = self.memblock.mapped().into_iter().collect();
+        let spans = std::iter::successors(Some(page * entries), |span| span.checked_mul(entries));
+        // The table of the last level is in the kernel.
+        let tables = spans.take_while(|span| *span < 1 << 48).map(|span| parts(&mapped, span));
+        KERNEL_TABLES + tables.sum::<u64>()
+    }
+
+    /// The memory map of the node with this `ram`, in one piece at the end of the free memory there, behind the node's own data
+    /// (mm/sparse.c, sparse_buffer_init). None if there is no such piece, or with other pages than of 4 KiB.
+    fn memory_map(&self, free: &Ranges, ram: &Ranges) -> Option<Range<u64>> {
+        if self.kernel.page_size != 4096 {
+            return None;
+        }
+        let size = parts(ram, SECTION) * SECTION_MAP;
+        let elsewhere = free.without(&[ram]).into_iter().collect();
+        let mut data = self.kernel.page_size;
+        free.without(&[&elsewhere]).into_iter().rev().find_map(|free| {
+            let end = free.end.saturating_sub(data) / SECTION_MAP * SECTION_MAP;
+            data = 0;
+            let start = end.checked_sub(size)?;
+            (start >= free.start).then_some(start..end)
+        })
+    }
+}
+
+/// The number of parts of `span` bytes in which some of `ranges` is.
+fn parts(ranges: &Ranges, span: u64) -> u64 {
+    let (mut count, mut next) = (0, 0);
+    for range in ranges.iter() {
+        let (first, end) = ((range.start / span).max(next), (range.end - 1) / span + 1);
+        count += end.saturating_sub(first);
+        next = end.max(next);
+    }
+    count
+}
