@@ -50,6 +50,11 @@ pub enum Error {
         /// The error of apt.
         error: Box<Error>,
     },
+    /// A userland is built as root.
+    #[error(
+        "building a userland needs root or passwordless sudo, for mmdebstrap; run it as root, or give `--root` a tree of your own"
+    )]
+    NotRoot,
     /// A program could not be run, or failed.
     #[error("`{command}` {outcome}")]
     Command {
@@ -67,6 +72,12 @@ pub enum Error {
     Config {
         /// The lines that are missing.
         options: Vec<String>,
+    },
+    /// A kernel of the user's has no configuration.
+    #[error("{folder} has no .config; configure the kernel first, for example: make -C {folder} defconfig")]
+    NoConfig {
+        /// The folder of the source or of the objects.
+        folder: String,
     },
     /// A Debian kernel is not in the form that a machine boots.
     #[error("the kernel in {package} is not an uncompressed arm64 Image, which a machine needs")]

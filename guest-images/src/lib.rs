@@ -12,6 +12,7 @@ pub mod cpio;
 pub mod debian;
 mod driver;
 mod error;
+pub mod fragment;
 mod image;
 mod initramfs;
 mod kernel;
@@ -22,6 +23,7 @@ mod release;
 mod sources;
 mod stock;
 mod trees;
+pub mod userland;
 mod versions;
 
 pub use arch::Arch;

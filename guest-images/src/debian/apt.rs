@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// The words to put before a command so that it may install packages. None if this process may not install.
-pub(super) fn privilege() -> Option<&'static [&'static str]> {
+pub(crate) fn privilege() -> Option<&'static [&'static str]> {
     if rustix::process::geteuid().is_root() {
         return Some(&[]);
     }

@@ -7,7 +7,8 @@ use crate::{command, error::Error, progress::say};
 mod apt;
 mod archive;
 
-use apt::{apt, privilege};
+use apt::apt;
+pub(crate) use apt::privilege;
 pub use archive::Archive;
 
 /// The `packages` that are not installed.

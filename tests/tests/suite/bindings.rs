@@ -21,11 +21,12 @@ pub(crate) fn group() -> Group {
 }
 
 /// Our bindings: their paths in a folder of bindings.
-const OURS: [&str; 5] = [
+const OURS: [&str; 6] = [
     "media/minivmm,camera.yaml",
     "minivmm.yaml",
     "misc/minivmm,agent.yaml",
     "misc/minivmm,exit.yaml",
+    "virtio/minivmm,disk.yaml",
     "virtio/minivmm,share.yaml",
 ];
 /// The kernel's bindings that apply to our nodes.
@@ -87,7 +88,8 @@ fn schema(folder: &Path) -> PathBuf {
     let source = debian::unpacked("linux-source-6.1").unwrap().join("usr/src/linux-source-6.1.tar.xz");
     let root = "linux-source-6.1/Documentation/devicetree/bindings/";
     let mut tar = Command::new("tar");
-    tar.args(["--strip-components=4", "-xJf"]).arg(source).arg("-C").arg(&bindings);
+    // The bindings are at the archive's beginning, and tar stops after the last.
+    tar.args(["--occurrence=1", "--strip-components=4", "-xJf"]).arg(source).arg("-C").arg(&bindings);
     assert_eq!(complaints(tar.args(KERNEL.map(|file| format!("{root}{file}")))), "");
     let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-images/bindings");
     for file in OURS {
@@ -156,12 +158,14 @@ fn bindings_and_trees() {
 /// Trees of machines for `arch`, as files in `folder`.
 fn trees(arch: &'static Arch, folder: &Path) -> Vec<PathBuf> {
     let minivmm = cross::minivmm(arch).unwrap();
+    let disk = format!("--root {}", minivmm.display());
     let machines = [
         "--cma 64M",
         "--cpus 3 --cma 64M --cma 64M,name=isp --camera window=isp,coherent=no --exec true",
         "--cma 64M --cma 64M,name=isp,alloc-ranges=0x60000000-0x70000000,align=16M --cma 64M,name=carve,not-reusable \
          --memory 2G --camera window=isp --cma-mode both",
         "--camera none --share .:work --share /usr,ro --root /",
+        &disk,
         // The binding has no dma-coherent.
         "--device msgdma,coherent=no --device msgdma,response=no,coherent=no",
         "--cpus 4 --memory 2G --numa 2 --cma 64M,node=0 --cma 64M,name=isp,node=1 --camera window=isp,node=0",

@@ -35,6 +35,7 @@ mod networks;
 mod other_kernels;
 mod out_disk;
 mod own_driver;
+mod own_kernel;
 mod pages;
 mod promises;
 mod reserved;
@@ -46,6 +47,7 @@ mod soak;
 mod top;
 mod tour;
 mod tree;
+mod userlands;
 mod words;
 
 use std::process::ExitCode;
@@ -103,6 +105,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         other_kernels::large_pages(arch),
         out_disk::group(),
         own_driver::group(),
+        own_kernel::group(),
         pages::group(),
         promises::group(),
         reserved::group(),
@@ -117,6 +120,8 @@ fn groups(arch: &Arch) -> Vec<Group> {
         top::group(),
         tour::group(),
         tree::group(),
+        userlands::group(),
+        userlands::of_debian(),
         words::group(),
     ]
 }

@@ -35,9 +35,6 @@ pub(crate) fn group() -> Group {
         virtiofsd_ends_with_minivmm,
         another_backend_serves_a_disk,
     ];
-    tests.push(
-        Test::new("commands_have_the_hosts_userland", commands_have_the_hosts_userland).the_same_everywhere(),
-    );
     let gigabytes = Test::new("gigabytes_are_what_was_written", gigabytes_are_what_was_written);
     tests.push(gigabytes.only_if_thorough().in_its_own_lab());
     Group { name: "shares", place: Place::Linux(vec![Kind::DEFAULT]), tests }
@@ -260,30 +257,6 @@ fn another_backend_serves_a_disk() {
     let written = fs::read(path("disk")).unwrap();
     let part = |from: usize| from << 20..(from + 1) << 20;
     assert!(written[part(2)] == data[part(1)] && written[part(3)] == data[part(3)]);
-}
-
-/// This machine's programs and files, changes that stay in the guest, a folder that is shared beside them, and files for --out.
-fn commands_have_the_hosts_userland() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    fs::create_dir(path("work")).unwrap();
-    fs::write(path("work/text"), "text\n").unwrap();
-    let mut minivmm = minivmm(
-        &["."],
-        "set -e; pwd; cat text
-        head -n 1 /etc/os-release
-        ls -l /proc/1/exe | grep -c busybox
-        rm /usr/bin/env; mkdir /usr/new; echo new > /usr/new/file; cat /usr/new/file
-        cat > /dev/null; echo out > /out/file; echo shared > shared",
-    );
-    minivmm.args(["--root", "/", "--out"]).arg(path("out")).current_dir(path("work"));
-    let output = guest::run(&mut minivmm);
-    let release = fs::read_to_string("/etc/os-release").unwrap();
-    let expected = format!("/mnt/work\ntext\n{}\n1\nnew\n", release.lines().next().unwrap());
-    assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
-    assert!(Path::new("/usr/bin/env").exists() && !Path::new("/usr/new").exists());
-    assert_eq!(fs::read_to_string(path("out/file")).unwrap(), "out\n");
-    assert_eq!(fs::read_to_string(path("work/shared")).unwrap(), "shared\n");
 }
 
 /// 4 GiB in each direction, 512 MiB at a time.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use guest_images::{Arch, Error, Kind, module};
+use guest_images::{Arch, Error, Kind, Release, fragment, module, userland};
 
 use crate::observe::exit_status::Reason;
 
@@ -25,8 +25,11 @@ Examples:
   minivmm image build 7.2                          an image with Linux 7.2; `minivmm --image 7.2` boots it
   minivmm image build debian --arch aarch64        an image for another architecture
   minivmm image module my-driver                   a module of your own; `minivmm --module my-driver/x.ko` loads it
+  minivmm image config --for ~/linux --merge       what a kernel of your own needs, added to its .config
+  minivmm --root \"$(minivmm image userland)\"      Debian with ffmpeg, GStreamer, libcamera and OpenCV in the guest
 
-Images are in ~/.cache/minivmm/guest, or in guest in the folder that MINIVMM_CACHE names.
+Images are in ~/.cache/minivmm/guest and userlands in ~/.cache/minivmm/userlands, or in guest and userlands in the folder that
+MINIVMM_CACHE names.
 Exit status: 0; 1 for a failure; 2 for a bad request.";
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +60,30 @@ enum ImageCommand {
         folder: PathBuf,
         #[arg(long, value_name = "NAME", default_value = "default", value_parser = kind, help = NAMES)]
         image: Kind,
+        #[arg(long, value_parser = arch, help = ARCH)]
+        arch: Option<&'static Arch>,
+    },
+    /// Print the options of our guest kernels, for a kernel of your own
+    ///
+    /// `minivmm --kernel FOLDER` boots the kernel that was built there, and `minivmm doctor --kernel FOLDER` says which options it lacks.
+    Config {
+        /// The folder of the kernel: its source, or its objects (make O=FOLDER); its release decides [default: Linux 6.1]
+        #[arg(long = "for", value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+        /// Add the options to the .config in the folder, and print those that the kernel does not accept
+        #[arg(long, requires = "folder")]
+        merge: bool,
+        #[arg(long, value_parser = arch, help = ARCH)]
+        arch: Option<&'static Arch>,
+    },
+    /// Build an image of a disk with Debian and programs for cameras, if it was not built, and print its path
+    ///
+    /// It has v4l-utils, ffmpeg, GStreamer, libcamera and OpenCV for Python. `minivmm --root PATH` runs commands in it. Building needs root or
+    /// passwordless sudo.
+    Userland {
+        /// The suite of Debian
+        #[arg(long, value_name = "NAME", default_value = userland::SUITE, value_parser = userland::SUITES)]
+        suite: String,
         #[arg(long, value_parser = arch, help = ARCH)]
         arch: Option<&'static Arch>,
     },
@@ -122,6 +149,19 @@ pub fn main(args: &ImageArgs) -> Result<String, Error> {
             let modules = module::build(arch, *image, folder)?;
             Ok(modules.iter().map(|module| line(module)).collect())
         }
+        ImageCommand::Config { folder, merge, arch } => {
+            let arch = arch.unwrap_or_else(Arch::host);
+            match folder {
+                Some(folder) if *merge => {
+                    Ok(fragment::merge(arch, folder)?.into_iter().map(|line| line + "\n").collect())
+                }
+                Some(folder) => fragment::text(arch, fragment::release_of(arch, folder)?),
+                None => fragment::text(arch, Release::ALL[0]),
+            }
+        }
+        ImageCommand::Userland { suite, arch } => {
+            userland::build(arch.unwrap_or_else(Arch::host), suite).map(|image| line(&image))
+        }
         ImageCommand::Clean => guest_images::clean().map(|()| String::new()),
     }
 }
@@ -146,6 +186,8 @@ pub fn reason(error: &Error) -> Reason {
         | Error::CachePath { .. }
         | Error::CacheOfOthers { .. }
         | Error::NoHome
+        | Error::NotRoot
+        | Error::NoConfig { .. }
         | Error::ModulePath { .. }
         | Error::NoModule { .. } => Reason::BadRequest,
         _ => Reason::Failed,

@@ -85,12 +85,14 @@ pub(super) struct MachineArgs {
     #[arg(long, value_name = "DIR", value_parser = parse_share, long_help = share_help(),
         help = "A folder for the guest: DIR[:TAG][,ro], at /mnt/TAG; may be repeated")]
     pub(super) share: Vec<DeviceRequest>,
-    /// Run commands in this userland: `/`, or another folder that is a root
+    /// Run commands in this userland: `/`, another folder that is a root, or an image of a disk
     ///
-    /// A tree of debootstrap is such a folder. The guest sees the folder as it is on the host, and its changes stay in the guest's memory. Our init starts as without the option;
-    /// the command of --exec and the shell have the folder as root, with /dev, /proc, /sys and the folders of --share. The init of the
-    /// folder does not run. It is short for --device share,dir=DIR,tag=root,root=yes.
-    #[arg(long, value_name = "DIR", value_parser = parse_root)]
+    /// A tree of debootstrap is such a folder. An image has a file system that the kernel of the guest knows, as a whole or in a
+    /// partition; `,format=qcow2` can follow. The guest sees the files as they are on the host, and its changes stay in its memory. Our
+    /// init starts as without the option; the command of --exec and the shell have the userland as root, with /dev, /proc, /sys and the
+    /// folders of --share. The init of the userland does not run. It is short for --device share,dir=DIR,tag=root,root=yes, and for
+    /// --device disk,file=IMAGE,root=yes.
+    #[arg(long, value_name = "DIR|IMAGE", value_parser = parse_root)]
     pub(super) root: Option<DeviceRequest>,
     #[arg(long, value_name = "WHERE", value_parser = parse_net, long_help = net_help(),
         help = "A network: user[,forward=PORT:PORT], tap=NAME or none; may be repeated")]
@@ -264,6 +266,11 @@ fn parse_share(text: &str) -> Result<DeviceRequest, String> {
 }
 
 fn parse_root(text: &str) -> Result<DeviceRequest, String> {
+    let (place, _) = text.split_once(',').unwrap_or((text, ""));
+    // What does not exist is refused as a folder.
+    if Path::new(place).metadata().is_ok_and(|file| !file.is_dir()) {
+        return DeviceRequest::new(DISK, &format!("file={text},root=yes"));
+    }
     DeviceRequest::new(SHARE, &format!("dir={text},tag=root,root=yes"))
 }
 

@@ -367,6 +367,9 @@ fn explain(report: &Report, config: &Config, log: &Log) {
             format!("the guest did not come up within {seconds} s, the limit of --boot-timeout")
         }
         MachineOutcome::ModuleNotLoaded { module } => format!("the guest did not load the module {module}"),
+        MachineOutcome::RootNotMounted { reason } => {
+            format!("the guest did not mount the userland of --root: {reason}")
+        }
         MachineOutcome::Panic => "the guest's kernel panicked".to_owned(),
         MachineOutcome::Halted => "the guest halted".to_owned(),
         MachineOutcome::Reset => "the guest reset itself; minivmm does not start it again".to_owned(),

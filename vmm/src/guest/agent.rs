@@ -18,7 +18,8 @@ pub mod port {
     /// The command's standard error.
     pub const STDERR: &str = "minivmm.stderr";
     /// Lines from the guest: `mark TEXT` from any program that marks how far it is, and from the agent `out memory` if the guest
-    /// cannot use the disk for /out, `exit N` at the end, or `module NAME: REASON` instead of the command if a module did not load.
+    /// cannot use the disk for /out, `exit N` at the end, or instead of the command `module NAME: REASON` if a module did not load and
+    /// `root REASON` if the userland of --root was not mounted.
     pub const CONTROL: &str = "minivmm.control";
     /// The files in the guest's /out, as a tar stream: see `files`.
     pub const FILES: &str = "minivmm.files";
@@ -104,9 +105,13 @@ impl Write for Control {
 
 /// The end that a line of the agent reports.
 fn end(line: &str) -> Option<MachineOutcome> {
+    // It is printed on a terminal.
+    let printable = |text: &str| text.replace(char::is_control, "?");
     if let Some(module) = line.strip_prefix("module ") {
-        // It is printed on a terminal.
-        return Some(MachineOutcome::ModuleNotLoaded { module: module.replace(char::is_control, "?") });
+        return Some(MachineOutcome::ModuleNotLoaded { module: printable(module) });
+    }
+    if let Some(reason) = line.strip_prefix("root ") {
+        return Some(MachineOutcome::RootNotMounted { reason: printable(reason) });
     }
     let status = line.strip_prefix("exit ")?.trim().parse().ok()?;
     Some(MachineOutcome::Exit { status })
@@ -134,6 +139,10 @@ mod tests {
         control.write_all(b"module x.ko: unknown \x1b[2Jsymbol\nexit 0\n").unwrap();
         let module = "x.ko: unknown ?[2Jsymbol".to_owned();
         assert_eq!(control.end(), Some(MachineOutcome::ModuleNotLoaded { module }));
+        let mut control = Control::default();
+        control.write_all(b"root no file system\nexit 0\n").unwrap();
+        let reason = "no file system".to_owned();
+        assert_eq!(control.end(), Some(MachineOutcome::RootNotMounted { reason }));
     }
 
     #[test]

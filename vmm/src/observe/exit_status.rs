@@ -60,8 +60,8 @@ impl Reason {
                 "the guest's own status: the command's, as a shell gives it (126, 127, 128+N), or 0 for a power-off"
             }
             Self::GuestFailed => {
-                "the guest panicked, reset itself, halted, did not come up, did not load a module of --module, or powered off before \
-                 its command ended"
+                "the guest panicked, reset itself, halted, did not come up, did not load a module of --module, did not mount the \
+                 userland of --root, or powered off before its command ended"
             }
             Self::TimeLimit => "the time limit of --timeout was reached",
             Self::BadRequest => "bad request: an option is wrong, or a file that it names",

@@ -34,6 +34,11 @@ pub enum MachineOutcome {
         /// The module and the reason.
         module: String,
     },
+    /// The guest could not mount the userland of `--root`.
+    RootNotMounted {
+        /// The reason.
+        reason: String,
+    },
     /// The guest's kernel panicked.
     Panic,
     /// All CPUs halted with interrupts off.
@@ -72,6 +77,7 @@ impl MachineOutcome {
             Self::PoweredOff
             | Self::NotBooted { .. }
             | Self::ModuleNotLoaded { .. }
+            | Self::RootNotMounted { .. }
             | Self::Panic
             | Self::Halted
             | Self::Reset => Reason::GuestFailed,

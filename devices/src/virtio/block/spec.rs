@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, str::FromStr, sync::Arc};
 
+use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
+
 use super::{
     content::Format,
     disk::Disk,
@@ -11,6 +13,7 @@ use super::{
 use crate::{
     platform::{
         BuildError, DeviceSpec, Key, Node, Parts, PlatformDevice, Registration, Resources, Specification,
+        Value,
         options::{self, Given, OptionError},
     },
     virtio::{faults::DISK_FAULTS, platform},
@@ -49,6 +52,11 @@ const KEYS: &[Key] = &[
         meaning: "whether the guest can only read it (default no); `ro` alone means yes",
     },
     Key {
+        name: "root",
+        value: "yes|no",
+        meaning: "whether commands have its file system as root, with changes in the guest's memory (default no); then ro=yes",
+    },
+    Key {
         name: "queues",
         value: "N",
         meaning: "number of its queues, 1 to 16 (default 4); the guest uses one for each of its CPUs",
@@ -81,6 +89,8 @@ pub struct DiskSpec {
     pub format: Option<Format>,
     /// The guest cannot write it.
     pub is_read_only: bool,
+    /// Commands in the guest have its file system as their root, with changes in memory.
+    pub is_root: bool,
     /// The number of queues.
     pub queues: u16,
 }
@@ -106,7 +116,8 @@ impl FromStr for DiskSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let mut spec = Self { file: PathBuf::new(), format: None, is_read_only: false, queues: 4 };
+        let mut spec =
+            Self { file: PathBuf::new(), format: None, is_read_only: false, is_root: false, queues: 4 };
         let text = options::spell_out(text, READ_ONLY);
         for (key, value) in options::read(NAME, REGISTRATION.keys, &text)? {
             let given = Given { device: NAME, key, value };
@@ -118,11 +129,13 @@ impl FromStr for DiskSpec {
                     spec.format = Some(format);
                 }
                 READ_ONLY => spec.is_read_only = given.flag()?,
+                "root" => spec.is_root = given.flag()?,
                 _ => {
                     spec.queues = given.number(|count| (1..=16).contains(count), "a number from 1 to 16")?;
                 }
             }
         }
+        spec.is_read_only |= spec.is_root;
         if spec.file.as_os_str().is_empty() { Err(SpecError::NoFile) } else { Ok(spec) }
     }
 }
@@ -132,8 +145,14 @@ impl Specification for DiskSpec {
         platform::resources()
     }
 
+    /// The child is the device behind the transport (Documentation/devicetree/bindings/virtio/virtio-device.yaml). The guest's init
+    /// reads its property.
     fn node(&self, _id: &str) -> Node {
-        platform::node()
+        if !self.is_root {
+            return platform::node();
+        }
+        let device = Node::new("disk").compatible(&[&format!("virtio,device{VIRTIO_ID_BLOCK:x}")]);
+        platform::node().child(device.property("minivmm,root", Value::Empty))
     }
 }
 
@@ -159,9 +178,16 @@ mod tests {
     #[test]
     fn it_is_what_its_keys_say() {
         let spec: DiskSpec = "file=a b.img,ro,format=qcow2,queues=2".parse().unwrap();
-        let expected =
-            DiskSpec { file: "a b.img".into(), format: Some(Format::Qcow2), is_read_only: true, queues: 2 };
+        let expected = DiskSpec {
+            file: "a b.img".into(),
+            format: Some(Format::Qcow2),
+            is_read_only: true,
+            is_root: false,
+            queues: 2,
+        };
         assert_eq!(spec, expected);
+        let spec: DiskSpec = "file=a,root=yes,ro=no".parse().unwrap();
+        assert!(spec.is_root && spec.is_read_only);
         let plain = DiskSpec { format: None, is_read_only: false, queues: 4, ..expected };
         assert_eq!("file=a b.img,ro=no".parse(), Ok(plain));
         for (text, wrong) in [
@@ -172,7 +198,7 @@ mod tests {
             ("file=a,ro,ro=no", "the disk's ro is given more than once; give it once"),
             (
                 "file=a,fromat=raw",
-                "a disk has no 'fromat'; it has file, format, ro, queues, each as KEY=VALUE; did you mean format?",
+                "a disk has no 'fromat'; it has file, format, ro, root, queues, each as KEY=VALUE; did you mean format?",
             ),
         ] {
             assert_eq!(text.parse::<DiskSpec>().unwrap_err().to_string(), wrong);
