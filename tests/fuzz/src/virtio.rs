@@ -350,7 +350,29 @@ pub fn drive<D: VirtioDevice + 'static>(
     request: &dyn Fn(&mut Input<'_>) -> Vec<u8>,
     host: &mut dyn FnMut(&mut Input<'_>),
 ) -> Rig<D> {
-    let mut rig = Rig::new(device, has_long_buffers);
+    drive_rig(Rig::new(device, has_long_buffers), false, bytes, request, host)
+}
+
+/// The same for a device that takes any memory of the guest away when the driver names it: there are zeroes then.
+///
+/// # Panics
+/// If the device wrote anything else elsewhere.
+pub fn drive_taker<D: VirtioDevice + 'static>(
+    device: D,
+    bytes: &[u8],
+    request: &dyn Fn(&mut Input<'_>) -> Vec<u8>,
+    host: &mut dyn FnMut(&mut Input<'_>),
+) -> Rig<D> {
+    drive_rig(Rig::new(device, true), true, bytes, request, host)
+}
+
+fn drive_rig<D: VirtioDevice + 'static>(
+    mut rig: Rig<D>,
+    takes_memory: bool,
+    bytes: &[u8],
+    request: &dyn Fn(&mut Input<'_>) -> Vec<u8>,
+    host: &mut dyn FnMut(&mut Input<'_>),
+) -> Rig<D> {
     let changes = Rc::clone(&rig.changes);
     fuzzing::before_accesses(Some(Box::new(move |memory| {
         changes.borrow_mut().retain_mut(|change| {
@@ -371,7 +393,7 @@ pub fn drive<D: VirtioDevice + 'static>(
     if rig.is_exact {
         let rings = (0..rig.rings.len()).map(|queue| (table(queue) + USED, TABLE - USED));
         let may_change: Vec<_> = rings.chain(rig.writable.drain(..)).collect();
-        rig.guest.check(may_change.into_iter());
+        rig.guest.check(may_change.into_iter(), takes_memory);
     }
     rig
 }

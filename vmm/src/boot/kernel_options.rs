@@ -30,11 +30,12 @@ const OPTIONS: [KernelOption; 12] = [
 const CMA_OPTIONS: [&str; 2] = ["CMA", "DMA_CMA"];
 
 /// The options of minivmm that need more of the kernel, and the kernel's options, which may be modules.
-const USES: [(&str, &[&str]); 4] = [
+const USES: [(&str, &[&str]); 5] = [
     ("CMA windows", &CMA_OPTIONS),
     ("--disk, and for files of --out that are larger than guest memory", &["VIRTIO_BLK", "EXT4_FS"]),
     ("--net", &["INET", "PACKET", "VIRTIO_NET"]),
     ("--vsock", &["VSOCKETS", "VIRTIO_VSOCKETS"]),
+    ("--device balloon", &["VIRTIO_BALLOON"]),
 ];
 
 /// A compression of an initramfs.
@@ -186,7 +187,7 @@ mod tests {
         assert_eq!(names(&all.replace("CONFIG_VIRTIO_MMIO=y", "CONFIG_VIRTIO_MMIO=m")), [""; 0]);
         assert_eq!(names(&all.replace("CONFIG_DEVMEM=y", "CONFIG_DEVMEM=m")), ["DEVMEM"]);
         assert_eq!(missing("").len(), options().count());
-        let net = "CONFIG_CMA=y\nCONFIG_DMA_CMA=y\nCONFIG_VIRTIO_BLK=m\nCONFIG_EXT4_FS=m\nCONFIG_VSOCKETS=m\nCONFIG_VIRTIO_VSOCKETS=m\n";
+        let net = "CONFIG_CMA=y\nCONFIG_DMA_CMA=y\nCONFIG_VIRTIO_BLK=m\nCONFIG_EXT4_FS=m\nCONFIG_VSOCKETS=m\nCONFIG_VIRTIO_VSOCKETS=m\nCONFIG_VIRTIO_BALLOON=m\n";
         assert_eq!(missing_for_uses(net), [("--net", vec!["INET", "PACKET", "VIRTIO_NET"])]);
     }
 

@@ -85,7 +85,7 @@ pub(super) struct MachineArgs {
     #[arg(long, value_name = "DIR", value_parser = parse_share, long_help = share_help(),
         help = "A folder for the guest: DIR[:TAG][,ro], at /mnt/TAG; may be repeated")]
     pub(super) share: Vec<DeviceRequest>,
-    /// Run commands in this userland: `/`, another folder that is a root, or an image of a disk
+    /// Run commands in this userland: `/`, a root folder, or an image of a disk
     ///
     /// A tree of debootstrap is such a folder. An image has a file system that the kernel of the guest knows, as a whole or in a
     /// partition; `,format=qcow2` can follow. The guest sees the files as they are on the host, and its changes stay in its memory. Our

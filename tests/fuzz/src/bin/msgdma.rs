@@ -148,7 +148,7 @@ impl Rig {
     }
 
     fn check(&mut self) {
-        self.guest.check(self.destinations.drain(..));
+        self.guest.check(self.destinations.drain(..), false);
         self.device.resume();
         self.store(0, 4, &regs::CONTROL_RESET.to_le_bytes());
         // An abandoned copy ends at its next piece.
