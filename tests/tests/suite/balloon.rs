@@ -19,13 +19,14 @@ use vmm::observe::report::Report;
 pub(crate) fn group() -> Group {
     // The driver is the same everywhere; the way of pages back to the host is not.
     let rest = tests![
-        free_memory_is_reported,
         the_guest_takes_memory_back_before_it_kills,
         the_size_changes_while_the_guest_runs,
         a_balloon_is_smaller_than_memory,
     ];
     let mut tests = tests![memory_leaves_the_host_and_comes_back];
     tests.extend(rest.into_iter().map(Test::the_same_everywhere));
+    // The scenario a-free-window-leaves-the-host tests reports, too.
+    tests.push(Test::new("free_memory_is_reported", free_memory_is_reported).only_if_thorough());
     Group { name: "balloon", place: Place::Linux(vec![Kind::DEFAULT]), tests }
 }
 
