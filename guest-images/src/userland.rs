@@ -45,13 +45,14 @@ const PACKAGES: [&str; 12] = [
 const LINES: u64 = 20;
 
 /// The build, as root: $1 is the architecture, $2 the suite, $3 the packages, $4 the folder of the image. The tree is in a folder
-/// beside the image, because mke2fs of Debian 12 reads no archive. What runs is in namespaces that end with this process.
+/// beside the image, because mke2fs of Debian 12 reads no archive. What runs is in namespaces that end with this process. A mirror may be
+/// older than apt accepts; the signatures count.
 const SCRIPT: &str = r#"
 set -eu
 cd "$4"
 setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc \
     mmdebstrap --mode=root --variant=minbase --architectures="$1" --include="$3" \
-    --aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Check-Valid-Until "false"' --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --customize-hook='rm -rf "$1"/var/cache/apt "$1"/var/lib/apt/lists/*' \
     "$2" tree http://deb.debian.org/debian 2>&1
@@ -100,8 +101,13 @@ fn fill(arch: &Arch, suite: &str, partial: &Path, lock: &Lock) -> Result<(), Err
     let log = partial.with_extension("log");
     let step = Step::begin("userland", LINES);
     // The lock lasts until the build has ended, also if this process is killed.
-    command::follow(&mut build, lock.share().unwrap_or_else(|_| Stdio::null()), &log, |line| {
+    let built = command::follow(&mut build, lock.share().unwrap_or_else(|_| Stdio::null()), &log, |line| {
         step.advance(line);
+    });
+    built.map_err(|error| match error {
+        // The script has many lines.
+        Error::Command { outcome, .. } => Error::Command { command: format!("mmdebstrap {suite}"), outcome },
+        error => error,
     })?;
     step.done();
     let _ = fs::remove_file(log);
