@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{early::Early, kernel::Arch, ranges::Ranges};
+use crate::area::Rules;
 
 /// Pages that Linux allocates beside the tables of the linear map: the tables for its own image, and the unflattened tree. Debian's kernels
 /// took 28 to 41 pages with a small tree.
@@ -31,10 +32,19 @@ impl Early<'_, '_> {
         }
         tables.iter().for_each(|taken| free.remove(taken));
         let nodes = &self.ram.nodes;
-        let ram = std::slice::from_ref(&self.ram.memory);
-        let mut all =
-            ram.iter().filter(|_| nodes.len() < 2).chain(nodes.values().filter(|_| nodes.len() > 1));
-        let at = all.find_map(|ram| last_page(&self.memory_map(&free, ram)?))?;
+        let several = nodes.values().filter(|_| nodes.len() > 1);
+        let in_node = |ram: &Ranges| free.without(&[&free.without(&[ram]).into_iter().collect()]);
+        // Each node's data is at its end.
+        let data = |ram: &Ranges| in_node(ram).pop().map(|free| free.end.saturating_sub(page)..free.end);
+        if let Some(at) = several.clone().find_map(|ram| last_page(&data(ram)?)) {
+            return Some(("the data of a NUMA node", at));
+        }
+        if self.kernel.rules == Rules::V7_2 {
+            // The memory map comes after the window (mm/mm_init.c, mm_core_init_early).
+            return None;
+        }
+        let one = std::iter::once(&self.ram.memory).filter(|_| nodes.len() < 2);
+        let at = one.chain(several).find_map(|ram| last_page(&self.memory_map(in_node(ram), ram)?))?;
         Some(("its memory map", at))
     }
 
@@ -64,16 +74,15 @@ impl Early<'_, '_> {
         KERNEL_TABLES + tables.sum::<u64>()
     }
 
-    /// The memory map of the node with this `ram`, in one piece at the end of the free memory there, behind the node's own data
+    /// The memory map of the node with this `ram`, in one piece at the end of the `free` memory there, behind the node's own data
     /// (mm/sparse.c, sparse_buffer_init). None if there is no such piece, or with other pages than of 4 KiB.
-    fn memory_map(&self, free: &Ranges, ram: &Ranges) -> Option<Range<u64>> {
+    fn memory_map(&self, free: Vec<Range<u64>>, ram: &Ranges) -> Option<Range<u64>> {
         if self.kernel.page_size != 4096 {
             return None;
         }
         let size = parts(ram, SECTION) * SECTION_MAP;
-        let elsewhere = free.without(&[ram]).into_iter().collect();
         let mut data = self.kernel.page_size;
-        free.without(&[&elsewhere]).into_iter().rev().find_map(|free| {
+        free.into_iter().rev().find_map(|free| {
             let end = free.end.saturating_sub(data) / SECTION_MAP * SECTION_MAP;
             data = 0;
             let start = end.checked_sub(size)?;
