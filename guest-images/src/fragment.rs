@@ -22,11 +22,15 @@ pub fn text(arch: &Arch, release: Release) -> Result<String, Error> {
     let ours = sources::folder()?.join("kernel");
     let mut text =
         format!("# Options of minivmm's guest kernels for Linux {} on {}.\n", release.name(), arch.name);
+    let mut patches = vec![("Options for V4L2 drivers outside of the tree need", ours.join("patches"))];
     if arch.name == Arch::X86_64.name {
-        text +=
-            "# For CMA windows of the device tree, Linux on x86_64 also needs these patches (patch -p1):\n";
-        for patch in sorted_files(&ours.join("patches").join(release.patches()), "patch")? {
-            // Writing to a String cannot fail.
+        let of_release = ours.join("patches").join(release.patches());
+        patches.push(("CMA windows of the device tree on x86_64 need", of_release));
+    }
+    for (what, folder) in patches {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# {what} (patch -p1):");
+        for patch in sorted_files(&folder, "patch")? {
             let _ = writeln!(text, "#   {}", patch.display());
         }
     }
@@ -112,7 +116,7 @@ mod tests {
     #[test]
     fn the_text_sets_options_and_names_the_patches() {
         let text = |arch| text(arch, Release::V6_12).unwrap();
-        for (arch, patches) in [(Arch::X86_64, 2), (Arch::AARCH64, 0)] {
+        for (arch, patches) in [(Arch::X86_64, 3), (Arch::AARCH64, 1)] {
             let text = text(arch);
             assert!(text.contains("\nCONFIG_DMA_CMA=y\n") && !text.contains("LOCALVERSION"), "{text}");
             let named = text.lines().filter_map(|line| line.strip_prefix("#   "));
