@@ -32,7 +32,7 @@ pub fn samples(text: &str) -> Result<Vec<Sample>, String> {
 /// The value of the one sample with this name and, among others, these labels.
 ///
 /// # Panics
-/// If there is none, or more than one.
+/// If the text does not have exactly one.
 #[track_caller]
 pub fn value(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
     let has = |sample: &&Sample| {

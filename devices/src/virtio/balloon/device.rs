@@ -249,7 +249,7 @@ impl Balloon {
         length == 0
     }
 
-    /// Takes the next part of the blocks of free memory in a request; true if there is none.
+    /// Takes the next part of the blocks of free memory in a request; true at the end of the request.
     fn take_block(&mut self, request: &mut Request, memory: &DmaPort, share: &mut u64) -> bool {
         let most = usize::try_from(MOST).unwrap_or(usize::MAX);
         // What the device may not write is not free.
