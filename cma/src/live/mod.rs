@@ -1,8 +1,9 @@
 //! The areas of a running kernel, read from its memory without its help: where they are by the kernel's symbols, and what they
-//! look like by its types. The files and the memory come from a guest or a user, so nothing in them is trusted.
+//! look like by its types. Where no file has the symbols, both are found in the kernel's memory. The files and the memory come from a guest or a user, so nothing in them is trusted.
 
 pub mod btf;
 pub mod elf;
+pub mod search;
 
 use std::ops::Range;
 
@@ -116,25 +117,47 @@ impl CmaLayout {
     }
 }
 
-/// The areas of the kernel whose array of `layout` begins at `areas`, and whose number of them is at `count`. `memory` has the kernel's
-/// addresses; its areas take at most `pages_max` pages together.
+/// The place of the areas in a kernel's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Array {
+    /// The address of the first one.
+    pub start: u64,
+    /// How many there are.
+    pub length: Length,
+}
+
+/// The number of a kernel's areas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// It is a variable at this address.
+    At(u64),
+    /// It was found with the array, of which the kernel does not change the length after its start.
+    Found(u32),
+}
+
+/// The areas in `array`, which are of this layout. `memory` has the kernel's addresses; its areas take at most `pages_max` pages
+/// together.
 ///
 /// # Errors
 /// If the memory is not that of such a kernel.
 pub fn areas(
     memory: &dyn Source,
     layout: &CmaLayout,
-    areas: u64,
-    count: u64,
+    array: Array,
     pages_max: u64,
 ) -> Result<Vec<Area>, LiveError> {
-    let number = word32(memory, count)?;
+    let number = match array.length {
+        Length::At(variable) => word32(memory, variable)?,
+        Length::Found(number) => number,
+    };
     if number > AREAS_MAX {
         return Err(LiveError::Number { what: "a number of areas,", number: number.into() });
     }
     let mut left = pages_max;
     (0..u64::from(number))
-        .map(|index| area(memory, layout, areas.wrapping_add(index.wrapping_mul(layout.size)), &mut left))
+        .map(|index| {
+            area(memory, layout, array.start.wrapping_add(index.wrapping_mul(layout.size)), &mut left)
+        })
         .collect()
 }
 

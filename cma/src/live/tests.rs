@@ -48,12 +48,16 @@ impl Builder {
 }
 
 fn old() -> CmaLayout {
+    CmaLayout::of(&old_types()).unwrap()
+}
+
+fn old_types() -> Vec<u8> {
     let mut types = Builder::default();
     types.add(4, "other", 8, &[("count", 0, 0)]);
     let members =
         [("base_pfn", 0, 0), ("count", 0, 8), ("bitmap", 0, 16), ("order_per_bit", 0, 24), ("name", 0, 32)];
     types.add(4, "cma", 128, &members);
-    CmaLayout::of(&types.build()).unwrap()
+    types.build()
 }
 
 fn new() -> CmaLayout {
@@ -64,6 +68,10 @@ fn new() -> CmaLayout {
         [("count", 0, 0), ("order_per_bit", 0, 16), ("name", 0, 24), ("nranges", 0, 88), ("ranges", 0, 96)];
     types.add(4, "cma", 160, &members);
     CmaLayout::of(&types.build()).unwrap()
+}
+
+fn at(start: u64, count: u64) -> Array {
+    Array { start, length: Length::At(count) }
 }
 
 /// Memory with these 64-bit words.
@@ -93,17 +101,17 @@ fn an_area_has_its_pages_and_its_bitmap() {
         (0x5008, 1 << 15),
         // The first has none.
     ];
-    let found = areas(&memory(&words), &old(), 0x1000, 0x100, 100);
+    let found = areas(&memory(&words), &old(), at(0x1000, 0x100), 100);
     // The first is one of no pages, which cannot exist.
     assert!(matches!(found, Err(LiveError::Area(_))), "{found:?}");
-    let found = areas(&memory(&words), &old(), 0x1080, 0x100, 100);
+    let found = areas(&memory(&words), &old(), at(0x1080, 0x100), 100);
     assert!(found.is_err());
     let words: Vec<_> = words.into_iter().chain([(0x100, 1)]).collect();
-    let found = areas(&memory(&words), &old(), 0x1080, 0x100, 100).unwrap();
+    let found = areas(&memory(&words), &old(), at(0x1080, 0x100), 100).unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].name(), found[0].count()), ("isp", 80));
     assert_eq!(found[0].allocated().runs().collect::<Vec<_>>(), [0..3, 63..64, 79..80]);
-    let error = areas(&memory(&words), &old(), 0x1080, 0x100, 79).unwrap_err();
+    let error = areas(&memory(&words), &old(), at(0x1080, 0x100), 79).unwrap_err();
     assert_eq!(error, LiveError::Number { what: "an area whose pages are", number: 80 });
 }
 
@@ -121,7 +129,7 @@ fn an_area_has_ranges() {
         (0x1088, 0x6000),
         (0x6000, 1),
     ];
-    let found = areas(&memory(&words), &new(), 0x1000, 0x100, 128).unwrap();
+    let found = areas(&memory(&words), &new(), at(0x1000, 0x100), 128).unwrap();
     assert_eq!(found[0].ranges().collect::<Vec<_>>(), [0x400..0x440, 0x800..0x840]);
     assert_eq!(found[0].allocated().runs().collect::<Vec<_>>(), [64..65]);
 }
@@ -129,9 +137,9 @@ fn an_area_has_ranges() {
 #[test]
 fn what_is_no_kernel_has_a_sentence() {
     let nothing = |_: u64, _: &mut [u8]| false;
-    let error = areas(&nothing, &old(), 0, 0x100, 1).unwrap_err().to_string();
+    let error = areas(&nothing, &old(), at(0, 0x100), 1).unwrap_err().to_string();
     assert!(error.starts_with("the kernel's memory cannot be read at 0x100; "), "{error}");
-    let error = areas(&memory(&[(0, 5000)]), &old(), 0, 0, 1).unwrap_err().to_string();
+    let error = areas(&memory(&[(0, 5000)]), &old(), at(0, 0), 1).unwrap_err().to_string();
     assert!(error.starts_with("the kernel's memory has a number of areas, 5000; "), "{error}");
     assert_eq!(CmaLayout::of(b"").unwrap_err(), LiveError::Types("it has not the form of BTF"));
     assert_eq!(CmaLayout::of(&Builder::default().build()).unwrap_err(), LiveError::Layout("struct cma"));
@@ -157,6 +165,74 @@ fn symbols_and_sections_are_found_in_this_program() {
     assert!(main.is_some() && none.is_none());
 }
 
+/// An image with three areas, of 16 pages each. Windows are told by their first page.
+fn image(layout: &CmaLayout) -> Vec<u8> {
+    let mut image = vec![0; 0x2_0000];
+    let (of, first) = match &layout.ranges {
+        Ranges::One(of) => (*of, 0),
+        Ranges::Many { of, first, .. } => (*of, *first),
+    };
+    let mut put = |at: u64, bytes: &[u8]| {
+        let at = usize::try_from(at).unwrap();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    // Words that are not in the array.
+    put(0x100, &0x420_u64.to_le_bytes());
+    for (index, name) in (0..).zip([&b"reserved"[..], b"isp@1000", b"two"]) {
+        let at = 0xfff0 + index * layout.size;
+        put(at + layout.name, name);
+        for (offset, word) in
+            [(of.base_pfn, 0x400 + 0x20 * index), (of.count, 16), (of.bitmap, 0xffff_8000_0000_5000)]
+        {
+            put(at + first + offset, &word.to_le_bytes());
+        }
+    }
+    image
+}
+
+#[test]
+fn the_array_is_found_by_a_window_in_it() {
+    for layout in [old(), new()] {
+        let image = image(&layout);
+        let file = file(&image);
+        let found = |base: u64, end: u64| {
+            search::array(&file, &layout, 0..0x2_0000, end, |first, count| (first, count) == (base, 16))
+        };
+        for base in [0x400, 0x420, 0x440] {
+            assert_eq!(found(base, 0x1000), Some((0xfff0, 3)), "{layout:?}");
+        }
+        assert_eq!(found(0x460, 0x1000), None);
+        // The third is not memory of this machine.
+        assert_eq!(found(0x420, 0x44f), Some((0xfff0, 2)));
+        let all = areas(&memory(&[]), &layout, Array { start: 0, length: Length::Found(0) }, 100);
+        assert_eq!(all.map(|areas| areas.len()), Ok(0));
+    }
+    // An area without a name is none.
+    let (mut image, layout) = (image(&old()), old());
+    image[usize::try_from(0xfff0 + layout.size + layout.name).unwrap()] = 0;
+    let found = search::array(&file(&image), &layout, 0..0x2_0000, 0x1000, |first, _| first == 0x400);
+    assert_eq!(found, Some((0xfff0, 1)));
+}
+
+#[test]
+fn types_are_found_in_an_image() {
+    let types = old_types();
+    // The same bytes before, which are no types; the types lie across the end of a piece.
+    let mut image = vec![0; 0x2_0000];
+    image[0x44..0x4c].copy_from_slice(&types[..8]);
+    image[0xfff4..0xfff4 + types.len()].copy_from_slice(&types);
+    assert_eq!(search::layout(&file(&image), 0..0x2_0000), Ok(old()));
+    let error = search::layout(&file(&image), 0..0x8000).unwrap_err().to_string();
+    assert!(error.contains("needs CONFIG_DEBUG_INFO_BTF"), "{error}");
+    assert!(search::layout(&file(&[]), 0..0x8000).is_err());
+    let other = {
+        let mut types = Builder::default();
+        types.add(4, "other", 8, &[("count", 0, 0)]);
+        types.build()
+    };
+    assert_eq!(search::layout(&file(&other), 0..other.len() as u64), Err(LiveError::Layout("struct cma")));
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), start in 0..4_usize) {
@@ -164,12 +240,14 @@ proptest! {
         let starts: [&[u8]; 4] = [b"", b"\x9f\xeb\x01\x00\x18\x00\x00\x00", b"\x7fELF\x02\x01", b""];
         bytes.splice(..starts[start].len().min(bytes.len()), starts[start].iter().copied());
         let _ = CmaLayout::of(&bytes);
+        let _ = search::layout(&file(&bytes), 0..400);
         let file = file(&bytes);
         if let Ok(elf) = elf::Elf::read(&file) {
             let _ = (elf.section(".BTF"), elf.symbols(["cma_areas"]));
         }
         for layout in [old(), new()] {
-            let _ = areas(&file, &layout, 8, 0, 1 << 20);
+            let _ = areas(&file, &layout, at(8, 0), 1 << 20);
+            let _ = search::array(&file, &layout, 0..400, 1 << 52, |_, _| true);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The CMA areas that minivmm reads from guest memory are those that the guest's debugfs has.
+//! The CMA areas that minivmm reads from guest memory are those that the guest's debugfs has, and those of a kernel that has none.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -9,11 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guest_images::Kind;
+use guest_images::{Arch, Kind};
 use tests::{
     guest,
     harness::{Extent, Group, Place},
-    kernels, tests,
+    kernels,
+    steps::Stepped,
+    tests,
 };
 use vmm::api::{Answer, GuestWindow, Reader};
 
@@ -24,6 +26,13 @@ pub(crate) fn group() -> Group {
         place: Place::Linux(vec![Kind::Default(kernels::release())]),
         tests: tests![memory_and_debugfs_agree_after_each_operation],
     }
+}
+
+/// The test of Debian's kernel, if `arch` has such an image. Its debugfs has no areas, and no file has its symbols.
+pub(crate) fn debian(arch: &Arch) -> Group {
+    let all = tests![a_kernel_without_symbols_has_its_areas];
+    let tests = if arch.kinds.contains(&Kind::Debian) { all } else { Vec::new() };
+    Group { name: "kernel_memory", place: Place::Linux(vec![Kind::Debian]), tests }
 }
 
 /// Asks the machine for its areas, as `reader` has them.
@@ -96,4 +105,41 @@ fn memory_and_debugfs_agree_after_each_operation() {
     assert_eq!(Some(&paused.iter().map(|window| window.pages_allocated).sum()), allocated.last());
     writeln!(socket.get_mut(), "{{\"verb\": \"stop\"}}").unwrap();
     child.wait().unwrap();
+}
+
+fn a_kernel_without_symbols_has_its_areas() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("api");
+    let arguments = "--image debian --cma 16M,default,name=first --cma 64M,name=isp --camera window=isp,timing=stall --api-socket";
+    let mut machine = Stepped::start(
+        &format!("{arguments} {}", path.display()),
+        "echo up; step
+         v4l2-ctl -v width=1920,height=1080,pixelformat=NV12 --stream-mmap=3 > /dev/null 2>&1 &
+         step; kill $!; wait; echo over; step",
+    );
+    assert_eq!(machine.line(), "up");
+    let mut socket = connect(&path);
+    let mut runs = || {
+        let found = areas(&mut socket, "memory");
+        let names: Vec<_> = found.iter().map(|window| window.name.split('@').next().unwrap()).collect();
+        let sizes: Vec<_> = found.iter().map(|window| window.size >> 20).collect();
+        let by_name: Vec<_> = names.into_iter().zip(sizes).collect();
+        assert!(by_name.contains(&("first", 16)) && by_name.contains(&("isp", 64)), "{by_name:?}");
+        let isp = found.into_iter().find(|window| window.name.starts_with("isp")).unwrap();
+        isp.runs_allocated
+    };
+    assert_eq!(runs(), []);
+    machine.go_on();
+    // Frames of 760 pages, each aligned to the most that CONFIG_CMA_ALIGNMENT has, 256 pages.
+    let held = [(0, 760), (768, 760), (1536, 760)];
+    let begun = Instant::now();
+    while runs() != held {
+        assert!(begun.elapsed() < guest::LIMIT, "{:?}", runs());
+        thread::sleep(Duration::from_millis(50));
+    }
+    machine.go_on();
+    assert_eq!(machine.line(), "over");
+    assert_eq!(runs(), []);
+    machine.go_on();
+    machine.end();
 }

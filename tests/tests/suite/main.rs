@@ -94,6 +94,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         images::group(),
         imports::group(),
         isp::group(),
+        kernel_memory::debian(arch),
         kernel_memory::group(),
         lab::group(),
         lessons::group(),

@@ -40,7 +40,7 @@ pub struct Request {
     /// `capture` means the first device that makes frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// For the verb `cma`: who reads the areas. Without it minivmm reads guest memory if it knows the kernel's symbols and types, and else
+    /// For the verb `cma`: who reads the areas. Without it minivmm reads guest memory if it finds the areas there, and else
     /// asks the guest's agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Reader>,

@@ -139,7 +139,7 @@ impl Machine {
             .gdb
             .map(|gdb| Debugger::new(gdb, &mut manager, &vcpus, &memory, arch::facilities(kvm_fd)));
 
-        let kernel_memory = KernelMemory::open(&config.kernel, &memory, kernel.start);
+        let kernel_memory = KernelMemory::open(&config.kernel, &memory, kernel.clone(), windows.clone());
         // They open files at their first call.
         let _ = (overhead(), since_process_start());
         sandbox::enter_main().map_err(SandboxError::Host)?;

@@ -1,27 +1,49 @@
 //! What the guest's kernel knows of its CMA areas, read from guest memory without the guest's help: by the kernel's symbols, types and
-//! page tables. The files are opened before the guest runs and read at the first question.
+//! page tables. The files are opened before the guest runs and read at the first question. A kernel without such files, such as a
+//! distribution's, has its types in memory, and VMCOREINFO names its page tables.
 
-use std::{cell::OnceCell, fs::File, os::unix::fs::FileExt as _, path::Path};
+use std::{
+    cell::{OnceCell, RefCell},
+    fs::File,
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use cma::{
+    Window,
     area::Area,
-    live::{self, CmaLayout, LiveError, elf::Elf},
+    live::{self, Array, CmaLayout, Length, LiveError, elf::Elf, search},
 };
-use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Address as _, Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap};
 
+use super::vmcoreinfo;
 use crate::arch::{self, KernelMap};
 
-/// The kernel's files, and what was found in them.
+/// The kernel's files, and what was found in them and in its memory.
 pub struct KernelMemory {
     /// Files that may have symbols, and types in a section.
     symbols: Vec<File>,
     /// The file with the types alone.
     types: Option<File>,
-    /// Where the kernel lies in guest memory.
-    start: u64,
+    /// The memory that the kernel was loaded to.
+    kernel: Range<u64>,
     /// The bits of an address within one of its pages.
     page_bits: Option<u32>,
-    found: OnceCell<Result<Found, LiveError>>,
+    /// The machine's windows.
+    windows: Vec<Window>,
+    in_files: OnceCell<Result<Found, LiveError>>,
+    in_memory: RefCell<Search>,
+}
+
+/// The search in guest memory. A kernel that still starts, or has no VMCOREINFO, is searched again later.
+#[derive(Debug)]
+enum Search {
+    Found(Found),
+    /// The last search failed, and the next one is due then.
+    Failed(LiveError, Instant),
+    Never,
 }
 
 /// The kernel's view of guest memory.
@@ -41,22 +63,22 @@ pub struct KernelView {
     pub offset: u64,
 }
 
+#[derive(Debug, Clone)]
 struct Found {
-    areas: u64,
-    count: u64,
-    text: u64,
-    tables: u64,
+    array: Array,
+    map: KernelMap,
     layout: CmaLayout,
 }
 
 impl KernelMemory {
     /// The kernel in the file `path`: its symbols and types are in that file, or in `vmlinux.debug` and `vmlinux.btf` beside it, as
-    /// in the folder of a guest image. It was loaded to `start` in `memory` and has not run.
-    pub fn open(path: &Path, memory: &GuestMemoryMmap, start: u64) -> Self {
+    /// in the folder of a guest image. It was loaded to `kernel` in `memory` and has not run. The machine has these windows.
+    pub fn open(path: &Path, memory: &GuestMemoryMmap, kernel: Range<u64>, windows: Vec<Window>) -> Self {
         let beside = |name| File::open(path.with_file_name(name));
         let symbols = [beside("vmlinux.debug"), File::open(path)].into_iter().flatten().collect();
-        let (types, page_bits) = (beside("vmlinux.btf").ok(), arch::kernel_page_bits(memory, start));
-        Self { symbols, types, start, page_bits, found: OnceCell::new() }
+        let (types, page_bits) = (beside("vmlinux.btf").ok(), arch::kernel_page_bits(memory, kernel.start));
+        let (in_files, in_memory) = (OnceCell::new(), RefCell::new(Search::Never));
+        Self { symbols, types, kernel, page_bits, windows, in_files, in_memory }
     }
 
     /// The size of the kernel's pages, and its areas in `memory`.
@@ -64,8 +86,7 @@ impl KernelMemory {
     /// # Errors
     /// If the kernel's symbols or types are unknown, or the memory is not as they say.
     pub fn areas(&self, memory: &GuestMemoryMmap, size: u64) -> Result<(u64, Vec<Area>), LiveError> {
-        let found = self.found.get_or_init(|| self.find()).as_ref().map_err(Clone::clone)?;
-        let map = self.map(found.text, found.tables).ok_or(LiveError::Memory(found.tables))?;
+        let Found { array, map, layout } = self.found(memory)?;
         let read = |address: u64, to: &mut [u8]| {
             let (mut at, mut rest) = (address, to);
             while !rest.is_empty() {
@@ -83,7 +104,7 @@ impl KernelMemory {
             true
         };
         let page_size = map.page_size();
-        let areas = live::areas(&read, &found.layout, found.areas, found.count, size / page_size)?;
+        let areas = live::areas(&read, &layout, array, size / page_size)?;
         if areas.iter().flat_map(Area::ranges).any(|range| range.end > u64::MAX / page_size) {
             return Err(LiveError::Number { what: "an area at page", number: u64::MAX / page_size });
         }
@@ -96,7 +117,7 @@ impl KernelMemory {
     }
 
     fn map(&self, text: u64, tables: u64) -> Option<KernelMap> {
-        KernelMap::of(self.page_bits?, self.start, text, tables)
+        KernelMap::of(self.page_bits?, tables, arch::image_offset(self.kernel.start, text))
     }
 
     /// The kernel's view by the symbols in a file.
@@ -130,7 +151,70 @@ impl KernelMemory {
         Some(KernelView { map, release, build_id, tables, text, offset })
     }
 
-    fn find(&self) -> Result<Found, LiveError> {
+    fn found(&self, memory: &GuestMemoryMmap) -> Result<Found, LiveError> {
+        let in_files = self.in_files.get_or_init(|| self.find_in_files());
+        let Err(error) = in_files else { return in_files.clone() };
+        let mut search = self.in_memory.borrow_mut();
+        let begun = Instant::now();
+        match &*search {
+            Search::Found(found) => return Ok(found.clone()),
+            Search::Failed(error, due) if begun < *due => return Err(error.clone()),
+            _ => {}
+        }
+        let result = self.find_in_memory(memory).map_err(|reason| match error {
+            // Without symbols the kernel's memory is the only way.
+            LiveError::Symbols(_) => reason,
+            error => error.clone(),
+        });
+        *search = match &result {
+            Ok(found) => Search::Found(found.clone()),
+            // Searches take a hundredth of the time.
+            Err(error) => Search::Failed(error.clone(), Instant::now() + 99 * begun.elapsed().max(PAUSE)),
+        };
+        result
+    }
+
+    /// Finds the areas of a kernel without a file of symbols.
+    fn find_in_memory(&self, memory: &GuestMemoryMmap) -> Result<Found, LiveError> {
+        let nothing = LiveError::Symbols(
+            "there is no file with them beside the kernel, and its memory has no VMCOREINFO that names its page tables, which \
+             CONFIG_VMCORE_INFO makes (before 6.9 CONFIG_CRASH_CORE)",
+        );
+        let info = vmcoreinfo::find(memory).ok().flatten().ok_or(nothing.clone())?;
+        let info = String::from_utf8_lossy(&info);
+        let number = |name: &str| vmcoreinfo::number(&info, name);
+        let (page, offset) = (number("PAGESIZE"), arch::image_offset_by(number));
+        let symbol = |name| vmcoreinfo::symbol(&info, name);
+        let (Some(page), Some(offset), Some(tables), Some(start)) =
+            (page.filter(|page| page.is_power_of_two()), offset, symbol("swapper_pg_dir"), symbol("_stext"))
+        else {
+            return Err(nothing);
+        };
+        let map = KernelMap::of(page.trailing_zeros(), tables, offset).ok_or(LiveError::Memory(tables))?;
+        let image =
+            |at: u64, to: &mut [u8]| memory.read_slice(to, GuestAddress(at.wrapping_sub(offset))).is_ok();
+        // The kernel may have moved itself, but it is not larger than its place was.
+        let range = start..start.saturating_add(self.kernel.end - self.kernel.start);
+        let layout = search::layout(&image, range.clone())?;
+        let end = memory.last_addr().raw_value() / page + 1;
+        let is_window = |first: u64, count: u64| {
+            let (start, size) = (first.checked_mul(page), count.checked_mul(page));
+            self.windows.iter().any(|window| {
+                let is_place = |start: u64| match &window.within {
+                    Some(within) => within.contains(&start),
+                    None => start == window.base,
+                };
+                size == Some(window.size) && start.is_some_and(is_place)
+            })
+        };
+        let array = search::array(&image, &layout, range, end, is_window);
+        let (start, length) = array.ok_or(LiveError::Symbols(
+            "there is no file with them beside the kernel, and its memory has no area that is a window of this machine",
+        ))?;
+        Ok(Found { array: Array { start, length: Length::Found(length) }, map, layout })
+    }
+
+    fn find_in_files(&self) -> Result<Found, LiveError> {
         let mut error = LiveError::Symbols("there is no file with symbols");
         for file in &self.symbols {
             match self.find_in(file) {
@@ -152,9 +236,17 @@ impl KernelMemory {
         let types = types.ok_or(LiveError::Types(
             "there is neither a section .BTF in the kernel's ELF file (CONFIG_DEBUG_INFO_BTF) nor a file vmlinux.btf",
         ))?;
-        Ok(Found { areas, count, text, tables, layout: CmaLayout::of(&types)? })
+        let map = self.map(text, tables).ok_or(LiveError::Memory(tables))?;
+        Ok(Found {
+            array: Array { start: areas, length: Length::At(count) },
+            map,
+            layout: CmaLayout::of(&types)?,
+        })
     }
 }
+
+/// The shortest time that a search counts for.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The build ID in the notes of an ELF file (System V ABI, chapter 5; GNU's note 3).
 fn build_id(notes: &[u8]) -> Option<String> {

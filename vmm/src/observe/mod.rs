@@ -12,4 +12,6 @@ pub mod metrics;
 pub mod process;
 pub mod report;
 pub mod timeline;
+pub mod touched_memory;
+pub mod vmcoreinfo;
 pub mod words;

@@ -18,6 +18,17 @@ pub fn kernel_page_bits(memory: &GuestMemoryMmap, start: u64) -> Option<u32> {
     [None, Some(12), Some(14), Some(16)][(flags >> 1 & 3) as usize]
 }
 
+/// How far the image of a kernel is above its physical address, if it begins at `start` in guest memory and at the virtual address `text`.
+/// Without a seed in the tree, which a machine of ours lacks, it does not move itself.
+pub fn image_offset(start: u64, text: u64) -> u64 {
+    text.wrapping_sub(start)
+}
+
+/// The same by the kernel's own numbers in VMCOREINFO.
+pub fn image_offset_by(number: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    number("NUMBER(kimage_voffset)")
+}
+
 /// The map of a kernel's addresses.
 #[derive(Debug, Clone, Copy)]
 pub struct KernelMap {
@@ -26,12 +37,12 @@ pub struct KernelMap {
 }
 
 impl KernelMap {
-    /// For a kernel with pages of `page_bits` bits that begins at `start` in guest memory and at the virtual address `text`, and whose first
-    /// page table is at the virtual address `tables`. Without a seed in the tree, which a machine of ours lacks, it does not move itself.
-    pub fn of(page_bits: u32, start: u64, text: u64, tables: u64) -> Option<Self> {
+    /// For a kernel with pages of `page_bits` bits whose first page table is at the virtual address `tables`, in an image that is `offset`
+    /// above its physical address.
+    pub fn of(page_bits: u32, tables: u64, offset: u64) -> Option<Self> {
         // The image is in the lower half of the kernel's addresses (arch/arm64/include/asm/memory.h, KIMAGE_VADDR).
-        let address_bits = 65_u32.checked_sub(text.leading_ones())?;
-        let tables = start.checked_add(tables.checked_sub(text)?)?;
+        let address_bits = 65_u32.checked_sub(tables.leading_ones())?;
+        let tables = tables.checked_sub(offset)?;
         let translation = Translation::of_kernel(tables, address_bits, page_bits)?;
         Some(Self { translation, tables: Tables { first: tables, page_bits, address_bits, entry } })
     }

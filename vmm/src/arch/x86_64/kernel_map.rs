@@ -7,8 +7,7 @@ use crate::arch::tables::{Entry, Tables};
 /// The symbol of the kernel's first page table (arch/x86/kernel/head_64.S).
 pub const KERNEL_TABLES: &str = "init_top_pgt";
 
-/// Where Linux maps its image, from physical address 0 (arch/x86/include/asm/page_64_types.h, __START_KERNEL_map). A kernel that is
-/// started as ELF does not move itself.
+/// Where Linux maps its image, from physical address 0 (arch/x86/include/asm/page_64_types.h, __START_KERNEL_map).
 pub(super) const START: u64 = 0xffff_ffff_8000_0000;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = 1;
@@ -19,6 +18,16 @@ pub fn kernel_page_bits(_: &GuestMemoryMmap, _: u64) -> Option<u32> {
     Some(12)
 }
 
+/// How far a kernel's image is above its physical address. One that is started as ELF does not move itself.
+pub fn image_offset(_: u64, _: u64) -> u64 {
+    START
+}
+
+/// The same by the kernel's own numbers in VMCOREINFO. A bzImage can move itself.
+pub fn image_offset_by(number: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    Some(START.wrapping_sub(number("NUMBER(phys_base)")?))
+}
+
 /// The map of a kernel's addresses.
 #[derive(Debug, Clone, Copy)]
 pub struct KernelMap {
@@ -26,9 +35,9 @@ pub struct KernelMap {
 }
 
 impl KernelMap {
-    /// For a kernel whose first page table is at the virtual address `tables`.
-    pub fn of(_: u32, _: u64, _: u64, tables: u64) -> Option<Self> {
-        Some(Self { tables: tables.checked_sub(START)? })
+    /// For a kernel whose first page table is at the virtual address `tables`, in an image that is `offset` above its physical address.
+    pub fn of(_: u32, tables: u64, offset: u64) -> Option<Self> {
+        Some(Self { tables: tables.checked_sub(offset)? })
     }
 
     /// The size of a page in bytes.
@@ -81,7 +90,7 @@ mod tests {
         let put = |table: u64, index: u64, entry: u64| {
             memory.write_obj(entry, GuestAddress(table + index * 8)).unwrap();
         };
-        let map = KernelMap::of(12, 0, 0, START + 0x1000).unwrap();
+        let map = KernelMap::of(12, START + 0x1000, START).unwrap();
         let address = START + 0x0100_2345;
         assert_eq!(map.physical(&memory, address), None);
         put(0x1000, 511, 0x2003);
@@ -96,6 +105,6 @@ mod tests {
         // A table outside memory, and a symbol outside the image.
         put(0x1000, 511, 0x7fff_f003);
         assert_eq!(map.physical(&memory, address), None);
-        assert!(KernelMap::of(12, 0, 0, 0x1000).is_none());
+        assert!(KernelMap::of(12, 0x1000, START).is_none());
     }
 }

@@ -2,7 +2,6 @@
 //! physical addresses, and pages of zeroes are holes. Several segments can have the same memory: one for each run of virtual addresses.
 
 mod elf;
-mod vmcoreinfo;
 
 use std::{
     fs::{self, File},
@@ -12,14 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{SeekFrom, seek},
-    io::Errno,
-};
-use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
+use vm_memory::{Address as _, Bytes as _, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
 
 use self::elf::Load;
-use super::kernel_memory::KernelView;
+use super::{kernel_memory::KernelView, touched_memory::for_each_run, vmcoreinfo};
 use crate::{
     arch::{self, tables::Run},
     guest::whole_file::{WholeFile, folder_of},
@@ -75,7 +70,7 @@ impl MemoryDump {
     ) -> io::Result<()> {
         let mut notes: Vec<u8> =
             (0..).zip(registers).flat_map(|(index, registers)| elf::status(index, registers)).collect();
-        let info = match find_vmcoreinfo(memory)? {
+        let info = match vmcoreinfo::find(memory)? {
             Some(info) => Some(info),
             None => view.map(|view| vmcoreinfo::from_symbols(view).into_bytes()),
         };
@@ -90,9 +85,15 @@ impl MemoryDump {
         let (start, size) =
             (headers.len() as u64, ram.iter().map(|range| range.end - range.start).sum::<u64>());
         let mut written = 0;
-        for_each_piece(memory, |place, piece| {
-            written = place + piece.len() as u64;
-            write_sparse(file, start + place, piece)
+        let mut bytes = vec![0; PIECE];
+        for_each_run(memory, |place, address, length| {
+            for offset in (0..length).step_by(PIECE) {
+                let piece = &mut bytes[..usize::try_from(length - offset).unwrap_or(PIECE).min(PIECE)];
+                memory.read_slice(piece, address.unchecked_add(offset)).map_err(io::Error::other)?;
+                write_sparse(file, start + place + offset, piece)?;
+            }
+            written = place + length;
+            Ok(())
         })?;
         if written < size {
             // The file has its full length.
@@ -135,76 +136,6 @@ fn loads(ram: &[Range<u64>], runs: &[Run]) -> Vec<Load> {
         before += range.end - range.start;
     }
     loads
-}
-
-/// The content of the kernel's own note, if it has one.
-fn find_vmcoreinfo(memory: &GuestMemoryMmap) -> io::Result<Option<Vec<u8>>> {
-    let mut found = None;
-    for_each_piece(memory, |place, piece| {
-        for (page, place) in piece.chunks(PAGE_BYTES).zip((place..).step_by(PAGE_BYTES)) {
-            if found.is_none() {
-                found = vmcoreinfo::in_page(page).map(|(at, length)| (place + at as u64, length));
-            }
-        }
-        Ok(())
-    })?;
-    let Some((place, length)) = found else { return Ok(None) };
-    let mut content = vec![0; length];
-    let address = address_of(memory, place);
-    let is_read = address.is_some_and(|address| memory.read_slice(&mut content, address).is_ok());
-    Ok(is_read.then_some(content))
-}
-
-/// The address of the byte at `place` in the order of all memory.
-fn address_of(memory: &GuestMemoryMmap, mut place: u64) -> Option<GuestAddress> {
-    for region in memory.iter() {
-        if place < region.len() {
-            return Some(GuestAddress(region.start_addr().0 + place));
-        }
-        place -= region.len();
-    }
-    None
-}
-
-/// Calls `piece` with the places and contents of all memory that the guest or minivmm has touched: whole pages, and ascending.
-fn for_each_piece(
-    memory: &GuestMemoryMmap,
-    mut piece: impl FnMut(u64, &[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut bytes = vec![0; PIECE];
-    let mut before = 0;
-    for region in memory.iter() {
-        let file = region.file_offset().ok_or_else(|| io::Error::other("guest memory is not in a file"))?;
-        let (source, first) = (file.file(), file.start());
-        let (mut next, end) = (first, first + region.len());
-        while next < end {
-            // Reading a hole through the mapping would take memory for it.
-            let Some(data) = look_for(source, SeekFrom::Data(next))?.filter(|data| *data < end) else {
-                break;
-            };
-            let hole = look_for(source, SeekFrom::Hole(data))?
-                .map_or(end, |hole| hole.next_multiple_of(PAGE).min(end));
-            next = data / PAGE * PAGE;
-            while next < hole {
-                let length = (hole - next).min(PIECE as u64);
-                let bytes = &mut bytes[..usize::try_from(length).unwrap_or(PIECE)];
-                source.read_exact_at(bytes, next)?;
-                piece(before + (next - first), bytes)?;
-                next += length;
-            }
-        }
-        before += region.len();
-    }
-    Ok(())
-}
-
-/// The next data or hole of a file. None if there is no data.
-fn look_for(file: &File, what: SeekFrom) -> io::Result<Option<u64>> {
-    match seek(file, what) {
-        Ok(place) => Ok(Some(place)),
-        Err(Errno::NXIO) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 /// Writes the pages of `piece` that are not all zeroes.

@@ -1,5 +1,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
+use vm_memory::GuestAddress;
+
 use super::*;
 use crate::boot::memory;
 
