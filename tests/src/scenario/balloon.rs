@@ -29,11 +29,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 fn a_balloon_lies_in_the_window() -> Vec<Observation> {
-    // A window of 256 of 512 MiB: the allocator takes movable pages from both halves.
-    const SIZE: u64 = 200;
+    // A window of 128 of 256 MiB: the allocator takes movable pages from both halves.
+    const SIZE: u64 = 100;
     let pages = SIZE * 256;
     let mut machine = Stepped::start(
-        &format!("--memory 512M --camera none --cma 4M,default --cma 256M,name=isp --device balloon,size={SIZE}M,reporting=no"),
+        &format!("--memory 256M --camera none --cma 4M,default --cma 128M,name=isp --device balloon,size={SIZE}M,reporting=no"),
         &format!(
             "{}
              w=$(window isp); driver=/sys/bus/virtio/drivers/virtio_balloon; balloon=$(basename $driver/virtio*)
@@ -44,7 +44,7 @@ fn a_balloon_lies_in_the_window() -> Vec<Observation> {
              echo $balloon > $driver/bind
              until [ $(events inflate) = {} ]; do usleep 20000; done
              echo after=$(meminfo CmaFree); echo used=$(cat $w/used); echo migrated_before=$(events migrate)
-             echo 50000 > $w/alloc && echo granted=true
+             echo 25000 > $w/alloc && echo granted=true
              echo migrated=$(events migrate); echo used_then=$(cat $w/used)
              echo size=$(($(events inflate) - $(events deflate)))",
             fields::PRELUDE,
@@ -57,38 +57,38 @@ fn a_balloon_lies_in_the_window() -> Vec<Observation> {
     let migrated = fields.number("migrated") - fields.number("migrated_before");
     vec![
         Observation::new(
-            "a balloon of 200 MiB takes more than 50 MiB of the window",
+            "a balloon of 100 MiB takes more than 25 MiB of the window",
             true,
-            fields.number("before").saturating_sub(fields.number("after")) > 50 << 10,
+            fields.number("before").saturating_sub(fields.number("after")) > 25 << 10,
         ),
         Observation::new("bits that it sets in the window's bitmap", 0, fields.number("used")),
-        Observation::new("a request for 50000 of 65536 pages", "true", fields.text("granted")),
-        Observation::new("bits that are set then", 50_000, fields.number("used_then")),
-        Observation::new("pages of the balloon that moved: more than 50 MiB", true, migrated > 50 << 8),
+        Observation::new("a request for 25000 of 32768 pages", "true", fields.text("granted")),
+        Observation::new("bits that are set then", 25_000, fields.number("used_then")),
+        Observation::new("pages of the balloon that moved: more than 25 MiB", true, migrated > 25 << 8),
         Observation::new("pages in the balloon, by the guest", pages, fields.number("size")),
         Observation::new("pages that moved, by the host", migrated, inflated.saturating_sub(2 * pages)),
     ]
 }
 
 fn a_free_window_leaves_the_host() -> Vec<Observation> {
-    const WINDOW: u64 = 256 << 20;
+    const WINDOW: u64 = 128 << 20;
     const STREAM: &str =
         "v4l2-ctl -v width=640,height=480,pixelformat=YUYV --stream-mmap=4 --stream-count=8 --stream-to";
     let mut machine = Stepped::start(
-        "--memory 512M --cma 4M,default --cma 256M,name=isp --camera window=isp,timing=stall --device balloon",
+        "--memory 256M --cma 4M,default --cma 128M,name=isp --camera window=isp,timing=stall --device balloon",
         &format!(
             "{}
              w=$(window isp)
-             fill 350; cat $w/base_pfn; step
+             fill 170; cat $w/base_pfn; step
              rm /fill/file; echo free; step
-             echo 60000 > $w/alloc && echo granted=true
-             echo 60000 > $w/free
+             echo 30000 > $w/alloc && echo granted=true
+             echo 30000 > $w/free
              {STREAM}=/out/frames.raw > /dev/null 2>&1; echo streamed=$?",
             fields::PRELUDE
         ),
     );
     let base: u64 = machine.line().parse().expect("it is a number");
-    let base = base * cma::PAGE_SIZE - arch::ram(512 << 20)[0].start;
+    let base = base * cma::PAGE_SIZE - arch::ram(256 << 20)[0].start;
     let resident = |machine: &Stepped| machine.resident_within(base..base + WINDOW);
     let full = resident(&machine);
     machine.go_on();
@@ -106,12 +106,12 @@ fn a_free_window_leaves_the_host() -> Vec<Observation> {
     let right = frames.map(|checked| if checked.bad.is_empty() { checked.frames } else { 0 });
     vec![
         Observation::new(
-            "350 MiB of files take more than 100 MiB of the host for the window",
+            "170 MiB of files take more than 50 MiB of the host for the window",
             true,
-            full > 100,
+            full > 50,
         ),
         Observation::new("without the files, at most 16 MiB of it are left", true, left <= 16),
-        Observation::new("a request for 60000 of 65536 pages", "true", fields.text("granted")),
+        Observation::new("a request for 30000 of 32768 pages", "true", fields.text("granted")),
         Observation::new("frames of a stream in the window that are right", 8, right.unwrap_or(0)),
     ]
 }

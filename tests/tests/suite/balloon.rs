@@ -80,14 +80,14 @@ fn counter(report: &Report, name: &str) -> u64 {
     report.counter(&format!("balloon0.{name}")).unwrap_or_else(|| panic!("no {name}: {:?}", report.devices))
 }
 
-/// A balloon of 96 MiB. MemTotal follows, as the guest may not take pages back by itself.
+/// A balloon of 48 MiB. MemTotal follows, as the guest may not take pages back by itself.
 fn memory_leaves_the_host_and_comes_back() {
-    const SIZE: u64 = 96;
+    const SIZE: u64 = 48;
     let script = format!(
         "until [ $(events inflate) = {0} ]; do usleep 20000; done
          at first
          echo $balloon > $driver/unbind
-         pattern 16 > /fill/kept; pattern 120 > /fill/file; rm /fill/file
+         pattern 16 > /fill/kept; pattern 80 > /fill/file; rm /fill/file
          at touched
          echo $balloon > $driver/bind
          until [ $(events inflate) = $((2 * {0})) ]; do usleep 20000; done
@@ -95,11 +95,11 @@ fn memory_leaves_the_host_and_comes_back() {
          right /fill/kept 16
          echo $balloon > $driver/unbind
          at deflated
-         pattern 120 > /fill/file; right /fill/file 120; right /fill/kept 16
+         pattern 80 > /fill/file; right /fill/file 80; right /fill/kept 16
          at again",
         SIZE * PAGES
     );
-    let options = "--memory 256M --device balloon,size=96M,deflate-on-oom=no,reporting=no,statistics=1";
+    let options = "--memory 160M --device balloon,size=48M,deflate-on-oom=no,reporting=no,statistics=1";
     let mut machine = start(options, &script);
     let mut steps = Vec::new();
     let mut words = Vec::new();
