@@ -15,37 +15,38 @@ const SECTION: u64 = 128 << 20;
 const SECTION_MAP: u64 = 2 << 20;
 
 impl Early<'_, '_> {
-    /// What Linux allocates before and that is surely in `range`, and where. None if that is unknown, or later on this architecture.
+    /// What Linux allocates before and that is surely in `range`, and where.
     pub(super) fn allocated_before_in(&self, range: &Range<u64>) -> Option<(&'static str, u64)> {
+        let page = self.kernel.page_size;
+        self.allocated_before().into_iter().find_map(|(what, taken)| {
+            let (first, end) = (taken.start.max(range.start), taken.end.min(range.end));
+            (first < end).then(|| (what, (end - 1) / page * page))
+        })
+    }
+
+    /// What Linux surely allocates before, and where, each at the end of memory that is free then. Nothing if that is unknown, or later
+    /// on this architecture.
+    pub(super) fn allocated_before(&self) -> Vec<(&'static str, Range<u64>)> {
         if self.kernel.arch != Arch::Arm64 || !self.ram.is_known() {
-            return None;
+            return Vec::new();
         }
         let page = self.kernel.page_size;
-        let last_page = |taken: &Range<u64>| {
-            let (first, end) = (taken.start.max(range.start), taken.end.min(range.end));
-            (first < end).then(|| (end - 1) / page * page)
-        };
         let mut free: Ranges = self.memblock.free_memory().parts().cloned().collect();
         let tables = self.page_tables(&free);
-        if let Some(at) = tables.iter().find_map(last_page) {
-            return Some(("its page tables", at));
-        }
         tables.iter().for_each(|taken| free.remove(taken));
         let nodes = &self.ram.nodes;
         let several = nodes.values().filter(|_| nodes.len() > 1);
         let in_node = |ram: &Ranges| free.without(&[&free.without(&[ram]).into_iter().collect()]);
         // Each node's data is at its end.
         let data = |ram: &Ranges| in_node(ram).pop().map(|free| free.end.saturating_sub(page)..free.end);
-        if let Some(at) = several.clone().find_map(|ram| last_page(&data(ram)?)) {
-            return Some(("the data of a NUMA node", at));
-        }
-        if self.kernel.rules == Rules::V7_2 {
-            // The memory map comes after the window (mm/mm_init.c, mm_core_init_early).
-            return None;
-        }
+        let datas = several.clone().filter_map(data);
+        // In 7.2 the memory map comes after the window (mm/mm_init.c, mm_core_init_early).
+        let has_map = |_: &&Ranges| self.kernel.rules != Rules::V7_2;
         let one = std::iter::once(&self.ram.memory).filter(|_| nodes.len() < 2);
-        let at = one.chain(several).find_map(|ram| last_page(&self.memory_map(in_node(ram), ram)?))?;
-        Some(("its memory map", at))
+        let maps = one.chain(several).filter(has_map).filter_map(|ram| self.memory_map(in_node(ram), ram));
+        let tables = tables.into_iter().map(|taken| ("its page tables", taken));
+        let datas = datas.map(|taken| ("the data of a NUMA node", taken));
+        tables.chain(datas).chain(maps.map(|taken| ("its memory map", taken))).collect()
     }
 
     /// The page tables, each of which takes the last free page (arch/arm64/mm/mmu.c, early_pgtable_alloc).

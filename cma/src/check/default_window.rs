@@ -200,6 +200,7 @@ impl Early<'_, '_> {
             return Ok((None, size));
         }
         let free = node.map_or_else(|| self.memblock.free_memory(), |ram| self.memblock.free_memory_in(ram));
+        let free = free.without(&self.allocated_before().into_iter().map(|(_, taken)| taken).collect());
         let find = |within: Range<u64>, bottom_up| {
             free.find(kernel, &Request { size, align: block, within, bottom_up })
         };

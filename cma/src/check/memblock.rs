@@ -117,6 +117,11 @@ impl Free {
         self.0.iter()
     }
 
+    /// The rest without `taken`.
+    pub(super) fn without(&self, taken: &Ranges) -> Self {
+        Self(self.0.iter().cloned().collect::<Ranges>().without(&[taken]))
+    }
+
     /// The address that an allocation gets (memblock_find_in_range_node). An alignment that is not a power of two is used as a mask,
     /// as the kernel does.
     pub(super) fn find(&self, kernel: &Kernel, request: &Request) -> Option<u64> {

@@ -553,14 +553,34 @@ fn a_memory_node_without_a_numa_node_ends_numa() {
     assert!(!said(&whole, "NUMA nodes, because") && said(&whole, several));
 }
 
+/// Linux's page tables, and before 7.2 its memory map, are at the end of RAM before the default window is.
+#[test]
+fn a_default_window_beside_what_linux_allocates_before() {
+    for rules in [Rules::V6_1, Rules::V6_12, Rules::V7_2] {
+        for (cmdline, has_room) in [
+            ("cma=40M@0xbd000000-0xc0000000", rules == Rules::V7_2),
+            ("cma=24M@0xbd000000-0xc0000000", true),
+            ("cma=48M@0xbc000000-0xc0000000", rules == Rules::V7_2),
+            ("cma=64M@0xbc000000-0xc0100000", false),
+        ] {
+            let memory = vec![(0x8000_0000, 1024 * M)];
+            let report = Board { memory, cmdline, ..Board::default() }.check_by(&of(rules));
+            let text = report.to_string();
+            assert_eq!(text.contains("there is no room for"), !has_room, "{rules} {cmdline} {text}");
+        }
+    }
+}
+
 /// 7.2 also reserves a window in each of several NUMA nodes (CONFIG_CMA_SIZE_PERNUMA).
 #[test]
 fn a_default_window_in_each_numa_node() {
     let memory = vec![(0x8000_0000, 512 * M), (0xa000_0000, 512 * M)];
     for (rules, numa, cmdline, windows) in [
-        (Rules::V7_2, true, "cma=16M", vec![0x9f00_0000..0xa000_0000, 0xbe00_0000..0xbf00_0000]),
-        // One that finds no room, one of a single node, and one without a default window.
-        (Rules::V7_2, true, "cma=300M", vec![0x8d40_0000..0xa000_0000]),
+        (Rules::V7_2, true, "cma=16M", vec![0x9ec0_0000..0x9fc0_0000, 0xbdc0_0000..0xbec0_0000]),
+        // One that finds no room, one that has no room beside the page tables and the default window, one of a single node, and one
+        // without a default window.
+        (Rules::V7_2, true, "cma=300M", vec![0x8d00_0000..0x9fc0_0000]),
+        (Rules::V7_2, true, "cma=256M", vec![0x8fc0_0000..0x9fc0_0000]),
         (Rules::V7_2, false, "cma=16M", vec![]),
         (Rules::V7_2, true, "cma=0", vec![]),
         (Rules::V6_12, true, "cma=16M", vec![]),
