@@ -17,6 +17,7 @@ pub mod api;
 pub mod arch;
 pub mod boot;
 pub mod cli;
+pub mod clients;
 pub mod experiment;
 #[cfg(test)]
 mod formats;

@@ -26,8 +26,9 @@ pub fn layout(image: &dyn Source, range: Range<u64>) -> Result<CmaLayout, LiveEr
         }
         let (strings, length) = (word32(image, at + 16).ok()?, word32(image, at + 20).ok()?);
         let size = HEADER_SIZE + u64::from(strings) + u64::from(length);
-        // The same bytes can be in code that handles types.
-        let mut types = vec![0; usize::try_from(size).ok().filter(|_| strings > 0 && size <= TYPES_MAX)?];
+        // The same bytes can be in code that handles types. Nothing is allocated for types that are not all there.
+        let is_there = strings > 0 && size <= TYPES_MAX && image.read(at + size - 1, &mut [0]);
+        let mut types = vec![0; usize::try_from(size).ok().filter(|_| is_there)?];
         image.read(at, &mut types).then_some(())?;
         match CmaLayout::of(&types) {
             Err(LiveError::Types(_)) => None,

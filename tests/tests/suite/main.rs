@@ -44,6 +44,7 @@ mod scenarios;
 mod schemas;
 mod shares;
 mod soak;
+mod test_programs;
 mod top;
 mod tour;
 mod tree;
@@ -118,6 +119,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         shares::group(),
         shares::mistakes(),
         soak::group(),
+        test_programs::group(),
         top::group(),
         tour::group(),
         tree::group(),

@@ -12,7 +12,7 @@ use tests::{
 };
 
 /// Trees of a seed. Each kernel has others.
-const TREES: u64 = 2;
+const TREES: u64 = 1;
 /// Trees of a seed in thorough tests.
 const THOROUGH_TREES: u64 = 40;
 /// The seeds.

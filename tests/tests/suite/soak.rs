@@ -8,8 +8,8 @@ use tests::{
     tests,
 };
 
-/// The number of machines, which take half a minute.
-const MACHINES: u64 = 60;
+/// The number of machines, which take a third of a minute.
+const MACHINES: u64 = 40;
 const TIME: Duration = Duration::from_secs(45);
 
 /// The tests.

@@ -35,7 +35,7 @@ pub(crate) const YOUR_DRIVER: &str = "devices/src/camera/YOUR-DRIVER.md";
 const ONLY_PARSED: &[(&str, &str)] = &[
     ("cargo verify", "it runs this test"),
     ("cargo fuzz-all", "it builds the fuzz targets"),
-    ("cargo soak", "it runs for an hour; soak:: runs 60 machines"),
+    ("cargo soak", "it runs for an hour; soak:: runs 40 machines"),
     ("cargo demo --", "it builds another image"),
     ("minivmm image build 7.2", "it builds another image"),
     ("minivmm image build debian", "it builds another image"),

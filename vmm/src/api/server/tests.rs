@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -12,6 +12,7 @@ use std::{
 use event_manager::{EventManager, SubscriberId, SubscriberOps};
 
 use super::{super::Verb, *};
+use crate::clients::CLIENTS_MAX;
 
 type Shared = Arc<Mutex<Server>>;
 
@@ -88,7 +89,7 @@ impl Loop {
     }
 
     fn clients(&self) -> usize {
-        self.server.lock().unwrap().clients.len()
+        self.server.lock().unwrap().0.all().len()
     }
 }
 
@@ -175,7 +176,7 @@ fn who_waits_or_does_not_read_harms_nobody() {
     // It waits for its answer, and sends on.
     waiting.set_nonblocking(true).unwrap();
     while waiting.write(&[b'x'; 4096]).is_ok() {}
-    assert!(server.server.lock().unwrap().clients[0].input.len() <= 2 * REQUEST_MAX);
+    assert!(server.server.lock().unwrap().0.all()[0].input.len() <= 2 * REQUEST_MAX);
 
     let mut deaf = server.connect();
     deaf.set_nonblocking(true).unwrap();
@@ -247,7 +248,7 @@ fn a_slow_client_loses_events_and_learns_how_many() {
         server.tell(mark(&text));
         assert!(quick.next().unwrap().unwrap().contains(&text));
     }
-    assert!(server.server.lock().unwrap().clients[0].output.len() <= EVENTS_MAX);
+    assert!(server.server.lock().unwrap().0.all()[0].output.len() <= EVENTS_MAX);
     // It reads on. When it knows of the gap, the next event comes through.
     let mut lines = BufReader::new(slow).lines();
     lines.next().unwrap().unwrap();

@@ -2,24 +2,18 @@
 //! it wait or grow.
 
 use std::{
-    io::{self, Read, Write},
+    io::{Read, Write},
     net::Shutdown,
-    os::{fd::AsRawFd, unix::net::UnixStream},
+    os::unix::net::UnixStream,
     path::Path,
     time::Instant,
 };
 
-use devices::socket::{Socket, SocketError};
+use devices::socket::SocketError;
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
 use super::http::{self, REQUEST_MAX, Verdict};
-use crate::guest::whole_file::folder_of;
-
-/// The name of the socket in messages.
-const WHAT: &str = "metrics socket";
-
-/// The most clients at a time. A further client takes the place of the one that was silent for the longest time.
-const CLIENTS_MAX: usize = 16;
+use crate::clients::{Client, Clients, may_go_on};
 
 /// The most bytes that are read from a client that has its answer, until it closes the connection. If they stayed unread, the close would
 /// break the connection before the client has read the answer.
@@ -39,14 +33,23 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct Client {
+struct Scraper {
     stream: UnixStream,
     phase: Phase,
     /// When it last sent something.
     heard: Instant,
 }
 
-impl Client {
+impl Client for Scraper {
+    fn new(stream: UnixStream) -> Self {
+        let request = Vec::with_capacity(REQUEST_MAX / 16);
+        Self { stream, phase: Phase::Asks(request), heard: Instant::now() }
+    }
+
+    fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
     fn interest(&self) -> EventSet {
         match self.phase {
             Phase::Asks(_) | Phase::Leaves(_) => EventSet::IN,
@@ -55,7 +58,6 @@ impl Client {
         }
     }
 
-    /// Reads a piece. Returns false if the client is finished, or its connection broke.
     fn read(&mut self) -> bool {
         let mut piece = [0; 4096];
         let count = match self.stream.read(&mut piece) {
@@ -80,7 +82,6 @@ impl Client {
         }
     }
 
-    /// Writes as much of the answer as it takes. Returns false if the connection broke.
     fn write(&mut self) -> bool {
         let Phase::Takes(answer) = &mut self.phase else { return true };
         while !answer.is_empty() {
@@ -92,18 +93,16 @@ impl Client {
         self.phase = Phase::Leaves(REST_MAX);
         self.stream.shutdown(Shutdown::Write).is_ok()
     }
-}
 
-fn may_go_on(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    /// All are alike: the one that was silent for the longest time gives way.
+    fn claim(&self) -> (bool, Instant) {
+        (false, self.heard)
+    }
 }
 
 /// The socket and its clients. Dropping it removes the file.
 #[derive(Debug)]
-pub struct MetricsServer {
-    socket: Socket,
-    clients: Vec<Client>,
-}
+pub struct MetricsServer(Clients<Scraper>);
 
 impl MetricsServer {
     /// Creates the socket, for this user alone. It replaces a socket that has no listener.
@@ -111,92 +110,38 @@ impl MetricsServer {
     /// # Errors
     /// If the path is taken, or the host refuses it.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        Ok(Self { socket: Socket::bind(WHAT, path)?, clients: Vec::new() })
+        Ok(Self(Clients::bind("metrics socket", path)?))
     }
 
     /// The folder of the socket, from which it is removed at the end.
     pub fn folder(&self) -> &Path {
-        folder_of(self.socket.path())
+        self.0.folder()
     }
 
     /// Whether a client waits for the metrics.
     pub fn is_asked(&self) -> bool {
-        self.clients.iter().any(|client| matches!(client.phase, Phase::Waits(Verdict::Metrics)))
+        self.0.all().iter().any(|client| matches!(client.phase, Phase::Waits(Verdict::Metrics)))
     }
 
     /// Answers all requests that have come; those for the metrics by `text`.
     pub fn answer(&mut self, text: &str, ops: &mut EventOps<'_>) {
-        for index in (0..self.clients.len()).rev() {
-            if let Phase::Waits(verdict) = self.clients[index].phase {
-                self.clients[index].phase = Phase::Takes(http::answer(verdict, text));
-                self.settle(index, ops);
+        for index in (0..self.0.all().len()).rev() {
+            let client = &mut self.0.all_mut()[index];
+            if let Phase::Waits(verdict) = client.phase {
+                client.phase = Phase::Takes(http::answer(verdict, text));
+                self.0.settle(index, ops);
             }
-        }
-    }
-
-    /// Writes what the client takes, and waits for its next event. Drops a client whose connection broke.
-    fn settle(&mut self, index: usize, ops: &mut EventOps<'_>) {
-        let client = &mut self.clients[index];
-        if !client.write() || ops.modify(Events::new(&client.stream, client.interest())).is_err() {
-            self.let_go(index, ops);
-        }
-    }
-
-    fn let_go(&mut self, index: usize, ops: &mut EventOps<'_>) {
-        let client = self.clients.remove(index);
-        let _ = ops.remove(Events::empty(&client.stream));
-    }
-
-    fn accept(&mut self, ops: &mut EventOps<'_>) {
-        let stream = match self.socket.accept() {
-            Ok(Some(stream)) => stream,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!("the {WHAT} takes no more clients: {error}");
-                let _ = ops.remove(Events::empty(&self.socket.listener));
-                return;
-            }
-        };
-        if self.clients.len() >= CLIENTS_MAX {
-            let silent = self.clients.iter().enumerate().min_by_key(|(_, client)| client.heard);
-            if let Some((index, _)) = silent {
-                self.let_go(index, ops);
-            }
-        }
-        if ops.add(Events::new(&stream, EventSet::IN)).is_ok() {
-            let request = Vec::with_capacity(REQUEST_MAX / 16);
-            self.clients.push(Client { stream, phase: Phase::Asks(request), heard: Instant::now() });
         }
     }
 }
 
 impl MutEventSubscriber for MetricsServer {
     fn process(&mut self, events: Events, ops: &mut EventOps<'_>) {
-        if events.fd() == self.socket.listener.as_raw_fd() {
-            return self.accept(ops);
-        }
-        let Some(index) = self.clients.iter().position(|client| client.stream.as_raw_fd() == events.fd())
-        else {
-            return;
-        };
-        let set = events.event_set();
-        let whole = if set.contains(EventSet::IN) {
-            self.clients[index].read()
-        } else {
-            // A client that hung up takes no answer.
-            !set.intersects(EventSet::HANG_UP | EventSet::ERROR)
-        };
-        if whole {
-            self.settle(index, ops);
-        } else {
-            self.let_go(index, ops);
-        }
+        self.0.process(events, ops);
     }
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
-        if let Err(error) = ops.add(Events::new(&self.socket.listener, EventSet::IN)) {
-            tracing::warn!("cannot listen to the {WHAT}: {error}");
-        }
+        self.0.listen(ops);
     }
 }
 
@@ -211,6 +156,7 @@ mod tests {
     use event_manager::{EventManager, SubscriberId, SubscriberOps};
 
     use super::*;
+    use crate::clients::CLIENTS_MAX;
 
     /// A server in an event loop that a test turns by hand.
     struct Loop {
@@ -252,7 +198,7 @@ mod tests {
         }
 
         fn clients(&self) -> usize {
-            self.server.lock().unwrap().clients.len()
+            self.server.lock().unwrap().0.all().len()
         }
     }
 

@@ -1,0 +1,109 @@
+//! Test programs of others, which a lab's host and a guest run: pjdfstest on a shared folder, iperf3 through passt.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use guest_images::{Arch, cache::cache_dir, debian};
+use tests::{
+    guest::text,
+    harness::{Group, Place, Test},
+    lab::Lab,
+    programs, tests,
+};
+
+/// The tests. They install programs from crates.io and Debian for this machine's architecture.
+pub(crate) fn group() -> Group {
+    let tests = tests![a_share_is_as_posix_has_it, iperf3_sends_and_receives];
+    let only = |test: Test| test.only_if_thorough().only_on(Arch::host());
+    Group { name: "test_programs", place: Place::OutsideOfLabs, tests: tests.into_iter().map(only).collect() }
+}
+
+/// The output of a shell script with arguments, in a lab.
+#[track_caller]
+fn in_lab(script: &str, arguments: &[&Path]) -> String {
+    let words = ["sh", "-c", script, "sh"].map(Into::into).into_iter();
+    let words = words.chain(arguments.iter().map(|path| path.as_os_str().to_owned()));
+    let output = Lab::new().output(words, b"").unwrap();
+    assert_eq!(output.status, 0, "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The POSIX file system test suite, without libraries, so that it runs in any guest.
+fn pjdfstest() -> PathBuf {
+    const VERSION: &str = "0.2.2";
+    let folder = cache_dir().unwrap().join(format!("pjdfstest-{VERSION}"));
+    let program = folder.join("bin/pjdfstest");
+    if !program.exists() {
+        debian::install(&["libacl1-dev"]).unwrap();
+        let mut cargo = Command::new("cargo");
+        // A target, so that the flags do not apply to macros.
+        let target = format!("{}-unknown-linux-gnu", Arch::host().name);
+        cargo.args(["install", "--quiet", "--locked", "--target", &target, "--root"]).arg(&folder);
+        cargo.arg(format!("pjdfstest@{VERSION}")).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+        assert!(cargo.env("CARGO_TARGET_DIR", folder.join("target")).status().unwrap().success());
+    }
+    program
+}
+
+/// The results by test, of which the program prints a line each.
+fn results(printed: &str) -> BTreeMap<&str, &str> {
+    printed.lines().filter_map(result_of).collect()
+}
+
+/// The test and its result, if the line has one.
+fn result_of(line: &str) -> Option<(&str, &str)> {
+    let (name, result) = line.split_once(' ')?;
+    let result = result.trim();
+    (!name.is_empty() && ["ok", "FAILED", "skipped"].contains(&result)).then_some((name, result))
+}
+
+/// A share on a tmpfs answers each test as the tmpfs itself does.
+fn a_share_is_as_posix_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "[features]\nposix_fallocate = {}\n[settings]\nnaptime = 0.01\nallow_remount = false\n\
+                    [dummy_auth]\nentries = [[\"nobody\", \"nogroup\"], [\"tests\", \"tests\"]]\n";
+    fs::write(folder.path().join("pjdfstest.toml"), settings).unwrap();
+    let script = r#"
+        mkdir -p /run/here /run/share; cd /run
+        echo tests:x:1001:1001::/:/bin/false >> /etc/passwd; echo tests:x:1001: >> /etc/group
+        "$1" -c "$2"/pjdfstest.toml -p /run/here
+        echo the share
+        "$3" --memory 512M --camera none --share /run/share:work --add "$1":/usr/bin/ --add "$2"/pjdfstest.toml:/root/ --exec '
+            printf "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\ntests:x:1001:1001::/:/bin/false\n" > /etc/passwd
+            printf "root:x:0:\nnogroup:x:65534:\ntests:x:1001:\n" > /etc/group
+            pjdfstest -c /root/pjdfstest.toml -p /mnt/work; true'"#;
+    let printed = in_lab(script, &[&pjdfstest(), folder.path(), &programs::minivmm().unwrap()]);
+    let (here, share) = printed.split_once("the share\n").unwrap();
+    let (here, share) = (results(here), results(share));
+    assert_eq!(here, share);
+    let count = |result: &str| share.values().filter(|found| **found == result).count();
+    println!("{} ok, {} failed as on tmpfs, {} skipped", count("ok"), count("FAILED"), count("skipped"));
+    assert!(count("ok") > 300, "{share:?}");
+}
+
+/// In both directions, between a guest with this machine's userland and its host.
+fn iperf3_sends_and_receives() {
+    const SIZE: u64 = 128 << 20;
+    debian::install(&["iperf3"]).unwrap();
+    let script = format!(
+        r#"cd /run; iperf3 --server --daemon
+        "$1" --memory 512M --camera none --root / --net user --exec '
+            for direction in "" --reverse; do iperf3 --client 10.0.2.2 --bytes {SIZE} $direction --json; echo; echo end; done'"#
+    );
+    let printed = in_lab(&script, &[&programs::minivmm().unwrap()]);
+    let ends: Vec<_> = printed.split("\nend\n").filter(|part| !part.trim().is_empty()).collect();
+    assert_eq!(ends.len(), 2, "{printed}");
+    for json in ends {
+        let said: serde_json::Value =
+            serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
+        let (sent, received) = (&said["end"]["sum_sent"], &said["end"]["sum_received"]);
+        println!("{:.0} Mbit/s", received["bits_per_second"].as_f64().unwrap() / 1e6);
+        assert!(sent["bytes"].as_u64().unwrap() >= SIZE, "{sent}");
+        // A receiver ends with the connection, before it has counted its last blocks.
+        assert!(received["bytes"].as_u64().unwrap() >= SIZE / 100 * 95, "{received}");
+    }
+}
