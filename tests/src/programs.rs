@@ -40,6 +40,7 @@ pub(crate) fn build_by(mut cargo: Command, package: &str, program: &str) -> io::
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
+    end_with_us(&mut cargo, Signal::TERM);
     let status = cargo.status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("cargo ended with {status}"))) }
 }

@@ -6,6 +6,9 @@ use std::{
     process::Command,
 };
 
+use rustix::process::Signal;
+use tests::programs::end_with_us;
+
 /// The crate of the targets.
 pub(crate) const CRATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
@@ -62,6 +65,7 @@ impl Build {
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env("RUSTFLAGS", FLAGS)
             .env("RUSTC_WRAPPER", Path::new(CRATE).join("rustc.sh"));
+        end_with_us(&mut cargo, Signal::TERM);
         let status = cargo.status().map_err(|error| format!("cargo cannot be run: {error}"))?;
         if !status.success() {
             return Err(format!("the fuzz targets cannot be built: cargo ended with {status}"));
