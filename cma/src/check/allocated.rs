@@ -1,8 +1,13 @@
-//! Memory that Linux allocates for itself before it reserves the default window: page tables and the memory map.
+//! Memory that Linux allocates for itself before it reserves the default window: page tables, the memory map, and an initrd that it moves.
 
 use std::ops::Range;
 
-use super::{early::Early, kernel::Arch, ranges::Ranges};
+use super::{
+    early::{Early, INITRD},
+    kernel::Arch,
+    memblock::Request,
+    ranges::Ranges,
+};
 use crate::area::Rules;
 
 /// Pages that Linux allocates beside the tables of the linear map: the tables for its own image, and the unflattened tree. Debian's kernels
@@ -24,12 +29,28 @@ impl Early<'_, '_> {
         })
     }
 
-    /// What Linux surely allocates before, and where, each at the end of memory that is free then. Nothing if that is unknown, or later
-    /// on this architecture.
+    /// What Linux surely allocates before, and where, each at the end of memory that is free then. Nothing if the RAM is unknown.
     pub(super) fn allocated_before(&self) -> Vec<(&'static str, Range<u64>)> {
-        if self.kernel.arch != Arch::Arm64 || !self.ram.is_known() {
-            return Vec::new();
+        match self.kernel.arch {
+            _ if !self.ram.is_known() => Vec::new(),
+            Arch::Arm64 => self.tables_and_maps(),
+            Arch::X86_64 => self.moved_initrd().map(|taken| ("its initrd", taken)).into_iter().collect(),
+            Arch::Arm | Arch::Riscv => Vec::new(),
         }
+    }
+
+    /// The new place of an initrd that is not in the linear map (arch/x86/kernel/setup.c, relocate_initrd).
+    fn moved_initrd(&self) -> Option<Range<u64>> {
+        let page = self.kernel.page_size;
+        let (_, initrd) = self.others.iter().find(|(name, _)| *name == INITRD)?;
+        let initrd = initrd.iter().next().filter(|initrd| !self.linear.covers(initrd))?;
+        let size = (initrd.end - initrd.start).next_multiple_of(page);
+        let request = Request { size, align: page, within: 0..self.mapped_end(), bottom_up: false };
+        let start = self.memblock.free_memory().find(self.kernel, &request)?;
+        Some(start..start + size)
+    }
+
+    fn tables_and_maps(&self) -> Vec<(&'static str, Range<u64>)> {
         let page = self.kernel.page_size;
         let mut free: Ranges = self.memblock.free_memory().parts().cloned().collect();
         let tables = self.page_tables(&free);

@@ -13,6 +13,8 @@ use super::{
     tree::Tree,
 };
 
+/// The name of the initrd among the other reservations.
+pub(super) const INITRD: &str = "the initrd";
 pub(super) const RESERVE: &str = "drivers/of/of_reserved_mem.c, early_init_dt_reserve_memory";
 pub(super) const CMA_SETUP: &str = "kernel/dma/contiguous.c, rmem_cma_setup";
 

@@ -51,7 +51,7 @@ impl Early<'_, '_> {
     }
 
     /// The end of the linear map.
-    fn mapped_end(&self) -> u64 {
+    pub(super) fn mapped_end(&self) -> u64 {
         self.linear.iter().next_back().map_or(0, |range| range.end)
     }
 

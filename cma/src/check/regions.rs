@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     cmdline::Cmdline,
-    early::{Checked, Early, RESERVE},
+    early::{Checked, Early, INITRD, RESERVE},
     finding::{Finding, Level, finding},
     kernel::{Arch, Boot, Kernel},
     memblock::{Holder, Memblock},
@@ -196,7 +196,7 @@ impl Early<'_, '_> {
         let Some(chosen) = self.tree.chosen() else { return };
         let address = |name| self.tree.property(chosen, name).map(number);
         if let (Some(start), Some(end)) = (address("linux,initrd-start"), address("linux,initrd-end")) {
-            self.reserve_other("the initrd", start..end);
+            self.reserve_other(INITRD, start..end);
         }
     }
 

@@ -50,6 +50,8 @@ struct Board {
     cmdline: &'static str,
     /// The address of a crashed kernel's ELF header.
     elfcorehdr: Option<u64>,
+    /// The addresses of the initrd's beginning and end.
+    initrd: Option<[u64; 2]>,
     parent: Vec<Property>,
     regions: Vec<(String, Vec<Property>)>,
     /// Properties of /soc, a bus with two address and two size cells.
@@ -68,6 +70,7 @@ impl Default for Board {
             reservations: Vec::new(),
             cmdline: "quiet",
             elfcorehdr: None,
+            initrd: None,
             parent: [&own[..], &[flag("ranges")]].concat(),
             regions: Vec::new(),
             soc: own.to_vec(),
@@ -103,6 +106,9 @@ impl Board {
         let root = begin(&mut fdt, "", &self.root);
         let mut chosen = vec![text("bootargs", self.cmdline)];
         chosen.extend(self.elfcorehdr.map(|base| wide("linux,elfcorehdr", &[base, 4096])));
+        let [start, end] = [0, 1].map(|end| self.initrd.map(|initrd| initrd[end]));
+        chosen.extend(start.map(|start| wide("linux,initrd-start", &[start])));
+        chosen.extend(end.map(|end| wide("linux,initrd-end", &[end])));
         let chosen = begin(&mut fdt, "chosen", &chosen);
         fdt.end_node(chosen).unwrap();
         for (index, (base, size)) in (0..).zip(&self.memory) {
@@ -1364,6 +1370,28 @@ fn carveouts_beyond_all_addresses() {
                 "{report}"
             );
         }
+    }
+}
+
+/// x86 moves an initrd beyond the end of mapped memory below that end, before it reserves the default window (booted: our 6.1).
+#[test]
+fn a_default_window_beside_a_moved_initrd() {
+    let kernel = Kernel::guest(Rules::V6_1, Arch::X86_64, 4096, 4 * M).unwrap();
+    for (initrd, cmdline, base) in [
+        ([0x7ff0_9000, 0x8000_0000], "mem=1G cma=32M", 0x3dc0_0000),
+        ([0x3ff0_9000, 0x4000_0000], "mem=1G cma=32M", 0x3dc0_0000),
+        ([0x2000_0000, 0x2010_0000], "mem=1G cma=32M", 0x3e00_0000),
+        ([0x7ff0_9000, 0x8000_0000], "cma=32M", 0x7dc0_0000),
+    ] {
+        let board = Board { initrd: Some(initrd), ..Board::default() };
+        let ram = std::iter::once(0x10_0000..0x8000_0000).collect();
+        let boot = Boot { ram, cmdline: Some(cmdline.to_owned()) };
+        let report = check(&Tree::read(&board.blob()).unwrap(), &kernel, &boot);
+        assert_eq!(
+            report.memory.window.as_ref().map(|window| window.start),
+            Some(base),
+            "{cmdline} {report}"
+        );
     }
 }
 

@@ -63,6 +63,19 @@ pub struct KernelView {
     pub offset: u64,
 }
 
+impl KernelView {
+    /// The lines of VMCOREINFO for a kernel without such a note, as far as its symbols tell: its configuration lacks `CONFIG_VMCORE_INFO`.
+    pub fn vmcoreinfo(&self) -> String {
+        let Self { map, release, build_id, tables, text, offset } = self;
+        let build_id = build_id.iter().map(|id| format!("BUILD-ID={id}\n")).collect::<String>();
+        let page = map.page_size();
+        format!(
+            "OSRELEASE={release}\n{build_id}PAGESIZE={page}\nSYMBOL(_text)={text:x}\nSYMBOL(swapper_pg_dir)={tables:x}\n{}",
+            arch::vmcoreinfo(map, *offset)
+        )
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Found {
     array: Array,

@@ -4,8 +4,7 @@ use std::io;
 
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
-use super::{kernel_memory::KernelView, touched_memory::for_each_run};
-use crate::arch;
+use super::touched_memory::for_each_run;
 
 /// The smallest page of every architecture. The note begins in one.
 const PAGE: usize = 4096;
@@ -64,17 +63,6 @@ pub fn symbol(info: &str, name: &str) -> Option<u64> {
 
 fn line<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-}
-
-/// The lines for a kernel without such a note, as far as its symbols tell: its configuration lacks `CONFIG_VMCORE_INFO`.
-pub fn from_symbols(view: &KernelView) -> String {
-    let KernelView { map, release, build_id, tables, text, offset } = view;
-    let build_id = build_id.iter().map(|id| format!("BUILD-ID={id}\n")).collect::<String>();
-    let page = map.page_size();
-    format!(
-        "OSRELEASE={release}\n{build_id}PAGESIZE={page}\nSYMBOL(_text)={text:x}\nSYMBOL(swapper_pg_dir)={tables:x}\n{}",
-        arch::vmcoreinfo(map, *offset)
-    )
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl MemoryDump {
             (0..).zip(registers).flat_map(|(index, registers)| elf::status(index, registers)).collect();
         let info = match vmcoreinfo::find(memory)? {
             Some(info) => Some(info),
-            None => view.map(|view| vmcoreinfo::from_symbols(view).into_bytes()),
+            None => view.map(|view| view.vmcoreinfo().into_bytes()),
         };
         notes.extend(info.map(|info| elf::vmcoreinfo(&info)).unwrap_or_default());
         let runs = view.map(|view| view.map.tables().runs(memory, RUNS_MAX)).unwrap_or_default();
