@@ -248,9 +248,8 @@ fn linux_uses_a_tap_device() {
     for counter in ["net0.bytes_received", "net0.bytes_sent"] {
         assert!(report.counter(counter).unwrap() > bytes.len() as u64, "{:?}", report.devices);
     }
-    // With offloads a frame is longer than the MTU.
-    let frames = report.counter("net0.frames_sent").unwrap();
-    assert!(frames < bytes.len() as u64 / 1500, "{frames} frames are sent");
+    // With offloads a frame can be longer than the MTU. How many are depends on the host's speed.
+    assert!(report.counter("net0.long_frames_sent").unwrap() > 0, "{:?}", report.devices);
     assert!(!Path::new("/sys/class/net").join(TAP).exists(), "the tap device is gone");
 }
 
