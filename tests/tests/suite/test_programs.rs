@@ -27,7 +27,7 @@ pub(crate) fn group() -> Group {
 fn in_lab(script: &str, arguments: &[&Path]) -> String {
     let words = ["sh", "-c", script, "sh"].map(Into::into).into_iter();
     let words = words.chain(arguments.iter().map(|path| path.as_os_str().to_owned()));
-    let output = Lab::new().output(words, b"").unwrap();
+    let output = Lab::new().network(Vec::new()).output(words, b"").unwrap();
     assert_eq!(output.status, 0, "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
