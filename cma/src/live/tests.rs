@@ -207,7 +207,7 @@ fn the_array_is_found_by_a_window_in_it() {
         let all = areas(&memory(&[]), &layout, Array { start: 0, length: Length::Found(0) }, 100);
         assert_eq!(all.map(|areas| areas.len()), Ok(0));
     }
-    // An area without a name is none.
+    // An entry without a name is not an area.
     let (mut image, layout) = (image(&old()), old());
     image[usize::try_from(0xfff0 + layout.size + layout.name).unwrap()] = 0;
     let found = search::array(&file(&image), &layout, 0..0x2_0000, 0x1000, |first, _| first == 0x400);
