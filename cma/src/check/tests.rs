@@ -1373,6 +1373,24 @@ fn carveouts_beyond_all_addresses() {
     }
 }
 
+/// Linux allocates upwards beside an earlier region. 7.2 forgets one that it refused (seed 700595 of the random trees).
+#[test]
+fn a_dynamic_region_beside_a_refused_one() {
+    for (rules, base) in [(Rules::V6_12, 0x9000_0000), (Rules::V7_2, 0x9080_0000)] {
+        let refused =
+            vec![pool(), flag("reusable"), wide("size", &[5000]), wide("alloc-ranges", &[0x9000_0000, M])];
+        let plain = vec![wide("size", &[8 * M]), wide("alloc-ranges", &[0x9000_0000, 16 * M])];
+        let regions = vec![("r9".to_owned(), refused), ("z0a".to_owned(), plain)];
+        let report = Board { regions, ..Board::default() }.check_by(&of(rules));
+        assert_eq!(report.regions[0].outcome, NodeOutcome::Refused, "{report}");
+        assert_eq!(
+            (report.regions[1].base, report.regions[1].placed),
+            (None, Some(base)),
+            "{rules} {report}"
+        );
+    }
+}
+
 /// x86 moves an initrd beyond the end of mapped memory below that end, before it reserves the default window (booted: our 6.1).
 #[test]
 fn a_default_window_beside_a_moved_initrd() {
