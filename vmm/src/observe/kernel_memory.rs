@@ -198,9 +198,12 @@ impl KernelMemory {
         let number = |name: &str| vmcoreinfo::number(&info, name);
         let (page, offset) = (number("PAGESIZE"), arch::image_offset_by(number));
         let symbol = |name| vmcoreinfo::symbol(&info, name);
-        let (Some(page), Some(offset), Some(tables), Some(start)) =
-            (page.filter(|page| page.is_power_of_two()), offset, symbol("swapper_pg_dir"), symbol("_stext"))
-        else {
+        let (Some(page), Some(offset), Some(tables), Some(start)) = (
+            page.filter(|page| [4 << 10, 16 << 10, 64 << 10].contains(page)),
+            offset,
+            symbol("swapper_pg_dir"),
+            symbol("_stext"),
+        ) else {
             return Err(nothing);
         };
         let map = KernelMap::of(page.trailing_zeros(), tables, offset).ok_or(LiveError::Memory(tables))?;
