@@ -61,7 +61,7 @@ pub fn images(arch: &Arch) -> Vec<Kind> {
 
 /// All scenarios.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    of_windows().chain(of_requests())
+    of_windows().chain(of_pages()).chain(of_the_model())
 }
 
 /// Where windows are. Each architecture has its own code for it.
@@ -69,9 +69,14 @@ pub fn of_windows() -> impl Iterator<Item = &'static Scenario> {
     [windows::SCENARIOS, nodes::SCENARIOS].into_iter().flatten()
 }
 
-/// What the allocator answers. It does not depend on the architecture.
-pub fn of_requests() -> impl Iterator<Item = &'static Scenario> {
-    [pages::SCENARIOS, balloon::SCENARIOS, allocator::SCENARIOS, requests::SCENARIOS].into_iter().flatten()
+/// What becomes of the pages in a window. It does not depend on the architecture.
+pub fn of_pages() -> impl Iterator<Item = &'static Scenario> {
+    [pages::SCENARIOS, balloon::SCENARIOS].into_iter().flatten()
+}
+
+/// What the allocator answers to a request, which the model predicts alone. It does not depend on the architecture.
+pub fn of_the_model() -> impl Iterator<Item = &'static Scenario> {
+    [allocator::SCENARIOS, requests::SCENARIOS].into_iter().flatten()
 }
 
 /// A window in the middle of a guest's memory.

@@ -6,18 +6,17 @@ use std::{ffi::OsString, time::Duration};
 use guest_images::{Arch, Kind};
 use tests::{
     cross,
-    harness::{Group, Place},
+    harness::{Group, Place, Test},
     lab::{IN_LAB, Lab, Output},
     tests,
 };
 
 /// The tests.
 pub(crate) fn group() -> Group {
-    Group {
-        name: "hosts",
-        place: Place::OutsideOfLabs,
-        tests: tests![a_fit_host_is_found_fit, a_host_with_a_gicv2_alone, a_host_without_el2,],
-    }
+    let mut tests = tests![a_fit_host_is_found_fit];
+    let unusual = tests![a_host_with_a_gicv2_alone, a_host_without_el2];
+    tests.extend(unusual.into_iter().map(Test::only_if_thorough));
+    Group { name: "hosts", place: Place::OutsideOfLabs, tests }
 }
 
 /// Time limit of one lab.

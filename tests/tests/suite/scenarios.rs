@@ -22,7 +22,9 @@ pub(crate) fn group(arch: &Arch) -> Group {
         let test = test(scenario);
         if OF_THE_ALLOCATOR.contains(&scenario.name) { test.the_same_everywhere() } else { test }
     });
-    let of_requests = scenario::of_requests().map(test).map(Test::the_same_everywhere);
+    let of_requests = scenario::of_pages().map(test).map(Test::the_same_everywhere);
+    // The tests called model:: compare the model with the kernel after each request, so that these seldom find more.
+    let of_the_model = scenario::of_the_model().map(test).map(Test::only_if_thorough);
     Group {
         name: "scenarios",
         place: Place::Linux(if Extent::asked() == Extent::Thorough {
@@ -30,7 +32,7 @@ pub(crate) fn group(arch: &Arch) -> Group {
         } else {
             vec![Kind::DEFAULT]
         }),
-        tests: of_windows.chain(of_requests).collect(),
+        tests: of_windows.chain(of_requests).chain(of_the_model).collect(),
     }
 }
 

