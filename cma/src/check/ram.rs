@@ -31,7 +31,7 @@ pub(super) struct Ram {
     limits: Vec<&'static str>,
     /// Whether a boot loader described it, not the tree.
     pub(super) given: bool,
-    /// The RAM of each NUMA node, by the node's number.
+    /// What Linux uses of the RAM of each NUMA node, by the node's number.
     pub(super) nodes: BTreeMap<u64, Ranges>,
     /// The addresses at which a zone ends and another one begins, with the name of the lower zone.
     pub(super) zone_ends: Vec<(u64, &'static str)>,
@@ -79,6 +79,10 @@ impl Ram {
         }
         if limit_by_mem(kernel, cmdline, &mut memory) {
             limits.push("mem=");
+        }
+        let unused: Ranges = described.without(&[&memory]).into_iter().collect();
+        for ram in nodes.values_mut() {
+            unused.iter().for_each(|range| ram.remove(&range));
         }
         let given = !boot.ram.is_empty();
         let mut ram = Self {

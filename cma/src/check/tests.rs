@@ -1413,6 +1413,18 @@ fn a_default_window_beside_a_moved_initrd() {
     }
 }
 
+/// The memory map of a NUMA node is as large as what Linux uses of it (booted: seed 800151, with linux,usable-memory-range).
+#[test]
+fn a_default_window_beside_the_map_of_a_limited_node() {
+    for (cmdline, base) in [("cma=64M mem=1280M", 0x8b80_0000), ("cma=64M", 0xba80_0000)] {
+        let memory = vec![(0x4000_0000, 1024 * M), (0x8000_0000, 1024 * M)];
+        let board = Board { memory, numa: true, cmdline, ..Board::default() };
+        let report = board.check_by(&of(Rules::V6_1));
+        let window = report.memory.window.as_ref().map(|window| window.start);
+        assert_eq!(window, Some(base), "{cmdline} {report}");
+    }
+}
+
 #[test]
 fn carveouts_of_x86_64() {
     let kernel = Kernel::guest(Rules::V6_1, Arch::X86_64, 4096, 4 * M).unwrap();

@@ -78,9 +78,12 @@ static struct platform_driver pools_driver = {
 
 static int __init pools_init(void)
 {
-	struct device_node *parent = of_find_node_by_path("/reserved-memory");
-	struct device_node *child;
+	struct device_node *parent, *child;
 
+	/* Of several such nodes Linux reads the first one, with or without a unit address (fdt_path_offset). */
+	for_each_child_of_node(of_root, parent)
+		if (of_node_name_eq(parent, "reserved-memory"))
+			break;
 	for_each_child_of_node(parent, child) {
 		struct reserved_mem *region = of_reserved_mem_lookup(child);
 
