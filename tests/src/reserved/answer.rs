@@ -148,7 +148,8 @@ impl Answer {
         let Some(range) = hex_range(range) else { return };
         match name {
             "System RAM" => self.ram.push(range),
-            "reserved" => self.reserved.push(range),
+            // A region that covers the kernel's image is not listed there (arch/arm64/kernel/setup.c, request_standard_resources).
+            "reserved" | "Kernel code" | "Kernel data" => self.reserved.push(range),
             _ => {}
         }
     }
