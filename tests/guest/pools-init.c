@@ -34,7 +34,7 @@ static void print_iomem(void)
 	char line[256];
 
 	while (file && fgets(line, sizeof(line), file))
-		if (strstr(line, ": System RAM") || strstr(line, ": reserved"))
+		if (strstr(line, ": System RAM") || strstr(line, ": reserved") || strstr(line, ": Kernel "))
 			printf("iomem %s", line);
 }
 
