@@ -63,7 +63,7 @@ pub(crate) fn run(release: &Path, folder: &Path) -> Result<Figures, Box<dyn Erro
 }
 
 /// Cargo builds a benchmark without the programs of other packages.
-fn build_minivmm(release: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) fn build_minivmm(release: &Path) -> Result<(), Box<dyn Error>> {
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--package", "vmm", "--bin", "minivmm"])
         .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")])

@@ -1,8 +1,8 @@
 //! The benchmarks, run by `cargo bench`: camera DMA compared with memcpy, the rate of a sensor, the ISP, the cost of fault points,
-//! boot time, memory overhead, files on their way out, allocations of the CMA model, checks of device trees.
+//! boot time and memory overhead, also beside QEMU's microvm, files on their way out, allocations of the CMA model, checks of device trees.
 //!
 //! Prints tables, and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- faults`, `-- boot`,
-//! `-- files`, `-- model` and `-- check` run a part.
+//! `-- microvm`, `-- files`, `-- model` and `-- check` run a part.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -21,6 +21,7 @@ mod check;
 mod faults;
 mod files;
 mod isp;
+mod microvm;
 mod model;
 mod rate;
 
@@ -71,6 +72,7 @@ struct BenchReport {
     isp: Option<Vec<isp::Figures>>,
     faults: Option<Vec<faults::Figures>>,
     boot: Option<boot::Figures>,
+    microvm: Option<microvm::Figures>,
     files: Option<files::Figures>,
     model: Option<Vec<model::Figures>>,
     check: Option<Vec<check::Figures>>,
@@ -102,6 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         isp: wanted("isp").then(isp::run).transpose()?,
         faults: wanted("faults").then(faults::run).transpose()?,
         boot: wanted("boot").then(|| boot::run(release, &folder)).transpose()?,
+        microvm: wanted("microvm").then(|| microvm::run(release)).transpose()?,
         files: wanted("files").then(|| files::run(&folder)).transpose()?,
         model: wanted("model").then(model::run).transpose()?,
         check: wanted("check").then(check::run).transpose()?,
