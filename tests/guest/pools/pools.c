@@ -80,7 +80,7 @@ static int __init pools_init(void)
 {
 	struct device_node *parent, *child;
 
-	/* Of several such nodes Linux reads the first one, with or without a unit address (fdt_path_offset). */
+	/* Linux reads the first such node, with or without a unit address (fdt_path_offset). */
 	for_each_child_of_node(of_root, parent)
 		if (of_node_name_eq(parent, "reserved-memory"))
 			break;

@@ -331,8 +331,10 @@ fn of_reference(user: &str, reference: &Reference, report: &Report, got: Option<
         return None;
     }
     let inside = got.buffer.is_some_and(|buffer| buffer >= base && buffer - base < size);
-    // The pages of a pool that is not active are the page allocator's, which may give them for the buffer. CmaTotal lacks them.
-    let expected = *gets != Some(NodeOutcome::CmaPool) || is_active(&region.findings);
+    // The pages of a pool that is not active are the page allocator's, which may give them for the buffer. CmaTotal lacks them. Pages that
+    // the page allocator got twice may be in use.
+    let is_cma = *gets == Some(NodeOutcome::CmaPool);
+    let expected = !is_cma || is_active(&region.findings) && !is_given_twice(region, report);
     (expected && !inside).then(|| {
         format!("{predicted}, and the buffer is at {:#x?}, outside of {base:#x} and {size:#x}", got.buffer)
     })
@@ -341,6 +343,17 @@ fn of_reference(user: &str, reference: &Reference, report: &Report, got: Option<
 /// Whether Linux gives the pages of a window to the page allocator, by the findings on it.
 pub fn is_active(findings: &[Finding]) -> bool {
     !findings.iter().any(|finding| finding.text.contains("could not be activated"))
+}
+
+/// Whether the page allocator gets pages of a pool from another one, too.
+fn is_given_twice(pool: &Region, report: &Report) -> bool {
+    let place = |region: &Region| {
+        let start = base_of(region).filter(|_| region.outcome == NodeOutcome::CmaPool)?;
+        Some(start..start.saturating_add(region.size?))
+    };
+    let Some(own) = place(pool) else { return false };
+    let others = report.regions.iter().filter(|region| region.node != pool.node).filter_map(place);
+    others.into_iter().any(|other| other.start < own.end && own.start < other.end)
 }
 
 /// Memory below is the machine's.

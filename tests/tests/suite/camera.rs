@@ -158,7 +158,7 @@ fn both_nodes_stream_at_once() {
           v4l2-ctl -d /dev/video$1 --stream-mmap=4 --stream-count=$2 --stream-to=/out/$1.raw 2> /tmp/log$1
         }
         capture 0 300 & first=$!
-        until grep -q inflight $buffers; do :; done
+        until grep -q inflight $buffers || ! kill -0 $first 2> /dev/null; do :; done
         capture 1 20 & second=$!
         wait $first; wait $second
         in_window cma0

@@ -65,15 +65,14 @@ fn library() -> Vec<PathBuf> {
 /// The number of experiments with a fault of the tree in brief tests.
 const BRIEF_TREES: usize = 3;
 
-/// The experiments that run in this extent. Thorough tests run all. Usual ones run those at a kind of fault point, such as `frame` of
-/// `frame.dma`, that no earlier one has, and the first without a fault: the unit tests of the devices compare what each action does at
-/// each point, and scenarios run the allocator's cases.
+/// The experiments that run in this extent. Thorough tests run all. Usual ones run those at a fault point that no earlier one has, and
+/// the first without a fault: the unit tests of the devices compare what each action does, and scenarios run the allocator's cases.
 /// Brief ones run some of those with a fault of the tree, which each architecture reads with its own code.
 fn chosen() -> Vec<PathBuf> {
     let (mut tried, mut trees) = (BTreeSet::new(), 0);
     let mut is_chosen = |file: &PathBuf| {
         let cases = Experiment::open(file.clone(), &[]).unwrap().cases;
-        let mut points: BTreeSet<Option<&'static str>> =
+        let mut points: BTreeSet<Option<&str>> =
             cases.iter().flat_map(|case| &case.rules).map(|rule: &Rule| Some(rule.on)).collect();
         if points.is_empty() {
             points.insert(None);
@@ -85,10 +84,8 @@ fn chosen() -> Vec<PathBuf> {
                 is_wanted
             }
             Extent::Usual => {
-                let kind = |point: &'static str| point.split('.').next().unwrap_or(point);
-                let kinds: BTreeSet<_> = points.into_iter().map(|point| point.map(kind)).collect();
-                let is_first = !kinds.is_subset(&tried);
-                tried.extend(kinds);
+                let is_first = !points.is_subset(&tried);
+                tried.extend(points);
                 is_first
             }
             Extent::Thorough => true,
