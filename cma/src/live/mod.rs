@@ -3,6 +3,7 @@
 
 pub mod btf;
 pub mod elf;
+pub mod owners;
 pub mod search;
 
 use std::ops::Range;

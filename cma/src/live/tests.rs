@@ -2,7 +2,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    owners::{Owner, OwnerTable},
+    *,
+};
 
 /// Types in the kernel's format.
 #[derive(Default)]
@@ -233,6 +236,59 @@ fn types_are_found_in_an_image() {
     assert_eq!(search::layout(&file(&other), 0..other.len() as u64), Err(LiveError::Layout("struct cma")));
 }
 
+/// The table of a kernel with page_owner: a section has 2^15 pages.
+fn owner_table(symbols: [u64; 3]) -> OwnerTable {
+    let mut types = Builder::default();
+    types.add(4, "mem_section", 32, &[("section_mem_map", 0, 0), ("usage", 0, 8), ("page_ext", 0, 16)]);
+    types.add(4, "page_ext_operations", 32, &[("offset", 0, 0), ("size", 0, 8)]);
+    types.add(4, "page_owner", 56, &[("order", 0, 0), ("comm", 0, 32), ("pid", 0, 48), ("tgid", 0, 52)]);
+    OwnerTable::of(&types.build(), symbols.map(Some), 15).unwrap()
+}
+
+#[test]
+fn pages_have_owners() {
+    const ENTRIES: u64 = 0x10_0000;
+    let table = owner_table([0x100, 0x108, 0x110]);
+    // Section 1 has entries of 64 bytes, in which page_owner's begin at 8. Section 2 has none.
+    let head = [(0x100, 0x200), (0x108, 64), (0x110, 8), (0x200, 0x1000), (0x1030, ENTRIES)];
+    let page = |page: u64, flags: u64, comm: &[u8; 8], pid: u64, tgid: u64| {
+        let at = ENTRIES + page * 64;
+        [(at, flags), (at + 40, u64::from_le_bytes(*comm)), (at + 56, pid | tgid << 32)]
+    };
+    let pages = [
+        page(0x8000, 3, b"v4l2-ctl", 62, 61),
+        page(0x8001, 3, b"v4l2-ctl", 62, 61),
+        // Freed, and without an owner.
+        page(0x8002, 1, b"v4l2-ctl", 62, 61),
+        page(0x8003, 2, b"v4l2-ctl", 62, 61),
+        page(0x8004, 3, b"sh\0\x1b[2J\0", 70, 70),
+        page(0x8005, 3, b"a\x1b[2J\0\0\0", 70, 70),
+        page(0xffff, 3, b"last\0\0\0\0", 1, 1),
+    ];
+    let words: Vec<_> = head.into_iter().chain(pages.into_iter().flatten()).collect();
+    let owner = |comm: &str, pid, tgid| Owner { comm: comm.to_owned(), pid, tgid };
+    let found = table.owners(&memory(&words), 4096, [0x7ffe..0x8800, 0xfff0..0x1_0010]).unwrap().unwrap();
+    let expected = [
+        (0x8000..0x8002, owner("v4l2-ctl", 62, 61)),
+        (0x8004..0x8005, owner("sh", 70, 70)),
+        (0x8005..0x8006, owner("a\\u{1b}[2J", 70, 70)),
+        (0xffff..0x1_0000, owner("last", 1, 1)),
+    ];
+    assert_eq!(found, expected);
+    let with = |changed: (u64, u64)| {
+        let words: Vec<_> = words.iter().copied().chain([changed]).collect();
+        table.owners(&memory(&words), 4096, std::iter::once(0x8000..0x8001))
+    };
+    // The kernel runs without page_owner=on; it has no sections yet; the section's table goes away.
+    assert_eq!(with((0x110, 0)), Ok(None));
+    for none in [(0x100, 0), (0x200, 0), (0x1030, ENTRIES | 1)] {
+        assert_eq!(with(none), Ok(Some(Vec::new())), "{none:x?}");
+    }
+    for bad in [(0x108, 63), (0x108, u64::MAX), (0x110, 4), (0x110, u64::MAX - 8)] {
+        assert!(matches!(with(bad), Err(LiveError::Number { .. })), "{bad:x?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), start in 0..4_usize) {
@@ -245,6 +301,8 @@ proptest! {
         if let Ok(elf) = elf::Elf::read(&file) {
             let _ = (elf.section(".BTF"), elf.symbols(["cma_areas"]));
         }
+        let _ = OwnerTable::of(&bytes, [Some(0); 3], 15);
+        let _ = owner_table([8, 16, 24]).owners(&file, 4096, [0..3, u64::MAX - 3..u64::MAX]);
         for layout in [old(), new()] {
             let _ = areas(&file, &layout, at(8, 0), 1 << 20);
             let _ = search::array(&file, &layout, 0..400, 1 << 52, |_, _| true);

@@ -17,7 +17,7 @@ use tests::{
     steps::Stepped,
     tests,
 };
-use vmm::api::{Answer, GuestWindow, Reader};
+use vmm::api::{Answer, GuestWindow, OwnedRun, Reader};
 
 /// The tests.
 pub(crate) fn group() -> Group {
@@ -61,7 +61,8 @@ fn connect(path: &Path) -> BufReader<UnixStream> {
     }
 }
 
-/// The guest allocates from two areas and frees, after each line on its standard input. Its agent's answer is what debugfs has.
+/// The guest allocates from two areas and frees, after each line on its standard input. Its agent's answer is what debugfs
+/// has, and each page has the process as its owner that allocated it.
 fn memory_and_debugfs_agree_after_each_operation() {
     let operations = if Extent::asked() == Extent::Thorough { 1000 } else { 30 };
     let folder = tempfile::tempdir().unwrap();
@@ -69,14 +70,21 @@ fn memory_and_debugfs_agree_after_each_operation() {
     let mut minivmm = Command::new(guest::minivmm());
     minivmm.args(kernels::image(Kind::Default(kernels::release())).split_whitespace());
     minivmm.args(["--cma", "16M,name=one", "--cma", "size=8M,name=two", "--camera", "none", "--api-socket"]);
-    minivmm.arg(&path).args(["--exec"]).arg(
-        "cd /sys/kernel/debug/cma; echo ready
-        while read area file pages; do echo $pages 2> /dev/null > $(echo $area*)/$file; echo done; done",
+    // The shell allocates from the first area, another program from the second.
+    minivmm.arg(&path).args(["--cmdline", "page_owner=on", "--exec"]).arg(
+        "cd /sys/kernel/debug/cma; echo $$
+        while read area file pages; do
+            case $area in
+                one) echo $pages 2> /dev/null > $(echo one*)/$file ;;
+                two) echo $pages | tee $(echo two*)/$file > /dev/null 2>&1 ;;
+            esac
+            echo done
+        done",
     );
     let mut child = guest::spawn(minivmm.stdin(Stdio::piped()).stdout(Stdio::piped()));
     let mut input = child.stdin.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let shell: u32 = lines.next().unwrap().unwrap().parse().unwrap();
     let mut socket = connect(&path);
     let mut allocated = Vec::new();
     let mut state = 7_u64;
@@ -93,7 +101,11 @@ fn memory_and_debugfs_agree_after_each_operation() {
         let agent = areas(&mut socket, "agent");
         assert!(memory.iter().all(|window| window.read_by == Reader::Memory));
         assert!(agent.len() == 2 && agent.iter().all(|window| window.read_by == Reader::Agent));
-        memory.iter_mut().for_each(|window| window.read_by = Reader::Agent);
+        for window in &mut memory {
+            let owned = check_owners(window, shell);
+            assert_eq!(owned, window.runs_allocated, "after operation {operation}");
+            (window.owners, window.read_by) = (None, Reader::Agent);
+        }
         assert_eq!(memory, agent, "after operation {operation}");
         allocated.push(agent.iter().map(|window| window.pages_allocated).sum::<u64>());
     }
@@ -105,6 +117,23 @@ fn memory_and_debugfs_agree_after_each_operation() {
     assert_eq!(Some(&paused.iter().map(|window| window.pages_allocated).sum()), allocated.last());
     writeln!(socket.get_mut(), "{{\"verb\": \"stop\"}}").unwrap();
     child.wait().unwrap();
+}
+
+/// The pages of a window as runs, of which each has the owner that it is to have.
+fn check_owners(window: &GuestWindow, shell: u32) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for OwnedRun { first, pages, comm, pid, tgid } in window.owners.as_ref().unwrap() {
+        assert_eq!(pid, tgid);
+        match &window.name[..3] {
+            "one" => assert_eq!((comm.as_str(), *pid), ("sh", shell)),
+            _ => assert!(comm == "tee" && *pid > shell, "{comm} {pid}"),
+        }
+        match runs.last_mut() {
+            Some((start, count)) if *start + *count == *first => *count += pages,
+            _ => runs.push((*first, *pages)),
+        }
+    }
+    runs
 }
 
 fn a_kernel_without_symbols_has_its_areas() {

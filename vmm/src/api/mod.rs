@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::event::Event;
+pub use crate::observe::guest_windows::{GuestWindow, OwnedRun, Reader};
 use crate::observe::{
     capture::Capture,
     report::{DeviceReport, WindowReport},
@@ -51,16 +52,6 @@ impl Request {
     pub fn new(verb: Verb) -> Self {
         Self { verb, faults: None, frames: None, set: None, device: None, from: None }
     }
-}
-
-/// Who reads the kernel's CMA areas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Reader {
-    /// minivmm, from guest memory, without the guest's help
-    Memory,
-    /// The guest's agent, from debugfs
-    Agent,
 }
 
 /// A change of the frame clocks of devices: `{"verb": "frames", "frames": {"step": 1}}`.
@@ -172,28 +163,6 @@ pub struct Status {
     pub windows: Vec<WindowReport>,
     /// The devices that have counters.
     pub devices: Vec<DeviceReport>,
-}
-
-/// A CMA window as the guest's kernel has it. Pages are counted from its base and have 4096 bytes, whatever the kernel's
-/// have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct GuestWindow {
-    /// The kernel's name for it: that of its node with the address, `reserved` for `cma=`.
-    pub name: String,
-    /// First address.
-    pub base: u64,
-    /// Size in bytes.
-    pub size: u64,
-    /// Pages of a bit of the bitmap, as an order.
-    pub order_per_bit: u32,
-    /// Number of its pages that are allocated.
-    pub pages_allocated: u64,
-    /// These pages as runs of (first page, number of pages).
-    pub runs_allocated: Vec<(u64, u64)>,
-    /// The pages that devices wrote to since the start, in the same form.
-    pub runs_written: Vec<(u64, u64)>,
-    /// Who read the area.
-    pub read_by: Reader,
 }
 
 #[cfg(test)]

@@ -11,10 +11,12 @@ use std::{
 use clap::Args;
 use cma::{Window, map::Map, size};
 use devices::faults::{Plan, PlanError, RuleStatus};
+use indexmap::IndexMap;
 
 use crate::{
     api::{
-        Answer, Event, FaultsRequest, FramesRequest, GuestWindow, Reader, Request, SetRequest, Status, Verb,
+        Answer, Event, FaultsRequest, FramesRequest, GuestWindow, OwnedRun, Reader, Request, SetRequest,
+        Status, Verb,
         client::{Client, ClientError},
     },
     boot::tree_faults::fault_tables,
@@ -377,8 +379,36 @@ fn windows_text(windows: &[GuestWindow], args: &CtlArgs) -> Result<String, CtlEr
         Reader::Memory => "minivmm, from guest memory",
         Reader::Agent => "the guest's agent, from debugfs",
     };
-    let maps = chosen.into_iter().map(|window| map(window).to_text()).collect::<Vec<_>>().join("\n");
-    Ok(format!("{maps}read by {read_by}\n"))
+    let owners = |window| owner_lines(window).iter().map(|line| format!("{line}\n")).collect::<String>();
+    let maps = chosen.into_iter().map(|window| map(window).to_text() + &owners(window));
+    Ok(format!("{}read by {read_by}\n", maps.collect::<Vec<_>>().join("\n")))
+}
+
+/// A line for each process that owns pages of a window, the one with the most pages first. Pages are counted from the window's base.
+pub(super) fn owner_lines(window: &GuestWindow) -> Vec<String> {
+    /// The most lines, and the most runs in one. The JSON form has all.
+    const LINES: usize = 16;
+    const RUNS: usize = 8;
+    let mut owners: IndexMap<(&str, u32), (u64, Vec<String>)> = IndexMap::new();
+    for OwnedRun { first, pages, comm, tgid, .. } in window.owners.iter().flatten() {
+        let run = if *pages == 1 { first.to_string() } else { format!("{first}-{}", first + pages - 1) };
+        let (count, runs) = owners.entry((comm, *tgid)).or_default();
+        *count += pages;
+        runs.push(run);
+    }
+    owners.sort_by_key(|_, (pages, _)| std::cmp::Reverse(*pages));
+    let more = |count: usize, shown: usize, noun| match count.saturating_sub(shown) {
+        0 => String::new(),
+        more => format!(" and {} more", counted(more as u64, noun)),
+    };
+    let hidden = more(owners.len(), LINES, "owner");
+    let line = |((comm, process), (pages, runs)): ((&str, u32), (u64, Vec<String>))| {
+        let (more, pages) = (more(runs.len(), RUNS, "run"), counted(pages, "page"));
+        format!("owned by {comm}, pid {process}: {pages}, {}{more}", runs[..RUNS.min(runs.len())].join(" "))
+    };
+    let mut lines: Vec<String> = owners.into_iter().take(LINES).map(line).collect();
+    lines.extend(Some(hidden.trim_start().to_owned()).filter(|hidden| !hidden.is_empty()));
+    lines
 }
 
 /// The map of a window.

@@ -264,6 +264,7 @@ mod tests {
             overhead_at_boot_mark: None,
             overhead_at_end: 0,
             windows: Vec::new(),
+            guest_windows: None,
             devices: vec![device("grabber0", 1), device("grabber1", 5)],
             out: None,
             faults: Some(Trace {

@@ -1,9 +1,9 @@
 //! The answers of a running machine to the requests over its API socket.
 
-use std::{ops::Range, sync::mpsc::Receiver, time::Instant};
+use std::{sync::mpsc::Receiver, time::Instant};
 
 use ::devices::{REGISTRY, dma::RECORD_UNIT, media::FrameSource};
-use cma::{PAGE_SIZE, area::Area};
+use cma::PAGE_SIZE;
 
 use super::{
     captures::Captures,
@@ -11,11 +11,13 @@ use super::{
     running::Machine,
 };
 use crate::{
-    api::{Answer, FramesRequest, GuestWindow, Reader, Request, SetRequest, Status, Verb},
+    api::{Answer, FramesRequest, Reader, Request, SetRequest, Status, Verb},
     guest::areas::{self, AreasError},
     observe::{
+        guest_windows::guest_windows,
+        kernel_memory::KernelAreas,
         process::since_process_start,
-        report::{DeviceReport, MachineOutcome, WindowReport, runs},
+        report::{DeviceReport, MachineOutcome, WindowReport},
     },
 };
 
@@ -194,7 +196,7 @@ impl Machine {
 
     /// Reads the areas from guest memory, or asks the guest's agent.
     fn cma(&self, from: Option<Reader>) -> Reaction {
-        let read = || self.kernel_memory.areas(&self.memory, self.memory_size);
+        let read = || self.kernel_memory.areas(&self.memory, self.memory_size, true);
         match from {
             Some(Reader::Memory) => {
                 return Reaction::Answer(self.guest_windows(read(), Reader::Memory));
@@ -223,6 +225,7 @@ impl Machine {
             && let Some(answer) = agent.answer(number)
         {
             let areas = answer.and_then(|text| areas::parse(&text, number, self.memory_size));
+            let areas = areas.map(|(page_size, areas)| KernelAreas { page_size, areas, owners: None });
             return Some(self.guest_windows(areas, Reader::Agent));
         }
         if !late {
@@ -238,16 +241,9 @@ impl Machine {
         Some(Answer::Error(format!("{why} (waited {} s)", PATIENCE.as_secs())))
     }
 
-    fn guest_windows(&self, areas: Result<(u64, Vec<Area>), impl ToString>, read_by: Reader) -> Answer {
-        let written = self.devices.written();
-        let written: Vec<_> = written.iter().map(|(range, bitmap)| (range.start, runs(bitmap))).collect();
+    fn guest_windows(&self, areas: Result<KernelAreas, impl ToString>, read_by: Reader) -> Answer {
         match areas {
-            Ok((page_size, areas)) => {
-                let mut windows: Vec<_> =
-                    areas.iter().map(|area| guest_window(area, page_size, &written, read_by)).collect();
-                windows.sort_by_key(|window| window.base);
-                Answer::Cma(windows)
-            }
+            Ok(areas) => Answer::Cma(guest_windows(&areas, &self.devices.written(), read_by)),
             Err(error) => Answer::Error(error.to_string()),
         }
     }
@@ -283,63 +279,4 @@ fn no_frame() -> Answer {
         "the device wrote no frame within {seconds} s; start a stream in the guest (v4l2-ctl --stream-mmap), and resume frames if \
          they are paused"
     ))
-}
-
-/// The window that an area of the guest's kernel is. `page_size` is that of the kernel; `written` has runs of pages of 4 KiB,
-/// each list with the address from which its pages are counted.
-fn guest_window(
-    area: &Area,
-    page_size: u64,
-    written: &[(u64, Vec<(u64, u64)>)],
-    read_by: Reader,
-) -> GuestWindow {
-    let base = area.ranges().next().map_or(0, |range| range.start) * page_size;
-    let size = area.count() * page_size;
-    let scale = page_size / PAGE_SIZE;
-    let allocated = area.allocated();
-    let inside = |run: Range<u64>| {
-        let run = run.start.max(base)..run.end.min(base + size);
-        (!run.is_empty()).then(|| ((run.start - base) / PAGE_SIZE, (run.end - run.start) / PAGE_SIZE))
-    };
-    let addresses = written.iter().flat_map(|(start, runs)| {
-        runs.iter().map(move |(first, count)| start + first * PAGE_SIZE..start + (first + count) * PAGE_SIZE)
-    });
-    GuestWindow {
-        name: area.name().to_owned(),
-        base,
-        size,
-        order_per_bit: area.order_per_bit() + scale.ilog2(),
-        pages_allocated: allocated.count() * scale,
-        runs_allocated: allocated
-            .runs()
-            .map(|run| (run.start * scale, (run.end - run.start) * scale))
-            .collect(),
-        runs_written: addresses.filter_map(inside).collect(),
-        read_by,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_window_has_what_was_written_inside() {
-        let area = Area::new("isp@100000", 0x100, 64, 0).unwrap();
-        // Pages 0xfe to 0x101, 0x110, and 0x13f to 0x140, counted from an alloc-range's start; another window.
-        let written = [(0xf0_000, vec![(14, 4), (32, 1), (79, 2)]), (0x20_0000, vec![(0, 4)])];
-        let window = guest_window(&area, 4096, &written, Reader::Memory);
-        assert_eq!(window.runs_written, [(0, 2), (16, 1), (63, 1)]);
-        assert_eq!((window.base, window.size), (0x10_0000, 64 << 12));
-    }
-
-    #[test]
-    fn larger_pages_are_counted_in_ours() {
-        let mut area = Area::new("isp@1000000", 0x100, 64, 0).unwrap();
-        area.alloc(3, 0).unwrap();
-        let window = guest_window(&area, 65536, &[(0x100_0000, vec![(5, 1)])], Reader::Agent);
-        assert_eq!((window.base, window.size, window.order_per_bit), (0x100_0000, 64 << 16, 4));
-        assert_eq!((window.pages_allocated, window.runs_allocated), (48, vec![(0, 48)]));
-        assert_eq!(window.runs_written, [(5, 1)]);
-    }
 }

@@ -34,8 +34,9 @@ impl Machine {
     }
 
     fn metrics_text(&self) -> String {
-        let (page_size, areas) = self.kernel_memory.areas(&self.memory, self.memory_size).unwrap_or_default();
-        let areas: Vec<AreaFigures> = areas.iter().map(|area| AreaFigures::new(area, page_size)).collect();
+        let found = self.kernel_memory.areas(&self.memory, self.memory_size, false).unwrap_or_default();
+        let areas: Vec<AreaFigures> =
+            found.areas.iter().map(|area| AreaFigures::new(area, found.page_size)).collect();
         text(&self.status(), self.devices.faults.as_ref(), &areas, None)
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     observe::{
         boot_failure::Evidence,
         exit_status::ExitStatus,
+        guest_windows::{Reader, guest_windows},
         process::{overhead, since_process_start},
         report::{FORMAT_VERSION, MachineOutcome, Report, WindowReport},
     },
@@ -107,6 +108,10 @@ impl Machine {
         let windows = windows.into_iter().map(|window| WindowReport::new(window, &written)).collect();
 
         let ended_well = matches!(outcome, MachineOutcome::Exit { .. });
+        // The search for a kernel's symbols takes time, which the report of a guest that ended by itself does not need.
+        let areas = || self.kernel_memory.areas(&self.memory, self.memory_size, true).ok();
+        let found = if ended_well { None } else { areas() };
+        let guest_windows = found.map(|found| guest_windows(&found, &written, Reader::Memory));
         let report = Report {
             format_version: FORMAT_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -119,6 +124,7 @@ impl Machine {
             overhead_at_boot_mark: self.overhead_at_boot_mark,
             overhead_at_end: overhead(),
             windows,
+            guest_windows,
             devices: reports,
             out,
             faults,

@@ -23,6 +23,7 @@ pub mod signals;
 mod start;
 mod streams;
 mod told;
+mod trim;
 pub mod vcpu;
 pub mod wakeups;
 pub mod watch;

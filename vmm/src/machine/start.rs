@@ -21,6 +21,7 @@ use super::{
     running::Machine,
     streams::Streams,
     told::Told,
+    trim,
     vcpu::Vcpus,
     wakeups::{Wake, Wakeups},
 };
@@ -142,6 +143,7 @@ impl Machine {
         let kernel_memory = KernelMemory::open(&config.kernel, &memory, kernel.clone(), windows.clone());
         // They open files at their first call.
         let _ = (overhead(), since_process_start());
+        trim::give_back();
         sandbox::enter_main().map_err(SandboxError::Host)?;
         vcpus.resume();
 

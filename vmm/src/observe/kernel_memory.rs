@@ -14,7 +14,12 @@ use std::{
 use cma::{
     Window,
     area::Area,
-    live::{self, Array, CmaLayout, Length, LiveError, elf::Elf, search},
+    live::{
+        self, Array, CmaLayout, Length, LiveError,
+        elf::Elf,
+        owners::{self, OwnerTable, Owners},
+        search,
+    },
 };
 use vm_memory::{Address as _, Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap};
 
@@ -81,6 +86,18 @@ struct Found {
     array: Array,
     map: KernelMap,
     layout: CmaLayout,
+    owners: Option<OwnerTable>,
+}
+
+/// The areas of a kernel, in pages of its own.
+#[derive(Debug, Default)]
+pub struct KernelAreas {
+    /// The size of a page in bytes.
+    pub page_size: u64,
+    /// The areas.
+    pub areas: Vec<Area>,
+    /// The owners of runs of their pages; None if they are unknown.
+    pub owners: Option<Owners>,
 }
 
 impl KernelMemory {
@@ -94,34 +111,28 @@ impl KernelMemory {
         Self { symbols, types, kernel, page_bits, windows, in_files, in_memory }
     }
 
-    /// The size of the kernel's pages, and its areas in `memory`.
+    /// The kernel's areas in `memory`, with the owners of their pages if `with_owners`.
     ///
     /// # Errors
     /// If the kernel's symbols or types are unknown, or the memory is not as they say.
-    pub fn areas(&self, memory: &GuestMemoryMmap, size: u64) -> Result<(u64, Vec<Area>), LiveError> {
-        let Found { array, map, layout } = self.found(memory)?;
-        let read = |address: u64, to: &mut [u8]| {
-            let (mut at, mut rest) = (address, to);
-            while !rest.is_empty() {
-                // What is contiguous in virtual memory is so in physical memory within a page.
-                let in_page =
-                    usize::try_from(cma::PAGE_SIZE - at % cma::PAGE_SIZE).unwrap_or(1).min(rest.len());
-                let (piece, behind) = std::mem::take(&mut rest).split_at_mut(in_page);
-                let physical = map.physical(memory, at);
-                if physical.is_none_or(|at| memory.read_slice(piece, GuestAddress(at)).is_err()) {
-                    return false;
-                }
-                rest = behind;
-                at = at.wrapping_add(in_page as u64);
-            }
-            true
-        };
+    pub fn areas(
+        &self,
+        memory: &GuestMemoryMmap,
+        size: u64,
+        with_owners: bool,
+    ) -> Result<KernelAreas, LiveError> {
+        let Found { array, map, layout, owners } = self.found(memory)?;
+        let read = |address, to: &mut [u8]| read(memory, &map, address, to);
         let page_size = map.page_size();
         let areas = live::areas(&read, &layout, array, size / page_size)?;
         if areas.iter().flat_map(Area::ranges).any(|range| range.end > u64::MAX / page_size) {
             return Err(LiveError::Number { what: "an area at page", number: u64::MAX / page_size });
         }
-        Ok((page_size, areas))
+        let owners = match owners.filter(|_| with_owners) {
+            Some(table) => table.owners(&read, page_size, areas.iter().flat_map(allocated_pages))?,
+            None => None,
+        };
+        Ok(KernelAreas { page_size, areas, owners })
     }
 
     /// The kernel's view of `memory`, if its symbols are known and fit.
@@ -227,7 +238,7 @@ impl KernelMemory {
         let (start, length) = array.ok_or(LiveError::Symbols(
             "there is no file with them beside the kernel, and its memory has no area that is a window of this machine",
         ))?;
-        Ok(Found { array: Array { start, length: Length::Found(length) }, map, layout })
+        Ok(Found { array: Array { start, length: Length::Found(length) }, map, layout, owners: None })
     }
 
     fn find_in_files(&self) -> Result<Found, LiveError> {
@@ -244,7 +255,9 @@ impl KernelMemory {
     fn find_in(&self, file: &File) -> Result<Found, LiveError> {
         let read = |at: u64, to: &mut [u8]| file.read_exact_at(to, at).is_ok();
         let elf = Elf::read(&read)?;
-        let names = ["cma_areas", "cma_area_count", "_text", arch::KERNEL_TABLES];
+        let [sections, entry, operations] = owners::SYMBOLS;
+        let names =
+            ["cma_areas", "cma_area_count", "_text", arch::KERNEL_TABLES, sections, entry, operations];
         let symbols = elf.symbols(names)?;
         let symbol = |index: usize| symbols[index].ok_or(LiveError::Symbol(names[index]));
         let (areas, count, text, tables) = (symbol(0)?, symbol(1)?, symbol(2)?, symbol(3)?);
@@ -253,12 +266,43 @@ impl KernelMemory {
             "there is neither a section .BTF in the kernel's ELF file (CONFIG_DEBUG_INFO_BTF) nor a file vmlinux.btf",
         ))?;
         let map = self.map(text, tables).ok_or(LiveError::Memory(tables))?;
+        let page_bits = map.page_size().trailing_zeros();
         Ok(Found {
             array: Array { start: areas, length: Length::At(count) },
             map,
             layout: CmaLayout::of(&types)?,
+            owners: OwnerTable::of(
+                &types,
+                [symbols[4], symbols[5], symbols[6]],
+                arch::section_bits(page_bits) - page_bits,
+            ),
         })
     }
+}
+
+/// The pages of an area that are allocated.
+fn allocated_pages(area: &Area) -> impl Iterator<Item = Range<u64>> {
+    area.range_bitmaps().flat_map(|(range, allocated)| {
+        let runs: Vec<_> = allocated.runs().collect();
+        runs.into_iter().map(move |run| range.start + run.start..range.start + run.end)
+    })
+}
+
+/// Reads what the kernel has at a virtual address. False if it is not all mapped.
+fn read(memory: &GuestMemoryMmap, map: &KernelMap, address: u64, to: &mut [u8]) -> bool {
+    let (mut at, mut rest) = (address, to);
+    while !rest.is_empty() {
+        // What is contiguous in virtual memory is so in physical memory within a page.
+        let in_page = usize::try_from(cma::PAGE_SIZE - at % cma::PAGE_SIZE).unwrap_or(1).min(rest.len());
+        let (piece, behind) = std::mem::take(&mut rest).split_at_mut(in_page);
+        let physical = map.physical(memory, at);
+        if physical.is_none_or(|at| memory.read_slice(piece, GuestAddress(at)).is_err()) {
+            return false;
+        }
+        rest = behind;
+        at = at.wrapping_add(in_page as u64);
+    }
+    true
 }
 
 /// The shortest time that a search counts for.

@@ -6,7 +6,11 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::exit_status::{ExitStatus, Reason};
+use super::{
+    exit_status::{ExitStatus, Reason},
+    guest_windows::GuestWindow,
+    page_runs::runs,
+};
 use crate::{guest::files::OutReport, sandbox::SandboxReport};
 
 /// The version of the format of a [`Report`]. It grows when a field goes or changes its meaning; a new field leaves it as it
@@ -168,6 +172,9 @@ pub struct Report {
     pub overhead_at_end: u64,
     /// The CMA windows.
     pub windows: Vec<WindowReport>,
+    /// The windows as the guest's kernel had them at the end, read from its memory; null if the guest ended by itself, and if
+    /// minivmm does not know the kernel's symbols.
+    pub guest_windows: Option<Vec<GuestWindow>>,
     /// The devices that have counters, in the order in which the machine has them.
     pub devices: Vec<DeviceReport>,
     /// The files that the guest left; null without `--out`.
@@ -191,31 +198,5 @@ impl Report {
         let (id, counter) = path.split_once('.')?;
         let device = self.devices.iter().find(|device| device.id == id)?;
         device.counters.get(counter).copied()
-    }
-}
-
-/// The set bits of `bitmap` as runs of (first, count).
-pub fn runs(bitmap: &[u64]) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for (word, bits) in (0_u64..).zip(bitmap) {
-        for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
-            let page = word * 64 + bit;
-            match runs.last_mut() {
-                Some((first, count)) if *first + *count == page => *count += 1,
-                _ => runs.push((page, 1)),
-            }
-        }
-    }
-    runs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_cross_words() {
-        assert_eq!(runs(&[0b0110 | 1 << 63, 0b1011]), [(1, 2), (63, 3), (67, 1)]);
-        assert_eq!(runs(&[]), []);
     }
 }

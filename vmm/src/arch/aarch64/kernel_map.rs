@@ -18,6 +18,12 @@ pub fn kernel_page_bits(memory: &GuestMemoryMmap, start: u64) -> Option<u32> {
     [None, Some(12), Some(14), Some(16)][(flags >> 1 & 3) as usize]
 }
 
+/// The bits of an address within a section of the memory map, for pages of `page_bits` bits (arch/arm64/include/asm/sparsemem.h,
+/// SECTION_SIZE_BITS).
+pub fn section_bits(page_bits: u32) -> u32 {
+    if page_bits == 16 { 29 } else { 27 }
+}
+
 /// How far the image of a kernel is above its physical address, if it begins at `start` in guest memory and at the virtual address `text`.
 /// Without a seed in the tree, which a machine of ours lacks, it does not move itself.
 pub fn image_offset(start: u64, text: u64) -> u64 {

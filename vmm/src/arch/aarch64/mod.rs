@@ -30,7 +30,9 @@ pub use fdt::{
     BUS_COMPATIBLE, CLOCKS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes,
 };
 pub use gic::InterruptControllers;
-pub use kernel_map::{KERNEL_TABLES, KernelMap, image_offset, image_offset_by, kernel_page_bits};
+pub use kernel_map::{
+    KERNEL_TABLES, KernelMap, image_offset, image_offset_by, kernel_page_bits, section_bits,
+};
 pub use layout::{
     GIC_CPU_INTERFACE, GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, INITRD_LIMIT, IRQS, MEMORY_MAX, MMIO_START,
     PAGEBLOCK, TREE_MAX_SIZE, ram, taken_before_linux,

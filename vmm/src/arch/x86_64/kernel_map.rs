@@ -18,6 +18,11 @@ pub fn kernel_page_bits(_: &GuestMemoryMmap, _: u64) -> Option<u32> {
     Some(12)
 }
 
+/// The bits of an address within a section of the memory map (arch/x86/include/asm/sparsemem.h, SECTION_SIZE_BITS).
+pub fn section_bits(_: u32) -> u32 {
+    27
+}
+
 /// How far a kernel's image is above its physical address. One that is started as ELF does not move itself.
 pub fn image_offset(_: u64, _: u64) -> u64 {
     START

@@ -158,6 +158,7 @@ impl View {
             lines.extend(symbols.chunks(width.max(1).into()).map(colored));
             lines
                 .push(Line::from(format!("a character is {}: {LEGEND}", human(pages * map.page_size))).dim());
+            lines.extend(ctl::owner_lines(window).into_iter().map(Line::from));
         }
     }
 
@@ -216,7 +217,10 @@ mod tests {
     use ratatui::{Terminal, backend::TestBackend, buffer::Cell};
 
     use super::*;
-    use crate::{api::Reader, observe::report::DeviceReport};
+    use crate::{
+        api::{OwnedRun, Reader},
+        observe::report::DeviceReport,
+    };
 
     fn status(seconds: f64, frames: u64) -> Status {
         Status {
@@ -255,19 +259,26 @@ mod tests {
             pages_allocated: 8,
             runs_allocated: vec![(8, 8)],
             runs_written: vec![(12, 4)],
+            owners: Some(vec![
+                OwnedRun { first: 8, pages: 1, comm: "v4l2-ctl".into(), pid: 61, tgid: 60 },
+                OwnedRun { first: 9, pages: 4, comm: "sh".into(), pid: 70, tgid: 70 },
+                OwnedRun { first: 13, pages: 3, comm: "v4l2-ctl".into(), pid: 62, tgid: 60 },
+            ]),
             read_by: Reader::Memory,
         }]);
-        let seen = screen(&mut view, 80, 12);
+        let seen = screen(&mut view, 80, 14);
         assert_eq!(seen[0], "vm.sock: running for 12 s, booted after 1.50 s, 2 vCPUs, 512M of memory");
         assert_eq!(seen[1], "exits to minivmm 1600, 300.0/s");
         assert_eq!(seen[3], "CMA window isp at 0x40000000, 256 KiB");
         let map = format!("{}####WWWW{}", ".".repeat(8), ".".repeat(48));
         assert_eq!((seen[5].as_str(), &seen[6][..22]), (map.as_str(), "a character is 4 KiB: "));
-        assert_eq!(seen[8], "camera0 (camera)");
-        let words: Vec<&str> = seen[9].split_whitespace().collect();
-        assert_eq!((words, seen[10].as_str()), (vec!["frames", "160", "30.0/s"], ""));
+        let owners = ["owned by v4l2-ctl, pid 60: 4 pages, 8 13-15", "owned by sh, pid 70: 4 pages, 9-12"];
+        assert_eq!(seen[7..9], owners);
+        assert_eq!(seen[10], "camera0 (camera)");
+        let words: Vec<&str> = seen[11].split_whitespace().collect();
+        assert_eq!((words, seen[12].as_str()), (vec!["frames", "160", "30.0/s"], ""));
         view.toggle_zeros();
-        assert!(screen(&mut view, 80, 12)[10].starts_with("drops "));
+        assert!(screen(&mut view, 80, 14)[12].starts_with("drops "));
     }
 
     #[test]
