@@ -19,7 +19,7 @@ use crate::{
             output::MetricsOutput,
             server::MetricsServer,
         },
-        process::{overhead, resident},
+        process::{overhead_by_counters, resident},
     },
 };
 
@@ -66,6 +66,6 @@ pub(super) fn text(
     end: Option<u8>,
 ) -> String {
     let rules = faults.map(Faults::rules).unwrap_or_default();
-    let (resident, overhead) = (resident(), overhead());
+    let (resident, overhead) = (resident(), overhead_by_counters());
     Figures { status, rules: &rules, areas, resident, overhead, end }.text()
 }

@@ -40,7 +40,7 @@ metrics! {
     EXITS = "minivmm_exits_total", Counter, [], "How often a vCPU has left the guest for minivmm: the returns of KVM_RUN.";
     MEMORY = "minivmm_guest_memory_bytes", Gauge, [], "Guest memory.";
     RESIDENT = "minivmm_resident_bytes", Gauge, [], "Resident memory of the process, with the guest's.";
-    OVERHEAD = "minivmm_overhead_bytes", Gauge, [], "Resident memory of the process apart from the guest's.";
+    OVERHEAD = "minivmm_overhead_bytes", Gauge, [], "Resident memory of the process apart from the guest's, by counters of the kernel that can be some hundred KiB off for each thread.";
     WINDOW = "minivmm_window_bytes", Gauge, ["window"], "Size of a CMA window.";
     WRITTEN = "minivmm_window_written_pages", Gauge, ["window"], "Number of the window's pages of 4 KiB that devices wrote to since the start.";
     AREA = "minivmm_cma_area_pages", Gauge, ["area"], "Pages of 4 KiB of a CMA area of the guest's kernel, where minivmm can read it from guest memory.";
