@@ -34,6 +34,7 @@ const QUOTED: usize = 300;
 /// A running program; dropping it ends it. The kernel also ends it (SIGKILL) when the thread that started it ends.
 #[derive(Debug)]
 pub struct Helper {
+    pid: Pid,
     process: OwnedFd,
     errors: Option<OwnedFd>,
 }
@@ -63,8 +64,9 @@ impl Helper {
         // SAFETY: the closure makes system calls that are safe between fork and exec, and nothing else.
         unsafe { command.pre_exec(prepare) };
         let mut child = command.spawn()?;
-        match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-            Ok(process) => Ok(Self { process, errors: child.stderr.take().map(OwnedFd::from) }),
+        let pid = Pid::from_child(&child);
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => Ok(Self { pid, process, errors: child.stderr.take().map(OwnedFd::from) }),
             Err(error) => {
                 // Both fail only if it has ended already.
                 let _ = child.kill();
@@ -72,6 +74,11 @@ impl Helper {
                 Err(error.into())
             }
         }
+    }
+
+    /// The number of its process, which no other one gets before this is dropped.
+    pub fn pid(&self) -> Pid {
+        self.pid
     }
 
     /// The reader of its standard error, if that is a pipe of the command. The first call has it.

@@ -13,12 +13,22 @@ use std::{
 };
 
 use devices::{helper::Helper, virtio::net::Forward};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::{
+    process::Pid,
+    thread::{CpuSet, sched_setaffinity},
+};
 
 use super::recipe::Recipe;
 
 /// A running emulator; dropping it ends it. It also ends when the thread that started it ends, however that ends.
-pub(super) struct Qemu(#[expect(dead_code, reason = "it is dropped")] Helper);
+pub(super) struct Qemu(Helper);
+
+impl Qemu {
+    /// The number of its process.
+    pub(super) fn pid(&self) -> Pid {
+        self.0.pid()
+    }
+}
 
 /// The emulator's arguments, and the descriptors that it inherits.
 pub(super) struct Builder {

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::Pid,
+};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH},
     iterator::{backend::SignalDelivery, exfiltrator::SignalOnly},
@@ -40,6 +43,9 @@ const GRACE: Duration = Duration::from_secs(15);
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 /// How long the last answers of the command's socket may take when it has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
+
+/// The time between two looks for a free CPU.
+const SEEK: Duration = Duration::from_secs(1);
 
 /// The signals that are passed on, and their names in the lab.
 const PASSED: [(i32, &str); 4] = [(SIGHUP, "HUP"), (SIGINT, "INT"), (SIGQUIT, "QUIT"), (SIGTERM, "TERM")];
@@ -151,6 +157,9 @@ pub(super) fn run(
         raw: None,
         escape: Escape::default(),
         ending: None,
+        cpu,
+        emulator: qemu.pid(),
+        sought: Instant::now(),
     };
     if let Some(port) = &err_port {
         session.outputs.push(Flow::from_port(port, &mark, sink(stderr.as_fd())));
@@ -235,6 +244,11 @@ struct Session<'a> {
     escape: Escape,
     /// The signal that was passed on to the command, and when that has to have ended.
     ending: Option<(i32, Instant)>,
+    /// The CPU that the emulator is on, if it has one alone.
+    cpu: Option<HostCpu>,
+    emulator: Pid,
+    /// When a CPU of its own was sought for the emulator.
+    sought: Instant,
 }
 
 impl Session<'_> {
@@ -248,6 +262,7 @@ impl Session<'_> {
                     (captured.next().unwrap_or_default(), captured.next().unwrap_or_default());
                 return Ok(Output { status, stdout, stderr });
             }
+            self.seek_cpu()?;
             let ready = self.wait(signals.as_deref())?;
             if ready.signal
                 && let Some(signals) = signals.as_deref_mut()
@@ -271,7 +286,26 @@ impl Session<'_> {
         }
     }
 
-    /// Waits until something can be done, or for the time limit.
+    /// Whether the emulator shares its CPU with another lab's.
+    fn shares_cpu(&self) -> bool {
+        self.cpu.as_ref().is_some_and(HostCpu::may_be_shared)
+    }
+
+    /// Looks now and then for a CPU that another lab has left, if the emulator shares one.
+    fn seek_cpu(&mut self) -> Result<(), LabError> {
+        if self.shares_cpu() && self.sought.elapsed() >= SEEK {
+            self.sought = Instant::now();
+            let emulator = self.emulator;
+            let sought = self.cpu.as_mut().map_or(Ok(()), |cpu| cpu.seek(emulator));
+            return sought.map_err(|source| LabError::Io {
+                what: "cannot move the emulator to another CPU".into(),
+                source,
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until something can be done, for the time limit, or until a CPU is sought.
     fn wait(&self, signals: Option<&Signals>) -> Result<Ready, LabError> {
         loop {
             let left = self.limit().map(|limit| limit.saturating_sub(self.begun.elapsed()));
@@ -282,7 +316,8 @@ impl Session<'_> {
             if let (Some((signal, _)), Some(Duration::ZERO)) = (self.ending, grace) {
                 return Err(LabError::Signal(signal));
             }
-            let left = left.into_iter().chain(grace).min();
+            let seek = self.shares_cpu().then(|| SEEK.saturating_sub(self.sought.elapsed()));
+            let left = left.into_iter().chain(grace).chain(seek).min();
             let sources = [
                 signals.map(|signals| (signals.get_read().as_fd(), PollFlags::IN)),
                 self.log.as_ref().map(|log| (log.as_fd(), PollFlags::IN)),
@@ -296,7 +331,8 @@ impl Session<'_> {
                 sources.iter().flatten().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
             let timeout = left.and_then(|left| left.try_into().ok());
             match poll(&mut fds, timeout.as_ref()) {
-                Err(rustix::io::Errno::INTR) | Ok(0) => continue,
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(0) => return Ok(Ready::default()),
                 Err(error) => return Err(LabError::Io { what: "cannot poll".into(), source: error.into() }),
                 Ok(_) => (),
             }
@@ -436,6 +472,7 @@ impl Session<'_> {
 }
 
 /// What can be done without waiting.
+#[derive(Default)]
 struct Ready {
     signal: bool,
     log: bool,

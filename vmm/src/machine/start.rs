@@ -31,7 +31,7 @@ use crate::{
     guest::{files::Files, input::Input, output::Output, serial_log::SerialLog, terminal},
     observe::{
         kernel_memory::KernelMemory,
-        process::{overhead, since_process_start},
+        process::{overhead, resident, since_process_start},
     },
     sandbox::{self, SandboxError, violation},
 };
@@ -142,7 +142,7 @@ impl Machine {
 
         let kernel_memory = KernelMemory::open(&config.kernel, &memory, kernel.clone(), windows.clone());
         // They open files at their first call.
-        let _ = (overhead(), since_process_start());
+        let _ = (overhead(), resident(), since_process_start());
         trim::give_back();
         sandbox::enter_main().map_err(SandboxError::Host)?;
         vcpus.resume();
