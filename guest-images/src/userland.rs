@@ -25,6 +25,9 @@ pub const SUITES: [&str; 3] = ["bookworm", SUITE, "sid"];
 /// Packages on this machine.
 const TOOLS: [&str; 2] = ["e2fsprogs", "mmdebstrap"];
 
+/// Packages with which this machine runs the programs of another architecture.
+const EMULATION: [&str; 2] = ["binfmt-support", "qemu-user-static"];
+
 /// Packages in the userland: capture and inspection, codecs, pipelines, camera stacks, vision, and what scripts need.
 const PACKAGES: [&str; 12] = [
     "ffmpeg",
@@ -40,6 +43,14 @@ const PACKAGES: [&str; 12] = [
     "python3-opencv",
     "v4l-utils",
 ];
+
+/// Tells this machine's kernel how to run these programs, as root. It forgets that at each boot, and a machine without systemd does not
+/// tell it again.
+const REGISTER: &str = "
+set -eu
+[ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+update-binfmts --enable
+";
 
 /// The lines that mmdebstrap prints, roughly: the length of the progress bar.
 const LINES: u64 = 20;
@@ -66,8 +77,8 @@ chown "$(stat -c %u:%g .)" root.ext4
 "#;
 
 /// Builds the userland of a suite of Debian for `arch`, if it was not built yet, and returns the image: a raw disk with ext4, for
-/// `minivmm --root`. It shows its progress on stderr. It needs root or passwordless sudo, and for another architecture than
-/// this machine's a QEMU for its programs (Debian's package `qemu-user-static`, with binfmt_misc).
+/// `minivmm --root`. It shows its progress on stderr. It needs root or passwordless sudo. For another architecture than
+/// this machine's it installs an emulator for its programs (Debian's packages `qemu-user-static` and `binfmt-support`).
 ///
 /// # Errors
 /// If a package is missing and may not be installed, or if a step fails.
@@ -77,6 +88,10 @@ pub fn build(arch: &'static Arch, suite: &str) -> Result<PathBuf, Error> {
     let lock = Lock::take(&folder.with_extension("lock"), || ())?;
     if !folder.is_dir() {
         debian::install(&TOOLS)?;
+        if arch.name != Arch::host().name {
+            debian::install(&EMULATION)?;
+            command::output(&mut as_root(&["sh", "-c", REGISTER])?)?;
+        }
         cache::create_whole(folder, |partial| fill(arch, suite, partial, &lock))?;
     }
     Ok(image)
@@ -92,12 +107,19 @@ pub fn image(arch: &Arch, suite: &str) -> Result<PathBuf, Error> {
     Ok(cache_dir()?.join("userlands").join(arch.name).join(folder).join("root.ext4"))
 }
 
+/// The command of these words, for root.
+fn as_root(words: &[&str]) -> Result<Command, Error> {
+    let prefix = privilege().ok_or(Error::NotRoot)?;
+    let mut words = prefix.iter().chain(words);
+    let mut command = Command::new(words.next().unwrap_or(&"sh"));
+    command.args(words);
+    Ok(command)
+}
+
 /// Makes the image in the folder `partial`.
 fn fill(arch: &Arch, suite: &str, partial: &Path, lock: &Lock) -> Result<(), Error> {
-    let prefix = privilege().ok_or(Error::NotRoot)?;
-    let mut words = prefix.iter().copied().chain(["sh", "-c", SCRIPT, "sh"]);
-    let mut build = Command::new(words.next().unwrap_or("sh"));
-    build.args(words).args([arch.debian, suite, &PACKAGES.join(",")]).arg(partial);
+    let mut build = as_root(&["sh", "-c", SCRIPT, "sh"])?;
+    build.args([arch.debian, suite, &PACKAGES.join(",")]).arg(partial);
     let log = partial.with_extension("log");
     let step = Step::begin("userland", LINES);
     // The lock lasts until the build has ended, also if this process is killed.

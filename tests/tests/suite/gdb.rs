@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guest_images::{Arch, Kind, Release};
+use guest_images::{Arch, Kind, Release, debian};
 use tests::{
     bare_metal::BareMetal,
     guest,
-    harness::{Group, Place},
-    tests,
+    harness::{Group, Place, Test},
+    programs, tests,
 };
 
 /// The tests with bare-metal guests.
@@ -29,11 +29,12 @@ pub(crate) fn group() -> Group {
     }
 }
 
-/// The test with Linux. gdb runs on this host; minivmm runs the guest in a lab where it has to.
+/// The tests with Linux. gdb runs on this host; minivmm runs the guest in a lab where it has to.
 pub(crate) fn linux() -> Group {
-    let tests =
-        tests![gdb_debugs_linux, gdb_reads_a_memory_dump].into_iter().map(|test| test.only_on(Arch::X86_64));
-    Group { name: "gdb_linux", place: Place::OutsideOfLabs, tests: tests.collect() }
+    let mut tests = tests![gdb_debugs_linux, gdb_reads_a_memory_dump];
+    tests.extend(tests![gdb_debugs_linux_on_aarch64].into_iter().map(Test::only_if_thorough));
+    let tests = tests.into_iter().map(|test| test.only_on(Arch::X86_64)).collect();
+    Group { name: "gdb_linux", place: Place::OutsideOfLabs, tests }
 }
 
 /// Time limit of gdb, and of a machine's start.
@@ -66,15 +67,20 @@ fn bare_metal(folder: &Path, waits: bool) -> (Child, PathBuf, PathBuf) {
 
 /// What gdb prints at these commands.
 fn gdb(symbols: &Path, socket: &Path, commands: &[&str]) -> String {
+    attached("gdb", symbols, socket, commands)
+}
+
+/// As [`gdb`], with a gdb for the guest's architecture.
+fn attached(program: &str, symbols: &Path, socket: &Path, commands: &[&str]) -> String {
     // A lab takes some seconds before the first answer, for which gdb would ask again.
     let attach = ["set remotetimeout 100".to_owned(), format!("target remote {}", socket.display())];
     let commands: Vec<&str> = attach.iter().map(String::as_str).chain(commands.iter().copied()).collect();
-    run_gdb(&[symbols], &commands)
+    run_gdb(program, &[symbols], &commands)
 }
 
 /// What gdb prints with these files, at these commands.
-fn run_gdb(files: &[&Path], commands: &[&str]) -> String {
-    let mut gdb = Command::new("gdb");
+fn run_gdb(program: &str, files: &[&Path], commands: &[&str]) -> String {
+    let mut gdb = Command::new(program);
     gdb.args(["-nx", "-q", "-batch", "-iex", "add-auto-load-safe-path /"]);
     for command in commands {
         gdb.args(["-ex", command]);
@@ -314,21 +320,35 @@ fn a_debugger_that_sends_anything_hangs_nothing() {
     assert_eq!(child.wait().unwrap().code(), Some(15));
 }
 
+fn gdb_debugs_linux() {
+    let minivmm = Command::new(guest::minivmm());
+    debug_linux(Arch::host(), minivmm, "gdb", "break");
+}
+
+/// The same in a guest of the other architecture, which this host's gdb debugs. Its MMU is off at first, when memory has no breakpoints at
+/// virtual addresses.
+fn gdb_debugs_linux_on_aarch64() {
+    debian::install(&["gdb-multiarch"]).unwrap();
+    let mut lab = Command::new(programs::build("tests", "lab").unwrap());
+    lab.args(["run", "--arch", Arch::AARCH64.name, "--", "minivmm"]);
+    debug_linux(Arch::AARCH64, lab, "gdb-multiarch", "hbreak");
+}
+
 /// A breakpoint at the kernel's first function, one at a system call, the lines and types of the kernel's source, a watchpoint (in
 /// a lab, where KVM has no debug registers, gdb steps for it), the kernel's own commands for gdb, and the guest runs on.
-fn gdb_debugs_linux() {
-    let image =
-        guest_images::current(Arch::host(), Kind::Default(Release::ALL[0])).expect("the image is built");
+fn debug_linux(arch: &Arch, mut minivmm: Command, gdb: &str, first: &str) {
+    let image = guest_images::current(arch, Kind::Default(Release::ALL[0])).expect("the image is built");
     let symbols = image.dir.join("vmlinux.debug");
     let folder = tempfile::tempdir().unwrap();
-    let mut minivmm = Command::new(guest::minivmm());
     minivmm.args(["--cma", "16M", "--camera", "none", "--timeout", "100", "--exec", "echo ran", "--gdb"]);
     let (child, socket) = start(minivmm.arg(folder.path().join("gdb")), folder.path());
-    let printed = gdb(
+    let first = format!("{first} start_kernel");
+    let printed = attached(
+        gdb,
         &symbols,
         &socket,
         &[
-            "break start_kernel",
+            first.as_str(),
             "continue",
             "break cma_init_reserved_mem",
             "continue",
@@ -349,7 +369,7 @@ fn gdb_debugs_linux() {
             "detach",
         ],
     );
-    in_order(&printed, &["Breakpoint 1, start_kernel () at ", "init/main.c"]);
+    in_order(&printed, &["reakpoint 1, ", "start_kernel () at ", "init/main.c"]);
     in_order(
         &printed,
         &["Breakpoint 2, cma_init_reserved_mem (base=", "#1 ", "rmem_cma_setup", "start_kernel ()"],
@@ -382,7 +402,7 @@ fn gdb_reads_a_memory_dump() {
         "p (char *)saved_command_line",
         "lx-dmesg",
     ];
-    let printed = run_gdb(&[&image.dir.join("vmlinux.debug"), &path], &commands);
+    let printed = run_gdb("gdb", &[&image.dir.join("vmlinux.debug"), &path], &commands);
     in_order(&printed, &["pvpanic_panic_notify", "panic (", "sysrq_handle_crash", "write_sysrq_trigger"]);
     in_order(&printed, &["$1 = \"minivmm\"", "$2 = \"isp@", "$3 = ", "panic=-1", "Trigger a crash"]);
 }

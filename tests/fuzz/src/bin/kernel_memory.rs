@@ -7,7 +7,10 @@ use std::{ops::Range, path::Path};
 use cma::Window;
 use fuzz::Start;
 use vm_memory::{Bytes as _, GuestAddress};
-use vmm::{boot::memory, observe::kernel_memory::KernelMemory};
+use vmm::{
+    boot::memory,
+    observe::kernel_memory::{KernelAreas, KernelMemory},
+};
 
 /// Where Linux maps its image on x86_64. The input is all RAM, from physical address 0.
 const START: u64 = 0xffff_ffff_8000_0000;
@@ -92,8 +95,8 @@ fuzz::target!(Start { seeds: seeds(), heap: Some(8 << 20), ..Start::default() },
     let windows = vec![Window { base: WINDOW.start, size, ..Window::default() }];
     let reader = KernelMemory::open(Path::new("/no/such/kernel"), &memory, RAM, windows);
     let _ = reader.view(&memory);
-    match reader.areas(&memory, RAM.end) {
-        Ok((page_size, areas)) => {
+    match reader.areas(&memory, RAM.end, true) {
+        Ok(KernelAreas { page_size, areas, .. }) => {
             assert!(areas.iter().map(cma::area::Area::count).sum::<u64>() <= RAM.end / page_size);
             assert!(areas.iter().all(|area| !area.name().contains(char::is_control)));
         }
