@@ -25,8 +25,8 @@ pub const SUITES: [&str; 3] = ["bookworm", SUITE, "sid"];
 /// Packages on this machine.
 const TOOLS: [&str; 2] = ["e2fsprogs", "mmdebstrap"];
 
-/// Packages with which this machine runs the programs of another architecture.
-const EMULATION: [&str; 2] = ["binfmt-support", "qemu-user-static"];
+/// Packages with which this machine runs the programs of another architecture, as mmdebstrap needs it.
+const EMULATION: [&str; 3] = ["arch-test", "binfmt-support", "qemu-user-static"];
 
 /// Packages in the userland: capture and inspection, codecs, pipelines, camera stacks, vision, and what scripts need.
 const PACKAGES: [&str; 12] = [

@@ -7,27 +7,32 @@ use std::{
     process::Command,
 };
 
-use guest_images::{Arch, cache::cache_dir, debian};
+use guest_images::{
+    Arch,
+    cache::cache_dir,
+    debian::{self, Archive},
+};
 use tests::{
+    cross,
     guest::text,
     harness::{Group, Place, Test},
     lab::Lab,
     programs, tests,
 };
 
-/// The tests. They install programs from crates.io and Debian for this machine's architecture.
+/// The tests. They take programs from crates.io and Debian.
 pub(crate) fn group() -> Group {
-    let tests = tests![a_share_is_as_posix_has_it, iperf3_sends_and_receives];
-    let only = |test: Test| test.only_if_thorough().only_on(Arch::host());
+    let tests = tests![a_share_is_as_posix_has_it, iperf3_sends_and_receives, iperf3_on_aarch64];
+    let only = |test: Test| test.only_if_thorough().only_on(Arch::X86_64);
     Group { name: "test_programs", place: Place::OutsideOfLabs, tests: tests.into_iter().map(only).collect() }
 }
 
 /// The output of a shell script with arguments, in a lab.
 #[track_caller]
-fn in_lab(script: &str, arguments: &[&Path]) -> String {
+fn in_lab(arch: &'static Arch, script: &str, arguments: &[&Path]) -> String {
     let words = ["sh", "-c", script, "sh"].map(Into::into).into_iter();
     let words = words.chain(arguments.iter().map(|path| path.as_os_str().to_owned()));
-    let output = Lab::new().network(Vec::new()).output(words, b"").unwrap();
+    let output = Lab::new().arch(arch).network(Vec::new()).output(words, b"").unwrap();
     assert_eq!(output.status, 0, "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
@@ -76,7 +81,7 @@ fn a_share_is_as_posix_has_it() {
             printf "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\ntests:x:1001:1001::/:/bin/false\n" > /etc/passwd
             printf "root:x:0:\nnogroup:x:65534:\ntests:x:1001:\n" > /etc/group
             pjdfstest -c /root/pjdfstest.toml -p /mnt/work; true'"#;
-    let printed = in_lab(script, &[&pjdfstest(), folder.path(), &programs::minivmm().unwrap()]);
+    let printed = in_lab(Arch::host(), script, &[&pjdfstest(), folder.path(), &programs::minivmm().unwrap()]);
     let (here, share) = printed.split_once("the share\n").unwrap();
     let (here, share) = (results(here), results(share));
     assert_eq!(here, share);
@@ -85,16 +90,40 @@ fn a_share_is_as_posix_has_it() {
     assert!(count("ok") > 300, "{share:?}");
 }
 
-/// In both directions, between a guest with this machine's userland and its host.
 fn iperf3_sends_and_receives() {
+    iperf3(Arch::host());
+}
+
+fn iperf3_on_aarch64() {
+    iperf3(Arch::AARCH64);
+}
+
+/// In both directions, between a guest and its host.
+fn iperf3(arch: &'static Arch) {
     const SIZE: u64 = 128 << 20;
-    debian::install(&["iperf3"]).unwrap();
+    // The program and its libraries, for the lab and the guest.
+    let folder = tempfile::tempdir().unwrap();
+    let archive = Archive::of(if arch.name == Arch::AARCH64.name { "arm64" } else { "amd64" });
+    for (package, place) in
+        [("iperf3", "usr/bin"), ("libiperf0", "usr/lib"), ("libsctp1", "usr/lib"), ("libssl3", "usr/lib")]
+    {
+        let place = archive.unpacked(package).unwrap().join(place);
+        let libraries = place.join(format!("{}-linux-gnu", arch.name));
+        for entry in fs::read_dir(if libraries.exists() { libraries } else { place }).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
     let script = format!(
-        r#"cd /run; iperf3 --server --daemon
-        "$1" --memory 512M --camera none --root / --net user --exec '
-            for direction in "" --reverse; do iperf3 --client 10.0.2.2 --bytes {SIZE} $direction --json; echo; echo end; done'"#
+        r#"cd /run; LD_LIBRARY_PATH="$2" "$2"/iperf3 --server --daemon
+        "$1" --memory 512M --camera none --add "$2":/iperf3 --net user --exec '
+            for direction in "" --reverse; do
+                LD_LIBRARY_PATH=/iperf3 /iperf3/iperf3 --client 10.0.2.2 --bytes {SIZE} $direction --json; echo; echo end
+            done'"#
     );
-    let printed = in_lab(&script, &[&programs::minivmm().unwrap()]);
+    let printed = in_lab(arch, &script, &[&cross::minivmm(arch).unwrap(), folder.path()]);
     let ends: Vec<_> = printed.split("\nend\n").filter(|part| !part.trim().is_empty()).collect();
     assert_eq!(ends.len(), 2, "{printed}");
     for json in ends {
