@@ -16,6 +16,7 @@ pub mod injection;
 pub mod kernels;
 pub mod programs;
 pub mod pty;
+pub mod python;
 pub mod qcow2;
 pub mod reserved;
 pub mod scenario;

@@ -1,10 +1,8 @@
 //! The quality of the ISP's demosaicing compared with OpenCV, on pictures of scikit-image.
 
 use std::{
-    env,
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::Command,
+    env, fs,
+    path::Path,
     sync::{Mutex, atomic::AtomicBool},
 };
 
@@ -12,10 +10,9 @@ use devices::media::{
     FORMATS, Phase,
     isp::{Input, Isp, Output, Params, Rect, Statistics},
 };
-use guest_images::{cache::cache_dir, debian};
 use tests::{
     harness::{Group, Place},
-    tests,
+    python, tests,
 };
 
 /// The tests.
@@ -30,32 +27,8 @@ pub(crate) fn group() -> Group {
 /// The packages of the script, for pip.
 const PACKAGES: [&str; 3] = ["numpy==2.4.6", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0"];
 
-/// Debian's Python, for which pip chooses packages. Another one can come first in the path.
-const PYTHON: &str = "/usr/bin/python3";
-
 /// Number of pixels at each edge that do not count: algorithms extrapolate the picture differently.
 const EDGE: usize = 4;
-
-/// A folder in the cache with [`PACKAGES`]. pip fills it once.
-fn packages() -> PathBuf {
-    debian::install(&["python3", "python3-pip"]).unwrap();
-    let cache = cache_dir().unwrap();
-    fs::create_dir_all(&cache).unwrap();
-    let folder = cache.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
-    let lock = File::create(folder.with_added_extension("lock")).unwrap();
-    lock.lock().unwrap();
-    if !folder.exists() {
-        let partial = folder.with_added_extension("partial");
-        let _ = fs::remove_dir_all(&partial);
-        let mut pip = Command::new(PYTHON);
-        pip.args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--target"])
-            .arg(&partial)
-            .args(PACKAGES);
-        assert!(pip.status().unwrap().success(), "{pip:?}");
-        fs::rename(partial, &folder).unwrap();
-    }
-    folder
-}
 
 /// The ISP's result for the mosaic of `rgb`, with all other stages neutral.
 fn ours(rgb: &[u8], [width, height]: [u32; 2]) -> Vec<u8> {
@@ -96,8 +69,7 @@ fn psnr(made: &[u8], rgb: &[u8], width: usize) -> f64 {
 fn colours_are_interpolated_at_least_as_well_as_by_opencv() {
     let folder = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/demosaic.py");
-    let output =
-        Command::new(PYTHON).arg(script).arg(folder.path()).env("PYTHONPATH", packages()).output().unwrap();
+    let output = python::with(&PACKAGES).arg(script).arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     println!("{:<24}{:>10}{:>12}{:>8}   PSNR in dB", "", "bilinear", "edge-aware", "ours");

@@ -1,6 +1,7 @@
 //! `--gdb`: bare-metal guests on this machine's KVM, by gdb and by its remote protocol, and Linux by gdb and the symbols of its kernel.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use tests::{
     bare_metal::BareMetal,
     guest,
     harness::{Group, Place, Test},
-    programs, tests,
+    programs, python, tests,
 };
 
 /// The tests with bare-metal guests.
@@ -31,7 +32,7 @@ pub(crate) fn group() -> Group {
 
 /// The tests with Linux. gdb runs on this host; minivmm runs the guest in a lab where it has to.
 pub(crate) fn linux() -> Group {
-    let mut tests = tests![gdb_debugs_linux, gdb_reads_a_memory_dump];
+    let mut tests = tests![gdb_debugs_linux, debuggers_read_a_memory_dump];
     tests.extend(tests![gdb_debugs_linux_on_aarch64].into_iter().map(Test::only_if_thorough));
     let tests = tests.into_iter().map(|test| test.only_on(Arch::X86_64)).collect();
     Group { name: "gdb_linux", place: Place::OutsideOfLabs, tests }
@@ -384,8 +385,8 @@ fn debug_linux(arch: &Arch, mut minivmm: Command, gdb: &str, first: &str) {
     assert!(output.status.success() && output.stdout == b"ran\n", "{output:?}");
 }
 
-/// gdb walks the stack of the vCPU that panicked, and reads the kernel's variables.
-fn gdb_reads_a_memory_dump() {
+/// gdb walks the stack of the vCPU that panicked, and reads the kernel's variables. drgn does too, with its own knowledge of kernels.
+fn debuggers_read_a_memory_dump() {
     let image =
         guest_images::current(Arch::host(), Kind::Default(Release::ALL[0])).expect("the image is built");
     let folder = tempfile::tempdir().unwrap();
@@ -405,4 +406,17 @@ fn gdb_reads_a_memory_dump() {
     let printed = run_gdb("gdb", &[&image.dir.join("vmlinux.debug"), &path], &commands);
     in_order(&printed, &["pvpanic_panic_notify", "panic (", "sysrq_handle_crash", "write_sysrq_trigger"]);
     in_order(&printed, &["$1 = \"minivmm\"", "$2 = \"isp@", "$3 = ", "panic=-1", "Trigger a crash"]);
+
+    let script = "
+print(prog['init_uts_ns'].name.nodename.string_().decode())
+for area in prog['cma_areas'][:prog['cma_area_count']]:
+    print(area.name.string_().decode(), area.count.value_())
+from drgn.helpers.linux import find_task, get_dmesg
+print(find_task(prog, 1).comm.string_().decode(), 'Trigger a crash' in get_dmesg(prog).decode())";
+    fs::write(folder.path().join("script"), script).unwrap();
+    let mut drgn = python::with(&["drgn==0.3.0"]);
+    drgn.args(["-m", "drgn", "-q", "-c"]).arg(&path).arg("-s").arg(image.dir.join("vmlinux.debug"));
+    let output = guest::run_within(drgn.arg(folder.path().join("script")), LIMIT);
+    let printed = guest::text(&output.stdout) + &guest::text(&output.stderr);
+    in_order(&printed, &["minivmm\nisp@", " 4096\n", "init True\n"]);
 }
