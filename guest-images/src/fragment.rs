@@ -13,6 +13,11 @@ use crate::{arch::Arch, command, error::Error, recipe::sorted_files, release::Re
 /// Options of ours that a kernel of the user's does not need.
 const NOT_NEEDED: [&str; 2] = ["CONFIG_LOCALVERSION=", "CONFIG_NR_CPUS="];
 
+/// An option of the tests of device trees. On x86_64, only it selects `CONFIG_OF_EARLY_FLATTREE`, without which a kernel takes no tree from
+/// its boot loader (drivers/of/Kconfig). Our patch for x86_64 selects that, too.
+const UNIT_TESTS: &str = "CONFIG_OF_UNITTEST=y";
+const TAKES_A_TREE: &str = "CONFIG_OF_EARLY_FLATTREE=y";
+
 /// The lines that set the options of our kernel of `release` for `arch`, below comments. Options that ours has off are left out: a kernel
 /// may have more.
 ///
@@ -26,6 +31,7 @@ pub fn text(arch: &Arch, release: Release) -> Result<String, Error> {
     if arch.name == Arch::X86_64.name {
         let of_release = ours.join("patches").join(release.patches());
         patches.push(("CMA windows of the device tree on x86_64 need", of_release));
+        let _ = writeln!(text, "# Without the patch for x86_64: {UNIT_TESTS}, whose tests run at each boot.");
     }
     for (what, folder) in patches {
         // Writing to a String cannot fail.
@@ -78,11 +84,17 @@ pub fn merge(arch: &Arch, folder: &Path) -> Result<Vec<String>, Error> {
     }
     let fragment = text(arch, release_of(arch, folder)?)?;
     // The last line of an option counts.
-    let unwritable = || Error::io("cannot write", &path);
-    let mut config = OpenOptions::new().append(true).open(&path).map_err(unwritable())?;
-    config.write_all(format!("\n{fragment}").as_bytes()).map_err(unwritable())?;
-    command::output(make(arch, folder).arg("olddefconfig"))?;
-    let config = fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
+    let complete = |lines: &str| -> Result<String, Error> {
+        let unwritable = || Error::io("cannot write", &path);
+        let mut config = OpenOptions::new().append(true).open(&path).map_err(unwritable())?;
+        config.write_all(format!("\n{lines}\n").as_bytes()).map_err(unwritable())?;
+        command::output(make(arch, folder).arg("olddefconfig"))?;
+        fs::read_to_string(&path).map_err(Error::io("cannot read", &path))
+    };
+    let mut config = complete(&fragment)?;
+    if !config.lines().any(|line| line == TAKES_A_TREE) {
+        config = complete(UNIT_TESTS)?;
+    }
     let is_set = |line: &&str| line.starts_with("CONFIG_") && !config.lines().any(|set| set == *line);
     Ok(fragment.lines().filter(is_set).map(str::to_owned).collect())
 }

@@ -36,6 +36,8 @@ fn a_plain_kernel_with_the_options_boots() {
     // What it lacks is named, before the boot and by the boot.
     let lacking = text(&doctor().stdout);
     assert!(lacking.contains("BAD  it lacks CONFIG_OF=y: reads the device tree\n"), "{lacking}");
+    let needs_tests = lacking.contains("BAD  it lacks CONFIG_OF_EARLY_FLATTREE=y: takes the device tree");
+    assert_eq!(needs_tests, Arch::host().name == "x86_64", "{lacking}");
     // Linux has these two for its own drivers alone. A patch of ours offers them.
     let refused = output(minivmm().args(["image", "config", "--merge", "--for"]).arg(kernel));
     assert_eq!(refused, "CONFIG_VIDEO_V4L2_SUBDEV_API=y\nCONFIG_VIDEOBUF2_DMA_CONTIG=y\n");

@@ -55,6 +55,10 @@ pub const CMDLINE: &str = "reboot=t";
 pub const KERNEL_OPTIONS: &[KernelOption] = &[
     KernelOption::built_in("X86_LOCAL_APIC", "has the local interrupt controllers"),
     KernelOption::built_in("X86_IO_APIC", "has the devices' interrupt controller"),
+    KernelOption::built_in(
+        "OF_EARLY_FLATTREE",
+        "takes the device tree; CONFIG_OF_UNITTEST or minivmm's patch selects it",
+    ),
     KernelOption::built_in("KVM_GUEST", "has the clock, as the machine has no PIT"),
 ];
 
