@@ -53,6 +53,19 @@ pub fn minivmm(arch: &Arch) -> io::Result<PathBuf> {
     if arch.name == Arch::host().name { programs::minivmm() } else { Cross::prepare()?.minivmm() }
 }
 
+/// minivmm for a guest of `arch`: this machine's, or the one that a lab of that architecture has.
+///
+/// # Errors
+/// If the lab's program cannot be built.
+pub fn command(arch: &Arch) -> io::Result<Command> {
+    if arch.name == Arch::host().name {
+        return programs::minivmm().map(Command::new);
+    }
+    let mut lab = Command::new(programs::build("tests", "lab")?);
+    lab.args(["run", "--timeout", "0", "--arch", arch.name, "--", "minivmm"]);
+    Ok(lab)
+}
+
 impl Cross {
     /// Debian packages with the toolchain.
     pub const PACKAGES: &[&str] = &[

@@ -172,9 +172,7 @@ fn area(memory: &dyn Source, layout: &CmaLayout, at: u64, left: &mut u64) -> Res
     if !memory.read(name_at, &mut name) {
         return Err(LiveError::Memory(name_at));
     }
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(NAME_MAX);
-    // Nothing in it moves a terminal's cursor.
-    let name: String = String::from_utf8_lossy(&name[..end]).chars().flat_map(char::escape_debug).collect();
+    let name = printable(&name);
     let (mut ranges, mut free) = (Vec::new(), Vec::new());
     let mut add = |range_at: u64, of: &RangeLayout| {
         let field = |offset| word64(memory, range_at.wrapping_add(offset));
@@ -227,6 +225,12 @@ fn free_runs(memory: &dyn Source, bitmap: u64, bits: u64) -> Result<Vec<Range<u6
         }
     }
     Ok(runs)
+}
+
+/// The text of a field that ends with a zero, or with its last byte. Nothing in it moves a terminal's cursor.
+fn printable(field: &[u8]) -> String {
+    let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).chars().flat_map(char::escape_debug).collect()
 }
 
 fn word32(memory: &dyn Source, at: u64) -> Result<u32, LiveError> {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{LiveError, Source, btf::Types, word64};
+use super::{LiveError, Source, btf::Types, printable, word64};
 
 /// The flags of a page that has an owner, and of one that is allocated (include/linux/page_ext.h, enum page_ext_flags).
 const HAS_OWNER: u64 = 1 << 0;
@@ -170,11 +170,8 @@ impl Runs<'_> {
                 run.end += 1;
             }
             _ => {
-                let name = comm.split(|byte| *byte == 0).next().unwrap_or_default();
-                // Nothing in it moves a terminal's cursor.
-                let name = String::from_utf8_lossy(name).chars().flat_map(char::escape_debug).collect();
                 self.last = comm.to_vec();
-                self.runs.push((page..page + 1, Owner { comm: name, pid, tgid }));
+                self.runs.push((page..page + 1, Owner { comm: printable(comm), pid, tgid }));
             }
         }
     }

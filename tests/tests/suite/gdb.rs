@@ -13,9 +13,9 @@ use std::{
 use guest_images::{Arch, Kind, Release, debian};
 use tests::{
     bare_metal::BareMetal,
-    guest,
+    cross, guest,
     harness::{Group, Place, Test},
-    programs, python, tests,
+    python, tests,
 };
 
 /// The tests with bare-metal guests.
@@ -322,25 +322,23 @@ fn a_debugger_that_sends_anything_hangs_nothing() {
 }
 
 fn gdb_debugs_linux() {
-    let minivmm = Command::new(guest::minivmm());
-    debug_linux(Arch::host(), minivmm, "gdb", "break");
+    debug_linux(Arch::host(), "gdb", "break");
 }
 
 /// The same in a guest of the other architecture, which this host's gdb debugs. Its MMU is off at first, when memory has no breakpoints at
 /// virtual addresses.
 fn gdb_debugs_linux_on_aarch64() {
     debian::install(&["gdb-multiarch"]).unwrap();
-    let mut lab = Command::new(programs::build("tests", "lab").unwrap());
-    lab.args(["run", "--arch", Arch::AARCH64.name, "--", "minivmm"]);
-    debug_linux(Arch::AARCH64, lab, "gdb-multiarch", "hbreak");
+    debug_linux(Arch::AARCH64, "gdb-multiarch", "hbreak");
 }
 
 /// A breakpoint at the kernel's first function, one at a system call, the lines and types of the kernel's source, a watchpoint (in
 /// a lab, where KVM has no debug registers, gdb steps for it), the kernel's own commands for gdb, and the guest runs on.
-fn debug_linux(arch: &Arch, mut minivmm: Command, gdb: &str, first: &str) {
+fn debug_linux(arch: &Arch, gdb: &str, first: &str) {
     let image = guest_images::current(arch, Kind::Default(Release::ALL[0])).expect("the image is built");
     let symbols = image.dir.join("vmlinux.debug");
     let folder = tempfile::tempdir().unwrap();
+    let mut minivmm = cross::command(arch).unwrap();
     minivmm.args(["--cma", "16M", "--camera", "none", "--timeout", "100", "--exec", "echo ran", "--gdb"]);
     let (child, socket) = start(minivmm.arg(folder.path().join("gdb")), folder.path());
     let first = format!("{first} start_kernel");

@@ -11,9 +11,10 @@ use std::{
 
 use guest_images::{Arch, Kind, userland};
 use tests::{
+    cross,
     guest::{self, text},
     harness::{Group, Place, Test},
-    programs, qcow2, tests,
+    qcow2, tests,
 };
 use vmm::{guest::out_disk, observe::frames};
 
@@ -155,13 +156,7 @@ const FRAMES: u64 = 60;
 fn in_debian(arch: &'static Arch, suite: &str, command: &str, out: &Path) -> String {
     guest_images::build(arch, Kind::DEFAULT).unwrap();
     let image = userland::build(arch, suite).unwrap();
-    let mut minivmm = if arch.name == Arch::host().name {
-        Command::new(guest::minivmm())
-    } else {
-        let mut lab = Command::new(programs::build("tests", "lab").unwrap());
-        lab.args(["run", "--timeout", "0", "--arch", arch.name, "--", "minivmm"]);
-        lab
-    };
+    let mut minivmm = cross::command(arch).unwrap();
     minivmm.args(["--cma", "64M", "--camera", "timing=stall", "--root"]).arg(image).arg("--out").arg(out);
     let output = guest::run_within(minivmm.args(["--exec", command]), PATIENCE);
     let (said, errors) = (text(&output.stdout), text(&output.stderr));

@@ -244,7 +244,7 @@ struct Session<'a> {
     escape: Escape,
     /// The signal that was passed on to the command, and when that has to have ended.
     ending: Option<(i32, Instant)>,
-    /// The CPU that the emulator is on, if it has one alone.
+    /// The CPU of the emulator, if it has to stay on one.
     cpu: Option<HostCpu>,
     emulator: Pid,
     /// When a CPU of its own was sought for the emulator.
