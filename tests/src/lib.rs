@@ -5,6 +5,7 @@ pub mod colours;
 pub mod compliance;
 pub mod core_dump;
 pub mod cross;
+pub mod data;
 pub mod demo;
 pub mod differential;
 pub mod exposition;

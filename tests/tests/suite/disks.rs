@@ -10,9 +10,9 @@ use std::{
 };
 
 use guest_images::Kind;
-use sha2::{Digest as _, Sha256};
 use tests::{
     bare_metal::BareMetal,
+    data::{bytes, sha256},
     guest::{self, text},
     harness::{Extent, Group, Place, Test},
     qcow2, tests,
@@ -117,11 +117,9 @@ fn gigabytes_are_what_was_written() {
     const PASSES: usize = 8;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let data: Vec<u8> = (0..(PART + PASSES * 4096) as u64 / 8)
-        .flat_map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
-        .collect();
+    let data = bytes(PART + PASSES * 4096);
     fs::write(path("data"), &data).unwrap();
-    let hashes: String = (0..PASSES).map(|pass| hash(&data[pass * 4096..][..PART]) + "\n").collect();
+    let hashes: String = (0..PASSES).map(|pass| sha256(&data[pass * 4096..][..PART]) + "\n").collect();
     for format in FORMATS {
         let disk = create(folder.path(), format, PART as u64);
         let mut minivmm = Command::new(guest::minivmm());
@@ -143,10 +141,6 @@ fn gigabytes_are_what_was_written() {
         assert_eq!(report.counter("disk0.bytes_written"), Some(bytes), "{format}");
         assert!(report.counter("disk0.bytes_read").unwrap() >= bytes, "{format}");
     }
-}
-
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The lock of the first machine, and what else makes a file unusable.
@@ -190,10 +184,9 @@ fn linux_uses_raw_disks_and_images() {
     let raw = File::create(path("raw")).unwrap();
     vmm::guest::out_disk::format(&raw, SIZE).unwrap();
     qcow2::create(&path("qcow2"), SIZE).unwrap();
-    let data: Vec<u8> =
-        (0..3_u32 << 18).flat_map(|word| word.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect();
+    let data = bytes(3 << 20);
     fs::write(path("data"), &data).unwrap();
-    let whole = hash(&data);
+    let whole = sha256(&data);
     let mut minivmm = Command::new(guest::minivmm());
     minivmm.args(["--cpus", "2", "--camera", "none", "--report"]).arg(path("report.json"));
     for (name, more) in [("raw", ""), ("qcow2", ",format=qcow2"), ("data", ",ro")] {
@@ -217,7 +210,7 @@ fn linux_uses_raw_disks_and_images() {
         dd if=/dev/vdb bs=1M skip=9 count=1 iflag=direct 2> /dev/null | hash",
     ]);
     let output = guest::run(&mut minivmm);
-    let part = hash(&data[2 << 20..]);
+    let part = sha256(&data[2 << 20..]);
     let expected = format!("disk0disk1disk2\n0\n0\n1\n65536\n0\n1\n{whole}\n{whole}\n0\n{part}\n");
     assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
     let report: Report = serde_json::from_slice(&fs::read(path("report.json")).unwrap()).unwrap();

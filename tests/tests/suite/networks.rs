@@ -13,8 +13,8 @@ use std::{
 
 use guest_images::{Arch, Kind};
 use rustix::process::Signal;
-use sha2::{Digest as _, Sha256};
 use tests::{
+    data::{bytes, sha256},
     guest::{self, text},
     harness::{Extent, Group, Place, Test},
     tests,
@@ -38,10 +38,6 @@ const VSOCK_ECHO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vsock-echo")
 /// The time for everything that a guest does.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-fn data(length: usize) -> Vec<u8> {
-    (0..length).map(|at| ((at % 251) ^ (at >> 16)).to_le_bytes()[0]).collect()
-}
-
 /// The number of the child process `name` of the process `parent`.
 fn child_of(parent: u32, name: &str) -> Option<u32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
@@ -60,13 +56,12 @@ const GUEST_PORT: u16 = 22;
 
 /// What tests transfer.
 fn transferred() -> Vec<u8> {
-    data(if Extent::asked() == Extent::Thorough { 64 << 20 } else { 4 << 20 })
+    bytes(if Extent::asked() == Extent::Thorough { 64 << 20 } else { 4 << 20 })
 }
 
 /// The hash as sha256sum prints it.
 fn hash(bytes: &[u8]) -> String {
-    let sum: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{sum}  -\n")
+    format!("{}  -\n", sha256(bytes))
 }
 
 /// The guest's part of [`Transfers`]: takes data at its port and answers with the hash, then sends the data to this port of `host`. The
@@ -323,7 +318,7 @@ fn streams_of_vsock_come_back_whole() {
         let stream = connect(&socket, 1024);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut sender = stream.try_clone().unwrap();
-        let piece = data(1 << 20);
+        let piece = bytes(1 << 20);
         let sent = piece.clone();
         let pieces = length >> 20;
         let sending = thread::spawn(move || {

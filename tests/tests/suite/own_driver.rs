@@ -53,6 +53,6 @@ fn the_pages_commands_capture_a_frame() {
 
     let picture = fs::read(clone.path("my-driver/out/frame.pgm")).unwrap();
     let pixels = picture.strip_prefix(b"P5\n640 480\n255\n").expect("it is a picture of the frame's size");
-    let stamp = stamp::check(pixels, &guest::layout("GREY", 640, 480)).expect("the frame is whole");
-    assert_eq!(stamp.sequence, 0);
+    // Its sequence number is not always 0: in free timing, a host that is late for the first tick drops its frame.
+    stamp::check(pixels, &guest::layout("GREY", 640, 480)).expect("the frame is whole");
 }

@@ -14,8 +14,8 @@ use rustix::{
     io::Errno,
     process::{Pid, Signal, kill_process},
 };
-use sha2::{Digest as _, Sha256};
 use tests::{
+    data::{bytes, sha256},
     guest::{self, text},
     harness::{Group, Place, Test},
     programs, tests,
@@ -62,15 +62,6 @@ fn mistakes_are_named() {
     refused(&["--share", &format!("{one}:{}", "x".repeat(37))], 2, "has 37 bytes; a tag has 1 to 36");
     refused(&["--share", "/,ro"], 2, "/ has no name that could be its tag");
     refused(&["--device", &format!("vhost-user,id=2,socket={file}")], 2, "file is not a socket");
-}
-
-/// Bytes that no two offsets share.
-fn bytes(count: usize) -> Vec<u8> {
-    (0..count as u64 / 8).flat_map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect()
-}
-
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// minivmm without a camera, with the command `exec`.
@@ -122,9 +113,9 @@ fn folders_are_shared() {
     );
     minivmm.current_dir(path("work")).arg("--report").arg(path("report.json"));
     let output = guest::run(&mut minivmm);
-    let (whole, part) = (hash(&data), &data[3 << 20..11 << 20]);
-    let last = hash(part);
-    let env = hash(&fs::read("/usr/bin/env").unwrap());
+    let (whole, part) = (sha256(&data), &data[3 << 20..11 << 20]);
+    let last = sha256(part);
+    let env = sha256(&fs::read("/usr/bin/env").unwrap());
     let documents = fs::read_dir("/usr/share/doc").unwrap().count() + 1;
     let expected = format!("/mnt/work\nfixed\n{whole}\n{env}\n{documents}\n{last}\n");
     assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
@@ -252,7 +243,7 @@ fn another_backend_serves_a_disk() {
     let output = guest::run(minivmm.args(["--device", &device]));
     daemon.kill().unwrap();
     daemon.wait().unwrap();
-    let expected = format!("{}\n{}\n0\n1\n", hash(&data), (4 << 20) / 512);
+    let expected = format!("{}\n{}\n0\n1\n", sha256(&data), (4 << 20) / 512);
     assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
     let written = fs::read(path("disk")).unwrap();
     let part = |from: usize| from << 20..(from + 1) << 20;
@@ -268,7 +259,7 @@ fn gigabytes_are_what_was_written() {
     let data = bytes(PART);
     fs::write(path("it/data"), &data).unwrap();
     let share = path("it").display().to_string();
-    let whole = hash(&data);
+    let whole = sha256(&data);
     for pass in 0..8 {
         let mut minivmm = minivmm(
             &[&share],
@@ -279,6 +270,6 @@ fn gigabytes_are_what_was_written() {
         );
         let output = guest::run_within(&mut minivmm, Duration::from_secs(900));
         assert_eq!(text(&output.stdout), format!("{whole}\n").repeat(2), "{pass}: {}", text(&output.stderr));
-        assert_eq!(hash(&fs::read(path("it/copy")).unwrap()), whole, "{pass}");
+        assert_eq!(sha256(&fs::read(path("it/copy")).unwrap()), whole, "{pass}");
     }
 }
