@@ -176,8 +176,8 @@ impl FromStr for LabPlan {
     }
 }
 
-/// How many tests share a lab: each takes some seconds to boot.
-const TOGETHER: usize = 36;
+/// How many tests share a lab: each lab takes a second to begin.
+const TOGETHER: usize = 18;
 
 /// Time limit of the tests that share a lab: several times what they take.
 pub const LIMIT: Duration = Duration::from_secs(20 * 60);

@@ -106,13 +106,13 @@ fn lab(run: &Run) -> Result<u8, LabError> {
     lab.run(&run.command)
 }
 
-fn say(note: Note) {
+fn say(note: &Note) {
     if !matches!(note, Note::Up(_)) {
         eprintln!("{note}");
     }
 }
 
-fn say_all(note: Note) {
+fn say_all(note: &Note) {
     eprintln!("{note}");
 }
 

@@ -174,7 +174,7 @@ fn boot(arch: &'static Arch, kind: Kind, minivmm: &Path, folder: &Path) -> Resul
     Ok((Host::Lab, lab.output(command, &[])?))
 }
 
-fn say(note: Note) {
+fn say(note: &Note) {
     eprintln!("{note}");
 }
 

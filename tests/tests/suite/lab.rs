@@ -1,13 +1,16 @@
 //! The command `lab`: data between host and lab, and no leftovers.
 
 use std::{
-    env, fs,
+    collections::BTreeSet,
+    env,
+    fs::{self, File},
     io::{Read as _, Write as _},
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use guest_images::cache::cache_dir;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, kill_process},
@@ -15,25 +18,25 @@ use rustix::{
 };
 use tests::{
     cross, guest,
-    harness::{Group, Place},
+    harness::{Group, Place, Test},
     pty::Pty,
     tests,
 };
 
 /// The tests.
 pub(crate) fn group() -> Group {
-    Group {
-        name: "lab",
-        place: Place::OutsideOfLabs,
-        tests: tests![
-            a_command_runs_as_on_the_host_and_its_results_come_back,
-            each_architectures_lab_has_its_programs_and_the_hosts_files,
-            a_terminal_reaches_the_command_whole_and_is_restored,
-            nothing_survives_the_lab,
-            the_time_limit_ends_the_lab,
-            a_lab_that_cannot_be_ends_with_125,
-        ],
-    }
+    let mut tests = tests![
+        a_command_runs_as_on_the_host_and_its_results_come_back,
+        each_architectures_lab_has_its_programs_and_the_hosts_files,
+        labs_of_one_state_differ,
+        a_terminal_reaches_the_command_whole_and_is_restored,
+        nothing_survives_the_lab,
+        the_time_limit_ends_the_lab,
+        a_lab_that_cannot_be_ends_with_125,
+    ];
+    let broken = Test::new("a_broken_state_is_replaced_by_a_boot", a_broken_state_is_replaced_by_a_boot);
+    tests.push(broken.only_if_thorough());
+    Group { name: "lab", place: Place::OutsideOfLabs, tests }
 }
 
 fn lab(options: &[&str], command: &[&str]) -> Command {
@@ -157,6 +160,49 @@ fn each_architectures_lab_has_its_programs_and_the_hosts_files() {
     }
 }
 
+/// Each lab continues from the same saved state, but has its own random numbers and the time of now.
+fn labs_of_one_state_differ() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let run = || {
+        let before = now();
+        let script = "cat /proc/sys/kernel/random/uuid; date +%s.%N";
+        let output = lab(&[], &["sh", "-c", script]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let printed = guest::text(&output.stdout);
+        let (uuid, date) = printed.trim_end().split_once('\n').unwrap();
+        let date: f64 = date.parse().unwrap();
+        // The lab's clock begins with a whole second.
+        assert!((before - 1.0..now() + 1.0).contains(&date), "{before} to {}: {date}", now());
+        uuid.to_owned()
+    };
+    assert_ne!(run(), run());
+}
+
+/// A state is cut short while nobody uses it, as by a full disk.
+fn a_broken_state_is_replaced_by_a_boot() {
+    let states = || {
+        let labs = fs::read_dir(cache_dir().unwrap().join("lab")).into_iter().flatten().flatten();
+        let states = labs.filter_map(|lab| fs::read_dir(lab.path().join("states")).ok()).flatten();
+        states.map(|state| state.unwrap().path()).collect::<BTreeSet<_>>()
+    };
+    // No other test has such a lab.
+    let run = || {
+        let output = lab(&["--memory", "555M"], &["echo", "here"]).output().unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"here\n"[..]), "{output:?}");
+        guest::text(&output.stderr)
+    };
+    let before = states();
+    assert!(run().contains("saving its state, once"));
+    assert!(!run().contains("saving its state, once"));
+    let saved: Vec<_> = states().difference(&before).cloned().collect();
+    assert!(!saved.is_empty());
+    for state in &saved {
+        File::options().write(true).open(state).unwrap().set_len(1 << 20).unwrap();
+    }
+    assert!(run().contains("A lab boots, for it could not continue from the saved state"));
+    assert!(saved.iter().any(|state| !state.exists()), "it is gone");
+}
+
 fn a_terminal_reaches_the_command_whole_and_is_restored() {
     let terminal = Pty::new().unwrap();
     let device = || terminal.device().unwrap();
@@ -211,9 +257,11 @@ fn nothing_survives_the_lab() {
     }
 }
 
+/// With a log, the lab boots, which takes longer than the limit.
 fn the_time_limit_ends_the_lab() {
-    let mut lab =
-        guest::spawn(lab(&["--timeout", "1"], &["true"]).stdin(Stdio::null()).stderr(Stdio::piped()));
+    let mut lab = guest::spawn(
+        lab(&["--timeout", "1", "--log", "/dev/null"], &["true"]).stdin(Stdio::null()).stderr(Stdio::piped()),
+    );
     let emulator = emulator(&lab);
     let mut stderr = String::new();
     lab.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();

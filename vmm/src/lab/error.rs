@@ -64,6 +64,12 @@ impl LabError {
         move |source| Self::Io { what, source }
     }
 
+    /// For `map_err`: the error of `what` not being possible.
+    pub(super) fn of(what: &str) -> impl FnOnce(io::Error) -> Self {
+        let what = what.to_owned();
+        move |source| Self::Io { what, source }
+    }
+
     /// The exit status that stands for this error: 124 for the time limit, as timeout(1) has it, 128 and its number
     /// for a signal, else 125, as docker(1) has it.
     pub fn exit_status(&self) -> u8 {

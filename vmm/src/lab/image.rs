@@ -2,9 +2,7 @@
 
 use std::{
     fs,
-    fs::File,
-    io,
-    io::{Read as _, Write as _},
+    io::Write as _,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -30,16 +28,18 @@ pub(super) struct Image {
     pub initramfs: PathBuf,
     /// The folder with programs that hide this machine's own, if the lab does not run these.
     pub userland: Option<PathBuf>,
+    /// The folder of states of labs that have booted from it.
+    pub states: PathBuf,
 }
 
 /// Finds the image of `recipe`, which is that for `arch`, in the cache, or makes it.
-pub(super) fn prepare(recipe: &Recipe, arch: &Arch, note: &dyn Fn(Note)) -> Result<Image, LabError> {
+pub(super) fn prepare(recipe: &Recipe, arch: &Arch, note: &dyn Fn(&Note)) -> Result<Image, LabError> {
     let foreign = arch.name != Arch::host().name;
     debian::install(recipe.packages)?;
     let base = cache_dir()?.join("lab");
     let folder = base.join(name(recipe));
     if !folder.is_dir() {
-        note(Note::Preparing);
+        note(&Note::Preparing);
         fs::create_dir_all(&base).map_err(LabError::io("cannot create the folder", &base))?;
         let partial =
             tempfile::tempdir_in(&base).map_err(LabError::io("cannot create a folder in", &base))?;
@@ -52,7 +52,12 @@ pub(super) fn prepare(recipe: &Recipe, arch: &Arch, note: &dyn Fn(Note)) -> Resu
         }
     }
     let userland = foreign.then(|| folder.join(USERLAND));
-    Ok(Image { kernel: folder.join("kernel"), initramfs: folder.join("initramfs"), userland })
+    Ok(Image {
+        kernel: folder.join("kernel"),
+        initramfs: folder.join("initramfs"),
+        userland,
+        states: folder.join("states"),
+    })
 }
 
 /// The hash of all of ours that goes into an image, this file included. Debian's kernel is the one of the day when it is made: asking
@@ -191,24 +196,6 @@ fn capture(command: &mut Command, input: Option<&[u8]>) -> Result<Vec<u8>, LabEr
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     Err(failed(stderr.lines().last().unwrap_or("it did not say why").into()))
-}
-
-impl Image {
-    /// The initramfs with `script` as `/lab/run`, in a file that exists in memory only.
-    pub(super) fn initramfs_with(&self, script: &[u8]) -> Result<File, LabError> {
-        let mut archive = cpio::Archive::default();
-        archive.file("lab/run", 0o644, script.to_vec());
-        let copy = || -> io::Result<File> {
-            let memory = rustix::fs::memfd_create("initramfs", rustix::fs::MemfdFlags::CLOEXEC)?;
-            let mut memory = File::from(memory);
-            let mut prepared = Vec::new();
-            File::open(&self.initramfs)?.read_to_end(&mut prepared)?;
-            memory.write_all(&prepared)?;
-            memory.write_all(&archive.pack())?;
-            Ok(memory)
-        };
-        copy().map_err(LabError::io("cannot copy", &self.initramfs))
-    }
 }
 
 #[cfg(test)]

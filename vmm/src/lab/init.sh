@@ -1,13 +1,13 @@
 #!/bin/busybox sh
 # The lab's init: makes a writable copy of the host's root, runs one command in it, tells how it ended.
-# /lab/run, which is made anew for each run, says what to run and with what; see script.rs.
+# Up to "ready" all labs are alike, and the state there is saved: the next lab continues from it (see state.rs).
+# The port "script" then says what to run and with what; see script.rs.
 
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-. /lab/run
 
 # One line on the control port, and nothing more happens: the host ends the machine.
 tell() {
@@ -39,6 +39,20 @@ exec 3<>"$(port control)"
 # 0. KVM then reads its TSC as 0, and each of its timers is late by the whole TSC.
 tolerance=/sys/module/kvm/parameters/tsc_tolerance_ppm
 [ -e $tolerance ] && echo 100000 >$tolerance
+
+script=$(port script)
+echo ready >&3
+cat "$script" >/lab/run
+. /lab/run
+if [ "$saved" ]; then
+    # The clock and the random numbers of a state are those of its saving. Only a reseed makes the kernel use what is written to
+    # urandom; one comes with each resumption (random_pm_notification, drivers/char/random.c), also with one that only freezes tasks.
+    date -s "@$now" >/dev/null
+    echo "$seed" >/dev/urandom
+    echo 0 >/sys/module/suspend/parameters/pm_test_delay
+    echo freezer >/sys/power/pm_test
+    echo freeze >/sys/power/state
+fi
 
 options=trans=virtio,version=9p2000.L,msize=512000
 mkdir -p /lower /upper /new

@@ -18,6 +18,7 @@ mod run;
 mod script;
 mod session;
 mod settings;
+mod state;
 mod terminal;
 
 use guest_images::Arch;

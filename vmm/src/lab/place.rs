@@ -98,9 +98,9 @@ fn say(what: &str, format: Format) {
     let _ = io::stderr().write_all(format.line(Level::INFO, what).as_bytes());
 }
 
-/// Says that the lab is prepared, which takes minutes.
-fn say_that_it_prepares(note: Note, format: Format) {
-    if note == Note::Preparing {
+/// Says what is not so each time a lab begins.
+fn say_what_is_unusual(note: &Note, format: Format) {
+    if !matches!(note, Note::Booting | Note::Up(_)) {
         say(&note.to_string(), format);
     }
 }
@@ -118,12 +118,13 @@ pub fn run_in_lab(reason: &str, memory: u64, format: Format) -> Result<u8, HostE
     say(&format!("{reason}; running in the lab, an emulated machine with a full KVM"), format);
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     let program = env::current_exe().map_err(HostError::Program)?;
-    let memory = u32::try_from((memory >> 20).saturating_add(REST)).unwrap_or(u32::MAX);
-    let say_note: fn(Note) = match format {
-        Format::Text => |note| say_that_it_prepares(note, Format::Text),
-        Format::Json => |note| say_that_it_prepares(note, Format::Json),
+    // In whole GiB, for each size of a lab has its saved state.
+    let memory = (memory >> 20).saturating_add(REST).next_multiple_of(1024).try_into().unwrap_or(u32::MAX);
+    let say_note: fn(&Note) = match format {
+        Format::Text => |note| say_what_is_unusual(note, Format::Text),
+        Format::Json => |note| say_what_is_unusual(note, Format::Json),
     };
-    let lab = Lab::new().memory(memory.max(LEAST)).timeout(None).pass_signals().note(say_note);
+    let lab = Lab::new().memory(LEAST.max(memory)).timeout(None).pass_signals().note(say_note);
     let lab = lab.for_minivmm(&words)?;
     Ok(lab.run(iter::once(program.into_os_string()).chain(words))?)
 }

@@ -33,34 +33,47 @@ impl Qemu {
 /// The emulator's arguments, and the descriptors that it inherits.
 pub(super) struct Builder {
     program: &'static str,
-    arguments: Vec<OsString>,
+    /// The machine and its devices. A saved state is one of a machine with the same arguments.
+    machine: Vec<OsString>,
+    /// What the devices lead to on this host.
+    backends: Vec<OsString>,
     inherited: Vec<OwnedFd>,
+}
+
+/// Where the machine begins.
+pub(super) enum Begin<'a> {
+    /// At the start of a kernel.
+    Boot { kernel: &'a Path, initramfs: &'a Path, cmdline: &'a str },
+    /// In the state that another emulator saved into this file.
+    Saved(File),
 }
 
 impl Builder {
     /// The machine of `recipe`, but for these `properties`, with `memory` MiB and `cpus` CPUs, and nothing else on it.
     pub(super) fn new(recipe: &Recipe, properties: Option<&str>, memory: u32, cpus: u32) -> Self {
-        let mut builder = Self { program: recipe.qemu, arguments: Vec::new(), inherited: Vec::new() };
-        builder.arguments.extend(recipe.machine.iter().map(OsString::from));
+        let mut builder =
+            Self { program: recipe.qemu, machine: Vec::new(), backends: Vec::new(), inherited: Vec::new() };
+        builder.machine(recipe.machine);
         if let Some(properties) = properties {
-            builder.add(["-machine", properties]);
+            builder.machine(&["-machine", properties]);
         }
-        builder.add(["-nodefaults", "-display", "none", "-no-reboot"]);
-        builder.add(["-m", &format!("{memory}M"), "-smp", &cpus.to_string()]);
-        builder.add(["-device", "virtio-serial-pci,max_ports=8"]);
+        builder.machine(&["-nodefaults", "-display", "none", "-no-reboot"]);
+        builder.machine(&["-m", &format!("{memory}M"), "-smp", &cpus.to_string()]);
+        builder.machine(&["-device", "virtio-serial-pci,max_ports=16"]);
         builder
     }
 
-    fn add<S: Into<OsString>>(&mut self, arguments: impl IntoIterator<Item = S>) {
-        self.arguments.extend(arguments.into_iter().map(Into::into));
+    fn machine(&mut self, arguments: &[&str]) {
+        self.machine.extend(arguments.iter().map(OsString::from));
     }
 
-    /// Boots `kernel` with `initramfs`.
-    pub(super) fn boot(&mut self, kernel: &Path, initramfs: File, cmdline: &str) {
-        let initramfs = OwnedFd::from(initramfs);
-        self.add([OsStr::new("-kernel"), kernel.as_os_str()]);
-        self.add(["-initrd", &format!("/dev/fd/{}", initramfs.as_raw_fd()), "-append", cmdline]);
-        self.inherited.push(initramfs);
+    fn backend<S: Into<OsString>>(&mut self, arguments: impl IntoIterator<Item = S>) {
+        self.backends.extend(arguments.into_iter().map(Into::into));
+    }
+
+    /// The emulator, and the arguments that a saved state depends on.
+    pub(super) fn shape(&self) -> (&'static str, &[OsString]) {
+        (self.program, &self.machine)
     }
 
     /// The host's folder `path` as the 9p share `tag`.
@@ -70,8 +83,8 @@ impl Builder {
             format!("local,id={tag},security_model=none,multidevs=remap,readonly={readonly},path=").into();
         // In a list of options a comma is written twice.
         fsdev.push(double_commas(path.as_os_str()));
-        self.add([OsStr::new("-fsdev"), &fsdev]);
-        self.add(["-device", &format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}")]);
+        self.backend([OsStr::new("-fsdev"), &fsdev]);
+        self.machine(&["-device", &format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}")]);
     }
 
     /// The network of this user. The ports of this host's 127.0.0.1 lead to the lab's; a port is one of TCP, or of UDP.
@@ -82,14 +95,14 @@ impl Builder {
         });
         let forwards: String = forwards.collect();
         // Guests in the lab have addresses of 10.0.2.0/24.
-        self.add(["-netdev", &format!("user,id=network,net=10.0.3.0/24,ipv6=off{forwards}")]);
-        self.add(["-device", "virtio-net-pci,netdev=network,romfile="]);
+        self.backend(["-netdev", &format!("user,id=network,net=10.0.3.0/24,ipv6=off{forwards}")]);
+        self.machine(&["-device", "virtio-net-pci,netdev=network,romfile="]);
     }
 
     /// The port `name`, which Linux finds by that name; returns our end.
     pub(super) fn port(&mut self, name: &str) -> io::Result<UnixStream> {
         let ours = self.socket(name)?;
-        self.add(["-device", &format!("virtserialport,chardev={name},name={name}")]);
+        self.machine(&["-device", &format!("virtserialport,chardev={name},name={name}")]);
         Ok(ours)
     }
 
@@ -97,25 +110,50 @@ impl Builder {
     pub(super) fn terminal(&mut self) -> io::Result<UnixStream> {
         let ours = self.socket("terminal")?;
         // Number 0 is for a console, and its default when it comes first.
-        self.add(["-device", "virtconsole,chardev=terminal,nr=0"]);
+        self.machine(&["-device", "virtconsole,chardev=terminal,nr=0"]);
         Ok(ours)
     }
 
     fn socket(&mut self, name: &str) -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
-        self.add(["-chardev", &format!("socket,id={name},fd={}", theirs.as_raw_fd())]);
+        self.backend(["-chardev", &format!("socket,id={name},fd={}", theirs.as_raw_fd())]);
         self.inherited.push(theirs.into());
         Ok(ours)
     }
 
+    /// The emulator's monitor; returns our end.
+    pub(super) fn monitor(&mut self) -> io::Result<UnixStream> {
+        let ours = self.socket("monitor")?;
+        self.backend(["-mon", "chardev=monitor"]);
+        Ok(ours)
+    }
+
+    /// The number that the emulator has for a file of ours.
+    pub(super) fn file(&mut self, file: File) -> i32 {
+        let number = file.as_raw_fd();
+        self.inherited.push(file.into());
+        number
+    }
+
     /// Starts the emulator, on the CPUs in `cpus` if any are given. The stream returned has what the kernel says on its
     /// serial port and the emulator on its standard error, and ends with the emulator.
-    pub(super) fn start(mut self, cpus: Option<CpuSet>) -> io::Result<(Qemu, UnixStream)> {
+    pub(super) fn start(mut self, begin: Begin<'_>, cpus: Option<CpuSet>) -> io::Result<(Qemu, UnixStream)> {
+        match begin {
+            Begin::Boot { kernel, initramfs, cmdline } => {
+                self.backend([OsStr::new("-kernel"), kernel.as_os_str()]);
+                self.backend([OsStr::new("-initrd"), initramfs.as_os_str()]);
+                self.backend(["-append", cmdline]);
+            }
+            Begin::Saved(state) => {
+                let number = self.file(state);
+                self.backend(["-incoming", &format!("fd:{number}")]);
+            }
+        }
         let log = self.socket("log")?;
-        self.add(["-serial", "chardev:log"]);
+        self.backend(["-serial", "chardev:log"]);
         let errors = self.inherited.last().expect("the log was just added").try_clone()?;
         let mut command = Command::new(self.program);
-        command.args(self.arguments);
+        command.args(self.machine).args(self.backends);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(errors));
         if let Some(cpus) = cpus {
             // SAFETY: the closure makes a system call that is safe between fork and exec, and nothing else.
@@ -148,7 +186,8 @@ mod tests {
     fn start() -> (Qemu, UnixStream) {
         let recipe =
             Recipe { qemu: "sh", machine: &["-c", "exec sleep 1000"], ..super::super::recipe::X86_64 };
-        Builder::new(&recipe, None, 256, 1).start(None).unwrap()
+        let boot = Begin::Boot { kernel: Path::new(""), initramfs: Path::new(""), cmdline: "" };
+        Builder::new(&recipe, None, 256, 1).start(boot, None).unwrap()
     }
 
     fn wait_for_end(mut log: UnixStream) {

@@ -1,4 +1,4 @@
-//! `/lab/run`: the shell fragment that tells the lab's init what to run, and with what.
+//! The shell fragment that tells the lab's init what to run, and with what.
 
 use std::{
     env,
@@ -6,6 +6,7 @@ use std::{
     io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::inside::IN_LAB;
@@ -23,6 +24,8 @@ pub(super) struct Script<'a> {
     pub writable: &'a [PathBuf],
     /// What ends each output.
     pub mark: &'a str,
+    /// If the lab continues from a saved state: the time, and random digits, which the state has not.
+    pub fresh: Option<(SystemTime, &'a str)>,
     /// If the command's standard streams are a terminal of the lab's: its rows and columns.
     pub terminal: Option<&'a str>,
     /// Whether standard error comes through its own port nevertheless.
@@ -41,6 +44,11 @@ impl Script<'_> {
             if self.network { "1" } else { "" },
         )
         .into_bytes();
+        if let Some((now, seed)) = self.fresh {
+            // The lab sets its clock some tenths of a second later.
+            let now = now.duration_since(UNIX_EPOCH).unwrap_or_default() + Duration::from_secs(1);
+            text.splice(0..0, format!("saved=1\nnow={}\nseed={seed}\n", now.as_secs()).into_bytes());
+        }
         for (index, folder) in self.writable.iter().enumerate() {
             text.extend(format!("share share{index} ").as_bytes());
             quote(&mut text, folder.as_os_str());
@@ -123,6 +131,7 @@ mod tests {
             environment: &[("FUNC%%".into(), "x'y".into())],
             writable: &["/a b".into()],
             mark: "0",
+            fresh: None,
             terminal: None,
             errors: true,
         };

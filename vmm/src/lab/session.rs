@@ -6,11 +6,11 @@ use std::{
     io,
     io::{IsTerminal as _, Read as _, Write as _},
     os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, BorrowedFd},
         unix::net::UnixStream,
     },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::{
@@ -26,11 +26,13 @@ use super::{
     error::LabError,
     flow::{Flow, Sink},
     host_cpu::HostCpu,
-    image, qemu,
+    image::{self, Image},
+    qemu::{self, Begin},
     recipe::Recipe,
-    relay::{self, Side},
+    relay::host::Relay,
     script::{self, Script},
     settings::{Lab, Note, Output},
+    state::State,
     terminal::{self, Escape, RawTerminal},
 };
 use crate::api::server::{Socket, WHAT};
@@ -43,6 +45,9 @@ const GRACE: Duration = Duration::from_secs(15);
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 /// How long the last answers of the command's socket may take when it has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
+
+/// An error that has many causes.
+const NO_SOCKET: &str = "cannot make a socket for the lab";
 
 /// The time between two looks for a free CPU.
 const SEEK: Duration = Duration::from_secs(1);
@@ -57,159 +62,214 @@ pub(super) fn run(
     input: Option<&[u8]>,
 ) -> Result<Output, LabError> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    let terminal = input.is_none() && stdin.is_terminal() && stdout.is_terminal();
-    let errors = !(terminal && stderr.is_terminal());
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |source| LabError::Io { what, source }
-    };
-
-    let size = terminal.then(|| terminal::size(stdin.as_fd()).unwrap_or("24 80".into()));
-
-    let writable = lab.writable_folders()?;
+    let is_terminal = input.is_none() && stdin.is_terminal() && stdout.is_terminal();
+    let terminal = is_terminal.then_some(stdin.as_fd());
     let recipe = Recipe::of(lab.arch);
-    let image = image::prepare(recipe, lab.arch, &lab.note)?;
-    let mark = mark().map_err(failed("cannot read /dev/urandom"))?;
-    let text = Script {
+    let run = Run {
+        lab,
         command,
-        directory: &env::current_dir().map_err(failed("cannot find the working directory"))?,
-        network: lab.network.is_some(),
-        userland: image.userland.is_some(),
-        environment: &script::environment(lab.programs.as_deref()).map_err(failed("cannot make a PATH"))?,
-        writable: &writable,
-        mark: &mark,
-        terminal: size.as_deref(),
-        errors,
-    }
-    .text();
-    let log_file = match &lab.log {
-        Some(path) => Some(File::create(path).map_err(LabError::io("cannot create the log", path))?),
-        None => None,
+        input,
+        terminal,
+        errors: !(is_terminal && stderr.is_terminal()),
+        writable: lab.writable_folders()?,
+        recipe,
+        image: image::prepare(recipe, lab.arch, &lab.note)?,
     };
-
-    let begun = Instant::now();
-    let cpu = if recipe.one_host_cpu {
-        Some(HostCpu::take().map_err(failed("cannot choose a CPU for the lab"))?)
+    let mut cpu = if recipe.one_host_cpu {
+        Some(HostCpu::take().map_err(LabError::of("cannot choose a CPU for the lab"))?)
     } else {
         None
     };
-    let mut machine = qemu::Builder::new(recipe, lab.machine.as_deref(), lab.memory, lab.cpus);
-    machine.boot(&image.kernel, image.initramfs_with(&text)?, recipe.cmdline);
-    machine.share("root", "/".as_ref(), false);
-    if let Some(folder) = &image.userland {
-        machine.share("userland", folder, false);
+    // Who wants the kernel's messages wants to see it boot.
+    let state = if lab.log.is_none() { run.state(cpu.as_ref())? } else { None };
+    if let Some((state, file)) = state {
+        match run.once(Some(file), &mut cpu) {
+            (Err(LabError::Died { log }), started) if !started => {
+                (lab.note)(&Note::NotContinued(log));
+                state.remove();
+            }
+            (output, _) => return output,
+        }
     }
-    if let Some(ports) = &lab.network {
-        machine.network(ports);
-    }
-    for (index, folder) in writable.iter().enumerate() {
-        machine.share(&format!("share{index}"), folder, true);
-    }
-    let bound = lab.sockets.iter().map(|(_, path)| Socket::bind(WHAT, path));
-    let clients = bound.collect::<Result<Vec<_>, _>>()?;
-    let socket = failed("cannot make a socket for the lab");
-    let ports = (|| {
-        let stdio = if terminal {
+    run.once(None, &mut cpu).0
+}
+
+/// What a run needs, whether the lab boots or continues from a saved state.
+struct Run<'a> {
+    lab: &'a Lab,
+    command: &'a [std::ffi::OsString],
+    input: Option<&'a [u8]>,
+    /// Our terminal, if the command gets one.
+    terminal: Option<BorrowedFd<'a>>,
+    /// Whether standard error has its own port.
+    errors: bool,
+    writable: Vec<PathBuf>,
+    recipe: &'static Recipe,
+    image: Image,
+}
+
+/// Our ends of the machine's ports.
+struct Ports {
+    stdin: UnixStream,
+    stdout: UnixStream,
+    stderr: Option<UnixStream>,
+    /// One for each socket.
+    relayed: Vec<UnixStream>,
+    script: UnixStream,
+    control: UnixStream,
+}
+
+impl Run<'_> {
+    /// The machine, without what it begins with.
+    fn machine(&self) -> io::Result<(qemu::Builder, Ports)> {
+        let lab = self.lab;
+        let mut machine = qemu::Builder::new(self.recipe, lab.machine.as_deref(), lab.memory, lab.cpus);
+        machine.share("root", "/".as_ref(), false);
+        if let Some(folder) = &self.image.userland {
+            machine.share("userland", folder, false);
+        }
+        if let Some(ports) = &lab.network {
+            machine.network(ports);
+        }
+        for (index, folder) in self.writable.iter().enumerate() {
+            machine.share(&format!("share{index}"), folder, true);
+        }
+        let (stdin, stdout) = if self.terminal.is_some() {
             let port = machine.terminal()?;
             (port.try_clone()?, port)
         } else {
             (machine.port("stdin")?, machine.port("stdout")?)
         };
-        let stderr = if errors { Some(machine.port("stderr")?) } else { None };
-        // When the lab's init has found the control port, it has all.
-        let relayed =
-            lab.sockets.iter().map(|(name, _)| machine.port(name)).collect::<io::Result<Vec<_>>>()?;
-        io::Result::Ok((stdio.0, stdio.1, stderr, relayed, machine.port("control")?))
-    })();
-    let (in_port, out_port, err_port, relayed, control) = ports.map_err(socket)?;
-    let mut signals = if lab.pass_signals || terminal {
-        Some(signals(terminal).map_err(failed("cannot watch for signals"))?)
-    } else {
-        None
-    };
-    // They end with the emulator, which therefore goes before them, whatever way this function ends.
-    let relays = clients
-        .into_iter()
-        .zip(relayed)
-        .map(|(clients, port)| Relay::begin(clients, port))
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(failed("cannot serve the lab's socket"))?;
-    (lab.note)(Note::Booting);
-    let (qemu, log) = machine
-        .start(cpu.as_ref().map(|cpu| cpu.set))
-        .map_err(failed(&format!("cannot start {}", recipe.qemu)))?;
-
-    let sink = |fd| if input.is_some() { Sink::Memory(Vec::new()) } else { Sink::Descriptor(fd) };
-    let source = input.is_none().then_some(stdin.as_fd());
-    let mut session = Session {
-        lab,
-        begun,
-        started: false,
-        status: None,
-        input: Flow::to_port(input.unwrap_or_default(), source, &in_port),
-        outputs: vec![Flow::from_port(&out_port, &mark, sink(stdout.as_fd()))],
-        control: Some(control),
-        lines: Vec::new(),
-        log: Some(log),
-        log_file,
-        tail: Vec::new(),
-        terminal: terminal.then_some(stdin.as_fd()),
-        raw: None,
-        escape: Escape::default(),
-        ending: None,
-        cpu,
-        emulator: qemu.pid(),
-        sought: Instant::now(),
-    };
-    if let Some(port) = &err_port {
-        session.outputs.push(Flow::from_port(port, &mark, sink(stderr.as_fd())));
-    }
-    let output = session.run(signals.as_mut());
-    if output.is_ok() {
-        relays.iter().for_each(|relay| relay.wait(LAST_ANSWERS));
-    }
-    drop(qemu);
-    output
-}
-
-/// The host's end of the connections to a socket of the machine in the lab.
-struct Relay {
-    thread: Option<JoinHandle<io::Result<()>>>,
-    _socket: Socket,
-}
-
-impl Relay {
-    fn begin(socket: Socket, port: UnixStream) -> io::Result<Self> {
-        port.set_nonblocking(true)?;
-        let port = File::from(OwnedFd::from(port));
-        let listener = socket.listener.try_clone()?;
-        let thread = thread::Builder::new().name("relay".into());
-        #[expect(clippy::disallowed_methods, reason = "this process runs no machine")]
-        let thread = thread.spawn(move || relay::run(Side::Host(listener), port))?;
-        Ok(Self { thread: Some(thread), _socket: socket })
+        let stderr = if self.errors { Some(machine.port("stderr")?) } else { None };
+        let relayed = lab.sockets.iter().map(|(name, _)| machine.port(name)).collect::<io::Result<_>>()?;
+        let script = machine.port("script")?;
+        // When the lab's init has found this port, it has all.
+        let control = machine.port("control")?;
+        Ok((machine, Ports { stdin, stdout, stderr, relayed, script, control }))
     }
 
-    /// Waits until the last answer is with its client, at most for `limit`.
-    fn wait(&self, limit: Duration) {
+    fn boot(&self) -> Begin<'_> {
+        Begin::Boot {
+            kernel: &self.image.kernel,
+            initramfs: &self.image.initramfs,
+            cmdline: self.recipe.cmdline,
+        }
+    }
+
+    /// The saved state, which is saved now if there is none yet; none where that fails.
+    fn state(&self, cpu: Option<&HostCpu>) -> Result<Option<(State, File)>, LabError> {
+        let (machine, ports) = self.machine().map_err(LabError::of(NO_SOCKET))?;
+        let saved = State::of(&self.image, &machine).and_then(|state| {
+            if let Some(file) = state.open() {
+                return Ok(Some((state, file)));
+            }
+            (self.lab.note)(&Note::Saving);
+            state.save(machine, &ports.control, self.boot(), cpu.map(|cpu| cpu.set), BOOT_LIMIT)?;
+            Ok(state.open().map(|file| (state, file)))
+        });
+        Ok(saved.unwrap_or_else(|error| {
+            (self.lab.note)(&Note::NotSaved(error.to_string()));
+            None
+        }))
+    }
+
+    /// Runs the command in a lab that continues from `state`, or boots; the second result is whether the command had begun.
+    fn once(&self, state: Option<File>, cpu: &mut Option<HostCpu>) -> (Result<Output, LabError>, bool) {
+        let mut started = false;
+        (self.attempt(state, cpu, &mut started), started)
+    }
+
+    fn attempt(
+        &self,
+        state: Option<File>,
+        cpu: &mut Option<HostCpu>,
+        started: &mut bool,
+    ) -> Result<Output, LabError> {
+        let lab = self.lab;
+        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+        let no_randomness = || LabError::of("cannot read /dev/urandom");
+        let mark = random().map_err(no_randomness())?;
+        let seed = random().map_err(no_randomness())?;
+        let size = self.terminal.map(|terminal| terminal::size(terminal).unwrap_or("24 80".into()));
+        let log_file = match &lab.log {
+            Some(path) => Some(File::create(path).map_err(LabError::io("cannot create the log", path))?),
+            None => None,
+        };
+        let (machine, ports) = self.machine().map_err(LabError::of(NO_SOCKET))?;
+        let Ports { stdin: in_port, stdout: out_port, stderr: err_port, relayed, script, control } = ports;
+        let bound = lab.sockets.iter().map(|(_, path)| Socket::bind(WHAT, path));
+        let clients = bound.collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
-        let is_finished = || self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-        while !is_finished() && begun.elapsed() < limit {
-            thread::sleep(Duration::from_millis(10));
+        let text = Script {
+            command: self.command,
+            directory: &env::current_dir().map_err(LabError::of("cannot find the working directory"))?,
+            network: lab.network.is_some(),
+            userland: self.image.userland.is_some(),
+            environment: &script::environment(lab.programs.as_deref())
+                .map_err(LabError::of("cannot make a PATH"))?,
+            writable: &self.writable,
+            mark: &mark,
+            fresh: state.is_some().then(|| (SystemTime::now(), &*seed)),
+            terminal: size.as_deref(),
+            errors: self.errors,
         }
+        .text();
+        let mut signals = if lab.pass_signals || self.terminal.is_some() {
+            Some(signals(self.terminal.is_some()).map_err(LabError::of("cannot watch for signals"))?)
+        } else {
+            None
+        };
+        // They end with the emulator, which therefore goes before them, whatever way this function ends.
+        let relays = clients
+            .into_iter()
+            .zip(relayed)
+            .map(|(clients, port)| Relay::begin(clients, port))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(LabError::of("cannot serve the lab's socket"))?;
+        (lab.note)(&Note::Booting);
+        let begin = state.map_or_else(|| self.boot(), Begin::Saved);
+        let (qemu, log) = machine
+            .start(begin, cpu.as_ref().map(|cpu| cpu.set))
+            .map_err(LabError::of(&format!("cannot start {}", self.recipe.qemu)))?;
+
+        let captures = self.input.is_some();
+        let sink = |fd| if captures { Sink::Memory(Vec::new()) } else { Sink::Descriptor(fd) };
+        let source = (!captures).then_some(stdin.as_fd());
+        let mut session = Session {
+            lab,
+            begun,
+            started,
+            status: None,
+            script: Flow::to_port(&text, None, &script),
+            input: Flow::to_port(self.input.unwrap_or_default(), source, &in_port),
+            outputs: vec![Flow::from_port(&out_port, &mark, sink(stdout.as_fd()))],
+            control: Some(control),
+            lines: Vec::new(),
+            log: Some(log),
+            log_file,
+            tail: Vec::new(),
+            terminal: self.terminal,
+            raw: None,
+            escape: Escape::default(),
+            ending: None,
+            cpu,
+            emulator: qemu.pid(),
+            sought: Instant::now(),
+        };
+        if let Some(port) = &err_port {
+            session.outputs.push(Flow::from_port(port, &mark, sink(stderr.as_fd())));
+        }
+        let output = session.run(signals.as_mut());
+        if output.is_ok() {
+            relays.iter().for_each(|relay| relay.wait(LAST_ANSWERS));
+        }
+        drop(qemu);
+        output
     }
 }
 
-impl Drop for Relay {
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            // A stream that broke ended with the emulator.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// What no command writes by chance: 128 random bits.
-fn mark() -> io::Result<String> {
+/// 128 random bits, which no command writes by chance.
+fn random() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -226,9 +286,11 @@ struct Session<'a> {
     lab: &'a Lab,
     begun: Instant,
     /// Whether the command has begun.
-    started: bool,
+    started: &'a mut bool,
     /// The command's exit status, once it is known.
     status: Option<u8>,
+    /// What the lab's init shall do.
+    script: Flow<'a>,
     input: Flow<'a>,
     outputs: Vec<Flow<'a>>,
     control: Option<UnixStream>,
@@ -245,7 +307,7 @@ struct Session<'a> {
     /// The signal that was passed on to the command, and when that has to have ended.
     ending: Option<(i32, Instant)>,
     /// The CPU of the emulator, if it has to stay on one.
-    cpu: Option<HostCpu>,
+    cpu: &'a mut Option<HostCpu>,
     emulator: Pid,
     /// When a CPU of its own was sought for the emulator.
     sought: Instant,
@@ -274,6 +336,10 @@ impl Session<'_> {
             }
             if ready.control {
                 self.read_control()?;
+            }
+            if ready.script {
+                // If the emulator is gone, the log's end tells.
+                let _ = self.script.step();
             }
             if ready.input {
                 self.move_input()?;
@@ -322,8 +388,9 @@ impl Session<'_> {
                 signals.map(|signals| (signals.get_read().as_fd(), PollFlags::IN)),
                 self.log.as_ref().map(|log| (log.as_fd(), PollFlags::IN)),
                 self.control.as_ref().map(|control| (control.as_fd(), PollFlags::IN)),
-                // What is typed while the lab boots stays where it is: Ctrl-C still is the host's.
-                self.input.interest().filter(|_| self.terminal.is_none() || self.raw.is_some()),
+                self.script.interest(),
+                // What comes while the lab boots stays where it is: another lab may have to take it, and Ctrl-C still is the host's.
+                self.input.interest().filter(|_| *self.started),
             ];
             let sources: Vec<_> =
                 sources.into_iter().chain(self.outputs.iter().map(Flow::interest)).collect();
@@ -343,6 +410,7 @@ impl Session<'_> {
                 signal: next(),
                 log: next(),
                 control: next(),
+                script: next(),
                 input: next(),
                 outputs: ready.collect(),
             });
@@ -352,33 +420,41 @@ impl Session<'_> {
     /// The time limit from the session's begin on. A lab that does not come up has one also if the command has none.
     fn limit(&self) -> Option<Duration> {
         match self.lab.timeout {
-            limit if self.started => limit,
+            limit if *self.started => limit,
             limit => Some(limit.map_or(BOOT_LIMIT, |limit| limit.min(BOOT_LIMIT))),
         }
     }
 
     fn timed_out(&self) -> LabError {
-        let log =
-            if self.started { String::new() } else { format!("; its last messages:\n{}", self.last_lines()) };
-        LabError::Timeout { limit: self.limit().unwrap_or_default(), started: self.started, log }
+        let log = if *self.started {
+            String::new()
+        } else {
+            format!("; its last messages:\n{}", self.last_lines())
+        };
+        LabError::Timeout { limit: self.limit().unwrap_or_default(), started: *self.started, log }
     }
 
     fn take_signals(&mut self, signals: &mut Signals) -> Result<(), LabError> {
         for signal in signals.pending() {
             match PASSED.iter().find(|(passed, _)| *passed == signal) {
-                Some((_, name)) if self.started && self.ending.is_none() => {
+                Some((_, name)) if *self.started && self.ending.is_none() => {
                     self.tell(&format!("signal {name}"));
                     self.ending = Some((signal, Instant::now() + GRACE));
                 }
                 Some(_) => return Err(LabError::Signal(signal)),
-                None => {
-                    if let Some(size) = self.terminal.and_then(terminal::size) {
-                        self.tell(&format!("size {size}"));
-                    }
-                }
+                None => self.tell_size(),
             }
         }
         Ok(())
+    }
+
+    /// Tells the lab's init the size of our terminal, if the command has one.
+    fn tell_size(&mut self) {
+        if *self.started
+            && let Some(size) = self.terminal.and_then(terminal::size)
+        {
+            self.tell(&format!("size {size}"));
+        }
     }
 
     /// Tells the lab's init.
@@ -434,13 +510,17 @@ impl Session<'_> {
     fn act_on(&mut self, line: &str) -> Result<(), LabError> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match (verb, rest.parse()) {
+            // For who saves its state.
+            ("ready", _) => Ok(()),
             ("started", _) => {
-                self.started = true;
-                (self.lab.note)(Note::Up(self.begun.elapsed()));
+                *self.started = true;
+                (self.lab.note)(&Note::Up(self.begun.elapsed()));
                 if let Some(terminal) = self.terminal {
                     let raw = RawTerminal::new(terminal);
                     let what = "cannot put the terminal into raw mode".into();
                     self.raw = Some(raw.map_err(|source| LabError::Io { what, source })?);
+                    // It may have changed since the script was written.
+                    self.tell_size();
                 }
                 Ok(())
             }
@@ -477,6 +557,7 @@ struct Ready {
     signal: bool,
     log: bool,
     control: bool,
+    script: bool,
     input: bool,
     outputs: Vec<bool>,
 }

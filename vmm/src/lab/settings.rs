@@ -28,7 +28,7 @@ pub struct Lab {
     pub(super) network: Option<Vec<Forward>>,
     pub(super) log: Option<PathBuf>,
     pub(super) pass_signals: bool,
-    pub(super) note: fn(Note),
+    pub(super) note: fn(&Note),
 }
 
 /// What a command in the lab left.
@@ -43,10 +43,16 @@ pub struct Output {
 }
 
 /// What the lab does while one waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// The lab's kernel is fetched and unpacked, which happens once.
     Preparing,
+    /// A lab boots, and its state is saved for all that follow, which happens once.
+    Saving,
+    /// The state could not be saved, for this reason.
+    NotSaved(String),
+    /// The lab that continued from the saved state ended before its command began, with these last messages.
+    NotContinued(String),
     /// The emulator was started.
     Booting,
     /// The command begins; booting took so long.
@@ -57,6 +63,11 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Preparing => f.write_str("Preparing the lab: fetching and unpacking its kernel, once"),
+            Self::Saving => f.write_str("Preparing the lab: booting it and saving its state, once"),
+            Self::NotSaved(why) => write!(f, "The lab's state was not saved, so that each lab boots: {why}"),
+            Self::NotContinued(log) => {
+                write!(f, "A lab boots, for it could not continue from the saved state: {log}")
+            }
             Self::Booting => f.write_str("Booting the lab: an emulated machine with a full KVM"),
             Self::Up(duration) => write!(f, "The lab was up after {:.1} s", duration.as_secs_f32()),
         }
@@ -174,7 +185,7 @@ impl Lab {
 
     /// Calls `note` with what happens before the command begins.
     #[must_use]
-    pub fn note(mut self, note: fn(Note)) -> Self {
+    pub fn note(mut self, note: fn(&Note)) -> Self {
         self.note = note;
         self
     }

@@ -5,6 +5,8 @@
 //! data. The host opens a connection with a first message of length 0; numbers ascend. After that, length 0 says that the side sends no
 //! more on the connection; a second time, from the host, it says that the client takes no more either. Connection 0 is the end of the stream: the machine ends.
 
+pub(super) mod host;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
