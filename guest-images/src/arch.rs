@@ -12,7 +12,7 @@ pub struct Arch {
     /// Its images.
     pub kinds: &'static [Kind],
     /// Debian's name for it.
-    pub(crate) debian: &'static str,
+    pub debian: &'static str,
     /// The kernel's name for it, for `make ARCH=`.
     pub(crate) kernel_arch: &'static str,
     /// Fragments of the kernel configuration, in guest-images/kernel/.

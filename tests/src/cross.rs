@@ -3,7 +3,13 @@
 //! rustup's cargo runs Debian's rustc, because Debian has a package of the same version with the standard library for aarch64.
 //! The programs are static, so the lab needs no libraries for them.
 
-use std::{env, io, path::PathBuf, process::Command};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use guest_images::{
     Arch,
@@ -66,6 +72,36 @@ pub fn command(arch: &Arch) -> io::Result<Command> {
     Ok(lab)
 }
 
+/// Installs the program of `package`, as in `name@1.0`, for `arch` into `folder`. It is static, with libraries from the folder `libraries`.
+///
+/// # Errors
+/// If the toolchain cannot be installed, or the program cannot be built. cargo prints the reason on stderr.
+pub fn install(arch: &Arch, package: &str, folder: &Path, libraries: &Path) -> io::Result<()> {
+    let search = OsString::from_iter(["-Lnative=".as_ref(), libraries.as_os_str()]);
+    let mut cargo = if arch.name == Arch::host().name {
+        let mut cargo = cargo_static("install", &format!("{}-unknown-linux-gnu", arch.name), &[&search]);
+        cargo.arg("--target-dir").arg(folder.join("target"));
+        cargo
+    } else {
+        let cross = Cross::prepare()?;
+        let flags = ["--sysroot".as_ref(), cross.sysroot.as_os_str(), &search];
+        let mut cargo = cargo_static("install", TARGET, &flags);
+        cross.compile(&mut cargo);
+        cargo
+    };
+    let status = cargo.args(["--quiet", "--locked", package, "--root"]).arg(folder).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("{cargo:?} failed: {status}"))) }
+}
+
+/// A cargo command that compiles static programs for `target`, with further `flags` for rustc. The flags apply to the target, and not to
+/// build scripts and macros.
+fn cargo_static(command: &str, target: &str, flags: &[&OsStr]) -> Command {
+    let flags: Vec<_> = ["-Ctarget-feature=+crt-static".as_ref()].iter().chain(flags).copied().collect();
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([command, "--target", target]).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()));
+    cargo
+}
+
 impl Cross {
     /// Debian packages with the toolchain.
     pub const PACKAGES: &[&str] = &[
@@ -96,21 +132,23 @@ impl Cross {
         Archive::of("arm64").unpacked(&format!("libstd-rust-web-dev={version}"))
     }
 
-    /// A cargo command for aarch64, with its first arguments.
+    /// A cargo command for this workspace and aarch64, with its first arguments.
     pub fn cargo(&self, command: &str) -> Command {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // These apply to the target, and not to build scripts and macros.
-        let flags = ["-Ctarget-feature=+crt-static", "--sysroot"].map(Into::into);
-        let flags: Vec<_> = flags.into_iter().chain([self.sysroot.clone().into_os_string()]).collect();
+        let mut cargo = cargo_static(command, TARGET, &["--sysroot".as_ref(), self.sysroot.as_os_str()]);
+        cargo.args(["--manifest-path", programs::MANIFEST]);
+        self.compile(&mut cargo);
         cargo
-            .args([command, "--target", TARGET, "--manifest-path", programs::MANIFEST, "--target-dir"])
+    }
+
+    /// Makes `cargo` compile for aarch64.
+    fn compile(&self, cargo: &mut Command) {
+        cargo
+            .arg("--target-dir")
             .arg(&self.target_dir)
             // Full builds are the usual case here, and incremental compilation makes them slower.
             .env("CARGO_INCREMENTAL", "0")
             .env("RUSTC", "/usr/bin/rustc")
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()))
             .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
-        cargo
     }
 
     /// cargo clippy for aarch64, for the crates with code for aarch64 only. Warnings are errors. rustup's clippy works only with its

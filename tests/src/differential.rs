@@ -111,6 +111,15 @@ impl Random {
         self.next() % end
     }
 
+    /// One of `values`.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn pick<T: Copy>(&mut self, values: &[T]) -> T {
+        let count = values.len() as u64;
+        values[usize::try_from(self.below(count)).unwrap_or_default()]
+    }
+
     /// A number of pages. All magnitudes are equally frequent; some are powers of two, and some exceed the window.
     fn pages(&mut self, window: u64) -> u64 {
         let order = self.below(u64::from(window.ilog2()) + 1);

@@ -4,7 +4,7 @@
 
 use super::{
     platform::RAM,
-    random::{FREE, K, M, chance, pick},
+    random::{FREE, K, M, chance},
     tree::{Item, Node, Value, cells},
 };
 use crate::differential::Random;
@@ -43,12 +43,12 @@ fn insert(random: &mut Random, items: &mut Vec<Item>, node: Node) {
 
 /// Adds contested memory. `number` makes names differ.
 pub fn contest(random: &mut Random, items: &mut Vec<Item>, number: u64) {
-    let small = pick(random, &[4 * K, M, 8 * M]);
-    let at_end = pick(random, &ENDS) - small * (1 + random.below(2));
+    let small = random.pick(&[4 * K, M, 8 * M]);
+    let at_end = random.pick(&ENDS) - small * (1 + random.below(2));
     let node = |base: u64, reg: &[u64]| Node::new(format!("z{number}@{base:x}")).numbers("reg", reg);
     let pool = |node: Node| node.strings("compatible", &["shared-dma-pool"]);
     let ranges: Vec<(u64, u64)> = items.iter().filter_map(range).collect();
-    let (base, size) = if ranges.is_empty() { (at_end, small) } else { pick(random, &ranges) };
+    let (base, size) = if ranges.is_empty() { (at_end, small) } else { random.pick(&ranges) };
     let target = items.iter().position(|item| range(item) == Some((base, size)));
     let is_pool = target.is_some_and(|target| is_reusable(&items[target]));
     match random.below(14) {
@@ -72,7 +72,7 @@ pub fn contest(random: &mut Random, items: &mut Vec<Item>, number: u64) {
             items.insert(target.unwrap_or(0), Item::Region(wide));
         }
         5 => {
-            let size = pick(random, &["2M", "4M", "3M"]);
+            let size = random.pick(&["2M", "4M", "3M"]);
             items.push(Item::Word(format!("cma={size}@{base:#x}")));
         }
         6 => items.push(Item::Word(format!("cma=4M@{:#x}", at_end & !(4 * M - 1)))),
@@ -100,18 +100,18 @@ pub fn contest(random: &mut Random, items: &mut Vec<Item>, number: u64) {
             if chance(random, 50) {
                 items.push(dynamic("b", 8 * M, 0x6400_0000, 16 * M));
             }
-            let from = pick(random, &[0x6080_0000, 0x6090_0000, 0x6100_0000, 0x6110_0000]);
+            let from = random.pick(&[0x6080_0000, 0x6090_0000, 0x6100_0000, 0x6110_0000]);
             items.push(dynamic(
                 "c",
-                pick(random, &[4 * K, 2 * M]),
+                random.pick(&[4 * K, 2 * M]),
                 from,
-                pick(random, &[M, 16 * M, 0x6480_0000 - from]),
+                random.pick(&[M, 16 * M, 0x6480_0000 - from]),
             ));
         }
         // A part of a page at the end of RAM, of which Linux uses the rest.
         12 => {
-            let at = pick(random, &ENDS) - pick(random, &[5000, 4096 + 512, 8192 - 64, 2048]);
-            let node = node(at, &[at, pick(random, &[5000, 4096, 1024])]).mark("no-map");
+            let at = random.pick(&ENDS) - random.pick(&[5000, 4096 + 512, 8192 - 64, 2048]);
+            let node = node(at, &[at, random.pick(&[5000, 4096, 1024])]).mark("no-map");
             let node = if chance(random, 50) { pool(node).mark("reusable") } else { node };
             insert(random, items, node);
         }

@@ -28,11 +28,6 @@ pub fn chance(random: &mut Random, percent: u64) -> bool {
     random.below(100) < percent
 }
 
-/// One of these.
-pub fn pick<T: Copy>(random: &mut Random, of: &[T]) -> T {
-    of[usize::try_from(random.below(of.len() as u64)).unwrap_or(0)]
-}
-
 /// The regions that a tree has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Regions {
@@ -51,9 +46,9 @@ pub fn items(seed: u64) -> Vec<Item> {
     let random = &mut Random::new(seed);
     let mut items = surroundings::memory(random);
     surroundings::buses(random, &mut items);
-    for _ in 0..pick(random, &[0, 0, 0, 1, 2]) {
+    for _ in 0..random.pick(&[0, 0, 0, 1, 2]) {
         let base = FREE + random.below(RAM[1] - FREE) / M * M;
-        contest::reserve(&mut items, base, pick(random, &[4 * K, M, 16 * M]));
+        contest::reserve(&mut items, base, random.pick(&[4 * K, M, 16 * M]));
     }
     let (regions, count) = match random.below(100) {
         0..2 => (Regions::Many, 60 + random.below(10)),
@@ -72,11 +67,11 @@ pub fn items(seed: u64) -> Vec<Item> {
         let phandle = PHANDLE + u32::try_from(index).unwrap_or(0);
         let mut references = vec![phandle];
         if chance(random, 12) {
-            references.push(pick(random, &[PHANDLE, phandle, 0x999, 0, NAMESAKE]));
+            references.push(random.pick(&[PHANDLE, phandle, 0x999, 0, NAMESAKE]));
         }
         let mut user = Node::new(format!("user{index}")).strings("compatible", &[USER]);
         if chance(random, 4) {
-            user = user.strings("status", &[pick(random, &["disabled", "okay", "ok"])]);
+            user = user.strings("status", &[random.pick(&["disabled", "okay", "ok"])]);
         }
         users.push(Item::Top(user.cells("memory-region", &references)));
     }
@@ -93,7 +88,7 @@ pub fn items(seed: u64) -> Vec<Item> {
     }
     surroundings::chosen(random, &mut items);
     surroundings::words(random, &mut items);
-    for number in 0..pick(random, &[0, 0, 1, 1, 2, 3]) {
+    for number in 0..random.pick(&[0, 0, 1, 1, 2, 3]) {
         contest::contest(random, &mut items, number);
     }
     items
@@ -104,14 +99,14 @@ fn region(random: &mut Random, index: u64, regions: Regions, taken: &mut Vec<(u6
     let few = regions == Regions::Few;
     let size = match regions {
         Regions::Few => size(random),
-        Regions::Pools => pick(random, &[2 * M, 4 * M]),
-        Regions::Many | Regions::Dynamic => pick(random, &[64 * K, 2 * M]),
+        Regions::Pools => random.pick(&[2 * M, 4 * M]),
+        Regions::Many | Regions::Dynamic => random.pick(&[64 * K, 2 * M]),
     };
     let dynamic = regions == Regions::Dynamic || chance(random, 45);
     let mut base = None;
     if !dynamic {
         let step =
-            if regions == Regions::Pools { 4 * M } else { pick(random, &[2 * M, 4 * M, 4 * M, M, 4 * K]) };
+            if regions == Regions::Pools { 4 * M } else { random.pick(&[2 * M, 4 * M, 4 * M, M, 4 * K]) };
         for _ in 0..16 {
             let candidate = FREE + random.below(RAM[1] - FREE) / step * step;
             let overlaps =
@@ -124,7 +119,7 @@ fn region(random: &mut Random, index: u64, regions: Regions, taken: &mut Vec<(u6
         if chance(random, 4) {
             let elsewhere =
                 [0x2000_0000, RAM[1] - 2 * M, RAM[1], 0xffe0_0000, 0x1_0000_0000, 0x1_1000_0000, TOP];
-            base = Some(pick(random, &elsewhere));
+            base = Some(random.pick(&elsewhere));
         }
     }
     let name = base.map_or_else(|| format!("r{index}"), |base| format!("r{index}@{base:x}"));
@@ -145,7 +140,7 @@ fn region(random: &mut Random, index: u64, regions: Regions, taken: &mut Vec<(u6
     };
     node = if regions == Regions::Pools { node.mark("reusable") } else { marks(random, node) };
     if few && chance(random, 5) {
-        node = node.strings("status", &[pick(random, &["disabled", "okay", "ok", "fail"])]);
+        node = node.strings("status", &[random.pick(&["disabled", "okay", "ok", "fail"])]);
     }
     let own = PHANDLE + u32::try_from(index).unwrap_or(0);
     match random.below(100) {
@@ -184,7 +179,7 @@ fn compatible(random: &mut Random, node: Node) -> Node {
         16 => node.strings("compatible", &["example,framebuffer"]),
         17 => node.strings(
             "compatible",
-            &[pick(random, &["shared-dma-pools", "Shared-DMA-Pool", "shared_dma_pool"])],
+            &[random.pick(&["shared-dma-pools", "Shared-DMA-Pool", "shared_dma_pool"])],
         ),
         _ => node,
     }
@@ -215,22 +210,22 @@ fn sized(random: &mut Random, node: Node, size: u64) -> Node {
     };
     match random.below(20) {
         0..6 => {
-            let align = pick(random, &[4 * K, 64 * K, M, 2 * M, 4 * M, 8 * M, 64 * M]);
+            let align = random.pick(&[4 * K, 64 * K, M, 2 * M, 4 * M, 8 * M, 64 * M]);
             node = node.numbers("alignment", &[align]);
         }
-        6 => node = node.numbers("alignment", &[pick(random, &[0, 1, 3 * M, 5000])]),
+        6 => node = node.numbers("alignment", &[random.pick(&[0, 1, 3 * M, 5000])]),
         7 if random.below(2) == 0 => node = node.cells("alignment", &[0x20_0000]),
         _ => {}
     }
     match random.below(20) {
         0 | 1 => {
             // Beside what other such regions get.
-            let start = pick(random, &[0x6000_0000, 0x6080_0000, 0x6100_0000]);
-            node = node.numbers("alloc-ranges", &[start, pick(random, &[8 * M, 16 * M, 64 * M])]);
+            let start = random.pick(&[0x6000_0000, 0x6080_0000, 0x6100_0000]);
+            node = node.numbers("alloc-ranges", &[start, random.pick(&[8 * M, 16 * M, 64 * M])]);
         }
         2..5 => {
             let start = FREE + random.below(0x6000_0000) / M * M;
-            node = node.numbers("alloc-ranges", &[start, pick(random, &[16 * M, 64 * M, 512 * M])]);
+            node = node.numbers("alloc-ranges", &[start, random.pick(&[16 * M, 64 * M, 512 * M])]);
         }
         5 => node = node.numbers("alloc-ranges", &[0x1000_0000, 64 * M, 0x6000_0000, 64 * M]),
         6 => node = node.numbers("alloc-ranges", &[0x6000_0000, M, 0x7000_0000, 256 * M]),
@@ -252,7 +247,7 @@ fn marks(random: &mut Random, mut node: Node) -> Node {
     match random.below(20) {
         0..11 => node = node.mark("reusable"),
         11 => node = node.mark("reusable").mark("no-map"),
-        12 => node = node.mark(pick(random, &["resuable", "re-usable", "no_map", "nomap"])),
+        12 => node = node.mark(random.pick(&["resuable", "re-usable", "no_map", "nomap"])),
         13..17 => node = node.mark("no-map"),
         _ => {}
     }
@@ -260,7 +255,7 @@ fn marks(random: &mut Random, mut node: Node) -> Node {
         node = node.mark("linux,cma-default");
     }
     if chance(random, 4) {
-        node = node.mark(pick(random, &["linux,dma-default", "linux,cma_default", "linux,default-cma"]));
+        node = node.mark(random.pick(&["linux,dma-default", "linux,cma_default", "linux,default-cma"]));
     }
     node
 }

@@ -2,7 +2,7 @@
 
 use super::{
     platform::{HIGH_RAM, RAM},
-    random::{K, M, chance, pick},
+    random::{K, M, chance},
     tree::{Item, Node, Value, cells},
 };
 use crate::differential::Random;
@@ -26,7 +26,7 @@ pub fn memory(random: &mut Random) -> Vec<Item> {
         2 => vec![of(start, &[start, 0x2000_0000, 0x8000_0000, 0x1000_0000])],
         // A pool in the section of the end of RAM, or beyond.
         3 => {
-            let size = pick(random, &[0x6000_0000, 0x6400_0000]);
+            let size = random.pick(&[0x6000_0000, 0x6400_0000]);
             others.extend(chance(random, 50).then(|| pool(random, 'n', 0xa400_0000)));
             vec![node(start, size)]
         }
@@ -51,7 +51,7 @@ pub fn memory(random: &mut Random) -> Vec<Item> {
                     "cma=16M@0x110000000",
                     "cma=8M@0-0x102000000",
                 ];
-                others.push(Item::Word(pick(random, &words).to_owned()));
+                others.push(Item::Word(random.pick(&words).to_owned()));
             }
             vec![node(start, end - start), node(HIGH_RAM[0], HIGH_RAM[1] - HIGH_RAM[0])]
         }
@@ -82,7 +82,7 @@ pub fn memory(random: &mut Random) -> Vec<Item> {
 fn pool(random: &mut Random, letter: char, base: u64) -> Item {
     let node =
         Node::new(format!("{letter}@{base:x}")).strings("compatible", &["shared-dma-pool"]).mark("reusable");
-    Item::Region(node.numbers("reg", &[base, pick(random, &[4 * M, 16 * M, 64 * M])]))
+    Item::Region(node.numbers("reg", &[base, random.pick(&[4 * M, 16 * M, 64 * M])]))
 }
 
 /// Buses, whose `dma-ranges` say where the zone for DMA ends, and pools there.
@@ -91,7 +91,7 @@ pub fn buses(random: &mut Random, items: &mut Vec<Item>) {
         let bus = Node::new(name).cells("#address-cells", &[2]).cells("#size-cells", &[2]);
         bus.numbers("dma-ranges", ranges)
     };
-    for number in 0..pick(random, &[0, 0, 0, 0, 0, 0, 1, 1, 2]) {
+    for number in 0..random.pick(&[0, 0, 0, 0, 0, 0, 1, 1, 2]) {
         let ranges = [
             [0, 0x4000_0000, 0x4000_0000],
             [0, 0x4000_0000, 0x5000_0000],
@@ -99,15 +99,15 @@ pub fn buses(random: &mut Random, items: &mut Vec<Item>) {
             [0x4000_0000, 0x4000_0000, 0x6000_0000],
             [0, 0, 0x2_0000_0000],
         ];
-        let outer = bus(format!("bus{number}"), &pick(random, &ranges));
+        let outer = bus(format!("bus{number}"), &random.pick(&ranges));
         let outer = if chance(random, 20) { outer.strings("status", &["disabled"]) } else { outer };
         items.push(Item::Top(outer));
         if chance(random, 30) {
             let inner = [[0, 0, 0x3000_0000], [0, 0x4000_0000, 0x2000_0000]];
-            items.push(Item::Top(bus(format!("bus{number}/bus"), &pick(random, &inner))));
+            items.push(Item::Top(bus(format!("bus{number}/bus"), &random.pick(&inner))));
         }
         if chance(random, 50) {
-            let end = pick(random, &[0x7000_0000, 0x8000_0000, 0x9000_0000]);
+            let end = random.pick(&[0x7000_0000, 0x8000_0000, 0x9000_0000]);
             items.push(pool(random, if number == 0 { 'b' } else { 'c' }, end - 8 * M));
         }
     }
@@ -121,11 +121,11 @@ pub fn chosen(random: &mut Random, items: &mut Vec<Item>) {
             &[0x4000_0000, 0x4000_0000, 0xa000_0000, 0x1000_0000],
             &[0x4000_0000, 0x3000_0000, 0x8000_0000, 0x1000_0000, 0xb000_0000, 0x800_0000],
         ];
-        let usable = Value::Cells(cells(pick(random, &ranges)));
+        let usable = Value::Cells(cells(random.pick(&ranges)));
         items.push(Item::Chosen("linux,usable-memory-range", usable));
     }
     if chance(random, 6) {
-        let base = pick(random, &[0x6000_0000, 0x7010_0000, 0x8000_0000 - 64 * K, RAM[1] - 64 * K]);
+        let base = random.pick(&[0x6000_0000, 0x7010_0000, 0x8000_0000 - 64 * K, RAM[1] - 64 * K]);
         items.push(Item::Chosen("linux,elfcorehdr", Value::Cells(cells(&[base, 64 * K]))));
     }
 }
@@ -165,10 +165,10 @@ pub fn words(random: &mut Random, items: &mut Vec<Item>) {
             // Linux does not read what comes after so long a word.
             items.push(Item::Word("x".repeat(2048)));
         }
-        items.push(Item::Word(pick(random, &cma).to_owned()));
+        items.push(Item::Word(random.pick(&cma).to_owned()));
     }
     if chance(random, 9) {
         let mem = ["mem=1G", "mem=1536M", "mem=512M", "mem=1048579k", "mem=1G mem=1536M", "mem=0"];
-        items.insert(0, Item::Word(pick(random, &mem).to_owned()));
+        items.insert(0, Item::Word(random.pick(&mem).to_owned()));
     }
 }

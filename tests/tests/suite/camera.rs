@@ -168,10 +168,14 @@ fn both_nodes_stream_at_once() {
     let check = |file: &str, layout| frames::check_file(&folder.path().join(file), &layout).unwrap();
     let processed = check("0.raw", layout("NV12", 320, 240));
     assert_eq!(processed, frames::Checked { frames: 300, bad: Vec::new() });
-    // The first of the raw frames is the one that the sensor had come to, and those after it follow.
+    // The first of the raw frames is the one that the sensor had come to, which is frame 0 on a busy host; those after it follow.
     let raw = check("1.raw", layout("GBRG", 640, 480));
-    let [(0, FrameError::Sequence { found, expected: 0 })] = raw.bad[..] else { panic!("{raw:?}") };
-    assert!(raw.frames == 20 && found < 300, "{raw:?}");
+    let first = match raw.bad[..] {
+        [] => 0,
+        [(0, FrameError::Sequence { found, expected: 0 })] => found,
+        _ => panic!("{raw:?}"),
+    };
+    assert!(raw.frames == 20 && first < 300, "{raw:?}");
     assert!(counter(&counters, "processed_frames ") >= 300, "{counters}");
     assert!(counter(&counters, "raw_frames ") >= 20 && counter(&counters, "drops ") == 0, "{counters}");
     assert!(!counters.contains("WARNING"), "{counters}");

@@ -11,10 +11,13 @@ use std::{
 };
 
 use guest_images::{Arch, Kind, Release, debian};
+use rustix::process::Signal;
 use tests::{
     bare_metal::BareMetal,
-    cross, guest,
-    harness::{Group, Place, Test},
+    cross,
+    differential::Random,
+    guest,
+    harness::{Extent, Group, Place, Test},
     python, tests,
 };
 
@@ -23,11 +26,8 @@ pub(crate) fn group() -> Group {
     // gdb is not in the lab of the other architecture.
     let with_gdb = tests![gdb_debugs_a_guest, a_debugger_that_sends_anything_hangs_nothing];
     let with_gdb = with_gdb.into_iter().map(|test| test.only_on(Arch::X86_64));
-    Group {
-        name: "gdb",
-        place: Place::Kvm,
-        tests: tests![a_guest_stops_steps_and_shows_itself].into_iter().chain(with_gdb).collect(),
-    }
+    let anywhere = tests![a_guest_stops_steps_and_shows_itself, random_packets_end_no_machine];
+    Group { name: "gdb", place: Place::Kvm, tests: anywhere.into_iter().chain(with_gdb).collect() }
 }
 
 /// The tests with Linux. gdb runs on this host; minivmm runs the guest in a lab where it has to.
@@ -189,6 +189,35 @@ impl Debugger {
     }
 }
 
+/// A packet with a command that gdb sends, and random arguments.
+fn random_packet(random: &mut Random) -> Vec<u8> {
+    const BASES: [u64; 6] = [0, 0x1000, 0x10_0000, 0x4000_0000, 0x8000_0000, u64::MAX - 7];
+    let address = random.pick(&BASES).wrapping_add(random.below(0x20_0000));
+    let length = random.pick(&[0, 1, 4, 8, 4096, u64::MAX]);
+    let thread = random.pick(&["-1", "0", "1", "2", "3", "ffffffff"]);
+    let bytes: String = (0..random.below(1200)).map(|_| format!("{:02x}", random.below(256))).collect();
+    let text = match random.below(16) {
+        0 => "g".into(),
+        1 => format!("G{bytes}"),
+        2 => format!("m{address:x},{length:x}"),
+        3 => format!("M{address:x},{:x}:{bytes}", bytes.len() / 2),
+        4 => format!("X{address:x},{length:x}:{bytes}"),
+        5 => format!("Z{},{address:x},{length:x}", random.below(6)),
+        6 => format!("z{},{address:x},{length:x}", random.below(6)),
+        7 => format!("H{}{thread}", random.pick(&["g", "c"])),
+        8 => format!("vCont;{}:{thread}", random.pick(&["s", "c", "t", "C05", "S05"])),
+        9 => format!("vCont;s:{thread};c"),
+        10 => format!("qThreadExtraInfo,{thread}"),
+        11 => format!("P{:x}={bytes}", random.below(80)),
+        12 => format!("p{:x}", random.below(80)),
+        13 => format!("qXfer:features:read:target.xml:{:x},{length:x}", random.below(4096)),
+        14 => random.pick(&["?", "c", "s", "qfThreadInfo", "qsThreadInfo", "vMustReplyEmpty"]).into(),
+        // Ctrl-C.
+        _ => return vec![3],
+    };
+    packet(text.as_bytes())
+}
+
 /// A packet of gdb's remote protocol.
 fn packet(text: &[u8]) -> Vec<u8> {
     let sum = text.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
@@ -275,6 +304,34 @@ fn a_guest_stops_steps_and_shows_itself() {
     assert_eq!(debugger.ask(&format!("M{go:x},8:0200000000000000")), "OK");
     assert_eq!(debugger.ask("D"), "OK");
     assert_eq!(child.wait().unwrap().code(), Some(15));
+}
+
+/// Debuggers write anything to registers and memory, set stops, and leave. The guest may fail, but the machine ends only as asked.
+fn random_packets_end_no_machine() {
+    let (machines, sessions) = if Extent::asked() == Extent::Thorough { (100, 20) } else { (2, 5) };
+    for seed in 1..=machines {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut child, socket, _) = bare_metal(folder.path(), true);
+        let mut random = Random::new(seed);
+        for _ in 0..sessions {
+            // The guest may have ended by a triple fault or the like.
+            let Ok(mut stream) = UnixStream::connect(&socket) else { break };
+            let _ = stream.set_write_timeout(Some(Duration::from_secs(2)));
+            let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+            for _ in 0..random.below(40) {
+                let _ = stream.write_all(&random_packet(&mut random));
+                let _ = stream.read(&mut [0; 4096]);
+            }
+        }
+        if child.try_wait().unwrap().is_none() {
+            guest::kill(child.id(), Signal::TERM);
+        }
+        let output = child.wait_with_output().unwrap();
+        let said = guest::text(&output.stderr);
+        // Its own end, or that by the signal.
+        let is_an_end = output.status.code().is_some_and(|code| code < 128 || code == 143);
+        assert!(is_an_end && !said.contains("panicked"), "seed {seed}: {}: {said}", output.status);
+    }
 }
 
 fn a_debugger_that_sends_anything_hangs_nothing() {

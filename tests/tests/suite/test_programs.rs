@@ -4,25 +4,26 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    time::Duration,
 };
 
-use guest_images::{
-    Arch,
-    cache::cache_dir,
-    debian::{self, Archive},
-};
+use guest_images::{Arch, cache::cache_dir, debian::Archive};
 use tests::{
     cross,
     guest::text,
     harness::{Group, Place, Test},
     lab::Lab,
-    programs, tests,
+    tests,
 };
 
 /// The tests. They take programs from crates.io and Debian.
 pub(crate) fn group() -> Group {
-    let tests = tests![a_share_is_as_posix_has_it, iperf3_sends_and_receives, iperf3_on_aarch64];
+    let tests = tests![
+        a_share_is_as_posix_has_it,
+        a_share_on_aarch64_is_as_posix_has_it,
+        iperf3_sends_and_receives,
+        iperf3_on_aarch64,
+    ];
     let only = |test: Test| test.only_if_thorough().only_on(Arch::X86_64);
     Group { name: "test_programs", place: Place::OutsideOfLabs, tests: tests.into_iter().map(only).collect() }
 }
@@ -32,24 +33,21 @@ pub(crate) fn group() -> Group {
 fn in_lab(arch: &'static Arch, script: &str, arguments: &[&Path]) -> String {
     let words = ["sh", "-c", script, "sh"].map(Into::into).into_iter();
     let words = words.chain(arguments.iter().map(|path| path.as_os_str().to_owned()));
-    let output = Lab::new().arch(arch).network(Vec::new()).output(words, b"").unwrap();
+    let lab = Lab::new().arch(arch).network(Vec::new()).timeout(Some(Duration::from_secs(3600)));
+    let output = lab.output(words, b"").unwrap();
     assert_eq!(output.status, 0, "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 
-/// The POSIX file system test suite, without libraries, so that it runs in any guest.
-fn pjdfstest() -> PathBuf {
+/// The POSIX file system test suite, without libraries, so that it runs in any guest of `arch`.
+fn pjdfstest(arch: &Arch) -> PathBuf {
     const VERSION: &str = "0.2.2";
-    let folder = cache_dir().unwrap().join(format!("pjdfstest-{VERSION}"));
+    let folder = cache_dir().unwrap().join(format!("pjdfstest-{VERSION}-{}", arch.name));
     let program = folder.join("bin/pjdfstest");
     if !program.exists() {
-        debian::install(&["libacl1-dev"]).unwrap();
-        let mut cargo = Command::new("cargo");
-        // A target, so that the flags do not apply to macros.
-        let target = format!("{}-unknown-linux-gnu", Arch::host().name);
-        cargo.args(["install", "--quiet", "--locked", "--target", &target, "--root"]).arg(&folder);
-        cargo.arg(format!("pjdfstest@{VERSION}")).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
-        assert!(cargo.env("CARGO_TARGET_DIR", folder.join("target")).status().unwrap().success());
+        let libraries = Archive::of(arch.debian).unpacked("libacl1-dev").unwrap();
+        let libraries = libraries.join(format!("usr/lib/{}-linux-gnu", arch.name));
+        cross::install(arch, &format!("pjdfstest@{VERSION}"), &folder, &libraries).unwrap();
     }
     program
 }
@@ -66,8 +64,16 @@ fn result_of(line: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && ["ok", "FAILED", "skipped"].contains(&result)).then_some((name, result))
 }
 
-/// A share on a tmpfs answers each test as the tmpfs itself does.
 fn a_share_is_as_posix_has_it() {
+    posix(Arch::host());
+}
+
+fn a_share_on_aarch64_is_as_posix_has_it() {
+    posix(Arch::AARCH64);
+}
+
+/// A share on a tmpfs answers each test as the tmpfs itself does.
+fn posix(arch: &'static Arch) {
     let folder = tempfile::tempdir().unwrap();
     let settings = "[features]\nposix_fallocate = {}\n[settings]\nnaptime = 0.01\nallow_remount = false\n\
                     [dummy_auth]\nentries = [[\"nobody\", \"nogroup\"], [\"tests\", \"tests\"]]\n";
@@ -81,7 +87,7 @@ fn a_share_is_as_posix_has_it() {
             printf "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\ntests:x:1001:1001::/:/bin/false\n" > /etc/passwd
             printf "root:x:0:\nnogroup:x:65534:\ntests:x:1001:\n" > /etc/group
             pjdfstest -c /root/pjdfstest.toml -p /mnt/work; true'"#;
-    let printed = in_lab(Arch::host(), script, &[&pjdfstest(), folder.path(), &programs::minivmm().unwrap()]);
+    let printed = in_lab(arch, script, &[&pjdfstest(arch), folder.path(), &cross::minivmm(arch).unwrap()]);
     let (here, share) = printed.split_once("the share\n").unwrap();
     let (here, share) = (results(here), results(share));
     assert_eq!(here, share);
@@ -103,7 +109,7 @@ fn iperf3(arch: &'static Arch) {
     const SIZE: u64 = 128 << 20;
     // The program and its libraries, for the lab and the guest.
     let folder = tempfile::tempdir().unwrap();
-    let archive = Archive::of(if arch.name == Arch::AARCH64.name { "arm64" } else { "amd64" });
+    let archive = Archive::of(arch.debian);
     for (package, place) in
         [("iperf3", "usr/bin"), ("libiperf0", "usr/lib"), ("libsctp1", "usr/lib"), ("libssl3", "usr/lib")]
     {

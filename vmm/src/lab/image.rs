@@ -34,7 +34,6 @@ pub(super) struct Image {
 
 /// Finds the image of `recipe`, which is that for `arch`, in the cache, or makes it.
 pub(super) fn prepare(recipe: &Recipe, arch: &Arch, note: &dyn Fn(&Note)) -> Result<Image, LabError> {
-    let foreign = arch.name != Arch::host().name;
     debian::install(recipe.packages)?;
     let base = cache_dir()?.join("lab");
     let folder = base.join(name(recipe));
@@ -43,7 +42,7 @@ pub(super) fn prepare(recipe: &Recipe, arch: &Arch, note: &dyn Fn(&Note)) -> Res
         fs::create_dir_all(&base).map_err(LabError::io("cannot create the folder", &base))?;
         let partial =
             tempfile::tempdir_in(&base).map_err(LabError::io("cannot create a folder in", &base))?;
-        make(recipe, foreign, partial.path())?;
+        make(recipe, arch, partial.path())?;
         // Another process was faster, and made the same.
         if let Err(error) = fs::rename(partial.path(), &folder)
             && !folder.is_dir()
@@ -51,7 +50,7 @@ pub(super) fn prepare(recipe: &Recipe, arch: &Arch, note: &dyn Fn(&Note)) -> Res
             return Err(LabError::io("cannot create the folder", &folder)(error));
         }
     }
-    let userland = foreign.then(|| folder.join(USERLAND));
+    let userland = (arch.name != Arch::host().name).then(|| folder.join(USERLAND));
     Ok(Image {
         kernel: folder.join("kernel"),
         initramfs: folder.join("initramfs"),
@@ -67,8 +66,8 @@ fn name(recipe: &Recipe) -> String {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn make(recipe: &Recipe, foreign: bool, folder: &Path) -> Result<(), LabError> {
-    let packages = Packages::of(recipe.debian);
+fn make(recipe: &Recipe, arch: &Arch, folder: &Path) -> Result<(), LabError> {
+    let packages = Packages::of(arch.debian);
     let package = packages.first_dependency(recipe.kernel)?;
     let unpacked = packages.unpacked(&package)?;
     let version = package.trim_start_matches("linux-image-");
@@ -98,7 +97,11 @@ fn make(recipe: &Recipe, foreign: bool, folder: &Path) -> Result<(), LabError> {
         archive.file(&format!("{place}/{index:02}-{name}"), 0o644, data);
     }
     fs::write(&initramfs, archive.pack()).map_err(LabError::io("cannot write", &initramfs))?;
-    if foreign { lay_out(recipe.userland, &packages, &folder.join(USERLAND)) } else { Ok(()) }
+    if arch.name != Arch::host().name {
+        lay_out(recipe.userland, &packages, &folder.join(USERLAND))
+    } else {
+        Ok(())
+    }
 }
 
 /// Copies the recipe's programs and libraries into `folder`, as a merged /usr has them (usrmerge(7)).

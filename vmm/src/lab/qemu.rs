@@ -30,6 +30,9 @@ impl Qemu {
     }
 }
 
+/// Number 0 is for a console, and its default when it comes first.
+const TERMINAL: &[&str] = &["-device", "virtconsole,chardev=terminal,nr=0"];
+
 /// The emulator's arguments, and the descriptors that it inherits.
 pub(super) struct Builder {
     program: &'static str,
@@ -87,31 +90,49 @@ impl Builder {
         self.machine(&["-device", &format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}")]);
     }
 
-    /// The network of this user. The ports of this host's 127.0.0.1 lead to the lab's; a port is one of TCP, or of UDP.
-    pub(super) fn network(&mut self, ports: &[Forward]) {
-        let forwards = ports.iter().map(|Forward { is_udp, host: port, .. }| {
+    /// A network card. With `ports` it has the network of this user, and these ports of this host's 127.0.0.1 lead to the lab's; a port is
+    /// one of TCP, or of UDP. Without, nothing is reached through it.
+    pub(super) fn network(&mut self, ports: Option<&[Forward]>) {
+        let restrict = if ports.is_some() { "off" } else { "on" };
+        let forwards = ports.unwrap_or_default().iter().map(|Forward { is_udp, host: port, .. }| {
             let protocol = if *is_udp { "udp" } else { "tcp" };
             format!(",hostfwd={protocol}:127.0.0.1:{port}-127.0.0.1:{port}")
         });
         let forwards: String = forwards.collect();
         // Guests in the lab have addresses of 10.0.2.0/24.
-        self.backend(["-netdev", &format!("user,id=network,net=10.0.3.0/24,ipv6=off{forwards}")]);
+        self.backend([
+            "-netdev",
+            &format!("user,id=network,net=10.0.3.0/24,ipv6=off,restrict={restrict}{forwards}"),
+        ]);
         self.machine(&["-device", "virtio-net-pci,netdev=network,romfile="]);
     }
 
     /// The port `name`, which Linux finds by that name; returns our end.
     pub(super) fn port(&mut self, name: &str) -> io::Result<UnixStream> {
-        let ours = self.socket(name)?;
         self.machine(&["-device", &format!("virtserialport,chardev={name},name={name}")]);
-        Ok(ours)
+        self.socket(name)
+    }
+
+    /// A port that leads nowhere.
+    pub(super) fn idle_port(&mut self, name: &str) {
+        self.machine(&["-device", &format!("virtserialport,chardev={name},name={name}")]);
+        self.nothing(name);
     }
 
     /// A terminal, hvc0; returns our end.
     pub(super) fn terminal(&mut self) -> io::Result<UnixStream> {
-        let ours = self.socket("terminal")?;
-        // Number 0 is for a console, and its default when it comes first.
-        self.machine(&["-device", "virtconsole,chardev=terminal,nr=0"]);
-        Ok(ours)
+        self.machine(TERMINAL);
+        self.socket("terminal")
+    }
+
+    /// A terminal that leads nowhere.
+    pub(super) fn idle_terminal(&mut self) {
+        self.machine(TERMINAL);
+        self.nothing("terminal");
+    }
+
+    fn nothing(&mut self, name: &str) {
+        self.backend(["-chardev", &format!("null,id={name}")]);
     }
 
     fn socket(&mut self, name: &str) -> io::Result<UnixStream> {

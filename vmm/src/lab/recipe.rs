@@ -5,8 +5,6 @@ use guest_images::Arch;
 /// One architecture's lab. All that differs from one to the next is here.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recipe {
-    /// Debian's name for the architecture.
-    pub debian: &'static str,
     /// The emulator, and the Debian packages that bring it and the other programs the lab is prepared with.
     pub qemu: &'static str,
     pub packages: &'static [&'static str],
@@ -37,7 +35,6 @@ impl Recipe {
 
 /// AMD's virtualization (SVM, nested paging), which QEMU emulates without hardware's help.
 pub(super) const X86_64: Recipe = Recipe {
-    debian: "amd64",
     qemu: "qemu-system-x86_64",
     packages: &["qemu-system-x86", "kmod", "xz-utils"],
     // thread=single: with a thread for each CPU, QEMU 7.2 now and then keeps a translation of code that another CPU has
@@ -64,7 +61,6 @@ pub(super) const X86_64: Recipe = Recipe {
 
 /// Arm's virtualization at EL2, with the host extensions (VHE).
 pub(super) const AARCH64: Recipe = Recipe {
-    debian: "arm64",
     qemu: "qemu-system-aarch64",
     packages: &["qemu-system-arm", "kmod"],
     // neoverse-n1: max is three times slower, for its pointer authentication; cortex-a72 has no VHE.

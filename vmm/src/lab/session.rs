@@ -29,7 +29,7 @@ use super::{
     image::{self, Image},
     qemu::{self, Begin},
     recipe::Recipe,
-    relay::host::Relay,
+    relay::{self, host::Relay},
     script::{self, Script},
     settings::{Lab, Note, Output},
     state::State,
@@ -80,18 +80,24 @@ pub(super) fn run(
     } else {
         None
     };
+    let mut signals = if lab.pass_signals || is_terminal {
+        Some(signals(is_terminal).map_err(LabError::of("cannot watch for signals"))?)
+    } else {
+        None
+    };
     // Who wants the kernel's messages wants to see it boot.
-    let state = if lab.log.is_none() { run.state(cpu.as_ref())? } else { None };
+    let state = if lab.log.is_none() { run.state(cpu.as_ref(), signals.as_ref())? } else { None };
+    let mut started = false;
     if let Some((state, file)) = state {
-        match run.once(Some(file), &mut cpu) {
-            (Err(LabError::Died { log }), started) if !started => {
+        match run.once(Some(file), &mut cpu, signals.as_mut(), &mut started) {
+            Err(LabError::Died { log }) if !started => {
                 (lab.note)(&Note::NotContinued(log));
                 state.remove();
             }
-            (output, _) => return output,
+            output => return output,
         }
     }
-    run.once(None, &mut cpu).0
+    run.once(None, &mut cpu, signals.as_mut(), &mut started)
 }
 
 /// What a run needs, whether the lab boots or continues from a saved state.
@@ -113,35 +119,52 @@ struct Ports {
     stdin: UnixStream,
     stdout: UnixStream,
     stderr: Option<UnixStream>,
-    /// One for each socket.
-    relayed: Vec<UnixStream>,
+    /// One for each socket, with its path.
+    relayed: Vec<(PathBuf, UnixStream)>,
     script: UnixStream,
     control: UnixStream,
 }
 
 impl Run<'_> {
-    /// The machine, without what it begins with.
+    /// The machine, without what it begins with. It has devices for all that a lab may be given, so that most labs have the same, and one
+    /// saved state.
     fn machine(&self) -> io::Result<(qemu::Builder, Ports)> {
+        /// The number of shares is a multiple of this.
+        const SHARES: usize = 4;
         let lab = self.lab;
         let mut machine = qemu::Builder::new(self.recipe, lab.machine.as_deref(), lab.memory, lab.cpus);
         machine.share("root", "/".as_ref(), false);
         if let Some(folder) = &self.image.userland {
             machine.share("userland", folder, false);
         }
-        if let Some(ports) = &lab.network {
-            machine.network(ports);
+        for index in 0..self.writable.len().max(1).next_multiple_of(SHARES) {
+            let folder = self.writable.get(index);
+            let path = folder.map_or("/".as_ref(), PathBuf::as_path);
+            machine.share(&format!("share{index}"), path, folder.is_some());
         }
-        for (index, folder) in self.writable.iter().enumerate() {
-            machine.share(&format!("share{index}"), folder, true);
-        }
+        machine.network(lab.network.as_deref());
         let (stdin, stdout) = if self.terminal.is_some() {
-            let port = machine.terminal()?;
-            (port.try_clone()?, port)
+            let terminal = machine.terminal()?;
+            machine.idle_port("stdin");
+            machine.idle_port("stdout");
+            (terminal.try_clone()?, terminal)
         } else {
+            machine.idle_terminal();
             (machine.port("stdin")?, machine.port("stdout")?)
         };
-        let stderr = if self.errors { Some(machine.port("stderr")?) } else { None };
-        let relayed = lab.sockets.iter().map(|(name, _)| machine.port(name)).collect::<io::Result<_>>()?;
+        let stderr = if self.errors {
+            Some(machine.port("stderr")?)
+        } else {
+            machine.idle_port("stderr");
+            None
+        };
+        let mut relayed = Vec::new();
+        for name in relay::NAMES {
+            match lab.sockets.iter().find(|(of, _)| *of == name) {
+                Some((_, path)) => relayed.push((path.clone(), machine.port(name)?)),
+                None => machine.idle_port(name),
+            }
+        }
         let script = machine.port("script")?;
         // When the lab's init has found this port, it has all.
         let control = machine.port("control")?;
@@ -156,33 +179,36 @@ impl Run<'_> {
         }
     }
 
-    /// The saved state, which is saved now if there is none yet; none where that fails.
-    fn state(&self, cpu: Option<&HostCpu>) -> Result<Option<(State, File)>, LabError> {
+    /// The saved state, which is saved now if there is none yet; none where that fails, or where a signal comes.
+    fn state(
+        &self,
+        cpu: Option<&HostCpu>,
+        signals: Option<&Signals>,
+    ) -> Result<Option<(State, File)>, LabError> {
         let (machine, ports) = self.machine().map_err(LabError::of(NO_SOCKET))?;
         let saved = State::of(&self.image, &machine).and_then(|state| {
             if let Some(file) = state.open() {
                 return Ok(Some((state, file)));
             }
             (self.lab.note)(&Note::Saving);
-            state.save(machine, &ports.control, self.boot(), cpu.map(|cpu| cpu.set), BOOT_LIMIT)?;
+            let stop = signals.map(|signals| signals.get_read().as_fd());
+            state.save(machine, &ports.control, self.boot(), cpu.map(|cpu| cpu.set), stop, BOOT_LIMIT)?;
             Ok(state.open().map(|file| (state, file)))
         });
         Ok(saved.unwrap_or_else(|error| {
-            (self.lab.note)(&Note::NotSaved(error.to_string()));
+            if error.kind() != io::ErrorKind::Interrupted {
+                (self.lab.note)(&Note::NotSaved(error.to_string()));
+            }
             None
         }))
     }
 
-    /// Runs the command in a lab that continues from `state`, or boots; the second result is whether the command had begun.
-    fn once(&self, state: Option<File>, cpu: &mut Option<HostCpu>) -> (Result<Output, LabError>, bool) {
-        let mut started = false;
-        (self.attempt(state, cpu, &mut started), started)
-    }
-
-    fn attempt(
+    /// Runs the command in a lab that continues from `state`, or boots. It tells whether the command has `started`.
+    fn once(
         &self,
         state: Option<File>,
         cpu: &mut Option<HostCpu>,
+        signals: Option<&mut Signals>,
         started: &mut bool,
     ) -> Result<Output, LabError> {
         let lab = self.lab;
@@ -197,7 +223,8 @@ impl Run<'_> {
         };
         let (machine, ports) = self.machine().map_err(LabError::of(NO_SOCKET))?;
         let Ports { stdin: in_port, stdout: out_port, stderr: err_port, relayed, script, control } = ports;
-        let bound = lab.sockets.iter().map(|(_, path)| Socket::bind(WHAT, path));
+        let bound =
+            relayed.into_iter().map(|(path, port)| Socket::bind(WHAT, &path).map(|socket| (socket, port)));
         let clients = bound.collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
         let text = Script {
@@ -214,15 +241,9 @@ impl Run<'_> {
             errors: self.errors,
         }
         .text();
-        let mut signals = if lab.pass_signals || self.terminal.is_some() {
-            Some(signals(self.terminal.is_some()).map_err(LabError::of("cannot watch for signals"))?)
-        } else {
-            None
-        };
         // They end with the emulator, which therefore goes before them, whatever way this function ends.
         let relays = clients
             .into_iter()
-            .zip(relayed)
             .map(|(clients, port)| Relay::begin(clients, port))
             .collect::<io::Result<Vec<_>>>()
             .map_err(LabError::of("cannot serve the lab's socket"))?;
@@ -259,7 +280,7 @@ impl Run<'_> {
         if let Some(port) = &err_port {
             session.outputs.push(Flow::from_port(port, &mark, sink(stderr.as_fd())));
         }
-        let output = session.run(signals.as_mut());
+        let output = session.run(signals);
         if output.is_ok() {
             relays.iter().for_each(|relay| relay.wait(LAST_ANSWERS));
         }

@@ -6,17 +6,24 @@
 use std::{
     env,
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{MetadataExt as _, PermissionsExt as _},
-        net::UnixStream,
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{MetadataExt as _, PermissionsExt as _},
+            net::UnixStream,
+        },
     },
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use rustix::thread::CpuSet;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    thread::CpuSet,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -54,13 +61,15 @@ impl State {
         Some(file)
     }
 
-    /// Boots `machine`, and saves its state as soon as the lab's init says on `control` that it is ready, which may take `limit`.
+    /// Boots `machine`, and saves its state as soon as the lab's init says on `control` that it is ready, which may take `limit`. Anything
+    /// to read from `stop` interrupts it.
     pub(super) fn save(
         &self,
         mut machine: Builder,
         control: &UnixStream,
         begin: Begin<'_>,
         cpus: Option<CpuSet>,
+        stop: Option<BorrowedFd<'_>>,
         limit: Duration,
     ) -> io::Result<()> {
         let folder = self.0.parent().unwrap_or(Path::new("/"));
@@ -74,9 +83,7 @@ impl State {
         let number = machine.file(partial.as_file().try_clone()?);
         let mut monitor = machine.monitor()?;
         let (_qemu, _log) = machine.start(begin, cpus)?;
-        control.set_read_timeout(Some(limit))?;
-        let mut line = String::new();
-        BufReader::new(control).read_line(&mut line)?;
+        let line = read(control, b"\n", stop, limit)?;
         if line != "ready\n" {
             return Err(io::Error::other(format!("its init said {line:?}")));
         }
@@ -85,9 +92,8 @@ impl State {
             monitor,
             "migrate_set_parameter max-bandwidth 16G\nmigrate \"exec:cat >/proc/$PPID/fd/{number}\"\ninfo migrate\nquit\n"
         )?;
-        let mut said = String::new();
-        monitor.set_read_timeout(Some(limit))?;
-        monitor.read_to_string(&mut said)?;
+        // All until the emulator has ended.
+        let said = read(&monitor, b"", stop, limit)?;
         if !said.contains("Migration status: completed") {
             return Err(io::Error::other(format!("the emulator's monitor said {said:?}")));
         }
@@ -102,6 +108,38 @@ impl State {
         // Another lab may have removed it.
         let _ = fs::remove_file(&self.0);
     }
+}
+
+/// What comes from `stream` until it ends, or until `end` has come if that is not empty.
+fn read(
+    mut stream: &UnixStream,
+    end: &[u8],
+    stop: Option<BorrowedFd<'_>>,
+    limit: Duration,
+) -> io::Result<String> {
+    let deadline = Instant::now() + limit;
+    let mut text = Vec::new();
+    while end.is_empty() || !text.ends_with(end) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = left.try_into().map_err(io::Error::other)?;
+        let watched = [Some(stream.as_fd()), stop];
+        let mut fds: Vec<_> =
+            watched.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        match poll(&mut fds, Some(&timeout)) {
+            Err(Errno::INTR) => continue,
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            count => count?,
+        };
+        if fds.get(1).is_some_and(|stop| !stop.revents().is_empty()) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let mut piece = [0; 4096];
+        match stream.read(&mut piece)? {
+            0 => break,
+            count => text.extend(&piece[..count]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The path of `program`, found as the shell does.

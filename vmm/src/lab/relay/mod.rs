@@ -31,6 +31,8 @@ pub const API: &str = "api";
 pub const GDB: &str = "gdb";
 /// The name of the metrics' socket.
 pub const METRICS: &str = "metrics";
+/// All sockets that a lab can have.
+pub(super) const NAMES: [&str; 3] = [API, GDB, METRICS];
 
 /// The most data of a message.
 const PIECE: usize = 1 << 16;
