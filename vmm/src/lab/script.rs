@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    io,
+    io, iter,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -86,8 +86,11 @@ fn quote(text: &mut Vec<u8>, word: &OsStr) {
     text.push(b'\'');
 }
 
-/// Our own environment, with `programs` before all else in PATH.
-pub(super) fn environment(programs: Option<&Path>) -> io::Result<Vec<(OsString, OsString)>> {
+/// Our own environment, with `programs` before all else in PATH, and with the names of the `sockets` that the host has for a machine.
+pub(super) fn environment<'a>(
+    programs: Option<&Path>,
+    sockets: impl IntoIterator<Item = &'a str>,
+) -> io::Result<Vec<(OsString, OsString)>> {
     // These name sockets and pipes of the host's, which the lab cannot reach, and cargo, which builds nothing there.
     const UNREACHABLE: &[&str] = &[
         "CARGO",
@@ -105,7 +108,8 @@ pub(super) fn environment(programs: Option<&Path>) -> io::Result<Vec<(OsString, 
         .collect();
     let inherited = env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
     let folders = programs.map(Path::to_path_buf).into_iter().chain(env::split_paths(&inherited));
-    pairs.push((IN_LAB.into(), "1".into()));
+    let in_lab: Vec<_> = iter::once("1").chain(sockets).collect();
+    pairs.push((IN_LAB.into(), in_lab.join(",").into()));
     pairs.push(("PATH".into(), env::join_paths(folders).map_err(io::Error::other)?));
     Ok(pairs)
 }
@@ -163,7 +167,8 @@ mod tests {
 
     #[test]
     fn programs_come_first_in_path() {
-        let pairs = environment(Some(Path::new("/x/release"))).unwrap();
+        let pairs = environment(Some(Path::new("/x/release")), ["api", "gdb"]).unwrap();
+        assert!(pairs.contains(&(IN_LAB.into(), "1,api,gdb".into())));
         let path = &pairs.iter().find(|(name, _)| name == "PATH").unwrap().1;
         assert_eq!(env::split_paths(path).next().unwrap(), Path::new("/x/release"));
         assert_eq!(pairs.iter().filter(|(name, _)| name == "PATH").count(), 1);

@@ -232,8 +232,11 @@ impl Run<'_> {
             directory: &env::current_dir().map_err(LabError::of("cannot find the working directory"))?,
             network: lab.network.is_some(),
             userland: self.image.userland.is_some(),
-            environment: &script::environment(lab.programs.as_deref())
-                .map_err(LabError::of("cannot make a PATH"))?,
+            environment: &script::environment(
+                lab.programs.as_deref(),
+                lab.sockets.iter().map(|(name, _)| *name),
+            )
+            .map_err(LabError::of("cannot make a PATH"))?,
             writable: &self.writable,
             mark: &mark,
             fresh: state.is_some().then(|| (SystemTime::now(), &*seed)),

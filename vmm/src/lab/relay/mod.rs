@@ -23,6 +23,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::inside;
 use crate::sandbox::{self, Kind};
 
 /// The name of the API socket: that of the lab's port that has the stream.
@@ -331,7 +332,7 @@ pub struct Bridge {
 impl Bridge {
     /// The relay of a lab whose host has a socket of this `name` for us; none elsewhere.
     pub fn find(name: &str) -> Option<Self> {
-        let device = device(name).filter(|_| super::inside::is_inside())?;
+        let device = device(name).filter(|_| inside::has_socket(name))?;
         let socket = format!("/run/minivmm-{name}.sock").into();
         Some(Self { device, socket, end: None, thread: None })
     }
