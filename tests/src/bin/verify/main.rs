@@ -324,8 +324,7 @@ impl<'scope> Verify<'scope, '_> {
         }
     }
 
-    /// Those tests of the suite that run on this machine, if any. Some boot labs of their own, one after another. Much of their time
-    /// is waiting, so they run beside as many labs as there are CPUs.
+    /// Those tests of the suite that run on this machine, if any. Some boot labs of their own, one after another, so they count as a lab.
     fn tests_outside_of_labs(self, ready: &Ready, all: &[Ready]) -> Stage<()> {
         let Ready { arch, programs, .. } = ready.clone();
         let stages = self.stages;
@@ -339,9 +338,9 @@ impl<'scope> Verify<'scope, '_> {
                 images.for_each(|(_, image)| _ = image.wait());
                 other.programs.wait();
             }
-            programs.wait()
+            Some((programs.wait()?, stages.lab(0)))
         };
-        let run = move |built: TestPrograms| -> Result<(), String> {
+        let run = move |(built, _permit): (TestPrograms, _)| -> Result<(), String> {
             let mut suite = built.suite()?;
             suite.arg("--test-threads=1").env(Extent::VARIABLE, self.extent(arch).name());
             if !fit {
