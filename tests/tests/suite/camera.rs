@@ -53,7 +53,7 @@ fn every_format_streams_right() {
         ["pRCC", "pgCC", "pGCC", "pBCC"],
     ];
     let formats = processed.iter().chain(raw.as_flattened());
-    let streams: Vec<_> = formats.map(|&fourcc| (fourcc, 320, 240, 6)).collect();
+    let streams: Vec<_> = formats.map(|&fourcc| (fourcc, 160, 120, 6)).collect();
     let some: Vec<_> = streams.iter().copied().step_by(3).collect();
     let without_sensor = if Extent::asked() == Extent::Thorough { &streams } else { &some };
     for (source, streams) in [("scene=noise", without_sensor), ("sensor=yes", &streams)] {
