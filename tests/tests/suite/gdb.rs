@@ -308,7 +308,7 @@ fn a_guest_stops_steps_and_shows_itself() {
 
 /// Debuggers write anything to registers and memory, set stops, and leave. The guest may fail, but the machine ends only as asked.
 fn random_packets_end_no_machine() {
-    let (machines, sessions) = if Extent::asked() == Extent::Thorough { (100, 20) } else { (2, 5) };
+    let (machines, sessions) = if Extent::asked() == Extent::Thorough { (100, 20) } else { (2, 2) };
     for seed in 1..=machines {
         let folder = tempfile::tempdir().unwrap();
         let (mut child, socket, _) = bare_metal(folder.path(), true);

@@ -15,12 +15,14 @@ tell() {
     while :; do sleep 1000; done
 }
 
-# The device of the port called $1. It appears some time after its driver was loaded.
-port() {
-    while :; do
-        for name in /sys/class/virtio-ports/*/name; do
-            node=/dev/$(basename "$(dirname "$name")")
-            [ "$(cat "$name" 2>/dev/null)" = "$1" ] && [ -c "$node" ] && echo "$node" && return
+# Links the device of each port to its name in /ports, until there is the last, "control". They appear some time after their driver was
+# loaded.
+find_ports() {
+    mkdir -p /ports
+    while [ ! -c /ports/control ]; do
+        for folder in /sys/class/virtio-ports/*; do
+            { read -r name <"$folder/name"; } 2>/dev/null && [ -c "/dev/${folder##*/}" ] &&
+                ln -sf "/dev/${folder##*/}" "/ports/$name"
         done
         usleep 10000
     done
@@ -32,7 +34,9 @@ load() {
     done
 }
 load /modules/*.ko*
-exec 3<>"$(port control)"
+load /modules/network/*
+find_ports
+exec 3<>/ports/control
 
 # KVM keeps the TSC's frequency as it was known when kvm was loaded (max_tsc_khz); a second later the kernel has measured
 # it better. set_tsc_khz (arch/x86/kvm/x86.c) refuses a vCPU more than 250 ppm slower than the TSC and leaves its scaling ratio at
@@ -40,9 +44,8 @@ exec 3<>"$(port control)"
 tolerance=/sys/module/kvm/parameters/tsc_tolerance_ppm
 [ -e $tolerance ] && echo 100000 >$tolerance
 
-script=$(port script)
 echo ready >&3
-cat "$script" >/lab/run
+cat /ports/script >/lab/run
 . /lab/run
 if [ "$saved" ]; then
     # The clock and the random numbers of a state are those of its saving. Only a reseed makes the kernel use what is written to
@@ -97,7 +100,6 @@ hostname lab
 ifconfig lo 127.0.0.1
 # The emulator's network, which leads to that of the host's user (its options are in qemu.rs).
 if [ "$network" ]; then
-    load /modules/network/*
     ifconfig eth0 10.0.3.15 netmask 255.255.255.0
     route add default gw 10.0.3.2
     # Connections to ports of the host's 127.0.0.1 come for 127.0.0.1 here.
@@ -128,15 +130,15 @@ if [ "$terminal" ]; then
 else
     mkfifo /lab/in /lab/out
     in=/lab/in out=/lab/out leader=
-    cat "$(port stdin)" >$in &
-    { cat $out; printf %s "$mark"; } >"$(port stdout)" &
+    cat /ports/stdin >$in &
+    { cat $out; printf %s "$mark"; } >/ports/stdout &
     outputs=$!
     end() { :; }
 fi
 if [ "$errors" ]; then
     mkfifo /lab/err
     err=/lab/err
-    { cat $err; printf %s "$mark"; } >"$(port stderr)" &
+    { cat $err; printf %s "$mark"; } >/ports/stderr &
     outputs="$outputs $!"
 else
     err=$tty
