@@ -324,7 +324,8 @@ impl<'scope> Verify<'scope, '_> {
         }
     }
 
-    /// Those tests of the suite that run on this machine, if any. Some boot labs of their own, one after another, so they count as a lab.
+    /// Those tests of the suite that run on this machine, if any. Some boot labs of their own, one after another. Much of their time
+    /// is waiting, so they run beside as many labs as there are CPUs.
     fn tests_outside_of_labs(self, ready: &Ready, all: &[Ready]) -> Stage<()> {
         let Ready { arch, programs, .. } = ready.clone();
         let stages = self.stages;
@@ -338,9 +339,9 @@ impl<'scope> Verify<'scope, '_> {
                 images.for_each(|(_, image)| _ = image.wait());
                 other.programs.wait();
             }
-            Some((programs.wait()?, stages.lab(0)))
+            programs.wait()
         };
-        let run = move |(built, _permit): (TestPrograms, _)| -> Result<(), String> {
+        let run = move |built: TestPrograms| -> Result<(), String> {
             let mut suite = built.suite()?;
             suite.arg("--test-threads=1").env(Extent::VARIABLE, self.extent(arch).name());
             if !fit {

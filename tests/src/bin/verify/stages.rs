@@ -61,14 +61,14 @@ pub(crate) struct Stages {
 }
 
 impl Stages {
-    /// No stages yet; there will be at most one more lab at a time than this machine has CPUs, for tests wait much of their time.
+    /// No stages yet; there will be at most as many labs at a time as this machine has CPUs.
     pub(crate) fn new() -> Self {
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         Self {
             begun: Instant::now(),
             rows: Mutex::default(),
             tests: Mutex::default(),
-            labs: Permits::new(cpus + 1),
+            labs: Permits::new(cpus),
         }
     }
 
