@@ -98,7 +98,7 @@ fn say(what: &str, format: Format) {
     let _ = io::stderr().write_all(format.line(Level::INFO, what).as_bytes());
 }
 
-/// Says what is not so each time a lab begins.
+/// Prints a note, except the two that every lab has.
 fn say_what_is_unusual(note: &Note, format: Format) {
     if !matches!(note, Note::Booting | Note::Up(_)) {
         say(&note.to_string(), format);

@@ -179,7 +179,7 @@ impl Run<'_> {
         }
     }
 
-    /// The saved state, which is saved now if there is none yet; none where that fails, or where a signal comes.
+    /// Opens the saved state, or saves it first. Returns none if saving fails or a signal arrives.
     fn state(
         &self,
         cpu: Option<&HostCpu>,

@@ -61,7 +61,7 @@ impl State {
         Some(file)
     }
 
-    /// Boots `machine`, and saves its state as soon as the lab's init says on `control` that it is ready, which may take `limit`. Anything
+    /// Boots `machine` and saves its state when the lab's init says on `control` that it is ready, at most after `limit`. Anything
     /// to read from `stop` interrupts it.
     pub(super) fn save(
         &self,
