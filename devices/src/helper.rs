@@ -1,11 +1,12 @@
 //! A program of the host that works for minivmm. It ends with its owner, whatever ends that.
 
 use std::{
-    fmt, io,
+    env, fmt, fs, io,
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
-        unix::process::CommandExt as _,
+        unix::{fs::PermissionsExt as _, process::CommandExt as _},
     },
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -30,6 +31,19 @@ const KEPT: usize = 4096;
 
 /// The longest line of a message that is quoted, in characters.
 const QUOTED: usize = 300;
+
+/// Finds `program` in the folders of PATH.
+pub fn find(program: &str) -> Option<PathBuf> {
+    find_in(env::split_paths(&env::var_os("PATH").unwrap_or_default()), program)
+}
+
+/// Finds `program` in the first of `folders` that has it as an executable file.
+pub(crate) fn find_in(folders: impl Iterator<Item = PathBuf>, program: &str) -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| {
+        fs::metadata(path).is_ok_and(|there| there.is_file() && there.permissions().mode() & 0o111 != 0)
+    };
+    folders.map(|folder| folder.join(program)).find(is_program)
+}
 
 /// A running program; dropping it ends it. The kernel also ends it (SIGKILL) when the thread that started it ends.
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 //! QEMU no longer migrates.
 
 use std::{
-    env,
     fs::{self, File},
     io::{self, Read as _, Write as _},
     os::{
@@ -19,6 +18,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use devices::helper;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
@@ -43,7 +43,8 @@ impl State {
         let (program, arguments) = machine.shape();
         let mut hash = Sha256::new();
         // Another version of the emulator may not read the state.
-        let emulator = fs::metadata(find(program)?)?;
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("there is no {program} in PATH"));
+        let emulator = fs::metadata(helper::find(program).ok_or_else(missing)?)?;
         hash.update(format!("{} {} {}", program, emulator.len(), emulator.mtime()));
         for argument in arguments {
             hash.update(argument.as_bytes());
@@ -140,13 +141,6 @@ fn read(
         }
     }
     Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// The path of `program`, found as the shell does.
-fn find(program: &str) -> io::Result<PathBuf> {
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file());
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no {program} in PATH")))
 }
 
 /// Removes the states that were used least recently, of this image and of others beside it, beyond those that are kept.

@@ -3,7 +3,6 @@
 //! passt ends when its socket is closed. As root it changes to the user nobody by itself.
 
 use std::{
-    env,
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, UdpSocket},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
@@ -15,7 +14,7 @@ use std::{
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::link::FRAME_MAX;
-use crate::helper::{Ending, Helper, Messages};
+use crate::helper::{self, Ending, Helper, Messages};
 
 /// The name of the program, and of Debian's package.
 const PROGRAM: &str = "passt";
@@ -94,9 +93,7 @@ pub(super) struct Passt {
 /// # Errors
 /// If it is in no folder of PATH.
 pub(super) fn find() -> Result<PathBuf, PasstError> {
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let mut paths = env::split_paths(&folders).map(|folder| folder.join(PROGRAM));
-    paths.find(|path| path.is_file()).ok_or(PasstError::Missing)
+    helper::find(PROGRAM).ok_or(PasstError::Missing)
 }
 
 impl Passt {

@@ -9,7 +9,6 @@ use std::{
         fd::{AsRawFd as _, OwnedFd},
         unix::{
             ffi::OsStrExt as _,
-            fs::PermissionsExt as _,
             net::{UnixListener, UnixStream},
             process::CommandExt as _,
         },
@@ -29,7 +28,10 @@ use super::super::{
     device::{Backend, Face},
     protocol::Failure,
 };
-use crate::{helper::Helper, platform::Parts};
+use crate::{
+    helper::{self, Helper},
+    platform::Parts,
+};
 
 const NAME: &str = "virtiofsd";
 
@@ -88,12 +90,8 @@ impl Virtiofsd {
         Self::find_in(env::split_paths(&path).chain(FOLDERS.map(PathBuf::from)))
     }
 
-    fn find_in(mut folders: impl Iterator<Item = PathBuf>) -> Result<Self, StartError> {
-        let is_program = |path: &PathBuf| {
-            fs::metadata(path).is_ok_and(|there| there.is_file() && there.permissions().mode() & 0o111 != 0)
-        };
-        let found = folders.find_map(|folder| Some(folder.join(NAME)).filter(is_program));
-        found.map(|program| Self { program }).ok_or(StartError::Missing)
+    fn find_in(folders: impl Iterator<Item = PathBuf>) -> Result<Self, StartError> {
+        helper::find_in(folders, NAME).map(|program| Self { program }).ok_or(StartError::Missing)
     }
 
     /// Starts it for `folder`, as confined as this host permits.
@@ -260,6 +258,8 @@ fn enter_namespaces(ids: Option<&[String; 2]>, is_read_only: bool) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
