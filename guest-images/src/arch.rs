@@ -4,6 +4,9 @@ use std::env::consts;
 
 use crate::{image::Kind, release::Release};
 
+/// The fragment with Linux's own drivers of emulated devices, in guest-images/kernel/. Only our kernels have them.
+pub(crate) const UPSTREAM: &str = "upstream.config";
+
 /// An architecture that guest images can be built for.
 #[derive(Debug)]
 pub struct Arch {

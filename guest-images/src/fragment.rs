@@ -8,7 +8,9 @@ use std::{
     process::Command,
 };
 
-use crate::{arch::Arch, command, error::Error, recipe::sorted_files, release::Release, sources};
+use crate::{
+    arch::{Arch, UPSTREAM},
+    command, error::Error, recipe::sorted_files, release::Release, sources};
 
 /// Options of ours that a kernel of the user's does not need.
 const NOT_NEEDED: [&str; 2] = ["CONFIG_LOCALVERSION=", "CONFIG_NR_CPUS="];
@@ -40,6 +42,8 @@ pub fn text(arch: &Arch, release: Release) -> Result<String, Error> {
             let _ = writeln!(text, "#   {}", patch.display());
         }
     }
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "# Linux's own drivers of emulated devices: {}", ours.join(UPSTREAM).display());
     for file in arch.fragments {
         let path = ours.join(file);
         let fragment = fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;

@@ -172,6 +172,24 @@ pub trait Specification: Debug + Send + Sync {
     ///
     /// Labels are global in a tree: a device with labels of its own begins them with its `id`.
     fn node(&self, id: &str) -> Node;
+
+    /// The further nodes of a device that the tree describes by several. The machine adds to each what it adds to
+    /// [`node`](Self::node).
+    fn companions(&self, _id: &str) -> Vec<Companion> {
+        Vec::new()
+    }
+}
+
+/// A further node of a device, beside its own.
+///
+/// Its register regions and interrupts are numbered after those of the device and of the companions before it. It has no DMA of its
+/// own.
+#[derive(Debug, Clone)]
+pub struct Companion {
+    /// What it needs.
+    pub resources: Resources,
+    /// Its node, as [`Specification::node`] gives it.
+    pub node: Node,
 }
 
 /// A specification from which a device can be built.

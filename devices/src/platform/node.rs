@@ -43,6 +43,8 @@ pub enum Cell {
     Number(u32),
     /// The phandle of the node with this label.
     Phandle(String),
+    /// The phandle of the `fixed-clock` of this frequency in hertz. The machine makes one node for all that refer to it.
+    Clock(u32),
 }
 
 impl Cell {
@@ -108,16 +110,28 @@ impl Node {
         Box::new(std::iter::once(self).chain(self.children.iter().flat_map(Self::walk)))
     }
 
-    /// The labels that this node and those below it refer to.
-    pub fn references(&self) -> impl Iterator<Item = &str> {
+    /// The cells of the properties of this node and of those below it.
+    fn all_cells(&self) -> impl Iterator<Item = &Cell> {
         let values = self.walk().flat_map(|node| node.properties.iter().map(|(_, value)| value));
-        let cells = values.flat_map(|value| match value {
+        values.flat_map(|value| match value {
             Value::Cells(cells) => &cells[..],
             Value::Empty | Value::Strings(_) | Value::Wide(_) => &[],
-        });
-        cells.filter_map(|cell| match cell {
+        })
+    }
+
+    /// The frequencies of the clocks that this node and those below it refer to, in hertz.
+    pub fn clocks(&self) -> impl Iterator<Item = u32> {
+        self.all_cells().filter_map(|cell| match cell {
+            Cell::Clock(frequency) => Some(*frequency),
+            Cell::Number(_) | Cell::Phandle(_) => None,
+        })
+    }
+
+    /// The labels that this node and those below it refer to.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        self.all_cells().filter_map(|cell| match cell {
             Cell::Phandle(label) => Some(label.as_str()),
-            Cell::Number(_) => None,
+            Cell::Number(_) | Cell::Clock(_) => None,
         })
     }
 }

@@ -13,7 +13,7 @@ use super::{
     make::{make, strip},
 };
 use crate::{
-    arch::Arch,
+    arch::{Arch, UPSTREAM},
     cache::{self, Lock},
     command,
     debian::Archive,
@@ -76,7 +76,7 @@ impl Source {
             recipe = recipe.with_file(patch)?;
         }
         let mut fragment = String::new();
-        for file in arch.fragments.iter().copied().chain(kind.fragment()) {
+        for file in arch.fragments.iter().copied().chain([UPSTREAM]).chain(kind.fragment()) {
             let path = ours.join(file);
             let text = fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
             fragment += &release.lines_of(&text);

@@ -76,8 +76,8 @@ pub fn generate(
     fdt.property_u32("#address-cells", 2)?;
     fdt.property_u32("#size-cells", 2)?;
     fdt.property_null("ranges")?;
-    for entry in devices {
-        write_node(&mut fdt, &entry.node, phandles)?;
+    for node in devices.iter().flat_map(|entry| &entry.nodes) {
+        write_node(&mut fdt, node, phandles)?;
     }
     fdt.end_node(soc)?;
     fdt.end_node(root)?;
@@ -98,6 +98,7 @@ fn write_node(fdt: &mut FdtWriter, node: &Node, phandles: &Phandles) -> Result<(
                 let cells = cells.iter().map(|cell| match cell {
                     Cell::Number(number) => *number,
                     Cell::Phandle(label) => phandle(label),
+                    Cell::Clock(frequency) => phandle(&platform::clock_label(*frequency)),
                 });
                 fdt.property_array_u32(name, &cells.collect::<Vec<_>>())?;
             }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use cma::Window;
 use devices::{
     exit::ExitSpec,
-    platform::{Cell, Clock, DeviceSpec, Node, Resources, Specification, Value, WindowChoice},
+    platform::{Cell, Companion, DeviceSpec, Node, Resources, Specification, Value, WindowChoice},
     pvpanic::PvpanicSpec,
     serial::SerialSpec,
     virtio::{block::BlockSpec, console::ConsoleSpec, rng::EntropySpec},
@@ -41,7 +41,7 @@ pub struct Entry {
     pub number: u32,
     /// Who builds it.
     pub maker: Maker,
-    /// What it needs.
+    /// What all of its nodes need.
     pub resources: Resources,
     /// Where each of its register regions answers.
     pub regions: Vec<Range<u64>>,
@@ -49,14 +49,14 @@ pub struct Entry {
     pub lines: Vec<u32>,
     /// Index of the CMA window that it uses.
     pub window: Option<usize>,
-    /// Its whole node.
-    pub node: Node,
+    /// Its whole node, and those of its companions.
+    pub nodes: Vec<Node>,
 }
 
 impl Entry {
-    /// Path of the node.
+    /// Path of its own node.
     pub fn path(&self) -> String {
-        format!("/soc/{}", self.node.name)
+        format!("/soc/{}", self.nodes[0].name)
     }
 }
 
@@ -149,16 +149,18 @@ pub fn place(config: &Config, windows: &[Window]) -> Result<Platform, LoadError>
     }
     let devices = placing.devices;
     let mut clocks: Vec<u32> = Vec::new();
-    for Clock { frequency, .. } in devices.iter().flat_map(|entry| &entry.resources.clocks) {
-        if !clocks.contains(frequency) {
-            clocks.push(*frequency);
+    let nodes = || devices.iter().flat_map(|entry| &entry.nodes);
+    for frequency in nodes().flat_map(Node::clocks) {
+        if !clocks.contains(&frequency) {
+            clocks.push(frequency);
         }
     }
-    let labels = devices.iter().flat_map(|entry| entry.node.walk().filter_map(|node| node.label.clone()));
+    let labels = nodes().flat_map(|node| node.walk().filter_map(|node| node.label.clone()));
     let labels = labels.chain(clocks.iter().map(|&frequency| clock_label(frequency)));
     let phandles = Phandles::new(labels.chain(windows.iter().map(window_label)));
     for entry in &devices {
-        if let Some(label) = entry.node.references().find(|label| phandles.get(label).is_none()) {
+        let mut references = entry.nodes.iter().flat_map(Node::references);
+        if let Some(label) = references.find(|label| phandles.get(label).is_none()) {
             return Err(LoadError::Reference { device: entry.id.clone(), label: label.to_owned() });
         }
     }
@@ -181,19 +183,28 @@ impl Placing<'_> {
         maker: Maker,
         spec: &dyn Specification,
     ) -> Result<(), LoadError> {
-        let resources = spec.resources();
-        let regions = resources.regions.iter().map(|region| {
-            let start = self.base;
-            self.base += region.size.next_multiple_of(REGION_STEP);
-            start..start + region.size
-        });
-        let regions: Vec<Range<u64>> = regions.collect();
-        let lines: Vec<u32> = self.lines.by_ref().take(resources.interrupts.len()).collect();
-        if lines.len() < resources.interrupts.len() {
-            return Err(LoadError::NoLine { device: id.to_owned(), lines: arch::IRQS.len() });
+        let own = Companion { resources: spec.resources(), node: spec.node(id) };
+        let window = self.window(kind, &own.resources)?;
+        let mut resources = Resources { dma: own.resources.dma.clone(), ..Resources::default() };
+        let (mut regions, mut lines, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
+        for Companion { resources: needs, node } in std::iter::once(own).chain(spec.companions(id)) {
+            let places = needs.regions.iter().map(|region| {
+                let start = self.base;
+                self.base += region.size.next_multiple_of(REGION_STEP);
+                start..start + region.size
+            });
+            let places: Vec<Range<u64>> = places.collect();
+            let wires: Vec<u32> = self.lines.by_ref().take(needs.interrupts.len()).collect();
+            if wires.len() < needs.interrupts.len() {
+                return Err(LoadError::NoLine { device: id.to_owned(), lines: arch::IRQS.len() });
+            }
+            nodes.push(self.node(node, &needs, &places, &wires, window));
+            regions.extend(places);
+            lines.extend(wires);
+            resources.regions.extend(needs.regions);
+            resources.interrupts.extend(needs.interrupts);
+            resources.clocks.extend(needs.clocks);
         }
-        let window = self.window(kind, &resources)?;
-        let node = self.node(spec.node(id), &resources, &regions, &lines, window);
         let number = self.devices.iter().filter(|entry| entry.kind == kind).count();
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         self.devices.push(Entry {
@@ -205,7 +216,7 @@ impl Placing<'_> {
             regions,
             lines,
             window,
-            node,
+            nodes,
         });
         Ok(())
     }
@@ -261,7 +272,7 @@ impl Placing<'_> {
             properties.extend(names.map(|names| ("interrupt-names", names)));
         }
         if !resources.clocks.is_empty() {
-            let clocks = resources.clocks.iter().map(|clock| Cell::phandle(clock_label(clock.frequency)));
+            let clocks = resources.clocks.iter().map(|clock| Cell::Clock(clock.frequency));
             properties.push(("clocks", Value::Cells(clocks.collect())));
             let names = names(resources.clocks.iter().map(|clock| clock.name).collect());
             properties.extend(names.map(|names| ("clock-names", names)));
@@ -293,7 +304,7 @@ impl Placing<'_> {
 
 #[cfg(test)]
 mod tests {
-    use devices::platform::{DmaNeeds, Interrupt, Region, Trigger};
+    use devices::platform::{Clock, DmaNeeds, Interrupt, Region, Trigger};
 
     use super::*;
 
@@ -345,8 +356,8 @@ mod tests {
         assert_eq!(first.regions, [start..start + 0x20, start + 0x1_0000..start + 0x2_0001]);
         assert_eq!(second.regions[0].start, start + 0x3_0000, "each region has pages of its own");
         assert_eq!((first.lines.len(), second.number), (2, 1));
-        assert_eq!(first.node.name, format!("isp@{start:x}"));
-        let names: Vec<_> = first.node.properties.iter().map(|(name, _)| *name).collect();
+        assert_eq!(first.nodes[0].name, format!("isp@{start:x}"));
+        let names: Vec<_> = first.nodes[0].properties.iter().map(|(name, _)| *name).collect();
         assert_eq!(
             names,
             [
@@ -361,11 +372,48 @@ mod tests {
                 "test,link"
             ]
         );
-        let references: Vec<_> = first.node.references().collect();
-        assert_eq!(
-            references,
-            ["clock-24000000", "clock-100000000", "clock-24000000", "isp0-endpoint", "isp0-grf"]
-        );
+        let references: Vec<_> = first.nodes[0].references().collect();
+        assert_eq!(references, ["isp0-endpoint", "isp0-grf"]);
+        assert_eq!(first.nodes[0].clocks().collect::<Vec<_>>(), [24_000_000, 100_000_000, 24_000_000]);
+    }
+
+    /// A device of two nodes.
+    #[derive(Debug)]
+    struct WithBus;
+
+    impl Specification for WithBus {
+        fn resources(&self) -> Resources {
+            Everything.resources()
+        }
+
+        fn node(&self, id: &str) -> Node {
+            Everything.node(id)
+        }
+
+        fn companions(&self, _id: &str) -> Vec<Companion> {
+            let resources = Resources {
+                regions: vec![Region::unnamed(0x100)],
+                interrupts: vec![Interrupt::unnamed(Trigger::Level)],
+                clocks: vec![Clock { name: "", frequency: 7 }],
+                dma: None,
+            };
+            let chip = Node::new("chip@10").cells("clocks", [Cell::Clock(9)]);
+            vec![Companion { resources, node: Node::new("i2c").compatible(&["test,i2c"]).child(chip) }]
+        }
+    }
+
+    #[test]
+    fn companions_have_places_of_their_own_behind_the_device() {
+        let config = Config::default();
+        let mut placing = placing(&config, &[]);
+        placing.add("isp0", "isp", Maker::Serial, &WithBus).unwrap();
+        let [entry] = &placing.devices[..] else { panic!("{:?}", placing.devices) };
+        let start = arch::MMIO_START + 0x3_0000;
+        assert_eq!(entry.regions[2], start..start + 0x100);
+        assert_eq!((entry.lines.len(), entry.resources.interrupts.len()), (3, 3));
+        assert_eq!(entry.nodes[1].name, format!("i2c@{start:x}"));
+        assert_eq!(entry.nodes[1].clocks().collect::<Vec<_>>(), [7, 9]);
+        assert_eq!(entry.path(), format!("/soc/isp@{:x}", arch::MMIO_START));
     }
 
     #[test]

@@ -252,7 +252,7 @@ impl DeviceBuilder<'_> {
     /// Puts a device that is built in its place.
     fn connect(&mut self, entry: &Entry, device: &Arc<dyn PlatformDevice>) -> Result<(), MachineError> {
         for (region, range) in entry.regions.iter().enumerate() {
-            let name = entry.node.name.as_str();
+            let name = entry.nodes[0].name.as_str();
             self.bus.insert(
                 name,
                 range.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::phase::Phase;
+use crate::{isp::Rect, phase::Phase};
 
 /// The transmission of the red, green and blue filters for red, green and blue of linear sRGB. As on silicon, each filter passes
 /// some of the other colours, and red and blue pass less in all. [`colour`] is the inverse.
@@ -65,15 +65,31 @@ impl Light {
         draw: impl Fn(u32, &mut [u8]),
         abort: &AtomicBool,
     ) -> Option<Self> {
+        let whole = Rect { left: 0, top: 0, width, height };
+        Self::on_part([width, height], whole, phase, lamp, shaded, draw, abort)
+    }
+
+    /// The light on `part` of a sensor, as [`new`](Self::new) has it on the whole. `part` lies within the sensor, and begins at even
+    /// numbers.
+    pub fn on_part(
+        [width, height]: [u32; 2],
+        part: Rect,
+        phase: Phase,
+        lamp: [f64; 3],
+        shaded: bool,
+        draw: impl Fn(u32, &mut [u8]),
+        abort: &AtomicBool,
+    ) -> Option<Self> {
         let decode: Vec<f64> = (0..=255).map(linear).collect();
         let filters =
             [0, 1, 2].map(|filter| [0, 1, 2].map(|channel| FILTERS[filter][channel] * lamp[channel]));
         let square = |at: u32, length: u32| (2.0 * f64::from(at) / f64::from(length - 1) - 1.0).powi(2);
-        let across: Vec<f64> = (0..width).map(|x| square(x, width)).collect();
+        let columns = part.left as usize..(part.left + part.width) as usize;
+        let across: Vec<f64> = (part.left..part.left + part.width).map(|x| square(x, width)).collect();
         let (wide, high) = (f64::from(width).powi(2), f64::from(height).powi(2));
         let mut rgb = vec![0; width as usize * 3];
-        let mut samples = Vec::with_capacity(width as usize * height as usize);
-        for y in 0..height {
+        let mut samples = Vec::with_capacity(columns.len() * part.height as usize);
+        for y in part.top..part.top + part.height {
             if abort.load(Ordering::Relaxed) {
                 return None;
             }
@@ -82,9 +98,8 @@ impl Light {
             let [right, below] = phase.shift().map(usize::from);
             let line = (y as usize + below) % 2;
             let filters = [right, 1 - right].map(|column| filters[column + line]);
-            for ((rgb, across), filter) in
-                rgb.as_chunks::<3>().0.iter().zip(&across).zip(filters.iter().cycle())
-            {
+            let seen = &rgb.as_chunks::<3>().0[columns.clone()];
+            for ((rgb, across), filter) in seen.iter().zip(&across).zip(filters.iter().cycle()) {
                 let passed: f64 =
                     rgb.iter().zip(filter).map(|(&value, part)| decode[usize::from(value)] * part).sum();
                 let lens = if shaded { shading((across * wide + down * high) / (wide + high)) } else { 1.0 };
@@ -96,7 +111,7 @@ impl Light {
                 samples.push((passed * lens * 65_535.0).round() as u16);
             }
         }
-        Some(Self { width: width as usize, samples })
+        Some(Self { width: columns.len(), samples })
     }
 
     /// The values of line `y`.
@@ -145,6 +160,22 @@ mod tests {
             |x: usize, y: usize| f64::from(light.line(y)[x]) / f64::from(flat([128; 3], false).line(y)[x]);
         assert!((green(1, 0) - (1.0 - SHADING)).abs() < 0.02, "{}", green(1, 0));
         assert!(green(33, 24) > 0.999);
+    }
+
+    #[test]
+    fn a_part_has_the_light_of_the_whole() {
+        let size = [64, 48];
+        let draw = |y: u32, line: &mut [u8]| {
+            line.iter_mut().zip(0_u32..).for_each(|(value, x)| *value = (x * 3 + y * 5).to_le_bytes()[0]);
+        };
+        let never = AtomicBool::new(false);
+        let whole = Light::new(size, Phase::Grbg, [1.0, 0.9, 0.8], true, draw, &never).unwrap();
+        let part = Rect { left: 10, top: 4, width: 32, height: 20 };
+        let light = Light::on_part(size, part, Phase::Grbg, [1.0, 0.9, 0.8], true, draw, &never).unwrap();
+        assert_eq!(light.size(), [32, 20]);
+        for y in 0..20 {
+            assert_eq!(light.line(y), &whole.line(y + 4)[10..42]);
+        }
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! A scene on the array of an image sensor, of which its registers choose the part that is read out: raw lines, without an ISP.
+
+use std::sync::atomic::AtomicBool;
+
+use super::{
+    isp::Rect,
+    phase::Phase,
+    pipeline::SensorSpec,
+    scene::{Pattern, Scene, SceneSettings},
+    scene_file::{SceneFile, SceneFileError},
+    sensor::{Light, Sensor, Settings},
+};
+
+/// The phase of the array.
+const PHASE: Phase = Phase::Rggb;
+
+/// A scene behind a lens, on the whole array of a sensor.
+#[derive(Debug)]
+pub struct RawSource {
+    lamp: [f64; 3],
+    seed: u64,
+    array: [u32; 2],
+    scene: SceneSettings,
+    scene_file: Option<SceneFile>,
+    sensor: Sensor,
+    /// The light on a part of the array, with the number of the picture in the scene file.
+    light: Option<(Rect, usize, Light)>,
+}
+
+impl RawSource {
+    /// A sensor with an array of this width and height that looks at `pattern`, or at the scene file of `spec`.
+    ///
+    /// # Errors
+    /// If the scene file cannot be used.
+    pub fn new(
+        spec: &SensorSpec,
+        pattern: Pattern,
+        array: [u32; 2],
+        seed: u64,
+    ) -> Result<Self, SceneFileError> {
+        Ok(Self {
+            lamp: spec.lamp.map(|thousandths| f64::from(thousandths) / 1000.0),
+            seed,
+            array,
+            scene: SceneSettings { pattern, ..SceneSettings::default() },
+            scene_file: spec.scene_file.as_deref().map(SceneFile::open).transpose()?,
+            sensor: Sensor::new(seed, spec.noise, spec.defects),
+            light: None,
+        })
+    }
+
+    /// Lets the light of frame `number` fall on the part of the array that `settings` read out. False if `abort` was set meanwhile.
+    ///
+    /// # Panics
+    /// If that part reaches beyond the array.
+    pub fn expose(&mut self, settings: &Settings, number: u32, abort: &AtomicBool) -> bool {
+        let [left, top] = settings.crop;
+        let [width, height] = settings.size.map(|pixels| pixels * settings.binning);
+        let part = Rect { left, top, width, height };
+        let picture = self.scene_file.as_ref().map_or(0, |file| number as usize % file.count());
+        if self.light.as_ref().is_some_and(|(of, shown, _)| (*of, *shown) == (part, picture)) {
+            return true;
+        }
+        let scene = match &self.scene_file {
+            Some(file) => {
+                let Some(picture) = file.scaled(picture, self.array, abort) else { return false };
+                Scene::picture(self.scene, self.array, picture)
+            }
+            None => Scene::drawn(self.scene, self.array, self.seed),
+        };
+        let draw = |y: u32, line: &mut [u8]| scene.line(y, line);
+        let light = Light::on_part(self.array, part, PHASE, self.lamp, true, draw, abort);
+        self.light = light.map(|light| (part, picture, light));
+        self.light.is_some()
+    }
+
+    /// Reads line `y` of frame `number` into `samples`, of [`sensor::BITS`](super::sensor::BITS) bits each. [`expose`](Self::expose)
+    /// was called with the same settings.
+    ///
+    /// # Panics
+    /// If the length of `samples` is not that of a line.
+    pub fn read_line(&self, settings: &Settings, number: u32, y: u32, samples: &mut [u16]) {
+        if let Some((_, _, light)) = &self.light {
+            self.sensor.read_line(light, &Settings { crop: [0, 0], ..*settings }, number, y, samples);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARRAY: [u32; 2] = [128, 96];
+
+    fn frame(source: &mut RawSource, settings: &Settings) -> Vec<Vec<u16>> {
+        assert!(source.expose(settings, 0, &AtomicBool::new(false)));
+        let line = |y| {
+            let mut samples = vec![0; settings.size[0] as usize];
+            source.read_line(settings, 0, y, &mut samples);
+            samples
+        };
+        (0..settings.size[1]).map(line).collect()
+    }
+
+    #[test]
+    fn a_crop_is_the_part_of_the_whole_array() {
+        let spec = SensorSpec { noise: false, ..SensorSpec::default() };
+        let mut source = RawSource::new(&spec, Pattern::Gradient, ARRAY, 1).unwrap();
+        let whole = Settings {
+            crop: [0, 0],
+            size: ARRAY,
+            binning: 1,
+            flip_x: false,
+            flip_y: false,
+            exposure_ns: 10_000_000,
+            analogue_gain: 256,
+            digital_gain: 256,
+        };
+        let all = frame(&mut source, &whole);
+        let part = Settings { crop: [32, 16], size: [64, 48], ..whole };
+        let cropped = frame(&mut source, &part);
+        for (line, y) in cropped.iter().zip(16..) {
+            assert_eq!(line[..], all[y][32..96]);
+        }
+        let turned = frame(&mut source, &Settings { flip_x: true, flip_y: true, ..part });
+        assert!(turned.iter().rev().zip(&cropped).all(|(line, plain)| line.iter().rev().eq(plain)));
+        let binned = frame(&mut source, &Settings { size: [32, 24], binning: 2, ..part });
+        assert_eq!((binned.len(), binned[0].len()), (24, 32));
+    }
+}
