@@ -38,7 +38,7 @@ impl Phase {
 
     /// The channel of the even (0) or odd (1) columns of line `y`: 0 for red, 1 for green on lines with red, 2 for green on
     /// lines with blue, 3 for blue.
-    pub(crate) fn channel(self, y: u32, parity: usize) -> usize {
+    pub fn channel(self, y: u32, parity: usize) -> usize {
         match self.line(y) {
             (true, colour) => usize::from(colour != parity),
             (false, colour) => 3 - usize::from(colour != parity),
