@@ -14,6 +14,7 @@ pub mod dma;
 pub mod exit;
 pub mod faults;
 pub mod helper;
+pub mod i2c;
 pub mod irq;
 pub mod machine_events;
 pub mod msgdma;
