@@ -21,6 +21,7 @@ pub mod msgdma;
 pub mod platform;
 pub mod pvpanic;
 pub mod register_table;
+pub mod sensors;
 pub mod serial;
 pub mod socket;
 pub mod virtio;
