@@ -83,7 +83,7 @@ pub const fn coefficients(Encoding { ycbcr, quantization }: Encoding) -> [[i32; 
 
 /// The conversion of Y'CbCr to R'G'B': the inverse of [`coefficients`], in units of 2^-16.
 #[derive(Debug, Clone, Copy)]
-struct ToRgb {
+pub(crate) struct ToRgb {
     /// The code of Y' for black.
     black: i32,
     /// The weight of Y' in each component.
@@ -97,7 +97,7 @@ struct ToRgb {
 
 impl ToRgb {
     /// The weights are those of BT.601-7 and BT.709-6, solved for R', G' and B'.
-    const fn new(encoding: Encoding) -> Self {
+    pub(crate) const fn new(encoding: Encoding) -> Self {
         let (red, blue) = encoding.ycbcr.weights();
         let (luma, chroma) = encoding.quantization.spans();
         let one = 10_000;
@@ -112,7 +112,8 @@ impl ToRgb {
         }
     }
 
-    fn pixel(self, y: u8, cb: u8, cr: u8) -> [u8; 3] {
+    /// R'G'B' of a pixel.
+    pub(crate) fn pixel(self, y: u8, cb: u8, cr: u8) -> [u8; 3] {
         let luma = (i32::from(y) - self.black) * self.luma + (1 << 15);
         let (cb, cr) = (i32::from(cb) - 128, i32::from(cr) - 128);
         let sums = [

@@ -4,25 +4,25 @@ use crate::simd::LANES;
 
 /// `count` values of a padded line, from `offset` values after its first one.
 #[inline(always)]
-pub(super) fn at(line: &[i16], offset: isize, count: usize) -> &[i16] {
+pub(crate) fn at(line: &[i16], offset: isize, count: usize) -> &[i16] {
     &line[LANES.wrapping_add_signed(offset)..][..count]
 }
 
 /// The same in chunks of [`LANES`] values.
 #[inline(always)]
-pub(super) fn vectors(line: &[i16], offset: isize, vectors: usize) -> &[[i16; LANES]] {
+pub(crate) fn vectors(line: &[i16], offset: isize, vectors: usize) -> &[[i16; LANES]] {
     &line[LANES.wrapping_add_signed(offset)..].as_chunks().0[..vectors]
 }
 
 /// The values of a padded line from its first one, in `vectors` chunks of [`LANES`] values, to be written.
 #[inline(always)]
-pub(super) fn vectors_mut(line: &mut [i16], vectors: usize) -> &mut [[i16; LANES]] {
+pub(crate) fn vectors_mut(line: &mut [i16], vectors: usize) -> &mut [[i16; LANES]] {
     &mut line[LANES..].as_chunks_mut().0[..vectors]
 }
 
 /// The last lines of a frame, each with `PLANES` planes of the same length.
 #[derive(Debug, Default)]
-pub(super) struct Ring<const PLANES: usize> {
+pub(crate) struct Ring<const PLANES: usize> {
     data: Vec<i16>,
     /// The index at which the data is aligned to a vector.
     start: usize,
@@ -33,7 +33,7 @@ pub(super) struct Ring<const PLANES: usize> {
 
 impl<const PLANES: usize> Ring<PLANES> {
     /// Room for `depth` lines with planes of at least `count` values.
-    pub(super) fn new(depth: usize, count: usize) -> Self {
+    pub(crate) fn new(depth: usize, count: usize) -> Self {
         let stride = count.next_multiple_of(LANES) + 2 * LANES;
         let data = vec![0; depth * PLANES * stride + LANES];
         // Without the alignment it is correct too, but slower.
@@ -47,17 +47,17 @@ impl<const PLANES: usize> Ring<PLANES> {
     }
 
     /// A plane of a line, padded.
-    pub(super) fn plane(&self, line: u32, plane: usize) -> &[i16] {
+    pub(crate) fn plane(&self, line: u32, plane: usize) -> &[i16] {
         &self.data[self.range(line)][plane * self.stride..][..self.stride]
     }
 
     /// All planes of a line, padded.
-    pub(super) fn planes(&self, line: u32) -> [&[i16]; PLANES] {
+    pub(crate) fn planes(&self, line: u32) -> [&[i16]; PLANES] {
         std::array::from_fn(|plane| self.plane(line, plane))
     }
 
     /// All planes of a line, padded, to be written.
-    pub(super) fn planes_mut(&mut self, line: u32) -> [&mut [i16]; PLANES] {
+    pub(crate) fn planes_mut(&mut self, line: u32) -> [&mut [i16]; PLANES] {
         let range = self.range(line);
         let mut planes = self.data[range].chunks_exact_mut(self.stride);
         std::array::from_fn(|_| planes.next().unwrap_or_default())
@@ -66,7 +66,7 @@ impl<const PLANES: usize> Ring<PLANES> {
 
 /// The line that is used for `line` of a frame of `height` lines. Lines beyond an edge are mirrored, which keeps the order of
 /// colour filters.
-pub(super) fn mirrored(line: i64, height: u32) -> u32 {
+pub(crate) fn mirrored(line: i64, height: u32) -> u32 {
     let last = i64::from(height) - 1;
     let inside = if line < 0 {
         -line
@@ -80,7 +80,7 @@ pub(super) fn mirrored(line: i64, height: u32) -> u32 {
 }
 
 /// Mirrors a line at its ends, two columns on each side. `even` and `odd` have `half` columns each.
-pub(super) fn mirror(even: &mut [i16], odd: &mut [i16], half: usize) {
+pub(crate) fn mirror(even: &mut [i16], odd: &mut [i16], half: usize) {
     let end = LANES + half;
     (even[LANES - 1], odd[LANES - 1]) = (even[LANES + 1], odd[LANES]);
     (even[end], odd[end]) = (even[end - 1], odd[end - 2]);

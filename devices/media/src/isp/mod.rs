@@ -20,7 +20,7 @@ mod colour;
 mod demosaic;
 mod detail;
 mod lens;
-mod lines;
+pub(crate) mod lines;
 mod overrides;
 mod pack;
 mod params;
