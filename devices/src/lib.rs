@@ -21,6 +21,7 @@ pub mod msgdma;
 pub mod platform;
 pub mod pvpanic;
 pub mod register_table;
+pub mod rkisp1;
 pub mod sensors;
 pub mod serial;
 pub mod socket;
@@ -33,6 +34,7 @@ pub use media;
 pub static REGISTRY: &[&platform::Registration] = &[
     &camera::REGISTRATION,
     &msgdma::REGISTRATION,
+    &rkisp1::REGISTRATION,
     &virtio::block::REGISTRATION,
     &virtio::vhost_user::share::REGISTRATION,
     &virtio::vhost_user::REGISTRATION,

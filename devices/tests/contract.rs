@@ -18,7 +18,7 @@ use devices::{
     faults::FaultHandle,
     irq::IrqLine,
     machine_events::MachineEvents,
-    platform::{DeviceSpec, Parts, PlatformDevice, Registration, options},
+    platform::{Companion, DeviceSpec, Parts, PlatformDevice, Registration, options},
 };
 use proptest::prelude::*;
 use tempfile::{NamedTempFile, TempDir};
@@ -100,8 +100,10 @@ fn build(registration: &Registration) -> Arc<dyn PlatformDevice> {
     file.set_len(RAM as u64).unwrap();
     let range = (GuestAddress(0), RAM, Some(FileOffset::new(file, 0)));
     let memory = GuestMemoryMmap::from_ranges_with_files([range]).unwrap();
-    let interrupts =
-        resources.interrupts.iter().map(|interrupt| IrqLine::with_trigger(interrupt.trigger).unwrap());
+    let companions = spec.companions("id0");
+    let interrupts = companions.iter().flat_map(|companion| &companion.resources.interrupts);
+    let interrupts = resources.interrupts.iter().chain(interrupts);
+    let interrupts = interrupts.map(|interrupt| IrqLine::with_trigger(interrupt.trigger).unwrap());
     let parts = Parts {
         id: format!("{}0", registration.name),
         interrupts: interrupts.collect(),
@@ -121,12 +123,18 @@ fn devices_describe_themselves() {
         assert!(names.insert(name), "there are two devices {name}");
         let spec = spec(registration);
         let resources = spec.resources();
-        assert!(resources.regions.iter().all(|region| region.size > 0), "{name}: {resources:?}");
-        let node = spec.node("id0");
-        assert!(node.properties.iter().any(|(property, _)| *property == "compatible"), "{name}: {node:?}");
-        let made_by_the_machine = ["reg", "interrupts", "clocks", "memory-region", "dma-coherent", "phandle"];
-        let twice = node.properties.iter().find(|(property, _)| made_by_the_machine.contains(property));
-        assert!(twice.is_none(), "{name}: the machine adds {twice:?}");
+        let own = Companion { resources, node: spec.node("id0") };
+        for Companion { resources, node } in std::iter::once(own).chain(spec.companions("id0")) {
+            assert!(resources.regions.iter().all(|region| region.size > 0), "{name}: {resources:?}");
+            assert!(
+                node.properties.iter().any(|(property, _)| *property == "compatible"),
+                "{name}: {node:?}"
+            );
+            let made_by_the_machine =
+                ["reg", "interrupts", "clocks", "memory-region", "dma-coherent", "phandle"];
+            let twice = node.properties.iter().find(|(property, _)| made_by_the_machine.contains(property));
+            assert!(twice.is_none(), "{name}: the machine adds {twice:?}");
+        }
         let keys = || registration.keys.iter().copied().flatten().map(|key| key.name);
         assert!(registration.changeable.iter().all(|name| keys().any(|key| key == *name)), "{name}");
         let help = options::help(registration.keys);

@@ -10,7 +10,12 @@ use std::{
 
 use crate::{
     arch::{Arch, UPSTREAM},
-    command, error::Error, recipe::sorted_files, release::Release, sources};
+    command,
+    error::Error,
+    recipe::sorted_files,
+    release::Release,
+    sources,
+};
 
 /// Options of ours that a kernel of the user's does not need.
 const NOT_NEEDED: [&str; 2] = ["CONFIG_LOCALVERSION=", "CONFIG_NR_CPUS="];

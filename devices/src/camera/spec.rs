@@ -2,9 +2,12 @@
 
 use std::str::FromStr;
 
-use crate::platform::{
-    DmaNeeds, Key,
-    options::{self, DMA_KEYS, Given, OptionError},
+use crate::{
+    platform::{
+        DmaNeeds, Key,
+        options::{self, DMA_KEYS, Given, OptionError},
+    },
+    sensors::options::{DEFECTS_KEY, LAMP_KEY, NOISE_KEY, is_file, pattern, set_sensor},
 };
 use media::{Pattern, Recording, SensorSpec};
 
@@ -93,13 +96,9 @@ pub(super) const SENSOR_KEYS: &[Key] = &[
         value: "FILE",
         meaning: "what the sensor looks at: a .png, a .y4m clip, or frames of the raw node in NAME.640x480.RG10.raw",
     },
-    Key { name: "noise", value: "yes|no", meaning: "shot and read noise (default yes)" },
-    Key { name: "defects", value: "N", meaning: "defect pixels in a million (default 0)" },
-    Key {
-        name: "lamp",
-        value: "R:G:B",
-        meaning: "colour of the light on the scene, relative to daylight (default 1:1:1)",
-    },
+    NOISE_KEY,
+    DEFECTS_KEY,
+    LAMP_KEY,
     Key {
         name: "auto",
         value: "yes|no",
@@ -121,17 +120,6 @@ impl FromStr for CameraSpec {
     }
 }
 
-/// `R:G:B` in thousandths.
-fn lamp(value: &str) -> Option<[u32; 3]> {
-    let part = |part: &str| {
-        let part: f64 = part.parse().ok()?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "10 to 10000")]
-        (0.01..=10.0).contains(&part).then_some((part * 1000.0).round() as u32)
-    };
-    let parts: Vec<u32> = value.split(':').map(part).collect::<Option<_>>()?;
-    parts.try_into().ok()
-}
-
 impl CameraSpec {
     /// The sensor, which is created if there is none yet.
     fn sensor(&mut self) -> &mut SensorSpec {
@@ -144,27 +132,12 @@ impl CameraSpec {
         }
         let value = given.value;
         match given.key {
-            "scene" if value.contains('.') => self.sensor().scene_file = Some(value.into()),
-            "scene" => {
-                self.scene = value.parse().map_err(|()| {
-                    given.invalid(
-                        "bars, gradient, checker, box, zone-plate, noise, flat, or a file .png, .y4m or .raw",
-                    )
-                })?;
-            }
+            "scene" if is_file(value) => self.sensor().scene_file = Some(value.into()),
+            "scene" => self.scene = pattern(given)?,
             "sensor" if given.flag()? => drop(self.sensor()),
             "sensor" => self.sensor = None,
-            "noise" => self.sensor().noise = given.flag()?,
+            "noise" | "defects" | "lamp" => drop(set_sensor(self.sensor(), given)?),
             "auto" => self.sensor().automatic = given.flag()?,
-            "defects" => {
-                self.sensor().defects =
-                    given.number(|defects| *defects <= 100_000, "a number up to 100000")?;
-            }
-            "lamp" => {
-                let lamp = lamp(value);
-                self.sensor().lamp =
-                    lamp.ok_or_else(|| given.invalid("three numbers from 0.01 to 10, as in 1.4:1:0.6"))?;
-            }
             "threads" => {
                 self.sensor().threads =
                     given.number(|threads| (1..=16).contains(threads), "a number from 1 to 16")?;

@@ -4,6 +4,7 @@
 //! receiver renders the frames by it, with [`media::sensor`] or with a [`TestPattern`].
 
 pub mod imx219;
+pub mod options;
 mod output;
 mod test_pattern;
 
