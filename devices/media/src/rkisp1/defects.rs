@@ -4,50 +4,25 @@
 //! or column as the nearest; for green the four diagonal ones, which are the nearest, and four two columns or lines away. They are
 //! sorted; rank 0 is the smallest. The methods find a pixel like this:
 //!
-//! - Peak gradient: 8 times its distance from the median of the neighbours exceeds the factor times their mean distance from it.
-//! - Line check: its distance from the mean of the two neighbours of its line exceeds the threshold times 16, and 8 times this
-//!   distance exceeds the factor times half of the difference of the two.
+//! - Peak gradient: its distance from the median of the neighbours exceeds their mean distance from it times the factor over 8.
+//! - Line check: its distance from the mean of the two neighbours of its line exceeds the threshold times 16, and half of the
+//!   difference of the two times the factor over 8.
 //! - Rank order: it is above or below all of the neighbours but `limit`.
 //! - Rank neighbour difference: it is above or below the neighbour of rank `offset`, from either end, by more than the threshold
 //!   times 16.
-//! - Rank gradient: 8 times its distance from the range of all neighbours exceeds the factor times a quarter of the difference of
-//!   ranks 6 and 1.
+//! - Rank gradient: its distance from the range of all neighbours exceeds a quarter of the difference of ranks 6 and 1 times the
+//!   factor over 8.
 //!
 //! The fixed set finds a pixel whose distance from the range of its neighbours exceeds the size of this range.
 
-use super::{
-    arith::{distance, wide},
-    params::{DefectMethods, Defects},
-};
+use super::params::{DefectMethods, Defects};
 use crate::{
-    isp::lines::at,
-    simd::{Level, kernel},
+    isp::lines::{vectors, vectors_mut},
+    simd::{LANES, Level, Vector, kernel},
 };
 
-/// Comparators that sort eight values (Batcher's odd-even merge sort).
-const NETWORK: [(usize, usize); 19] = [
-    (0, 1),
-    (2, 3),
-    (4, 5),
-    (6, 7),
-    (0, 2),
-    (1, 3),
-    (4, 6),
-    (5, 7),
-    (1, 2),
-    (5, 6),
-    (0, 4),
-    (1, 5),
-    (2, 6),
-    (3, 7),
-    (2, 4),
-    (3, 5),
-    (1, 2),
-    (3, 4),
-    (5, 6),
-];
-
-/// Corrects the columns of one parity of a line. `lines` are the even and odd columns of five lines around it.
+/// Corrects `count` columns of one parity of a line, which are rounded up to whole vectors. `lines` are the padded even and odd
+/// columns of five lines around it.
 pub(super) fn correct(
     level: Level,
     defects: &Defects,
@@ -55,146 +30,191 @@ pub(super) fn correct(
     parity: usize,
     is_green: bool,
     out: &mut [i16],
+    count: usize,
 ) {
     let kind = usize::from(!is_green);
-    let count = out.len();
-    let own = |line: usize, x: isize| at(lines[line][parity], x, count);
-    let near = if is_green {
-        let beside = |line: usize, x: isize| at(lines[line][1 - parity], x + parity.cast_signed(), count);
-        [beside(1, -1), beside(1, 0), beside(3, -1), beside(3, 0)]
+    let count = count.div_ceil(LANES);
+    let own = |line: usize, x: isize| vectors(lines[line][parity], x, count);
+    let cross = [own(0, 0), own(2, -1), own(2, 1), own(4, 0)];
+    let (near, far) = if is_green {
+        let beside =
+            |line: usize, x: isize| vectors(lines[line][1 - parity], x + parity.cast_signed(), count);
+        ([beside(1, -1), beside(1, 0), beside(3, -1), beside(3, 0)], cross)
     } else {
-        [own(0, 0), own(2, -1), own(2, 1), own(4, 0)]
+        (cross, [own(0, -1), own(0, 1), own(4, -1), own(4, 1)])
     };
-    let far = if is_green {
-        [own(0, 0), own(2, -1), own(2, 1), own(4, 0)]
-    } else {
-        [own(0, -1), own(0, 1), own(4, -1), own(4, 1)]
-    };
-    let sets = defects
-        .sets
-        .map(|set| set.map(|methods| methods[kind]).filter(|methods| *methods != DefectMethods::default()));
+    let methods = |set: [DefectMethods; 2]| set[kind];
+    let is_used = |methods: &DefectMethods| *methods != DefectMethods::default();
     let tests = Tests {
-        sets: sets.map(|set| Test::new(&set.unwrap_or_default(), set.is_some())),
+        sets: defects.sets.map(|set| set.map(methods).filter(is_used)),
         fixed_set: defects.fixed_set,
         with_centre: defects.with_centre[kind],
         eight: defects.eight[kind],
     };
-    replace(level, own(2, 0), near, far, [own(2, -1), own(2, 1)], &tests, out);
-}
-
-/// The methods of a set in the form that the kernel takes. A method that is off has values that find every pixel.
-#[derive(Clone, Copy)]
-struct Test {
-    is_on: bool,
-    /// Factors, and what is added to the left side of the comparison.
-    peak: [i16; 2],
-    line: [i16; 2],
-    line_threshold: i16,
-    gradient: [i16; 2],
-    /// The limit, and whether the method is off.
-    order: (u8, bool),
-    offset: u8,
-    difference: i16,
-}
-
-impl Test {
-    fn new(methods: &DefectMethods, is_on: bool) -> Self {
-        let factor = |factor: Option<u8>| factor.map_or([0, 1], |factor| [i16::from(factor & 0x3f), 0]);
-        let threshold = |codes: Option<u8>| codes.map_or(i16::MIN, |codes| i16::from(codes) << 4);
-        Self {
-            is_on,
-            peak: factor(methods.peak_gradient),
-            line: factor(methods.line.map(|[_, factor]| factor)),
-            line_threshold: threshold(methods.line.map(|[threshold, _]| threshold)),
-            gradient: factor(methods.rank_gradient),
-            order: (methods.rank_order.unwrap_or(0) & 3, methods.rank_order.is_none()),
-            offset: methods.rank_difference.map_or(0, |[offset, _]| offset & 3),
-            difference: threshold(methods.rank_difference.map(|[_, threshold]| threshold)),
-        }
-    }
+    replace(level, own(2, 0), near, far, [own(2, -1), own(2, 1)], &tests, vectors_mut(out, count));
 }
 
 /// What finds and replaces a pixel.
 pub(super) struct Tests {
-    sets: [Test; 3],
+    sets: [Option<DefectMethods>; 3],
     fixed_set: bool,
     with_centre: bool,
     eight: bool,
 }
 
-/// The value at one of the four ranks from an end.
-#[inline(always)]
-fn pick(ranks: [i16; 4], index: u8) -> i16 {
-    match index {
-        0 => ranks[0],
-        1 => ranks[1],
-        2 => ranks[2],
-        _ => ranks[3],
+/// A pixel with its neighbours by rank, and what the methods compare.
+struct Pixel<V> {
+    value: V,
+    ranks: [V; 8],
+    /// The distance from the median, and the mean distance of the neighbours from it.
+    peak: V,
+    deviation: V,
+    /// The distance from the range of the neighbours, negative inside it, and a quarter of the difference of ranks 6 and 1.
+    outside: V,
+    spread: V,
+    /// The distance from the mean of the neighbours of the line, and half of their difference.
+    step: V,
+    slope: V,
+}
+
+impl<V: Vector> Pixel<V> {
+    #[inline(always)]
+    fn new(value: V, mut ranks: [V; 8], [west, east]: [V; 2]) -> Self {
+        sort(&mut ranks);
+        let median = middle(ranks[3], ranks[4]);
+        let sum = ranks.into_iter().fold(V::splat(0), |sum, rank| sum.add(distance(rank, median)));
+        Self {
+            value,
+            ranks,
+            peak: distance(value, median),
+            deviation: sum.shr::<3>(),
+            outside: value.sub(ranks[7]).max(ranks[0].sub(value)),
+            spread: ranks[6].sub(ranks[1]).shr::<2>(),
+            step: distance(value, middle(west, east)),
+            slope: distance(west, east).shr::<1>(),
+        }
     }
+
+    /// A mask of the pixels that all methods of a set find.
+    #[inline(always)]
+    fn found(&self, set: &DefectMethods) -> V {
+        let mut found = V::splat(-1);
+        if let Some(factor) = set.peak_gradient {
+            found = found.max(exceeds(self.peak, eighths(self.deviation, factor)));
+        }
+        if let Some([threshold, factor]) = set.line {
+            let limit = eighths(self.slope, factor).max(V::splat(i16::from(threshold) << 4));
+            found = found.max(exceeds(self.step, limit));
+        }
+        if let Some(limit) = set.rank_order {
+            found = found.max(exceeds(self.beyond(limit), V::splat(0)));
+        }
+        if let Some([offset, threshold]) = set.rank_difference {
+            found = found.max(exceeds(self.beyond(offset), V::splat(i16::from(threshold) << 4)));
+        }
+        if let Some(factor) = set.rank_gradient {
+            found = found.max(exceeds(self.outside, eighths(self.spread, factor)));
+        }
+        found
+    }
+
+    /// The distance from the range of the neighbours without `rank` of them at each end.
+    #[inline(always)]
+    fn beyond(&self, rank: u8) -> V {
+        let [low, high] = match rank & 3 {
+            0 => [self.ranks[0], self.ranks[7]],
+            1 => [self.ranks[1], self.ranks[6]],
+            2 => [self.ranks[2], self.ranks[5]],
+            _ => [self.ranks[3], self.ranks[4]],
+        };
+        self.value.sub(high).max(low.sub(self.value))
+    }
+}
+
+/// Sorts eight values in each lane, with the comparators of Batcher's odd-even merge sort.
+#[inline(always)]
+fn sort<V: Vector>(values: &mut [V; 8]) {
+    // A call each, not a loop over a table, so that the values stay in registers.
+    let mut order = |a: usize, b: usize| {
+        (values[a], values[b]) = (values[a].min(values[b]), values[a].max(values[b]));
+    };
+    order(0, 1);
+    order(2, 3);
+    order(4, 5);
+    order(6, 7);
+    order(0, 2);
+    order(1, 3);
+    order(4, 6);
+    order(5, 7);
+    order(1, 2);
+    order(5, 6);
+    order(0, 4);
+    order(1, 5);
+    order(2, 6);
+    order(3, 7);
+    order(2, 4);
+    order(3, 5);
+    order(1, 2);
+    order(3, 4);
+    order(5, 6);
+}
+
+#[inline(always)]
+fn distance<V: Vector>(a: V, b: V) -> V {
+    a.sub(b).max(b.sub(a))
 }
 
 /// The mean of two samples, rounded down.
 #[inline(always)]
-fn mean(a: i16, b: i16) -> i16 {
-    a.wrapping_add(b) >> 1
+fn middle<V: Vector>(a: V, b: V) -> V {
+    a.add(b).shr::<1>()
+}
+
+/// A difference of samples times a factor of 6 bits, over 8.
+#[inline(always)]
+fn eighths<V: Vector>(difference: V, factor: u8) -> V {
+    difference.shl(3).scale(V::splat(i16::from(factor & 0x3f) << 9))
+}
+
+/// A mask, which is -1 where `value` exceeds the limit. The larger of two masks is their conjunction.
+#[inline(always)]
+fn exceeds<V: Vector>(value: V, limit: V) -> V {
+    value.if_greater(limit, V::splat(-1), V::splat(0))
 }
 
 kernel! {
-    fn replace(
-        centre: &[i16],
-        near: [&[i16]; 4],
-        far: [&[i16]; 4],
-        beside: [&[i16]; 2],
+    fn replace<V>(
+        centre: &[[i16; LANES]],
+        near: [&[[i16; LANES]]; 4],
+        far: [&[[i16; LANES]]; 4],
+        beside: [&[[i16; LANES]]; 2],
         tests: &Tests,
-        out: &mut [i16],
+        out: &mut [[i16; LANES]],
     ) {
-        let count = out.len();
-        let centre = &centre[..count];
-        let [near, far] = [near, far].map(|lines| lines.map(|line| &line[..count]));
-        let beside = beside.map(|line| &line[..count]);
-        for i in 0..count {
-            let c = centre[i];
-            let nearest = near.map(|line| line[i]);
-            let mut n = [
-                nearest[0], nearest[1], nearest[2], nearest[3], far[0][i], far[1][i], far[2][i], far[3][i],
-            ];
-            for (a, b) in NETWORK {
-                (n[a], n[b]) = (n[a].min(n[b]), n[a].max(n[b]));
+        for i in 0..out.len() {
+            for step in 0..V::STEPS {
+                let load = |line: &[[i16; LANES]]| V::load(&line[i], step);
+                let value = load(centre);
+                let [a, b, c, d] = near.map(load);
+                let [e, f, g, h] = far.map(load);
+                let pixel = Pixel::new(value, [a, b, c, d, e, f, g, h], beside.map(load));
+                let mut found = V::splat(0);
+                if tests.fixed_set {
+                    found = exceeds(pixel.outside, pixel.ranks[7].sub(pixel.ranks[0]));
+                }
+                for set in tests.sets.iter().flatten() {
+                    found = found.or(pixel.found(set));
+                }
+                let [low, high] = if tests.eight {
+                    [pixel.ranks[3], pixel.ranks[4]]
+                } else {
+                    // The two middle ones of the nearest.
+                    let [first, second] = [a.min(b).max(c.min(d)), a.max(b).min(c.max(d))];
+                    [first.min(second), first.max(second)]
+                };
+                let median = if tests.with_centre { value.max(low).min(high) } else { middle(low, high) };
+                V::splat(0).if_greater(found, median, value).store(&mut out[i], step);
             }
-            let (low, high) = ([n[0], n[1], n[2], n[3]], [n[7], n[6], n[5], n[4]]);
-            let median = mean(n[3], n[4]);
-            let mut deviation = 0_i16;
-            for value in n {
-                deviation = deviation.wrapping_add(distance(value, median));
-            }
-            let deviation = deviation.cast_unsigned() >> 3;
-            let peak = distance(c, median);
-            let outside = c.wrapping_sub(n[7]).max(n[0].wrapping_sub(c));
-            let spread = n[6].wrapping_sub(n[1]) >> 2;
-            let (west, east) = (beside[0][i], beside[1][i]);
-            let step = distance(c, mean(west, east));
-            let exceeds = |value: i16, factor: [i16; 2], limit: i16| {
-                wide(value).0 * 8 + i32::from(factor[1]) > wide(limit).0 * i32::from(factor[0])
-            };
-            let mut found = tests.fixed_set & (outside > n[7].wrapping_sub(n[0]));
-            for set in &tests.sets {
-                let is_peak = (set.peak[1] != 0) | exceeds(peak, set.peak, deviation.cast_signed());
-                let is_line = (set.line[1] != 0)
-                    | (exceeds(step, set.line, distance(west, east) >> 1) & (step > set.line_threshold));
-                let is_gradient = (set.gradient[1] != 0) | exceeds(outside, set.gradient, spread);
-                let (limit, is_off) = set.order;
-                let is_outer = is_off | (c > pick(high, limit)) | (c < pick(low, limit));
-                let difference = c.wrapping_sub(pick(high, set.offset)).max(pick(low, set.offset).wrapping_sub(c));
-                let is_different = difference > set.difference;
-                found |= set.is_on & is_peak & is_line & is_gradient & is_outer & is_different;
-            }
-            let [a, b, c4, d] = nearest;
-            let (low, high) = (a.min(b).max(c4.min(d)), a.max(b).min(c4.max(d)));
-            // The two middle ones of four values.
-            let (low, high) = (low.min(high), low.max(high));
-            let middle = if tests.eight { (n[3], n[4]) } else { (low, high) };
-            let median = if tests.with_centre { c.max(middle.0).min(middle.1) } else { mean(middle.0, middle.1) };
-            out[i] = if found { median } else { c };
         }
     }
 }
@@ -202,17 +222,24 @@ kernel! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::LANES;
+    use crate::simd::vector::Scalar;
 
     #[test]
     fn the_network_sorts() {
         // By the 0-1 principle it sorts everything if it sorts all sequences of zeros and ones.
-        for bits in 0_u32..256 {
-            let mut values: [u32; 8] = std::array::from_fn(|at| bits >> at & 1);
-            for (a, b) in NETWORK {
-                (values[a], values[b]) = (values[a].min(values[b]), values[a].max(values[b]));
-            }
-            assert!(values.is_sorted());
+        for bits in 0_i16..256 {
+            let mut values = std::array::from_fn(|at| Scalar::splat(bits >> at & 1));
+            sort(&mut values);
+            let sorted = values.map(|value| {
+                let mut lanes = [0; LANES];
+                value.store(&mut lanes, 0);
+                lanes[0]
+            });
+            assert!(
+                sorted.is_sorted()
+                    && sorted.iter().sum::<i16>().cast_unsigned()
+                        == u16::try_from(bits.count_ones()).unwrap()
+            );
         }
     }
 
@@ -229,9 +256,9 @@ mod tests {
         lines[2][0] = &spot;
         let defects = Defects { sets: [None, Some([methods; 2]), None], ..Defects::default() };
         let mut results = Level::all().map(|level| {
-            let mut out = [0; LANES];
-            correct(level, &defects, lines, 0, is_green, &mut out);
-            out[4]
+            let mut out = [0; 3 * LANES];
+            correct(level, &defects, lines, 0, is_green, &mut out, LANES);
+            out[LANES + 4]
         });
         let first = results.next().unwrap();
         assert!(results.all(|result| result == first));
@@ -272,26 +299,30 @@ mod tests {
 
     #[test]
     fn the_replacement_is_a_median() {
-        let base: Vec<i16> = (0..2 * LANES).map(|place| i16::try_from(place).unwrap() * 10).collect();
-        let mut spot = base.clone();
-        spot[LANES + 4] = 4000;
-        let mut lines = [[&base[..]; 2]; 5];
-        lines[2][0] = &spot;
-        let result = |with_centre, eight| {
+        let around = |values: [i16; 3]| {
+            let mut line = vec![0; 3 * LANES];
+            line[LANES + 3..][..3].copy_from_slice(&values);
+            line
+        };
+        let (above, here, below) =
+            (around([500, 110, 510]), around([200, 4000, 300]), around([520, 410, 530]));
+        let mut lines = [[&above[..]; 2]; 5];
+        (lines[2][0], lines[4][0]) = (&here, &below);
+        // The nearest are 110, 200, 300 and 410; all are 110, 200, 300, 410, 500, 510, 520 and 530.
+        for (with_centre, eight, expected) in
+            [(false, false, 250), (true, false, 300), (false, true, 455), (true, true, 500)]
+        {
             let defects = Defects {
                 fixed_set: true,
-                with_centre: [with_centre; 2],
-                eight: [eight; 2],
+                with_centre: [!with_centre, with_centre],
+                eight: [!eight, eight],
                 ..Defects::default()
             };
-            let mut out = [0; LANES / 2];
-            correct(Level::best(), &defects, lines, 0, false, &mut out);
-            assert_eq!(out[8], base[LANES + 8], "no defect");
-            out[4]
-        };
-        // The nearest are 350, 360, 360, 370; the eight have three of 350, two of 360 and three of 370.
-        assert_eq!(result(false, false), 360);
-        assert_eq!(result(true, false), 360);
-        assert_eq!(result(false, true), 360);
+            for level in Level::all() {
+                let mut out = [0; 3 * LANES];
+                correct(level, &defects, lines, 0, false, &mut out, LANES);
+                assert_eq!(out[LANES + 4], expected);
+            }
+        }
     }
 }

@@ -5,13 +5,13 @@
 //! have lost. The noise level is looked up at the pixel's value without the gains, and the gains raise it.
 
 use super::{
-    arith::{MOST, W, distance, wide},
+    arith::MOST,
     curve::{EQUIDISTANT, LOGARITHMIC, Table},
     params::{ChannelGains, Denoise},
 };
 use crate::{
-    isp::lines::at,
-    simd::{Level, kernel},
+    isp::lines::{vectors, vectors_mut},
+    simd::{LANES, Level, kernel},
 };
 
 /// The lines that the filter reads: four above and four below.
@@ -19,6 +19,9 @@ const LINES: usize = 9;
 
 /// The lens shading's gain of 1.
 const LENS_ONE: i32 = 1024;
+
+/// The neighbours of a pixel at most: green has the most.
+const NEIGHBOURS: usize = 40;
 
 /// A neighbour: its distance in columns and lines, and the number of its weight.
 type Tap = (i8, i8, u8);
@@ -61,16 +64,15 @@ pub(super) struct Denoiser {
     /// The noise function, and for each channel its value times the inverse strength, with the channel's gain.
     noise: Table,
     inverse: [Table; 4],
-    /// The inverse noise of the pixels of a line, the sums, and the gains of the lens shading.
+    /// The inverse noise of the pixels of a line in whole vectors, and the gains of the lens shading.
     line: Vec<i16>,
-    sums: Vec<i32>,
     lens: Vec<i16>,
 }
 
 impl Denoiser {
     /// Room for lines with `half` even and as many odd columns.
     pub(super) fn resize(&mut self, half: usize) {
-        (self.line, self.sums, self.lens) = (vec![0; half], vec![0; half], vec![0; half]);
+        (self.line, self.lens) = (vec![0; half.next_multiple_of(LANES)], vec![0; half]);
     }
 
     /// Adapts to parameters.
@@ -101,7 +103,8 @@ impl Denoiser {
         &mut self.lens
     }
 
-    /// Filters the columns of one parity of a line. `lines` are the even and odd columns of the lines around it.
+    /// Filters the columns of one parity of a line, rounded up to whole vectors. `lines` are the padded even and odd
+    /// columns of the lines around it.
     #[expect(clippy::too_many_arguments, reason = "a line, and what is done to it")]
     pub(super) fn apply(
         &mut self,
@@ -113,43 +116,49 @@ impl Denoiser {
         has_lens: bool,
         out: &mut [i16],
     ) {
-        let count = out.len();
-        let centre = at(lines[LINES / 2][parity], 0, count);
+        let count = self.line.len() / LANES;
+        let centre = vectors(lines[LINES / 2][parity], 0, count);
+        let out = vectors_mut(out, count);
         if !params.channels[channel] {
             out.copy_from_slice(centre);
             return;
         }
         let table = &self.inverse[channel];
+        let values = self.line.iter_mut().zip(centre.as_flattened());
         if has_lens {
-            for ((inverse, &value), &gain) in self.line.iter_mut().zip(centre).zip(&self.lens) {
+            for ((inverse, &value), &gain) in values.zip(&self.lens) {
                 let gain = i32::from(gain).max(1);
                 *inverse = divided(table.at(divided(value.into(), LENS_ONE, gain)).into(), LENS_ONE, gain);
             }
         } else {
-            self.line.iter_mut().zip(centre).for_each(|(inverse, &value)| *inverse = table.at(value));
+            values.for_each(|(inverse, &value)| *inverse = table.at(value));
         }
-        self.sums.fill(0);
         let is_green = matches!(channel, 1 | 2);
-        let (taps, weights) =
+        let (shape, weights) =
             if is_green { (&GREEN[..], params.green) } else { (&RED_BLUE[..], params.red_blue) };
+        let mut neighbours = [(centre, 0); NEIGHBOURS];
+        let mut rest = neighbours.iter_mut();
         let mut total = 16;
-        for &(across, down, weight) in taps {
-            let weight = weights[usize::from(weight)] & 0x1f;
-            if weight == 0 || !is_green && params.narrow && across == 6 {
+        for &(across, down, weight) in shape {
+            if !is_green && params.narrow && across == 6 {
                 continue;
             }
+            let weight = i32::from(weights[usize::from(weight)] & 0x1f);
             // The quadrants share the weights. A neighbour on an axis is in two of them.
             for x in [-across, across].into_iter().skip(usize::from(across == 0)) {
                 for y in [-down, down].into_iter().skip(usize::from(down == 0)) {
                     let place = isize::from(x) + parity.cast_signed();
                     let line = lines[(LINES / 2).wrapping_add_signed(y.into())];
-                    let neighbour = at(line[place.rem_euclid(2).cast_unsigned()], place.div_euclid(2), count);
-                    add(level, centre, neighbour, &self.line, i16::from(weight), &mut self.sums);
-                    total += i32::from(weight);
+                    let line = vectors(line[place.rem_euclid(2).cast_unsigned()], place.div_euclid(2), count);
+                    rest.by_ref().take(1).for_each(|neighbour| *neighbour = (line, weight));
+                    total += weight;
                 }
             }
         }
-        finish(level, centre, &self.sums, total, out);
+        // A weight is less than half of the total, as at least two neighbours have it.
+        let part = |weight: i32| i16::try_from((weight << 16) / total).unwrap_or(i16::MAX);
+        let neighbours = neighbours.map(|(line, weight)| (line, part(weight)));
+        smooth(level, centre, self.line.as_chunks().0, &neighbours, out);
     }
 }
 
@@ -159,26 +168,28 @@ fn divided(value: i32, one: i32, gain: i32) -> i16 {
 }
 
 kernel! {
-    /// Adds the weighted differences of a neighbour to the sums.
-    fn add(centre: &[i16], neighbour: &[i16], inverse: &[i16], weight: i16, sums: &mut [i32]) {
-        for (((sum, &c), &n), &inverse) in sums.iter_mut().zip(centre).zip(neighbour).zip(inverse) {
-            let lost = (wide(distance(n, c)) * wide(inverse)).0 >> 10;
-            let left = W(64) - W(lost.min(64));
-            *sum = sum.wrapping_add((wide(weight) * left * (wide(n) - wide(c))).0);
-        }
-    }
-}
-
-kernel! {
-    /// The pixels with their sums, which are divided by 64 times `total`.
-    fn finish(centre: &[i16], sums: &[i32], total: i32, out: &mut [i16]) {
-        #[expect(clippy::cast_precision_loss, reason = "it is below 2^17")]
-        let factor = 1.0 / (64 * total) as f32;
-        for ((out, &c), &sum) in out.iter_mut().zip(centre).zip(sums) {
-            #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a fraction of a code is lost")]
-            // The offset makes the value positive, where the conversion rounds down.
-            let change = (sum as f32 * factor + 4096.5) as i32 - 4096;
-            *out = super::arith::sample(wide(c) + W(change));
+    /// Adds the weighted differences of the neighbours to the pixels. A neighbour has its weight in units of 2^-16 of the total.
+    fn smooth<V>(
+        centre: &[[i16; LANES]],
+        inverse: &[[i16; LANES]],
+        neighbours: &[(&[[i16; LANES]], i16); NEIGHBOURS],
+        out: &mut [[i16; LANES]],
+    ) {
+        for i in 0..out.len() {
+            for step in 0..V::STEPS {
+                let c = V::load(&centre[i], step);
+                // The upper half of the product with 4 times a distance is the product over 2^10.
+                let inverse = V::load(&inverse[i], step).shl(4);
+                // The sum of the changes, in units of 1/8.
+                let mut sum = V::splat(0);
+                for (line, part) in neighbours.iter().filter(|(_, part)| *part > 0) {
+                    let change = V::load(&line[i], step).sub(c);
+                    let distance = change.max(V::splat(0).sub(change));
+                    let left = V::splat(64).sub(distance.shl(2).high(inverse).min_unsigned(V::splat(64)));
+                    sum = sum.add(change.shl(3).scale(left.shl(8).scale(V::splat(*part))));
+                }
+                c.add(sum.add(V::splat(4)).shr::<3>()).clamp(0, MOST).store(&mut out[i], step);
+            }
         }
     }
 }

@@ -284,7 +284,7 @@ impl Stages {
         let [even, odd] = corrected.planes_mut(y);
         for (parity, plane) in [&mut *even, &mut *odd].into_iter().enumerate() {
             let is_green = matches!(frame.phase.channel(y, parity), 1 | 2);
-            correct(level, defects, lines, parity, is_green, &mut plane[LANES..][..half]);
+            correct(level, defects, lines, parity, is_green, plane, half);
         }
         mirror([even, odd], half);
     }
@@ -308,15 +308,7 @@ impl Stages {
                 self.shading.gains(level, lens, frame.phase, y, parity, self.denoiser.lens_mut());
             }
             let channel = frame.phase.channel(y, parity);
-            self.denoiser.apply(
-                level,
-                denoise,
-                lines,
-                parity,
-                channel,
-                lens.is_some(),
-                &mut plane[LANES..][..half],
-            );
+            self.denoiser.apply(level, denoise, lines, parity, channel, lens.is_some(), plane);
         }
         mirror([even, odd], half);
     }
