@@ -2,7 +2,7 @@
 //!
 //! The weight of a neighbour is its spatial weight times what is left of 64 after subtracting its distance from the pixel, times the
 //! inverse noise level, times the inverse strength, over 2^16. The weight of the pixel itself is 16 times 64, and what the neighbours
-//! have lost. The noise level is looked up at the pixel's value without the gains, and the gains raise it.
+//! have lost. What a neighbour adds is rounded to an eighth of a code. The noise level is looked up at the pixel's value without the gains, and the gains raise it.
 
 use super::{
     arith::MOST,

@@ -177,12 +177,12 @@ mod tests {
             (sector as f64) + way
         };
         for y in [0, 1, 30, 44, 79, 80, 90, 159] {
-            for parity in [0, 1] {
+            for parity in [0_u32, 1] {
                 let mut line = [2000; 80];
-                shading.apply(Level::best(), &lens, Phase::Rggb, y, parity, 256, &mut line);
-                let channel = (y % 2) as usize * 2 + parity;
-                for (value, x) in line.into_iter().zip((0_u32..).map(|half| 2 * half + parity as u32)) {
-                    let gain = 1024.0 + 300.0 * channel as f64 + 40.0 * place(y) + 70.0 * place(x);
+                shading.apply(Level::best(), &lens, Phase::Rggb, y, parity as usize, 256, &mut line);
+                let channel = y % 2 * 2 + parity;
+                for (value, x) in line.into_iter().zip((parity..).step_by(2)) {
+                    let gain = 1024.0 + 300.0 * f64::from(channel) + 40.0 * place(y) + 70.0 * place(x);
                     let exact = (2000.0 * gain / 1024.0).min(4095.0);
                     assert!((f64::from(value) - exact).abs() <= 2.0, "{value} not {exact} at {x}, {y}");
                 }

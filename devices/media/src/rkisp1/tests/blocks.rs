@@ -28,9 +28,9 @@ fn a_grey_ramp_stays_a_ramp() {
         let params = Params { demosaic: Demosaic { bypass: false, threshold }, ..params.clone() };
         let ramp = |x: u32, y: u32| u16::try_from(40 * x + 3 * y).unwrap();
         let (picture, _) = processed(Phase::Gbrg, &params, ramp);
-        for (y, line) in picture[0].iter().enumerate().skip(2).take(60) {
-            for (x, &value) in line.iter().enumerate().skip(2).take(92) {
-                let exact = upper(f64::from(ramp(x as u32, y as u32)).min(4095.0));
+        for (line, y) in picture[0].iter().zip(0..).skip(2).take(60) {
+            for (&value, x) in line.iter().zip(0..).skip(2).take(92) {
+                let exact = upper(f64::from(ramp(x, y)).min(4095.0));
                 assert!((f64::from(value) - exact).abs() <= 1.0, "{value} not {exact} at {x}, {y}");
             }
         }
@@ -104,7 +104,7 @@ fn degamma_has_a_curve_for_each_colour() {
     let curve = |power: f64| {
         std::array::from_fn(|index| {
             let x = point(index) as f64 / 4095.0;
-            u16::try_from((x.powf(power) * 4095.0) as i64).unwrap().min(4095)
+            whole(x.powf(power) * 4095.0).min(4095)
         })
     };
     let degamma = Degamma { intervals, curves: [curve(1.5), curve(0.7), curve(1.0)] };
@@ -208,45 +208,98 @@ fn denoising_keeps_flat_fields_and_edges() {
     assert!(picture[0].iter().all(|line| *line == expected));
 }
 
-/// A pixel that differs by 160 from all neighbours: they have the weights 16 * (64 - 160 * 256 / 1024) = 16 * 24.
+/// A pixel of a frame in which one pixel of 1600 has 160 more. The pixels of the other colours do not matter.
+fn denoised(params: &Params, at: [u32; 2]) -> f64 {
+    let params = Params { demosaic: Demosaic { bypass: true, threshold: 0 }, ..params.clone() };
+    let samples = linear(Phase::Rggb, &params, |x, y| if [x, y] == at { 1760 } else { 1600 });
+    samples[0][at[1] as usize][at[0] as usize].into()
+}
+
+/// What becomes of the pixel of 1760 if so many neighbours have this weight, of which so many 64ths are left.
+fn mixed(neighbours: f64, weight: f64, left: f64) -> f64 {
+    1760.0 - 160.0 * neighbours * weight * left / (64.0 * (16.0 + neighbours * weight))
+}
+
 #[test]
-fn denoising_weighs_neighbours_by_distance_and_difference() {
-    let spot = |at: [u32; 2]| move |x: u32, y: u32| if [x, y] == at { 1760 } else { 1600 };
-    let of = |denoise: Denoise, at: [u32; 2]| {
+fn denoising_weighs_neighbours_by_their_difference() {
+    let of = |denoise| {
+        let white_balance = Some([256, 512, 512, 256]);
+        denoised(&Params { denoise: Some(denoise), white_balance, ..Params::default() }, [40, 20])
+    };
+    // Each of 34 neighbours is rounded to an eighth, which adds up to two of 4095 codes.
+    let assert = |value: f64, exact: f64| assert!((value - exact).abs() <= 2.5, "{value} not {exact}");
+    // 160 times the noise function's 256 is 40 times 1024.
+    assert(of(denoise()), mixed(34.0, 16.0, 24.0));
+    // Twice the strength, or four times the gain, divides this by two or four.
+    assert(of(Denoise { inverse_strength: [32, 0, 0], ..denoise() }), mixed(34.0, 16.0, 44.0));
+    assert(of(Denoise { inverse_strength: [255, 0, 0], ..denoise() }), 1760.0);
+    let gains = NoiseGains { channels: ChannelGains::Fixed([1024, 256, 256, 256]), lens: false };
+    assert(of(Denoise { gains, ..denoise() }), mixed(34.0, 16.0, 54.0));
+    let gains = NoiseGains { channels: ChannelGains::WhiteBalance, lens: true };
+    assert(of(Denoise { gains, ..denoise() }), mixed(34.0, 16.0, 24.0));
+    // 1760 lies in segment 6 of 16 linear ones, and in segment 10 of the logarithmic ones.
+    let noise = std::array::from_fn(|point| if point >= 8 { 0 } else { 256 });
+    assert(of(Denoise { noise, ..denoise() }), mixed(34.0, 16.0, 24.0));
+    assert(of(Denoise { noise, logarithmic: true, ..denoise() }), mixed(34.0, 16.0, 64.0));
+    assert(of(Denoise { channels: [false, true, true, true], ..denoise() }), 1760.0);
+}
+
+/// The kernels that libcamera's `dpf.cpp` shows, on a pixel of 2400 more than its surroundings.
+#[test]
+fn denoising_has_its_kernels() {
+    const GREEN: [&str; 9] = [
+        "6 5 4 5 6",
+        " 5 3 3 5 ",
+        "5 3 2 3 5",
+        " 3 1 1 3 ",
+        "4 2 0 2 4",
+        " 3 1 1 3 ",
+        "5 3 2 3 5",
+        " 5 3 3 5 ",
+        "6 5 4 5 6",
+    ];
+    const WIDE: [&str; 9] =
+        ["6 5 4 3 4 5 6", "", "5 4 2 1 2 4 5", "", "5 3 1 0 1 3 5", "", "5 4 2 1 2 4 5", "", "6 5 4 3 4 5 6"];
+    const NARROW: [&str; 9] =
+        ["5 4 3 4 5", "", "4 2 1 2 4", "", "3 1 0 1 3", "", "4 2 1 2 4", "", "5 4 3 4 5"];
+    let weights = [1, 3, 5, 7, 9, 11];
+    for (kernel, narrow, at) in [
+        (GREEN, false, [41, 20]),
+        (GREEN, false, [40, 21]),
+        (WIDE, false, [40, 20]),
+        (WIDE, false, [41, 21]),
+        (NARROW, true, [40, 20]),
+        (NARROW, true, [41, 21]),
+    ] {
+        let digit = |x: i64, y: i64| -> Option<usize> {
+            let line = usize::try_from(y + 4).ok().and_then(|y| kernel.get(y).copied()).unwrap_or("");
+            let column = usize::try_from(x + i64::try_from(kernel[0].len()).unwrap() / 2).ok()?;
+            line.chars().nth(column).and_then(|digit| digit.to_digit(10)).map(|digit| digit as usize)
+        };
+        let neighbours = kernel.iter().flat_map(|line| line.chars()).filter_map(|digit| digit.to_digit(10));
+        let total: usize =
+            neighbours.map(|digit| if digit == 0 { 16 } else { weights[digit as usize - 1] }).sum();
+        let filter = Denoise {
+            green: weights.map(|weight| u8::try_from(weight).unwrap()),
+            red_blue: weights.map(|weight| u8::try_from(weight).unwrap()),
+            narrow,
+            noise: [0; POINTS],
+            ..denoise()
+        };
         let params = Params {
-            denoise: Some(denoise),
-            white_balance: Some([256, 256, 256, 256]),
+            denoise: Some(filter),
             demosaic: Demosaic { bypass: true, threshold: 0 },
-            colour_space: ColourSpace { matrix: [[255, 0, 0], [0; 3], [0; 3]], ..only(0) },
             ..Params::default()
         };
-        let (picture, _) = processed(Phase::Rggb, &params, spot(at));
-        // Y is 255/512 of 10 bits.
-        f64::from(picture[0][at[1] as usize][at[0] as usize]) * 512.0 / 255.0 * 4.0
-    };
-    let exact = |taps: f64, weight: f64, left: f64| {
-        1760.0 - 160.0 * taps * weight * left / (64.0 * (16.0 + taps * weight))
-    };
-    // Y's unit is 8.03 here.
-    let assert = |value: f64, exact: f64| assert!((value - exact).abs() <= 9.0, "{value} not {exact}");
-    // Red has 7 x 5 pixels, or 5 x 5; green 9 x 9 of which every second.
-    assert(of(denoise(), [40, 20]), exact(34.0, 16.0, 24.0));
-    assert(of(Denoise { narrow: true, ..denoise() }, [40, 20]), exact(24.0, 16.0, 24.0));
-    assert(of(denoise(), [41, 20]), exact(40.0, 16.0, 24.0));
-    assert(of(Denoise { green: [31, 0, 0, 0, 0, 0], ..denoise() }, [41, 20]), exact(4.0, 31.0, 24.0));
-    assert(of(Denoise { red_blue: [0, 0, 0, 0, 0, 16], ..denoise() }, [41, 21]), exact(4.0, 16.0, 24.0));
-    // Twice the strength, or four times the gain, halves or quarters the differences.
-    assert(of(Denoise { inverse_strength: [32; 3], ..denoise() }, [40, 20]), exact(34.0, 16.0, 44.0));
-    let gains = NoiseGains { channels: ChannelGains::Fixed([1024; 4]), lens: false };
-    assert(of(Denoise { gains, ..denoise() }, [40, 20]), exact(34.0, 16.0, 54.0));
-    let gains = NoiseGains { channels: ChannelGains::WhiteBalance, lens: true };
-    assert(of(Denoise { gains, ..denoise() }, [40, 20]), exact(34.0, 16.0, 24.0));
-    // The noise level is that of the pixel: 1760 lies at 6.875 of 16 linear segments, and at 11 + 224 / 512 of the others.
-    let noise = std::array::from_fn(|point| if point >= 8 { 0 } else { 256 });
-    assert(of(Denoise { noise, ..denoise() }, [40, 20]), exact(34.0, 16.0, 24.0));
-    assert(of(Denoise { noise, logarithmic: true, ..denoise() }, [40, 20]), exact(34.0, 16.0, 64.0));
-    // A filter that is off.
-    assert(of(Denoise { channels: [false, true, true, true], ..denoise() }, [40, 20]), 1760.0);
+        let samples = linear(Phase::Rggb, &params, |x, y| if [x, y] == at { 4000 } else { 1600 });
+        for (line, y) in samples[0].iter().zip(-i64::from(at[1])..) {
+            for (&sample, x) in line.iter().zip(-i64::from(at[0])..) {
+                let weight = digit(x, y).map_or(0, |digit| if digit == 0 { 16 } else { weights[digit - 1] });
+                let exact = 1600.0 + 2400.0 * weight as f64 / total as f64;
+                assert!((f64::from(sample) - exact).abs() <= 1.5, "{sample} not {exact} at {x}, {y}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -258,20 +311,18 @@ fn the_lens_gain_raises_the_noise_level() {
         x_gradients: [4095; 8],
         y_gradients: [4095; 8],
     };
-    let value = |is_used: bool| {
+    for (is_used, left) in [(false, 24.0), (true, 44.0)] {
         let gains = NoiseGains { channels: ChannelGains::One, lens: is_used };
         let params = Params {
             lens_shading: Some(lens),
             denoise: Some(Denoise { gains, ..denoise() }),
             demosaic: Demosaic { bypass: true, threshold: 0 },
-            colour_space: only(0),
             ..Params::default()
         };
-        let (picture, _) = processed(Phase::Rggb, &params, |x, y| if [x, y] == [40, 20] { 880 } else { 800 });
-        f64::from(picture[0][20][40])
-    };
-    let exact = |left: f64| upper(1760.0 - 160.0 * 34.0 * 16.0 * left / (64.0 * 35.0 * 16.0));
-    assert!((value(false) - exact(24.0)).abs() <= 1.0 && (value(true) - exact(44.0)).abs() <= 1.0);
+        let samples = linear(Phase::Rggb, &params, |x, y| if [x, y] == [40, 20] { 880 } else { 800 });
+        let exact = mixed(34.0, 16.0, left);
+        assert!((f64::from(samples[0][20][40]) - exact).abs() <= 2.5, "{} not {exact}", samples[0][20][40]);
+    }
 }
 
 #[test]
@@ -321,9 +372,8 @@ fn gamma_out_is_that_of_its_mode() {
     for logarithmic in [true, false] {
         let point =
             |index: usize| if logarithmic { segments[..index].iter().sum::<usize>() } else { 256 * index };
-        let points: [u16; POINTS] = std::array::from_fn(|index| {
-            u16::try_from(((point(index) as f64 / 4096.0).powf(1.0 / 2.2) * 1023.0) as i64).unwrap()
-        });
+        let points: [u16; POINTS] =
+            std::array::from_fn(|index| whole((point(index) as f64 / 4096.0).powf(1.0 / 2.2) * 1023.0));
         let params = Params { gamma: Some(GammaOut { logarithmic, points }), ..Params::default() };
         for rgb in [[0, 100, 1000], [4095, 2000, 63], [64, 255, 256]] {
             let codes = components(Phase::Rggb, &params, rgb);

@@ -55,6 +55,34 @@ fn processed(phase: Phase, params: &Params, of: impl Fn(u32, u32) -> u16) -> (Pi
     first
 }
 
+/// The red, green and blue samples, with 12 bits, that gamma out gets from a frame of 96 x 64 pixels.
+fn linear(phase: Phase, params: &Params, of: impl Fn(u32, u32) -> u16) -> [Vec<Vec<i16>>; 3] {
+    let frame = frame(phase);
+    let mut stages = Stages::default();
+    stages.begin(&frame, params);
+    let mut read = |y: u32, samples: &mut [u16]| {
+        samples.iter_mut().zip(0..).for_each(|(sample, x)| *sample = of(x, y));
+    };
+    let mut components: [Vec<Vec<i16>>; 3] = Default::default();
+    for y in 0..SIZE[1] {
+        stages.colour(Level::best(), &frame, params, y, &mut read);
+        for (component, planes) in components.iter_mut().zip(stages.picture().as_chunks::<2>().0) {
+            component.push((0..96).map(|x| planes[x % 2][x / 2]).collect());
+        }
+    }
+    components
+}
+
+/// A value without its fraction.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the value is that of a register"
+)]
+fn whole(value: f64) -> u16 {
+    value as u16
+}
+
 /// The samples of a flat field of red, green and blue.
 fn flat(phase: Phase, [red, green, blue]: [u16; 3]) -> impl Fn(u32, u32) -> u16 {
     move |x, y| [red, green, green, blue][phase.channel(y, x as usize % 2)]
