@@ -20,8 +20,8 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Changes the curve. The first point is at 0, and `widths` are the binary logarithms of the distances to the next ones. Points
-    /// are limited to `most`. Behind the last point its value stays.
+    /// Changes the curve. The first point is at 0, and `widths` are the binary logarithms of the distances to the next ones.
+    /// Points are limited to `most`. Behind the last point its value stays.
     pub(super) fn set(&mut self, widths: [u8; POINTS - 1], points: [u16; POINTS], most: u16) {
         let points = points.map(|point| i32::from(point.min(most)));
         let mut values = self.0.iter_mut();

@@ -1,17 +1,17 @@
 //! Defect pixel correction.
 //!
-//! A pixel has eight neighbours of its colour: for red and blue those two columns or lines away, with the four that share its line
-//! or column as the nearest; for green the four diagonal ones, which are the nearest, and four two columns or lines away. They are
-//! sorted; rank 0 is the smallest. The methods find a pixel like this:
+//! A pixel has eight neighbours of its colour: for red and blue those two columns or lines away, with the four that share its
+//! line or column as the nearest; for green the four diagonal ones, which are the nearest, and four two columns or lines away.
+//! They are sorted; rank 0 is the smallest. The methods find a pixel like this:
 //!
 //! - Peak gradient: its distance from the median of the neighbours exceeds their mean distance from it times the factor over 8.
 //! - Line check: its distance from the mean of the two neighbours of its line exceeds the threshold times 16, and half of the
 //!   difference of the two times the factor over 8.
 //! - Rank order: it is above or below all of the neighbours but `limit`.
-//! - Rank neighbour difference: it is above or below the neighbour of rank `offset`, from either end, by more than the threshold
-//!   times 16.
-//! - Rank gradient: its distance from the range of all neighbours exceeds a quarter of the difference of ranks 6 and 1 times the
-//!   factor over 8.
+//! - Rank neighbour difference: it is above or below the neighbour of rank `offset`, from either end, by more than the
+//!   threshold times 16.
+//! - Rank gradient: its distance from the range of all neighbours exceeds a quarter of the difference of ranks 6 and 1 times
+//!   the factor over 8.
 //!
 //! The fixed set finds a pixel whose distance from the range of its neighbours exceeds the size of this range.
 

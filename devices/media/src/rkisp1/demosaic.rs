@@ -1,9 +1,9 @@
 //! Demosaicing and cross-talk correction.
 //!
-//! The interpolation is linear, over 5 x 5 pixels, with the gradient of the pixel's own colour as a correction (Malvar, He, Cutler,
-//! "High-quality linear interpolation for demosaicing of Bayer-patterned color images", ICASSP 2004). The correction counts as
-//! texture, and is used, where it exceeds the threshold. A line has green and one other colour. Here this colour is called
-//! "colour", and the one of the lines above and below is called "other".
+//! The interpolation is linear, over 5 x 5 pixels, with the gradient of the pixel's own colour as a correction (Malvar, He,
+//! Cutler, "High-quality linear interpolation for demosaicing of Bayer-patterned color images", ICASSP 2004). The correction
+//! counts as texture, and is used, where it exceeds the threshold. A line has green and one other colour. Here this colour is
+//! called "colour", and the one of the lines above and below is called "other".
 
 use super::arith::{MOST, W, sample, wide};
 use crate::{isp::lines::at, simd::kernel};

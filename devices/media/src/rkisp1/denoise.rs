@@ -1,8 +1,9 @@
 //! The denoising pre-filter: a bilateral filter of pixels of the same colour.
 //!
-//! The weight of a neighbour is its spatial weight times what is left of 64 after subtracting its distance from the pixel, times the
-//! inverse noise level, times the inverse strength, over 2^16. The weight of the pixel itself is 16 times 64, and what the neighbours
-//! have lost. What a neighbour adds is rounded to an eighth of a code. The noise level is looked up at the pixel's value without the gains, and the gains raise it.
+//! The weight of a neighbour is its spatial weight times what is left of 64 after subtracting its distance from the pixel,
+//! times the inverse noise level, times the inverse strength, over 2^16. The weight of the pixel itself is 16 times 64, and
+//! what the neighbours have lost. What a neighbour adds is rounded to an eighth of a code. The noise level is looked up at the
+//! pixel's value without the gains, and the gains raise it.
 
 use super::{
     arith::MOST,
@@ -168,7 +169,8 @@ fn divided(value: i32, one: i32, gain: i32) -> i16 {
 }
 
 kernel! {
-    /// Adds the weighted differences of the neighbours to the pixels. A neighbour has its weight in units of 2^-16 of the total.
+    /// Adds the weighted differences of the neighbours to the pixels. A neighbour has its weight in units of 2^-16 of the
+    /// total.
     fn smooth<V>(
         centre: &[[i16; LANES]],
         inverse: &[[i16; LANES]],

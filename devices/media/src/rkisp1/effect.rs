@@ -1,7 +1,8 @@
 //! Image effects, and the lines of the picture that they read.
 //!
-//! Colour selection keeps the chroma of a pixel if each selected component is above the threshold, and no other one is; a selection
-//! of none or of all colours keeps all. Emboss is the sum of the filter around 128. Sketch is its absolute value below white.
+//! Colour selection keeps the chroma of a pixel if each selected component is above the threshold, and no other one is; a
+//! selection of none or of all colours keeps all. Emboss is the sum of the filter around 128. Sketch is its absolute value
+//! below white.
 
 use super::{
     arith::{W, code, wide},

@@ -1,9 +1,10 @@
-//! The filter of the demosaicing stage: green is denoised and sharpened, and the differences of red and blue from it are blurred.
+//! The filter of the demosaicing stage: green is denoised and sharpened, and the differences of red and blue from it are
+//! blurred.
 //!
-//! Green has a blurred version, with the mask [1 2 1] in both directions. Stage 1 mixes it with green: with the selection `s`, its
-//! part is (8 - s) / 16. The detail that remains above the blurred version is multiplied by the factor over 8. The factor depends on
-//! the sum of the absolute horizontal and vertical gradients of green, in codes of 10 bits, times a weight over 128: the minimum
-//! plus the gain times the luminance of green, which counts up to the kink.
+//! Green has a blurred version, with the mask [1 2 1] in both directions. Stage 1 mixes it with green: with the selection `s`,
+//! its part is (8 - s) / 16. The detail that remains above the blurred version is multiplied by the factor over 8. The factor
+//! depends on the sum of the absolute horizontal and vertical gradients of green, in codes of 10 bits, times a weight over 128:
+//! the minimum plus the gain times the luminance of green, which counts up to the kink.
 //!
 //! The vertical masks of the chroma filter are [8 16 8], [10 12 10] and [12 8 12] over 32, and the horizontal ones [10 12 10],
 //! [4 8 8 8 4] and [6 7 6 7 6].
@@ -201,8 +202,8 @@ mod tests {
         first
     }
 
-    /// A green pixel of 160 more than its surroundings: it is blurred to 160 / 4, so that 120 are detail. Beside a line of it the
-    /// gradient is what the line's neighbours differ by.
+    /// A green pixel of 160 more than its surroundings: it is blurred to 160 / 4, so that 120 are detail. Beside a line of it
+    /// the gradient is what the line's neighbours differ by.
     #[test]
     fn the_factor_depends_on_the_gradient() {
         for (step, factor) in [

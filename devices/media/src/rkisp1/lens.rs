@@ -15,8 +15,8 @@ const SECTORS: usize = POINTS - 1;
 /// Where a position lies: its sector, and the part of the way to the next in units of 2^-15.
 type Place = (usize, i16);
 
-/// The places of `length` positions. The sizes of the sectors of the first half are mirrored to the second one. Positions behind
-/// the last sector are still in it.
+/// The places of `length` positions. The sizes of the sectors of the first half are mirrored to the second one. Positions
+/// behind the last sector are still in it.
 fn axis(sizes: &[u16; 8], gradients: &[u16; 8], length: u32) -> impl Iterator<Item = Place> {
     let sector = |index: usize| {
         let half = index.min(SECTORS - 1 - index);

@@ -70,8 +70,8 @@ pub(super) struct Collector {
     luminance: Ring<2>,
 }
 
-/// The sums of a white balance measurement, which goes on over several frames: the number of pixels, and of them Y, Cb and Cr or
-/// green, blue and red.
+/// The sums of a white balance measurement, which goes on over several frames: the number of pixels, and of them Y, Cb and Cr
+/// or green, blue and red.
 #[derive(Debug, Default)]
 struct White {
     of: Option<WhiteMeasure>,
@@ -295,8 +295,8 @@ fn half(columns: &std::ops::Range<usize>, parity: usize) -> std::ops::Range<usiz
 }
 
 kernel! {
-    /// Adds the number of white pixels, and their Y, Cb and Cr, to `sums`. `limits` are the least Y, the largest Y, the least C,
-    /// the largest sum, and the references of Cb and Cr.
+    /// Adds the number of white pixels, and their Y, Cb and Cr, to `sums`. `limits` are the least Y, the largest Y, the least
+    /// C, the largest sum, and the references of Cb and Cr.
     fn ycbcr(red: &[i16], green: &[i16], blue: &[i16], limits: [i16; 6], sums: &mut [u32; 4]) {
         let [min_y, max_y, min_c, max_sum, ref_cb, ref_cr] = limits;
         let [mut count, mut sum_y, mut sum_cb, mut sum_cr] = [W(0_i32); 4];
@@ -359,8 +359,8 @@ kernel! {
 }
 
 kernel! {
-    /// The sum of the squares of the differences from the pixels to the left and above, where it is above the threshold, and that
-    /// of luminance.
+    /// The sum of the squares of the differences from the pixels to the left and above, where it is above the threshold, and
+    /// that of luminance.
     fn sharpness(here: &[i16], left: &[i16], above: &[i16], threshold: u16, sums: &mut [u32; 2]) {
         let threshold = i32::from(threshold);
         let (mut sharp, mut bright) = (W(0_i32), W(0_i32));

@@ -1,10 +1,10 @@
 //! The image processing of Rockchip's ISP1 in its version 10 (RK3288, RK3399), without registers.
 //!
 //! The facts are those of Linux: `include/uapi/linux/rkisp1-config.h`, the driver `rkisp1`, and the comments of libcamera's
-//! `src/ipa/rkisp1`. A frame is processed in one pass, line by line: black level (BLS), sensor degamma (SDG), lens shading (LSC),
-//! white balance gains (AWB), defect pixels (DPCC), denoising (DPF), demosaicing (BDM) and its filter (FLT), cross-talk (CTK), the
-//! measurements, gamma out (GOC), the colour space matrix (CSM), colour processing (CPROC), and image effects (IE). Samples have
-//! 12 bits up to gamma out, and 10 from there to the colour space matrix. Then [`Resizer`]s scale the picture.
+//! `src/ipa/rkisp1`. A frame is processed in one pass, line by line: black level (BLS), sensor degamma (SDG), lens shading
+//! (LSC), white balance gains (AWB), defect pixels (DPCC), denoising (DPF), demosaicing (BDM) and its filter (FLT), cross-talk
+//! (CTK), the measurements, gamma out (GOC), the colour space matrix (CSM), colour processing (CPROC), and image effects (IE).
+//! Samples have 12 bits up to gamma out, and 10 from there to the colour space matrix. Then [`Resizer`]s scale the picture.
 //!
 //! # Approximate
 //!
@@ -17,10 +17,12 @@
 //! - DPCC: `defects` defines the methods and the fixed set.
 //! - DPF: `denoise` defines the weight by difference. The weight that a neighbour loses goes to the pixel itself.
 //! - BDM: `demosaic` interpolates linearly, and adds the gradient of the pixel's own colour above the threshold.
-//! - FLT: `filter` defines the masks of green and the weight by luminance. A factor of 8 changes nothing. Both dynamic modes of the
-//!   horizontal chroma filter have fixed masks of five columns.
-//! - AWB: the limit of Cb + Cr is one of their distances from the reference, since grey has 256, which 8 bits do not hold, and the
-//!   register's reset value is 16.
+//! - FLT: `filter` defines the masks of green and the weight by luminance. A factor of 8 changes nothing. Both dynamic modes of
+//!   the horizontal chroma filter have fixed masks of five columns.
+//! - AWB: the limit of Cb + Cr is one of their distances from the reference, since grey has 256, which 8 bits do not hold, and
+//!   the register's reset value is 16.
+//! - HST: the weight 16 counts a pixel as 16, so that a bin has four fractional bits. libcamera discards as many; the UAPI
+//!   names five.
 //! - AFC: sharpness is the sum of the squares of the differences from the pixels to the left and above, of (R + 2 G + B) / 4.
 //! - CPROC: with the limited input range 16 is subtracted from Y before contrast, and added after it.
 //! - IE: `effect` defines colour selection, emboss and sketch.
@@ -74,8 +76,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame with an even width, and the part of the window inside it that has an even first column and width. None if one of
-    /// them is too small, or the frame is too large.
+    /// The frame with an even width, and the part of the window inside it that has an even first column and width. None if one
+    /// of them is too small, or the frame is too large.
     pub fn fitted(&self) -> Option<Self> {
         let size = [self.size[0] & !1, self.size[1]];
         if size.into_iter().any(|length| !(SMALLEST..=LARGEST).contains(&length)) {
@@ -139,12 +141,12 @@ impl Isp {
         self.level = level;
     }
 
-    /// Processes a frame. `read` fills a line with its samples, which have 12 bits: those of fewer bits are shifted to the left.
-    /// Lines are read in order, but not all of them if the window or the parameters need fewer. `write` takes the lines of the
-    /// window in order.
+    /// Processes a frame. `read` fills a line with its samples, which have 12 bits: those of fewer bits are shifted to the
+    /// left. Lines are read in order, but not all of them if the window or the parameters need fewer. `write` takes the lines
+    /// of the window in order.
     ///
-    /// The result is false if the frame does not fit ([`Frame::fitted`]), or if `abort` is set, which ends it with the line that
-    /// it works on. Then `statistics` stay as they were.
+    /// The result is false if the frame does not fit ([`Frame::fitted`]), or if `abort` is set, which ends it with the line
+    /// that it works on. Then `statistics` stay as they were.
     pub fn process(
         &mut self,
         frame: &Frame,

@@ -1,7 +1,8 @@
 //! The resizers: each scales luma and chroma of a picture, separately in both directions.
 //!
-//! The ratio and the phase have the units of `rkisp1-resizer.c`: for a smaller picture the ratio is 65536 (out - 1) / (in - 1) + 1,
-//! for a larger one 65536 (in - 1) / (out - 1), rounded down. A sample is interpolated between two of the picture that comes in.
+//! The ratio and the phase have the units of `rkisp1-resizer.c`: for a smaller picture the ratio is 65536 (out - 1) / (in - 1)
+//! + 1, for a larger one 65536 (in - 1) / (out - 1), rounded down. A sample is interpolated between two of the picture that
+//! comes in.
 
 use super::encode::Line;
 use crate::simd::{Level, kernel};
@@ -20,8 +21,8 @@ pub struct Axis {
     pub ratio: u32,
     /// It scales up.
     pub up: bool,
-    /// The distance of the first sample that goes out from the first that comes in, in units of 1/65536 of the larger one of the
-    /// distances between samples.
+    /// The distance of the first sample that goes out from the first that comes in, in units of 1/65536 of the larger one of
+    /// the distances between samples.
     pub phase: u16,
 }
 
@@ -120,8 +121,8 @@ impl Resizer {
         self.level = level;
     }
 
-    /// Takes line `y` of the picture, and puts out the lines that it finishes. Lines come in order; line 0 begins another picture.
-    /// A line of another width than the picture's, and one after the last, puts out nothing.
+    /// Takes line `y` of the picture, and puts out the lines that it finishes. Lines come in order; line 0 begins another
+    /// picture. A line of another width than the picture's, and one after the last, puts out nothing.
     pub fn put(&mut self, y: u32, line: &Line<'_>, write: &mut dyn FnMut(Scaled<'_>)) {
         let width = self.size[0] as usize;
         let is_fitting = line.y.len() == width && line.cb.len() == width / 2 && line.cr.len() == width / 2;
@@ -322,6 +323,34 @@ mod tests {
             }
         }
         assert_eq!(scaled(size, size, [32, 48])[0][5][..3], [5, 6, 7]);
+    }
+
+    /// One line of 4 pixels to 7, with the phase 1/4: positions 1/4, 3/4, 5/4 and so on, as the ratio is 1/2.
+    #[test]
+    fn the_table_gives_the_weight() {
+        let of =
+            |table: [u8; 64]| {
+                let across = Some(Axis { ratio: 1 << 15, up: true, phase: 1 << 14 });
+                let luma = Plane { across, down: None };
+                let mut resizer = Resizer::new([4, 1], &Scale { luma, table, ..Scale::default() });
+                let mut out = Vec::new();
+                resizer.put(0, &Line { y: &[0, 64, 128, 192], cb: &[1, 2], cr: &[3, 4] }, &mut |line| {
+                    match line {
+                        Scaled::Luma(0, line) => out.extend_from_slice(line),
+                        line => assert_eq!(line, Scaled::Chroma(0, [&[1, 2], &[3, 4]])),
+                    }
+                });
+                out
+            };
+        assert_eq!(of(Scale::default().table), [16, 48, 80, 112, 144, 176]);
+        assert_eq!(of([0; 64]), [0, 0, 64, 64, 128, 128]);
+        assert_eq!(
+            of(std::array::from_fn(|part| if part == 48 { 63 } else { 1 })),
+            [1, 63, 65, 127, 129, 191]
+        );
+        // Down to 2 of 4, at 0 and 2.
+        let across = Some(Axis { ratio: 1 << 15, up: false, phase: 0 });
+        assert_eq!(across.map(|axis| (axis.length(4), axis.length(5))), Some((2, 3)));
     }
 
     #[test]

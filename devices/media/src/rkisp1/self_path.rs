@@ -12,8 +12,8 @@ impl SelfPath {
         Self(ToRgb::new(Encoding { quantization, ..Encoding::default() }))
     }
 
-    /// Converts a line to 32 bits a pixel: blue, green, red, and 0. A sample of chroma is for as many pixels as there are more of
-    /// luma: one in 4:4:4, two in 4:2:2.
+    /// Converts a line to 32 bits a pixel: blue, green, red, and 0. A sample of chroma is for as many pixels as there are more
+    /// of luma: one in 4:4:4, two in 4:2:2.
     pub fn xrgb(&self, luma: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 4]]) {
         self.line(luma, cb, cr, out, |[r, g, b]| [b, g, r, 0]);
     }

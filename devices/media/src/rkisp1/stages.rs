@@ -1,5 +1,5 @@
-//! The stages of a frame from raw lines to red, green and blue. A stage processes a line only when a later stage needs it, so that
-//! lines stay in cache.
+//! The stages of a frame from raw lines to red, green and blue. A stage processes a line only when a later stage needs it, so
+//! that lines stay in cache.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,7 +47,8 @@ pub(super) struct Stages {
     /// A line of the picture.
     picture: Ring<6>,
     degamma: (Option<Degamma>, [Table; 3]),
-    gamma: (Option<GammaOut>, Table),
+    /// None if the table was never set.
+    gamma: (Option<Option<GammaOut>>, Table),
     shading: Shading,
     denoiser: Denoiser,
     smoother: Smoother,
@@ -68,7 +69,6 @@ impl Stages {
             self.picture = Ring::new(1, width as usize / 2);
             self.denoiser.resize(half);
             self.smoother.resize(width as usize / 2);
-            self.gamma.1.fill(|sample| sample >> 2);
         }
         if let Some(degamma) = &params.degamma
             && self.degamma.0.as_ref() != Some(degamma)
@@ -80,9 +80,9 @@ impl Stages {
                 table.set(widths, points, 0xfff);
             }
         }
-        if self.gamma.0 != params.gamma {
+        if self.gamma.0 != Some(params.gamma) {
             let (of, table) = &mut self.gamma;
-            *of = params.gamma;
+            *of = Some(params.gamma);
             match &params.gamma {
                 Some(GammaOut { logarithmic, points }) => {
                     table.set(if *logarithmic { LOGARITHMIC } else { EQUIDISTANT }, *points, 0x3ff);

@@ -202,6 +202,24 @@ fn any_parameters_give_a_picture_that_does_not_depend_on_instructions() {
 }
 
 #[test]
+fn an_isp_takes_frames_of_different_sizes() {
+    let has_tables = |params: &Params| {
+        let has_curves = params.degamma.is_some() && params.gamma.is_some();
+        has_curves && params.denoise.is_some() && params.lens_shading.is_some() && params.filter.is_some()
+    };
+    let Params { degamma, gamma, denoise, lens_shading, filter, .. } =
+        (0..).map(random).find(has_tables).unwrap();
+    let params = Params { degamma, gamma, denoise, lens_shading, filter, ..Params::default() };
+    let of = |x: u32, y: u32| u16::try_from(split_mix(3, u64::from(y * 1000 + x)) & 0xfff).unwrap();
+    let mut isp = Isp::default();
+    for size in [[96, 64], [40, 70], [96, 64], [96, 40]] {
+        let window = Rect { left: 2, top: 3, width: size[0] - 8, height: size[1] - 9 };
+        let frame = Frame { size, phase: Phase::Rggb, window };
+        assert_eq!(process(&mut isp, &frame, &params, of), process(&mut Isp::default(), &frame, &params, of));
+    }
+}
+
+#[test]
 fn a_window_is_a_part_of_the_picture() {
     let params = Params { denoise: None, ..Params::default() };
     let of = |x: u32, y: u32| u16::try_from(split_mix(3, u64::from(y * 1000 + x)) & 0xfff).unwrap();
