@@ -1,8 +1,7 @@
 //! The resizers: each scales luma and chroma of a picture, separately in both directions.
 //!
-//! The ratio and the phase have the units of `rkisp1-resizer.c`: for a smaller picture the ratio is 65536 (out - 1) / (in - 1)
-//! + 1, for a larger one 65536 (in - 1) / (out - 1), rounded down. A sample is interpolated between two of the picture that
-//! comes in.
+//! The ratio has the units of `rkisp1-resizer.c`. For a smaller picture it is `65536 * (out - 1) / (in - 1) + 1`, and for a
+//! larger one `65536 * (in - 1) / (out - 1)`, rounded down. A sample is interpolated between two of the picture that comes in.
 
 use super::encode::Line;
 use crate::simd::{Level, kernel};
