@@ -6,7 +6,8 @@
 //! depends on the sum of the absolute horizontal and vertical gradients of green, in codes of 10 bits, times a weight over 128:
 //! the minimum plus the gain times the luminance of green, which counts up to the kink.
 //!
-//! The vertical masks of the chroma filter are [8 16 8], [10 12 10] and [12 8 12] over 32, and the horizontal ones [10 12 10],
+//! The vertical masks of the chroma filter are [8 16 8], [10 12 10] and [12 8 12] over 32, and the first horizontal one is
+//! [10 12 10], as Rockchip's register descriptions have them. The other horizontal ones, which are dynamic there, are
 //! [4 8 8 8 4] and [6 7 6 7 6].
 
 use super::{
