@@ -39,6 +39,7 @@ mod own_kernel;
 mod pages;
 mod promises;
 mod reserved;
+mod rkisp1;
 mod sandbox;
 mod scenarios;
 mod schemas;
@@ -111,6 +112,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         pages::group(),
         promises::group(),
         reserved::group(),
+        rkisp1::group(),
         sandbox::group(),
         sandbox::linux(),
         scenarios::group(arch),

@@ -46,6 +46,7 @@ impl Clock {
 }
 
 /// What the worker has to do.
+#[expect(clippy::large_enum_variant, reason = "a frame allocates nothing")]
 pub(in crate::rkisp1) enum Task {
     /// Make a frame.
     Frame(Job),

@@ -100,7 +100,7 @@ impl Registers {
     /// The guest reads the word at `offset`.
     pub(super) fn guest_reads(&mut self, offset: u32) -> u32 {
         let value = match ACCESS.get(offset as usize / 4) {
-            Some(Some(Access::Wo)) | Some(None) | None => 0,
+            Some(Some(Access::Wo) | None) | None => 0,
             Some(Some(_)) => match offset {
                 ISP_MIS => self.get(ISP_RIS) & self.get(ISP_IMSC),
                 MI_MIS => self.get(MI_RIS) & self.get(MI_IMSC),
@@ -117,7 +117,7 @@ impl Registers {
                 _ => self.get(offset),
             },
         };
-        self.faults.read_register(offset.into(), value)
+        self.faults.read_register(offset, value)
     }
 
     fn weight(&self, path: usize, address: u32) -> u32 {
@@ -126,7 +126,7 @@ impl Registers {
 
     /// The guest writes the word at `offset`. True if the worker has to look at the registers.
     pub(super) fn guest_writes(&mut self, offset: u32, value: u32) -> bool {
-        let written = self.faults.write_register(offset.into(), value);
+        let written = self.faults.write_register(offset, value);
         let wakes = written.value.is_some_and(|value| self.write(offset, value));
         self.update_line();
         if written.spurious {

@@ -1,0 +1,346 @@
+//! Tests that boot Linux with the camera rkisp1: the kernel's own drivers rkisp1, imx219, i2c-rk3x and phy-rockchip-dphy-rx0.
+
+use std::{collections::BTreeSet, fs, path::Path, sync::atomic::AtomicBool};
+
+use devices::{
+    media::{
+        Pattern, RawSource, SensorSpec,
+        isp::Rect,
+        rkisp1::{Frame, Isp, Params, Statistics},
+        sensor::{BITS, Settings},
+    },
+    sensors::imx219::ARRAY,
+};
+use guest_images::Kind;
+use tests::{
+    guest::{exec, text},
+    harness::{Extent, Group, Place, Test},
+    tests,
+};
+use vmm::observe::report::Report;
+
+/// The tests.
+pub(crate) fn group() -> Group {
+    let mut tests = tests![linux_streams_by_both_paths];
+    let others =
+        tests![drivers_come_and_go, two_cameras_stream_beside_ours, lost_events_are_seen_by_the_driver];
+    tests.extend(others.into_iter().map(Test::the_same_everywhere));
+    let long = tests![every_format_streams, streams_begin_and_end];
+    tests.extend(long.into_iter().map(Test::only_if_thorough));
+    Group { name: "rkisp1", place: Place::Linux(vec![Kind::DEFAULT]), tests }
+}
+
+/// Shell functions for the guest. `modules` loads the drivers and waits for the graph. `sensor CODE SIZE` and `isp CODE SIZE` set the
+/// formats up to the ISP's input and at its output, `path PATH CODE SIZE CODE SIZE` those of a resizer, and `only PATH` (or
+/// `only both`) its links. `stream PATH WIDTH HEIGHT FORMAT COUNT FILE` captures, and prints the numbers of the frames.
+pub(crate) const FUNCTIONS: &str = r#"
+    modules() {
+        for module in i2c-rk3x phy-rockchip-dphy-rx0 imx219 rockchip-isp1; do modprobe $module; done
+        tries=100
+        until [ "$(cat /sys/class/video4linux/v4l-subdev*/name | grep -c imx219)" = "${1:-1}" ]; do
+            tries=$((tries - 1)); [ $tries -gt 0 ] || { echo no graph; exit 3; }
+            usleep 50000
+        done
+    }
+    format() { media-ctl -d ${media:-0} -V "\"$1\":$2 [fmt:$3/$4 ${5:+crop:(0,0)/$5}]" || exit 4; }
+    sensor() {
+        format "$(media-ctl -d ${media:-0} -p | sed -n 's/^- entity.*: \(imx219 [^ ]*\) .*/\1/p')" 0 $1 $2
+        format rkisp1_csi 0 $1 $2; format rkisp1_isp 0 $1 $2 $2
+    }
+    isp() { format rkisp1_isp 2 $1 $2 $2; }
+    path() { format rkisp1_resizer_$1 0 $2 $3 $3; format rkisp1_resizer_$1 1 $4 $5; }
+    only() {
+        for path in mainpath selfpath; do
+            [ $1 = both ] || [ $1 = $path ] && on=1 || on=0
+            media-ctl -d ${media:-0} -l "\"rkisp1_isp\":2 -> \"rkisp1_resizer_$path\":0 [$on]" || exit 5
+        done
+    }
+    stream() {
+        timeout 300 v4l2-ctl -d $(media-ctl -d ${media:-0} -e rkisp1_$1) -v width=$2,height=$3,pixelformat=$4 --verbose \
+            --stream-mmap=${buffers:-6} --stream-count=$5 ${6:+--stream-to=/out/$6} > /tmp/$1.log 2>&1 || { cat /tmp/$1.log; exit 6; }
+        echo "$1 $4:" $(sed -n 's/.*seq: *\([0-9]*\) .*/\1/p' /tmp/$1.log)
+    }
+    quiet() {
+        dmesg | grep -E "WARNING|BUG|Oops|nobody cared|rk3x-i2c|imx219|rkisp1|rk_dphy" | grep -vE "registered rkisp1_|Consider updating driver imx219"
+    }
+"#;
+
+const WIDTH: u32 = 640;
+const HEIGHT: u32 = 480;
+
+/// The exposure of the driver's default of 1600 lines, each of 3448 pixels at 182.4 MHz, in nanoseconds.
+const EXPOSURE_NS: u32 = 30_245_614;
+
+/// The readout of the driver's mode of 640x480: the middle of the array, 2x2 pixels to one.
+const SETTINGS: Settings = Settings {
+    crop: [1000, 752],
+    size: [WIDTH, HEIGHT],
+    binning: 2,
+    flip_x: false,
+    flip_y: false,
+    exposure_ns: EXPOSURE_NS,
+    analogue_gain: 256,
+    digital_gain: 256,
+};
+
+/// What a machine printed and reported.
+struct Ran {
+    printed: String,
+    report: Report,
+}
+
+impl Ran {
+    fn counter(&self, path: &str) -> u64 {
+        self.report.counter(path).unwrap_or_else(|| panic!("there is no {path}"))
+    }
+
+    /// The numbers of the frames of a line that `stream` printed.
+    fn sequences(&self, line: &str) -> Vec<u32> {
+        let line = self.printed.lines().find_map(|printed| printed.strip_prefix(line));
+        let line = line.unwrap_or_else(|| panic!("{}", self.printed));
+        line.split_whitespace().map(|number| number.parse().unwrap()).collect()
+    }
+}
+
+/// Runs `script` in a machine with `options`, whose /out is `out`. The kernel log has no warning.
+#[track_caller]
+fn run(options: &str, script: &str, out: &Path) -> Ran {
+    let report = out.join("report.json");
+    let out_options = format!("--out {} --report {}", out.join("out").display(), report.display());
+    let output = exec(
+        &format!("--cma 96M {options} --seed 7 {out_options}"),
+        &format!("{FUNCTIONS}{script}\n[ -z \"$(quiet)\" ] || {{ quiet; exit 9; }}"),
+    );
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
+    Ran { printed, report: serde_json::from_slice(&fs::read(report).unwrap()).unwrap() }
+}
+
+/// Frames in a row, without a gap.
+#[track_caller]
+fn assert_in_row(sequences: &[u32], count: usize) {
+    assert_eq!(sequences.len(), count, "{sequences:?}");
+    assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequences:?}");
+}
+
+/// The samples of a frame of the sensor, of 12 bits.
+fn raw(pattern: Pattern, settings: &Settings) -> Vec<Vec<u16>> {
+    let spec = SensorSpec { noise: false, ..SensorSpec::default() };
+    let mut source = RawSource::new(&spec, pattern, ARRAY, 7).unwrap();
+    assert!(source.expose(settings, 0, &AtomicBool::new(false)));
+    let line = |y| {
+        let mut samples = vec![0; settings.size[0] as usize];
+        source.read_line(settings, 0, y, &mut samples);
+        samples
+    };
+    (0..settings.size[1]).map(line).collect()
+}
+
+/// Y, Cb and Cr in 4:2:2 of the picture that the blocks of a reset make of `samples` with 10 bits each.
+fn picture(samples: &[Vec<u16>]) -> [Vec<u8>; 3] {
+    let window = Rect { left: 0, top: 0, width: WIDTH, height: HEIGHT };
+    let frame = Frame { size: [WIDTH, HEIGHT], phase: devices::media::Phase::Rggb, window };
+    let mut planes: [Vec<u8>; 3] = Default::default();
+    let mut read = |y: u32, line: &mut [u16]| {
+        for (to, from) in line.iter_mut().zip(&samples[y as usize]) {
+            *to = from >> (BITS - 10) << (BITS - 10);
+        }
+    };
+    let mut write = |_: u32, line: &devices::media::rkisp1::Line<'_>| {
+        planes.iter_mut().zip([line.y, line.cb, line.cr]).for_each(|(plane, line)| plane.extend(line));
+    };
+    // The driver's initial parameters measure, and leave the picture alone; it sets the threshold of the demosaicing.
+    let mut params = Params::default();
+    params.demosaic.threshold = 0xc;
+    let aborted = AtomicBool::new(false);
+    assert!(Isp::default().process(
+        &frame,
+        &params,
+        &mut read,
+        &mut write,
+        &mut Statistics::default(),
+        &aborted
+    ));
+    planes
+}
+
+/// The chroma of every other line, as the resizer makes 4:2:0 of 4:2:2: it spreads the lines from the first to the last.
+fn assert_chroma_near(semi_planar: &[u8], [_, cb, cr]: &[Vec<u8>; 3]) {
+    let half = WIDTH as usize / 2;
+    let (from, to) = (HEIGHT as usize - 1, HEIGHT as usize / 2 - 1);
+    for (y, line) in semi_planar.chunks(WIDTH as usize).enumerate() {
+        let row = (y * from / to).min(from - 1);
+        let part = (y * from - row * to) as f64 / to as f64;
+        for (x, pair) in line.as_chunks::<2>().0.iter().enumerate() {
+            for (plane, &value) in [cb, cr].into_iter().zip(pair) {
+                let at = |row: usize| f64::from(plane[row * half + x]);
+                let expected = at(row) * (1.0 - part) + at(row + 1) * part;
+                assert!((f64::from(value) - expected).abs() <= 4.0, "{value} not {expected} at {x}, {y}");
+            }
+        }
+    }
+}
+
+/// The pages that the camera wrote are in the window, and there are as many as `buffers` of `bytes` take.
+#[track_caller]
+fn assert_in_window(ran: &Ran, buffers: usize, bytes: usize) {
+    let window = &ran.report.windows[0];
+    let expected = buffers * bytes.div_ceil(4096);
+    assert!(window.pages_written >= expected as u64, "{:?}", window.runs_written);
+    assert_eq!(ran.counter("rkisp10.bus_errors"), 0);
+}
+
+fn linux_streams_by_both_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = if Extent::asked() == Extent::Thorough { 300 } else { 6 };
+    let script = format!(
+        "modules; media-ctl -p | grep -E 'imx219|rkisp1_csi' | head -20
+        only mainpath
+        sensor SRGGB10_1X10 640x480; isp SRGGB10_1X10 640x480; path mainpath SRGGB10_1X10 640x480 SRGGB10_1X10 640x480
+        stream mainpath 640 480 RG10 3 raw
+        only both; isp YUYV8_2X8 640x480
+        path mainpath YUYV8_2X8 640x480 YUYV8_1_5X8 640x480; path selfpath YUYV8_2X8 640x480 YUYV8_2X8 320x240
+        stream selfpath 320 240 XR24 {count} rgb & stream mainpath 640 480 NV12 {count} nv12; wait"
+    );
+    let ran = run("--camera none --device rkisp1,scene=gradient,noise=no", &script, folder.path());
+    assert!(ran.printed.contains("<- \"imx219 0-0010\":0 [ENABLED]"), "{}", ran.printed);
+    let file = |name: &str| fs::read(folder.path().join("out").join(name)).unwrap();
+
+    // Raw samples are the sensor's, to the bit.
+    assert_in_row(&ran.sequences("mainpath RG10:"), 3);
+    let samples = raw(Pattern::Gradient, &SETTINGS);
+    let expected: Vec<u8> =
+        samples.iter().flatten().flat_map(|sample| (sample >> (BITS - 10)).to_le_bytes()).collect();
+    for frame in file("raw").chunks(expected.len()) {
+        assert!(frame == expected, "a raw frame differs from the sensor's samples");
+    }
+
+    // Luma is the pipeline's, to the bit; chroma is resized.
+    assert_in_row(&ran.sequences("mainpath NV12:"), count);
+    let planes = picture(&samples);
+    let (size, luma) = ((WIDTH * HEIGHT * 3 / 2) as usize, (WIDTH * HEIGHT) as usize);
+    let frames = file("nv12");
+    assert_eq!(frames.len(), size * count);
+    for frame in frames.chunks(size) {
+        assert!(frame[..luma] == planes[0][..], "luma differs from the pipeline's");
+    }
+    assert_chroma_near(&frames[luma..size], &planes);
+
+    // The self path has half the size, in RGB: red grows to the right and green downwards, as in the scene.
+    assert_in_row(&ran.sequences("selfpath XR24:"), count);
+    let rgb = file("rgb");
+    assert_eq!(rgb.len(), 320 * 240 * 4 * count);
+    let pixel = |x: usize, y: usize| &rgb[(y * 320 + x) * 4..][..4];
+    assert!(pixel(300, 120)[2] > pixel(20, 120)[2] + 8, "red: {:?} {:?}", pixel(20, 120), pixel(300, 120));
+    assert!(pixel(160, 220)[1] > pixel(160, 20)[1] + 8, "green: {:?} {:?}", pixel(160, 20), pixel(160, 220));
+    assert_in_window(&ran, 6, size);
+}
+
+fn every_format_streams() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = 300;
+    let mut script = "modules; only mainpath".to_owned();
+    // The sensor's codes and the formats of the main path.
+    for (code, format) in [("SRGGB8_1X8", "RGGB"), ("SRGGB10_1X10", "RG10")] {
+        script += &format!(
+            "\nsensor {code} 640x480; isp {code} 640x480; path mainpath {code} 640x480 {code} 640x480
+            stream mainpath 640 480 {format} {count}"
+        );
+    }
+    script += "\nisp YUYV8_2X8 640x480";
+    for (code, formats) in
+        [("YUYV8_2X8", &["YUYV", "NV16", "422P"][..]), ("YUYV8_1_5X8", &["NV12", "NV21", "YU12"])]
+    {
+        script += &format!("\nonly mainpath; path mainpath YUYV8_2X8 640x480 {code} 640x480");
+        for format in formats {
+            script += &format!("\nstream mainpath 640 480 {format} {count}");
+        }
+        script += &format!("\nonly selfpath; path selfpath YUYV8_2X8 640x480 {code} 320x240");
+        let rgb = if code == "YUYV8_2X8" { &["XR24", "RGBP"][..] } else { &[] };
+        for format in formats.iter().chain(rgb) {
+            script += &format!("\nstream selfpath 320 240 {format} {count}");
+        }
+    }
+    let ran = run("--camera none --device rkisp1,scene=gradient", &script, folder.path());
+    let mut streams = 0;
+    for line in ran.printed.lines().filter_map(|line| line.split_once(": ")) {
+        let sequences: Vec<u32> = line.1.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        assert_in_row(&sequences, count);
+        streams += 1;
+    }
+    assert_eq!(streams, 2 + 12 + 2, "{}", ran.printed);
+}
+
+fn streams_begin_and_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "modules; only mainpath; sensor SRGGB10_1X10 640x480; isp YUYV8_2X8 640x480
+        path mainpath YUYV8_2X8 640x480 YUYV8_1_5X8 640x480
+        for turn in $(seq 200); do stream mainpath 640 480 NV12 1 || exit 7; done";
+    let ran = run("--camera none --device rkisp1", script, folder.path());
+    assert_eq!(ran.printed.lines().filter(|line| line.starts_with("mainpath NV12:")).count(), 200);
+}
+
+fn drivers_come_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "set_up() {
+            only mainpath; sensor SRGGB10_1X10 640x480; isp YUYV8_2X8 640x480
+            path mainpath YUYV8_2X8 640x480 YUYV8_1_5X8 640x480
+        }
+        modules; set_up; stream mainpath 640 480 NV12 2
+        rmmod rockchip-isp1 imx219 && modules; set_up; stream mainpath 640 480 NV12 2
+        rmmod rockchip-isp1 imx219 i2c-rk3x phy-rockchip-dphy-rx0 && modules; set_up; stream mainpath 640 480 NV12 2";
+    let ran = run("--camera none --device rkisp1", script, folder.path());
+    assert_eq!(ran.printed.matches("mainpath NV12: 0 1").count(), 3, "{}", ran.printed);
+}
+
+fn two_cameras_stream_beside_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "modules 2
+        ours=$(grep -l minivmm /sys/class/video4linux/video*/name | head -1); ours=/dev/$(basename $(dirname $ours))
+        set_up() {
+            only mainpath; sensor SRGGB10_1X10 640x480; isp YUYV8_2X8 640x480
+            path mainpath YUYV8_2X8 640x480 YUYV8_1_5X8 640x480
+        }
+        cameras=$(for media in 0 1 2; do media-ctl -d $media -p | grep -q rkisp1_isp && echo $media; done)
+        for media in $cameras; do set_up; done
+        for media in $cameras; do (stream mainpath 640 480 NV12 3 rkisp1-$media > /tmp/$media) & done
+        v4l2-ctl -d $ours --stream-mmap --stream-count=5 > /dev/null 2>&1 || exit 8
+        wait; cat /tmp/[012]";
+    let options =
+        "--camera scene=bars --device rkisp1,scene=flat,noise=no --device rkisp1,scene=checker,noise=no";
+    let ran = run(options, script, folder.path());
+    assert_eq!(ran.printed.matches("mainpath NV12: ").count(), 2, "{}", ran.printed);
+    for id in ["rkisp10", "rkisp11"] {
+        assert!(ran.counter(&format!("{id}.frames")) >= 3);
+    }
+    // Each shows its own scene: a flat one has few values of luma in a line, squares have dark and light ones.
+    let mut spreads = Vec::new();
+    for name in fs::read_dir(folder.path().join("out")).unwrap() {
+        let frames = fs::read(name.unwrap().path()).unwrap();
+        let line = &frames[(HEIGHT / 2 * WIDTH) as usize..][..WIDTH as usize];
+        spreads.push(line.iter().max().unwrap() - line.iter().min().unwrap());
+    }
+    spreads.sort_unstable();
+    assert!(spreads[0] < 16 && spreads[1] > 150, "{spreads:?}");
+}
+
+fn lost_events_are_seen_by_the_driver() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.toml");
+    fs::write(
+        &plan,
+        "[[rule]]\nname = \"start\"\ndevice = \"rkisp10\"\non = \"frame.begin\"\nwhen = { nth = 3 }\naction = \"no-start\"\n\
+         [[rule]]\nname = \"memory\"\ndevice = \"rkisp10\"\non = \"frame.end\"\nwhen = { nth = 5 }\naction = \"lose-mi\"\n",
+    )
+    .unwrap();
+    let script = "modules; only mainpath; sensor SRGGB10_1X10 640x480; isp YUYV8_2X8 640x480
+        path mainpath YUYV8_2X8 640x480 YUYV8_1_5X8 640x480; stream mainpath 640 480 NV12 6";
+    let options = format!("--camera none --device rkisp1 --faults {}", plan.display());
+    let ran = run(&options, script, folder.path());
+    // The driver counts frames at their starts: a start that is lost gives a number twice, and a frame that is not reported leaves
+    // a gap.
+    assert_eq!(ran.sequences("mainpath NV12:"), [0, 1, 1, 2, 4, 5], "{}", ran.printed);
+    let fired: BTreeSet<&str> =
+        ran.report.faults.as_ref().unwrap().firings.iter().map(|firing| firing.rule.as_str()).collect();
+    assert_eq!(fired, BTreeSet::from(["memory", "start"]));
+}
