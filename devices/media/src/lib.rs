@@ -21,6 +21,7 @@ mod pipeline;
 pub mod random;
 mod raw_source;
 mod recording;
+mod rect;
 pub mod rkisp1;
 mod scene;
 mod scene_file;

@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    isp::Rect,
     phase::Phase,
     pipeline::SensorSpec,
+    rect::Rect,
     scene::{Pattern, Scene, SceneSettings},
     scene_file::{SceneFile, SceneFileError},
     sensor::{Light, Sensor, Settings},

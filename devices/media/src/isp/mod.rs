@@ -30,13 +30,14 @@ mod resize;
 mod setup;
 pub mod statistics;
 
+pub use crate::rect::Rect;
 pub use overrides::Overrides;
 pub use params::{
     DIGITAL_GAIN_MAX, DIGITAL_GAIN_ONE, DefectPixel, Detail, GAIN_ONE, LensMesh, MATRIX_ONE, MESH, Params,
     ParamsError, TONE_POINTS, ToneCurve,
 };
 pub use pool::Pool;
-pub use setup::{Input, IspError, Output, Rect, SIZES};
+pub use setup::{Input, IspError, Output, SIZES};
 pub use statistics::{Statistics, ZONES, Zone};
 
 use super::simd::Level;

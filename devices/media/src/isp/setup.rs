@@ -12,6 +12,7 @@ use super::{
 use crate::{
     format::{Format, Pixels},
     phase::Phase,
+    rect::Rect,
     simd::{LANES, Level},
 };
 
@@ -27,19 +28,6 @@ pub struct Input {
     pub phase: Phase,
     /// The bits of a sample: 8, 10, 12 or 14.
     pub bits: u32,
-}
-
-/// A part of a frame, like `struct v4l2_rect`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rect {
-    /// The number of columns to its left, which is even.
-    pub left: u32,
-    /// The number of lines above it, which is even.
-    pub top: u32,
-    /// The number of its columns, which is even.
-    pub width: u32,
-    /// The number of its lines, which is even.
-    pub height: u32,
 }
 
 /// The frames that go out.

@@ -36,6 +36,7 @@ mod denoise;
 mod effect;
 mod encode;
 mod filter;
+mod frame;
 mod lens;
 mod measure;
 mod params;
@@ -47,50 +48,17 @@ mod stages;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use encode::Line;
+pub use frame::{Frame, LARGEST, SMALLEST};
 pub use measure::{Focus, Statistics, WhiteMeans};
 pub use params::*;
 pub use resize::{Axis, Plane, Resizer, Scale, Scaled};
 pub use self_path::SelfPath;
 
-use crate::{isp::Rect, phase::Phase, simd::Level};
+use crate::simd::Level;
 use effect::Effects;
 use encode::{Processing, encode};
 use measure::Collector;
 use stages::Stages;
-
-/// The number of columns and of lines that a frame, and its part that is processed, have at least.
-pub const SMALLEST: u32 = 16;
-
-/// The number of columns and of lines that a frame has at most.
-pub const LARGEST: u32 = 8192;
-
-/// A frame that comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame {
-    /// Width and height.
-    pub size: [u32; 2],
-    /// The colours of the first pixels.
-    pub phase: Phase,
-    /// The part that goes out.
-    pub window: Rect,
-}
-
-impl Frame {
-    /// The frame with an even width, and the part of the window inside it that has an even first column and width. None if one
-    /// of them is too small, or the frame is too large.
-    pub fn fitted(&self) -> Option<Self> {
-        let size = [self.size[0] & !1, self.size[1]];
-        if size.into_iter().any(|length| !(SMALLEST..=LARGEST).contains(&length)) {
-            return None;
-        }
-        let Rect { left, top, width, height } = self.window;
-        let left = left & !1;
-        let width = width.min(size[0].checked_sub(left)?) & !1;
-        let height = height.min(size[1].checked_sub(top)?);
-        let is_large = width >= SMALLEST && height >= SMALLEST;
-        is_large.then_some(Self { size, window: Rect { left, top, width, height }, ..*self })
-    }
-}
 
 /// The ISP with its line buffers. It allocates memory only for frames of another size.
 ///

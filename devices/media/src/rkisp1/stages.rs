@@ -4,13 +4,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{
-    Frame,
     curve::{EQUIDISTANT, LOGARITHMIC, Table},
     defects::correct,
     demosaic::{at_colour, at_green, cross_talk, threshold},
     denoise::Denoiser,
     encode::Planes,
     filter::Smoother,
+    frame::Frame,
     lens::Shading,
     params::{CrossTalk, Degamma, GammaOut, Params},
     raw::{BlackMeter, amplify, mirror, split},

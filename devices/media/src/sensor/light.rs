@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{isp::Rect, phase::Phase};
+use crate::{phase::Phase, rect::Rect};
 
 /// The transmission of the red, green and blue filters for red, green and blue of linear sRGB. As on silicon, each filter passes
 /// some of the other colours, and red and blue pass less in all. [`colour`] is the inverse.

@@ -8,7 +8,10 @@ use media::{
     rkisp1::{Params, Scale, Statistics},
 };
 
-use super::{MAIN, PATHS, PathConfig, Registers};
+use super::{
+    paths::{MAIN, PATHS, PathConfig},
+    state::Registers,
+};
 use crate::{
     faults::Event,
     rkisp1::{
@@ -18,32 +21,6 @@ use crate::{
     },
     sensors::Output,
 };
-
-/// The clock of the sensor's frames.
-#[derive(Debug, Default)]
-pub(super) struct Clock {
-    /// When the next frame begins; none while the sensor does not stream.
-    next: Option<Instant>,
-    /// The number of the next frame of the sensor.
-    number: u32,
-    /// A frame is in work.
-    is_busy: bool,
-    is_off: bool,
-    is_paused: bool,
-    /// Frames that may still begin; none for all.
-    steps: Option<u32>,
-}
-
-impl Clock {
-    pub(super) fn restart(&mut self) {
-        self.next = None;
-        self.number = 0;
-    }
-
-    pub(super) fn abandon(&mut self) {
-        self.is_busy = false;
-    }
-}
 
 /// What the worker has to do.
 #[expect(clippy::large_enum_variant, reason = "a frame allocates nothing")]

@@ -5,79 +5,15 @@
 use media::rkisp1::{
     Axis, BlackLevel, ChannelGains, ColourProcessing, ColourSpace, CrossTalk, DefectMethods, Defects,
     Degamma, Demosaic, Denoise, Effect, EffectKind, ExposureMeasure, Filter, FocusMeasure, GammaOut,
-    HistogramMeasure, HistogramValues, LensShading, NoiseGains, POINTS, Params, Plane, Scale, Statistics,
+    HistogramMeasure, HistogramValues, LensShading, NoiseGains, Params, Plane, Scale, Statistics,
     WhiteLimits, WhiteMeasure, Window, effect_coefficient,
 };
 
-use super::Registers;
+use super::{
+    fields::{byte, low, signed},
+    state::Registers,
+};
 use crate::rkisp1::regs::*;
-
-/// Words of a table of gains: two gains a word, nine words for the 17 gains of a line (`rkisp1_lsc_matrix_config_v10`).
-const TABLE_WORDS: usize = 9 * POINTS;
-
-/// The words of a line of gains.
-const LINE_WORDS: usize = 9;
-
-/// The memory of the lens-shading gains: two tables for each channel, of which a frame uses one.
-#[derive(Debug, Clone)]
-pub(super) struct LensTables {
-    /// Red, green in lines with red, green in lines with blue, and blue.
-    words: Box<[[u32; 2 * TABLE_WORDS]; 4]>,
-    /// The table of the present frame.
-    pub(super) active: usize,
-}
-
-impl Default for LensTables {
-    fn default() -> Self {
-        Self { words: Box::new([[0; 2 * TABLE_WORDS]; 4]), active: 0 }
-    }
-}
-
-/// The registers that address the memory, in the order of the channels.
-const TABLE_ADDRESSES: [u32; 4] =
-    [ISP_LSC_R_TABLE_ADDR, ISP_LSC_GR_TABLE_ADDR, ISP_LSC_GB_TABLE_ADDR, ISP_LSC_B_TABLE_ADDR];
-
-impl LensTables {
-    /// Writes the word of `channel` that its address register in `registers` says, and moves the address on.
-    pub(super) fn write(&mut self, registers: &mut [u32], channel: usize, value: u32) {
-        let address = &mut registers[TABLE_ADDRESSES[channel] as usize / 4];
-        let index = *address as usize % (2 * TABLE_WORDS);
-        self.words[channel][index] = value & 0x00ff_ffff;
-        *address = u32::try_from(index + 1).unwrap_or(0);
-    }
-
-    /// Takes the table that `select`, the value of `ISP_LSC_TABLE_SEL`, chooses for a frame that begins.
-    pub(super) fn latch(&mut self, select: u32) {
-        self.active = (select & 1) as usize;
-    }
-
-    fn gains(&self) -> [[[u16; POINTS]; POINTS]; 4] {
-        let table = |channel: usize| {
-            let words = &self.words[channel][self.active * TABLE_WORDS..][..TABLE_WORDS];
-            std::array::from_fn(|y| {
-                std::array::from_fn(|x| low(words[y * LINE_WORDS + x / 2] >> (12 * (x % 2)), 12))
-            })
-        };
-        std::array::from_fn(table)
-    }
-}
-
-/// The lowest `bits` of a word, up to 16.
-fn low(word: u32, bits: u32) -> u16 {
-    #[expect(clippy::cast_possible_truncation, reason = "the mask has at most 16 bits")]
-    let field = (word & ((1 << bits) - 1)) as u16;
-    field
-}
-
-/// The lowest `bits` of a word, up to 16, as a signed number.
-fn signed(word: u32, bits: u32) -> i16 {
-    let unused = 16 - bits;
-    (low(word, bits) << unused).cast_signed() >> unused
-}
-
-fn byte(word: u32) -> u8 {
-    word.to_le_bytes()[0]
-}
 
 impl Registers {
     /// The word of a register that is one of several in a row.

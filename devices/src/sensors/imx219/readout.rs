@@ -87,7 +87,7 @@ pub(super) fn output(registers: &Registers) -> Option<Output> {
     })
 }
 
-/// The pixels of a colour that make one in a direction. Of pixels that are skipped, this model takes the mean as of binned ones.
+/// The pixels of a colour that make one in a direction. This model takes the mean of pixels that are skipped, as of binned ones.
 fn scale(binning: u32, odd_increment: u32) -> Option<u32> {
     let binned = match binning {
         0 => 1,

@@ -1,7 +1,7 @@
 //! Tests of the whole ISP: each block's arithmetic on flat fields and ramps, the measurements, windows, and any parameters.
 
 use super::*;
-use crate::random::split_mix;
+use crate::{phase::Phase, random::split_mix, rect::Rect};
 
 mod blocks;
 mod measurements;
