@@ -51,13 +51,17 @@ const FOLDERS: [(&str, u32); 7] = [
 const FILES: [(&str, &str); 2] =
     [("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("etc/group", "root:x:0:\n")];
 
-/// It compares the names of formats with those of the kernel. Linux 6.0 changed the names of NV12 and NV16; Debian 12's program has
+/// It compares the names of formats with those of the kernel. Linux 6.0 changed the names of semi-planar formats; Debian 12's program has
 /// the old names.
 const COMPLIANCE: &str = "usr/bin/v4l2-compliance";
 
 /// The old names and the new names.
-const RENAMED: [(&[u8], &[u8]); 2] =
-    [(b"\0Y/CbCr 4:2:0\0", b"\0Y/UV 4:2:0\0\0\0"), (b"\0Y/CbCr 4:2:2\0", b"\0Y/UV 4:2:2\0\0\0")];
+const RENAMED: [(&[u8], &[u8]); 4] = [
+    (b"\0Y/CbCr 4:2:0\0", b"\0Y/UV 4:2:0\0\0\0"),
+    (b"\0Y/CbCr 4:2:2\0", b"\0Y/UV 4:2:2\0\0\0"),
+    (b"\0Y/CrCb 4:2:0\0", b"\0Y/VU 4:2:0\0\0\0"),
+    (b"\0Y/CrCb 4:2:2\0", b"\0Y/VU 4:2:2\0\0\0"),
+];
 
 /// An initramfs to pack.
 pub(crate) struct Initramfs<'a> {

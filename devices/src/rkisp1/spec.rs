@@ -130,7 +130,11 @@ fn grf_companion(id: &str) -> Companion {
         .number("#phy-cells", 0);
     Companion {
         resources: Resources { regions: vec![Region::unnamed(grf::SIZE.into())], ..Resources::default() },
-        node: Node::new("syscon").compatible(&["rockchip,rk3399-grf", "syscon", "simple-mfd"]).child(phy),
+        node: Node::new("syscon")
+            .compatible(&["rockchip,rk3399-grf", "syscon", "simple-mfd"])
+            .number("#address-cells", 1)
+            .number("#size-cells", 1)
+            .child(phy),
     }
 }
 

@@ -12,8 +12,19 @@ use crate::{
     versions::Versions,
 };
 
-/// The modules that the guest needs in addition to the camera's driver and its dependencies.
-const MODULES: [&str; 6] = ["virtio_mmio", "virtio_console", "virtio_rng", "virtio_blk", "ext4", "virtiofs"];
+/// The modules that the guest needs in addition to the camera's driver and its dependencies, and Linux's own drivers of the camera
+/// rkisp1. The kernel has none of its image sensor.
+const MODULES: [&str; 9] = [
+    "virtio_mmio",
+    "virtio_console",
+    "virtio_rng",
+    "virtio_blk",
+    "ext4",
+    "virtiofs",
+    "i2c-rk3x",
+    "phy-rockchip-dphy-rx0",
+    "rockchip-isp1",
+];
 
 /// The package with the programs that build modules, for this machine.
 const KBUILD: &str = "linux-kbuild-6.1";

@@ -1,6 +1,6 @@
 //! Tests that boot Linux with the camera rkisp1: the kernel's own drivers rkisp1, imx219, i2c-rk3x and phy-rockchip-dphy-rx0.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::atomic::AtomicBool};
+use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use devices::{
     media::{
@@ -22,8 +22,7 @@ use vmm::observe::report::Report;
 /// The tests.
 pub(crate) fn group() -> Group {
     let mut tests = tests![linux_streams_by_both_paths];
-    let others =
-        tests![drivers_come_and_go, two_cameras_stream_beside_ours, lost_events_are_seen_by_the_driver];
+    let others = tests![drivers_come_and_go, two_cameras_stream_beside_ours];
     tests.extend(others.into_iter().map(Test::the_same_everywhere));
     let long = tests![every_format_streams, streams_begin_and_end];
     tests.extend(long.into_iter().map(Test::only_if_thorough));
@@ -280,6 +279,15 @@ fn streams_begin_and_end() {
     assert_eq!(ran.printed.lines().filter(|line| line.starts_with("mainpath NV12:")).count(), 200);
 }
 
+/// What v4l2-compliance finds on all nodes of rkisp1 and imx219, and the causes, which are the driver's (Linux 6.1). The pads of
+/// parameters and statistics have the code `MEDIA_BUS_FMT_METADATA_FIXED` alone: rkisp1_isp_enum_mbus_code() returns -EINVAL for an index
+/// above 0 and not for a reserved field, and the frames of metadata have no size.
+const COMPLIANCE: [(&str, usize); 3] = [
+    ("VIDIOC_SUBDEV_ENUM_MBUS_CODE, &mbus_core_enum) != EINVAL", 2),
+    ("fmt.width == 0 || fmt.width > 65536", 4),
+    ("checkMBusFrameFmt(node, fmt.format)", 4),
+];
+
 fn drivers_come_and_go() {
     let folder = tempfile::tempdir().unwrap();
     let script = "set_up() {
@@ -288,9 +296,16 @@ fn drivers_come_and_go() {
         }
         modules; set_up; stream mainpath 640 480 NV12 2
         rmmod rockchip-isp1 imx219 && modules; set_up; stream mainpath 640 480 NV12 2
-        rmmod rockchip-isp1 imx219 i2c-rk3x phy-rockchip-dphy-rx0 && modules; set_up; stream mainpath 640 480 NV12 2";
+        rmmod rockchip-isp1 imx219 i2c-rk3x phy-rockchip-dphy-rx0 && modules; set_up; stream mainpath 640 480 NV12 2
+        v4l2-compliance -m /dev/media0 | grep -E 'fail:|^Grand'";
     let ran = run("--camera none --device rkisp1", script, folder.path());
     assert_eq!(ran.printed.matches("mainpath NV12: 0 1").count(), 3, "{}", ran.printed);
+    for (failure, count) in COMPLIANCE {
+        assert_eq!(ran.printed.matches(failure).count(), count, "{failure}: {}", ran.printed);
+    }
+    let known: usize = COMPLIANCE.iter().map(|(_, count)| count).sum();
+    assert_eq!(ran.printed.matches("fail:").count(), known, "{}", ran.printed);
+    assert!(ran.printed.contains("Succeeded: 475, Failed: 6, Warnings: 0"), "{}", ran.printed);
 }
 
 fn two_cameras_stream_beside_ours() {
@@ -322,25 +337,4 @@ fn two_cameras_stream_beside_ours() {
     }
     spreads.sort_unstable();
     assert!(spreads[0] < 16 && spreads[1] > 150, "{spreads:?}");
-}
-
-fn lost_events_are_seen_by_the_driver() {
-    let folder = tempfile::tempdir().unwrap();
-    let plan = folder.path().join("plan.toml");
-    fs::write(
-        &plan,
-        "[[rule]]\nname = \"start\"\ndevice = \"rkisp10\"\non = \"frame.begin\"\nwhen = { nth = 3 }\naction = \"no-start\"\n\
-         [[rule]]\nname = \"memory\"\ndevice = \"rkisp10\"\non = \"frame.end\"\nwhen = { nth = 5 }\naction = \"lose-mi\"\n",
-    )
-    .unwrap();
-    let script = "modules; only mainpath; sensor SRGGB10_1X10 640x480; isp YUYV8_2X8 640x480
-        path mainpath YUYV8_2X8 640x480 YUYV8_1_5X8 640x480; stream mainpath 640 480 NV12 6";
-    let options = format!("--camera none --device rkisp1 --faults {}", plan.display());
-    let ran = run(&options, script, folder.path());
-    // The driver counts frames at their starts: a start that is lost gives a number twice, and a frame that is not reported leaves
-    // a gap.
-    assert_eq!(ran.sequences("mainpath NV12:"), [0, 1, 1, 2, 4, 5], "{}", ran.printed);
-    let fired: BTreeSet<&str> =
-        ran.report.faults.as_ref().unwrap().firings.iter().map(|firing| firing.rule.as_str()).collect();
-    assert_eq!(fired, BTreeSet::from(["memory", "start"]));
 }
