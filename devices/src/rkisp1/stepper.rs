@@ -40,6 +40,14 @@ impl Stepper {
         self.job.is_some()
     }
 
+    /// The pixels of the sensor's array that the frame in work reads; 0 if there is none. This says how long it takes.
+    pub fn pixels(&self) -> u64 {
+        self.job.as_ref().map_or(0, |job| {
+            let [width, height] = job.sensor.settings.size.map(|pixels| pixels * job.sensor.settings.binning);
+            u64::from(width) * u64::from(height)
+        })
+    }
+
     /// Makes the frame in work, if there is one.
     pub fn finish(&mut self) {
         if let Some(job) = self.job.take() {
