@@ -87,7 +87,9 @@ impl Poked {
     }
 
     fn fill(&self) {
-        self.memory.write_slice(&[CANARY; MEMORY_SIZE], GuestAddress(MEMORY.start)).expect("it is all of memory");
+        self.memory
+            .write_slice(&[CANARY; MEMORY_SIZE], GuestAddress(MEMORY.start))
+            .expect("it is all of memory");
     }
 
     fn store(&self, region: usize, offset: u32, value: u32) {
@@ -278,7 +280,14 @@ impl Poked {
             }
             20 => {
                 // Windows near the size of a frame.
-                let registers = [ISP_ACQ_H_SIZE, ISP_ACQ_V_SIZE, ISP_OUT_H_SIZE, ISP_OUT_V_SIZE, ISP_IS_H_SIZE, ISP_IS_V_SIZE];
+                let registers = [
+                    ISP_ACQ_H_SIZE,
+                    ISP_ACQ_V_SIZE,
+                    ISP_OUT_H_SIZE,
+                    ISP_OUT_V_SIZE,
+                    ISP_IS_H_SIZE,
+                    ISP_IS_V_SIZE,
+                ];
                 self.set(registers[usize::from(pick) % registers.len()], u32::from(a % 80));
                 let crops = [DUAL_CROP_M_H_OFFS, DUAL_CROP_M_V_OFFS, DUAL_CROP_M_H_SIZE, DUAL_CROP_M_V_SIZE];
                 self.set(crops[usize::from(e) % crops.len()], u32::from(b % 80));
