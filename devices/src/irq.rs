@@ -42,6 +42,8 @@ struct Line {
 #[derive(Debug)]
 struct Level {
     is_high: AtomicBool,
+    /// It was asserted, and the guest has not ended the interrupt yet.
+    is_in_service: AtomicBool,
     resample: EventFd,
 }
 
@@ -62,7 +64,11 @@ impl IrqLine {
         let event = || EventFd::new(EFD_NONBLOCK);
         let level = match trigger {
             Trigger::Edge => None,
-            Trigger::Level => Some(Level { is_high: AtomicBool::new(false), resample: event()? }),
+            Trigger::Level => Some(Level {
+                is_high: AtomicBool::new(false),
+                is_in_service: AtomicBool::new(false),
+                resample: event()?,
+            }),
         };
         Ok(Self(Arc::new(Line { event: event()?, level })))
     }
@@ -94,9 +100,16 @@ impl IrqLine {
 
     /// The guest has ended the interrupt: a level-triggered line that is still high is asserted again.
     pub fn end_of_interrupt(&self) {
-        if self.0.level.as_ref().is_some_and(|level| level.is_high.load(Ordering::Acquire)) {
+        let Some(level) = &self.0.level else { return };
+        level.is_in_service.store(false, Ordering::Release);
+        if level.is_high.load(Ordering::Acquire) {
             self.signal();
         }
+    }
+
+    /// Whether a level-triggered line was asserted, and the guest has not ended the interrupt yet: it is pending, or its handler runs.
+    pub fn is_in_service(&self) -> bool {
+        self.0.level.as_ref().is_some_and(|level| level.is_in_service.load(Ordering::Acquire))
     }
 
     /// The eventfd behind the line, for the machine to connect (KVM_IRQFD).
@@ -111,6 +124,9 @@ impl IrqLine {
     }
 
     fn signal(&self) {
+        if let Some(level) = &self.0.level {
+            level.is_in_service.store(true, Ordering::Release);
+        }
         // The only error is EAGAIN at 2^64-2 pending edges: the line is raised already.
         let _ = self.0.event.write(1);
     }
@@ -158,20 +174,22 @@ mod tests {
         assert!(line.take() && !line.take());
         line.lower();
         line.end_of_interrupt();
-        assert!(!line.take() && line.resample_eventfd().is_none());
+        assert!(!line.take() && line.resample_eventfd().is_none() && !line.is_in_service());
     }
 
     #[test]
     fn a_level_is_asserted_until_it_is_low_at_the_end_of_an_interrupt() {
         let line = IrqLine::with_trigger(Trigger::Level).unwrap();
+        assert!(!line.is_in_service());
         line.raise();
         line.raise();
         assert!(line.take() && !line.take(), "one assertion");
         line.end_of_interrupt();
-        assert!(line.take(), "it is still high");
+        assert!(line.take() && line.is_in_service(), "it is still high");
         line.lower();
+        assert!(line.is_in_service(), "the handler is not done");
         line.end_of_interrupt();
-        assert!(!line.take());
+        assert!(!line.take() && !line.is_in_service());
         // Low and high again before the guest ends the interrupt.
         line.set(true);
         line.set(false);

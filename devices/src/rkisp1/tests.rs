@@ -165,6 +165,7 @@ impl Rig {
         for (status, clear) in [(MI_MIS, MI_ICR), (ISP_MIS, ISP_ICR), (MIPI_MIS, MIPI_ICR)] {
             self.set(clear, self.get(status));
         }
+        self.line.end_of_interrupt();
     }
 
     fn bytes(&self, address: u32, len: usize) -> Vec<u8> {
@@ -225,6 +226,25 @@ fn a_frame_waits_until_the_last_one_is_acknowledged() {
     assert!(rig.line.take());
     assert_eq!(rig.counter("frames"), 2);
     assert_eq!(rig.counter("late"), 1, "the frame that passed meanwhile");
+}
+
+#[test]
+fn a_frame_waits_until_the_handler_of_the_last_one_has_ended() {
+    let mut rig = raw("", "");
+    assert!(rig.frame());
+    // The driver acknowledges at first. What it writes until the end of its handler is for the next frame.
+    for (status, clear) in [(MI_MIS, MI_ICR), (ISP_MIS, ISP_ICR)] {
+        rig.set(clear, rig.get(status));
+    }
+    assert!(!rig.frame());
+    rig.line.end_of_interrupt();
+    assert!(rig.frame());
+    // A guest that polls ends no interrupt.
+    for (status, clear) in [(MI_MIS, MI_ICR), (ISP_MIS, ISP_ICR)] {
+        rig.set(clear, rig.get(status));
+    }
+    let frames = (0..5).filter(|_| rig.frame()).count();
+    assert_eq!(frames, 1);
 }
 
 #[test]

@@ -251,8 +251,7 @@ impl Poked {
                     source.step((pick & 1 == 0).then_some((pick & 7).into()));
                 }
                 _ => {
-                    self.lines.iter().for_each(|line| _ = line.take());
-                    self.lines.iter().for_each(IrqLine::end_of_interrupt);
+                    self.end_interrupts();
                 }
             },
             16 => {
@@ -318,6 +317,13 @@ impl Poked {
         for (status, clear) in [(MI_MIS, MI_ICR), (ISP_MIS, ISP_ICR), (MIPI_MIS, MIPI_ICR)] {
             self.set(clear, self.load(ISP, status));
         }
+        self.end_interrupts();
+    }
+
+    /// Ends all interrupts, as the guest's handlers do.
+    fn end_interrupts(&self) {
+        self.lines.iter().for_each(|line| _ = line.take());
+        self.lines.iter().for_each(IrqLine::end_of_interrupt);
     }
 
     /// Asserts that nothing outside the window was written, and that a frame comes after a reset.
@@ -330,6 +336,7 @@ impl Poked {
         self.camera.reset();
         self.camera.resume();
         self.camera.frames().expect("it makes frames").step(None);
+        self.end_interrupts();
         self.pixels = MOST_PIXELS;
         self.fill();
         assert_eq!((self.load(ISP, MI_RIS), self.load(ISP, ISP_RIS) & ISP_FRAME), (0, 0), "after a reset");

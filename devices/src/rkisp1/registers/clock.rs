@@ -16,6 +16,8 @@ pub(super) struct Clock {
     pub(super) is_paused: bool,
     /// Frames that may still begin; none for all.
     pub(super) steps: Option<u32>,
+    /// Until when the next frame waits for the guest's handler, once the guest has acknowledged the last one.
+    pub(super) handled_by: Option<Instant>,
 }
 
 impl Clock {

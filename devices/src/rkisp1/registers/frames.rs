@@ -1,6 +1,9 @@
 //! The life of a frame in the registers: when it begins, what it is made from, and what its end reports.
 
-use std::{sync::atomic::Ordering, time::Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use media::{
     Phase,
@@ -95,8 +98,17 @@ impl Registers {
             return Task::WaitUntil(next);
         }
         if self.is_unacknowledged() {
+            self.clock.handled_by = None;
             return Task::Wait;
         }
+        // The driver acknowledges a frame first, and writes the parameters of the next one then.
+        if self.line.is_in_service() {
+            let end = *self.clock.handled_by.get_or_insert(now + LONGEST_HANDLER);
+            if now < end {
+                return Task::WaitUntil(end.min(now + HANDLER_POLL));
+            }
+        }
+        self.clock.handled_by = None;
         // A frame whose time has passed is not received.
         let late = now.duration_since(next).as_nanos() / sensor.interval.as_nanos().max(1);
         let late = u32::try_from(late).unwrap_or(u32::MAX);
@@ -330,6 +342,12 @@ fn phase(property: u32) -> Phase {
         _ => Phase::Bggr,
     }
 }
+
+/// How long a frame waits for the end of the interrupt of the last one. A guest that polls does not end it.
+const LONGEST_HANDLER: Duration = Duration::from_millis(100);
+
+/// The time between two looks at an interrupt that has not ended.
+const HANDLER_POLL: Duration = Duration::from_micros(200);
 
 /// The smallest width and height of a picture (`RKISP1_ISP_MIN_WIDTH` of the driver).
 const SMALLEST: u32 = 32;
