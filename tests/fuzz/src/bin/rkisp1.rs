@@ -43,7 +43,7 @@ fn seeds() -> Vec<Vec<u8>> {
         let pokes = [&[start(0, 1, 0)][..], &blocks, &frame].concat();
         seeds.push([&[0][..], pokes.as_flattened()].concat());
     }
-    for middle in [
+    let middles = [
         poke(15 | NONE, 0, [0; 4], 0, 0),
         poke(15 | NONE, 8, [0; 4], 0, 0),
         poke(11 | NONE, 0, [0, 2, 0, 0], 0, 0),
@@ -56,10 +56,15 @@ fn seeds() -> Vec<Vec<u8>> {
         poke(7 | NONE, 3, [1; 4], 0x1d, 3),
         poke(8 | NONE, 0, [2, 0, 0, 0], 6, 0),
         poke(21 | NONE, 0, [0; 4], 0, 0),
-    ] {
+    ];
+    let mut all = vec![0];
+    for middle in middles {
         let pokes = [&[start(2, 1, 0), time, time, middle, acknowledge][..], &frame, &frame].concat();
         seeds.push([&[1][..], pokes.as_flattened()].concat());
+        all.extend(pokes.as_flattened());
     }
+    // One after another: inputs of this length are tried, too.
+    seeds.push(all);
     seeds
 }
 
