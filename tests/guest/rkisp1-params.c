@@ -168,6 +168,9 @@ static void queue(const struct node *node, unsigned int index)
 
 	if (node->type == V4L2_BUF_TYPE_META_OUTPUT)
 		buffer.bytesused = sizeof(config);
+	/* The driver adds the types of a measurement to those that a buffer has. */
+	if (node->type == V4L2_BUF_TYPE_META_CAPTURE)
+		memset(node->memory[index], 0, node->length);
 	request(node, VIDIOC_QBUF, &buffer, "VIDIOC_QBUF");
 }
 

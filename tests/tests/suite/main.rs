@@ -40,6 +40,7 @@ mod pages;
 mod promises;
 mod reserved;
 mod rkisp1;
+mod rkisp1_params;
 mod sandbox;
 mod scenarios;
 mod schemas;
@@ -113,6 +114,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         promises::group(),
         reserved::group(),
         rkisp1::group(),
+        rkisp1_params::group(),
         sandbox::group(),
         sandbox::linux(),
         scenarios::group(arch),

@@ -36,6 +36,7 @@ impl Registers {
 
     /// The guest writes the word at `offset`. True if the worker has to look at the registers.
     pub(in crate::rkisp1) fn guest_writes(&mut self, offset: u32, value: u32) -> bool {
+        self.clock.note_store();
         let written = self.faults.write_register(offset, value);
         let wakes = written.value.is_some_and(|value| self.write(offset, value));
         self.update_line();

@@ -16,7 +16,7 @@ pub(super) struct Clock {
     pub(super) is_paused: bool,
     /// Frames that may still begin; none for all.
     pub(super) steps: Option<u32>,
-    /// Until when the next frame waits for the guest's handler, once the guest has acknowledged the last one.
+    /// Until when the next frame waits for the guest's handler, if the handler stores nothing more.
     pub(super) handled_by: Option<Instant>,
 }
 
@@ -28,5 +28,10 @@ impl Clock {
 
     pub(super) fn abandon(&mut self) {
         self.is_busy = false;
+    }
+
+    /// The guest has stored: its handler may go on.
+    pub(super) fn note_store(&mut self) {
+        self.handled_by = None;
     }
 }

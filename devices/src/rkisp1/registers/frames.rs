@@ -103,7 +103,7 @@ impl Registers {
         }
         // The driver acknowledges a frame first, and writes the parameters of the next one then.
         if self.line.is_in_service() {
-            let end = *self.clock.handled_by.get_or_insert(now + LONGEST_HANDLER);
+            let end = *self.clock.handled_by.get_or_insert(now + LONGEST_PAUSE);
             if now < end {
                 return Task::WaitUntil(end.min(now + HANDLER_POLL));
             }
@@ -343,8 +343,9 @@ fn phase(property: u32) -> Phase {
     }
 }
 
-/// How long a frame waits for the end of the interrupt of the last one. A guest that polls does not end it.
-const LONGEST_HANDLER: Duration = Duration::from_millis(100);
+/// How long after the guest's last store a frame waits for the end of the interrupt of the last one. A guest that polls does not end
+/// it.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The time between two looks at an interrupt that has not ended.
 const HANDLER_POLL: Duration = Duration::from_micros(200);
