@@ -19,7 +19,7 @@ pub trait ImageSensor: Chip {
     fn array(&self) -> [u32; 2];
 
     /// What it sends now. None in standby, and while its registers describe no frame. A change takes effect with the frame that
-    /// begins next.
+    /// begins next, and a change of the exposure time with the one after that.
     fn output(&self) -> Option<Output>;
 }
 

@@ -116,11 +116,12 @@ impl Registers {
         let number = self.clock.number.wrapping_add(late);
         self.clock.number = number.wrapping_add(1);
         self.clock.next = Some(if late == 0 { next + sensor.interval } else { now + sensor.interval });
+        let frame = self.clock.expose(sensor);
         if !self.is_receiving(sensor, phy) {
             self.count.unreceived += 1;
             return Task::WaitUntil(self.clock.next.unwrap_or(now));
         }
-        match self.begin(number, *sensor, params) {
+        match self.begin(number, frame, params) {
             Some(job) => Task::Frame(job),
             None => Task::WaitUntil(self.clock.next.unwrap_or(now)),
         }
