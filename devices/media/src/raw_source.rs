@@ -39,7 +39,7 @@ impl RawSource {
         seed: u64,
     ) -> Result<Self, SceneFileError> {
         Ok(Self {
-            lamp: spec.lamp.map(|thousandths| f64::from(thousandths) / 1000.0),
+            lamp: relative(spec.lamp),
             seed,
             array,
             scene: SceneSettings { pattern, ..SceneSettings::default() },
@@ -47,6 +47,12 @@ impl RawSource {
             sensor: Sensor::new(seed, spec.noise, spec.defects),
             light: None,
         })
+    }
+
+    /// Changes the colour of the light on the scene, in thousandths of daylight, from the frame on that is exposed next.
+    pub fn set_lamp(&mut self, lamp: [u32; 3]) {
+        self.lamp = relative(lamp);
+        self.light = None;
     }
 
     /// Lets the light of frame `number` fall on the part of the array that `settings` read out. False if `abort` was set meanwhile.
@@ -84,6 +90,11 @@ impl RawSource {
             self.sensor.read_line(light, &Settings { crop: [0, 0], ..*settings }, number, y, samples);
         }
     }
+}
+
+/// Thousandths of daylight as factors.
+fn relative(lamp: [u32; 3]) -> [f64; 3] {
+    lamp.map(|thousandths| f64::from(thousandths) / 1000.0)
 }
 
 #[cfg(test)]
@@ -126,5 +137,27 @@ mod tests {
         assert!(turned.iter().rev().zip(&cropped).all(|(line, plain)| line.iter().rev().eq(plain)));
         let binned = frame(&mut source, &Settings { size: [32, 24], binning: 2, ..part });
         assert_eq!((binned.len(), binned[0].len()), (24, 32));
+    }
+
+    #[test]
+    fn another_lamp_lights_the_next_frame() {
+        let settings = Settings {
+            crop: [0, 0],
+            size: ARRAY,
+            binning: 1,
+            flip_x: false,
+            flip_y: false,
+            exposure_ns: 5_000_000,
+            analogue_gain: 256,
+            digital_gain: 256,
+        };
+        let lit = |lamp| SensorSpec { noise: false, lamp, ..SensorSpec::default() };
+        let mut source = RawSource::new(&lit([1000; 3]), Pattern::Gradient, ARRAY, 1).unwrap();
+        let before = frame(&mut source, &settings);
+        source.set_lamp([500, 1000, 2000]);
+        let after = frame(&mut source, &settings);
+        assert_ne!(after, before);
+        let mut of_the_lamp = RawSource::new(&lit([500, 1000, 2000]), Pattern::Gradient, ARRAY, 1).unwrap();
+        assert_eq!(after, frame(&mut of_the_lamp, &settings));
     }
 }

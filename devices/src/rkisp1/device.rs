@@ -16,14 +16,14 @@ use media::{
 
 use super::{
     registers::Registers,
-    spec::Rkisp1Spec,
+    spec::{LAMP, NAME, Rkisp1Spec},
     stepper::Stepper,
     worker::{Shared, State, Worker},
 };
 use crate::{
     i2c::{Bus, rk3x::Controller},
-    platform::{BuildError, Counters, DeviceSpec, Parts, PlatformDevice},
-    sensors::{ImageSensor as _, imx219},
+    platform::{BuildError, Counters, DeviceSpec, Parts, PlatformDevice, options::Given, unchangeable},
+    sensors::{ImageSensor as _, imx219, options},
 };
 
 /// The stack of the camera's thread, in bytes.
@@ -150,6 +150,16 @@ impl PlatformDevice for Rkisp1 {
             // A panic of the worker was printed when it happened.
             let _ = worker.join();
         }
+    }
+
+    /// A new lamp lights the scene from the next frame on.
+    fn set(&self, key: &str, value: &str) -> Result<(), String> {
+        if key != LAMP {
+            return Err(unchangeable(key));
+        }
+        let lamp = options::lamp(Given { device: NAME, key: LAMP, value });
+        self.shared.state().lamp = Some(lamp.map_err(|error| error.to_string())?);
+        Ok(())
     }
 
     fn counters(&self) -> Counters {

@@ -12,7 +12,7 @@ use crate::{
     },
     sensors::{
         imx219,
-        options::{SCENE_KEYS, SceneOptions},
+        options::{LAMP_KEY, SCENE_KEYS, SceneOptions},
     },
 };
 
@@ -22,7 +22,7 @@ pub static REGISTRATION: Registration = Registration {
     summary: "camera of the RK3399: an image sensor on I2C, D-PHY and ISP (rockchip,rk3399-cif-isp), for Linux's own drivers",
     most: 4,
     keys: &[KEYS, SCENE_KEYS, DMA_KEYS],
-    changeable: &[],
+    changeable: &[LAMP],
     parse: |text| match text.parse::<Rkisp1Spec>() {
         Ok(spec) => Ok(Arc::new(spec)),
         Err(error) => Err(error.to_string()),
@@ -31,7 +31,10 @@ pub static REGISTRATION: Registration = Registration {
     counters: &COUNTERS,
 };
 
-const NAME: &str = "rkisp1";
+pub(super) const NAME: &str = "rkisp1";
+
+/// The key for the light on the scene.
+pub(super) const LAMP: &str = LAMP_KEY.name;
 
 const KEYS: &[Key] = &[
     Key { name: "sensor", value: "imx219", meaning: "the image sensor (default and only one: imx219)" },

@@ -34,13 +34,15 @@ pub(super) struct State {
     pub(super) grf: Grf,
     pub(super) i2c: Controller<imx219::Imx219>,
     i2c_line: IrqLine,
+    /// Another lamp for the frames that begin from now on, in thousandths.
+    pub(super) lamp: Option<[u32; 3]>,
     /// The receivers of the next frame of the main path.
     pub(super) viewers: Vec<Sender<Captured>>,
 }
 
 impl State {
     pub(super) fn new(registers: Registers, i2c: Controller<imx219::Imx219>, i2c_line: IrqLine) -> Self {
-        Self { registers, grf: Grf::default(), i2c, i2c_line, viewers: Vec::new() }
+        Self { registers, grf: Grf::default(), i2c, i2c_line, lamp: None, viewers: Vec::new() }
     }
 
     /// The guest writes a register of the I2C controller. True if the sensor may have changed.
@@ -67,7 +69,11 @@ impl State {
     /// Says what the worker does at the time `now`.
     pub(super) fn poll(&mut self, now: Instant, params: &mut Params) -> Task {
         let output = self.output();
-        self.registers.poll(now, output.as_ref(), &self.grf, params)
+        let mut task = self.registers.poll(now, output.as_ref(), &self.grf, params);
+        if let Task::Frame(job) = &mut task {
+            job.lamp = self.lamp.take();
+        }
+        task
     }
 }
 
@@ -146,6 +152,9 @@ impl Worker {
 
     /// Makes the frame of `job`, and reports it. It holds no lock meanwhile.
     pub(super) fn make(&mut self, shared: &Shared, job: &Job) {
+        if let Some(lamp) = job.lamp {
+            self.source.set_lamp(lamp);
+        }
         let outcome = if self.source.expose(&job.sensor.settings, job.number, &self.abandon) {
             self.process(job)
         } else {

@@ -87,23 +87,24 @@ pub fn set_sensor(spec: &mut SensorSpec, given: Given<'_>) -> Result<bool, Optio
         "defects" => {
             spec.defects = given.number(|defects| *defects <= 100_000, "a number up to 100000")?;
         }
-        "lamp" => {
-            let lamp = lamp(given.value);
-            spec.lamp =
-                lamp.ok_or_else(|| given.invalid("three numbers from 0.01 to 10, as in 1.4:1:0.6"))?;
-        }
+        "lamp" => spec.lamp = lamp(given)?,
         _ => return Ok(false),
     }
     Ok(true)
 }
 
-/// `R:G:B` in thousandths.
-fn lamp(value: &str) -> Option<[u32; 3]> {
+/// The value of `lamp`, in thousandths.
+///
+/// # Errors
+/// For a value that the key cannot have.
+pub fn lamp(given: Given<'_>) -> Result<[u32; 3], OptionError> {
     let part = |part: &str| {
         let part: f64 = part.parse().ok()?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "10 to 10000")]
         (0.01..=10.0).contains(&part).then_some((part * 1000.0).round() as u32)
     };
-    let parts: Vec<u32> = value.split(':').map(part).collect::<Option<_>>()?;
-    parts.try_into().ok()
+    let parts: Option<Vec<u32>> = given.value.split(':').map(part).collect();
+    parts
+        .and_then(|parts| parts.try_into().ok())
+        .ok_or_else(|| given.invalid("three numbers from 0.01 to 10, as in 1.4:1:0.6"))
 }

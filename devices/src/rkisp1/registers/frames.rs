@@ -44,6 +44,8 @@ pub(in crate::rkisp1) struct Job {
     pub(in crate::rkisp1) number: u32,
     /// What the sensor puts out.
     pub(in crate::rkisp1) sensor: Output,
+    /// Another lamp on the scene from this frame on, in thousandths.
+    pub(in crate::rkisp1) lamp: Option<[u32; 3]>,
     /// Samples go to memory as they come in.
     pub(in crate::rkisp1) is_raw: bool,
     /// The phase of the acquisition window, as the guest programmed it.
@@ -188,6 +190,7 @@ impl Registers {
         Some(Job {
             number,
             sensor,
+            lamp: None,
             is_raw,
             phase: phase(self.get(ISP_ACQ_PROP)),
             acquired,
