@@ -51,7 +51,8 @@ impl Stepper {
     /// Makes the frame in work, if there is one.
     pub fn finish(&mut self) {
         if let Some(job) = self.job.take() {
-            self.worker.make(&self.shared, &job);
+            let outcome = self.worker.make(&job);
+            self.worker.report(&self.shared, &job, outcome);
         }
     }
 }

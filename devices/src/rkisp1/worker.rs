@@ -114,6 +114,13 @@ impl Shared {
             };
         }
     }
+
+    /// Waits until the guest has acknowledged the start of the frame in work, or the frame is abandoned.
+    fn await_start(&self) {
+        let state = self.state();
+        let is_pending = |state: &mut State| state.registers.is_start_unacknowledged();
+        drop(self.wake.wait_while(state, is_pending).unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// What makes the frames.
@@ -146,20 +153,26 @@ impl Worker {
     /// Makes frames until the camera is switched off.
     pub(super) fn run(mut self, shared: &Shared) {
         while let Some(job) = shared.next_job(&mut self.params) {
-            self.make(shared, &job);
+            let outcome = self.make(&job);
+            shared.await_start();
+            self.report(shared, &job, outcome);
         }
     }
 
-    /// Makes the frame of `job`, and reports it. It holds no lock meanwhile.
-    pub(super) fn make(&mut self, shared: &Shared, job: &Job) {
+    /// Makes the frame of `job`. It holds no lock meanwhile.
+    pub(super) fn make(&mut self, job: &Job) -> Outcome {
         if let Some(lamp) = job.lamp {
             self.source.set_lamp(lamp);
         }
-        let outcome = if self.source.expose(&job.sensor.settings, job.number, &self.abandon) {
+        if self.source.expose(&job.sensor.settings, job.number, &self.abandon) {
             self.process(job)
         } else {
             Outcome::default()
-        };
+        }
+    }
+
+    /// Reports the end of the frame of `job`.
+    pub(super) fn report(&self, shared: &Shared, job: &Job, outcome: Outcome) {
         let mut state = shared.state();
         state.registers.finished(job, outcome, &self.statistics);
         let viewers = if state.viewers.is_empty() { Vec::new() } else { std::mem::take(&mut state.viewers) };

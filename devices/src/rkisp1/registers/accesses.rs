@@ -77,10 +77,19 @@ impl Registers {
             MRSZ_CTRL | SRSZ_CTRL => self.put(offset, value & !RSZ_CFG_UPD),
             _ => self.put(offset, value),
         }
-        // The worker waits for these: the end of a reset, an acknowledged frame, an input that is switched on.
+        // The worker waits for these: a reset and its end, an acknowledged frame, an input that is switched on.
         matches!(
             offset,
-            ISP_ICR | MI_ICR | ISP_CTRL | MIPI_CTRL | VI_ICCL | VI_CCL | VI_DPCL | ISP_IMSC | MI_IMSC
+            ISP_ICR
+                | MI_ICR
+                | ISP_CTRL
+                | MIPI_CTRL
+                | VI_ICCL
+                | VI_IRCL
+                | VI_CCL
+                | VI_DPCL
+                | ISP_IMSC
+                | MI_IMSC
         )
     }
 

@@ -136,6 +136,12 @@ impl Registers {
             || self.get(MI_RIS) & self.get(MI_IMSC) & (MI_FRAME_MP | MI_FRAME_SP) != 0
     }
 
+    /// Whether the guest has not yet acknowledged the start of the frame in work. The driver counts frames at their start, and expects
+    /// that it sees the start before the end: on hardware the transfer of the lines is between them.
+    pub(in crate::rkisp1) fn is_start_unacknowledged(&self) -> bool {
+        self.clock.is_busy && !self.is_silent && self.get(ISP_RIS) & self.get(ISP_IMSC) & ISP_V_START != 0
+    }
+
     /// Whether what `sensor` sends reaches the ISP.
     fn is_receiving(&self, sensor: &Output, phy: &Grf) -> bool {
         let clocks = ICCL_ISP | ICCL_MI | ICCL_MIPI;
@@ -356,3 +362,24 @@ const HANDLER_POLL: Duration = Duration::from_micros(200);
 
 /// The smallest width and height of a picture (`RKISP1_ISP_MIN_WIDTH` of the driver).
 const SMALLEST: u32 = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{faults::FaultHandle, irq::IrqLine};
+
+    #[test]
+    fn the_end_of_a_frame_waits_for_the_guest_to_see_its_start() {
+        let mut registers = Registers::new(IrqLine::new().unwrap(), FaultHandle::none());
+        registers.clock.is_busy = true;
+        registers.raise(ISP_RIS, ISP_V_START);
+        assert!(!registers.is_start_unacknowledged(), "the guest does not ask for it");
+        registers.guest_writes(ISP_IMSC, ISP_V_START);
+        assert!(registers.is_start_unacknowledged());
+        registers.guest_writes(ISP_ICR, ISP_V_START);
+        assert!(!registers.is_start_unacknowledged());
+        registers.raise(ISP_RIS, ISP_V_START);
+        registers.switch_off();
+        assert!(!registers.is_start_unacknowledged(), "the frame is abandoned");
+    }
+}
