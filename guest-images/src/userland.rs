@@ -28,8 +28,9 @@ const TOOLS: [&str; 2] = ["e2fsprogs", "mmdebstrap"];
 /// Packages with which this machine runs the programs of another architecture, as mmdebstrap needs it.
 const EMULATION: [&str; 3] = ["arch-test", "binfmt-support", "qemu-user-static"];
 
-/// Packages in the userland: capture and inspection, codecs, pipelines, camera stacks, vision, and what scripts need.
-const PACKAGES: [&str; 12] = [
+/// Packages in the userland: capture and inspection, codecs, pipelines, camera stacks, vision, and what they and scripts need: libcamera
+/// finds cameras in udev's database.
+const PACKAGES: [&str; 14] = [
     "ffmpeg",
     "gstreamer1.0-libcamera",
     "gstreamer1.0-plugins-base",
@@ -37,10 +38,12 @@ const PACKAGES: [&str; 12] = [
     "gstreamer1.0-tools",
     "iproute2",
     "kmod",
+    "libcamera-ipa",
     "libcamera-tools",
     "procps",
     "python3-numpy",
     "python3-opencv",
+    "udev",
     "v4l-utils",
 ];
 
