@@ -118,7 +118,7 @@ impl Poked {
             word[..bytes.len()].copy_from_slice(bytes);
             self.store(I2C, regs::TXDATA + 4 * index, u32::from_le_bytes(word));
         }
-        self.store(I2C, regs::MTXCNT, message.len() as u32);
+        self.store(I2C, regs::MTXCNT, u32::try_from(message.len()).expect("it is short"));
         self.store(I2C, regs::CON, regs::CON_EN | regs::CON_STOP);
         self.store(I2C, regs::IPD, regs::INT_ALL);
         self.store(I2C, regs::CON, 0);
@@ -167,7 +167,7 @@ impl Poked {
             self.set(register, value);
         }
         // From the frame's length on: lines, pixels of a line, columns, lines, width, height, increments, no flip, no binning.
-        let size = [WIDTH, HEIGHT].map(|length| (length as u16).to_be_bytes());
+        let size = [WIDTH, HEIGHT].map(|length| u16::try_from(length).expect("it fits").to_be_bytes());
         let window = [500_u16, 3448, 1000, 2279, 752, 1711].map(u16::to_be_bytes);
         self.sensor(0x160, window.as_flattened());
         self.sensor(0x16c, &[size.as_flattened(), &[1, 1, 0, 0, 0, 0]].concat());
@@ -341,7 +341,7 @@ impl Poked {
         self.fill();
         assert_eq!((self.load(ISP, MI_RIS), self.load(ISP, ISP_RIS) & ISP_FRAME), (0, 0), "after a reset");
         let bytes = self.counter("bytes");
-        self.start(ISP_MODE_RAW, MI_RAW_ENABLE | 2 << 22, WINDOW.start as u32);
+        self.start(ISP_MODE_RAW, MI_RAW_ENABLE | 2 << 22, u32::try_from(WINDOW.start).expect("it is low"));
         // The first look starts the sensor's clock.
         assert!(!self.stepper.begin());
         self.stepper.pass(Duration::from_millis(20));

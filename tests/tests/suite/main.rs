@@ -27,6 +27,7 @@ mod isp;
 mod kernel_memory;
 mod lab;
 mod lessons;
+mod libcamera;
 mod linux;
 mod metrics;
 mod model;
@@ -101,6 +102,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         kernel_memory::group(),
         lab::group(),
         lessons::group(),
+        libcamera::group(),
         linux::group(),
         metrics::group(),
         model::group(),

@@ -1,0 +1,261 @@
+//! libcamera on the camera rkisp1, as Debian packages it: it finds the camera, captures without a gap, and its exposure and white balance
+//! make the same picture in any light.
+//!
+//! Debian builds libcamera's pipeline `rkisp1` for Arm only, so the guests are of aarch64. libcamera 0.4 needs a driver that enumerates
+//! frame sizes, which Linux 6.1 does not have: the guests have Linux 6.12, which Debian 13 has, too.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use guest_images::{Arch, Kind, Release, userland};
+use tests::{
+    cross,
+    guest::{self, text},
+    harness::{Group, Place, Test},
+    tests,
+};
+
+/// The tests.
+pub(crate) fn group() -> Group {
+    let tests = tests![
+        cam_captures_at_each_size,
+        lc_compliance_is_content,
+        any_start_and_any_light_make_the_same_picture,
+        another_light_is_followed,
+    ];
+    let tests = tests.into_iter().map(Test::only_if_thorough).collect();
+    Group { name: "libcamera", place: Place::OutsideOfLabs, tests }
+}
+
+const ARCH: &Arch = Arch::AARCH64;
+const KIND: Kind = Kind::Default(Release::V6_12);
+
+/// The time of a guest in a lab.
+const PATIENCE: Duration = Duration::from_secs(40 * 60);
+
+/// Loads the drivers, and has udev describe their nodes, because libcamera finds cameras in its database. The modules are those of the
+/// guest's first root.
+const PRELUDE: &str = "set -e
+    modprobe -d /proc/1/root -a i2c-rk3x phy-rockchip-dphy-rx0 imx219 rockchip-isp1
+    until [ -e /dev/v4l-subdev4 ]; do sleep 0.1; done
+    export SYSTEMD_IGNORE_CHROOT=1
+    /usr/lib/systemd/systemd-udevd --daemon 2> /tmp/udevd
+    udevadm trigger --subsystem-match=media --subsystem-match=video4linux
+    udevadm settle
+    ";
+
+/// The camera's identifier: its place in the device tree.
+const CAMERA: &str = "/base/soc/i2c@10070000/camera-sensor@10";
+
+/// minivmm with the camera that has these keys, whose guest runs `script` in Debian.
+fn minivmm(keys: &str, script: &str, out: &Path) -> Command {
+    guest_images::build(ARCH, KIND).unwrap();
+    let userland = userland::build(ARCH, userland::SUITE).unwrap();
+    let mut minivmm = cross::command(ARCH).unwrap();
+    minivmm.args(["--image", &KIND.name(), "--cma", "256M", "--memory", "1G", "--camera", "none"]);
+    minivmm.args(["--device", &format!("rkisp1,{keys}"), "--exec", &format!("{PRELUDE}{script}")]);
+    minivmm.arg("--root").arg(userland).arg("--out").arg(out);
+    minivmm
+}
+
+/// What the guest prints.
+fn printed(keys: &str, script: &str, out: &Path) -> String {
+    let output = guest::run_within(&mut minivmm(keys, script, out), PATIENCE);
+    let (said, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}{errors}");
+    said
+}
+
+/// A frame in what `cam --metadata` prints.
+#[derive(Debug, Default)]
+struct Frame {
+    sequence: u32,
+    exposure_us: f64,
+    gain: f64,
+    /// The gains of red and blue.
+    colours: [f64; 2],
+}
+
+/// Takes a line that cam prints into `frames`.
+fn take(line: &str, frames: &mut Vec<Frame>) {
+    if let Some((_, rest)) = line.split_once(" seq: ") {
+        let sequence = rest.split(' ').next().and_then(|digits| digits.parse().ok()).expect("it is a number");
+        frames.push(Frame { sequence, ..Frame::default() });
+        return;
+    }
+    let (Some((key, value)), Some(frame)) = (line.trim().split_once(" = "), frames.last_mut()) else {
+        return;
+    };
+    let numbers = || -> Vec<f64> {
+        let digits = value.trim_matches(['[', ']', ' ']).split(',');
+        digits.map(|number| number.trim().parse().unwrap_or_else(|_| panic!("{line}"))).collect()
+    };
+    match key {
+        "ExposureTime" => frame.exposure_us = numbers()[0],
+        "AnalogueGain" => frame.gain = numbers()[0],
+        "ColourGains" => frame.colours = numbers().try_into().unwrap_or_else(|_| panic!("{line}")),
+        _ => {}
+    }
+}
+
+fn frames(said: &str) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    said.lines().for_each(|line| take(line, &mut frames));
+    frames
+}
+
+const WIDTH: usize = 640;
+const HEIGHT: usize = 480;
+const FORMAT: &str = "width=640,height=480,pixelformat=NV12";
+
+/// The means of Y, Cb and Cr of a frame in NV12, in the middle three quarters: what libcamera measures.
+fn means(file: &Path) -> [f64; 3] {
+    let bytes = fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    assert_eq!(bytes.len(), WIDTH * HEIGHT * 3 / 2, "{}", file.display());
+    let (luma, chroma) = bytes.split_at(WIDTH * HEIGHT);
+    let mean = |plane: &[u8], lines: usize, first: usize, step: usize| {
+        let line = |y: usize| &plane[y * WIDTH..][WIDTH / 8..WIDTH * 7 / 8];
+        let values: Vec<f64> = (lines / 8..lines * 7 / 8)
+            .flat_map(|y| line(y).iter().skip(first).step_by(step))
+            .map(|&value| f64::from(value))
+            .collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    [mean(luma, HEIGHT, 0, 1), mean(chroma, HEIGHT / 2, 0, 2), mean(chroma, HEIGHT / 2, 1, 2)]
+}
+
+/// `cam` lists one camera, and captures 120 whole frames of each size, in order. A guest in a lab can be too slow for each frame.
+fn cam_captures_at_each_size() {
+    const SIZES: [[u32; 2]; 3] = [[640, 480], [1280, 720], [1920, 1080]];
+    const FRAMES: usize = 120;
+    let captures: String = SIZES
+        .iter()
+        .map(|[width, height]| {
+            format!("cam -c1 --capture={FRAMES} -s width={width},height={height},pixelformat=NV12 2> /out/{width}\n")
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let said = printed("scene=bars", &format!("cam -l 2> /out/list\n{captures}"), folder.path());
+    let expected = format!("Available cameras:\n1: 'imx219' ({CAMERA})\n");
+    let captured = said.strip_prefix(&expected).unwrap_or_else(|| panic!("{said}"));
+    assert!(!captured.contains("adjusted"), "{captured}");
+    let parts: Vec<&str> = captured.split(&format!("cam0: Capture {FRAMES} frames\n")).skip(1).collect();
+    assert_eq!(parts.len(), SIZES.len(), "{captured}");
+    for (part, [width, height]) in parts.into_iter().zip(SIZES) {
+        let sequence: Vec<u32> = frames(part).iter().map(|frame| frame.sequence).collect();
+        assert!(sequence.len() == FRAMES && sequence.is_sorted_by(|a, b| a < b), "{sequence:?}");
+        let bytes = format!("bytesused: {}/{}", width * height, width * height / 2);
+        assert_eq!(part.matches(&bytes).count(), FRAMES, "{part}");
+        println!("{width}x{height}: {} frames, the last is number {:?}", sequence.len(), sequence.last());
+    }
+}
+
+/// The tests of libcamera's own that queue up to eight requests, in each role, with the sizes that libcamera takes by default: up to the
+/// sensor's 3280x2464. More requests take hours in a lab.
+fn lc_compliance_is_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        format!("lc-compliance -c {CAMERA} -f '*_5:*_8:*UnbalancedStop*_1' 2> /out/log || echo failed\n");
+    let said = printed("scene=bars", &script, folder.path());
+    println!("{said}");
+    assert!(said.contains("[  PASSED  ] ") && !said.contains("FAILED") && !said.contains("failed"), "{said}");
+}
+
+/// The exposures with which the guest starts, in microseconds and with an analogue gain: too dark, about right, and too bright.
+const STARTS: [(u32, &str); 3] = [(100, "1.0"), (4000, "1.0"), (33_000, "8.0")];
+
+/// The lights: daylight, an incandescent lamp, and shade.
+const LIGHTS: [[f64; 3]; 3] = [[1.0, 1.0, 1.0], [1.4, 1.0, 0.6], [0.8, 1.0, 1.3]];
+
+/// The mean luma of a converged picture differs by at most this from that of another light and start, of 255.
+const LUMA_TOLERANCE: f64 = 5.0;
+
+/// The means of Cb and Cr of a grey scene differ by at most this from 128.
+const GREY_TOLERANCE: f64 = 3.0;
+
+fn lamp([red, green, blue]: [f64; 3]) -> String {
+    format!("lamp={red}:{green}:{blue}")
+}
+
+/// The first eight frames have an exposure by hand, from there on libcamera's AGC chooses it. It takes up to a hundred frames, because
+/// it changes an exposure by a fifth of what is missing each time, and has no limit for what it asks for in the dark.
+fn any_start_and_any_light_make_the_same_picture() {
+    const FRAMES: usize = 150;
+    let script: String = STARTS
+        .iter()
+        .enumerate()
+        .map(|(number, (exposure, gain))| {
+            format!(
+                "printf 'frames:\\n  - 0:\\n      AeEnable: false\\n      ExposureTime: {exposure}\\n      AnalogueGain: {gain}\\n' > /tmp/script
+                printf '  - 8:\\n      AeEnable: true\\n' >> /tmp/script
+                cam -c1 --capture={FRAMES} -s {FORMAT} --metadata --script=/tmp/script --file=/tmp/frame-# 2> /out/log{number}
+                mv $(ls /tmp/frame-* | sed -n 6p) /out/start{number}
+                mv $(ls /tmp/frame-* | tail -n 1) /out/end{number}
+                rm /tmp/frame-*\n"
+            )
+        })
+        .collect();
+    let mut ends = Vec::new();
+    for light in LIGHTS {
+        let folder = tempfile::tempdir().unwrap();
+        let said = printed(&format!("scene=checker,{}", lamp(light)), &script, folder.path());
+        let [dark, right, bright] =
+            ["start0", "start1", "start2"].map(|name| means(&folder.path().join(name))[0]);
+        assert!(dark + 20.0 < right && right + 20.0 < bright, "the starts are {dark}, {right}, {bright}");
+        for (number, part) in said.split(&format!("cam0: Capture {FRAMES} frames\n")).skip(1).enumerate() {
+            let end = means(&folder.path().join(format!("end{number}")));
+            println!("{light:?}, {:?}: {end:?}, {:?}", STARTS[number], frames(part).last());
+            ends.push(end);
+        }
+    }
+    assert_eq!(ends.len(), STARTS.len() * LIGHTS.len());
+    for [luma, cb, cr] in &ends {
+        assert!((luma - ends[0][0]).abs() <= LUMA_TOLERANCE, "{ends:?}");
+        assert!([cb, cr].iter().all(|chroma| (**chroma - 128.0).abs() <= GREY_TOLERANCE), "{ends:?}");
+    }
+}
+
+/// From daylight to a darker, redder light: libcamera exposes longer, takes red back, and the picture is the same again.
+fn another_light_is_followed() {
+    const BEFORE: usize = 80;
+    const FRAMES: usize = 200;
+    const DIM: [f64; 3] = [0.7, 0.5, 0.3];
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, out) = (folder.path().join("api"), folder.path().join("out"));
+    let script = format!(
+        "cam -c1 --capture={FRAMES} -s {FORMAT} --metadata --file=/tmp/frame-# 2> /out/log
+        mv $(ls /tmp/frame-* | sed -n {BEFORE}p) /out/before
+        mv $(ls /tmp/frame-* | tail -n 1) /out/after"
+    );
+    let mut minivmm = minivmm("scene=checker", &script, &out);
+    minivmm.args(["--timeout", "1200", "--api-socket"]).arg(&socket);
+    let mut child = guest::spawn(minivmm.stdin(Stdio::null()).stdout(Stdio::piped()));
+    let mut frames = Vec::new();
+    let mut is_dim = false;
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        take(&line.unwrap(), &mut frames);
+        if frames.len() > BEFORE && !is_dim {
+            is_dim = true;
+            let mut ctl = Command::new(guest::minivmm());
+            let output = guest::run(ctl.arg("ctl").arg(&socket).args(["set", "rkisp10", &lamp(DIM)]));
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    assert_eq!(frames.len(), FRAMES);
+    let [before, after] = ["before", "after"].map(|name| means(&out.join(name)));
+    let (first, last) = (&frames[BEFORE - 1], &frames[FRAMES - 1]);
+    println!("{before:?} with {first:?}, then {after:?} with {last:?}");
+    assert!((before[0] - after[0]).abs() <= LUMA_TOLERANCE, "{before:?}, {after:?}");
+    assert!(after[1..].iter().all(|chroma| (chroma - 128.0).abs() <= GREY_TOLERANCE), "{after:?}");
+    assert!(last.exposure_us * last.gain > 1.5 * first.exposure_us * first.gain, "{first:?}, {last:?}");
+    assert!(
+        last.colours[0] < 0.8 * first.colours[0] && last.colours[1] > 1.2 * first.colours[1],
+        "{first:?}, {last:?}"
+    );
+}
