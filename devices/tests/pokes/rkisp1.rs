@@ -167,7 +167,7 @@ impl Poked {
             self.set(register, value);
         }
         // From the frame's length on: lines, pixels of a line, columns, lines, width, height, increments, no flip, no binning.
-        let size = [WIDTH, HEIGHT].map(|length| u16::try_from(length).expect("it fits").to_be_bytes());
+        let size = [WIDTH, HEIGHT].map(|length| u16::try_from(length).expect("it is small").to_be_bytes());
         let window = [500_u16, 3448, 1000, 2279, 752, 1711].map(u16::to_be_bytes);
         self.sensor(0x160, window.as_flattened());
         self.sensor(0x16c, &[size.as_flattened(), &[1, 1, 0, 0, 0, 0]].concat());

@@ -4,7 +4,13 @@
 //! driver's module BDM bypasses the demosaicing: the sample of a pixel is its red, its green and its blue. So each sample shows what
 //! the blocks of raw samples do to it.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fmt::{Debug, Write as _},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use guest_images::Kind;
 use tests::{
@@ -99,15 +105,18 @@ impl Set {
         Self { kept, ..self }
     }
 
-    fn with<T: Into<i64>>(mut self, field: &'static str, values: impl IntoIterator<Item = T>) -> Self {
-        self.fields.push((field, values.into_iter().map(Into::into).collect()));
+    fn with<T: TryInto<i64, Error: Debug>>(
+        mut self,
+        field: &'static str,
+        values: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.fields.push((field, values.into_iter().map(|value| value.try_into().unwrap()).collect()));
         self
     }
 
     /// A window at the corner with 5 x 5 cells.
     fn with_cells(self, field: &'static str) -> Self {
-        let window = [CORNER[0], CORNER[1], 5 * CELL[0], 5 * CELL[1]];
-        self.with(field, window.map(|value| u32::try_from(value).unwrap()))
+        self.with(field, [CORNER[0], CORNER[1], 5 * CELL[0], 5 * CELL[1]])
     }
 
     /// The commands of tests/guest/rkisp1-params.c.
@@ -128,6 +137,7 @@ impl Set {
 }
 
 /// The points of a curve, which has `most` at 4096.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "points have 12 bits")]
 fn points(curve: fn(f64) -> f64, most: f64, widths: [u32; 16], base: u32) -> Vec<u32> {
     let at = |index: usize| widths[..index].iter().map(|width| 1 << (width + base)).sum::<u32>();
     (0..17).map(|index| (curve(f64::from(at(index)) / 4096.0) * most).round() as u32).collect()
@@ -141,9 +151,7 @@ fn published() -> Vec<Set> {
             INTERVALS[8 * half..][..8].iter().zip(0..).map(|(interval, nibble)| interval << (4 * nibble));
         [nibbles.sum::<u32>()]
     };
-    let gains = |colour: usize| {
-        (0..17 * 17).map(move |at| u32::try_from(lens_gain(colour, at % 17, at / 17)).unwrap())
-    };
+    let gains = |colour: usize| (0..17 * 17).map(move |at| lens_gain(colour, at % 17, at / 17));
     vec![
         Set::new("bypass", BDM),
         Set::new("bls", BDM | BLS)
@@ -198,11 +206,11 @@ fn published() -> Vec<Set> {
             .with("meas.hst_config.mode", [3_u32])
             .with("meas.hst_config.histogram_predivider", [4_u32])
             .with_cells("meas.hst_config.meas_window")
-            .with("meas.hst_config.hist_weight", (0..25).map(|cell| weight(cell)))
+            .with("meas.hst_config.hist_weight", (0..25).map(weight))
             .with("meas.afc_config.num_afm_win", [3_u32])
-            .with("meas.afc_config.afm_win[0]", FOCUS[0].map(|value| value as u32))
-            .with("meas.afc_config.afm_win[1]", FOCUS[1].map(|value| value as u32))
-            .with("meas.afc_config.afm_win[2]", FOCUS[2].map(|value| value as u32))
+            .with("meas.afc_config.afm_win[0]", FOCUS[0])
+            .with("meas.afc_config.afm_win[1]", FOCUS[1])
+            .with("meas.afc_config.afm_win[2]", FOCUS[2])
             .with("meas.afc_config.var_shift", [0x0004_0000_u32]),
     ]
 }
@@ -213,7 +221,7 @@ fn others() -> Vec<Set> {
     let white = |name, mode: u32| {
         Set::new(name, BDM | AWB | AWB_GAIN)
             .with("meas.awb_meas_config.awb_mode", [mode])
-            .with("meas.awb_meas_config.awb_wnd", [0, 0, WIDTH as u32, HEIGHT as u32])
+            .with("meas.awb_meas_config.awb_wnd", [0, 0, WIDTH, HEIGHT])
             .with("meas.awb_meas_config.max_csum", [255_u32])
             .with("others.awb_gain_config.gain_red", [256_u32])
             .with("others.awb_gain_config.gain_green_r", [256_u32])
@@ -278,7 +286,7 @@ fn others() -> Vec<Set> {
             .with("others.bls_config.enable_auto", [1_u32])
             .with("others.bls_config.en_windows", [1_u32])
             // The driver takes the size as the last column and line.
-            .with("others.bls_config.bls_window1", [0, 0, WIDTH as u32, HEIGHT as u32])
+            .with("others.bls_config.bls_window1", [0, 0, WIDTH, HEIGHT])
             .with("others.bls_config.bls_samples", [BLACK_SAMPLES]),
     ]
 }
@@ -671,6 +679,11 @@ fn is_counted(x: usize, y: usize, step: usize) -> bool {
     (x - CORNER[0]).is_multiple_of(step) && (y - CORNER[1]).is_multiple_of(step)
 }
 
+/// The bin of a value in units of a bin.
+fn bin(value: f64) -> usize {
+    (0..16).rfind(|&bin| f64::from(bin) <= value).map_or(0, |bin| bin as usize)
+}
+
 /// Exposure and histogram of cells, and focus, of grey pixels.
 fn cells(made: &Made) {
     let found = &made.statistics["cells"];
@@ -692,7 +705,7 @@ fn cells(made: &Made) {
     let mut bins = vec![0.0; 16];
     for index in 0..25 {
         for (x, y) in cell(index as usize).filter(|&(x, y)| is_counted(x, y, 4)) {
-            bins[(made.sample(x, y) / 256.0) as usize] += f64::from(weight(index));
+            bins[bin(made.sample(x, y) / 256.0)] += f64::from(weight(index));
         }
     }
     assert_eq!(found["histogram"], bins);
@@ -711,7 +724,7 @@ fn measurements(made: &Made) {
     let mut bins = vec![0.0; 16];
     let whole = window([CORNER[0], CORNER[1], 5 * CELL[0], 5 * CELL[1]]);
     for (x, y) in whole.filter(|&(x, y)| is_counted(x, y, 3)) {
-        bins[(made.pictures["luma"].luma(x, y) / 16.0) as usize] += 16.0;
+        bins[bin(made.pictures["luma"].luma(x, y) / 16.0)] += 16.0;
     }
     assert_eq!(luma["histogram"], bins);
     for name in ["white-rgb", "white-ycbcr"] {
