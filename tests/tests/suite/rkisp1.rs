@@ -60,7 +60,7 @@ pub(crate) const FUNCTIONS: &str = r#"
         echo "$1 $4:" $(sed -n 's/.*seq: *\([0-9]*\) .*/\1/p' /tmp/$1.log)
     }
     quiet() {
-        dmesg | grep -E "WARNING|BUG|Oops|nobody cared|rk3x-i2c|imx219|rkisp1|rk_dphy" | grep -vE "registered rkisp1_|Consider updating driver imx219"
+        dmesg | grep -E "WARNING|BUG|Oops|nobody cared|rk3x-i2c|imx219|rkisp1|rk_dphy" | grep -vE "registered rkisp1_|Consider updating driver imx219| STATUS "
     }
 "#;
 
@@ -279,10 +279,12 @@ fn streams_begin_and_end() {
     assert_eq!(ran.printed.lines().filter(|line| line.starts_with("mainpath NV12:")).count(), 200);
 }
 
-/// What v4l2-compliance finds on all nodes of rkisp1 and imx219, and the causes, which are the driver's (Linux 6.1). The pads of
-/// parameters and statistics have the code `MEDIA_BUS_FMT_METADATA_FIXED` alone: rkisp1_isp_enum_mbus_code() returns -EINVAL for an index
-/// above 0 and not for a reserved field, and the frames of metadata have no size.
-const COMPLIANCE: [(&str, usize); 3] = [
+/// What v4l2-compliance of Debian 12 finds on all nodes of rkisp1 and imx219 in Linux 6.1. The first is the program's, which has the old
+/// name of NV21, in its code. The others are the driver's: the pads of parameters and statistics have the code
+/// `MEDIA_BUS_FMT_METADATA_FIXED` alone, rkisp1_isp_enum_mbus_code() returns -EINVAL for an index above 0 and not for a reserved field,
+/// and the frames of metadata have no size.
+const COMPLIANCE: [(&str, usize); 4] = [
+    ("description mismatch: was 'Y/VU 4:2:0', expected 'Y/CrCb 4:2:0'", 2),
     ("VIDIOC_SUBDEV_ENUM_MBUS_CODE, &mbus_core_enum) != EINVAL", 2),
     ("fmt.width == 0 || fmt.width > 65536", 4),
     ("checkMBusFrameFmt(node, fmt.format)", 4),
@@ -294,10 +296,10 @@ fn drivers_come_and_go() {
             only mainpath; sensor SRGGB10_1X10 640x480; isp YUYV8_2X8 640x480
             path mainpath YUYV8_2X8 640x480 YUYV8_1_5X8 640x480
         }
-        modules; set_up; stream mainpath 640 480 NV12 2
+        modules; v4l2-compliance -m /dev/media0 | grep -E 'fail:|^Grand'
+        set_up; stream mainpath 640 480 NV12 2
         rmmod rockchip-isp1 imx219 && modules; set_up; stream mainpath 640 480 NV12 2
-        rmmod rockchip-isp1 imx219 i2c-rk3x phy-rockchip-dphy-rx0 && modules; set_up; stream mainpath 640 480 NV12 2
-        v4l2-compliance -m /dev/media0 | grep -E 'fail:|^Grand'";
+        rmmod rockchip-isp1 imx219 i2c-rk3x phy-rockchip-dphy-rx0 && modules; set_up; stream mainpath 640 480 NV12 2";
     let ran = run("--camera none --device rkisp1", script, folder.path());
     assert_eq!(ran.printed.matches("mainpath NV12: 0 1").count(), 3, "{}", ran.printed);
     for (failure, count) in COMPLIANCE {
@@ -305,7 +307,7 @@ fn drivers_come_and_go() {
     }
     let known: usize = COMPLIANCE.iter().map(|(_, count)| count).sum();
     assert_eq!(ran.printed.matches("fail:").count(), known, "{}", ran.printed);
-    assert!(ran.printed.contains("Succeeded: 475, Failed: 6, Warnings: 0"), "{}", ran.printed);
+    assert!(ran.printed.contains("Succeeded: 473, Failed: 8, Warnings: 0"), "{}", ran.printed);
 }
 
 fn two_cameras_stream_beside_ours() {
