@@ -2,7 +2,8 @@
 
 use std::{
     fmt::Write as _,
-    fs,
+    fs, io,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::LazyLock,
@@ -108,6 +109,22 @@ pub fn end_within<T>(thread: &JoinHandle<T>, pid: u32, limit: Duration) {
             panic!("no end after {limit:?}; its threads wait in {threads}");
         }
         thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Connects to the socket of a machine. Its file is there a moment before the machine listens.
+///
+/// # Errors
+/// If there is no such socket, or if nobody listens within [`LIMIT`].
+pub fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let start = Instant::now();
+    loop {
+        match UnixStream::connect(socket) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && start.elapsed() < LIMIT => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            stream => return stream,
+        }
     }
 }
 

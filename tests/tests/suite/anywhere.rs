@@ -4,7 +4,6 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -225,7 +224,7 @@ fn check_answers(socket: &Path, folder: &Path) {
         (r#"{"verb":"resume"}"#, "done"),
         (r#"{"verb":"events"}"#, "status"),
     ];
-    let mut stream = UnixStream::connect(socket).unwrap();
+    let mut stream = guest::connect(socket).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let mut answers = String::new();
     for (request, expected) in requests {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    os::unix::{fs::MetadataExt as _, net::UnixStream, process::ExitStatusExt as _},
+    os::unix::{fs::MetadataExt as _, process::ExitStatusExt as _},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -65,7 +65,7 @@ fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The whole answer to the bytes of a request.
 fn answer(socket: &Path, request: &str) -> Option<String> {
-    let mut stream = UnixStream::connect(socket).ok()?;
+    let mut stream = guest::connect(socket).ok()?;
     stream.set_read_timeout(Some(guest::LIMIT)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
@@ -132,8 +132,8 @@ fn the_socket_has_the_figures() {
         body(&answer(&socket, request).unwrap(), status);
     }
     // A client that does not ask, and one that does not read, delay nobody.
-    let _silent = UnixStream::connect(&socket).unwrap();
-    (&UnixStream::connect(&socket).unwrap()).write_all(get.as_bytes()).unwrap();
+    let _silent = guest::connect(&socket).unwrap();
+    (&guest::connect(&socket).unwrap()).write_all(get.as_bytes()).unwrap();
     body(&answer(&socket, get).unwrap(), "200 OK");
     guest::kill(machine.id(), Signal::TERM);
     let status = wait("the machine's end", || machine.try_wait().unwrap());

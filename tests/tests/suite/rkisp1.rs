@@ -200,6 +200,7 @@ fn linux_streams_by_both_paths() {
         only both; isp YUYV8_2X8 640x480
         path mainpath YUYV8_2X8 640x480 YUYV8_1_5X8 640x480; path selfpath YUYV8_2X8 640x480 YUYV8_2X8 320x240
         v4l2-ctl -d $(media-ctl -e rkisp1_mainpath) -v width=640,height=480,pixelformat=NV12 || exit 6
+        v4l2-ctl -d $(media-ctl -e rkisp1_selfpath) -v width=320,height=240,pixelformat=XR24 || exit 6
         stream selfpath 320 240 XR24 {count} rgb & stream mainpath 640 480 NV12 {count} nv12; wait"
     );
     let ran = run("--camera none --device rkisp1,scene=gradient,noise=no", &script, folder.path());

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, ErrorKind, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::Path,
     thread,
@@ -77,18 +77,7 @@ struct Client(BufReader<UnixStream>);
 
 impl Client {
     fn new(socket: &Path) -> Self {
-        // The socket's file is there a moment before the machine listens.
-        let begun = Instant::now();
-        let stream = loop {
-            match UnixStream::connect(socket) {
-                Err(error)
-                    if error.kind() == ErrorKind::ConnectionRefused && begun.elapsed() < guest::LIMIT =>
-                {
-                    thread::sleep(Duration::from_millis(5));
-                }
-                stream => break stream.unwrap(),
-            }
-        };
+        let stream = guest::connect(socket).unwrap();
         stream.set_read_timeout(Some(guest::LIMIT)).unwrap();
         Self(BufReader::new(stream))
     }
