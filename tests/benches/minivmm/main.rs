@@ -1,7 +1,9 @@
-//! The benchmarks, run by `cargo bench`: camera DMA compared with memcpy, the rate of a sensor, the ISP, the cost of fault points,
-//! boot time and memory overhead, also beside QEMU's microvm, files on their way out, allocations of the CMA model, checks of device trees.
+//! The benchmarks, run by `cargo bench`.
 //!
-//! Prints tables, and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- faults`, `-- boot`,
+//! They measure camera DMA compared with memcpy, the rate of a sensor, the ISP, the camera rkisp1, the cost of fault points, boot time and
+//! memory overhead, also beside QEMU's microvm, files on their way out, allocations of the CMA model, and checks of device trees.
+//!
+//! Prints tables, and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- rkisp1`, `-- faults`, `-- boot`,
 //! `-- microvm`, `-- files`, `-- model` and `-- check` run a part.
 
 use std::{
@@ -24,6 +26,7 @@ mod isp;
 mod microvm;
 mod model;
 mod rate;
+mod rkisp1;
 
 /// The system's heap with a counter of allocations, for code that must not allocate.
 struct Counting;
@@ -70,6 +73,7 @@ struct BenchReport {
     camera: Option<Vec<camera::Figures>>,
     rate: Option<Vec<rate::Figures>>,
     isp: Option<Vec<isp::Figures>>,
+    rkisp1: Option<Vec<rkisp1::Figures>>,
     faults: Option<Vec<faults::Figures>>,
     boot: Option<boot::Figures>,
     microvm: Option<microvm::Figures>,
@@ -102,6 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         camera: wanted("camera").then(camera::run).transpose()?,
         rate: wanted("rate").then(rate::run).transpose()?,
         isp: wanted("isp").then(isp::run).transpose()?,
+        rkisp1: wanted("rkisp1").then(rkisp1::run).transpose()?,
         faults: wanted("faults").then(faults::run).transpose()?,
         boot: wanted("boot").then(|| boot::run(release, &folder)).transpose()?,
         microvm: wanted("microvm").then(|| microvm::run(release)).transpose()?,
