@@ -96,6 +96,22 @@ pub(crate) fn constants_page(constants: &[Constant]) -> String {
     page
 }
 
+/// The page of a device: its title, its `manual.md`, and the tables of `regs.rs` in the same folder.
+pub(crate) fn manual_page(
+    title: &str,
+    manual: &str,
+    registers: &[Register],
+    constants: &[Constant],
+) -> String {
+    format!(
+        "# {title}\n\n\
+         Generated from `regs.rs` and `manual.md`. A test there compares them, and says how to regenerate this page.\n\n\
+         {manual}{}{}",
+        registers_page(registers),
+        constants_page(constants)
+    )
+}
+
 /// Panics if the file `path`, relative to this crate's folder, differs from `made`, the text that a table gives.
 #[cfg(test)]
 #[track_caller]

@@ -3,7 +3,7 @@
 //! Offsets are flat: a plan of faults selects a register by them. The region `csr` begins at 0, `desc` at [`DESCRIPTOR`] and
 //! `resp` at [`RESPONSE`].
 
-use crate::register_table::{constants, constants_page, registers, registers_page};
+use crate::register_table::{constants, manual_page, registers};
 
 registers! {
     STATUS = 0x000, W1c, 0x00a, "STATUS_* bits. Writing 1 clears STATUS_IRQ and the STATUS_STOPPED_ON_* bits; the others are read only.";
@@ -57,14 +57,7 @@ constants! {
 
 /// The manual, as a page in Markdown.
 pub fn reference() -> String {
-    let mut page = String::from(
-        "# The DMA engine `msgdma`\n\n\
-         Generated from `regs.rs` and `manual.md`. A test there compares them, and says how to regenerate this page.\n\n",
-    );
-    page += include_str!("manual.md");
-    page += &registers_page(REGISTERS);
-    page += &constants_page(CONSTANTS);
-    page
+    manual_page("The DMA engine `msgdma`", include_str!("manual.md"), REGISTERS, CONSTANTS)
 }
 
 #[cfg(test)]

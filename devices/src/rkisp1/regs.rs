@@ -3,7 +3,7 @@
 //! Names and offsets are those of Linux's `drivers/media/platform/rockchip/rkisp1/rkisp1-regs.h`, without the prefix `RKISP1_CIF_`
 //! and for version 10, which the RK3399 has.
 
-use crate::register_table::{Access, Register, constants, constants_page, registers, registers_page};
+use crate::register_table::{Access, Register, constants, manual_page, registers};
 
 /// The size of the register region in bytes.
 pub const SIZE: u32 = 0x4000;
@@ -585,14 +585,7 @@ pub(super) fn reset_values() -> Box<[u32]> {
 
 /// The manual, as a page in Markdown.
 pub fn reference() -> String {
-    let mut page = String::from(
-        "# The camera `rkisp1`\n\n\
-         Generated from `regs.rs` and `manual.md`. A test there compares them, and says how to regenerate this page.\n\n",
-    );
-    page += include_str!("manual.md");
-    page += &registers_page(REGISTERS);
-    page += &constants_page(CONSTANTS);
-    page
+    manual_page("The camera `rkisp1`", include_str!("manual.md"), REGISTERS, CONSTANTS)
 }
 
 #[cfg(test)]

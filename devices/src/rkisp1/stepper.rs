@@ -40,7 +40,7 @@ impl Stepper {
         self.job.is_some()
     }
 
-    /// The pixels of the sensor's array that the frame in work reads; 0 if there is none. This says how long it takes.
+    /// The number of pixels of the sensor's array that the current frame reads, which decides how long it takes; 0 without a frame.
     pub fn pixels(&self) -> u64 {
         self.job.as_ref().map_or(0, |job| {
             let [width, height] = job.sensor.settings.size.map(|pixels| pixels * job.sensor.settings.binning);

@@ -47,7 +47,7 @@ const SENSOR_REGISTERS: [Range<u16>; 8] = [
     0x620..0x628,
 ];
 
-/// Width and height of a frame that is set up: little work, and not the least that there is.
+/// Width and height of a frame that is set up: little work, but above the minimum.
 const WIDTH: u32 = 48;
 const HEIGHT: u32 = 34;
 

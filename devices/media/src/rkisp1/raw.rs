@@ -83,7 +83,7 @@ impl BlackMeter {
         }
     }
 
-    /// The levels. The divider is the number of samples that is set, whether there were so many or not.
+    /// The levels. The sums are divided by the number of samples in the setting, even if fewer were measured.
     pub(super) fn finish(&mut self, black: Option<&BlackLevel>) -> [u16; 4] {
         let shift = black.map_or(0, |black| black.samples.min(18));
         let levels = self.sums.map(|sum| u16::try_from(sum >> shift).unwrap_or(u16::MAX));

@@ -32,7 +32,7 @@ const ADDRESS_BITS: u32 = 0x07ff_ffff;
 /// How far the message on the bus is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Progress {
-    /// There is none.
+    /// No message.
     #[default]
     Idle,
     /// Its address byte comes next.

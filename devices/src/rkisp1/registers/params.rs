@@ -325,7 +325,7 @@ impl Registers {
         }
     }
 
-    /// Puts `statistics` into the registers of measured values. The bits of `ISP_RIS` for those that there are.
+    /// Puts `statistics` into the registers of measured values. Returns the bits of `ISP_RIS` for those that were measured.
     pub(super) fn take_statistics(&mut self, statistics: &Statistics) -> u32 {
         let mut done = 0;
         for (register, level) in (ISP_BLS_A_MEASURED..).step_by(4).zip(statistics.black_level) {

@@ -192,7 +192,7 @@ fn the_index_moves_on_and_stays_between_messages() {
     assert_eq!((chip.read(), chip.read()), (0x06, 0x40));
     write(&mut chip, 0xffff, &[5]);
     assert_eq!(read(&mut chip, 0xffff), [5, 0x02, 0x19]);
-    // Half of an address is none yet.
+    // One byte does not set the address, which has two.
     chip.start(false);
     assert!(chip.write(0x01));
     chip.start(false);

@@ -215,7 +215,7 @@ fn denoised(params: &Params, at: [u32; 2]) -> f64 {
     samples[0][at[1] as usize][at[0] as usize].into()
 }
 
-/// What becomes of the pixel of 1760 if so many neighbours have this weight, of which so many 64ths are left.
+/// The denoised value of the pixel of 1760, whose `neighbours` of 1600 count with `weight`, of which `left` 64ths remain.
 fn mixed(neighbours: f64, weight: f64, left: f64) -> f64 {
     1760.0 - 160.0 * neighbours * weight * left / (64.0 * (16.0 + neighbours * weight))
 }
