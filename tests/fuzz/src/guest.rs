@@ -1,8 +1,22 @@
 //! Guest memory that a target uses again for each input.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, ops::Range};
 
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+
+/// The memory at the addresses `range`, which a target always gives; as the last input left it.
+///
+/// # Panics
+/// If the host has no memory left.
+pub fn memory(range: Range<u64>) -> GuestMemoryMmap {
+    thread_local! {
+        static RAM: OnceCell<GuestMemoryMmap> = const { OnceCell::new() };
+    }
+    let size = (range.end - range.start) as usize;
+    let make =
+        || GuestMemoryMmap::from_ranges(&[(GuestAddress(range.start), size)]).expect("there is memory");
+    RAM.with(|ram| ram.get_or_init(make).clone())
+}
 
 /// A stretch of guest memory from `BASE` on.
 #[derive(Debug, Clone)]

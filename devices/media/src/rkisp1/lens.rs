@@ -91,12 +91,9 @@ impl Shading {
         balance: i16,
         line: &mut [i16],
     ) {
-        let edges = self.edges(&lens.gains[phase.channel(y, parity)], y);
-        for (ends, bounds) in edges.windows(2).zip(self.begins[parity].windows(2)) {
-            let range = bounds[0]..bounds[1];
-            let ways = &self.columns[parity][range.clone()];
-            shade(level, [ends[0], ends[1]], balance, ways, &mut line[range]);
-        }
+        self.sectors(lens, phase, y, parity, line, |ends, ways, line| {
+            shade(level, ends, balance, ways, line);
+        });
     }
 
     /// The gains of the columns of one parity of line `y`.
@@ -109,11 +106,26 @@ impl Shading {
         parity: usize,
         line: &mut [i16],
     ) {
+        self.sectors(lens, phase, y, parity, line, |ends, ways, line| {
+            ramp(level, ends, ways, line);
+        });
+    }
+
+    /// Calls `process` for each sector of the columns of one parity of line `y`: with the gains at its ends, the ways of its columns, and
+    /// its part of the line.
+    fn sectors(
+        &self,
+        lens: &LensShading,
+        phase: Phase,
+        y: u32,
+        parity: usize,
+        line: &mut [i16],
+        mut process: impl FnMut([i16; 2], &[i16], &mut [i16]),
+    ) {
         let edges = self.edges(&lens.gains[phase.channel(y, parity)], y);
         for (ends, bounds) in edges.windows(2).zip(self.begins[parity].windows(2)) {
             let range = bounds[0]..bounds[1];
-            let ways = &self.columns[parity][range.clone()];
-            ramp(level, [ends[0], ends[1]], ways, &mut line[range]);
+            process([ends[0], ends[1]], &self.columns[parity][range.clone()], &mut line[range]);
         }
     }
 }

@@ -6,11 +6,8 @@
 #[path = "../../../../devices/tests/pokes/mod.rs"]
 mod pokes;
 
-use std::cell::OnceCell;
-
-use fuzz::Start;
+use fuzz::{Start, guest::memory};
 use pokes::{MEMORY, Poked};
-use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// The cameras. An input selects one by its first byte.
 const CAMERAS: [&str; 3] = ["timing=stall", "timing=free,fps=1000", "timing=stall,noise=no"];
@@ -50,19 +47,9 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-thread_local! {
-    static RAM: OnceCell<GuestMemoryMmap> = const { OnceCell::new() };
-}
-
 fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
     let Some((first, rest)) = bytes.split_first() else { return };
-    let size = (MEMORY.end - MEMORY.start) as usize;
-    let memory = RAM.with(|ram| {
-        ram.get_or_init(|| {
-            GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY.start), size)]).expect("there is memory")
-        })
-        .clone()
-    });
+    let memory = memory(MEMORY);
     let mut poked = Poked::new(CAMERAS[usize::from(first & 0x7f) % CAMERAS.len()], &memory, true);
     for number in rest.as_chunks().0 {
         poked.poke(u64::from_le_bytes(*number));

@@ -6,11 +6,8 @@
 #[path = "../../../../devices/tests/pokes/rkisp1.rs"]
 mod rkisp1;
 
-use std::cell::OnceCell;
-
-use fuzz::Start;
+use fuzz::{Start, guest::memory};
 use rkisp1::{MEMORY, Poked};
-use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// The cameras. An input selects one by its first byte.
 const CAMERAS: [&str; 2] = ["scene=gradient", "scene=flat,noise=no"];
@@ -68,19 +65,9 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-thread_local! {
-    static RAM: OnceCell<GuestMemoryMmap> = const { OnceCell::new() };
-}
-
 fuzz::target!(Start { seeds: seeds(), ..Start::default() }, |bytes| {
     let Some((first, rest)) = bytes.split_first() else { return };
-    let size = (MEMORY.end - MEMORY.start) as usize;
-    let memory = RAM.with(|ram| {
-        ram.get_or_init(|| {
-            GuestMemoryMmap::from_ranges(&[(GuestAddress(MEMORY.start), size)]).expect("there is memory")
-        })
-        .clone()
-    });
+    let memory = memory(MEMORY);
     let mut poked = Poked::new(CAMERAS[usize::from(*first) % CAMERAS.len()], &memory);
     for number in rest.as_chunks().0 {
         poked.poke(u64::from_le_bytes(*number));
