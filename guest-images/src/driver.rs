@@ -1,4 +1,4 @@
-//! Builds the camera's driver as a module for the guest's kernel.
+//! Builds the camera's driver as a module for the guest's kernel, with the drivers of other devices that the kernel lacks.
 
 use std::{
     fs,
@@ -80,6 +80,7 @@ impl<'a> Driver<'a> {
             let copy = work.join(source.file_name().unwrap_or_default());
             fs::copy(source, copy).map_err(Error::io("cannot copy", source))?;
         }
+        self.kernel.add_upstream_drivers(&work)?;
         self.kernel.build_module(lock, &work)?;
         cache::create_whole(&self.folder, |partial| {
             // This includes the modules for tests, which the guest does not load at boot.

@@ -311,6 +311,7 @@ impl FrameSettings {
             exposure_ns: self.exposure.time_ns,
             analogue_gain: self.exposure.gain,
             digital_gain: self.digital_gain,
+            black: sensor::BLACK,
         }
     }
 }

@@ -11,8 +11,15 @@ use super::{
     sensor::{Light, Sensor, Settings},
 };
 
-/// The phase of the array.
-const PHASE: Phase = Phase::Rggb;
+/// What the light of a frame depends on.
+#[derive(Debug, PartialEq, Eq)]
+struct LightKey {
+    part: Rect,
+    /// The phase of the array.
+    phase: Phase,
+    /// The number of the picture in the scene file.
+    picture: usize,
+}
 
 /// A scene behind a lens, on the whole array of a sensor.
 #[derive(Debug)]
@@ -23,8 +30,8 @@ pub struct RawSource {
     scene: SceneSettings,
     scene_file: Option<SceneFile>,
     sensor: Sensor,
-    /// The light on a part of the array, with the number of the picture in the scene file.
-    light: Option<(Rect, usize, Light)>,
+    /// The light on a part of the array.
+    light: Option<(LightKey, Light)>,
 }
 
 impl RawSource {
@@ -55,16 +62,18 @@ impl RawSource {
         self.light = None;
     }
 
-    /// Lets the light of frame `number` fall on the part of the array that `settings` read out. False if `abort` was set meanwhile.
+    /// Lets the light of frame `number` fall on the part of the array that `settings` read out. The frame has this phase. False if
+    /// `abort` was set meanwhile.
     ///
     /// # Panics
     /// If that part reaches beyond the array.
-    pub fn expose(&mut self, settings: &Settings, number: u32, abort: &AtomicBool) -> bool {
+    pub fn expose(&mut self, settings: &Settings, phase: Phase, number: u32, abort: &AtomicBool) -> bool {
         let [left, top] = settings.crop;
         let [width, height] = settings.size.map(|pixels| pixels * settings.binning);
         let part = Rect { left, top, width, height };
         let picture = self.scene_file.as_ref().map_or(0, |file| number as usize % file.count());
-        if self.light.as_ref().is_some_and(|(of, shown, _)| (*of, *shown) == (part, picture)) {
+        let key = LightKey { part, phase: settings.phase(phase), picture };
+        if self.light.as_ref().is_some_and(|(of, _)| *of == key) {
             return true;
         }
         let scene = match &self.scene_file {
@@ -75,8 +84,8 @@ impl RawSource {
             None => Scene::drawn(self.scene, self.array, self.seed),
         };
         let draw = |y: u32, line: &mut [u8]| scene.line(y, line);
-        let light = Light::on_part(self.array, part, PHASE, self.lamp, true, draw, abort);
-        self.light = light.map(|light| (part, picture, light));
+        let light = Light::on_part(self.array, part, key.phase, self.lamp, true, draw, abort);
+        self.light = light.map(|light| (key, light));
         self.light.is_some()
     }
 
@@ -86,7 +95,7 @@ impl RawSource {
     /// # Panics
     /// If the length of `samples` is not that of a line.
     pub fn read_line(&self, settings: &Settings, number: u32, y: u32, samples: &mut [u16]) {
-        if let Some((_, _, light)) = &self.light {
+        if let Some((_, light)) = &self.light {
             self.sensor.read_line(light, &Settings { crop: [0, 0], ..*settings }, number, y, samples);
         }
     }
@@ -100,11 +109,12 @@ fn relative(lamp: [u32; 3]) -> [f64; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sensor::BLACK;
 
     const ARRAY: [u32; 2] = [128, 96];
 
     fn frame(source: &mut RawSource, settings: &Settings) -> Vec<Vec<u16>> {
-        assert!(source.expose(settings, 0, &AtomicBool::new(false)));
+        assert!(source.expose(settings, settings.phase(Phase::Rggb), 0, &AtomicBool::new(false)));
         let line = |y| {
             let mut samples = vec![0; settings.size[0] as usize];
             source.read_line(settings, 0, y, &mut samples);
@@ -126,6 +136,7 @@ mod tests {
             exposure_ns: 10_000_000,
             analogue_gain: 256,
             digital_gain: 256,
+            black: BLACK,
         };
         let all = frame(&mut source, &whole);
         let part = Settings { crop: [32, 16], size: [64, 48], ..whole };
@@ -150,6 +161,7 @@ mod tests {
             exposure_ns: 5_000_000,
             analogue_gain: 256,
             digital_gain: 256,
+            black: BLACK,
         };
         let lit = |lamp| SensorSpec { noise: false, lamp, ..SensorSpec::default() };
         let mut source = RawSource::new(&lit([1000; 3]), Pattern::Gradient, ARRAY, 1).unwrap();

@@ -19,7 +19,25 @@ pub trait Chip: Send {
     fn reset(&mut self);
 }
 
-/// A bus. Chips of several kinds are an `enum` that is a [`Chip`].
+impl<C: Chip + ?Sized> Chip for Box<C> {
+    fn start(&mut self, read: bool) {
+        (**self).start(read);
+    }
+
+    fn write(&mut self, byte: u8) -> bool {
+        (**self).write(byte)
+    }
+
+    fn read(&mut self) -> u8 {
+        (**self).read()
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+}
+
+/// A bus. Chips of several kinds are boxes.
 #[derive(Debug)]
 pub struct Bus<C> {
     /// Each chip behind its 7-bit address.

@@ -45,6 +45,8 @@ pub enum Cell {
     Phandle(String),
     /// The phandle of the `fixed-clock` of this frequency in hertz. The machine makes one node for all that refer to it.
     Clock(u32),
+    /// The phandle of the `regulator-fixed` of this voltage in microvolts. The machine makes one node for all that refer to it.
+    Supply(u32),
 }
 
 impl Cell {
@@ -123,7 +125,15 @@ impl Node {
     pub fn clocks(&self) -> impl Iterator<Item = u32> {
         self.all_cells().filter_map(|cell| match cell {
             Cell::Clock(frequency) => Some(*frequency),
-            Cell::Number(_) | Cell::Phandle(_) => None,
+            Cell::Number(_) | Cell::Phandle(_) | Cell::Supply(_) => None,
+        })
+    }
+
+    /// The voltages of the supplies that this node and those below it refer to, in microvolts.
+    pub fn supplies(&self) -> impl Iterator<Item = u32> {
+        self.all_cells().filter_map(|cell| match cell {
+            Cell::Supply(microvolts) => Some(*microvolts),
+            Cell::Number(_) | Cell::Phandle(_) | Cell::Clock(_) => None,
         })
     }
 
@@ -131,7 +141,7 @@ impl Node {
     pub fn references(&self) -> impl Iterator<Item = &str> {
         self.all_cells().filter_map(|cell| match cell {
             Cell::Phandle(label) => Some(label.as_str()),
-            Cell::Number(_) | Cell::Clock(_) => None,
+            Cell::Number(_) | Cell::Clock(_) | Cell::Supply(_) => None,
         })
     }
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     i2c::{Bus, rk3x::Controller},
     platform::{BuildError, Counters, DeviceSpec, Parts, PlatformDevice, options::Given, unchangeable},
-    sensors::{ImageSensor as _, imx219, options},
+    sensors::options,
 };
 
 /// The stack of the camera's thread, in bytes.
@@ -72,13 +72,13 @@ impl Rkisp1 {
 
     fn build(spec: &Rkisp1Spec, mut parts: Parts) -> Result<(Arc<Shared>, Worker), BuildError> {
         let registers = Registers::new(parts.interrupt()?, parts.faults.clone());
-        let sensor = imx219::Imx219::new();
         let seed = spec.seed.or(parts.seed).unwrap_or_default();
-        let source = RawSource::new(&spec.scene.sensor, spec.scene.pattern, sensor.array(), seed)
+        let source = RawSource::new(&spec.scene.sensor, spec.scene.pattern, spec.sensor.array(), seed)
             .map_err(|error| BuildError::request(parts.id.as_str(), error))?;
-        let bus = Bus::new(vec![(imx219::ADDRESS, sensor)]);
+        let sensor = spec.sensor.address();
+        let bus = Bus::new(vec![(sensor, spec.sensor.chip())]);
         let i2c = Controller::new(bus, parts.faults.clone());
-        let state = State::new(registers, i2c, parts.interrupt()?);
+        let state = State::new(registers, i2c, sensor, parts.interrupt()?);
         let worker = Worker::new(source, parts.dma()?, state.registers.abandon());
         Ok((Arc::new(Shared::new(state)), worker))
     }

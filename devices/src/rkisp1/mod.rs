@@ -1,5 +1,5 @@
 //! A camera as on Rockchip's RK3399: the ISP `rockchip,rk3399-cif-isp` with its CSI-2 receiver and D-PHY, and an image sensor on an I2C
-//! bus. Linux drives all of it with its own drivers: rkisp1, phy-rockchip-dphy-rx0, i2c-rk3x and imx219.
+//! bus. Linux drives all of it with its own drivers: rkisp1, phy-rockchip-dphy-rx0, i2c-rk3x and the sensor's.
 //!
 //! The guest programs the [sensor](crate::sensors) through the [I2C controller](crate::i2c::rk3x). The sensor's clock begins frames. A
 //! frame that receiver and ISP are set up for is exposed and processed by [`media::rkisp1`] on the camera's thread, and its two paths

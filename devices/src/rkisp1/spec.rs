@@ -11,7 +11,7 @@ use crate::{
         options::{self, DMA_KEYS, Given, OptionError},
     },
     sensors::{
-        imx219,
+        Model,
         options::{LAMP_KEY, SCENE_KEYS, SceneOptions},
     },
 };
@@ -37,13 +37,15 @@ pub(super) const NAME: &str = "rkisp1";
 pub(super) const LAMP: &str = LAMP_KEY.name;
 
 const KEYS: &[Key] = &[
-    Key { name: "sensor", value: "imx219", meaning: "the image sensor (default and only one: imx219)" },
+    Key { name: "sensor", value: "imx219|imx290", meaning: "the image sensor (default imx219)" },
     Key { name: "seed", value: "N", meaning: "seed of everything random (default: the machine's)" },
 ];
 
 /// The specification of the camera.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rkisp1Spec {
+    /// The sensor.
+    pub sensor: Model,
     /// What the sensor looks at.
     pub scene: SceneOptions,
     /// The way to guest memory. Linux's driver takes buffers from the default window.
@@ -60,8 +62,10 @@ impl FromStr for Rkisp1Spec {
         for (key, value) in options::read(NAME, REGISTRATION.keys, text)? {
             let given = Given { device: NAME, key, value };
             match key {
-                "sensor" if value == "imx219" => {}
-                "sensor" => return Err(given.invalid("imx219")),
+                "sensor" => {
+                    let model = Model::ALL.into_iter().find(|model| model.name() == value);
+                    spec.sensor = model.ok_or_else(|| given.invalid("imx219 or imx290"))?;
+                }
                 "seed" => spec.seed = Some(given.number(|_| true, "a whole number below 2^64")?),
                 _ => {
                     if !spec.scene.set(given)? {
@@ -74,19 +78,12 @@ impl FromStr for Rkisp1Spec {
     }
 }
 
-/// The lanes between sensor and receiver, as `data-lanes` has them.
-const LANES: [u32; 2] = [1, 2];
-
-/// The clock of the D-PHY's reference, and the sensor's external one.
+/// The clock of the D-PHY's reference.
 const REFERENCE: u32 = 24_000_000;
 
 /// The clocks of the buses of the RK3399, in hertz.
 const ACLK: u32 = 400_000_000;
 const PCLK: u32 = 100_000_000;
-
-fn lanes() -> impl Iterator<Item = Cell> {
-    LANES.into_iter().map(Cell::from)
-}
 
 impl Specification for Rkisp1Spec {
     fn resources(&self) -> Resources {
@@ -106,7 +103,7 @@ impl Specification for Rkisp1Spec {
     fn node(&self, id: &str) -> Node {
         let endpoint = Node::new("endpoint")
             .label(format!("{id}-in"))
-            .cells("data-lanes", lanes())
+            .cells("data-lanes", self.sensor.lanes())
             .cells("remote-endpoint", [Cell::phandle(format!("{id}-sensor-out"))]);
         let port = Node::new("port@0").number("reg", 0).child(endpoint);
         let ports = Node::new("ports").number("#address-cells", 1).number("#size-cells", 0).child(port);
@@ -118,7 +115,7 @@ impl Specification for Rkisp1Spec {
     }
 
     fn companions(&self, id: &str) -> Vec<Companion> {
-        vec![grf_companion(id), i2c_companion(id)]
+        vec![grf_companion(id), i2c_companion(id, self.sensor)]
     }
 }
 
@@ -141,22 +138,8 @@ fn grf_companion(id: &str) -> Companion {
     }
 }
 
-/// The I2C controller (Documentation/devicetree/bindings/i2c/i2c-rk3x.yaml) with the sensor
-/// (Documentation/devicetree/bindings/media/i2c/imx219.yaml).
-fn i2c_companion(id: &str) -> Companion {
-    let endpoint = Node::new("endpoint")
-        .label(format!("{id}-sensor-out"))
-        .cells("data-lanes", lanes())
-        .property("link-frequencies", Value::Wide(vec![456_000_000]))
-        .cells("remote-endpoint", [Cell::phandle(format!("{id}-in"))]);
-    let sensor = Node::new(format!("camera-sensor@{:x}", imx219::ADDRESS))
-        .compatible(&["sony,imx219"])
-        .number("reg", imx219::ADDRESS.into())
-        .cells("clocks", [Cell::Clock(REFERENCE)])
-        .number("rotation", 0)
-        // V4L2_FWNODE_ORIENTATION_EXTERNAL
-        .number("orientation", 2)
-        .child(Node::new("port").child(endpoint));
+/// The I2C controller (Documentation/devicetree/bindings/i2c/i2c-rk3x.yaml) with the sensor.
+fn i2c_companion(id: &str, sensor: Model) -> Companion {
     Companion {
         resources: Resources {
             regions: vec![Region::unnamed(rk3x::regs::SIZE.into())],
@@ -169,7 +152,7 @@ fn i2c_companion(id: &str) -> Companion {
             .number("#address-cells", 1)
             .number("#size-cells", 0)
             .number("clock-frequency", 400_000)
-            .child(sensor),
+            .child(sensor.node(format!("{id}-sensor-out"), format!("{id}-in"))),
     }
 }
 
@@ -183,24 +166,26 @@ mod tests {
     #[test]
     fn it_is_what_its_keys_say() {
         let spec: Rkisp1Spec =
-            "sensor=imx219,scene=checker,noise=no,lamp=1:0.5:2,seed=9,window=isp".parse().unwrap();
-        assert_eq!((spec.scene.pattern, spec.seed), (Pattern::Checker, Some(9)));
+            "sensor=imx290,scene=checker,noise=no,lamp=1:0.5:2,seed=9,window=isp".parse().unwrap();
+        assert_eq!((spec.sensor, spec.scene.pattern, spec.seed), (Model::Imx290, Pattern::Checker, Some(9)));
         assert_eq!((spec.scene.sensor.noise, spec.scene.sensor.lamp), (false, [1000, 500, 2000]));
         assert_eq!(spec.dma.window, WindowChoice::Named("isp".into()));
         assert_eq!("".parse::<Rkisp1Spec>().unwrap(), Rkisp1Spec::default());
         let error = "sensor=ov5647".parse::<Rkisp1Spec>().unwrap_err().to_string();
-        assert_eq!(error, "the rkisp1's sensor cannot be 'ov5647'; valid is imx219");
+        assert_eq!(error, "the rkisp1's sensor cannot be 'ov5647'; valid is imx219 or imx290");
     }
 
     #[test]
     fn its_graph_is_closed() {
-        let spec = Rkisp1Spec::default();
-        let mut nodes = vec![spec.node("rkisp10")];
-        nodes.extend(spec.companions("rkisp10").into_iter().map(|companion| companion.node));
-        let labels: Vec<&str> =
-            nodes.iter().flat_map(Node::walk).filter_map(|node| node.label.as_deref()).collect();
-        let references: Vec<&str> = nodes.iter().flat_map(Node::references).collect();
-        assert_eq!(references, ["rkisp10-dphy", "rkisp10-sensor-out", "rkisp10-in"]);
-        assert!(references.iter().all(|label| labels.contains(label)), "{labels:?}");
+        for sensor in Model::ALL {
+            let spec = Rkisp1Spec { sensor, ..Rkisp1Spec::default() };
+            let mut nodes = vec![spec.node("rkisp10")];
+            nodes.extend(spec.companions("rkisp10").into_iter().map(|companion| companion.node));
+            let labels: Vec<&str> =
+                nodes.iter().flat_map(Node::walk).filter_map(|node| node.label.as_deref()).collect();
+            let references: Vec<&str> = nodes.iter().flat_map(Node::references).collect();
+            assert_eq!(references, ["rkisp10-dphy", "rkisp10-sensor-out", "rkisp10-in"]);
+            assert!(references.iter().all(|label| labels.contains(label)), "{labels:?}");
+        }
     }
 }

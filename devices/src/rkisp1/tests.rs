@@ -201,7 +201,7 @@ fn a_raw_frame_is_what_the_sensor_sees() {
     let state = rig.device.shared.state().output().unwrap();
     let spec: Rkisp1Spec = "scene=gradient".parse().unwrap();
     let mut source = RawSource::new(&spec.scene.sensor, spec.scene.pattern, imx219::ARRAY, 3).unwrap();
-    assert!(source.expose(&state.settings, 0, &false.into()));
+    assert!(source.expose(&state.settings, state.phase, 0, &false.into()));
     let written = rig.bytes(BUFFERS[0], (WIDTH * HEIGHT * 2) as usize);
     let mut line = vec![0; WIDTH as usize];
     for (y, bytes) in (0..).zip(written.chunks(WIDTH as usize * 2)) {

@@ -25,14 +25,16 @@ use crate::{
     dma::DmaPort,
     i2c::rk3x::Controller,
     irq::IrqLine,
-    sensors::{ImageSensor as _, Output, imx219},
+    sensors::{ImageSensor, Output},
 };
 
 /// Everything that the guest programs.
 pub(super) struct State {
     pub(super) registers: Registers,
     pub(super) grf: Grf,
-    pub(super) i2c: Controller<imx219::Imx219>,
+    pub(super) i2c: Controller<Box<dyn ImageSensor>>,
+    /// The sensor's address on the bus.
+    sensor: u8,
     i2c_line: IrqLine,
     /// Another lamp for the frames that begin from now on, in thousandths.
     pub(super) lamp: Option<[u32; 3]>,
@@ -41,8 +43,13 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(registers: Registers, i2c: Controller<imx219::Imx219>, i2c_line: IrqLine) -> Self {
-        Self { registers, grf: Grf::default(), i2c, i2c_line, lamp: None, viewers: Vec::new() }
+    pub(super) fn new(
+        registers: Registers,
+        i2c: Controller<Box<dyn ImageSensor>>,
+        sensor: u8,
+        i2c_line: IrqLine,
+    ) -> Self {
+        Self { registers, grf: Grf::default(), i2c, sensor, i2c_line, lamp: None, viewers: Vec::new() }
     }
 
     /// The guest writes a register of the I2C controller. True if the sensor may have changed.
@@ -63,7 +70,7 @@ impl State {
 
     /// What the sensor puts out now.
     pub(super) fn output(&self) -> Option<Output> {
-        self.i2c.bus().chip(imx219::ADDRESS)?.output()
+        self.i2c.bus().chip(self.sensor)?.output()
     }
 
     /// Says what the worker does at the time `now`.
@@ -164,7 +171,7 @@ impl Worker {
         if let Some(lamp) = job.lamp {
             self.source.set_lamp(lamp);
         }
-        if self.source.expose(&job.sensor.settings, job.number, &self.abandon) {
+        if self.source.expose(&job.sensor.settings, job.sensor.phase, job.number, &self.abandon) {
             self.process(job)
         } else {
             Outcome::default()

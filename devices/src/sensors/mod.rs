@@ -4,9 +4,13 @@
 //! receiver renders the frames by it, with [`media::sensor`] or with a [`TestPattern`].
 
 pub mod imx219;
+pub mod imx290;
+mod model;
 pub mod options;
 mod output;
+mod registers;
 mod test_pattern;
 
-pub use output::{ImageSensor, Output, RAW8, RAW10};
+pub use model::Model;
+pub use output::{ImageSensor, Output, RAW8, RAW10, RAW12};
 pub use test_pattern::{Pattern, TestPattern, Window};

@@ -1,6 +1,6 @@
 //! What a sensor sends, as plain data.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use media::{Phase, sensor::Settings};
 
@@ -13,11 +13,14 @@ pub const RAW8: u8 = 0x2a;
 /// The data type of samples of 10 bits (MIPI CSI-2, RAW10).
 pub const RAW10: u8 = 0x2b;
 
-/// An image sensor on an I2C bus.
-pub trait ImageSensor: Chip {
-    /// Width and height of its array, in pixels.
-    fn array(&self) -> [u32; 2];
+/// The data type of samples of 12 bits (MIPI CSI-2, RAW12).
+pub const RAW12: u8 = 0x2c;
 
+/// Frames that follow each other faster than this are beyond any of the chips. The bound keeps a hostile guest from faster ones.
+pub(super) const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// An image sensor on an I2C bus.
+pub trait ImageSensor: Chip + Debug {
     /// What it sends now. None in standby, and while its registers describe no frame. A change takes effect with the frame that
     /// begins next, and a change of the exposure time with the one after that.
     fn output(&self) -> Option<Output>;
@@ -32,13 +35,13 @@ pub struct Output {
     pub bits: u32,
     /// The phase of the frame, after flips.
     pub phase: Phase,
-    /// The data type on the CSI-2 link, [`RAW8`] or [`RAW10`].
+    /// The data type on the CSI-2 link: [`RAW8`], [`RAW10`] or [`RAW12`].
     pub data_type: u8,
     /// The data lanes of the link.
     pub lanes: u8,
     /// From the start of one frame to that of the next.
     pub interval: Duration,
-    /// The readout of the array. Crop and size lie within [`ImageSensor::array`].
+    /// The readout of the array. Crop and size lie within [`Model::array`](super::Model::array).
     pub settings: Settings,
     /// The pattern that takes the place of the picture.
     pub test_pattern: Option<TestPattern>,

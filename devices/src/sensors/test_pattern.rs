@@ -53,7 +53,13 @@ pub enum Pattern {
     Solid([u16; 4]),
     /// Eight bars from left to right: white, yellow, cyan, green, magenta, red, blue and black. Each component is 0 or 1023.
     Bars,
-    /// The same bars, which fade from the top of the window to grey at its bottom. The right half of each bar has the upper 4 bits
+    /// The same bars from the top to the bottom.
+    StackedBars,
+    /// Grey from black on the left to white on the right.
+    Ramp,
+    /// Grey from black at the top to white at the bottom.
+    StackedRamp,
+    /// The bars from left to right, which fade from the top of the window to grey at its bottom. The right half of each bar has the upper 4 bits
     /// of the left half only. That the fade takes the whole height, and the number 4, are choices of this model.
     FadingBars,
     /// The bits of the sequence x^9 + x^5 + 1 (ITU-T O.150), from nine ones on, highest bit of a sample first. The sequence goes on
@@ -75,10 +81,17 @@ impl TestPattern {
                 samples.for_each(|(column, sample)| *sample = colours[channel(column)]);
             }
             Pattern::Bars => samples.for_each(|(column, sample)| {
-                *sample = bar(BARS * column / columns, channel(column));
+                *sample = bar(part(column, columns, BARS), channel(column));
             }),
+            Pattern::StackedBars => samples.for_each(|(column, sample)| {
+                *sample = bar(part(row as usize, rows as usize, BARS), channel(column));
+            }),
+            Pattern::Ramp => samples.for_each(|(column, sample)| *sample = ramp(column, columns)),
+            Pattern::StackedRamp => {
+                samples.for_each(|(_, sample)| *sample = ramp(row as usize, rows as usize))
+            }
             Pattern::FadingBars => samples.for_each(|(column, sample)| {
-                let half = 2 * BARS * column / columns;
+                let half = part(column, columns, 2 * BARS);
                 let fine = fade(bar(half / 2, channel(column)), row, rows);
                 *sample = if half.is_multiple_of(2) { fine } else { fine & COARSE };
             }),
@@ -88,6 +101,16 @@ impl TestPattern {
             }
         }
     }
+}
+
+/// The part, of so many equal ones, that `position` of `length` is in.
+fn part(position: usize, length: usize, parts: usize) -> usize {
+    parts * position / length
+}
+
+/// The sample of a ramp from black to white over `length` pixels.
+fn ramp(position: usize, length: usize) -> u16 {
+    u16::try_from(usize::from(WHITE) * position / (length - 1).max(1)).unwrap_or(WHITE)
 }
 
 /// The sample of a channel in a bar of full brightness.
@@ -145,6 +168,25 @@ mod tests {
         assert_eq!(pick(&even, 1), on([1, 1, 1, 1, 0, 0, 0, 0]));
         assert_eq!(pick(&odd, 0), pick(&even, 1));
         assert_eq!(pick(&odd, 1), on([1, 0, 1, 0, 1, 0, 1, 0]));
+    }
+
+    #[test]
+    fn stacked_bars_and_ramps_follow_lines_and_columns() {
+        let window = Window { size: [16, 8], ..FULL };
+        for (y, index) in (0..8).zip(0..) {
+            let stacked = line(Pattern::StackedBars, window, y, Phase::Rggb);
+            let expected: Vec<u16> =
+                (0..16).map(|column| bar(index, Phase::Rggb.channel(y, column % 2))).collect();
+            assert_eq!(stacked, expected);
+            let level = u16::try_from(1023 * y / 7).unwrap();
+            assert_eq!(line(Pattern::StackedRamp, window, y, Phase::Rggb), [level; 16]);
+            let ramp = line(Pattern::Ramp, window, y, Phase::Rggb);
+            assert!(ramp.iter().zip(0..).all(|(sample, column)| *sample == 1023 * column / 15), "{ramp:?}");
+        }
+        assert_eq!(line(Pattern::StackedBars, window, 0, Phase::Rggb), [1023; 16]);
+        assert_eq!(line(Pattern::StackedBars, window, 7, Phase::Rggb), [0; 16]);
+        let single = Window { size: [16, 1], ..FULL };
+        assert_eq!(line(Pattern::StackedRamp, single, 0, Phase::Rggb), [0; 16]);
     }
 
     #[test]

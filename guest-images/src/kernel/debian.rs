@@ -1,20 +1,22 @@
 //! Debian's unmodified kernel, from its packages, which are unpacked but not installed.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
 
+use super::ours;
 use crate::{
     arch::Arch, cache, command, debian::Archive, error::Error, progress::Step, recipe::Recipe,
-    versions::Versions,
+    release::Release, versions::Versions,
 };
 
 /// The modules that the guest needs in addition to the camera's driver and its dependencies, and Linux's own drivers of the camera
-/// rkisp1. The kernel has none of its image sensor.
-const MODULES: [&str; 9] = [
+/// rkisp1, with that of its regulators.
+const MODULES: [&str; 10] = [
     "virtio_mmio",
     "virtio_console",
     "virtio_rng",
@@ -24,7 +26,14 @@ const MODULES: [&str; 9] = [
     "i2c-rk3x",
     "phy-rockchip-dphy-rx0",
     "rockchip-isp1",
+    "fixed",
 ];
+
+/// Linux's drivers of the image sensors of rkisp1, which the kernel lacks. They are built for it from its source.
+const SENSORS: [&str; 2] = ["imx219", "imx290"];
+
+/// The release of the kernel.
+const RELEASE: Release = Release::V6_1;
 
 /// The package with the programs that build modules, for this machine.
 const KBUILD: &str = "linux-kbuild-6.1";
@@ -38,6 +47,8 @@ pub(super) struct Packages {
     files: Vec<String>,
     /// This machine's archive, and the file name of [`KBUILD`].
     kbuild: (Archive, String),
+    /// The archive and the file name of the kernel's source.
+    source: (Archive, String),
     /// The folder with all headers.
     tree: PathBuf,
 }
@@ -63,12 +74,13 @@ impl Packages {
         let image = files.first().and_then(|file| file.split('_').next()).unwrap_or_default();
         let version = image.trim_start_matches("linux-image-").to_owned();
         let kbuild = files.pop().unwrap_or_default();
-        Ok(Self { version, archive, files, kbuild: (tools, kbuild), tree: own.join("headers") })
+        let source = ours::source_package(RELEASE, versions)?;
+        Ok(Self { version, archive, files, kbuild: (tools, kbuild), source, tree: own.join("headers") })
     }
 
     /// Adds the inputs of the kernel, of its modules and of modules that are built for it.
     pub(super) fn add_to(&self, recipe: Recipe) -> Recipe {
-        let recipe = recipe.with(include_str!("debian.rs")).with(&self.kbuild.1);
+        let recipe = recipe.with(include_str!("debian.rs")).with(&self.kbuild.1).with(&self.source.1);
         self.files.iter().fold(recipe, Recipe::with)
     }
 
@@ -114,7 +126,23 @@ impl Packages {
         Ok((folder(&self.files[2], "source")?, folder(&self.files[1], "objects")?))
     }
 
-    /// `driver` and the kernel modules that the guest needs, each after its dependencies.
+    /// Adds the drivers of the image sensors to the sources in `folder`.
+    pub(super) fn add_sensors(&self, folder: &Path) -> Result<(), Error> {
+        let (archive, package) = &self.source;
+        let mut tar = Command::new("tar");
+        // tar stops after the last of them.
+        tar.args(["--extract", "--occurrence=1", "--strip-components=4", "--file"]);
+        tar.arg(archive.unpack(package)?.join(ours::tarball(RELEASE))).arg("--directory").arg(folder);
+        let root = package.split('_').next().unwrap_or_default();
+        tar.args(SENSORS.map(|name| format!("{root}/drivers/media/i2c/{name}.c")));
+        command::output(&mut tar)?;
+        let kbuild = folder.join("Kbuild");
+        let mut text = fs::read_to_string(&kbuild).map_err(Error::io("cannot read", &kbuild))?;
+        text.extend(SENSORS.map(|name| format!("obj-m += {name}.o\n")));
+        fs::write(&kbuild, text).map_err(Error::io("cannot write", &kbuild))
+    }
+
+    /// `driver`, the drivers of the image sensors beside it, and the kernel modules that the guest needs, each after its dependencies.
     pub(super) fn modules(&self, driver: &Path, work: &Path) -> Result<Vec<PathBuf>, Error> {
         // depmod writes to the folder of the modules. It gets a tree of links, so that the package's folder does not change.
         let tree = work.join("lib/modules").join(&self.version);
@@ -123,13 +151,15 @@ impl Packages {
         for name in ["kernel", "modules.order", "modules.builtin", "modules.builtin.modinfo"] {
             link(&unpacked.join(name), &tree.join(name))?;
         }
-        let name = driver.file_name().unwrap_or_default();
-        link(driver, &tree.join(name))?;
+        let sensors = SENSORS.map(|name| driver.with_file_name(name).with_extension("ko"));
+        for module in sensors.iter().map(PathBuf::as_path).chain([driver]) {
+            link(module, &tree.join(module.file_name().unwrap_or_default()))?;
+        }
         // The folders of administrators' programs are not in every user's path.
         command::output(Command::new("/sbin/depmod").arg("-b").arg(work).arg(&self.version))?;
         let mut files = Vec::new();
-        let driver = Path::new(name).with_extension("");
-        for module in MODULES.iter().map(Path::new).chain([driver.as_path()]) {
+        let driver = driver.file_stem().unwrap_or_default();
+        for module in MODULES.iter().chain(&SENSORS).map(OsStr::new).chain([driver]) {
             let mut modprobe = Command::new("/sbin/modprobe");
             // This ignores this machine's configuration.
             modprobe.args(["--config", "/dev/null", "--set-version", &self.version, "--show-depends"]);

@@ -108,6 +108,14 @@ impl Kernel {
         Ok(())
     }
 
+    /// Adds the drivers of upstream devices that the kernel lacks to the sources of a module in `folder`.
+    pub(crate) fn add_upstream_drivers(&self, folder: &Path) -> Result<(), Error> {
+        match &self.origin {
+            Origin::Ours(_) => Ok(()),
+            Origin::Debian(packages) => packages.add_sensors(folder),
+        }
+    }
+
     /// The modules that the guest loads, in order, including `driver`. `work` is a folder for intermediate files.
     pub(crate) fn modules(&self, driver: &Path, work: &Path) -> Result<Vec<PathBuf>, Error> {
         match &self.origin {

@@ -56,17 +56,7 @@ impl Source {
         base: &Path,
         versions: &Versions,
     ) -> Result<Self, Error> {
-        let host = Arch::host().debian;
-        let archive =
-            release.suite().map_or_else(|| Archive::of(host), |suite| Archive::of_suite(host, suite));
-        let name = package(release);
-        let package = versions.of(&name, |newest| {
-            if newest {
-                archive.refresh()?;
-            }
-            archive.candidates(&[&name])
-        });
-        let package = package?.remove(0);
+        let (archive, package) = source_package(release, versions)?;
         let ours = sources::folder()?.join("kernel");
         let mut patches = sorted_files(&ours.join("patches"), "patch")?;
         patches.extend(sorted_files(&ours.join("patches").join(release.patches()), "patch")?);
@@ -190,8 +180,7 @@ impl Source {
         }
         let step = Step::begin("download source", 0);
         step.advance(&self.package);
-        let name = format!("usr/src/{}.tar.xz", package(self.release));
-        let archive = self.archive.unpack(&self.package)?.join(name);
+        let archive = self.archive.unpack(&self.package)?.join(tarball(self.release));
         step.done();
         let step = Step::begin("unpack source", self.release.lines_of_tar());
         cache::create_whole(&self.source, |partial| {
@@ -227,6 +216,25 @@ impl Source {
     fn make(&self) -> Command {
         make(self.arch, &self.source, &self.objects)
     }
+}
+
+/// The archive, and the recorded file name in it, of the Debian package with the kernel's source.
+pub(super) fn source_package(release: Release, versions: &Versions) -> Result<(Archive, String), Error> {
+    let host = Arch::host().debian;
+    let archive = release.suite().map_or_else(|| Archive::of(host), |suite| Archive::of_suite(host, suite));
+    let name = package(release);
+    let mut packages = versions.of(&name, |newest| {
+        if newest {
+            archive.refresh()?;
+        }
+        archive.candidates(&[&name])
+    })?;
+    Ok((archive, packages.remove(0)))
+}
+
+/// The path of the source in its unpacked package.
+pub(super) fn tarball(release: Release) -> String {
+    format!("usr/src/{}.tar.xz", package(release))
 }
 
 /// The Debian package with the kernel's source.

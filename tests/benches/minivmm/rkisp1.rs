@@ -111,6 +111,7 @@ fn measure(name: &'static str, size: [u32; 2]) -> Result<Figures, Box<dyn Error>
         exposure_ns: 10_000_000,
         analogue_gain: 256,
         digital_gain: 256,
+        black: BLACK,
     };
     let mut source = RawSource::new(&spec, Pattern::ZonePlate, size, 1)?;
     let params = params(size);

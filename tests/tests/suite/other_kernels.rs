@@ -11,6 +11,8 @@ use tests::{
 };
 use vmm::arch;
 
+use crate::rkisp1;
+
 /// The tests of a release of our kernel.
 pub(crate) fn of_release(release: Release) -> Group {
     Group {
@@ -27,8 +29,12 @@ pub(crate) fn of_release(release: Release) -> Group {
 
 /// The tests of Debian's kernel, if `arch` has such an image.
 pub(crate) fn debian(arch: &Arch) -> Group {
-    let tests =
-        tests![debian_has_its_window_from_the_tree, debian_streams_right, debian_passes_v4l2_compliance,];
+    let tests = tests![
+        debian_has_its_window_from_the_tree,
+        debian_streams_right,
+        debian_passes_v4l2_compliance,
+        debian_streams_from_rkisp1,
+    ];
     group(arch, Kind::Debian, tests)
 }
 
@@ -135,6 +141,10 @@ fn debian_streams_right() {
 
 fn debian_passes_v4l2_compliance() {
     compliance::passes("--image debian", &[]);
+}
+
+fn debian_streams_from_rkisp1() {
+    rkisp1::streams_by_both_paths("--image debian");
 }
 
 fn large_pages_make_large_pageblocks() {

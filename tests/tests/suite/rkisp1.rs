@@ -1,15 +1,15 @@
-//! Tests that boot Linux with the camera rkisp1: the kernel's own drivers rkisp1, imx219, i2c-rk3x and phy-rockchip-dphy-rx0.
+//! Tests that boot Linux with the camera rkisp1: the kernel's own drivers rkisp1, i2c-rk3x, phy-rockchip-dphy-rx0, and those of the sensors.
 
 use std::{fs, path::Path, process::Command, sync::atomic::AtomicBool};
 
 use devices::{
     media::{
-        Pattern, RawSource, SensorSpec,
+        Pattern, Phase, RawSource, SensorSpec,
         isp::Rect,
         rkisp1::{Frame, Isp, Params, Statistics},
-        sensor::{BITS, Settings},
+        sensor::{BITS, BLACK, Settings},
     },
-    sensors::imx219::ARRAY,
+    sensors::Model,
 };
 use guest_images::Kind;
 use tests::{
@@ -35,16 +35,16 @@ pub(crate) fn group() -> Group {
 /// captures, and prints the numbers of the frames.
 pub(crate) const FUNCTIONS: &str = r#"
     modules() {
-        for module in i2c-rk3x phy-rockchip-dphy-rx0 imx219 rockchip-isp1; do modprobe $module; done
+        for module in i2c-rk3x phy-rockchip-dphy-rx0 imx219 imx290 rockchip-isp1; do modprobe $module; done
         tries=100
-        until [ "$(cat /sys/class/video4linux/v4l-subdev*/name | grep -c imx219)" = "${1:-1}" ]; do
+        until [ "$(cat /sys/class/video4linux/v4l-subdev*/name | grep -c imx)" = "${1:-1}" ]; do
             tries=$((tries - 1)); [ $tries -gt 0 ] || { echo no graph; exit 3; }
             usleep 50000
         done
     }
     format() { media-ctl -d ${media:-0} -V "\"$1\":$2 [fmt:$3/$4 ${5:+crop:(0,0)/$5}]" || exit 4; }
     sensor() {
-        format "$(media-ctl -d ${media:-0} -p | sed -n 's/^- entity.*: \(imx219 [^ ]*\) .*/\1/p')" 0 $1 $2
+        format "$(media-ctl -d ${media:-0} -p | sed -n 's/^- entity.*: \(imx[0-9]* [^ ]*\) .*/\1/p')" 0 $1 $2
         format rkisp1_csi 0 $1 $2; format rkisp1_isp 0 $1 $2 $2
     }
     isp() { format rkisp1_isp 2 $1 $2 $2; }
@@ -65,12 +65,26 @@ pub(crate) const FUNCTIONS: &str = r#"
         echo "$1 $4:" $(sed -n 's/.*seq: *\([0-9]*\) .*/\1/p' /tmp/$1.log)
     }
     quiet() {
-        dmesg | grep -E "WARNING|BUG|Oops|nobody cared|rk3x-i2c|imx219|rkisp1|rk_dphy" | grep -vE "registered rkisp1_|Consider updating driver imx219| STATUS "
+        dmesg | grep -E "WARNING|BUG|Oops|nobody cared|rk3x-i2c|imx219|imx290|rkisp1|rk_dphy|regulator" | grep -vE "registered rkisp1_|Consider updating driver imx| STATUS "
     }
 "#;
 
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 480;
+
+/// The readout of IMX290 in the driver's mode of 1280x720: the middle of the recording pixels. The driver of 6.1 leaves the exposure at a
+/// frame less a line, of 3300 periods of 148.5 MHz.
+const IMX290_SETTINGS: Settings = Settings {
+    crop: [332, 188],
+    size: [1280, 720],
+    binning: 1,
+    flip_x: false,
+    flip_y: false,
+    exposure_ns: 24_977_777,
+    analogue_gain: 256,
+    digital_gain: 256,
+    black: 240,
+};
 
 /// The exposure of the driver's default of 1600 lines, each of 3448 pixels at 182.4 MHz, in nanoseconds.
 const EXPOSURE_NS: u32 = 30_245_614;
@@ -85,6 +99,7 @@ const SETTINGS: Settings = Settings {
     exposure_ns: EXPOSURE_NS,
     analogue_gain: 256,
     digital_gain: 256,
+    black: BLACK,
 };
 
 /// What a machine printed and reported.
@@ -129,17 +144,28 @@ fn assert_in_row(sequences: &[u32], count: usize) {
     assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequences:?}");
 }
 
-/// The samples of a frame of the sensor, of 12 bits.
-fn raw(pattern: Pattern, settings: &Settings) -> Vec<Vec<u16>> {
+/// The samples of a frame of a sensor, of 12 bits.
+fn raw(sensor: Model, pattern: Pattern, settings: &Settings) -> Vec<Vec<u16>> {
     let spec = SensorSpec { noise: false, ..SensorSpec::default() };
-    let mut source = RawSource::new(&spec, pattern, ARRAY, 7).unwrap();
-    assert!(source.expose(settings, 0, &AtomicBool::new(false)));
+    let mut source = RawSource::new(&spec, pattern, sensor.array(), 7).unwrap();
+    assert!(source.expose(settings, Phase::Rggb, 0, &AtomicBool::new(false)));
     let line = |y| {
         let mut samples = vec![0; settings.size[0] as usize];
         source.read_line(settings, 0, y, &mut samples);
         samples
     };
     (0..settings.size[1]).map(line).collect()
+}
+
+/// The raw frames in `file` have these samples, of so many bits, in the lower bits of 16.
+#[track_caller]
+fn assert_raw(file: &[u8], samples: &[Vec<u16>], bits: u32) {
+    let expected: Vec<u8> =
+        samples.iter().flatten().flat_map(|sample| (sample >> (BITS - bits)).to_le_bytes()).collect();
+    assert!(!file.is_empty() && file.len().is_multiple_of(expected.len()), "{} bytes", file.len());
+    for frame in file.chunks(expected.len()) {
+        assert!(frame == expected, "a raw frame differs from the sensor's samples");
+    }
 }
 
 /// Y, Cb and Cr in 4:2:2 of the picture that the blocks of a reset make of `samples` with 10 bits each.
@@ -197,31 +223,42 @@ fn assert_in_window(ran: &Ran, buffers: usize, bytes: usize) {
 }
 
 fn linux_streams_by_both_paths() {
+    streams_by_both_paths("");
+}
+
+/// Two cameras, one for each sensor, in a guest with this image: raw samples of 10 and 12 bits, both paths at once.
+pub(crate) fn streams_by_both_paths(image: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let count = if Extent::asked() == Extent::Thorough { 300 } else { 6 };
+    let (count, raw_count) = if Extent::asked() == Extent::Thorough { (300, 300) } else { (6, 2) };
     let script = format!(
-        "modules; media-ctl -p | grep -E 'imx219|rkisp1_csi' | head -20
+        "modules 2
+        for at in 0 1; do media-ctl -d $at -p | grep -q imx290 && imx290=$at || media=$at; done
+        media-ctl -d $media -p | grep -E 'imx219|rkisp1_csi' | head -20
         only mainpath
         sensor SRGGB10_1X10 640x480; isp SRGGB10_1X10 640x480; path mainpath SRGGB10_1X10 640x480 SRGGB10_1X10 640x480
         stream mainpath 640 480 RG10 3 raw
         only both; isp YUYV8_2X8 640x480
         path mainpath YUYV8_2X8 640x480 YUYV8_1_5X8 640x480; path selfpath YUYV8_2X8 640x480 YUYV8_2X8 320x240
-        v4l2-ctl -d $(media-ctl -e rkisp1_mainpath) -v width=640,height=480,pixelformat=NV12 || exit 6
-        v4l2-ctl -d $(media-ctl -e rkisp1_selfpath) -v width=320,height=240,pixelformat=XR24 || exit 6
-        stream selfpath 320 240 XR24 {count} rgb & stream mainpath 640 480 NV12 {count} nv12; wait"
+        v4l2-ctl -d $(media-ctl -d $media -e rkisp1_mainpath) -v width=640,height=480,pixelformat=NV12 || exit 6
+        v4l2-ctl -d $(media-ctl -d $media -e rkisp1_selfpath) -v width=320,height=240,pixelformat=XR24 || exit 6
+        stream selfpath 320 240 XR24 {count} rgb & stream mainpath 640 480 NV12 {count} nv12; wait
+        media=$imx290; only mainpath
+        sensor SRGGB12_1X12 1280x720; isp SRGGB12_1X12 1280x720; path mainpath SRGGB12_1X12 1280x720 SRGGB12_1X12 1280x720
+        stream mainpath 1280 720 RG12 {raw_count} raw12"
     );
-    let ran = run("--camera none --device rkisp1,scene=gradient,noise=no", &script, folder.path());
+    let scene = "scene=gradient,noise=no";
+    let options =
+        format!("{image} --camera none --device rkisp1,{scene} --device rkisp1,sensor=imx290,{scene}");
+    let ran = run(&options, &script, folder.path());
     assert!(ran.printed.contains("<- \"imx219 0-0010\":0 [ENABLED]"), "{}", ran.printed);
     let file = |name: &str| fs::read(folder.path().join("out").join(name)).unwrap();
 
     // Raw samples are the sensor's, to the bit.
     assert_in_row(&ran.sequences("mainpath RG10:"), 3);
-    let samples = raw(Pattern::Gradient, &SETTINGS);
-    let expected: Vec<u8> =
-        samples.iter().flatten().flat_map(|sample| (sample >> (BITS - 10)).to_le_bytes()).collect();
-    for frame in file("raw").chunks(expected.len()) {
-        assert!(frame == expected, "a raw frame differs from the sensor's samples");
-    }
+    let samples = raw(Model::Imx219, Pattern::Gradient, &SETTINGS);
+    assert_raw(&file("raw"), &samples, 10);
+    assert_in_row(&ran.sequences("mainpath RG12:"), raw_count);
+    assert_raw(&file("raw12"), &raw(Model::Imx290, Pattern::Gradient, &IMX290_SETTINGS), 12);
 
     // Luma is the pipeline's, to the bit; chroma is resized.
     assert_in_row(&ran.sequences("mainpath NV12:"), count);

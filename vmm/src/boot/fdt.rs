@@ -14,7 +14,7 @@ use crate::{
     boot::{
         numa::{self, Nodes},
         platform::{self, Maker, Phandles, Platform},
-        tree_faults,
+        shared_nodes, tree_faults,
     },
     machine::config::Config,
 };
@@ -32,7 +32,7 @@ pub fn generate(
     platform: &Platform,
     faults: &Faults,
 ) -> Result<Vec<u8>, Error> {
-    let Platform { devices, clocks, phandles } = platform;
+    let Platform { devices, shared, phandles } = platform;
     let mut fdt = FdtWriter::new()?;
     let root = fdt.begin_node("")?;
     fdt.property_string("compatible", "minivmm,virt")?;
@@ -67,8 +67,8 @@ pub fn generate(
     cma::node::write(&mut fdt, &reserved_memory(config, windows, phandles, faults))?;
     let exit = phandles.get(platform::EXIT_LABEL).unwrap_or_default();
     arch::write_root_nodes(&mut fdt, config.cpus, &config.arch, exit)?;
-    for node in clock_nodes(clocks) {
-        write_node(&mut fdt, &node, phandles)?;
+    for node in shared {
+        write_node(&mut fdt, node, phandles)?;
     }
 
     let soc = fdt.begin_node("soc")?;
@@ -98,7 +98,8 @@ fn write_node(fdt: &mut FdtWriter, node: &Node, phandles: &Phandles) -> Result<(
                 let cells = cells.iter().map(|cell| match cell {
                     Cell::Number(number) => *number,
                     Cell::Phandle(label) => phandle(label),
-                    Cell::Clock(frequency) => phandle(&platform::clock_label(*frequency)),
+                    Cell::Clock(frequency) => phandle(&shared_nodes::clock_label(*frequency)),
+                    Cell::Supply(microvolts) => phandle(&shared_nodes::supply_label(*microvolts)),
                 });
                 fdt.property_array_u32(name, &cells.collect::<Vec<_>>())?;
             }
@@ -111,26 +112,6 @@ fn write_node(fdt: &mut FdtWriter, node: &Node, phandles: &Phandles) -> Result<(
         write_node(fdt, child, phandles)?;
     }
     fdt.end_node(begun)
-}
-
-/// The nodes of fixed clocks (Documentation/devicetree/bindings/clock/fixed-clock.yaml), where the architecture's kernel
-/// looks for them.
-fn clock_nodes(frequencies: &[u32]) -> Vec<Node> {
-    let clocks = frequencies.iter().map(|&frequency| {
-        let label = platform::clock_label(frequency);
-        Node::new(label.as_str())
-            .label(label)
-            .compatible(&["fixed-clock"])
-            .number("#clock-cells", 0)
-            .number("clock-frequency", frequency)
-    });
-    match arch::CLOCKS_COMPATIBLE {
-        Some(compatible) if !frequencies.is_empty() => {
-            let bus = Node::new("clocks").compatible(&[compatible]);
-            vec![clocks.fold(bus, Node::child)]
-        }
-        _ => clocks.collect(),
-    }
 }
 
 /// The `windows` as the tree advertises them.

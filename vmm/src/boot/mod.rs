@@ -13,4 +13,5 @@ pub mod memory;
 pub mod module;
 pub mod numa;
 pub mod platform;
+pub mod shared_nodes;
 pub mod tree_faults;

@@ -13,7 +13,7 @@ use devices::{
 
 use crate::{
     arch,
-    boot::error::LoadError,
+    boot::{error::LoadError, shared_nodes},
     machine::config::{CmaMode, Config},
 };
 
@@ -65,8 +65,8 @@ impl Entry {
 pub struct Platform {
     /// The devices, in the order of their addresses.
     pub devices: Vec<Entry>,
-    /// The frequencies of the clocks that they use.
-    pub clocks: Vec<u32>,
+    /// The nodes that they share.
+    pub shared: Vec<Node>,
     /// The phandles of all nodes that have a label.
     pub phandles: Phandles,
 }
@@ -81,11 +81,6 @@ pub const EXIT_LABEL: &str = devices::exit::LABEL;
 /// The label of a CMA window's node.
 pub fn window_label(window: &Window) -> String {
     format!("window-{}", window.name)
-}
-
-/// The name, and the label, of the node of a clock.
-pub fn clock_label(frequency: u32) -> String {
-    format!("clock-{frequency}")
 }
 
 /// The phandles of nodes with a label: numbers from `FIRST` on, in the order of the labels' nodes.
@@ -148,15 +143,9 @@ pub fn place(config: &Config, windows: &[Window]) -> Result<Platform, LoadError>
         placing.add("disk", "disk", Maker::Disk, &BlockSpec)?;
     }
     let devices = placing.devices;
-    let mut clocks: Vec<u32> = Vec::new();
-    let nodes = || devices.iter().flat_map(|entry| &entry.nodes);
-    for frequency in nodes().flat_map(Node::clocks) {
-        if !clocks.contains(&frequency) {
-            clocks.push(frequency);
-        }
-    }
-    let labels = nodes().flat_map(|node| node.walk().filter_map(|node| node.label.clone()));
-    let labels = labels.chain(clocks.iter().map(|&frequency| clock_label(frequency)));
+    let nodes = devices.iter().flat_map(|entry| &entry.nodes);
+    let shared = shared_nodes::of(nodes.clone());
+    let labels = nodes.chain(&shared).flat_map(|node| node.walk().filter_map(|node| node.label.clone()));
     let phandles = Phandles::new(labels.chain(windows.iter().map(window_label)));
     for entry in &devices {
         let mut references = entry.nodes.iter().flat_map(Node::references);
@@ -164,7 +153,7 @@ pub fn place(config: &Config, windows: &[Window]) -> Result<Platform, LoadError>
             return Err(LoadError::Reference { device: entry.id.clone(), label: label.to_owned() });
         }
     }
-    Ok(Platform { devices, clocks, phandles })
+    Ok(Platform { devices, shared, phandles })
 }
 
 struct Placing<'a> {

@@ -19,7 +19,7 @@ use noise::Noise;
 /// The number of bits of a sample. Formats with fewer bits drop the lowest.
 pub const BITS: u32 = 12;
 
-/// The sample without light, of [`BITS`] bits.
+/// The usual sample without light, of [`BITS`] bits.
 pub const BLACK: u16 = 256;
 
 /// The largest sample.
@@ -54,11 +54,13 @@ pub struct Settings {
     pub analogue_gain: u32,
     /// Gain after quantisation, in 1/256.
     pub digital_gain: u32,
+    /// The sample without light, of [`BITS`] bits.
+    pub black: u16,
 }
 
 impl Settings {
-    /// The phase of the frames of a sensor whose array has the phase `of`. A flip reads lines of even length from the other
-    /// end, so that they begin with the other colour.
+    /// The phase of the frames of a sensor whose array has the phase `of`, and the phase of the array whose frames have it. A flip
+    /// reads lines of even length from the other end, so that they begin with the other colour.
     pub fn phase(&self, of: Phase) -> Phase {
         let [x, y] = of.shift();
         match (x ^ self.flip_x, y ^ self.flip_y) {
@@ -103,6 +105,7 @@ impl Sensor {
         // The variance of N electrons is N. Binned pixels have more electrons together.
         let shot = gain / (FULL_WELL * (settings.binning * settings.binning) as f32);
         let read = (READ_NOISE * gain / FULL_WELL).powi(2);
+        let black = f32::from(settings.black);
         for (chunk, samples) in samples.chunks_mut(CHUNK).enumerate() {
             let start = chunk * CHUNK;
             let mut values = [0.0; CHUNK];
@@ -110,19 +113,20 @@ impl Sensor {
             collect(self.level, light, settings, row, start, values);
             match noise {
                 Some(noise) => {
-                    sample_noisily(self.level, values, exposure, &noise[start..], [shot, read], samples);
+                    let variance = [shot, read];
+                    sample_noisily(self.level, values, exposure, black, &noise[start..], variance, samples);
                 }
-                None => sample(self.level, values, exposure, samples),
+                None => sample(self.level, values, exposure, black, samples),
             }
         }
-        self.spoil(row, samples);
+        self.spoil(row, settings.black, samples);
         if settings.flip_x {
             samples.reverse();
         }
     }
 
     /// Inserts the defect pixels of a line.
-    fn spoil(&self, row: u32, samples: &mut [u16]) {
+    fn spoil(&self, row: u32, black: u16, samples: &mut [u16]) {
         if self.defects == 0 || samples.is_empty() {
             return;
         }
@@ -133,15 +137,16 @@ impl Sensor {
         for index in 1..=count {
             let value = random(index);
             let at = usize::try_from((value >> 1) % samples.len() as u64).unwrap_or(0);
-            samples[at] = if value & 1 == 0 { BLACK } else { WHITE };
+            samples[at] = if value & 1 == 0 { black } else { WHITE };
         }
     }
 }
 
-/// The sample of a value, where 1 is white.
+/// The sample of a value, where 1 is white and `black` the sample of 0.
 #[inline(always)]
-fn finish(value: f32) -> u16 {
-    let value = (f32::from(BLACK) + value * f32::from(WHITE - BLACK)).clamp(0.0, f32::from(WHITE));
+fn finish(value: f32, black: f32) -> u16 {
+    let white = f32::from(WHITE);
+    let value = (black + value * (white - black)).clamp(0.0, white);
     // When this is added, the low bits of the float are the nearest integer. Vectors can do that on every machine.
     const WHOLE: f32 = (1 << 23) as f32;
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are the sample")]
@@ -150,19 +155,26 @@ fn finish(value: f32) -> u16 {
 }
 
 kernel! {
-    fn sample(light: &[f32], exposure: f32, samples: &mut [u16]) {
+    fn sample(light: &[f32], exposure: f32, black: f32, samples: &mut [u16]) {
         for (sample, light) in samples.iter_mut().zip(light) {
-            *sample = finish(*light * exposure);
+            *sample = finish(*light * exposure, black);
         }
     }
 }
 
 kernel! {
     /// Samples with noise. Its variance is `variance[0]` times the value, plus `variance[1]`.
-    fn sample_noisily(light: &[f32], exposure: f32, noise: &[f32], variance: [f32; 2], samples: &mut [u16]) {
+    fn sample_noisily(
+        light: &[f32],
+        exposure: f32,
+        black: f32,
+        noise: &[f32],
+        variance: [f32; 2],
+        samples: &mut [u16],
+    ) {
         for ((sample, light), noise) in samples.iter_mut().zip(light).zip(noise) {
             let value = *light * exposure;
-            *sample = finish(value + noise * (value * variance[0] + variance[1]).sqrt());
+            *sample = finish(value + noise * (value * variance[0] + variance[1]).sqrt(), black);
         }
     }
 }
@@ -216,6 +228,7 @@ mod tests {
         exposure_ns: 10_000_000,
         analogue_gain: 256,
         digital_gain: 256,
+        black: BLACK,
     };
 
     fn light(draw: impl Fn(u32, &mut [u8])) -> Light {

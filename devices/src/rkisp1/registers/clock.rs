@@ -55,7 +55,10 @@ impl Clock {
 mod tests {
     use std::time::Duration;
 
-    use media::{Phase, sensor::Settings};
+    use media::{
+        Phase,
+        sensor::{BLACK, Settings},
+    };
 
     use super::*;
 
@@ -77,6 +80,7 @@ mod tests {
                 exposure_ns,
                 analogue_gain,
                 digital_gain: 256,
+                black: BLACK,
             },
             test_pattern: None,
         };

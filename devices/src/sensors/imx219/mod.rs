@@ -1,8 +1,6 @@
-//! The image sensor Sony IMX219 at I2C address 0x10, which Linux's driver `drivers/media/i2c/imx219.c` drives.
+//! The image sensor Sony IMX219, which Linux's driver `drivers/media/i2c/imx219.c` drives.
 //!
-//! A message begins with the address of a register, two bytes, high byte first. The bytes that follow go to the registers from
-//! there on, or come from them. Every register can be written at any time. `registers` has them, `readout` makes an
-//! [`Output`] of them.
+//! Every register can be written at any time. `registers` has them, `readout` makes an [`Output`] of them.
 
 mod readout;
 mod registers;
@@ -11,35 +9,50 @@ mod tests;
 
 use std::fmt::{Debug, Formatter};
 
-pub use readout::{ARRAY, EXTERNAL_CLOCK};
+pub use readout::ARRAY;
 
-use super::output::{ImageSensor, Output};
-use crate::i2c::Chip;
-use registers::Registers;
+use super::{
+    output::{ImageSensor, Output},
+    registers::{Cursor, Order, Registers},
+};
+use crate::{
+    i2c::Chip,
+    platform::{Cell, Node, Value},
+};
 
 /// Its 7-bit address on the bus.
 pub const ADDRESS: u8 = 0x10;
 
+/// The data lanes of its link that the camera uses.
+pub(super) const LANES: u32 = 2;
+
+/// Addresses below this one are read only: SMIA's status registers.
+const WRITABLE: u16 = 0x0100;
+
+/// The properties of its node (Documentation/devicetree/bindings/media/i2c/imx219.yaml).
+pub(super) fn properties(node: Node) -> Node {
+    node.compatible(&["sony,imx219"])
+        .cells("clocks", [Cell::Clock(readout::EXTERNAL_CLOCK)])
+        .cells("VANA-supply", [Cell::Supply(2_800_000)])
+        .cells("VDIG-supply", [Cell::Supply(1_800_000)])
+        .cells("VDDL-supply", [Cell::Supply(1_200_000)])
+}
+
+/// The frequency of its link, in the only speed that the driver has.
+pub(super) fn link_frequencies() -> Value {
+    Value::Wide(vec![456_000_000])
+}
+
 /// The chip.
 pub struct Imx219 {
     registers: Registers,
-    /// The address of the register that the next byte is for.
-    index: u16,
-    /// Bytes of that address that the message has yet to bring.
-    missing: u8,
+    cursor: Cursor,
 }
 
 impl Imx219 {
     /// A chip after power-on: in standby.
     pub fn new() -> Self {
-        Self { registers: Registers::new(), index: 0, missing: 0 }
-    }
-
-    /// The index, which moves on to the next register.
-    fn advance(&mut self) -> u16 {
-        let index = self.index;
-        self.index = index.wrapping_add(1);
-        index
+        Self { registers: Registers::new(registers::ALL, Order::HighestFirst), cursor: Cursor::default() }
     }
 }
 
@@ -51,29 +64,30 @@ impl Default for Imx219 {
 
 impl Debug for Imx219 {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Imx219").field("index", &self.index).finish_non_exhaustive()
+        formatter.debug_struct("Imx219").field("cursor", &self.cursor).finish_non_exhaustive()
     }
 }
 
 impl Chip for Imx219 {
     fn start(&mut self, read: bool) {
-        self.missing = if read { 0 } else { 2 };
+        self.cursor.start(read);
     }
 
     fn write(&mut self, byte: u8) -> bool {
-        if self.missing > 0 {
-            self.missing -= 1;
-            self.index = self.index << 8 | u16::from(byte);
-        } else {
-            let index = self.advance();
-            self.registers.write(index, byte);
+        match self.cursor.take(byte) {
+            Some(address) if address == registers::SOFTWARE_RESET.address => {
+                if byte & 1 != 0 {
+                    self.registers = Self::new().registers;
+                }
+            }
+            Some(address) if address >= WRITABLE => self.registers.write(address, byte),
+            _ => {}
         }
         true
     }
 
     fn read(&mut self) -> u8 {
-        let index = self.advance();
-        self.registers.read(index)
+        self.registers.read(self.cursor.advance())
     }
 
     fn reset(&mut self) {
@@ -82,10 +96,6 @@ impl Chip for Imx219 {
 }
 
 impl ImageSensor for Imx219 {
-    fn array(&self) -> [u32; 2] {
-        ARRAY
-    }
-
     fn output(&self) -> Option<Output> {
         readout::output(&self.registers)
     }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use media::{Phase, sensor::Settings};
+use media::{
+    Phase,
+    sensor::{BLACK, Settings},
+};
 
-use super::registers::{self as regs, Register, Registers};
+use super::registers as regs;
 use crate::sensors::{
-    output::{Output, RAW8, RAW10},
+    output::{Output, RAW8, RAW10, SHORTEST_INTERVAL},
+    registers::{Register, Registers},
     test_pattern::{Pattern, TestPattern, Window},
 };
 
@@ -14,13 +18,10 @@ use crate::sensors::{
 pub const ARRAY: [u32; 2] = [3280, 2464];
 
 /// The frequency of the external clock in hertz, the only one with which the driver works.
-pub const EXTERNAL_CLOCK: u32 = 24_000_000;
+pub(super) const EXTERNAL_CLOCK: u32 = 24_000_000;
 
 /// The pixels that a line takes at least (`IMX219_LLP_MIN` of the driver).
 const SHORTEST_LINE: u32 = 3448;
-
-/// Frames that follow each other faster than this are beyond the chip. The bound keeps a hostile guest from faster ones.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The largest code of the analogue gain (`IMX219_ANA_GAIN_MAX` of the driver).
 const LARGEST_GAIN_CODE: u32 = 232;
@@ -35,7 +36,7 @@ const NANOSECONDS: u64 = 1_000_000_000;
 
 /// What a chip with these registers sends. None in standby, and if the registers describe no frame.
 pub(super) fn output(registers: &Registers) -> Option<Output> {
-    let get = |register| u32::from(registers.get(register));
+    let get = |register| registers.get(register);
     if get(regs::MODE_SELECT) & 1 == 0 {
         return None;
     }
@@ -74,6 +75,7 @@ pub(super) fn output(registers: &Registers) -> Option<Output> {
         exposure_ns: u32::try_from(exposure.as_nanos()).unwrap_or(u32::MAX),
         analogue_gain: analogue_gain(get(regs::ANALOGUE_GAIN)),
         digital_gain: get(regs::DIGITAL_GAIN).min(LARGEST_DIGITAL_GAIN),
+        black: BLACK,
     };
     Some(Output {
         size,
@@ -118,7 +120,7 @@ fn edge([first, last]: [u32; 2], array: u32, size: u32, scale: u32, is_flipped: 
 
 /// The time of a frame of `height` lines, and that of its exposure, which is not longer.
 fn times(registers: &Registers, height: u32) -> Option<[Duration; 2]> {
-    let get = |register| u32::from(registers.get(register));
+    let get = |register| registers.get(register);
     let line = get(regs::LINE_LENGTH);
     let length = get(regs::FRAME_LENGTH);
     // With analogue binning a line's time brings two lines: the driver halves what it writes.
@@ -157,14 +159,15 @@ fn test_pattern(registers: &Registers) -> Option<TestPattern> {
     let pattern = match registers.get(regs::TEST_PATTERN) {
         1 => {
             let colours = [regs::TEST_RED, regs::TEST_GREEN_RED, regs::TEST_GREEN_BLUE, regs::TEST_BLUE];
-            Pattern::Solid(colours.map(|colour| registers.get(colour) & 0x3ff))
+            #[expect(clippy::cast_possible_truncation, reason = "ten bits")]
+            Pattern::Solid(colours.map(|colour| (registers.get(colour) & 0x3ff) as u16))
         }
         2 => Pattern::Bars,
         3 => Pattern::FadingBars,
         4 => Pattern::Pn9,
         _ => return None,
     };
-    let pair = |both: [Register; 2]| both.map(|register| u32::from(registers.get(register)));
+    let pair = |both: [Register; 2]| both.map(|register| registers.get(register));
     let window = Window {
         start: pair([regs::TEST_X, regs::TEST_Y]),
         size: pair([regs::TEST_WIDTH, regs::TEST_HEIGHT]),

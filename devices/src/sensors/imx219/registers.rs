@@ -1,33 +1,11 @@
-//! The registers of the chip: a table of those that have an effect, and the bytes behind all addresses.
+//! The registers of the chip that have an effect.
 //!
 //! Addresses and values are those of the driver, of the frame bank A and of SMIA, which the chip follows. The reset values of
 //! registers that the driver always writes are those that it writes for the full array, with all four lanes of the chip.
 
-/// A register that has an effect.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Register {
-    /// The address of its first byte, the highest.
-    pub(super) address: u16,
-    /// Its size in bytes, 1 or 2.
-    pub(super) bytes: u16,
-    /// Its value after power-on.
-    pub(super) reset: u16,
-}
+use crate::sensors::registers::registers;
 
-/// Declares registers: a constant for each, and the table `ALL`.
-macro_rules! table {
-    ($($name:ident = $address:literal, $bytes:literal, $reset:literal, $meaning:literal;)*) => {
-        $(
-            #[doc = $meaning]
-            pub(super) const $name: Register = Register { address: $address, bytes: $bytes, reset: $reset };
-        )*
-
-        /// All of them, by address.
-        pub(super) const ALL: &[Register] = &[$($name),*];
-    };
-}
-
-table! {
+registers! {
     CHIP_ID = 0x0000, 2, 0x0219, "The number of the chip. Read only.";
     MODE_SELECT = 0x0100, 1, 0, "Bit 0: the chip streams. Otherwise it is in standby.";
     SOFTWARE_RESET = 0x0103, 1, 0, "Writing bit 0 puts all registers into the state after power-on.";
@@ -64,64 +42,13 @@ table! {
     TEST_HEIGHT = 0x0626, 2, 2464, "The lines that have the test pattern.";
 }
 
-/// The number of addresses.
-const ADDRESSES: usize = 1 << 16;
-
-/// Addresses below this one are read only: SMIA's status registers.
-const WRITABLE: u16 = 0x0100;
-
-/// The bytes behind all addresses. Those of no register keep what is written.
-pub(super) struct Registers(Vec<u8>);
-
-impl Registers {
-    /// The state after power-on.
-    pub(super) fn new() -> Self {
-        let mut bytes = vec![0; ADDRESSES];
-        for register in ALL {
-            let at = usize::from(register.address);
-            let size = usize::from(register.bytes);
-            bytes[at..at + size].copy_from_slice(&register.reset.to_be_bytes()[2 - size..]);
-        }
-        Self(bytes)
-    }
-
-    /// The byte at an address.
-    pub(super) fn read(&self, address: u16) -> u8 {
-        self.0[usize::from(address)]
-    }
-
-    /// The guest writes the byte at an address.
-    pub(super) fn write(&mut self, address: u16, byte: u8) {
-        if address == SOFTWARE_RESET.address {
-            if byte & 1 != 0 {
-                *self = Self::new();
-            }
-        } else if address >= WRITABLE {
-            self.0[usize::from(address)] = byte;
-        }
-    }
-
-    /// The value of a register.
-    pub(super) fn get(&self, register: Register) -> u16 {
-        let bytes = register.address..register.address + register.bytes;
-        bytes.fold(0, |value, address| value << 8 | u16::from(self.read(address)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sensors::registers::{Order, assert_is_table};
 
     #[test]
     fn registers_do_not_overlap_and_have_their_reset_values() {
-        assert!(ALL.is_sorted_by(|a, b| a.address + a.bytes <= b.address));
-        let registers = Registers::new();
-        assert!(ALL.iter().all(|register| registers.get(*register) == register.reset));
-        let set = (0..=u16::MAX).filter(|address| registers.read(*address) != 0).count();
-        let expected: usize = ALL
-            .iter()
-            .map(|register| register.reset.to_be_bytes().iter().filter(|byte| **byte != 0).count())
-            .sum();
-        assert_eq!(set, expected);
+        assert_is_table(ALL, Order::HighestFirst);
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use media::{Phase, random::split_mix, sensor::Settings};
+use media::{
+    Phase,
+    random::split_mix,
+    sensor::{BLACK, Settings},
+};
 
 use super::*;
 use crate::{
@@ -239,6 +243,7 @@ fn the_modes_of_6_1_are_what_its_driver_says() {
                     exposure_ns: small(time(1600 * 3448, 182_400_000)),
                     analogue_gain: 256,
                     digital_gain: 256,
+                    black: BLACK,
                 },
                 test_pattern: None,
             };

@@ -25,8 +25,8 @@ const GIC_PPI: u32 = 1;
 const IRQ_TYPE_EDGE_RISING: u32 = 1;
 const IRQ_TYPE_LEVEL_HIGH: u32 = 4;
 
-/// What a node is compatible with whose children are clocks: clocks lie below the root, where of_clk_init() finds them.
-pub const CLOCKS_COMPATIBLE: Option<&str> = None;
+/// What a node is compatible with whose children are clocks or regulators: they lie below the root, where of_clk_init() finds clocks.
+pub const SHARED_COMPATIBLE: Option<&str> = None;
 
 /// The cells of a device's `interrupts` property for interrupt line `irq`.
 pub fn interrupt_specifier(irq: u32, trigger: Trigger) -> [u32; 3] {

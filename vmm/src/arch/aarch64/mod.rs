@@ -27,7 +27,7 @@ pub use debug::{
     write_registers,
 };
 pub use fdt::{
-    BUS_COMPATIBLE, CLOCKS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes,
+    BUS_COMPATIBLE, INTERRUPT_PARENT, SHARED_COMPATIBLE, interrupt_specifier, write_cpus, write_root_nodes,
 };
 pub use gic::InterruptControllers;
 pub use kernel_map::{

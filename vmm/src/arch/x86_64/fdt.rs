@@ -20,9 +20,9 @@ const EDGE_RISING: u32 = 3;
 /// High level, in the same table.
 const LEVEL_HIGH: u32 = 1;
 
-/// What a node is compatible with whose children are clocks. On x86 nothing calls of_clk_init(): a clock's driver binds to a device,
+/// What a node is compatible with whose children are clocks or regulators. On x86 nothing calls of_clk_init(): a clock's driver binds to a device,
 /// and of_platform_default_populate_init() creates devices for the children of such a node (drivers/of/platform.c).
-pub const CLOCKS_COMPATIBLE: Option<&str> = Some("simple-mfd");
+pub const SHARED_COMPATIBLE: Option<&str> = Some("simple-mfd");
 
 /// The cells of a device's `interrupts` property for interrupt line `irq`.
 pub fn interrupt_specifier(irq: u32, trigger: Trigger) -> [u32; 2] {

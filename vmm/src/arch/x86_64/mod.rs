@@ -25,7 +25,7 @@ pub use debug::{
 };
 pub use debug_probe::facilities;
 pub use fdt::{
-    BUS_COMPATIBLE, CLOCKS_COMPATIBLE, INTERRUPT_PARENT, interrupt_specifier, write_cpus, write_root_nodes,
+    BUS_COMPATIBLE, INTERRUPT_PARENT, SHARED_COMPATIBLE, interrupt_specifier, write_cpus, write_root_nodes,
 };
 pub use kernel_map::{
     KERNEL_TABLES, KernelMap, image_offset, image_offset_by, kernel_page_bits, section_bits,

@@ -61,6 +61,7 @@ impl Scene {
             exposure_ns: 11_111_111,
             analogue_gain: 256,
             digital_gain: 256,
+            black: sensor::BLACK,
         };
         Self { sensor, light, settings }
     }
