@@ -58,8 +58,9 @@ fn random_pokes_write_nowhere_but_to_posted_planes_and_a_reset_mends_all() {
 fn random_pokes_of_rkisp1_write_nowhere_but_to_its_window_and_a_reset_mends_all() {
     let (mut frames, memory) = (0, memory(&rkisp1::MEMORY));
     for seed in 0..RKISP1_SEEDS {
-        let scene = ["scene=gradient", "scene=flat,noise=no"][(seed % 2) as usize];
-        let mut poked = rkisp1::Poked::new(scene, &memory);
+        let options =
+            ["scene=gradient", "scene=flat,noise=no", "sensor=imx290,scene=gradient"][(seed % 3) as usize];
+        let mut poked = rkisp1::Poked::new(options, &memory);
         let mut state = seed;
         for count in 1..=RKISP1_POKES {
             poked.poke(next(&mut state));

@@ -12,7 +12,7 @@ use devices::{
     media::Captured,
     platform::{Parts, PlatformDevice as _, Trigger},
     rkisp1::{Rkisp1, Rkisp1Spec, Stepper, regs::*},
-    sensors::{RAW8, RAW10, imx219},
+    sensors::{Model, RAW8, RAW10, RAW12},
 };
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
@@ -34,9 +34,9 @@ const LANES: u32 = 0x6254;
 const TEST: u32 = 0x6264;
 const GRF_REGISTERS: [u32; 4] = [LANES, TEST, 0x6258, 0xe2a4];
 
-/// Registers of the sensor: each byte of those that have an effect, and some others.
+/// Registers of IMX219: each byte of those that have an effect, and some others.
 const MODE_SELECT: u16 = 0x100;
-const SENSOR_REGISTERS: [Range<u16>; 8] = [
+const IMX219_REGISTERS: [Range<u16>; 8] = [
     0x000..0x004,
     MODE_SELECT..0x104,
     0x114..0x115,
@@ -45,6 +45,19 @@ const SENSOR_REGISTERS: [Range<u16>; 8] = [
     0x301..0x30a,
     0x600..0x60a,
     0x620..0x628,
+];
+
+/// Registers of IMX290, likewise.
+const STANDBY: u16 = 0x3000;
+const IMX290_REGISTERS: [Range<u16>; 8] = [
+    STANDBY..0x3008,
+    0x300a..0x3010,
+    0x3014..0x3024,
+    0x3046..0x3047,
+    0x308c..0x308d,
+    0x3407..0x3408,
+    0x3418..0x341a,
+    0x3441..0x3474,
 ];
 
 /// Width and height of a frame that is set up: little work, but above the minimum.
@@ -58,6 +71,7 @@ const MOST_PIXELS: u64 = 1 << 17;
 pub(crate) struct Poked {
     memory: GuestMemoryMmap,
     camera: Rkisp1,
+    sensor: Model,
     stepper: Stepper,
     lines: [IrqLine; 2],
     /// The pixels that frames may still read until the next check.
@@ -80,8 +94,15 @@ impl Poked {
             events: Arc::new(MachineEvents::new().expect("there are descriptors")),
         };
         let (camera, stepper) = Rkisp1::stepped(&spec, parts).expect("all parts are there");
-        let poked =
-            Self { memory: memory.clone(), camera, stepper, lines, pixels: MOST_PIXELS, viewer: None };
+        let poked = Self {
+            memory: memory.clone(),
+            camera,
+            sensor: spec.sensor,
+            stepper,
+            lines,
+            pixels: MOST_PIXELS,
+            viewer: None,
+        };
         poked.fill();
         poked
     }
@@ -109,7 +130,7 @@ impl Poked {
     /// Writes bytes to the sensor's registers from `register` on, in one message.
     fn sensor(&self, register: u16, bytes: &[u8]) {
         use rk3x::regs;
-        let mut message = vec![imx219::ADDRESS << 1];
+        let mut message = vec![self.sensor.address() << 1];
         message.extend(register.to_be_bytes());
         message.extend(bytes);
         self.store(I2C, regs::CON, regs::CON_EN | regs::CON_START);
@@ -166,6 +187,13 @@ impl Poked {
         ] {
             self.set(register, value);
         }
+        match self.sensor {
+            Model::Imx219 => self.start_imx219(),
+            Model::Imx290 => self.start_imx290(),
+        }
+    }
+
+    fn start_imx219(&self) {
         // From the frame's length on: lines, pixels of a line, columns, lines, width, height, increments, no flip, no binning.
         let size = [WIDTH, HEIGHT].map(|length| u16::try_from(length).expect("it is small").to_be_bytes());
         let window = [500_u16, 3448, 1000, 2279, 752, 1711].map(u16::to_be_bytes);
@@ -175,6 +203,24 @@ impl Poked {
         self.sensor(0x18c, &[10, 10]);
         self.sensor(0x301, &[5, 0, 1, 3, 0, 57]);
         self.sensor(MODE_SELECT, &[1]);
+    }
+
+    fn start_imx290(&self) {
+        // No hold, 10 bits, no flip; 500 lines of 3300 periods; the link's two lanes.
+        for (register, bytes) in [
+            (0x3001, &[0, 0][..]),
+            (0x3005, &[0]),
+            (0x3007, &[0]),
+            (0x3018, &[0xf4, 1, 0, 0, 0xe4, 0x0c]),
+            (0x3046, &[0]),
+            (0x3407, &[1]),
+            (0x3418, &[HEIGHT.to_le_bytes()[0], 0]),
+            (0x3441, &[10, 10, 1]),
+            (0x3472, &[WIDTH.to_le_bytes()[0], 0]),
+            (STANDBY, &[0]),
+        ] {
+            self.sensor(register, bytes);
+        }
     }
 
     /// Does the access that `number` selects: a store or a load, mostly at relevant registers.
@@ -215,7 +261,11 @@ impl Poked {
                 self.load(I2C, register.offset + 4 * word);
             }
             7 => {
-                let range = &SENSOR_REGISTERS[usize::from(pick) % SENSOR_REGISTERS.len()];
+                let registers = match self.sensor {
+                    Model::Imx219 => &IMX219_REGISTERS,
+                    Model::Imx290 => &IMX290_REGISTERS,
+                };
+                let range = &registers[usize::from(pick) % registers.len()];
                 let register = range.start + u16::from(e) % (range.end - range.start);
                 self.sensor(register, &[a, b, c, d][..1 + usize::from(f % 4)]);
             }
@@ -293,8 +343,16 @@ impl Poked {
                 self.set(DUAL_CROP_CTRL, c.into());
             }
             _ => {
-                self.set(MIPI_IMG_DATA_SEL, u32::from(if pick & 1 == 0 { RAW8 } else { RAW10 }));
-                self.sensor(0x18c, if pick & 2 == 0 { &[8, 8] } else { &[10, 10] });
+                let (other, bits, register) = match self.sensor {
+                    Model::Imx219 => (RAW8, 8, 0x18c),
+                    Model::Imx290 => (RAW12, 12, 0x3441),
+                };
+                self.set(MIPI_IMG_DATA_SEL, u32::from(if pick & 1 == 0 { other } else { RAW10 }));
+                self.sensor(register, &[if pick & 2 == 0 { bits } else { 10 }; 2]);
+                if self.sensor == Model::Imx290 {
+                    let is_wide = u8::from(pick & 2 == 0);
+                    [0x3005, 0x3046].into_iter().for_each(|register| self.sensor(register, &[is_wide]));
+                }
             }
         }
     }

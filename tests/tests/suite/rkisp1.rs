@@ -32,10 +32,12 @@ pub(crate) fn group() -> Group {
 /// Shell functions for the guest. `modules` loads the drivers and waits for the graph. `sensor CODE SIZE` and `isp CODE SIZE` set the
 /// formats up to the ISP's input and at its output, `path PATH CODE SIZE CODE SIZE` those of a resizer, and `only PATH` (or
 /// `only both`) its links. `set_up` does all this for NV12 of 640x480 from the main path. `stream PATH WIDTH HEIGHT FORMAT COUNT FILE`
-/// captures, and prints the numbers of the frames.
+/// captures, and prints the numbers of the frames. `quiet` prints the warnings in the kernel log, but not that a driver was built out of the
+/// kernel's tree.
 pub(crate) const FUNCTIONS: &str = r#"
     modules() {
-        for module in i2c-rk3x phy-rockchip-dphy-rx0 imx219 imx290 rockchip-isp1; do modprobe $module; done
+        # Debian's image has loaded them.
+        [ ! -d /lib/modules/$(uname -r) ] || for module in i2c-rk3x phy-rockchip-dphy-rx0 imx219 imx290 rockchip-isp1; do modprobe $module; done
         tries=100
         until [ "$(cat /sys/class/video4linux/v4l-subdev*/name | grep -c imx)" = "${1:-1}" ]; do
             tries=$((tries - 1)); [ $tries -gt 0 ] || { echo no graph; exit 3; }
@@ -65,7 +67,7 @@ pub(crate) const FUNCTIONS: &str = r#"
         echo "$1 $4:" $(sed -n 's/.*seq: *\([0-9]*\) .*/\1/p' /tmp/$1.log)
     }
     quiet() {
-        dmesg | grep -E "WARNING|BUG|Oops|nobody cared|rk3x-i2c|imx219|imx290|rkisp1|rk_dphy|regulator" | grep -vE "registered rkisp1_|Consider updating driver imx| STATUS "
+        dmesg | grep -E "WARNING|BUG|Oops|nobody cared|rk3x-i2c|imx219|imx290|rkisp1|rk_dphy|regulator" | grep -vE "registered rkisp1_|Consider updating driver imx| STATUS |taint"
     }
 "#;
 

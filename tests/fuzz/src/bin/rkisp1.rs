@@ -10,7 +10,7 @@ use fuzz::{Start, guest::memory};
 use rkisp1::{MEMORY, Poked};
 
 /// The cameras. An input selects one by its first byte.
-const CAMERAS: [&str; 2] = ["scene=gradient", "scene=flat,noise=no"];
+const CAMERAS: [&str; 3] = ["scene=gradient", "scene=flat,noise=no", "sensor=imx290,scene=gradient"];
 
 /// Frames of each format of the two paths, with blocks that are on, with a resizer, and with a reset, a stop and a view in the middle.
 fn seeds() -> Vec<Vec<u8>> {
@@ -30,7 +30,7 @@ fn seeds() -> Vec<Vec<u8>> {
     for formats in 0..64 {
         for second in [0, 1] {
             let pokes = [&[start(formats << 1 | second, second, formats << 2)][..], &frame, &frame].concat();
-            seeds.push([&[formats & 1][..], pokes.as_flattened()].concat());
+            seeds.push([&[formats % 3][..], pokes.as_flattened()].concat());
         }
     }
     // Every register, beside a frame; what goes wrong in the middle of one.
