@@ -74,30 +74,31 @@ impl TestPattern {
         let Some(row) = y.checked_sub(top).filter(|row| *row < rows) else { return };
         let (left, columns) = (left as usize, columns as usize);
         let Some(samples) = samples.get_mut(left..) else { return };
-        let samples = samples.iter_mut().take(columns).enumerate();
+        let samples = samples.iter_mut().take(columns).zip(0_usize..);
         let channel = |column| phase.channel(y, (left + column) % 2);
         match self.pattern {
             Pattern::Solid(colours) => {
-                samples.for_each(|(column, sample)| *sample = colours[channel(column)]);
+                samples.for_each(|(sample, column)| *sample = colours[channel(column)]);
             }
-            Pattern::Bars => samples.for_each(|(column, sample)| {
+            Pattern::Bars => samples.for_each(|(sample, column)| {
                 *sample = bar(part(column, columns, BARS), channel(column));
             }),
-            Pattern::StackedBars => samples.for_each(|(column, sample)| {
+            Pattern::StackedBars => samples.for_each(|(sample, column)| {
                 *sample = bar(part(row as usize, rows as usize, BARS), channel(column));
             }),
-            Pattern::Ramp => samples.for_each(|(column, sample)| *sample = ramp(column, columns)),
+            Pattern::Ramp => samples.for_each(|(sample, column)| *sample = ramp(column, columns)),
             Pattern::StackedRamp => {
-                samples.for_each(|(_, sample)| *sample = ramp(row as usize, rows as usize))
+                let level = ramp(row as usize, rows as usize);
+                samples.for_each(|(sample, _)| *sample = level);
             }
-            Pattern::FadingBars => samples.for_each(|(column, sample)| {
+            Pattern::FadingBars => samples.for_each(|(sample, column)| {
                 let half = part(column, columns, 2 * BARS);
                 let fine = fade(bar(half / 2, channel(column)), row, rows);
                 *sample = if half.is_multiple_of(2) { fine } else { fine & COARSE };
             }),
             Pattern::Pn9 => {
                 let start = (row as usize % PN9.len()) * (columns % PN9.len());
-                samples.for_each(|(column, sample)| *sample = PN9[10 * (start + column) % PN9.len()]);
+                samples.for_each(|(sample, column)| *sample = PN9[10 * (start + column) % PN9.len()]);
             }
         }
     }

@@ -18,7 +18,7 @@ use devices::media::{
         Isp, LensShading, Line, POINTS, Params, Plane, Resizer, Scale, Scaled, Statistics, WhiteLimits,
         WhiteMeasure, Window,
     },
-    sensor::Settings,
+    sensor::{BLACK, Settings},
 };
 use serde::Serialize;
 
@@ -125,7 +125,7 @@ fn measure(name: &'static str, size: [u32; 2]) -> Result<Figures, Box<dyn Error>
     let mut statistics = Statistics::default();
     let mut memory = vec![0_u8; (width * height * 3 / 2) as usize];
     let mut rkisp1 = |number: u32| {
-        source.expose(&settings, number, &never);
+        source.expose(&settings, Phase::Rggb, number, &never);
         let (luma, chroma) = memory.split_at_mut((width * height) as usize);
         let mut write = |y: u32, line: &Line<'_>| {
             resizer.put(y, line, &mut |scaled| match scaled {

@@ -74,14 +74,13 @@ impl Chip for Imx219 {
     }
 
     fn write(&mut self, byte: u8) -> bool {
-        match self.cursor.take(byte) {
-            Some(address) if address == registers::SOFTWARE_RESET.address => {
-                if byte & 1 != 0 {
-                    self.registers = Self::new().registers;
-                }
+        let Some(address) = self.cursor.take(byte) else { return true };
+        if address == registers::SOFTWARE_RESET.address {
+            if byte & 1 != 0 {
+                self.registers = Self::new().registers;
             }
-            Some(address) if address >= WRITABLE => self.registers.write(address, byte),
-            _ => {}
+        } else if address >= WRITABLE {
+            self.registers.write(address, byte);
         }
         true
     }

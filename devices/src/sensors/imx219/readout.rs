@@ -159,7 +159,6 @@ fn test_pattern(registers: &Registers) -> Option<TestPattern> {
     let pattern = match registers.get(regs::TEST_PATTERN) {
         1 => {
             let colours = [regs::TEST_RED, regs::TEST_GREEN_RED, regs::TEST_GREEN_BLUE, regs::TEST_BLUE];
-            #[expect(clippy::cast_possible_truncation, reason = "ten bits")]
             Pattern::Solid(colours.map(|colour| (registers.get(colour) & 0x3ff) as u16))
         }
         2 => Pattern::Bars,
