@@ -37,6 +37,11 @@ fault_point! {
         /// The receiver loses synchronisation after this number of lines: the rest is not written, and `MIPI_ERR_SOT_SYNC` and
         /// `ISP_PIC_SIZE_ERROR` are set.
         SyncLoss { lines: u32 in UNSIGNED } = "sync-loss",
+        /// The FIFO of lane 0 overflows after this number of lines: the rest is not written, and `MIPI_FIFO_OVERFLOW` and
+        /// `ISP_PIC_SIZE_ERROR` are set.
+        Overflow { lines: u32 in UNSIGNED } = "overflow",
+        /// The D-PHY reports an error of its lines: `MIPI_ERR_CTRL` is set until the frame ends, whatever the guest clears.
+        LineError = "line-error",
     }
 }
 
@@ -63,5 +68,7 @@ fault_point! {
     pub(super) enum Irq = "irq" [] {
         /// The line stays low until the next event.
         Lose = "lose",
+        /// The line stays high, with an event or without one, until the guest has read `MI_MIS` this number of times.
+        Storm { count: u32 in 1..=1_000_000 } = "storm",
     }
 }

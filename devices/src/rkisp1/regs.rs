@@ -553,7 +553,9 @@ constants! {
     MIPI_OUTPUT = 1 << 0, "`MIPI_CTRL`: the receiver puts out what it receives";
     MIPI_LANES = 3 << 12, "`MIPI_CTRL`: the lanes less 1";
     MIPI_FRAME_END = 1 << 24, "`MIPI_RIS`: the end of a frame was received";
+    MIPI_FIFO_OVERFLOW = 1 << 0, "`MIPI_RIS`: the FIFO of lane 0 overflowed";
     MIPI_ERR_SOT_SYNC = 1 << 8, "`MIPI_RIS`: lane 0 lost its synchronisation";
+    MIPI_ERR_CTRL = 1 << 16, "`MIPI_RIS`: the D-PHY reports that lane 0 is in a wrong state";
     MIPI_ERR_ECC2 = 1 << 22, "`MIPI_RIS`: a packet header has an error that cannot be corrected";
     MIPI_ERR_CS = 1 << 23, "`MIPI_RIS`: the checksum of a packet is wrong";
     LSC_ENABLE = 1 << 0, "`ISP_LSC_CTRL`: lens shading is corrected";

@@ -450,22 +450,42 @@ fn each_action_does_what_the_manual_says() {
         statuses("frame.begin", "\"checksum\""),
         (true, end | ISP_V_START, MI_FRAME_MP, MIPI_FRAME_END | MIPI_ERR_CS, true, all)
     );
-    assert_eq!(
-        statuses("frame.begin", "\"sync-loss\"\nlines = 100"),
-        (
-            true,
-            end | ISP_V_START | ISP_PIC_SIZE_ERROR,
-            MI_FRAME_MP,
-            MIPI_FRAME_END | MIPI_ERR_SOT_SYNC,
-            true,
-            u64::from(WIDTH) * 2 * 100
-        )
-    );
+    for (action, error) in [("sync-loss", MIPI_ERR_SOT_SYNC), ("overflow", MIPI_FIFO_OVERFLOW)] {
+        assert_eq!(
+            statuses("frame.begin", &format!("\"{action}\"\nlines = 100")),
+            (
+                true,
+                end | ISP_V_START | ISP_PIC_SIZE_ERROR,
+                MI_FRAME_MP,
+                MIPI_FRAME_END | error,
+                true,
+                u64::from(WIDTH) * 2 * 100
+            )
+        );
+    }
     assert_eq!(
         statuses("frame.end", "\"lose-isp\""),
         (true, ISP_FRAME_IN | ISP_V_START, MI_FRAME_MP, MIPI_FRAME_END, true, all)
     );
     assert_eq!(statuses("frame.end", "\"lose-mi\""), (true, end | ISP_V_START, 0, MIPI_FRAME_END, true, all));
+    let mut rig = raw("", &rule("frame.begin", "\"line-error\""));
+    rig.set(MIPI_IMSC, MIPI_ERR_CTRL);
+    rig.stepper.begin();
+    rig.stepper.pass(Duration::from_millis(34));
+    assert!(rig.stepper.begin());
+    rig.acknowledge();
+    assert_eq!((rig.get(MIPI_MIS), rig.line.take()), (MIPI_ERR_CTRL, true), "it goes on during the frame");
+    rig.stepper.finish();
+    rig.acknowledge();
+    rig.line.take();
+    rig.line.end_of_interrupt();
+    assert_eq!((rig.get(MIPI_RIS) & MIPI_ERR_CTRL, rig.line.take()), (0, false), "the frame has ended");
+    let mut rig = raw("", &rule("irq", "\"storm\"\ncount = 3"));
+    rig.stepper.begin();
+    rig.stepper.pass(Duration::from_millis(34));
+    assert!(rig.stepper.begin());
+    let again = std::iter::from_fn(|| rig.line.take().then(|| rig.acknowledge()));
+    assert_eq!(again.count(), 3, "two without an event follow");
     let mut rig = raw("", &rule("irq", "\"lose\""));
     rig.stepper.begin();
     rig.stepper.pass(Duration::from_millis(34));

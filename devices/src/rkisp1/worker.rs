@@ -192,9 +192,9 @@ impl Worker {
     /// Reads the sensor, and writes what comes out of the ISP.
     fn process(&mut self, job: &Job) -> Outcome {
         let Self { source, dma, isp, writer, params, statistics, abandon, line } = self;
-        // A receiver that lost synchronisation passes no more lines on.
+        // A receiver that lost synchronisation or data passes no more lines on.
         let lines = match job.fault {
-            Some(Begin::SyncLoss { lines }) => lines,
+            Some(Begin::SyncLoss { lines } | Begin::Overflow { lines }) => lines,
             _ => u32::MAX,
         };
         let mut read = |y: u32, samples: &mut [u16]| read_line(source, job, line, y, samples);

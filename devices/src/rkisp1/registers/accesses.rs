@@ -9,6 +9,9 @@ use crate::{register_table::Access, rkisp1::regs::*};
 impl Registers {
     /// The guest reads the word at `offset`.
     pub(in crate::rkisp1) fn guest_reads(&mut self, offset: u32) -> u32 {
+        if offset == MI_MIS {
+            self.note_handler();
+        }
         let value = match ACCESS.get(offset as usize / 4) {
             Some(Some(Access::Wo) | None) | None => 0,
             Some(Some(_)) => match offset {
@@ -54,7 +57,7 @@ impl Registers {
         match offset {
             ISP_ICR => self.clear(ISP_RIS, value),
             MI_ICR => self.clear(MI_RIS, value),
-            MIPI_ICR => self.clear(MIPI_RIS, value),
+            MIPI_ICR => self.clear(MIPI_RIS, value & !self.held),
             ISP_ERR_CLR => self.clear(ISP_ERR, value),
             MI_STATUS_CLR => self.clear(MI_STATUS, value),
             ISP_ISR => self.raise(ISP_RIS, value),

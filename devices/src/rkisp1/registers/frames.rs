@@ -167,7 +167,10 @@ impl Registers {
                 return None;
             }
             Some(Begin::NoStart) => {}
-            Some(Begin::Checksum | Begin::SyncLoss { .. }) | None => self.raise(ISP_RIS, ISP_V_START),
+            Some(Begin::Checksum | Begin::SyncLoss { .. } | Begin::Overflow { .. } | Begin::LineError)
+            | None => {
+                self.raise(ISP_RIS, ISP_V_START);
+            }
         }
         let mode = self.get(ISP_CTRL) & ISP_MODE;
         let is_raw = mode == ISP_MODE_RAW;
@@ -180,6 +183,10 @@ impl Registers {
             self.raise(ISP_RIS, ISP_DATA_LOSS);
             self.interrupt();
             return None;
+        }
+        if matches!(fault, Some(Begin::LineError)) {
+            self.held = MIPI_ERR_CTRL;
+            self.raise(MIPI_RIS, self.held);
         }
         if is_raw {
             self.interrupt();
@@ -305,13 +312,15 @@ impl Registers {
         let mut receiver = MIPI_FRAME_END;
         match job.fault {
             Some(Begin::Checksum) => receiver |= MIPI_ERR_CS,
-            Some(Begin::SyncLoss { .. }) => {
-                receiver |= MIPI_ERR_SOT_SYNC;
-                frame |= ISP_PIC_SIZE_ERROR;
-                self.raise(ISP_ERR, ERR_INPUT);
-            }
-            Some(Begin::NoStart | Begin::Ecc) | None => {}
+            Some(Begin::SyncLoss { .. }) => receiver |= MIPI_ERR_SOT_SYNC,
+            Some(Begin::Overflow { .. }) => receiver |= MIPI_FIFO_OVERFLOW,
+            Some(Begin::NoStart | Begin::Ecc | Begin::LineError) | None => {}
         }
+        if matches!(job.fault, Some(Begin::SyncLoss { .. } | Begin::Overflow { .. })) {
+            frame |= ISP_PIC_SIZE_ERROR;
+            self.raise(ISP_ERR, ERR_INPUT);
+        }
+        self.held = 0;
         match self.faults.consult(Event::PLAIN).map(|fault| fault.action) {
             Some(End::LoseFrame) => frame &= !ISP_FRAME,
             Some(End::LoseMemory) => memory &= !(MI_FRAME_MP | MI_FRAME_SP),

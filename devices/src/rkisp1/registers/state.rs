@@ -36,6 +36,10 @@ pub(in crate::rkisp1) struct Registers {
     pub(super) clock: Clock,
     /// The last event raised no interrupt, by a fault.
     pub(super) is_silent: bool,
+    /// Reads of `MI_MIS` until which the line stays high, by a fault.
+    storm: u32,
+    /// Bits of `MIPI_RIS` that are set again when the guest clears them, by a fault.
+    pub(super) held: u32,
     /// Set while the frame in work is to be abandoned.
     pub(super) abandon: Arc<AtomicBool>,
     pub(in crate::rkisp1) count: Count,
@@ -54,6 +58,8 @@ impl Registers {
             enabled: false,
             clock: Clock::default(),
             is_silent: false,
+            storm: 0,
+            held: 0,
             abandon: Arc::new(AtomicBool::new(false)),
             count: Count::default(),
         }
@@ -72,6 +78,7 @@ impl Registers {
         self.shadows = [Shadow::default(); PATHS];
         self.switch_off();
         self.clock.restart();
+        self.storm = 0;
         self.update_line();
     }
 
@@ -99,6 +106,7 @@ impl Registers {
     /// Abandons the frame in work: its end is not reported.
     pub(super) fn switch_off(&mut self) {
         self.enabled = false;
+        self.held = 0;
         self.abandon.store(true, Ordering::Relaxed);
         self.clock.abandon();
     }
@@ -112,19 +120,31 @@ impl Registers {
 
     /// Takes the line to the level that the registers say.
     pub(super) fn update_line(&self) {
-        self.line.set(self.is_interrupting() && !self.is_silent);
+        self.line.set(self.is_interrupting() && !self.is_silent || self.storm > 0);
     }
 
     /// The same after an event of the device, where a fault can take effect.
     pub(super) fn interrupt(&mut self) {
         if self.is_interrupting() {
-            let lost = matches!(self.faults.consult(Event::PLAIN).map(|fault| fault.action), Some(Irq::Lose));
-            self.is_silent = lost;
-            if !lost {
+            self.is_silent = false;
+            match self.faults.consult(Event::PLAIN).map(|fault| fault.action) {
+                Some(Irq::Lose) => self.is_silent = true,
+                Some(Irq::Storm { count }) => self.storm = count,
+                None => {}
+            }
+            if !self.is_silent {
                 self.count.irqs += 1;
                 self.faults.interrupted();
             }
         }
         self.update_line();
+    }
+
+    /// The guest has read `MI_MIS`, which its handler does once.
+    pub(super) fn note_handler(&mut self) {
+        if self.storm > 0 {
+            self.storm -= 1;
+            self.update_line();
+        }
     }
 }
