@@ -15,6 +15,7 @@ pub mod host;
 pub mod imports;
 pub mod injection;
 pub mod kernels;
+pub mod libcamera;
 pub mod programs;
 pub mod pty;
 pub mod python;

@@ -1,9 +1,11 @@
 //! The demo: boots a guest with a CMA window, streams the camera, checks every frame, and saves pictures of a frame and
-//! of the window.
+//! of the window. Its second part has libcamera develop a photograph.
 
+pub mod libcamera;
 mod page;
 mod report;
 mod scene;
+mod tuning;
 
 use std::{
     ffi::OsString,

@@ -1,8 +1,5 @@
 //! libcamera on the camera rkisp1, as Debian packages it: it finds the camera, captures without a gap, and its exposure and white balance
 //! make the same picture in any light.
-//!
-//! Debian builds libcamera's pipeline `rkisp1` for Arm only, so the guests are of aarch64. libcamera 0.4 needs a driver that enumerates
-//! frame sizes, which Linux 6.1 does not have: the guests have Linux 6.12, which Debian 13 has, too.
 
 use std::{
     fs,
@@ -12,11 +9,10 @@ use std::{
     time::Duration,
 };
 
-use guest_images::{Arch, Kind, Release, userland};
 use tests::{
-    cross,
     guest::{self, text},
     harness::{Group, Place, Test},
+    libcamera::{Frame, by_hand, minivmm, take},
     tests,
 };
 
@@ -32,75 +28,18 @@ pub(crate) fn group() -> Group {
     Group { name: "libcamera", place: Place::OutsideOfLabs, tests }
 }
 
-const ARCH: &Arch = Arch::AARCH64;
-const KIND: Kind = Kind::Default(Release::V6_12);
-
 /// The time of a guest in a lab.
 const PATIENCE: Duration = Duration::from_secs(40 * 60);
-
-/// Loads the drivers, and has udev describe their nodes, because libcamera finds cameras in its database. The modules are those of the
-/// guest's first root.
-const PRELUDE: &str = "set -e
-    modprobe -d /proc/1/root -a i2c-rk3x phy-rockchip-dphy-rx0 imx219 rockchip-isp1
-    until [ -e /dev/v4l-subdev4 ]; do sleep 0.1; done
-    export SYSTEMD_IGNORE_CHROOT=1
-    /usr/lib/systemd/systemd-udevd --daemon 2> /tmp/udevd
-    udevadm trigger --subsystem-match=media --subsystem-match=video4linux
-    udevadm settle
-    ";
 
 /// The camera's identifier: its place in the device tree.
 const CAMERA: &str = "/base/soc/i2c@10070000/camera-sensor@10";
 
-/// minivmm with the camera that has these keys, whose guest runs `script` in Debian.
-fn minivmm(keys: &str, script: &str, out: &Path) -> Command {
-    guest_images::build(ARCH, KIND).unwrap();
-    let userland = userland::build(ARCH, userland::SUITE).unwrap();
-    let mut minivmm = cross::command(ARCH).unwrap();
-    minivmm.args(["--image", &KIND.name(), "--cma", "256M", "--memory", "1G", "--camera", "none"]);
-    minivmm.args(["--device", &format!("rkisp1,{keys}"), "--exec", &format!("{PRELUDE}{script}")]);
-    minivmm.arg("--root").arg(userland).arg("--out").arg(out);
-    minivmm
-}
-
 /// What the guest prints.
 fn printed(keys: &str, script: &str, out: &Path) -> String {
-    let output = guest::run_within(&mut minivmm(keys, script, out), PATIENCE);
+    let output = guest::run_within(&mut minivmm(keys, script, out).unwrap(), PATIENCE);
     let (said, errors) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{said}{errors}");
     said
-}
-
-/// A frame in what `cam --metadata` prints.
-#[derive(Debug, Default)]
-struct Frame {
-    sequence: u32,
-    exposure_us: f64,
-    gain: f64,
-    /// The gains of red and blue.
-    colours: [f64; 2],
-}
-
-/// Takes a line that cam prints into `frames`.
-fn take(line: &str, frames: &mut Vec<Frame>) {
-    if let Some((_, rest)) = line.split_once(" seq: ") {
-        let sequence = rest.split(' ').next().and_then(|digits| digits.parse().ok()).expect("it is a number");
-        frames.push(Frame { sequence, ..Frame::default() });
-        return;
-    }
-    let (Some((key, value)), Some(frame)) = (line.trim().split_once(" = "), frames.last_mut()) else {
-        return;
-    };
-    let numbers = || -> Vec<f64> {
-        let digits = value.trim_matches(['[', ']', ' ']).split(',');
-        digits.map(|number| number.trim().parse().unwrap_or_else(|_| panic!("{line}"))).collect()
-    };
-    match key {
-        "ExposureTime" => frame.exposure_us = numbers()[0],
-        "AnalogueGain" => frame.gain = numbers()[0],
-        "ColourGains" => frame.colours = numbers().try_into().unwrap_or_else(|_| panic!("{line}")),
-        _ => {}
-    }
 }
 
 fn frames(said: &str) -> Vec<Frame> {
@@ -167,7 +106,7 @@ fn lc_compliance_is_content() {
 }
 
 /// The exposures with which the guest starts, in microseconds and with an analogue gain: too dark, about right, and too bright.
-const STARTS: [(u32, &str); 3] = [(100, "1.0"), (4000, "1.0"), (33_000, "8.0")];
+const STARTS: [(u32, f64); 3] = [(100, 1.0), (4000, 1.0), (33_000, 8.0)];
 
 /// The lights: daylight, an incandescent lamp, and shade.
 const LIGHTS: [[f64; 3]; 3] = [[1.0, 1.0, 1.0], [1.4, 1.0, 0.6], [0.8, 1.0, 1.3]];
@@ -189,10 +128,10 @@ fn any_start_and_any_light_make_the_same_picture() {
     let script: String = STARTS
         .iter()
         .enumerate()
-        .map(|(number, (exposure, gain))| {
+        .map(|(number, &(exposure_us, gain))| {
+            let script = by_hand(exposure_us, gain, None);
             format!(
-                "printf 'frames:\\n  - 0:\\n      AeEnable: false\\n      ExposureTime: {exposure}\\n      AnalogueGain: {gain}\\n' > /tmp/script
-                printf '  - 8:\\n      AeEnable: true\\n' >> /tmp/script
+                "{script}
                 cam -c1 --capture={FRAMES} -s {FORMAT} --metadata --script=/tmp/script --file=/tmp/frame-# 2> /out/log{number}
                 mv $(ls /tmp/frame-* | sed -n 6p) /out/start{number}
                 mv $(ls /tmp/frame-* | tail -n 1) /out/end{number}
@@ -232,7 +171,7 @@ fn another_light_is_followed() {
         mv $(ls /tmp/frame-* | sed -n {BEFORE}p) /out/before
         mv $(ls /tmp/frame-* | tail -n 1) /out/after"
     );
-    let mut minivmm = minivmm("scene=checker", &script, &out);
+    let mut minivmm = minivmm("scene=checker", &script, &out).unwrap();
     minivmm.args(["--timeout", "1200", "--api-socket"]).arg(&socket);
     let mut child = guest::spawn(minivmm.stdin(Stdio::null()).stdout(Stdio::piped()));
     let mut frames = Vec::new();
