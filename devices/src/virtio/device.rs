@@ -32,7 +32,7 @@ pub trait VirtioDevice: Send {
         0
     }
 
-    /// The features of the transport and the rings that the device can do: some of [`RING_FEATURES`].
+    /// The features of the transport and the rings that the device can do: some of `RING_FEATURES`.
     fn ring_features(&self) -> u64 {
         RING_FEATURES
     }
