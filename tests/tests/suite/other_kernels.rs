@@ -29,12 +29,14 @@ pub(crate) fn of_release(release: Release) -> Group {
 
 /// The tests of Debian's kernel, if `arch` has such an image.
 pub(crate) fn debian(arch: &Arch) -> Group {
-    let tests = tests![
+    let mut tests = tests![
         debian_has_its_window_from_the_tree,
         debian_streams_right,
         debian_passes_v4l2_compliance,
         debian_streams_from_rkisp1,
     ];
+    let long = tests![debian_streams_from_rkisp1_in_every_format];
+    tests.extend(long.into_iter().map(Test::only_if_thorough));
     group(arch, Kind::Debian, tests)
 }
 
@@ -145,6 +147,10 @@ fn debian_passes_v4l2_compliance() {
 
 fn debian_streams_from_rkisp1() {
     rkisp1::streams_by_both_paths("--image debian");
+}
+
+fn debian_streams_from_rkisp1_in_every_format() {
+    rkisp1::streams_in_every_format("--image debian");
 }
 
 fn large_pages_make_large_pageblocks() {

@@ -284,6 +284,11 @@ pub(crate) fn streams_by_both_paths(image: &str) {
 }
 
 fn every_format_streams() {
+    streams_in_every_format("");
+}
+
+/// Each format of each path, in a guest with this image.
+pub(crate) fn streams_in_every_format(image: &str) {
     let folder = tempfile::tempdir().unwrap();
     let count = 300;
     let mut script = "modules; only mainpath".to_owned();
@@ -308,7 +313,8 @@ fn every_format_streams() {
             script += &format!("\nstream selfpath 320 240 {format} {count}");
         }
     }
-    let ran = run("--camera none --device rkisp1,scene=gradient", &script, folder.path());
+    let options = format!("{image} --camera none --device rkisp1,scene=gradient");
+    let ran = run(&options, &script, folder.path());
     let mut streams = 0;
     for line in ran.printed.lines().filter_map(|line| line.split_once(": ")) {
         let sequences: Vec<u32> = line.1.split_whitespace().map(|number| number.parse().unwrap()).collect();
