@@ -1,7 +1,7 @@
 //! The benchmarks, run by `cargo bench`.
 //!
-//! They measure camera DMA compared with memcpy, the rate of a sensor, the ISP, the camera rkisp1, the cost of fault points, boot time and
-//! memory overhead, also beside QEMU's microvm, files on their way out, allocations of the CMA model, and checks of device trees.
+//! They measure camera DMA compared with memcpy, the rate of a sensor, the ISP, the camera rkisp1 and its rate, the cost of fault points,
+//! boot time and memory overhead, also beside QEMU's microvm, files on their way out, allocations of the CMA model, and checks of device trees.
 //!
 //! Prints tables, and writes target/bench/report.json. `cargo bench -- camera`, `-- rate`, `-- isp`, `-- rkisp1`, `-- faults`, `-- boot`,
 //! `-- microvm`, `-- files`, `-- model` and `-- check` run a part.
@@ -27,6 +27,7 @@ mod microvm;
 mod model;
 mod rate;
 mod rkisp1;
+mod rkisp1_rate;
 
 /// The system's heap with a counter of allocations, for code that must not allocate.
 struct Counting;
@@ -74,6 +75,7 @@ struct BenchReport {
     rate: Option<Vec<rate::Figures>>,
     isp: Option<Vec<isp::Figures>>,
     rkisp1: Option<Vec<rkisp1::Figures>>,
+    rkisp1_rate: Option<rkisp1_rate::Figures>,
     faults: Option<Vec<faults::Figures>>,
     boot: Option<boot::Figures>,
     microvm: Option<microvm::Figures>,
@@ -107,6 +109,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rate: wanted("rate").then(rate::run).transpose()?,
         isp: wanted("isp").then(isp::run).transpose()?,
         rkisp1: wanted("rkisp1").then(rkisp1::run).transpose()?,
+        rkisp1_rate: wanted("rkisp1").then(rkisp1_rate::run).transpose()?,
         faults: wanted("faults").then(faults::run).transpose()?,
         boot: wanted("boot").then(|| boot::run(release, &folder)).transpose()?,
         microvm: wanted("microvm").then(|| microvm::run(release)).transpose()?,

@@ -67,7 +67,7 @@ pub(crate) fn run() -> Result<Vec<Figures>, Box<dyn Error>> {
 }
 
 /// The first `count` of the CPUs.
-fn first(all: &CpuSet, count: usize) -> Result<CpuSet, Box<dyn Error>> {
+pub(crate) fn first(all: &CpuSet, count: usize) -> Result<CpuSet, Box<dyn Error>> {
     let mut some = CpuSet::new();
     (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).take(count).for_each(|cpu| some.set(cpu));
     if some.count() as usize != count {
