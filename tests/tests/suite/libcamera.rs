@@ -28,8 +28,8 @@ pub(crate) fn group() -> Group {
     Group { name: "libcamera", place: Place::OutsideOfLabs, tests }
 }
 
-/// The time of a guest in a lab.
-const PATIENCE: Duration = Duration::from_secs(40 * 60);
+/// The time of a guest in a lab. `lc-compliance` takes most of it.
+const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The camera's identifier: its place in the device tree.
 const CAMERA: &str = "/base/soc/i2c@10070000/camera-sensor@10";
@@ -94,13 +94,12 @@ fn cam_captures_at_each_size() {
     }
 }
 
-/// The tests of libcamera's own that queue up to eight requests, in each role, with the sizes that libcamera takes by default: up to the
-/// sensor's 3280x2464. More requests take hours in a lab.
+/// All of libcamera's own tests: up to 89 requests in each role, with the sizes that libcamera takes by default: up to the sensor's
+/// 3280x2464. libcamera skips those with fewer requests than the pipeline needs. A scene without noise takes the lab less time.
 fn lc_compliance_is_content() {
     let folder = tempfile::tempdir().unwrap();
-    let script =
-        format!("lc-compliance -c {CAMERA} -f '*_5:*_8:*UnbalancedStop*_1' 2> /out/log || echo failed\n");
-    let said = printed("scene=bars", &script, folder.path());
+    let script = format!("lc-compliance -c {CAMERA} 2> /out/log || echo failed\n");
+    let said = printed("scene=flat,noise=no", &script, folder.path());
     println!("{said}");
     assert!(said.contains("[  PASSED  ] ") && !said.contains("FAILED") && !said.contains("failed"), "{said}");
 }
