@@ -41,6 +41,7 @@ mod pages;
 mod promises;
 mod reserved;
 mod rkisp1;
+mod rkisp1_debug;
 mod rkisp1_params;
 mod sandbox;
 mod scenarios;
@@ -116,6 +117,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         promises::group(),
         reserved::group(),
         rkisp1::group(),
+        rkisp1_debug::group(arch),
         rkisp1_params::group(),
         sandbox::group(),
         sandbox::linux(),
