@@ -58,9 +58,12 @@ const ALL: u32 = 0x3_7fff;
 
 /// The numbers of `enum v4l2_colorfx`.
 const COLORFX_BW: u32 = 1;
+const COLORFX_SEPIA: u32 = 2;
 const COLORFX_NEGATIVE: u32 = 3;
 const COLORFX_EMBOSS: u32 = 4;
 const COLORFX_SKETCH: u32 = 5;
+/// Colour selection.
+const COLORFX_AQUA: u32 = 10;
 const COLORFX_SET_CBCR: u32 = 15;
 
 /// The black levels that are subtracted from red, green on red lines, green on blue lines and blue. A negative one adds.
@@ -79,6 +82,17 @@ const MATRIX: [[i32; 3]; 3] = [[160, -24, -8], [-30, 170, -12], [10, -60, 190]];
 const OFFSETS: [i32; 3] = [100, -80, 40];
 /// The increments of sepia: those of Cb in the lower byte. Bit 7 is the sign.
 const TINT: u32 = 0x20 | 0x90 << 8;
+/// The selection of yellow: a pixel whose red and green are above the threshold, and blue is not, keeps its colour.
+const SELECTED: u32 = 0b110;
+const SELECTION_THRESHOLD: u8 = 70;
+/// The measurement of white in a coloured window: gains that are applied before, the window, and the limits of Y, the least Cb and Cr, the
+/// limit of the sum of their distances from the references, and these.
+const WHITE_GAINS: [u32; 4] = [512, 256, 256, 300];
+const WHITE_WINDOW: [usize; 4] = [160, 120, 320, 240];
+const WHITE_LUMA: [u8; 2] = [82, 98];
+const WHITE_CHROMA: u8 = 101;
+const WHITE_SUM: u8 = 91;
+const WHITE_REFERENCE: [u8; 2] = [36, 130];
 /// The window of the statistics of cells: its corner, and the size of a cell. The driver writes the height less 1 without its lowest bit.
 const CORNER: [usize; 2] = [40, 20];
 const CELL: [usize; 2] = [112, 81];
@@ -249,6 +263,27 @@ fn others() -> Vec<Set> {
             .with("others.dpf_strength_config.g", [64_u32])
             .with("others.dpf_strength_config.b", [64_u32])
     };
+    // Limits that each exclude a part of the pixels of a coloured picture.
+    let coloured = |name, mode: u32| {
+        Set::new(name, AWB | AWB_GAIN)
+            .with("meas.awb_meas_config.awb_mode", [mode])
+            .with("meas.awb_meas_config.awb_wnd", WHITE_WINDOW)
+            .with("meas.awb_meas_config.min_y", [WHITE_LUMA[0]])
+            .with("meas.awb_meas_config.max_y", [WHITE_LUMA[1]])
+            .with("meas.awb_meas_config.enable_ymax_cmp", [1_u32])
+            .with("meas.awb_meas_config.min_c", [WHITE_CHROMA])
+            .with("meas.awb_meas_config.max_csum", [WHITE_SUM])
+            .with("meas.awb_meas_config.awb_ref_cb", [WHITE_REFERENCE[0]])
+            .with("meas.awb_meas_config.awb_ref_cr", [WHITE_REFERENCE[1]])
+            .with("others.awb_gain_config.gain_red", [WHITE_GAINS[0]])
+            .with("others.awb_gain_config.gain_green_r", [WHITE_GAINS[1]])
+            .with("others.awb_gain_config.gain_green_b", [WHITE_GAINS[2]])
+            .with("others.awb_gain_config.gain_blue", [WHITE_GAINS[3]])
+    };
+    // A configuration of the demosaicing leaves its bypass as it is.
+    let demosaic = |name, threshold: u32| {
+        Set::new(name, 0).with("module_cfg_update", [BDM]).with("others.bdm_config.demosaic_th", [threshold])
+    };
     vec![
         // Peak gradient and rank neighbour difference find a pixel. The median of eight neighbours replaces it.
         Set::new("dpcc", BDM | DPCC)
@@ -271,7 +306,14 @@ fn others() -> Vec<Set> {
             .with("others.ie_config.eff_mat_1", [0xc000_u32])
             .with("others.ie_config.eff_mat_2", [0x0080_u32]),
         effect("ie-sketch", COLORFX_SKETCH).with("others.ie_config.eff_mat_4", [0x080c_u32]),
-        // The driver writes the limits in this mode only. In the other one they are those of green, red and blue.
+        // The driver writes the increments for `COLORFX_SET_CBCR` alone: they stay.
+        effect("ie-sepia", COLORFX_SEPIA),
+        effect("ie-select", COLORFX_AQUA)
+            .with("others.ie_config.color_sel", [SELECTED | u32::from(SELECTION_THRESHOLD) << 8]),
+        demosaic("bdm-always", 0),
+        demosaic("bdm-hardly", 255),
+        // The driver writes the limits in this mode only. In that of RGB, which it does not leave any more, they are those of green, blue and
+        // red.
         white("white-ycbcr", 2).with("meas.awb_meas_config.min_y", [60_u32]),
         Set::new("luma", AEC | HST)
             .with("meas.aec_config.mode", [0_u32])
@@ -280,7 +322,10 @@ fn others() -> Vec<Set> {
             .with("meas.hst_config.histogram_predivider", [3_u32])
             .with_cells("meas.hst_config.meas_window")
             .with("meas.hst_config.hist_weight", [16_u32; 25]),
+        // The threshold of the demosaicing is still the largest one: colours are interpolated linearly.
+        coloured("coloured-ycbcr", 2),
         white("white-rgb", 1),
+        coloured("coloured-rgb", 1),
         Set::new("measured", BDM | BLS | AEC)
             .with_cells("meas.aec_config.meas_window")
             .with("others.bls_config.enable_auto", [1_u32])
@@ -400,9 +445,7 @@ impl Made {
 
     /// The samples of a colour within `reach` of a pixel.
     fn samples(&self, x: usize, y: usize, reach: usize, plane: usize) -> impl Iterator<Item = f64> {
-        let (lines, columns) = (y - reach..=y + reach, x - reach..=x + reach);
-        let places = lines.flat_map(move |y| columns.clone().map(move |x| (x, y)));
-        places.filter(move |&(x, y)| PLANES[colour(x, y)] == plane).map(|(x, y)| self.sample(x, y))
+        around(x, y, reach, plane).map(|(x, y)| self.sample(x, y))
     }
 
     fn is_smooth(&self, x: usize, y: usize) -> bool {
@@ -411,8 +454,32 @@ impl Made {
 
     /// Red, green and blue of a pixel by linear interpolation.
     fn rgb(&self, x: usize, y: usize) -> [f64; 3] {
-        [0, 1, 2].map(|plane| {
-            if PLANES[colour(x, y)] == plane { self.sample(x, y) } else { mean(self.samples(x, y, 1, plane)) }
+        interpolated(x, y, |x, y| self.sample(x, y))
+    }
+
+    /// The same with the corrections of Malvar, He and Cutler ("High-quality linear interpolation for demosaicing of Bayer-patterned
+    /// color images", 2004), where they exceed the threshold. None if rounding decides about that.
+    fn demosaiced(&self, x: usize, y: usize, threshold: f64) -> Option<[f64; 3]> {
+        let at = |dx: isize, dy: isize| self.sample(x.wrapping_add_signed(dx), y.wrapping_add_signed(dy));
+        let (across, down) = (at(-2, 0) + at(2, 0), at(0, -2) + at(0, 2));
+        let gradient = 4.0 * at(0, 0) - across - down;
+        let of_green = 5.0 * at(0, 0) - at(-1, -1) - at(1, -1) - at(-1, 1) - at(1, 1);
+        let (beside, above) = (of_green - across + down / 2.0, of_green - down + across / 2.0);
+        // In eighths, and the parts of them that are added.
+        let [gradients, parts] = match colour(x, y) {
+            0 => [[0.0, gradient, gradient], [0.0, 1.0, 1.5]],
+            1 => [[beside, 0.0, above], [1.0, 0.0, 1.0]],
+            2 => [[above, 0.0, beside], [1.0, 0.0, 1.0]],
+            _ => [[gradient, gradient, 0.0], [1.5, 1.0, 0.0]],
+        };
+        let sizes = gradients.map(|gradient| gradient.abs() / 8.0);
+        let is_sure = sizes.iter().all(|size| (size - threshold).abs() > 2.0 || *size < 2.0);
+        let linear = self.rgb(x, y);
+        is_sure.then(|| {
+            [0, 1, 2].map(|plane| {
+                let part = if sizes[plane] > threshold { parts[plane] } else { 0.0 };
+                linear[plane] + part * gradients[plane] / 8.0
+            })
         })
     }
 
@@ -453,6 +520,23 @@ fn colour(x: usize, y: usize) -> usize {
     2 * (y % 2) + x % 2
 }
 
+/// The pixels of a colour within `reach` of a pixel.
+fn around(x: usize, y: usize, reach: usize, plane: usize) -> impl Iterator<Item = (usize, usize)> {
+    let side = 2 * reach + 1;
+    window([x - reach, y - reach, side, side]).filter(move |&(x, y)| PLANES[colour(x, y)] == plane)
+}
+
+/// Red, green and blue of a pixel of samples by linear interpolation.
+fn interpolated(x: usize, y: usize, sample: impl Fn(usize, usize) -> f64) -> [f64; 3] {
+    [0, 1, 2].map(|plane| {
+        if PLANES[colour(x, y)] == plane {
+            sample(x, y)
+        } else {
+            mean(around(x, y, 1, plane).map(|(x, y)| sample(x, y)))
+        }
+    })
+}
+
 fn pixels() -> impl Iterator<Item = (usize, usize)> + Clone {
     window([0, 0, WIDTH, HEIGHT])
 }
@@ -490,6 +574,14 @@ fn encode([r, g, b]: [f64; 3]) -> [f64; 3] {
     ]
 }
 
+/// Red, green and blue with 8 bits of Y, Cb and Cr by BT.601 in limited range.
+fn decode([luma, cb, cr]: [f64; 3]) -> [f64; 3] {
+    let (luma, cb, cr) =
+        ((luma - 16.0) * 255.0 / 219.0, (cb - 128.0) * 255.0 / 224.0, (cr - 128.0) * 255.0 / 224.0);
+    [luma + 1.402 * cr, luma - 0.344_136 * cb - 0.714_136 * cr, luma + 1.772 * cb]
+        .map(|value| value.clamp(0.0, 255.0))
+}
+
 /// A curve with linear segments, whose points lie at sums of powers of two.
 fn curve(of: fn(f64) -> f64, most: f64, widths: [u32; 16], base: u32, at: f64) -> f64 {
     let mut start = 0.0;
@@ -515,7 +607,9 @@ fn filters_effects_and_measurements_do_what_the_uapi_says() {
     let made = Made::by(&others(), "repeat /out/measured-next\n");
     filters(&made);
     effects(&made);
+    demosaicing(&made);
     measurements(&made);
+    coloured_white(&made);
 }
 
 /// Blocks of raw samples, and gamma out: every pixel counts.
@@ -646,6 +740,23 @@ fn effects(made: &Made) {
         Some([251.0 - plain.luma(x, y), 256.0 - cb, 256.0 - cr])
     });
     made.assert_coded("ie-tint", all, |x, y| Some([plain.luma(x, y), 128.0 + 32.0, 128.0 - 16.0]));
+    made.assert_coded("ie-sepia", all, |x, y| Some([plain.luma(x, y), 128.0 + 32.0, 128.0 - 16.0]));
+    // The pixels of a pair have the chroma of the first one. Rounding decides about those near the threshold.
+    let threshold = f64::from(SELECTION_THRESHOLD);
+    let is_selected = |x: usize, y: usize| {
+        let [cb, cr] = plain.chroma(x & !1, y);
+        let [red, green, blue] = decode([plain.luma(x & !1, y), cb, cr]);
+        let is_sure = [red, green, blue].iter().all(|value| (value - threshold).abs() > 1.0);
+        is_sure.then_some(red > threshold && green > threshold && blue <= threshold)
+    };
+    for wanted in [false, true] {
+        let count = compared().filter(|&(x, y)| is_selected(x, y) == Some(wanted)).count();
+        assert!(count >= 5_000, "{count} pixels with {wanted}");
+    }
+    made.assert_coded("ie-select", 20_000, |x, y| {
+        let [cb, cr] = if is_selected(x, y)? { plain.chroma(x & !1, y) } else { [128.0; 2] };
+        Some([plain.luma(x, y), cb, cr])
+    });
     let edge =
         |x: usize, y: usize| (1..WIDTH - 1).contains(&x).then(|| plain.luma(x + 1, y) - plain.luma(x - 1, y));
     let inside = all - 2 * HEIGHT / 5;
@@ -655,6 +766,22 @@ fn effects(made: &Made) {
     made.assert_coded("ie-sketch", inside, |x, y| {
         edge(x, y).map(|edge| [(235.0 - edge.abs()).max(0.0), 128.0, 128.0])
     });
+}
+
+/// Demosaicing with the least and the largest threshold, which has the unit of a sample of 10 bits.
+fn demosaicing(made: &Made) {
+    let expected = |x: usize, y: usize, threshold: f64| {
+        is_inside(x, y).then(|| made.demosaiced(x, y, threshold)).flatten()
+    };
+    let thresholds = [("bdm-always", 0.0), ("bdm-hardly", 4.0 * 255.0)];
+    for (name, threshold) in thresholds {
+        made.assert_is(name, COMPARED * 9 / 10, |x, y| expected(x, y, threshold));
+    }
+    let different = compared().filter(|&(x, y)| {
+        let [always, hardly] = thresholds.map(|(_, threshold)| expected(x, y, threshold));
+        always.zip(hardly).is_some_and(|(a, b)| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 100.0))
+    });
+    assert!(different.count() >= 20);
 }
 
 /// The pixels of a window.
@@ -730,8 +857,9 @@ fn measurements(made: &Made) {
     for name in ["white-rgb", "white-ycbcr"] {
         assert_eq!(made.statistics[name]["types"], [1.0], "white balance");
     }
-    // All pixels are grey, and those count that are not above the limit.
-    let dark = || pixels().map(|(x, y)| made.code(x, y).floor()).filter(|&code| code <= 60.0);
+    // All pixels are grey, and those count that are not above the least of the limits, which is that of blue.
+    let limit = f64::from(WHITE_REFERENCE[0]);
+    let dark = || pixels().map(|(x, y)| made.code(x, y).floor()).filter(|&code| code <= limit);
     let [count, green, blue, red] = made.statistics["white-rgb"]["white"][..] else { panic!("four numbers") };
     assert_eq!(count, dark().count() as f64);
     for (name, found) in [("green", green), ("blue", blue), ("red", red)] {
@@ -755,4 +883,45 @@ fn measurements(made: &Made) {
         assert_near("black level", *found, exact);
     }
     made.assert_is("measured-next", COMPARED, |x, y| Some([made.sample(x, y) - black[colour(x, y)]; 3]));
+}
+
+/// The measurement of white in a coloured picture, after the gains: Y, Cb and Cr in units of 1/64, which are rounded, or green, blue and red.
+fn coloured_white(made: &Made) {
+    let gained =
+        |x: usize, y: usize| (f64::from(WHITE_GAINS[colour(x, y)]) * made.sample(x, y) / 256.0).min(4095.0);
+    let [mut ycbcr, mut rgb] = [(); 2].map(|()| Vec::new());
+    for (x, y) in window(WHITE_WINDOW) {
+        let [r, g, b] = interpolated(x, y, gained).map(|value| (value / 16.0).floor());
+        let row = |weights: [f64; 3]| ((weights[0] * r + weights[1] * g + weights[2] * b) / 64.0).round();
+        let [luma, cb, cr] = [
+            16.0 + row([16.0, 32.0, 7.0]),
+            128.0 + row([-9.0, -19.0, 28.0]),
+            128.0 + row([28.0, -24.0, -4.0]),
+        ];
+        let [least, most, chroma, sum] =
+            [WHITE_LUMA[0], WHITE_LUMA[1], WHITE_CHROMA, WHITE_SUM].map(f64::from);
+        let [ref_cb, ref_cr] = WHITE_REFERENCE.map(f64::from);
+        let is_near = (cb - ref_cb).abs() + (cr - ref_cr).abs() < sum;
+        if is_near && luma > least && luma < most && cb > chroma && cr > chroma {
+            ycbcr.push([luma, cb, cr]);
+        }
+        // The limits of green, blue and red are in the registers of the least Y and the references.
+        if g <= least && b <= ref_cb && r <= ref_cr {
+            rgb.push([g, b, r]);
+        }
+    }
+    for (name, white) in [("coloured-ycbcr", ycbcr), ("coloured-rgb", rgb)] {
+        let found = &made.statistics[name];
+        assert_eq!(found["types"], [1.0], "white balance");
+        let [count, means @ ..] = &found["white"][..] else { panic!("four numbers") };
+        // Rounding in the interpolation decides about a few.
+        let exact = white.len() as f64;
+        assert!(
+            (count - exact).abs() <= exact / 50.0 && exact > 10_000.0,
+            "{name}: {count} pixels, not {exact}"
+        );
+        for (index, found) in means.iter().enumerate() {
+            assert_near(name, *found, mean(white.iter().map(|values| values[index])));
+        }
+    }
 }
