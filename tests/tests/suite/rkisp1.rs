@@ -167,11 +167,13 @@ fn raw(sensor: Model, pattern: Pattern, settings: &Settings) -> Vec<Vec<u16>> {
     (0..settings.size[1]).map(line).collect()
 }
 
-/// The raw frames in `file` have these samples, of so many bits, in the lower bits of 16.
+/// The raw frames in `file` have these samples: a byte each for 8 bits, else in the lower bits of 16.
 #[track_caller]
 fn assert_raw(file: &[u8], samples: &[Vec<u16>], bits: u32) {
+    let bytes = if bits == 8 { 1 } else { 2 };
+    let samples = samples.iter().flatten();
     let expected: Vec<u8> =
-        samples.iter().flatten().flat_map(|sample| (sample >> (BITS - bits)).to_le_bytes()).collect();
+        samples.flat_map(|sample| (sample >> (BITS - bits)).to_le_bytes().into_iter().take(bytes)).collect();
     assert!(!file.is_empty() && file.len().is_multiple_of(expected.len()), "{} bytes", file.len());
     for frame in file.chunks(expected.len()) {
         assert!(frame == expected, "a raw frame differs from the sensor's samples");
@@ -304,7 +306,7 @@ pub(crate) fn streams_in_every_format(image: &str) {
     for (code, format) in [("SRGGB8_1X8", "RGGB"), ("SRGGB10_1X10", "RG10")] {
         script += &format!(
             "\nsensor {code} 640x480; isp {code} 640x480; path mainpath {code} 640x480 {code} 640x480
-            stream mainpath 640 480 {format} {count}"
+            stream mainpath 640 480 {format} {count}; stream mainpath 640 480 {format} 1 {format} > /dev/null"
         );
     }
     script += "\nisp YUYV8_2X8 640x480";
@@ -313,15 +315,19 @@ pub(crate) fn streams_in_every_format(image: &str) {
     {
         script += &format!("\nonly mainpath; path mainpath YUYV8_2X8 640x480 {code} 640x480");
         for format in formats {
-            script += &format!("\nstream mainpath 640 480 {format} {count}");
+            script += &format!(
+                "\nstream mainpath 640 480 {format} {count}; stream mainpath 640 480 {format} 1 main-{format} > /dev/null"
+            );
         }
         script += &format!("\nonly selfpath; path selfpath YUYV8_2X8 640x480 {code} 320x240");
         let rgb = if code == "YUYV8_2X8" { &["XR24", "RGBP"][..] } else { &[] };
         for format in formats.iter().chain(rgb) {
-            script += &format!("\nstream selfpath 320 240 {format} {count}");
+            script += &format!(
+                "\nstream selfpath 320 240 {format} {count}; stream selfpath 320 240 {format} 1 self-{format} > /dev/null"
+            );
         }
     }
-    let options = format!("{image} --camera none --device rkisp1,scene=gradient");
+    let options = format!("{image} --camera none --device rkisp1,scene=gradient,noise=no");
     let ran = run(&options, &script, folder.path());
     let mut streams = 0;
     for line in ran.printed.lines().filter_map(|line| line.split_once(": ")) {
@@ -330,6 +336,97 @@ pub(crate) fn streams_in_every_format(image: &str) {
         streams += 1;
     }
     assert_eq!(streams, 2 + 12 + 2, "{}", ran.printed);
+
+    let file = |name: &str| fs::read(folder.path().join("out").join(name)).unwrap();
+    let samples = raw(Model::Imx219, Pattern::Gradient, &SETTINGS);
+    assert_raw(&file("RGGB"), &samples, 8);
+    assert_raw(&file("RG10"), &samples, 10);
+    // The sensor's last format has 10 bits.
+    let expected = picture(&samples);
+    for format in ["YUYV", "NV16", "422P"] {
+        assert!(planes(&file(&format!("main-{format}")), format, [640, 480]) == expected, "{format}");
+    }
+    for format in ["NV12", "NV21", "YU12"] {
+        let [y, cb, cr] = planes(&file(&format!("main-{format}")), format, [640, 480]);
+        assert!(y == expected[0], "the luma of {format}");
+        assert_chroma_near(
+            &cb.into_iter().zip(cr).flat_map(|(cb, cr)| [cb, cr]).collect::<Vec<_>>(),
+            &expected,
+        );
+    }
+    for format in ["YUYV", "NV16", "422P", "NV12", "NV21", "YU12"] {
+        let planes = planes(&file(&format!("self-{format}")), format, [320, 240]);
+        for (component, plane) in planes.iter().enumerate() {
+            let width = if component == 0 { 320 } else { 160 };
+            for (at, &value) in plane.iter().enumerate() {
+                let place =
+                    [(at % width) as f64 / width as f64, (at / width) as f64 / (plane.len() / width) as f64];
+                let near = component_at(&expected, component, place);
+                assert!(
+                    (f64::from(value) - near).abs() <= SCALED_TOLERANCE,
+                    "{format} {component} {at}: {value}, {near}"
+                );
+            }
+        }
+    }
+    for format in ["XR24", "RGBP"] {
+        for (at, value) in colours(&file(&format!("self-{format}")), format).into_iter().enumerate() {
+            let place = [(at % 320) as f64 / 320.0, (at / 320) as f64 / 240.0];
+            let [y, cb, cr] = [0, 1, 2].map(|component| component_at(&expected, component, place));
+            let (cb, cr) = (cb - 128.0, cr - 128.0);
+            // BT.601, full range.
+            let near = [y + 1.402 * cr, y - 0.344 * cb - 0.714 * cr, y + 1.772 * cb];
+            for (value, near) in value.into_iter().zip(near) {
+                assert!(
+                    (value - near.clamp(0.0, 255.0)).abs() <= RGB_TOLERANCE,
+                    "{format} {at}: {value}, {near}"
+                );
+            }
+        }
+    }
+}
+
+/// What a component of the self path's picture, which has half the size, differs from the whole picture at the same place at most. The
+/// gradient changes slowly.
+const SCALED_TOLERANCE: f64 = 4.0;
+
+/// The same for red, green and blue, of which a format has 5 bits.
+const RGB_TOLERANCE: f64 = 12.0;
+
+/// The value of a component of a picture of 640x480 in 4:2:2 at a place, of which each coordinate is from 0 to 1.
+fn component_at(planes: &[Vec<u8>; 3], component: usize, [x, y]: [f64; 2]) -> f64 {
+    let width = if component == 0 { WIDTH } else { WIDTH / 2 } as usize;
+    let (column, row) = ((x * width as f64) as usize, (y * f64::from(HEIGHT)) as usize);
+    f64::from(planes[component][row * width + column])
+}
+
+/// Y, Cb and Cr of a frame of this format and size.
+fn planes(frame: &[u8], format: &str, [width, height]: [usize; 2]) -> [Vec<u8>; 3] {
+    let every =
+        |bytes: &[u8], first: usize, step: usize| bytes.iter().skip(first).step_by(step).copied().collect();
+    let (luma, chroma) = frame.split_at(width * height);
+    let half = chroma.len() / 2;
+    match format {
+        "YUYV" => [every(frame, 0, 2), every(frame, 1, 4), every(frame, 3, 4)],
+        "NV12" | "NV16" => [luma.into(), every(chroma, 0, 2), every(chroma, 1, 2)],
+        "NV21" => [luma.into(), every(chroma, 1, 2), every(chroma, 0, 2)],
+        _ => [luma.into(), chroma[..half].into(), chroma[half..].into()],
+    }
+}
+
+/// Red, green and blue of the pixels of a frame, from 0 to 255.
+fn colours(frame: &[u8], format: &str) -> Vec<[f64; 3]> {
+    if format == "XR24" {
+        return frame.chunks(4).map(|pixel| [pixel[2], pixel[1], pixel[0]].map(f64::from)).collect();
+    }
+    let part = |pixel: u16, shift: u32, bits: u32| {
+        f64::from(pixel >> shift & ((1 << bits) - 1)) * 255.0 / f64::from((1 << bits) - 1)
+    };
+    let pixel = |bytes: &[u8; 2]| {
+        let pixel = u16::from_le_bytes(*bytes);
+        [part(pixel, 11, 5), part(pixel, 5, 6), part(pixel, 0, 5)]
+    };
+    frame.as_chunks().0.iter().map(pixel).collect()
 }
 
 fn streams_begin_and_end() {
