@@ -388,16 +388,19 @@ pub(crate) fn streams_in_every_format(image: &str) {
 
 /// What a component of the self path's picture, which has half the size, differs from the whole picture at the same place at most. The
 /// gradient changes slowly.
-const SCALED_TOLERANCE: f64 = 4.0;
+const SCALED_TOLERANCE: f64 = 8.0;
 
 /// The same for red, green and blue, of which a format has 5 bits.
-const RGB_TOLERANCE: f64 = 12.0;
+const RGB_TOLERANCE: f64 = 16.0;
 
-/// The value of a component of a picture of 640x480 in 4:2:2 at a place, of which each coordinate is from 0 to 1.
+/// The mean of a component of a picture of 640x480 in 4:2:2 around a place, whose coordinates are at least 0 and less than 1: of a square
+/// of a pixel of half the size.
 fn component_at(planes: &[Vec<u8>; 3], component: usize, [x, y]: [f64; 2]) -> f64 {
     let width = if component == 0 { WIDTH } else { WIDTH / 2 } as usize;
     let (column, row) = ((x * width as f64) as usize, (y * f64::from(HEIGHT)) as usize);
-    f64::from(planes[component][row * width + column])
+    let (next, below) = ((column + 1).min(width - 1), (row + 1).min(HEIGHT as usize - 1));
+    let places = [[row, column], [row, next], [below, column], [below, next]];
+    places.map(|[row, column]| f64::from(planes[component][row * width + column])).iter().sum::<f64>() / 4.0
 }
 
 /// Y, Cb and Cr of a frame of this format and size.
