@@ -358,10 +358,9 @@ pub(crate) fn streams_in_every_format(image: &str) {
         let planes = planes(&file(&format!("self-{format}")), format, [320, 240]);
         for (component, plane) in planes.iter().enumerate() {
             let width = if component == 0 { 320 } else { 160 };
+            let size = [width, plane.len() / width];
             for (at, &value) in plane.iter().enumerate() {
-                let place =
-                    [(at % width) as f64 / width as f64, (at / width) as f64 / (plane.len() / width) as f64];
-                let near = component_at(&expected, component, place);
+                let near = component_at(&expected, component, at, size);
                 assert!(
                     (f64::from(value) - near).abs() <= SCALED_TOLERANCE,
                     "{format} {component} {at}: {value}, {near}"
@@ -371,8 +370,7 @@ pub(crate) fn streams_in_every_format(image: &str) {
     }
     for format in ["XR24", "RGBP"] {
         for (at, value) in colours(&file(&format!("self-{format}")), format).into_iter().enumerate() {
-            let place = [(at % 320) as f64 / 320.0, (at / 320) as f64 / 240.0];
-            let [y, cb, cr] = [0, 1, 2].map(|component| component_at(&expected, component, place));
+            let [y, cb, cr] = [0, 1, 2].map(|component| component_at(&expected, component, at, [320, 240]));
             let (cb, cr) = (cb - 128.0, cr - 128.0);
             // BT.601, full range.
             let near = [y + 1.402 * cr, y - 0.344 * cb - 0.714 * cr, y + 1.772 * cb];
@@ -393,14 +391,14 @@ const SCALED_TOLERANCE: f64 = 8.0;
 /// The same for red, green and blue, of which a format has 5 bits.
 const RGB_TOLERANCE: f64 = 16.0;
 
-/// The mean of a component of a picture of 640x480 in 4:2:2 around a place, whose coordinates are at least 0 and less than 1: of a square
-/// of a pixel of half the size.
-fn component_at(planes: &[Vec<u8>; 3], component: usize, [x, y]: [f64; 2]) -> f64 {
-    let width = if component == 0 { WIDTH } else { WIDTH / 2 } as usize;
-    let (column, row) = ((x * width as f64) as usize, (y * f64::from(HEIGHT)) as usize);
-    let (next, below) = ((column + 1).min(width - 1), (row + 1).min(HEIGHT as usize - 1));
+/// The mean of a component of a picture of 640x480 in 4:2:2 around the place of pixel `at` of a plane of this size: of a square of a pixel of
+/// half the size.
+fn component_at(planes: &[Vec<u8>; 3], component: usize, at: usize, [width, height]: [usize; 2]) -> f64 {
+    let [columns, rows] = [if component == 0 { WIDTH } else { WIDTH / 2 }, HEIGHT].map(|size| size as usize);
+    let [column, row] = [at % width * columns / width, at / width * rows / height];
+    let (next, below) = ((column + 1).min(columns - 1), (row + 1).min(rows - 1));
     let places = [[row, column], [row, next], [below, column], [below, next]];
-    places.map(|[row, column]| f64::from(planes[component][row * width + column])).iter().sum::<f64>() / 4.0
+    places.map(|[row, column]| f64::from(planes[component][row * columns + column])).iter().sum::<f64>() / 4.0
 }
 
 /// Y, Cb and Cr of a frame of this format and size.
