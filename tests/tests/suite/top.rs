@@ -89,11 +89,13 @@ fn the_screen_shows_the_machine() {
                     && rate.strip_suffix("/s").is_some_and(|rate| rate.parse::<f64>().is_ok_and(|rate| rate > 0.0)))
             })
         };
-        let seen = screen.wait("a rate of frames", is_streaming);
+        // The buffers of the stream. A screen can show frames before it has read the window again.
+        let has_buffers =
+            |seen: &str| seen.lines().any(|line| line.starts_with('W') || line.starts_with('#'));
+        let seen =
+            screen.wait("a rate of frames, and buffers", |seen| is_streaming(seen) && has_buffers(seen));
         assert!(seen.contains("CMA window isp@") && seen.contains("camera0 (camera)"), "{seen}");
         assert!(seen.contains("no-such-frame"), "{seen}");
-        // The buffers of the stream.
-        assert!(seen.lines().any(|line| line.starts_with('W') || line.starts_with('#')), "{seen}");
         screen.tmux(&["send-keys", "p"]);
         screen.wait("a pause", |seen| seen.lines().next().is_some_and(|line| line.ends_with(", paused")));
         screen.tmux(&["send-keys", "p"]);
