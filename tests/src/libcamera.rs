@@ -54,7 +54,7 @@ pub struct Frame {
 /// Takes a line that cam prints into `frames`.
 ///
 /// # Panics
-/// If a number is none.
+/// If a value is not a number.
 pub fn take(line: &str, frames: &mut Vec<Frame>) {
     if let Some((_, rest)) = line.split_once(" seq: ") {
         let sequence = rest.split(' ').next().and_then(|digits| digits.parse().ok()).expect("it is a number");

@@ -104,7 +104,7 @@ impl TestPattern {
     }
 }
 
-/// The part, of so many equal ones, that `position` of `length` is in.
+/// The number of the part that has `position`, where `length` is divided into `parts` equal parts.
 fn part(position: usize, length: usize, parts: usize) -> usize {
     parts * position / length
 }
