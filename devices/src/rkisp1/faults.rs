@@ -52,6 +52,8 @@ fault_point! {
         LoseFrame = "lose-isp",
         /// `MI_FRAME_MP` and `MI_FRAME_SP` are not set.
         LoseMemory = "lose-mi",
+        /// The end comes this number of milliseconds late. Frames of the sensor meanwhile are not received.
+        Late { milliseconds: u32 in 1..=10_000 } = "late",
     }
 }
 

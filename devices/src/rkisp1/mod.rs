@@ -6,6 +6,7 @@
 //! write it through the DMA port. [`regs`] has the registers of the ISP, `RKISP1.md` the manual.
 //!
 //! `registers` is the state machine, `worker` makes frames, `writer` writes a path's lines, `grf` is the register file of the D-PHY.
+//! [`setup`] has the stores of a driver.
 
 mod counters;
 mod device;
@@ -13,6 +14,7 @@ mod faults;
 mod grf;
 mod registers;
 pub mod regs;
+pub mod setup;
 mod spec;
 mod stepper;
 #[cfg(test)]

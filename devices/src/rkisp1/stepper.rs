@@ -52,7 +52,9 @@ impl Stepper {
     pub fn finish(&mut self) {
         if let Some(job) = self.job.take() {
             let outcome = self.worker.make(&job);
-            self.worker.report(&self.shared, &job, outcome);
+            let ending = self.shared.state().registers.written();
+            self.now += ending.delay();
+            self.worker.report(&self.shared, &job, outcome, &ending);
         }
     }
 }

@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use media::{RawSource, sensor::BITS};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
-use super::{Rkisp1, Rkisp1Spec, Stepper, faults::FAULTS, regs::*};
+use super::{
+    Rkisp1, Rkisp1Spec, Stepper,
+    faults::FAULTS,
+    regs::*,
+    setup::{self, GRF, I2C, ISP},
+};
 use crate::{
     dma::DmaPort,
     faults::{FaultHandle, Faults, Plan},
@@ -15,11 +20,6 @@ use crate::{
     platform::{Parts, PlatformDevice as _, Trigger},
     sensors::imx219,
 };
-
-/// The regions of the ISP, the general register file and the I2C controller.
-const ISP: usize = 0;
-const GRF: usize = 1;
-const I2C: usize = 2;
 
 /// Guest memory that the camera may write.
 const WINDOW: std::ops::Range<u64> = 0x10_0000..0x40_0000;
@@ -95,28 +95,15 @@ impl Rig {
 
     /// Writes bytes to the sensor's registers from `register` on, in one message.
     fn sensor(&self, register: u16, bytes: &[u8]) {
-        use rk3x::regs;
-        let mut message = vec![imx219::ADDRESS << 1];
-        message.extend(register.to_be_bytes());
-        message.extend(bytes);
-        self.store(I2C, regs::CON, regs::CON_EN | regs::CON_START);
-        self.store(I2C, regs::CON, regs::CON_EN);
-        for (index, bytes) in (0..).zip(message.chunks(4)) {
-            let mut word = [0; 4];
-            word[..bytes.len()].copy_from_slice(bytes);
-            self.store(I2C, regs::TXDATA + 4 * index, u32::from_le_bytes(word));
-        }
-        self.store(I2C, regs::MTXCNT, u32::try_from(message.len()).unwrap());
-        self.store(I2C, regs::CON, regs::CON_EN | regs::CON_STOP);
-        self.store(I2C, regs::IPD, 0x7f);
-        self.store(I2C, regs::CON, 0);
+        self.stores(setup::sensor(imx219::ADDRESS, register, bytes));
+    }
+
+    fn stores(&self, stores: impl Iterator<Item = setup::Store>) {
+        stores.for_each(|(region, offset, value)| self.store(region, offset, value));
     }
 
     /// Sets sensor, D-PHY, receiver and ISP up as Linux's drivers do: the main path writes what the mode of `ISP_CTRL` makes.
     fn start(&self, mode: u32, enable: u32, format: u32) {
-        // Lanes 0 and 1 on, and out of reset.
-        self.store(GRF, 0x6254, 0x000f_0003);
-        self.store(GRF, 0x6264, 0x0400_0000);
         self.set(MI_MP_Y_SIZE_INIT, WIDTH * HEIGHT * 2);
         self.set(MI_MP_CB_SIZE_INIT, WIDTH * HEIGHT);
         self.set(MI_MP_Y_BASE_AD_INIT, BUFFERS[0]);
@@ -125,22 +112,7 @@ impl Rig {
         self.set(MI_CTRL, MI_INIT_BASE | MI_INIT_OFFSET | MI_MP_AUTOUPDATE | format << 22 | enable);
         self.set(MI_INIT, MI_SOFT_UPD);
         self.set(MI_MP_Y_BASE_AD_INIT, BUFFERS[1]);
-        for (register, value) in [
-            (ISP_ACQ_H_SIZE, WIDTH),
-            (ISP_ACQ_V_SIZE, HEIGHT),
-            (ISP_OUT_H_SIZE, WIDTH),
-            (ISP_OUT_V_SIZE, HEIGHT),
-            (ISP_IS_H_SIZE, WIDTH),
-            (ISP_IS_V_SIZE, HEIGHT),
-            (ISP_IMSC, ISP_FRAME | ISP_V_START | ISP_PIC_SIZE_ERROR),
-            (VI_DPCL, DPCL_MIPI),
-            (VI_ICCL, u32::MAX),
-            (MIPI_IMG_DATA_SEL, 0x2b),
-            (MIPI_CTRL, MIPI_OUTPUT | 1 << 12),
-            (ISP_CTRL, mode | ISP_ENABLE | ISP_INFORM | ISP_CFG_UPD),
-        ] {
-            self.set(register, value);
-        }
+        self.stores(setup::receive([WIDTH, HEIGHT], mode));
         for (register, value) in MODE {
             self.sensor(register, &value.to_be_bytes());
         }
@@ -480,6 +452,11 @@ fn each_action_does_what_the_manual_says() {
     rig.line.take();
     rig.line.end_of_interrupt();
     assert_eq!((rig.get(MIPI_RIS) & MIPI_ERR_CTRL, rig.line.take()), (0, false), "the frame has ended");
+    let mut rig = raw("", &rule("frame.end", "\"late\"\nmilliseconds = 100"));
+    assert!(rig.frame(), "the first one is late");
+    rig.acknowledge();
+    assert!(rig.frame());
+    assert_eq!(rig.counter("late"), 2, "frames of 33 ms passed meanwhile");
     let mut rig = raw("", &rule("irq", "\"storm\"\ncount = 3"));
     rig.stepper.begin();
     rig.stepper.pass(Duration::from_millis(34));

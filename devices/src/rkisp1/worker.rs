@@ -18,7 +18,7 @@ use media::{
 use super::{
     faults::Begin,
     grf::Grf,
-    registers::{Job, Outcome, Registers, Task},
+    registers::{Ending, Job, Outcome, Registers, Task},
     writer::Writer,
 };
 use crate::{
@@ -122,11 +122,19 @@ impl Shared {
         }
     }
 
-    /// Waits until the guest has acknowledged the start of the frame in work, or the frame is abandoned.
-    fn await_start(&self) {
+    /// Waits for the end of the frame in work, which the memory has: until the guest has acknowledged its start, and until a late end
+    /// comes. A frame that is abandoned meanwhile ends at once.
+    fn await_end(&self) -> Ending {
         let state = self.state();
         let is_pending = |state: &mut State| state.registers.is_start_unacknowledged();
-        drop(self.wake.wait_while(state, is_pending).unwrap_or_else(PoisonError::into_inner));
+        let mut state = self.wake.wait_while(state, is_pending).unwrap_or_else(PoisonError::into_inner);
+        let ending = state.registers.written();
+        let delay = ending.delay();
+        if !delay.is_zero() {
+            let is_busy = |state: &mut State| state.registers.is_busy();
+            drop(self.wake.wait_timeout_while(state, delay, is_busy).unwrap_or_else(PoisonError::into_inner));
+        }
+        ending
     }
 }
 
@@ -161,8 +169,8 @@ impl Worker {
     pub(super) fn run(mut self, shared: &Shared) {
         while let Some(job) = shared.next_job(&mut self.params) {
             let outcome = self.make(&job);
-            shared.await_start();
-            self.report(shared, &job, outcome);
+            let ending = shared.await_end();
+            self.report(shared, &job, outcome, &ending);
         }
     }
 
@@ -179,9 +187,9 @@ impl Worker {
     }
 
     /// Reports the end of the frame of `job`.
-    pub(super) fn report(&self, shared: &Shared, job: &Job, outcome: Outcome) {
+    pub(super) fn report(&self, shared: &Shared, job: &Job, outcome: Outcome, ending: &Ending) {
         let mut state = shared.state();
-        state.registers.finished(job, outcome, &self.statistics);
+        state.registers.finished(job, outcome, ending, &self.statistics);
         let viewers = if state.viewers.is_empty() { Vec::new() } else { std::mem::take(&mut state.viewers) };
         drop(state);
         if !viewers.is_empty() {

@@ -11,7 +11,11 @@ use devices::{
     machine_events::MachineEvents,
     media::Captured,
     platform::{Parts, PlatformDevice as _, Trigger},
-    rkisp1::{Rkisp1, Rkisp1Spec, Stepper, regs::*},
+    rkisp1::{
+        Rkisp1, Rkisp1Spec, Stepper,
+        regs::*,
+        setup::{self, GRF, GRF_LANES, GRF_TEST, I2C, ISP},
+    },
     sensors::{Model, RAW8, RAW10, RAW12},
 };
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
@@ -23,16 +27,11 @@ const MEMORY_SIZE: usize = 0x4_0000;
 const WINDOW: Range<u64> = 0x10_8000..0x13_8000;
 const CANARY: u8 = 0xa5;
 
-/// The regions of the ISP, of the general register file, and of the I2C controller. The fourth does not exist.
-const ISP: usize = 0;
-const GRF: usize = 1;
-const I2C: usize = 2;
+/// The regions, and one that does not exist.
 const REGIONS: usize = 4;
 
 /// Registers of the GRF that control the D-PHY, and its status.
-const LANES: u32 = 0x6254;
-const TEST: u32 = 0x6264;
-const GRF_REGISTERS: [u32; 4] = [LANES, TEST, 0x6258, 0xe2a4];
+const GRF_REGISTERS: [u32; 4] = [GRF_LANES, GRF_TEST, 0x6258, 0xe2a4];
 
 /// Registers of IMX219: each byte of those that have an effect, and some others.
 const MODE_SELECT: u16 = 0x100;
@@ -129,27 +128,16 @@ impl Poked {
 
     /// Writes bytes to the sensor's registers from `register` on, in one message.
     fn sensor(&self, register: u16, bytes: &[u8]) {
-        use rk3x::regs;
-        let mut message = vec![self.sensor.address() << 1];
-        message.extend(register.to_be_bytes());
-        message.extend(bytes);
-        self.store(I2C, regs::CON, regs::CON_EN | regs::CON_START);
-        for (index, bytes) in (0..).zip(message.chunks(4)) {
-            let mut word = [0; 4];
-            word[..bytes.len()].copy_from_slice(bytes);
-            self.store(I2C, regs::TXDATA + 4 * index, u32::from_le_bytes(word));
-        }
-        self.store(I2C, regs::MTXCNT, u32::try_from(message.len()).expect("it is short"));
-        self.store(I2C, regs::CON, regs::CON_EN | regs::CON_STOP);
-        self.store(I2C, regs::IPD, regs::INT_ALL);
-        self.store(I2C, regs::CON, 0);
+        self.stores(setup::sensor(self.sensor.address(), register, bytes));
+    }
+
+    fn stores(&self, stores: impl Iterator<Item = setup::Store>) {
+        stores.for_each(|(region, offset, value)| self.store(region, offset, value));
     }
 
     /// Sets sensor, D-PHY, receiver and ISP up as Linux's drivers do. The paths write to `address` what `control` of `MI_CTRL` says,
     /// of what `mode` of `ISP_CTRL` makes.
     fn start(&self, mode: u32, control: u32, address: u32) {
-        self.store(GRF, LANES, 0x000f_0003);
-        self.store(GRF, TEST, 0x0400_0000);
         for (plane, registers) in (0..).zip([
             [MI_MP_Y_BASE_AD_INIT, MI_MP_Y_SIZE_INIT, MI_SP_Y_BASE_AD_INIT, MI_SP_Y_SIZE_INIT],
             [MI_MP_CB_BASE_AD_INIT, MI_MP_CB_SIZE_INIT, MI_SP_CB_BASE_AD_INIT, MI_SP_CB_SIZE_INIT],
@@ -165,28 +153,10 @@ impl Poked {
             (MI_IMSC, MI_FRAME_MP | MI_FRAME_SP),
             (MI_CTRL, MI_INIT_BASE | MI_INIT_OFFSET | MI_MP_AUTOUPDATE | MI_SP_AUTOUPDATE | control),
             (MI_INIT, MI_SOFT_UPD),
-            (ISP_ACQ_H_OFFS, 0),
-            (ISP_ACQ_V_OFFS, 0),
-            (ISP_ACQ_H_SIZE, WIDTH),
-            (ISP_ACQ_V_SIZE, HEIGHT),
-            (ISP_OUT_H_OFFS, 0),
-            (ISP_OUT_V_OFFS, 0),
-            (ISP_OUT_H_SIZE, WIDTH),
-            (ISP_OUT_V_SIZE, HEIGHT),
-            (ISP_IS_H_OFFS, 0),
-            (ISP_IS_V_OFFS, 0),
-            (ISP_IS_H_SIZE, WIDTH),
-            (ISP_IS_V_SIZE, HEIGHT),
-            (ISP_IMSC, ISP_FRAME | ISP_V_START | ISP_PIC_SIZE_ERROR),
-            (VI_DPCL, DPCL_MIPI),
-            (VI_CCL, 0),
-            (VI_ICCL, u32::MAX),
-            (MIPI_IMG_DATA_SEL, u32::from(RAW10)),
-            (MIPI_CTRL, MIPI_OUTPUT | 1 << 12),
-            (ISP_CTRL, mode | ISP_ENABLE | ISP_INFORM | ISP_CFG_UPD),
         ] {
             self.set(register, value);
         }
+        self.stores(setup::receive([WIDTH, HEIGHT], mode));
         match self.sensor {
             Model::Imx219 => self.start_imx219(),
             Model::Imx290 => self.start_imx290(),

@@ -15,13 +15,16 @@ use std::{
 use devices::{
     dma::DmaPort,
     faults::FaultHandle,
-    i2c::rk3x,
     irq::IrqLine,
     machine_events::MachineEvents,
     media::rkisp1::POINTS,
     platform::{Parts, PlatformDevice as _, Trigger},
-    rkisp1::{Rkisp1, Rkisp1Spec, regs::*},
-    sensors::{RAW10, imx219},
+    rkisp1::{
+        Rkisp1, Rkisp1Spec,
+        regs::*,
+        setup::{self, ISP},
+    },
+    sensors::imx219,
 };
 use rustix::{
     thread::{sched_getaffinity, sched_setaffinity},
@@ -46,11 +49,6 @@ const LOOK: Duration = Duration::from_micros(200);
 const BUFFERS: u32 = 4;
 const BUFFER_BYTES: u32 = WIDTH * HEIGHT * 3 / 2;
 const MEMORY: u64 = 16 << 20;
-
-/// The regions of the ISP, the general register file and the I2C controller.
-const ISP: usize = 0;
-const GRF: usize = 1;
-const I2C: usize = 2;
 
 /// The registers of the sensor for its mode of 1920x1080 with 10 bits, as Linux's driver writes them: the length of a frame and of a line, the
 /// part of the array, and the size, of 16 bits each; and what has 8 bits.
@@ -161,20 +159,13 @@ impl Driver {
         self.camera.counters().into_iter().find(|(counter, _)| *counter == name).map_or(0, |(_, value)| value)
     }
 
-    /// Writes bytes to the sensor from `register` on, in one message, which fits into a word or two.
+    fn stores(&self, stores: impl Iterator<Item = setup::Store>) {
+        stores.for_each(|(region, offset, value)| self.store(region, offset, value));
+    }
+
+    /// Writes bytes to the sensor from `register` on.
     fn sensor(&self, register: u16, bytes: &[u8]) {
-        use rk3x::regs;
-        let message = [&[imx219::ADDRESS << 1][..], &register.to_be_bytes(), bytes].concat();
-        self.store(I2C, regs::CON, regs::CON_EN | regs::CON_START);
-        for (index, bytes) in (0..).zip(message.chunks(4)) {
-            let mut word = [0; 4];
-            word[..bytes.len()].copy_from_slice(bytes);
-            self.store(I2C, regs::TXDATA + 4 * index, u32::from_le_bytes(word));
-        }
-        self.store(I2C, regs::MTXCNT, u32::try_from(message.len()).unwrap_or_default());
-        self.store(I2C, regs::CON, regs::CON_EN | regs::CON_STOP);
-        self.store(I2C, regs::IPD, regs::INT_ALL);
-        self.store(I2C, regs::CON, 0);
+        self.stores(setup::sensor(imx219::ADDRESS, register, bytes));
     }
 
     /// Gives the main path its next buffer, from the end of the present frame on.
@@ -187,9 +178,6 @@ impl Driver {
 
     /// Starts the stream.
     fn start(&mut self) {
-        // Both lanes on, and out of reset.
-        self.store(GRF, 0x6254, 0x000f_0003);
-        self.store(GRF, 0x6264, 0x0400_0000);
         self.blocks();
         // 4:2:0: chroma has half of the lines.
         self.set(MRSZ_SCALE_VC, ((HEIGHT / 2 - 1) << 16) / (HEIGHT - 1) + 1);
@@ -202,23 +190,7 @@ impl Driver {
         self.set(MI_CTRL, MI_INIT_BASE | MI_INIT_OFFSET | MI_MP_AUTOUPDATE | 1 << 22 | MI_MP_ENABLE);
         self.set(MI_INIT, MI_SOFT_UPD);
         self.give_buffer();
-        for (register, value) in [
-            (ISP_ACQ_H_SIZE, WIDTH),
-            (ISP_ACQ_V_SIZE, HEIGHT),
-            (ISP_OUT_H_SIZE, WIDTH),
-            (ISP_OUT_V_SIZE, HEIGHT),
-            (ISP_IS_H_SIZE, WIDTH),
-            (ISP_IS_V_SIZE, HEIGHT),
-            (ISP_IMSC, ISP_FRAME | ISP_V_START | ISP_PIC_SIZE_ERROR),
-            (VI_DPCL, DPCL_MIPI),
-            (VI_ICCL, u32::MAX),
-            (MIPI_IMG_DATA_SEL, RAW10.into()),
-            // Two lanes.
-            (MIPI_CTRL, MIPI_OUTPUT | 1 << 12),
-            (ISP_CTRL, ISP_MODE_BAYER | ISP_AWB | ISP_GAMMA_OUT | ISP_ENABLE | ISP_INFORM | ISP_CFG_UPD),
-        ] {
-            self.set(register, value);
-        }
+        self.stores(setup::receive([WIDTH, HEIGHT], ISP_MODE_BAYER | ISP_AWB | ISP_GAMMA_OUT));
         WORDS.iter().for_each(|(register, value)| self.sensor(*register, &value.to_be_bytes()));
         BYTES.iter().for_each(|(register, value)| self.sensor(*register, &[*value]));
     }

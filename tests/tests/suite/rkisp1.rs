@@ -82,6 +82,9 @@ pub(crate) const BUFFERS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rkis
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 480;
 
+/// The size of the self path's pictures.
+const SELF_SIZE: [usize; 2] = [320, 240];
+
 /// The readout of IMX290 in the driver's mode of 1280x720: the middle of the recording pixels. The driver of 6.1 leaves the exposure at a
 /// frame less a line, of 3300 periods of 148.5 MHz.
 const IMX290_SETTINGS: Settings = Settings {
@@ -208,20 +211,89 @@ fn picture(samples: &[Vec<u16>]) -> [Vec<u8>; 3] {
     planes
 }
 
-/// The chroma of every other line, as the resizer makes 4:2:0 of 4:2:2: it spreads the lines from the first to the last.
-fn assert_chroma_near(semi_planar: &[u8], [_, cb, cr]: &[Vec<u8>; 3]) {
-    let half = WIDTH as usize / 2;
-    let (from, to) = (HEIGHT as usize - 1, HEIGHT as usize / 2 - 1);
-    for (y, line) in semi_planar.chunks(WIDTH as usize).enumerate() {
-        let row = (y * from / to).min(from - 1);
-        let part = (y * from - row * to) as f64 / to as f64;
-        for (x, pair) in line.as_chunks::<2>().0.iter().enumerate() {
-            for (plane, &value) in [cb, cr].into_iter().zip(pair) {
-                let at = |row: usize| f64::from(plane[row * half + x]);
-                let expected = at(row) * (1.0 - part) + at(row + 1) * part;
-                assert!((f64::from(value) - expected).abs() <= 4.0, "{value} not {expected} at {x}, {y}");
-            }
+/// `plane` of size `from` with size `to`: its samples are spread evenly from the first to the last, and lie linearly between two, as the
+/// driver sets the resizers up (`rkisp1_rsz_config_regs`).
+fn scaled(plane: &[u8], from: [usize; 2], to: [usize; 2]) -> Vec<f64> {
+    let place = |axis: usize, index: usize| {
+        let (steps, last) = (from[axis] - 1, (to[axis] - 1).max(1));
+        let first = (index * steps / last).min(from[axis].saturating_sub(2));
+        (first, (index * steps - first * last) as f64 / last as f64)
+    };
+    let between = |a: f64, b: f64, part: f64| a * (1.0 - part) + b * part;
+    let sample = |x: usize, y: usize| {
+        let ((column, across), (line, down)) = (place(0, x), place(1, y));
+        let at = |line: usize| {
+            let two = &plane[line * from[0] + column..][..2];
+            between(two[0].into(), two[1].into(), across)
+        };
+        between(at(line), at(line + 1), down)
+    };
+    (0..to[1]).flat_map(|y| (0..to[0]).map(move |x| sample(x, y))).collect()
+}
+
+/// The codes by which a resized sample may differ: its place is rounded to a 64th of the way, in both directions, and the value is, too.
+const RESIZED: f64 = 2.0;
+
+/// The codes by which red, green and blue of resized samples may differ: chroma counts twice and more.
+const RESIZED_RGB: f64 = 6.0;
+
+/// Each sample is within this tolerance of the expected one.
+#[track_caller]
+fn assert_near(what: &str, samples: &[u8], expected: &[f64], tolerance: f64) {
+    assert_eq!(samples.len(), expected.len(), "{what}");
+    let off = |(&sample, &expected): (&u8, &f64)| (f64::from(sample) - expected).abs();
+    let wrong = samples.iter().zip(expected).position(|pair| off(pair) > tolerance);
+    if let Some(at) = wrong {
+        let most = samples.iter().zip(expected).map(off).fold(0.0, f64::max);
+        panic!("{what}: {} not {} at {at}; the most is {most} off", samples[at], expected[at]);
+    }
+}
+
+/// Y, Cb and Cr are those of `whole` of 640x480 in 4:2:2, resized to `size`, and chroma to `chroma`.
+#[track_caller]
+fn assert_resized(
+    what: &str,
+    planes: &[Vec<u8>; 3],
+    whole: &[Vec<u8>; 3],
+    size: [usize; 2],
+    chroma: [usize; 2],
+) {
+    let [full, half] = [[WIDTH as usize, HEIGHT as usize], [WIDTH as usize / 2, HEIGHT as usize]];
+    assert_near(what, &planes[0], &scaled(&whole[0], full, size), RESIZED);
+    assert_near(what, &planes[1], &scaled(&whole[1], half, chroma), RESIZED);
+    assert_near(what, &planes[2], &scaled(&whole[2], half, chroma), RESIZED);
+}
+
+/// Red, green and blue of what the self path makes of `whole`: 320x240, by BT.601 in limited range, with a sample of chroma for two pixels.
+fn rgb(whole: &[Vec<u8>; 3]) -> Vec<[f64; 3]> {
+    let [full, half] = [[WIDTH as usize, HEIGHT as usize], [WIDTH as usize / 2, HEIGHT as usize]];
+    let luma = scaled(&whole[0], full, SELF_SIZE);
+    let [cb, cr] = [1, 2].map(|plane| scaled(&whole[plane], half, [SELF_SIZE[0] / 2, SELF_SIZE[1]]));
+    let pixel = |(index, luma): (usize, f64)| {
+        let (y, cb, cr) = (1.164 * (luma - 16.0), cb[index / 2] - 128.0, cr[index / 2] - 128.0);
+        [y + 1.596 * cr, y - 0.392 * cb - 0.813 * cr, y + 2.017 * cb].map(|value| value.clamp(0.0, 255.0))
+    };
+    luma.into_iter().enumerate().map(pixel).collect()
+}
+
+/// The frame in `bytes` of this format has red, green and blue of `expected`.
+#[track_caller]
+fn assert_rgb(bytes: &[u8], format: &str, expected: &[[f64; 3]]) {
+    // The bits that RGB565 has not are a loss of up to 8 and 4 codes.
+    let (pixels, lost): (Vec<[u8; 3]>, [u8; 3]) = match format {
+        "XR24" => (bytes.as_chunks::<4>().0.iter().map(|&[b, g, r, _]| [r, g, b]).collect(), [0; 3]),
+        _ => {
+            let split = |&bytes: &[u8; 2]| {
+                let word = u16::from_le_bytes(bytes);
+                [word >> 11 << 3, word >> 5 << 2 & 0xff, word << 3 & 0xff].map(|value| value.to_le_bytes()[0])
+            };
+            (bytes.as_chunks::<2>().0.iter().map(split).collect(), [4, 2, 4])
         }
+    };
+    for colour in 0..3 {
+        let samples: Vec<u8> = pixels.iter().map(|pixel| pixel[colour] + lost[colour]).collect();
+        let expected: Vec<f64> = expected.iter().map(|pixel| pixel[colour]).collect();
+        assert_near(format, &samples, &expected, RESIZED_RGB + f64::from(lost[colour]));
     }
 }
 
@@ -281,15 +353,15 @@ pub(crate) fn streams_by_both_paths(image: &str) {
     for frame in frames.chunks(size) {
         assert!(frame[..luma] == planes[0][..], "luma differs from the pipeline's");
     }
-    assert_chroma_near(&frames[luma..size], &planes);
+    let main = self::planes(&frames[..size], "NV12", [640, 480]);
+    assert_resized("NV12", &main, &planes, [640, 480], [320, 240]);
 
-    // The self path has half the size, in RGB: red grows to the right and green downwards, as in the scene.
+    // The self path has half the size, in RGB.
     assert_in_row(&ran.sequences("selfpath XR24:"), count);
     let rgb = file("rgb");
     assert_eq!(rgb.len(), 320 * 240 * 4 * count);
-    let pixel = |x: usize, y: usize| &rgb[(y * 320 + x) * 4..][..4];
-    assert!(pixel(300, 120)[2] > pixel(20, 120)[2] + 8, "red: {:?} {:?}", pixel(20, 120), pixel(300, 120));
-    assert!(pixel(160, 220)[1] > pixel(160, 20)[1] + 8, "green: {:?} {:?}", pixel(160, 20), pixel(160, 220));
+    let expected = self::rgb(&planes);
+    rgb.chunks(320 * 240 * 4).for_each(|frame| assert_rgb(frame, "XR24", &expected));
     assert_in_window(&ran, 6, size);
 }
 
@@ -322,7 +394,9 @@ pub(crate) fn streams_in_every_format(image: &str) {
         script += &format!("\nonly selfpath; path selfpath YUYV8_2X8 640x480 {code} 320x240");
         let rgb = if code == "YUYV8_2X8" { &["XR24", "RGBP"][..] } else { &[] };
         for format in formats.iter().chain(rgb) {
-            script += &format!("\nstream selfpath 320 240 {format} {count}");
+            script += &format!(
+                "\nstream selfpath 320 240 {format} {count}; stream selfpath 320 240 {format} 1 self-{format} > /dev/null"
+            );
         }
     }
     let options = format!("{image} --camera none --device rkisp1,scene=gradient,noise=no");
@@ -345,13 +419,21 @@ pub(crate) fn streams_in_every_format(image: &str) {
         assert!(planes(&file(&format!("main-{format}")), format, [640, 480]) == expected, "{format}");
     }
     for format in ["NV12", "NV21", "YU12"] {
-        let [y, cb, cr] = planes(&file(&format!("main-{format}")), format, [640, 480]);
-        assert!(y == expected[0], "the luma of {format}");
-        assert_chroma_near(
-            &cb.into_iter().zip(cr).flat_map(|(cb, cr)| [cb, cr]).collect::<Vec<_>>(),
-            &expected,
-        );
+        let main = planes(&file(&format!("main-{format}")), format, [640, 480]);
+        assert!(main[0] == expected[0], "the luma of {format}");
+        assert_resized(format, &main, &expected, [640, 480], [320, 240]);
     }
+    for (formats, chroma) in [(["YUYV", "NV16", "422P"], [160, 240]), (["NV12", "NV21", "YU12"], [160, 120])]
+    {
+        for format in formats {
+            let second = planes(&file(&format!("self-{format}")), format, SELF_SIZE);
+            assert_resized(format, &second, &expected, SELF_SIZE, chroma);
+        }
+    }
+    let rgb = rgb(&expected);
+    ["XR24", "RGBP"]
+        .into_iter()
+        .for_each(|format| assert_rgb(&file(&format!("self-{format}")), format, &rgb));
 }
 
 /// Y, Cb and Cr of a frame of this format and size.

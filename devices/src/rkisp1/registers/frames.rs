@@ -73,6 +73,23 @@ pub(in crate::rkisp1) struct Outcome {
     pub(in crate::rkisp1) bytes: u64,
 }
 
+/// What goes wrong with the end of a frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::rkisp1) struct Ending {
+    update: Option<Stop>,
+    end: Option<End>,
+}
+
+impl Ending {
+    /// How late the end comes.
+    pub(in crate::rkisp1) fn delay(&self) -> Duration {
+        match self.end {
+            Some(End::Late { milliseconds }) => Duration::from_millis(milliseconds.into()),
+            Some(End::LoseFrame | End::LoseMemory) | None => Duration::ZERO,
+        }
+    }
+}
+
 impl Registers {
     /// Says what the worker does now, while the sensor puts out `sensor` and the D-PHY is as `phy` says. The parameters of a frame that
     /// begins go to `params`.
@@ -140,6 +157,11 @@ impl Registers {
     /// that it sees the start before the end: on hardware the transfer of the lines is between them.
     pub(in crate::rkisp1) fn is_start_unacknowledged(&self) -> bool {
         self.clock.is_busy && !self.is_silent && self.get(ISP_RIS) & self.get(ISP_IMSC) & ISP_V_START != 0
+    }
+
+    /// Whether a frame is in work: it has begun, and has neither ended nor been abandoned.
+    pub(in crate::rkisp1) fn is_busy(&self) -> bool {
+        self.clock.is_busy
     }
 
     /// Whether what `sensor` sends reaches the ISP.
@@ -286,8 +308,25 @@ impl Registers {
         self.decode_scale(base, &self.weights[path])
     }
 
-    /// The frame of `job` has ended.
-    pub(in crate::rkisp1) fn finished(&mut self, job: &Job, outcome: Outcome, statistics: &Statistics) {
+    /// The memory has the frame in work. Says what goes wrong with its end.
+    pub(in crate::rkisp1) fn written(&mut self) -> Ending {
+        if !self.clock.is_busy {
+            return Ending::default();
+        }
+        Ending {
+            update: self.faults.consult(Event::PLAIN).map(|fault| fault.action),
+            end: self.faults.consult(Event::PLAIN).map(|fault| fault.action),
+        }
+    }
+
+    /// The frame of `job` has ended, with what goes wrong then.
+    pub(in crate::rkisp1) fn finished(
+        &mut self,
+        job: &Job,
+        outcome: Outcome,
+        ending: &Ending,
+        statistics: &Statistics,
+    ) {
         // A frame that was abandoned meanwhile reports nothing.
         if !std::mem::take(&mut self.clock.is_busy) {
             self.count.abandoned += 1;
@@ -295,7 +334,7 @@ impl Registers {
         }
         let written = self.shadows.each_ref().map(|shadow| shadow.enables != 0);
         let mut automatic = self.automatic_paths();
-        if matches!(self.faults.consult(Event::PLAIN).map(|fault| fault.action), Some(Stop::Stuck)) {
+        if matches!(ending.update, Some(Stop::Stuck)) {
             automatic = [false; PATHS];
         }
         self.latch_paths(automatic);
@@ -321,10 +360,10 @@ impl Registers {
             self.raise(ISP_ERR, ERR_INPUT);
         }
         self.held = 0;
-        match self.faults.consult(Event::PLAIN).map(|fault| fault.action) {
+        match ending.end {
             Some(End::LoseFrame) => frame &= !ISP_FRAME,
             Some(End::LoseMemory) => memory &= !(MI_FRAME_MP | MI_FRAME_SP),
-            None => {}
+            Some(End::Late { .. }) | None => {}
         }
         self.raise(MI_RIS, memory);
         self.raise(ISP_RIS, frame);

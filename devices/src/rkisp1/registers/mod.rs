@@ -13,6 +13,6 @@ mod params;
 mod paths;
 mod state;
 
-pub(super) use frames::{Job, Outcome, Task};
+pub(super) use frames::{Ending, Job, Outcome, Task};
 pub(super) use paths::{MAIN, PATHS, PathConfig, Write};
 pub(super) use state::Registers;
