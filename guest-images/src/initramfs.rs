@@ -48,8 +48,26 @@ const FOLDERS: [(&str, u32); 7] = [
 ];
 
 /// Small files: users for `ls -l` and `id`.
-const FILES: [(&str, &str); 2] =
-    [("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("etc/group", "root:x:0:\n")];
+const FILES: [(&str, &str); 3] = [
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+    ("etc/group", "root:x:0:\n"),
+    (
+        "etc/fstab",
+        "proc /proc proc\n\
+         sysfs /sys sysfs\n\
+         devtmpfs /dev devtmpfs\n\
+         debugfs /sys/kernel/debug debugfs\n\
+         tracefs /sys/kernel/tracing tracefs\n",
+    ),
+];
+
+/// Links below /dev, which the init program copies there from a folder of the initramfs: the kernel fills /dev itself.
+const DEVICE_LINKS: [(&str, &str); 4] = [
+    ("lib/dev/fd", "/proc/self/fd"),
+    ("lib/dev/stdin", "fd/0"),
+    ("lib/dev/stdout", "fd/1"),
+    ("lib/dev/stderr", "fd/2"),
+];
 
 /// It compares the names of formats with those of the kernel. Linux 6.0 changed the names of semi-planar formats; Debian 12's program has
 /// the old names.
@@ -100,6 +118,9 @@ impl<'a> Initramfs<'a> {
         let mut content = cpio::Archive::default();
         content.device("dev/console", 0o600, (5, 1));
         content.link("bin/sh", "busybox");
+        for (name, target) in DEVICE_LINKS {
+            content.link(name, target);
+        }
         for (name, permissions) in FOLDERS {
             content.folder(name, permissions);
         }
