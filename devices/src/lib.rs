@@ -16,6 +16,7 @@ pub mod faults;
 pub mod helper;
 pub mod i2c;
 pub mod irq;
+pub mod lcdif;
 pub mod machine_events;
 pub mod msgdma;
 pub mod platform;
@@ -35,6 +36,7 @@ pub static REGISTRY: &[&platform::Registration] = &[
     &camera::REGISTRATION,
     &msgdma::REGISTRATION,
     &rkisp1::REGISTRATION,
+    &lcdif::REGISTRATION,
     &virtio::block::REGISTRATION,
     &virtio::vhost_user::share::REGISTRATION,
     &virtio::vhost_user::REGISTRATION,

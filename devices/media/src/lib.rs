@@ -12,6 +12,7 @@
 mod auto;
 mod captured;
 mod convert;
+pub mod display;
 mod format;
 mod frame_source;
 pub mod isp;

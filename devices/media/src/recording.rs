@@ -139,19 +139,20 @@ impl Recorder {
     }
 
     /// Records a frame, which comes `interval` after the one before. `capture` copies it into the given memory. The frame is
-    /// left out if `abort` is set while it waits for the disk.
+    /// left out if `abort` is set while it waits for the disk. Returns whether the frame is recorded.
     pub fn record(
         &mut self,
         interval: Duration,
         abort: &AtomicBool,
         capture: impl FnOnce(Vec<u8>) -> Captured,
-    ) {
+    ) -> bool {
         let (Some(memory), Some(frames)) = (self.memory(abort), &self.frames) else {
             self.left_out += 1;
-            return;
+            return false;
         };
         // The thread receives for as long as this end exists.
         let _ = frames.send((capture(memory), interval));
+        true
     }
 
     /// Memory for a frame. Without free memory: None at once if the recorder does not wait, else None when `abort` is set.
@@ -177,8 +178,8 @@ impl Drop for Recorder {
         let (name, left_out) = (self.name.display(), self.left_out);
         if left_out > 0 {
             tracing::warn!(
-                "the recording {name} lacks {left_out} of {} frames: the disk was slower than the camera; with \
-                 timing=stall the camera waits for it",
+                "the recording {name} lacks {left_out} of {} frames: the disk was slower than the device; a camera with \
+                 timing=stall waits for it",
                 written + left_out
             );
         }

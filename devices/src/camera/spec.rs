@@ -160,12 +160,7 @@ impl CameraSpec {
                 let interval = (1e6 / fps).round() as u32;
                 self.frame_interval = interval;
             }
-            "record" => {
-                let recording = Recording::named(value);
-                self.record = Some(recording.ok_or_else(|| {
-                    given.invalid("a file .y4m, or .png with at most one %d or, for N digits, %0Nd")
-                })?);
-            }
+            "record" => self.record = Some(given.recording()?),
             "seed" => self.seed = Some(given.number(|_| true, "a whole number below 2^64")?),
             key => unreachable!("{key} is no key of a camera"),
         }

@@ -137,9 +137,14 @@ impl PortFaults {
     }
 
     /// Flips bits of `bytes`, which the device read at `address`.
-    pub(super) fn flip_copy(&self, mut fault: Fault<ReadFault>, bits: u32, address: u64, bytes: &mut [u8]) {
+    fn flip_copy(&self, mut fault: Fault<ReadFault>, bits: u32, address: u64, bytes: &mut [u8]) {
         let changes = flip_bits(bytes, bits, &mut fault.random, Some(address));
-        self.handle.record(&fault, |firing| firing.changes = changes);
+        self.changed(&fault, changes);
+    }
+
+    /// Adds the bytes that a fault changed to the record.
+    pub(super) fn changed<P>(&self, fault: &Fault<P>, changes: Vec<Change>) {
+        self.handle.record(fault, |firing| firing.changes = changes);
     }
 
     /// Flips the bits of a write that is finished.
@@ -155,7 +160,7 @@ impl PortFaults {
                 changes.push(Change { address: address.0, before, after });
             }
         }
-        self.handle.record(&fault, |firing| firing.changes = changes);
+        self.changed(&fault, changes);
     }
 
     /// Flips the bits of all writes that wait for it.

@@ -9,6 +9,7 @@ mod faults;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod port;
+mod read;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -16,4 +17,5 @@ mod write;
 pub use discard::DiscardError;
 pub(crate) use faults::{ReadFault, WriteFault};
 pub use port::{CleanCaches, DmaError, DmaPort, DmaRefusal, RECORD_UNIT};
+pub use read::DmaRead;
 pub use write::DmaWrite;

@@ -11,7 +11,7 @@ use vm_memory::{
     VolatileSlice, bitmap::BS, guest_memory::GuestMemorySliceIterator,
 };
 
-use super::faults::{PortFaults, Slices, Wrong};
+use super::faults::{PortFaults, Slices};
 use crate::faults::FaultHandle;
 
 /// The unit of the record of writes, in bytes.
@@ -210,42 +210,6 @@ impl DmaPort {
                 window.record(start, end);
             }
         }
-    }
-
-    /// Copies the present guest memory. A simultaneous change by the guest may or may not be seen.
-    ///
-    /// # Errors
-    /// As [`begin_write`](Self::begin_write); nothing was copied then.
-    pub fn read_into(&self, address: u64, bytes: &mut [u8]) -> Result<(), DmaError> {
-        self.check(address, bytes.len() as u64)?;
-        if !bytes.is_empty()
-            && let Some(faults) = &self.faults
-            && let Some((wrong, fault)) = faults.of_read(address)
-        {
-            match wrong {
-                Wrong::Refused => {
-                    return Err(DmaError { address, len: bytes.len() as u64, reason: DmaRefusal::Fault });
-                }
-                Wrong::Elsewhere(there) => self.copy(there, bytes)?,
-                Wrong::Lost => bytes.fill(0),
-                Wrong::Flipped(bits) => {
-                    self.copy(address, bytes)?;
-                    faults.flip_copy(fault, bits, address, bytes);
-                }
-            }
-            return Ok(());
-        }
-        self.copy(address, bytes)
-    }
-
-    /// Copies guest memory, wherever in RAM it is.
-    fn copy(&self, address: u64, bytes: &mut [u8]) -> Result<(), DmaError> {
-        let refused = DmaError { address, len: bytes.len() as u64, reason: DmaRefusal::NoMemory };
-        let slice = self.memory.get_slice(GuestAddress(address), bytes.len()).map_err(|_| refused)?;
-        // The host's caches may hold older bytes than a guest that goes around them wrote.
-        self.publish(&slice);
-        slice.copy_to(bytes);
-        Ok(())
     }
 
     /// Ends the writes to the slices that the port handed out, for faults. A device that works on slices calls this before it

@@ -156,6 +156,42 @@ fn a_read_goes_wrong_by_a_plan() {
     }
 }
 
+#[test]
+fn a_read_in_pieces_is_one_event() {
+    let read = |rule: &str| {
+        let (port, faults) = faulty(&format!("on = \"dma.read\"\n{rule}"));
+        let memory: Vec<u8> = (0..=255).collect();
+        port.memory.write_slice(&memory, GuestAddress(0x4000)).unwrap();
+        let mut bytes = [0xaa; 64];
+        let read = port.begin_read(0x4010, 64).unwrap();
+        let (first, rest) = bytes.split_at_mut(48);
+        read.read(48, rest);
+        read.read(0, first);
+        (bytes, faults.trace().firings)
+    };
+    let right: [u8; 64] = std::array::from_fn(|index| 0x10 + u8::try_from(index).unwrap());
+    assert_eq!(read("action = \"offset\"\nbytes = 0").0, right);
+    let (bytes, firings) = read("action = \"lost\"");
+    assert_eq!((bytes, firings.len()), ([0; 64], 1));
+    let (bytes, firings) = read("action = \"flip\"\nbits = 200");
+    let mut flipped = right;
+    for change in &firings[0].changes {
+        let byte = &mut flipped[usize::try_from(change.address - 0x4010).unwrap()];
+        assert_eq!((*byte, (change.before ^ change.after).count_ones()), (change.before, 1));
+        *byte = change.after;
+    }
+    assert_eq!((bytes, firings[0].changes.len()), (flipped, 200));
+    assert_ne!(bytes, right);
+}
+
+#[test]
+fn a_read_is_refused_where_a_write_is() {
+    let port = DmaPort::new(memory(), 32, &[0x4000..0x8000]);
+    let refused = DmaError { address: 0x8000, len: 2, reason: DmaRefusal::Window };
+    assert_eq!(port.begin_read(0x7fff, 2).unwrap_err(), refused);
+    port.begin_read(0x7fff, 0).unwrap().read(0, &mut []);
+}
+
 /// The memory that takes the place of a long buffer is bounded, and lies in none of the guest's.
 #[test]
 fn long_buffers_are_lost_and_flipped_too() {

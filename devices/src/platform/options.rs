@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use media::Recording;
+
 use super::resources::{DmaNeeds, WindowChoice};
 
 /// A key that a device's options have, for reading and for help.
@@ -188,6 +190,15 @@ impl Given<'_> {
         valid: &'static str,
     ) -> Result<T, OptionError> {
         self.value.parse().ok().filter(fits).ok_or_else(|| self.invalid(valid))
+    }
+
+    /// Reads the name of a recording.
+    ///
+    /// # Errors
+    /// For any other value.
+    pub fn recording(self) -> Result<Recording, OptionError> {
+        let valid = "a file .y4m, or .png with at most one %d or, for N digits, %0Nd";
+        Recording::named(self.value).ok_or_else(|| self.invalid(valid))
     }
 }
 
