@@ -13,9 +13,11 @@ use crate::{
 };
 
 /// The Debian packages with the programs and libraries.
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 12] = [
     "busybox-static",
     "libc6",
+    "libdrm-tests",
+    "libdrm2",
     "libgcc-s1",
     "libjpeg62-turbo",
     "libstdc++6",
@@ -27,8 +29,14 @@ const PACKAGES: [&str; 10] = [
 ];
 
 /// The programs, with their paths in the packages and in the initramfs.
-const PROGRAMS: [&str; 5] =
-    ["bin/busybox", "usr/bin/media-ctl", "usr/bin/v4l2-compliance", "usr/bin/v4l2-ctl", "usr/bin/yavta"];
+const PROGRAMS: [&str; 6] = [
+    "bin/busybox",
+    "usr/bin/media-ctl",
+    "usr/bin/modetest",
+    "usr/bin/v4l2-compliance",
+    "usr/bin/v4l2-ctl",
+    "usr/bin/yavta",
+];
 
 /// The guest's first program, in this crate's folder.
 const INIT: &str = "init";
