@@ -30,10 +30,13 @@ const OURS: [&str; 6] = [
     "virtio/minivmm,share.yaml",
 ];
 /// The kernel's bindings that apply to our nodes.
-const KERNEL: [&str; 26] = [
+const KERNEL: [&str; 29] = [
     "arm/cpus.yaml",
     "arm/psci.yaml",
     "clock/fixed-clock.yaml",
+    "display/fsl,lcdif.yaml",
+    "display/panel/panel-common.yaml",
+    "display/panel/panel-simple.yaml",
     "dma/altr,msgdma.yaml",
     "dma/dma-common.yaml",
     "dma/dma-controller.yaml",
@@ -186,6 +189,8 @@ fn trees(arch: &'static Arch, folder: &Path) -> Vec<PathBuf> {
         // The bindings have no dma-coherent, and that of the ISP has no memory-region.
         "--device msgdma,coherent=no --device msgdma,response=no,coherent=no",
         "--cma 64M --device rkisp1,coherent=no,window=none --device rkisp1,sensor=imx290,coherent=no,window=none",
+        "--device lcdif,coherent=no,window=none --device lcdif,panel=640x480,coherent=no,window=none \
+         --device lcdif,panel=800x480,coherent=no,window=none",
         "--cpus 4 --memory 2G --numa 2 --cma 64M,node=0 --cma 64M,name=isp,node=1 --camera window=isp,node=0",
     ];
     let mut script = "set -e".to_owned();

@@ -26,6 +26,7 @@ mod imports;
 mod isp;
 mod kernel_memory;
 mod lab;
+mod lcdif;
 mod lessons;
 mod libcamera;
 mod linux;
@@ -102,6 +103,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         kernel_memory::debian(arch),
         kernel_memory::group(),
         lab::group(),
+        lcdif::group(),
         lessons::group(),
         libcamera::group(),
         linux::group(),
