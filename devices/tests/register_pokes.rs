@@ -1,5 +1,7 @@
-//! Many stores and loads for each seed, anywhere among the registers of the cameras, with frames anywhere.
+//! Many stores and loads for each seed, anywhere among the registers of cameras and displays, with frames anywhere.
 
+#[path = "pokes/lcdif.rs"]
+mod lcdif;
 mod pokes;
 #[path = "pokes/rkisp1.rs"]
 mod rkisp1;
@@ -15,9 +17,9 @@ const POKES: u64 = 10_000;
 /// After so many, what was posted does not yet cover the window.
 const ROUND: u64 = 200;
 
-/// Those of rkisp1, which waits for no time of the host.
-const RKISP1_SEEDS: u64 = 100;
-const RKISP1_POKES: u64 = 1000;
+/// Those of rkisp1 and lcdif, which wait for no time of the host.
+const STEPPED_SEEDS: u64 = 100;
+const STEPPED_POKES: u64 = 1000;
 
 /// The next number of Vigna's SplitMix64.
 fn next(state: &mut u64) -> u64 {
@@ -57,20 +59,41 @@ fn random_pokes_write_nowhere_but_to_posted_planes_and_a_reset_mends_all() {
 #[test]
 fn random_pokes_of_rkisp1_write_nowhere_but_to_its_window_and_a_reset_mends_all() {
     let (mut frames, memory) = (0, memory(&rkisp1::MEMORY));
-    for seed in 0..RKISP1_SEEDS {
+    for seed in 0..STEPPED_SEEDS {
         let options =
             ["scene=gradient", "scene=flat,noise=no", "sensor=imx290,scene=gradient"][(seed % 3) as usize];
         let mut poked = rkisp1::Poked::new(options, &memory);
         let mut state = seed;
-        for count in 1..=RKISP1_POKES {
+        for count in 1..=STEPPED_POKES {
             poked.poke(next(&mut state));
             if count % ROUND == 0 {
                 poked.check();
             }
         }
         // One of each check.
-        frames += poked.counter("frames") - RKISP1_POKES / ROUND;
+        frames += poked.counter("frames") - STEPPED_POKES / ROUND;
     }
-    println!("{RKISP1_SEEDS} seeds, {frames} frames");
-    assert!(frames > RKISP1_SEEDS, "{frames} frames in {RKISP1_SEEDS} seeds: hardly anything was written");
+    println!("{STEPPED_SEEDS} seeds, {frames} frames");
+    assert!(frames > STEPPED_SEEDS, "{frames} frames in {STEPPED_SEEDS} seeds: hardly anything was written");
+}
+
+#[test]
+fn random_pokes_of_lcdif_write_nowhere_and_a_reset_mends_all() {
+    let (mut frames, mut refused, memory) = (0, 0, memory(&lcdif::MEMORY));
+    for seed in 0..STEPPED_SEEDS {
+        let mut poked = lcdif::Poked::new(&memory);
+        let mut state = seed;
+        for count in 1..=STEPPED_POKES {
+            poked.poke(next(&mut state));
+            if count % ROUND == 0 {
+                poked.check();
+            }
+        }
+        // One of each check.
+        frames += poked.counter("frames") - STEPPED_POKES / ROUND;
+        refused += poked.counter("bus_errors");
+    }
+    println!("{STEPPED_SEEDS} seeds, {frames} frames, {refused} refused");
+    let read = frames - refused;
+    assert!(read.min(refused) > STEPPED_SEEDS, "{read} frames, {refused} refused: hardly anything was read");
 }
