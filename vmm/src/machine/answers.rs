@@ -276,7 +276,7 @@ fn no_device(id: &str, devices: &str, ids: impl Iterator<Item = String>) -> Stri
 fn no_frame() -> Answer {
     let seconds = PATIENCE.as_secs();
     Answer::Error(format!(
-        "the device wrote no frame within {seconds} s; start a stream in the guest (v4l2-ctl --stream-mmap), and resume frames if \
-         they are paused"
+        "the device made no frame within {seconds} s; start a stream in the guest (v4l2-ctl --stream-mmap) or a display (modetest \
+         -s), and resume frames if they are paused"
     ))
 }
