@@ -183,7 +183,7 @@ pub trait Specification: Debug + Send + Sync {
 /// A further node of a device, beside its own.
 ///
 /// Its register regions and interrupts are numbered after those of the device and of the companions before it. It has no DMA of its
-/// own.
+/// own. One without register regions, as a panel, stands beside the bus, at the root of the tree: its name is its own there.
 #[derive(Debug, Clone)]
 pub struct Companion {
     /// What it needs.

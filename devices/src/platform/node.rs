@@ -107,6 +107,11 @@ impl Node {
         self
     }
 
+    /// Whether its name has a unit address.
+    pub fn has_address(&self) -> bool {
+        self.name.contains('@')
+    }
+
     /// The node and all nodes below it.
     pub fn walk(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
         Box::new(std::iter::once(self).chain(self.children.iter().flat_map(Self::walk)))

@@ -67,7 +67,9 @@ pub fn generate(
     cma::node::write(&mut fdt, &reserved_memory(config, windows, phandles, faults))?;
     let exit = phandles.get(platform::EXIT_LABEL).unwrap_or_default();
     arch::write_root_nodes(&mut fdt, config.cpus, &config.arch, exit)?;
-    for node in shared {
+    // Nodes of a bus have an address (simple-bus.yaml of dt-schema).
+    let of_devices = || devices.iter().flat_map(|entry| &entry.nodes);
+    for node in shared.iter().chain(of_devices().filter(|node| !node.has_address())) {
         write_node(&mut fdt, node, phandles)?;
     }
 
@@ -76,7 +78,7 @@ pub fn generate(
     fdt.property_u32("#address-cells", 2)?;
     fdt.property_u32("#size-cells", 2)?;
     fdt.property_null("ranges")?;
-    for node in devices.iter().flat_map(|entry| &entry.nodes) {
+    for node in of_devices().filter(|node| node.has_address()) {
         write_node(&mut fdt, node, phandles)?;
     }
     fdt.end_node(soc)?;
