@@ -21,8 +21,8 @@ impl Pixel {
         }
     }
 
-    /// Converts the whole pixels of `memory` to [`RGB`], and returns the part of `rgb` that it wrote: as many pixels as both have room
-    /// for. The lower bits of a component with less than eight bits are its upper ones.
+    /// Converts the whole pixels of `memory` to [`RGB`], as many as `rgb` has room for. Returns the number of bytes that it wrote there. The
+    /// lower bits of a component with less than eight bits are its upper ones.
     pub fn to_rgb(self, memory: &[u8], rgb: &mut [u8]) -> usize {
         let pixels = rgb.as_chunks_mut::<RGB>().0;
         let count = pixels.len().min(memory.len() / self.bytes());
