@@ -76,8 +76,16 @@ fn main() {
 
 /// Compiles the programs that tests run in Linux guests.
 fn compile_for_linux(compiler: &OsStr, driver: &Path, out: &Path) {
-    for name in ["cma-ops", "mcam-3a", "mcam-params", "pin", "rkisp1-buffers", "rkisp1-params", "vsock-echo"]
-    {
+    for name in [
+        "cma-ops",
+        "mcam-3a",
+        "mcam-params",
+        "pin",
+        "rkisp1-buffers",
+        "rkisp1-params",
+        "vepu-encode",
+        "vsock-echo",
+    ] {
         let source = PathBuf::from(format!("guest/{name}.c"));
         let mut command = Command::new(compiler);
         command.args(["-O2", "-static", "-Wall", "-Werror", "-I"]).arg(driver);

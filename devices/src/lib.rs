@@ -26,6 +26,7 @@ pub mod rkisp1;
 pub mod sensors;
 pub mod serial;
 pub mod socket;
+pub mod vepu;
 pub mod virtio;
 
 /// Imaging without registers. It is a separate crate, so that an edit of a device does not compile its kernels again.
@@ -37,6 +38,7 @@ pub static REGISTRY: &[&platform::Registration] = &[
     &msgdma::REGISTRATION,
     &rkisp1::REGISTRATION,
     &lcdif::REGISTRATION,
+    &vepu::REGISTRATION,
     &virtio::block::REGISTRATION,
     &virtio::vhost_user::share::REGISTRATION,
     &virtio::vhost_user::REGISTRATION,

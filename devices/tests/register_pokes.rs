@@ -1,10 +1,12 @@
-//! Many stores and loads for each seed, anywhere among the registers of cameras and displays, with frames anywhere.
+//! Many stores and loads for each seed, anywhere among the registers of devices, with frames anywhere.
 
 #[path = "pokes/lcdif.rs"]
 mod lcdif;
 mod pokes;
 #[path = "pokes/rkisp1.rs"]
 mod rkisp1;
+#[path = "pokes/vepu.rs"]
+mod vepu;
 
 use std::ops::Range;
 
@@ -17,7 +19,7 @@ const POKES: u64 = 10_000;
 /// After so many, what was posted does not yet cover the window.
 const ROUND: u64 = 200;
 
-/// Those of rkisp1 and lcdif, which wait for no time of the host.
+/// Those of rkisp1, lcdif and vepu, which wait for no time of the host.
 const STEPPED_SEEDS: u64 = 100;
 const STEPPED_POKES: u64 = 1000;
 
@@ -96,4 +98,27 @@ fn random_pokes_of_lcdif_write_nowhere_and_a_reset_mends_all() {
     println!("{STEPPED_SEEDS} seeds, {frames} frames, {refused} refused");
     let read = frames - refused;
     assert!(read.min(refused) > STEPPED_SEEDS, "{read} frames, {refused} refused: hardly anything was read");
+}
+
+#[test]
+fn random_pokes_of_vepu_write_nowhere_but_to_its_window_and_a_reset_mends_all() {
+    let (mut pictures, mut failed, memory) = (0, 0, memory(&vepu::MEMORY));
+    for seed in 0..STEPPED_SEEDS {
+        let mut poked = vepu::Poked::new(&memory);
+        let mut state = seed;
+        for count in 1..=STEPPED_POKES {
+            poked.poke(next(&mut state));
+            if count % ROUND == 0 {
+                poked.check();
+            }
+        }
+        // One of each check.
+        pictures += poked.counter("pictures") - STEPPED_POKES / ROUND;
+        failed += poked.counter("bus_errors") + poked.counter("overflows");
+    }
+    println!("{STEPPED_SEEDS} seeds, {pictures} pictures, {failed} failed");
+    assert!(
+        pictures.min(failed) > STEPPED_SEEDS,
+        "{pictures} pictures, {failed} failed: hardly anything was encoded"
+    );
 }

@@ -16,6 +16,7 @@ pub mod display;
 mod format;
 mod frame_source;
 pub mod isp;
+pub mod jpeg;
 mod packing;
 mod phase;
 mod pipeline;

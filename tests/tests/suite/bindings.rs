@@ -30,7 +30,7 @@ const OURS: [&str; 6] = [
     "virtio/minivmm,share.yaml",
 ];
 /// The kernel's bindings that apply to our nodes.
-const KERNEL: [&str; 29] = [
+const KERNEL: [&str; 30] = [
     "arm/cpus.yaml",
     "arm/psci.yaml",
     "clock/fixed-clock.yaml",
@@ -44,6 +44,7 @@ const KERNEL: [&str; 29] = [
     "interrupt-controller/arm,gic-v3.yaml",
     "interrupt-controller/arm,gic.yaml",
     "media/i2c/imx219.yaml",
+    "media/rockchip,rk3568-vepu.yaml",
     "media/rockchip-isp1.yaml",
     "media/video-interfaces.yaml",
     "mfd/syscon.yaml",
@@ -190,7 +191,7 @@ fn trees(arch: &'static Arch, folder: &Path) -> Vec<PathBuf> {
         "--device msgdma,coherent=no --device msgdma,response=no,coherent=no",
         "--cma 64M --device rkisp1,coherent=no,window=none --device rkisp1,sensor=imx290,coherent=no,window=none",
         "--device lcdif,coherent=no,window=none --device lcdif,panel=640x480,coherent=no,window=none \
-         --device lcdif,panel=800x480,coherent=no,window=none",
+         --device lcdif,panel=800x480,coherent=no,window=none --device vepu,coherent=no,window=none",
         "--cpus 4 --memory 2G --numa 2 --cma 64M,node=0 --cma 64M,name=isp,node=1 --camera window=isp,node=0",
     ];
     let mut script = "set -e".to_owned();

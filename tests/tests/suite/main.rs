@@ -54,6 +54,7 @@ mod top;
 mod tour;
 mod tree;
 mod userlands;
+mod vepu;
 mod words;
 
 use std::process::ExitCode;
@@ -104,6 +105,7 @@ fn groups(arch: &Arch) -> Vec<Group> {
         kernel_memory::group(),
         lab::group(),
         lcdif::group(),
+        vepu::group(),
         lessons::group(),
         libcamera::group(),
         linux::group(),

@@ -169,7 +169,7 @@ fn the_source_is_the_tree() {
         "--cpus 4 --memory 1G --numa 2 --cma 64M --cma 32M,name=isp,node=0 --camera window=isp,node=1",
         "--cma 64M --camera window=none",
         "--cma 64M --cma-mode both --cmdline a=\"b\\c\" --seed 7",
-        "--cma 64M --camera sensor=yes,window=none --device msgdma --device lcdif",
+        "--cma 64M --camera sensor=yes,window=none --device msgdma --device lcdif --device vepu",
         "--exec é\t\"quoted\"",
     ] {
         let words: Vec<&str> = options.split(' ').filter(|word| !word.is_empty()).collect();
