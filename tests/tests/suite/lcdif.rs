@@ -65,7 +65,7 @@ const FUNCTIONS: &str = r#"
     crcs() { timeout 1 cat /sys/kernel/debug/dri/0/crtc-0/crc/data | tr -d '\0' | awk '{ print "crc", $2 }'; }
     quiet() {
         dmesg | sed '/vblank wait timed out/,/end trace/d' | grep -E "WARNING|BUG|Oops|nobody cared|mxsfb|panel|drm" |
-            grep -vE "Initialized mxsfb-drm|frame buffer device|Specify missing connector_type"
+            grep -vE "Initialized mxsfb-drm|frame buffer device|Specify missing connector_type|Fixed dependency cycle"
     }
 "#;
 
