@@ -89,8 +89,8 @@ pub(super) struct Outcome {
 /// The clock of the panel.
 #[derive(Debug, Default)]
 struct Clock {
-    /// When the current frame ends; none while the controller does not run.
-    next: Option<Instant>,
+    /// When the current frame began; none while the controller does not run.
+    began: Option<Instant>,
     /// The number of the current frame.
     number: u32,
     /// The current frame is being read.
@@ -162,7 +162,7 @@ impl Registers {
 
     /// The guest writes the word at `offset`. True if the worker has to look at the registers.
     pub(super) fn guest_writes(&mut self, offset: u32, value: u32) -> bool {
-        let was_running = self.is_running();
+        let before = (self.is_running(), self.interval());
         let written = self.faults.write_register(offset, value);
         if let Some(value) = written.value {
             self.write(offset, value);
@@ -171,7 +171,7 @@ impl Registers {
         if written.spurious {
             self.line.raise();
         }
-        was_running != self.is_running()
+        before != (self.is_running(), self.interval())
     }
 
     fn write(&mut self, offset: u32, value: u32) {
@@ -263,7 +263,7 @@ impl Registers {
         }
         if self.clock.is_paused {
             // The frames of a pause are none of the panel's.
-            self.clock.next = None;
+            self.clock.began = None;
             return Task::Wait;
         }
         if let Some((then, outcome)) = self.clock.pending {
@@ -271,15 +271,15 @@ impl Registers {
                 return Task::WaitUntil(then);
             }
             self.clock.pending = None;
-            self.clock.next = None;
+            self.clock.began = None;
             self.report(&outcome, true);
         }
         if self.clock.steps == Some(0) {
-            self.clock.next = None;
+            self.clock.began = None;
             return Task::Wait;
         }
         let interval = self.interval();
-        let next = *self.clock.next.get_or_insert(now + interval);
+        let next = *self.clock.began.get_or_insert(now) + interval;
         if now < next {
             return Task::WaitUntil(next);
         }
@@ -287,7 +287,7 @@ impl Registers {
         let late = now.duration_since(next).as_nanos() / interval.as_nanos();
         let late = u32::try_from(late).unwrap_or(u32::MAX);
         self.count.late += u64::from(late);
-        self.clock.next = Some(if late == 0 { next + interval } else { now + interval });
+        self.clock.began = Some(if late == 0 { next } else { now });
         let number = self.clock.number.wrapping_add(late);
         self.clock.number = number.wrapping_add(1);
         if let Some(steps) = &mut self.clock.steps {
