@@ -41,6 +41,11 @@ pub struct Constant {
     pub meaning: &'static str,
 }
 
+/// The offset of an access, if it can be that of a register: of 32 bits, and aligned.
+pub(crate) fn word_offset(offset: u64) -> Option<u32> {
+    u32::try_from(offset).ok().filter(|offset| offset.is_multiple_of(4))
+}
+
 /// Declares a device's registers, by offset: a constant for the offset of each, and the table `REGISTERS`.
 macro_rules! registers {
     ($($name:ident = $offset:literal, $access:ident, $reset:expr, $meaning:literal;)*) => {

@@ -227,7 +227,7 @@ fn frames_come_at_the_rate_of_the_panel() {
         rig.stepper.pass(Duration::from_nanos(1));
         assert!(rig.stepper.begin(), "{options} {mode:?}");
     }
-    // The period in pixel clocks; then the longest that there is, from the current frame on, and a shorter one in the middle of it.
+    // A period in pixel clocks. Then the longest period, which takes effect in the current frame, and a shorter one in the middle of that.
     let mut rig = Rig::new();
     rig.start(&XRGB);
     rig.set(VDCTRL0, 0);
@@ -383,7 +383,7 @@ fn what_is_no_frame_is_not_read() {
         assert!(rig.frame() && rig.interrupt(), "the panel's clock runs");
         assert_eq!([rig.counter("bytes"), rig.get(CRC_STAT).into()], [0, 0], "{offset:#x} {value:#x}");
     }
-    // The largest that there is, which the window does not hold; the smallest, which no one can look at.
+    // The largest frame, which does not fit into the window, and the smallest, of which no picture is shown.
     let mut rig = Rig::new();
     rig.start(&XRGB);
     rig.set(TRANSFER_COUNT, u32::MAX);

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     i2c::{Bus, rk3x::Controller},
     platform::{BuildError, Counters, DeviceSpec, Parts, PlatformDevice, options::Given, unchangeable},
+    register_table::word_offset,
     sensors::options,
 };
 
@@ -93,10 +94,7 @@ impl DeviceSpec for Rkisp1Spec {
 impl PlatformDevice for Rkisp1 {
     /// Registers are 32-bit words. Other accesses reach none.
     fn load(&self, region: usize, offset: u64, data: &mut [u8]) {
-        let (Ok(offset), Ok(word)) = (u32::try_from(offset), <&mut [u8; 4]>::try_from(data)) else { return };
-        if !offset.is_multiple_of(4) {
-            return;
-        }
+        let (Some(offset), Ok(word)) = (word_offset(offset), <&mut [u8; 4]>::try_from(data)) else { return };
         let mut state = self.shared.state();
         *word = match region {
             ISP => state.registers.guest_reads(offset),
@@ -108,10 +106,7 @@ impl PlatformDevice for Rkisp1 {
     }
 
     fn store(&self, region: usize, offset: u64, data: &[u8]) {
-        let (Ok(offset), Ok(word)) = (u32::try_from(offset), data.try_into()) else { return };
-        if !offset.is_multiple_of(4) {
-            return;
-        }
+        let (Some(offset), Ok(word)) = (word_offset(offset), data.try_into()) else { return };
         let value = u32::from_le_bytes(word);
         let mut state = self.shared.state();
         let wakes = match region {

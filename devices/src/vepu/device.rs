@@ -14,7 +14,10 @@ use super::{
     stepper::Stepper,
     worker::{Shared, Worker},
 };
-use crate::platform::{BuildError, Counters, DeviceSpec, Parts, PlatformDevice};
+use crate::{
+    platform::{BuildError, Counters, DeviceSpec, Parts, PlatformDevice},
+    register_table::word_offset,
+};
 
 /// The stack of the encoder's thread, in bytes.
 const STACK: usize = 256 << 10;
@@ -68,22 +71,21 @@ impl DeviceSpec for VepuSpec {
     }
 }
 
-/// The offset of an access to a register: a 32-bit word in the first region.
-fn word(region: usize, offset: u64) -> Option<u32> {
-    u32::try_from(offset).ok().filter(|offset| region == 0 && offset.is_multiple_of(4))
-}
-
 impl PlatformDevice for Vepu {
     /// Registers are 32-bit words. Other accesses reach none.
     fn load(&self, region: usize, offset: u64, data: &mut [u8]) {
-        let (Some(offset), Ok(value)) = (word(region, offset), <&mut [u8; 4]>::try_from(data)) else {
+        let (Some(offset), Ok(value)) =
+            (word_offset(offset).filter(|_| region == 0), <&mut [u8; 4]>::try_from(data))
+        else {
             return;
         };
         *value = self.shared.registers().guest_reads(offset).to_le_bytes();
     }
 
     fn store(&self, region: usize, offset: u64, data: &[u8]) {
-        let (Some(offset), Ok(value)) = (word(region, offset), data.try_into()) else { return };
+        let (Some(offset), Ok(value)) = (word_offset(offset).filter(|_| region == 0), data.try_into()) else {
+            return;
+        };
         if self.shared.registers().guest_writes(offset, u32::from_le_bytes(value)) {
             self.shared.wake();
         }

@@ -66,7 +66,7 @@ pub(super) struct Job {
 /// How a picture ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The scan has this number of bytes. The picture has so many in memory.
+    /// The bytes of the scan, and those that the picture has in memory.
     Ready { bytes: u32, read: u64 },
     /// The scan does not fit.
     Full,
@@ -77,7 +77,7 @@ pub(super) enum Outcome {
 /// Where the picture in work is.
 #[derive(Debug, Clone, Copy)]
 enum Work {
-    /// There is none.
+    /// No picture is in work.
     None,
     /// The worker can take it.
     Waiting(Job),
